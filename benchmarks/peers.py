@@ -1,0 +1,245 @@
+"""Other libraries' optimisers behind one interface: built from a task, `ask() -> params`, `tell(params, value)`.
+
+Each runs at its shipped defaults, or, where a library ships parts and no loop, as its documentation puts
+them together. Libraries are imported where they are used, so that one missing costs only its own runs.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from bo_suite.space import Choice, Float, Int, Params, Space
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an optimiser is told: where to search, how often, and whether observations are noisy."""
+
+    space: Space
+    seed: int
+    budget: int
+    noisy: bool
+
+
+class Peer(Protocol):
+    """An optimiser under test."""
+
+    def ask(self) -> Params: ...
+
+    def tell(self, params: Params, value: float) -> None: ...
+
+
+class Random:
+    """Independent uniform draws."""
+
+    def __init__(self, task: Task) -> None:
+        self._space = task.space
+        self._generator = np.random.default_rng(task.seed)
+
+    def ask(self) -> Params:
+        row = torch.from_numpy(self._generator.random((1, self._space.dim)))
+        return self._space.decode(self._space.spread(row))[0]
+
+    def tell(self, params: Params, value: float) -> None:
+        pass
+
+
+class BoTorch:
+    """The loop of BoTorch's own tutorials, on the unit cube.
+
+    Sobol points first (2 a dimension, 10 at most), then a SingleTaskGP with Normalize and Standardize, fitted
+    by fit_gpytorch_mll, and LogExpectedImprovement (qLogNoisyExpectedImprovement where observations are noisy)
+    by optimize_acqf with 10 restarts and 512 raw samples. Discrete columns are relaxed and rounded, unordered
+    ones are one-hot.
+    """
+
+    def __init__(self, task: Task) -> None:
+        from botorch.utils.sampling import draw_sobol_samples
+
+        torch.manual_seed(task.seed)
+        self._task = task
+        self._widths = [
+            parameter.levels if isinstance(parameter, Choice) and not parameter.ordered else 1
+            for _, parameter in task.space
+        ]
+        self._dim = sum(self._widths)
+        self._bounds = torch.tensor([[0.0] * self._dim, [1.0] * self._dim], dtype=torch.float64)
+        count = min(2 * task.space.dim, 10)
+        unit = torch.tensor([[0.0] * task.space.dim, [1.0] * task.space.dim], dtype=torch.float64)
+        sobol = draw_sobol_samples(unit, n=count, q=1, seed=task.seed).squeeze(1)
+        self._initial = task.space.decode(task.space.spread(sobol))
+        self._rows: list[torch.Tensor] = []
+        self._values: list[float] = []
+
+    def _encode(self, params: Params) -> torch.Tensor:
+        row = self._task.space.encode([params])[0]
+        columns = []
+        for unit, width, (name, parameter) in zip(row, self._widths, self._task.space, strict=True):
+            if isinstance(parameter, Choice) and not parameter.ordered:
+                columns.append(torch.eye(width, dtype=row.dtype)[parameter.options.index(params[name])])
+            else:
+                columns.append(unit.reshape(1))
+        return torch.cat(columns)
+
+    def _decode(self, row: torch.Tensor) -> Params:
+        params: Params = {}
+        for part, (name, parameter) in zip(row.split(self._widths), self._task.space, strict=True):
+            if isinstance(parameter, Choice) and not parameter.ordered:
+                params[name] = parameter.options[int(part.argmax())]
+            else:
+                params[name] = parameter.decode(float(part))
+        return params
+
+    def ask(self) -> Params:
+        if len(self._values) < len(self._initial):
+            return self._initial[len(self._values)]
+        from botorch.acquisition import LogExpectedImprovement
+        from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models import SingleTaskGP
+        from botorch.models.transforms import Normalize, Standardize
+        from botorch.optim import optimize_acqf
+        from gpytorch.mlls import ExactMarginalLogLikelihood
+
+        x = torch.stack(self._rows)
+        y = -torch.tensor(self._values, dtype=torch.float64).unsqueeze(-1)
+        model = SingleTaskGP(x, y, input_transform=Normalize(self._dim), outcome_transform=Standardize(m=1))
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        acquisition: Any
+        if self._task.noisy:
+            acquisition = qLogNoisyExpectedImprovement(model, X_baseline=x)
+        else:
+            acquisition = LogExpectedImprovement(model, best_f=y.max())
+        candidate, _ = optimize_acqf(acquisition, self._bounds, q=1, num_restarts=10, raw_samples=512)
+        return self._decode(candidate[0])
+
+    def tell(self, params: Params, value: float) -> None:
+        self._rows.append(self._encode(params))
+        self._values.append(value)
+
+
+class Optuna:
+    """An Optuna study with one of its samplers; ordered choices are an index, for it has no such kind."""
+
+    def __init__(self, task: Task, sampler: str) -> None:
+        import optuna
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space = task.space
+        self._study = optuna.create_study(sampler=getattr(optuna.samplers, sampler)(seed=task.seed))
+        self._distributions: dict[str, Any] = {}
+        for name, parameter in task.space:
+            if isinstance(parameter, Float):
+                self._distributions[name] = FloatDistribution(
+                    parameter.low, parameter.high, log=parameter.log
+                )
+            elif isinstance(parameter, Int):
+                self._distributions[name] = IntDistribution(parameter.low, parameter.high, log=parameter.log)
+            elif parameter.ordered:
+                self._distributions[name] = IntDistribution(0, parameter.levels - 1)
+            else:
+                self._distributions[name] = CategoricalDistribution(parameter.options)
+        self._trial: Any = None
+
+    def ask(self) -> Params:
+        self._trial = self._study.ask(self._distributions)
+        params = dict(self._trial.params)
+        for name, parameter in self._space:
+            if isinstance(parameter, Choice) and parameter.ordered:
+                params[name] = parameter.options[params[name]]
+        return params
+
+    def tell(self, params: Params, value: float) -> None:
+        self._study.tell(self._trial, value)
+
+
+class Ax:
+    """Ax's Client, nothing configured but the space, the objective and the seed."""
+
+    def __init__(self, task: Task) -> None:
+        from ax.api.client import Client
+        from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+        for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "ax"]:
+            logging.getLogger(name).setLevel(logging.ERROR)  # each of them has a level of its own
+        kinds = {str: "str", bool: "bool", int: "int", float: "float"}
+        configs: list[Any] = []
+        for name, parameter in task.space:
+            if isinstance(parameter, Choice):
+                kind = kinds[type(parameter.options[0])]
+                configs.append(
+                    ChoiceParameterConfig(
+                        name=name,
+                        values=list(parameter.options),  # type: ignore[arg-type]
+                        parameter_type=kind,  # type: ignore[arg-type]
+                        is_ordered=parameter.ordered,
+                    )
+                )
+            else:
+                configs.append(
+                    RangeParameterConfig(
+                        name=name,
+                        bounds=(parameter.low, parameter.high),
+                        parameter_type="float" if isinstance(parameter, Float) else "int",
+                        scaling="log" if parameter.log else "linear",
+                    )
+                )
+        self._client = Client(random_seed=task.seed)
+        self._client.configure_experiment(parameters=configs)
+        self._client.configure_optimization(objective="-loss")
+        self._index = -1
+
+    def ask(self) -> Params:
+        ((self._index, params),) = self._client.get_next_trials(max_trials=1).items()
+        return dict(params)
+
+    def tell(self, params: Params, value: float) -> None:
+        self._client.complete_trial(self._index, raw_data={"loss": value})
+
+
+class BoSuite:
+    """bo_suite's Optimizer, with the acquisition of a name or its default."""
+
+    def __init__(self, task: Task, acquisition: str | None) -> None:
+        import bo_suite
+
+        chosen = None
+        if acquisition is not None:
+            import bo_suite.acquisition
+
+            chosen = getattr(bo_suite.acquisition, acquisition)()
+        self._optimizer = bo_suite.Optimizer(  # type: ignore[attr-defined]
+            task.space, acquisition=chosen, seed=task.seed, budget=task.budget
+        )
+        self._trial: Any = None
+
+    def ask(self) -> Params:
+        self._trial = self._optimizer.ask()
+        return dict(self._trial.params)
+
+    def tell(self, params: Params, value: float) -> None:
+        self._optimizer.tell(self._trial, value)
+
+
+def make_peer(method: str, task: Task) -> Peer:
+    """The optimiser of a name; `bo_suite:KnowledgeGradient` is bo_suite with that acquisition."""
+    warnings.simplefilter("ignore")
+    makers: dict[str, Callable[[], Peer]] = {
+        "random": lambda: Random(task),
+        "botorch": lambda: BoTorch(task),
+        "optuna_gp": lambda: Optuna(task, "GPSampler"),
+        "tpe": lambda: Optuna(task, "TPESampler"),
+        "ax": lambda: Ax(task),
+        "bo_suite": lambda: BoSuite(task, None),
+    }
+    if method.startswith("bo_suite:"):
+        return BoSuite(task, method.removeprefix("bo_suite:"))
+    if method not in makers:
+        raise SystemExit(f"a method must be one of {[*makers, 'bo_suite:ACQUISITION']}, got {method!r}")
+    return makers[method]()

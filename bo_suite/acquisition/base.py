@@ -1,0 +1,31 @@
+"""The two protocols of an acquisition."""
+
+from typing import Protocol
+
+import jaxtyping as jt
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates.process import Hyperparameters
+
+
+class Score(Protocol):
+    """How much each point is worth evaluating; larger is better."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether autograd gives the gradient by x."""
+
+    @property
+    def hyperparameters(self) -> Hyperparameters | None:
+        """What the next step may warm-start from; None where there is nothing to keep."""
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """The score of each row."""
+
+
+class Acquisition(Protocol):
+    """A frozen recipe: data in, score out."""
+
+    def build(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> Score:
+        """The score given the data, conditioned on its pending points; `start` warm-starts the fit."""

@@ -1,0 +1,61 @@
+"""The optimistic confidence bound."""
+
+from dataclasses import dataclass, field
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
+from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate
+
+
+@dataclass(frozen=True, eq=False)
+class ConfidenceBoundScore:
+    """β σ(x) - mean(x)."""
+
+    process: Process
+    beta: float
+    hyperparameters: Hyperparameters
+    differentiable: bool = field(default=True, init=False)
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """The score of each row."""
+        mean, var = self.process.mean_and_var(x)
+        return self.beta * var.clamp(min=1e-20).sqrt() - mean
+
+
+@dataclass(frozen=True)
+class UpperConfidenceBound:
+    """β σ(x) - mean(x): the upper bound of the negated outcome, since smaller is better.
+
+    Srinivas et al. (2010); pending points count as observed at their mean, which shrinks σ only
+    (Desautels, Krause and Burdick 2014).
+
+    Attributes:
+        beta: standard deviations of optimism.
+        surrogate: what is fitted to the data.
+
+    Raises:
+        DataError: beta < 0.
+    """
+
+    beta: float = 2.0
+    surrogate: Surrogate = field(default_factory=ExactGP)
+
+    def __post_init__(self) -> None:
+        if not self.beta >= 0:
+            raise DataError(f"`beta >= 0` must hold, got {self.beta}")
+
+    def build(
+        self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None
+    ) -> ConfidenceBoundScore:
+        """The score given the data."""
+        process = self.surrogate.fit(data, seeds, start)
+        conditioned = process
+        if data.pending.shape[-2]:
+            with torch.no_grad():
+                conditioned = process.condition(data.pending, process.mean(data.pending))
+        return ConfidenceBoundScore(conditioned, self.beta, process.hyperparameters)

@@ -1,0 +1,169 @@
+"""Expected improvement in log space, noiseless and noisy, over fantasies of what is not known exactly."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, sample_joint
+
+_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+_SMALLEST_VAR = 1e-20
+_SAMPLE_NOISE = 1e-9
+"""Variance with which a process is conditioned on its own joint samples, on the scale of outcomes."""
+
+
+class _LogH(torch.autograd.Function):
+    """log h and its derivative Φ / h."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        far = u < -100.0
+        near = torch.where(far, -1.0, u)
+        # q = Φ/φ stays finite below 0; above, Φ itself is used so that nothing overflows
+        q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near.clamp(max=1.0) * -math.sqrt(0.5))
+        low = torch.log1p(near.clamp(max=1.0) * q) - 0.5 * near.square() - _LOG_SQRT_2PI
+        density = torch.exp(-0.5 * near.square() - _LOG_SQRT_2PI)
+        cumulative = torch.special.ndtr(near)
+        high = density + near.clamp(min=-1.0) * cumulative
+        inverse = torch.where(far, u, -100.0).reciprocal().square()
+        series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0))
+        tail = torch.log(inverse * series) - 0.5 * u.square() - _LOG_SQRT_2PI
+        ctx.save_for_backward(
+            torch.where(
+                far,
+                -u * (1.0 - inverse * (1.0 - inverse * (3.0 - inverse * 15.0))) / series,
+                torch.where(
+                    u < 0.0, q / (1.0 + near.clamp(max=0.0) * q), cumulative / high.clamp(min=1e-300)
+                ),
+            )
+        )
+        return torch.where(far, tail, torch.where(u < 0.0, low, torch.log(high.clamp(min=1e-300))))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (ratio,) = ctx.saved_tensors
+        return gradients[0] * ratio  # type: ignore[no-any-return]
+
+
+def log_h(u: jt.Float[Tensor, "*b"]) -> jt.Float[Tensor, "*b"]:
+    """log(φ(u) + u Φ(u)), accurate far into the tail where h underflows; differentiable once.
+
+    With q = Φ/φ = √(π/2) erfcx(-u/√2): log h = log φ + log(1 + u q) for u < 0; for u < -100, where 1 + u q
+    cancels, the series h = φ u⁻² (1 - 3u⁻² + 15u⁻⁴ - 105u⁻⁶). (Ament et al. 2023, equation 9.)
+    """
+    return _LogH.apply(u)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def log_expected_improvement(
+    mean: jt.Float[Tensor, "*sb m"], var: jt.Float[Tensor, "*b m"], best: jt.Float[Tensor, "*sb #m"]
+) -> jt.Float[Tensor, "*sb m"]:
+    """log E[(best - f)₊] for f ~ N(mean, var): log σ + log h((best - mean) / σ)."""
+    std = var.clamp(min=_SMALLEST_VAR).sqrt()
+    return std.log() + log_h((best - mean) / std)
+
+
+@dataclass(frozen=True, eq=False)
+class ImprovementScore:
+    """Log of the expected improvement averaged over fantasies, each with its own mean and best value.
+
+    Attributes:
+        process: conditioned on the fantasies, if any.
+        best: the value to improve on, one a fantasy.
+        hyperparameters: those of the fit.
+    """
+
+    process: Process
+    best: jt.Float[Tensor, "*sb 1"]
+    hyperparameters: Hyperparameters
+    differentiable: bool = field(default=True, init=False)
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """log mean_s EI_s(x)."""
+        mean, var = self.process.mean_and_var(x)
+        value = log_expected_improvement(mean, var, self.best)
+        if value.ndim == var.ndim:
+            return value
+        return torch.logsumexp(value, 0) - math.log(value.shape[0])
+
+
+@dataclass(frozen=True)
+class LogExpectedImprovement:
+    """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
+
+    For outcomes without noise. Pending points are fantasised: the expectation also averages over joint
+    posterior samples of their values, which count as observed.
+
+    Attributes:
+        surrogate: what is fitted to the data.
+        fantasies: number of quasi-Monte Carlo samples of the pending values.
+    """
+
+    surrogate: Surrogate = field(default_factory=ExactGP)
+    fantasies: int = 32
+
+    def build(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> ImprovementScore:
+        """The score given the data."""
+        process = self.surrogate.fit(data, seeds, start)
+        best = data.y.amin(-1, keepdim=True)
+        if data.pending.shape[-2]:
+            return _fantasise(process, data.pending, best, seeds, self.fantasies)
+        return ImprovementScore(process, best, process.hyperparameters)
+
+
+@dataclass(frozen=True)
+class NoisyExpectedImprovement:
+    """log E[(min f(X) - f(x))₊] over the joint posterior of f at the observed points and x.
+
+    Letham et al. (2019), equation 7, with each inner expectation in closed form: the values at those
+    observed points that may be the best, and at pending points, are sampled jointly, the process is
+    conditioned on each sample without noise, and the expected improvements on the samples' minima are
+    averaged. Without noise it is LogExpectedImprovement.
+
+    Attributes:
+        surrogate: what is fitted to the data.
+        fantasies: number of quasi-Monte Carlo samples.
+        baseline: the most observed points considered as possibly best.
+    """
+
+    surrogate: Surrogate = field(default_factory=ExactGP)
+    fantasies: int = 32
+    baseline: int = 32
+
+    def build(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> ImprovementScore:
+        """The score given the data."""
+        process = self.surrogate.fit(data, seeds, start)
+        promising = _promising(process, data.x, self.baseline, seeds)
+        points = torch.cat((promising, data.pending), -2)
+        best = data.y.new_full((*data.batch_shape, 1), torch.inf)
+        return _fantasise(process, points, best, seeds, self.fantasies)
+
+
+def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> Tensor:
+    """Those rows of x that are the best in some joint posterior sample."""
+    with torch.no_grad():
+        mean, var = process.mean_and_var(x)
+        shortlist = (2.0 * var.sqrt() - mean).topk(min(most, x.shape[-2]), -1).indices
+        rows = x.gather(-2, shortlist[..., None].expand(*shortlist.shape, x.shape[-1]))
+        base = seeds.split("baseline").quasi_normal(128, rows.shape[-2], x)
+        winners = sample_joint(process, rows, base).argmin(-1)
+        wins = torch.nn.functional.one_hot(winners, rows.shape[-2]).sum(0)
+        count = int((wins > 0).sum(-1).max())
+        chosen = wins.topk(count, -1).indices
+        return rows.gather(-2, chosen[..., None].expand(*chosen.shape, x.shape[-1]))
+
+
+def _fantasise(process: Process, points: Tensor, best: Tensor, seeds: Seeds, count: int) -> ImprovementScore:
+    """The score with `count` joint samples of f at the points taken as observed."""
+    with torch.no_grad():
+        base = seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
+        samples = sample_joint(process, points, base)
+        noise = torch.full_like(points[..., 0], _SAMPLE_NOISE)
+        conditioned = process.condition(points, samples, noise)
+        best = torch.minimum(best, samples.amin(-1, keepdim=True))
+        return ImprovementScore(conditioned, best, process.hyperparameters)

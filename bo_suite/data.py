@@ -1,0 +1,179 @@
+"""Observations as a surrogate sees them, the random numbers of a step, and the outcome transform."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from bo_suite.errors import DataError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Encoded inputs and standardised outcomes, smaller is better, of `*b` replicates.
+
+    Attributes:
+        x: observed rows in [0, 1]^d.
+        y: outcomes on the surrogate's scale.
+        noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
+        pending: rows that are being evaluated.
+        unordered: columns that hold codes of categories, which are only equal or different.
+
+    Raises:
+        DataError: shapes that do not fit together, or values that are not finite.
+    """
+
+    x: jt.Float[Tensor, "*b n d"]
+    y: jt.Float[Tensor, "*b n"]
+    noise: jt.Float[Tensor, "*b n"] | None
+    pending: jt.Float[Tensor, "*b p d"]
+    unordered: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.x.shape[:-1] != self.y.shape or self.pending.shape[-1] != self.x.shape[-1]:
+            raise DataError(
+                "x must be (*b, n, d), y (*b, n) and pending (*b, p, d), got "
+                f"{tuple(self.x.shape)}, {tuple(self.y.shape)} and {tuple(self.pending.shape)}"
+            )
+        if self.noise is not None and self.noise.shape != self.y.shape:
+            raise DataError(f"noise must have the shape of y, got {tuple(self.noise.shape)}")
+        if not bool(torch.isfinite(self.y).all()) or not bool(torch.isfinite(self.x).all()):
+            raise DataError("inputs and outcomes must be finite")
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the replicate dimensions `*b`."""
+        return self.x.shape[:-2]
+
+
+@lru_cache(maxsize=64)
+def _sobol(count: int, dim: int) -> Tensor:
+    return SobolEngine(dim, scramble=False).draw(count, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Keys of the random numbers of one step, one key a replicate: the same key, the same numbers.
+
+    Draws are made on the CPU and moved, so that every device sees the same ones.
+    """
+
+    keys: tuple[int, ...]
+    batch_shape: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(seed: int, trial: int) -> "Seeds":
+        """The key of trial `trial` of a run with seed `seed`."""
+        return Seeds((_hash(seed, trial),))
+
+    def split(self, purpose: str) -> "Seeds":
+        """Independent keys for a named use within the step."""
+        return Seeds(tuple(_hash(key, purpose) for key in self.keys), self.batch_shape)
+
+    def sobol(self, count: int, like: jt.Float[Tensor, "*b n d"]) -> jt.Float[Tensor, "*b count d"]:
+        """Sobol points in [0, 1)^d, shifted modulo one by a uniform vector drawn from each key."""
+        dim = like.shape[-1]
+        shift = self._stack(lambda generator: torch.rand(1, dim, generator=generator, dtype=torch.float64))
+        return torch.remainder(_sobol(count, dim) + shift, 1.0).to(like)
+
+    def normal(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Standard normal draws of shape (*b, *shape)."""
+        return self._stack(lambda g: torch.randn(shape, generator=g, dtype=torch.float64)).to(like)
+
+    def uniform(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Uniform draws on [0, 1) of shape (*b, *shape)."""
+        return self._stack(lambda g: torch.rand(shape, generator=g, dtype=torch.float64)).to(like)
+
+    def quasi_normal(self, count: int, dim: int, like: Tensor) -> Tensor:
+        """Randomly shifted Sobol points through the normal quantile: shape (*b, count, dim)."""
+        points = self.sobol(count, like.new_empty(*self.batch_shape, 0, dim).double())
+        return torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12)).to(like)
+
+    def _stack(self, draw) -> Tensor:  # type: ignore[no-untyped-def]
+        draws = [draw(torch.Generator().manual_seed(key)) for key in self.keys]
+        return torch.stack(draws).reshape(*self.batch_shape, *draws[0].shape)
+
+
+def _hash(*parts: object) -> int:
+    """A 63-bit integer that depends on every part."""
+    text = "/".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+_LAMBDAS = torch.linspace(-1.0, 1.0, 41, dtype=torch.float64)
+"""Yeo-Johnson powers tried: at most one, since only the long tail of bad outcomes is to be shortened."""
+
+
+def _yeo_johnson(z: Tensor, power: Tensor) -> Tensor:
+    """Yeo and Johnson (2000), equation 2.1, for power in [-1, 1]; `power` broadcasts against z."""
+    log_up = torch.log1p(z.clamp(min=0.0))
+    flat = power.abs() < 1e-8
+    up = torch.where(flat, log_up, torch.expm1(power * log_up) / torch.where(flat, 1.0, power))
+    other = 2.0 - power
+    down = -torch.expm1(other * torch.log1p((-z).clamp(min=0.0))) / other
+    return torch.where(z >= 0, up, down)
+
+
+def _location_scale(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the last dimension, one where the values do not differ."""
+    mean = y.mean(-1, keepdim=True)
+    scale = (y - mean).square().mean(-1, keepdim=True).sqrt()
+    return mean, torch.where(scale > 1e-12 * (1.0 + mean.abs()), scale, 1.0)
+
+
+@dataclass(frozen=True)
+class OutcomeTransform:
+    """An increasing map of outcomes to a scale of mean 0 and variance 1, robust to heavy tails.
+
+    z = standardise(YJ_p(standardise(min(y, cap)))): outcomes above the cap (the upper quartile plus
+    `WHISKER` times the distance from there to the best) are as bad as the cap, and the Yeo-Johnson
+    power p <= 1 is the one of highest profile likelihood. Works on y / max|y|, so that 1e-300 and
+    1e300 are as good as 1.
+    """
+
+    unit: jt.Float[Tensor, "*b 1"]
+    cap: jt.Float[Tensor, "*b 1"]
+    location: jt.Float[Tensor, "*b 1"]
+    scale: jt.Float[Tensor, "*b 1"]
+    power: jt.Float[Tensor, "*b 1"]
+    shift: jt.Float[Tensor, "*b 1"]
+    spread: jt.Float[Tensor, "*b 1"]
+
+    @staticmethod
+    def fit(y: jt.Float[Tensor, "*b n"]) -> "OutcomeTransform":
+        """The transform of the given finite outcomes (n >= 1), user scale, smaller is better."""
+        largest = y.abs().amax(-1, keepdim=True)
+        unit = torch.where(largest > 0, largest, 1.0)
+        part = y / unit
+        best, quartile = part.amin(-1, keepdim=True), part.quantile(0.75, dim=-1, keepdim=True)
+        cap = quartile + WHISKER * (quartile - best)
+        cap = torch.where(quartile > best, cap, part.amax(-1, keepdim=True))
+        location, scale = _location_scale(torch.minimum(part, cap))
+        z = ((torch.minimum(part, cap) - location) / scale)[..., None, :]
+        powers = _LAMBDAS.to(y)[:, None]
+        mapped = _yeo_johnson(z, powers)
+        _, spreads = _location_scale(mapped)
+        jacobian = (powers - 1.0) * (z.sign() * torch.log1p(z.abs())).sum(-1, keepdim=True)
+        likelihood = jacobian - z.shape[-1] * torch.log(spreads)
+        choice = likelihood.argmax(-2, keepdim=True)
+        power = powers.expand_as(likelihood).gather(-2, choice)[..., 0, :]
+        shift, spread = _location_scale(_yeo_johnson(z[..., 0, :], power))
+        return OutcomeTransform(unit, cap, location, scale, power, shift, spread)
+
+    def __call__(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """Outcomes on the surrogate's scale."""
+        z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
+        return (_yeo_johnson(z, self.power) - self.shift) / self.spread
+
+    def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """Variances on the surrogate's scale of outcomes with standard deviations std: (std dz/dy)^2."""
+        z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
+        slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))
+        return (std / self.unit / self.scale * slope / self.spread).square()
+
+
+WHISKER = 2.0

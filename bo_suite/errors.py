@@ -1,0 +1,43 @@
+"""The exception tree.
+
+BoSuiteError
+├── SpaceError (ValueError)          a search space, or a point of it, breaks a rule
+│   └── SpaceExhausted               every point of a finite space has been suggested
+├── DataError (ValueError)           observations that no surrogate can use
+├── TrialError (ValueError)          an ask, tell or fail that the history refuses
+├── FitError (RuntimeError)          a surrogate could not be fitted
+├── NumericalError (ArithmeticError) a factorisation failed after bounded jitter
+└── StorageError (RuntimeError)      a history file that cannot be used
+"""
+
+
+class BoSuiteError(Exception):
+    """Root of every error that bo_suite raises on purpose."""
+
+
+class SpaceError(BoSuiteError, ValueError):
+    """A search space, or a point of it, breaks a rule."""
+
+
+class SpaceExhausted(SpaceError):
+    """Every point of a finite space has been suggested already."""
+
+
+class DataError(BoSuiteError, ValueError):
+    """Observations that no surrogate can use."""
+
+
+class TrialError(BoSuiteError, ValueError):
+    """An ask, tell or fail that the history refuses."""
+
+
+class FitError(BoSuiteError, RuntimeError):
+    """A surrogate could not be fitted."""
+
+
+class NumericalError(BoSuiteError, ArithmeticError):
+    """A factorisation failed after bounded jitter."""
+
+
+class StorageError(BoSuiteError, RuntimeError):
+    """A history file that cannot be used."""

@@ -1,0 +1,38 @@
+"""Calling a user's function on a point, here or in a worker process; imports nothing heavy."""
+
+import math
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one call: a finite value, or the reason that there is none."""
+
+    value: float | None
+    reason: str | None
+
+
+def evaluate(function: Callable[[dict[str, Any]], float], params: dict[str, Any]) -> Outcome:
+    """The outcome of function(params); an exception, a NaN or another type becomes a reason."""
+    try:
+        raw = function(params)
+    except Exception as error:
+        return Outcome(None, f"{type(error).__name__}: {error}")
+    try:
+        value = float(raw)
+    except (TypeError, ValueError):
+        return Outcome(None, f"the function must return a number, got {raw!r:.200}")
+    if not math.isfinite(value):
+        return Outcome(None, f"the function returned {value}")
+    return Outcome(value, None)
+
+
+def start_worker() -> None:
+    """Leaves Ctrl-C to the parent and keeps numerical libraries to one thread a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")

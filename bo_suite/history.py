@@ -1,0 +1,512 @@
+"""Trials on disk: the history is the only state of an optimiser.
+
+One SQLite file (standard library, WAL, synchronous FULL); `path=None` keeps the same tables in memory.
+Every write is one short `BEGIN IMMEDIATE` transaction, so any number of processes on one machine may
+share a file; nothing is held while the caller computes. WAL needs shared memory: keep the file on a
+local disk, not on NFS.
+
+A running trial belongs to the `History` that handed it out. The owner counts as dead when its process,
+on this host, is gone (or its number now names a process with another start time), or when it is a
+closed or collected `History` of this very process. Owners on other hosts, and owners in other processes
+that live on, count as alive.
+"""
+
+import json
+import math
+import operator
+import os
+import platform
+import sqlite3
+import sys
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, SupportsFloat
+
+from bo_suite.errors import StorageError, TrialError
+from bo_suite.space import Params, Space
+
+State = Literal["running", "finished", "failed"]
+
+_APPLICATION = 0x626F7331
+"""SQLite's application_id: "bos1" in ASCII marks a file as ours."""
+
+_SCHEMA = 1
+_PATIENCE = 60.0
+"""Seconds to wait for other processes' transactions, which take milliseconds."""
+
+_STEP = 1.0
+"""Seconds SQLite waits at a stretch: Ctrl-C is heard in between."""
+
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_LAWS = {
+    sqlite3.SQLITE_FULL: "the disk must have room for the history (the change was undone)",
+    sqlite3.SQLITE_IOERR: "the disk must take what is written (is it full? the change was undone)",
+    sqlite3.SQLITE_READONLY: "the storage and its folder must be writable",
+    sqlite3.SQLITE_CANTOPEN: "the storage and its folder must be writable",
+    sqlite3.SQLITE_PERM: "the storage and its folder must be writable",
+    sqlite3.SQLITE_NOTADB: "the storage must be a history of bo_suite",
+    sqlite3.SQLITE_CORRUPT: "the storage must be intact (SQLite's `.recover` may save its rows)",
+    **dict.fromkeys(_BUSY, f"other processes must leave the storage free for a moment in {_PATIENCE:.0f} s"),
+}
+"""What must hold, by SQLite's error code."""
+
+_TABLES = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE trials (
+        id INTEGER PRIMARY KEY, params TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed')),
+        value REAL CHECK ((value IS NOT NULL) = (state = 'finished')), std REAL,
+        reason TEXT CHECK ((reason IS NOT NULL) = (state = 'failed')),
+        attempt INTEGER NOT NULL, asked INTEGER NOT NULL, provenance TEXT NOT NULL,
+        started REAL NOT NULL, ended REAL, owner TEXT NOT NULL, revision INTEGER NOT NULL)""",
+    "CREATE INDEX trials_revision ON trials (revision)",
+)
+_INSERT = "INSERT INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_END = """UPDATE trials SET state = ?, value = ?, std = ?, reason = ?, ended = ?, revision = ?
+    WHERE id = ? AND attempt = ? AND state = 'running'"""
+_TAKE_OVER = """UPDATE trials SET attempt = attempt + 1, started = ?, owner = ?, revision = ?
+    WHERE id = ? AND state = 'running'"""
+
+
+def _no_failpoint(moment: str) -> None:
+    """Called around every statement that writes; tests put a kill in its place."""
+
+
+_failpoint: Callable[[str], None] = _no_failpoint
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation, as the history holds it.
+
+    Attributes:
+        id: 0, 1, 2, ... in order of asking.
+        params: the point, in user values.
+        state: running, finished or failed.
+        value: the outcome as told, in the user's units and direction.
+        std: standard deviation of its observation noise, where it was told.
+        reason: why it failed.
+        attempt: 1, and one more each time the trial was handed out again.
+        asked: False for an observation that came through `add`.
+        provenance: what the suggestion came from: acquisition, hyperparameters, milliseconds, fallback.
+        started: unix seconds at which this attempt was handed out.
+        ended: unix seconds at which it was told or failed.
+    """
+
+    id: int
+    params: Params = field(hash=False)
+    state: State
+    value: float | None
+    std: float | None
+    reason: str | None
+    attempt: int
+    asked: bool
+    provenance: Mapping[str, Any] = field(hash=False)
+    started: float
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is fixed when a history is created; the acquisition is in JSON form."""
+
+    space: Space
+    seed: int
+    direction: str
+    budget: int | None
+    acquisition: Any
+
+
+def _finite(law: str, value: SupportsFloat) -> float:
+    number = math.nan
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool):
+        with suppress(TypeError, ValueError, OverflowError, RuntimeError):  # torch: of many elements
+            number = float(value)
+    if not math.isfinite(number):
+        raise TrialError(f"{law}, got {value!r}")
+    return number + 0.0  # SQLite does not keep the sign of a zero: have none from the start
+
+
+def _outcome(value: SupportsFloat, std: SupportsFloat | None) -> tuple[float, float | None]:
+    number = _finite("a value must be a finite number (use fail() where there is none)", value)
+    law = "a std must be a finite number >= 0"
+    noise = None if std is None else _finite(law, std)
+    if noise is not None and noise < 0:
+        raise TrialError(f"{law}, got {std!r}")
+    return number, noise
+
+
+def _provenance(provenance: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(provenance), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TrialError(f"provenance must be JSON without NaN or infinity, got {provenance!r}") from error
+
+
+def _trial(row: tuple[Any, ...]) -> Trial:
+    fields = dict(zip(Trial.__dataclass_fields__, row, strict=False))
+    fields |= {name: json.loads(fields[name]) for name in ("params", "provenance")}
+    return Trial(**fields | {"asked": bool(fields["asked"])})
+
+
+def _start(pid: int) -> str | None:
+    """Start time of a living process ('' where the system does not tell); None where there is none."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if fields[0] in (b"Z", b"X") else fields[19].decode()  # a zombie works no more
+    if sys.platform != "win32":  # there, os.kill would kill
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+    return ""
+
+
+def _alive(owner: str) -> bool:
+    host, number, start, _ = owner.rsplit(":", 3)
+    if host != platform.node():
+        return True
+    now = _start(int(number))
+    if now is None or (now and start and now != start):
+        return False
+    return int(number) != os.getpid() or any(history.owner == owner for history in list(_opened))
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # absent where the module itself raised
+
+
+def _close(connection: sqlite3.Connection, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child leaves its parent's connection alone
+        connection.close()
+
+
+_opened: "weakref.WeakSet[History]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for history in list(_opened):  # another thread of the parent may have held the lock
+        history.lock = threading.RLock()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _differences(stored: Space, given: Space) -> str:
+    there, here = stored.parameters, given.parameters
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    if not names:
+        return f"in the order {list(there)}, got {list(here)}"
+    texts = [f"{name!r}: {there.get(name, 'absent')}, got {here.get(name, 'absent')}" for name in names]
+    return "; ".join(texts)
+
+
+class History:
+    """The trials of one optimiser, in a file or in memory; safe to share by threads and across a fork.
+
+    Use `History.open`. Every public method raises StorageError when the file cannot be read or written;
+    a write that fails is rolled back, and the history remains usable.
+    """
+
+    header: Header
+
+    def __init__(self, path: Path | None, header: Header | None) -> None:
+        self.path = path
+        self.lock = threading.RLock()
+        self._closed = False
+        self._trials: list[Trial] = []
+        self._revision, self._version = 0, -1
+        self._own()
+        self._connect(create=header is not None)
+        _opened.add(self)
+        try:
+            self._stored(header)  # a file that is not ours is found out before the first write
+            self._configure()
+            with self._transaction():
+                stored = self._stored(header)
+                if header is not None and stored is None:
+                    self._create(header)
+        except BaseException:
+            self.close()
+            raise
+        found = header or stored
+        assert found is not None, "_stored raises where there is neither"
+        self.header = found
+
+    @staticmethod
+    def open(path: str | Path | None, header: Header | None) -> "History":
+        """The history in a file, created where there is none; in memory where the path is None.
+
+        Args:
+            path: a file on a local disk, or None.
+            header: what the history must belong to: space, seed and direction are compared with an
+                existing file, budget and acquisition are the caller's; None: the file must exist.
+
+        Raises:
+            StorageError: a missing or read-only folder, a file that is no history, is damaged, is from a
+                newer version, or belongs to another space, seed or direction.
+        """
+        if path is None:
+            return History(None, header)
+        file = Path(path).absolute()
+        if file.is_dir():
+            raise StorageError(f"the storage must be a file, got the folder {file}")
+        if not file.parent.is_dir():
+            raise StorageError(f"the folder of the storage must exist, got {file}")
+        if header is None and not file.exists():
+            raise StorageError(f"the storage must exist to be resumed, got {file}, where there is no file")
+        return History(file, header)
+
+    def trials(self) -> list[Trial]:
+        """All trials, ordered by id; only rows that changed since the last call are read.
+
+        The list is the caller's, the trials in it are shared with later calls.
+        """
+        with self._session():
+            version = self._number("PRAGMA data_version")  # other connections' commits
+            if version != self._version:
+                rows = self._rows("WHERE revision > ? ORDER BY id", self._revision)
+                for trial in map(_trial, rows):
+                    self._trials[trial.id : trial.id + 1] = [trial]  # ids have no gaps: replaces or appends
+                self._revision = max([self._revision, *(row[-1] for row in rows)])
+                self._version = version
+            return list(self._trials)
+
+    def insert(
+        self, params: Sequence[Params], provenance: Sequence[Mapping[str, Any]], *, expected: int | None
+    ) -> list[Trial] | None:
+        """Stores points as running trials of this process, all or none of them.
+
+        Args:
+            params: points of the space.
+            provenance: one mapping a point, in JSON values.
+            expected: the id the first one is going to have; None skips the check.
+
+        Returns:
+            The trials; None, with nothing written, when another process took the id `expected`.
+
+        Raises:
+            SpaceError: a point that is not complete or not in the space.
+            TrialError: provenance that is no JSON.
+        """
+        pairs = zip(params, provenance, strict=True)
+        return self._append(
+            [(self._point(p), "running", None, None, True, _provenance(o), None) for p, o in pairs], expected
+        )
+
+    def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+        """Stores an observation that was not asked for, as a finished trial.
+
+        Raises:
+            SpaceError: a point that is not complete or not in the space.
+            TrialError: a value or std that is not finite, or a std below 0.
+        """
+        row = (self._point(params), "finished", *_outcome(value, std), False, "{}", time.time())
+        trials = self._append([row], None)
+        assert trials is not None, "no id was expected"
+        return trials[0]
+
+    def tell(
+        self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None, attempt: int | None = None
+    ) -> Trial:
+        """Finishes a running trial; on return the value is on the disk.
+
+        Args:
+            trial: its id.
+            value: the outcome.
+            std: standard deviation of its noise.
+            attempt: the attempt that was evaluated; None stands for the current one.
+
+        Raises:
+            TrialError: a value or std that is not finite, or a trial that is unknown, finished, failed or
+                handed out again since; it keeps its state.
+        """
+        return self._end(trial, attempt, "finished", *_outcome(value, std), None)
+
+    def fail(self, trial: int, reason: str, attempt: int | None = None) -> Trial:
+        """Ends a running trial that has no value; arguments and refusals are those of `tell`."""
+        text = str(reason).encode(errors="backslashreplace").decode()  # a lone surrogate is no UTF-8
+        return self._end(trial, attempt, "failed", None, None, text)
+
+    def reclaim(self) -> list[Trial]:
+        """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
+        with self._transaction():
+            running = self._execute("SELECT id, owner FROM trials WHERE state = 'running'")
+            dead = [number for number, owner in running if not _alive(owner)]
+            revision = self._next_revision()
+            for number in dead:
+                self._write(_TAKE_OVER, (time.time(), self.owner, revision, number))
+            return [_trial(row) for row in self._rows("WHERE revision = ? ORDER BY id", revision)]
+
+    def close(self) -> None:
+        """Folds the write-ahead log into the file and lets go of it; running trials stay running."""
+        with self.lock:
+            _opened.discard(self)
+            self._closed = True
+            self._finalizer()
+
+    def _connect(self, *, create: bool) -> None:
+        where = ":memory:" if self.path is None else f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}"
+        try:
+            self._connection = sqlite3.connect(
+                where, uri=True, isolation_level=None, check_same_thread=False, timeout=_STEP
+            )
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        # Runs at exit, too. That of before a fork stays registered: a child must not even collect the
+        # connection of its parent.
+        self._finalizer = weakref.finalize(self, _close, self._connection, os.getpid())
+        self._version = -1
+
+    def _configure(self) -> None:
+        self._write("PRAGMA journal_mode = WAL")
+        self._execute("PRAGMA synchronous = FULL")
+        self._execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
+
+    def _own(self) -> None:
+        self._pid = os.getpid()
+        self.owner = f"{platform.node()}:{self._pid}:{_start(self._pid)}:{uuid.uuid4().hex}"
+
+    @contextmanager
+    def _session(self) -> Iterator[None]:
+        with self.lock:
+            if self._closed:
+                raise StorageError(f"the history must be open, got {self._name}, which was closed")
+            if self._pid != os.getpid():  # forked
+                self._own()
+                if self.path is not None:
+                    self._connect(create=False)
+                    self._configure()
+            yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._session():
+            try:
+                self._write("BEGIN IMMEDIATE")
+                yield
+                self._write("COMMIT")
+            finally:
+                self._version = -1  # data_version does not count our own commits
+                if self._connection.in_transaction:
+                    with suppress(StorageError):
+                        self._write("ROLLBACK")
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                if _code(error) not in _BUSY or time.monotonic() > deadline:
+                    raise self._error(error) from error
+                time.sleep(0.001)  # some locks are refused at once, without SQLite's own wait
+
+    def _write(self, statement: str, values: Sequence[Any] = ()) -> None:
+        _failpoint(f"before {statement}")
+        self._execute(statement, values)
+        _failpoint(f"after {statement}")
+
+    def _rows(self, condition: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self._execute(f"SELECT * FROM trials {condition}", values)
+
+    def _number(self, statement: str) -> int:
+        return int(self._execute(statement)[0][0])
+
+    def _point(self, params: Params) -> str:
+        return json.dumps(self.header.space.check(params), allow_nan=False)
+
+    def _next_revision(self) -> int:
+        return self._number("SELECT coalesce(max(revision), 0) + 1 FROM trials")
+
+    def _append(self, rows: Sequence[tuple[Any, ...]], expected: int | None) -> list[Trial] | None:
+        with self._transaction():
+            first = self._number("SELECT coalesce(max(id), -1) + 1 FROM trials")
+            if expected is not None and expected != first:
+                return None
+            revision, now = self._next_revision(), time.time()
+            for number, (params, state, value, std, asked, provenance, ended) in enumerate(rows, first):
+                row = (number, params, state, value, std, None, 1, asked, provenance, now, ended)
+                self._write(_INSERT, (*row, self.owner, revision))
+            return [_trial(row) for row in self._rows("WHERE id >= ? ORDER BY id", first)]
+
+    def _end(self, trial: int, attempt: int | None, *outcome: Any) -> Trial:
+        number = operator.index(trial)
+        with self._transaction():
+            rows = self._rows("WHERE id = ?", number) if abs(number) < 2**63 else []
+            if not rows:
+                count = self._number("SELECT count(*) FROM trials")
+                raise TrialError(
+                    f"a trial must be one of the {count} of the history, got unknown id {number}"
+                )
+            found = _trial(rows[0])
+            if attempt is not None and attempt != found.attempt:
+                raise TrialError(
+                    f"only the current attempt ends a trial: trial {number} was handed out again as attempt "
+                    f"{found.attempt}, got attempt {attempt}"
+                )
+            if found.state != "running":
+                how = f"with value {found.value}" if found.state == "finished" else f"({found.reason})"
+                raise TrialError(f"a trial ends once: trial {number} is {found.state} already, {how}")
+            self._write(_END, (*outcome, time.time(), self._next_revision(), number, found.attempt))
+            return _trial(self._rows("WHERE id = ?", number)[0])
+
+    def _create(self, header: Header) -> None:
+        for statement in (f"PRAGMA application_id = {_APPLICATION}", *_TABLES):
+            self._write(statement)
+        fields = {name: getattr(header, name) for name in ("seed", "direction", "budget", "acquisition")}
+        fields |= {
+            "space": header.space.to_dict(),
+            "fingerprint": header.space.fingerprint,
+            "schema": _SCHEMA,
+        }
+        for key, value in fields.items():
+            self._write("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value, allow_nan=False)))
+
+    def _stored(self, given: Header | None) -> Header | None:
+        """The header in the file, checked against the given one; None where nothing was written yet."""
+        if self._number("PRAGMA application_id") != _APPLICATION:
+            tables = [name for (name,) in self._execute("SELECT name FROM sqlite_master")]
+            if tables:
+                raise StorageError(f"{_LAWS[sqlite3.SQLITE_NOTADB]}, got {self._name} with tables {tables}")
+            if given is None:
+                raise StorageError(f"the storage must hold a history, got {self._name}, which is empty")
+            return None
+        try:
+            meta = {key: json.loads(value) for key, value in self._execute("SELECT key, value FROM meta")}
+            if meta["schema"] > _SCHEMA:
+                raise StorageError(
+                    f"this version of bo_suite reads histories up to schema {_SCHEMA}, got schema "
+                    f"{meta['schema']} in {self._name}, which a newer version wrote"
+                )
+            space = Space.from_dict(meta["space"])
+            if meta["fingerprint"] != space.fingerprint:
+                raise ValueError(f"fingerprint {meta['fingerprint']} of a space with {space.fingerprint}")
+            stored = Header(space, meta["seed"], meta["direction"], meta["budget"], meta["acquisition"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"the header of {self._name} must be intact, got {error!r}") from error
+        if given is not None and stored.space.fingerprint != given.space.fingerprint:
+            difference = _differences(stored.space, given.space)
+            raise StorageError(f"{self._name} belongs to another space: {difference}")
+        for what in ("seed", "direction"):
+            there, here = getattr(stored, what), getattr(given or stored, what)
+            if there != here:
+                raise StorageError(f"{self._name} belongs to another {what}: {there}, got {here}")
+        return stored
+
+    @property
+    def _name(self) -> str:
+        return "the history in memory" if self.path is None else str(self.path)
+
+    def _error(self, error: sqlite3.Error) -> StorageError:
+        law = _LAWS.get(_code(error), "the storage must be one that SQLite can use")
+        return StorageError(f"{law}, got {self._name}: {error}")

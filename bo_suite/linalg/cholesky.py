@@ -1,0 +1,58 @@
+"""Lower Cholesky factors of batches of symmetric positive definite matrices."""
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.errors import NumericalError
+
+_FIRST_JITTER = 1e-10
+_LAST_JITTER = 1e-4
+
+
+def jittered_cholesky(
+    matrix: jt.Float[Tensor, "*b n n"],
+) -> tuple[jt.Float[Tensor, "*b n n"], jt.Float[Tensor, "*b"]]:
+    """Lower factor of A + jI and the jitter j of each batch element.
+
+    j is 0 where A factorises, else the first of 1e-10, 1e-9, ... 1e-4 times the mean diagonal that does.
+
+    Raises:
+        NumericalError: an element that is not positive definite with the last jitter either.
+    """
+    chol, info = torch.linalg.cholesky_ex(matrix)
+    jitter = matrix.new_zeros(matrix.shape[:-2])
+    if not bool(info.any()):
+        return chol, jitter
+    scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+    relative = _FIRST_JITTER
+    while relative <= _LAST_JITTER * 1.5:
+        failed = info != 0
+        jitter = torch.where(failed, relative * scale, jitter)
+        chol, info = torch.linalg.cholesky_ex(
+            matrix + torch.diag_embed(jitter[..., None].expand(scale.shape + matrix.shape[-1:]))
+        )
+        if not bool(info.any()):
+            return chol, jitter
+        relative *= 10
+    worst = int(info.flatten().argmax())
+    raise NumericalError(
+        f"a covariance must be positive definite, but batch element {worst} of {tuple(info.shape)} failed at "
+        f"row {int(info.flatten()[worst])} with jitter {_LAST_JITTER:g} of its mean diagonal"
+    )
+
+
+def cholesky_append(
+    chol: jt.Float[Tensor, "*b n n"],
+    cross: jt.Float[Tensor, "*b n q"],
+    corner: jt.Float[Tensor, "*b q q"],
+) -> jt.Float[Tensor, "*b n+q n+q"]:
+    """Factor of [[A, B], [Bᵀ, C]] from the factor L of A, in O(n² q): [[L, 0], [(L⁻¹B)ᵀ, chol(C - (L⁻¹B)ᵀL⁻¹B)]].
+
+    Raises:
+        NumericalError: the Schur complement is not positive definite, jitter included.
+    """
+    solved = torch.linalg.solve_triangular(chol, cross, upper=False)
+    schur, _ = jittered_cholesky(corner - solved.mT @ solved)
+    top = torch.cat((chol, torch.zeros_like(cross)), -1)
+    return torch.cat((top, torch.cat((solved.mT, schur), -1)), -2)

@@ -1,0 +1,257 @@
+"""`minimize`: the whole run of a function, on one or several processes, resumable."""
+
+import concurrent.futures as futures
+import multiprocessing
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bo_suite.acquisition import Acquisition
+from bo_suite.errors import SpaceExhausted, TrialError
+from bo_suite.evaluate import Outcome, evaluate, start_worker
+from bo_suite.history import Trial
+from bo_suite.optimizer import Optimizer, best_trial, to_frame
+from bo_suite.space import Params, Space
+
+Function = Callable[[Params], float]
+Executor = futures.Executor | Callable[[], futures.Executor]
+
+_LOST_AT_MOST = 2
+"""Times that a point may take its worker process down before its trial is failed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has found.
+
+    Attributes:
+        trials: all trials of the history, ordered by id.
+        direction: "minimize" or "maximize".
+        stopped: why the run ended before its budget ("interrupted", or that the space is exhausted), or None.
+    """
+
+    trials: Sequence[Trial]
+    direction: str
+    stopped: str | None
+
+    @property
+    def best(self) -> Trial:
+        """The finished trial with the best value; raises TrialError when none has finished."""
+        return best_trial(self.trials, self.direction)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a trial."""
+        return to_frame(self.trials)
+
+    def plot(self) -> Any:
+        """The convergence plot, a matplotlib Figure."""
+        from bo_suite.plot import plot_convergence
+
+        return plot_convergence(self.trials, self.direction)
+
+
+def minimize(
+    f: Function,
+    space: Space,
+    budget: int = 50,
+    seed: int = 0,
+    workers: int = 1,
+    executor: Executor | None = None,
+    storage: str | Path | None = None,
+    acquisition: Acquisition | None = None,
+    progress: bool = True,
+) -> Result:
+    """Minimise f over the space in `budget` evaluations, those already in the storage included.
+
+    An exception in f, or a value that is not a finite number, is recorded as a failed trial with its text;
+    the run goes on. Ctrl-C ends the run and returns what has finished. Run again with the same storage,
+    it goes on where it stopped: points that were being evaluated come first.
+
+    Args:
+        f: takes a dict of parameters, returns a number; smaller is better.
+        space: where to search.
+        budget: number of trials of the history in all.
+        seed: same seed, same run (with one worker; with more, the order of completion matters).
+        workers: evaluations side by side. More than one means that many processes, which import f: it
+            must be defined at the top of a module, and a script needs `if __name__ == "__main__":`.
+        executor: where to evaluate instead: any `concurrent.futures.Executor`, left open, or a function
+            that makes one, called again when its workers break.
+        storage: a file that keeps the history; None keeps it in memory.
+        acquisition: how to choose; the Optimizer's default when None.
+        progress: whether to show a progress bar.
+
+    Raises:
+        TrialError: budget or workers below 1, or f cannot be sent to other processes.
+        StorageError: a file that cannot be used, or that belongs to another space or seed.
+    """
+    if isinstance(workers, bool) or int(workers) != workers or workers < 1:
+        raise TrialError(f"`workers >= 1` must hold, got {workers!r}")
+    if not callable(f):
+        raise TrialError(f"f must be a function of a dict of parameters, got {f!r}")
+    if workers > 1 and executor is None:
+        _check_picklable(f)
+    optimizer = Optimizer(space, acquisition, seed, budget=budget, storage=storage)
+    try:
+        with _bar(progress, optimizer, budget) as show, _Pool(workers, executor) as pool:
+            stopped = _run(f, optimizer, budget, workers, pool, show)
+        return Result(optimizer.trials, optimizer.direction, stopped)
+    finally:
+        optimizer.close()
+
+
+def _check_picklable(f: Function) -> None:
+    try:
+        pickle.dumps(f)
+    except Exception as error:
+        raise TrialError(
+            "workers > 1 send f to other processes, so f must be picklable (defined at the top of a module), "
+            f"got {f!r}: {error}"
+        ) from error
+
+
+def _run(
+    f: Function, optimizer: Optimizer, budget: int, workers: int, pool: "_Pool", show: Callable[[], None]
+) -> str | None:
+    """Keeps `workers` evaluations going until the budget is spent; the reason if it ends before."""
+    again = deque(optimizer.reclaim())
+    running: dict[futures.Future[Outcome], Trial] = {}
+    lost: dict[int, int] = {}
+    stopped: str | None = None
+    try:
+        while True:
+            while len(running) < workers and stopped is None:
+                try:
+                    trial = _next(optimizer, again, budget)
+                except SpaceExhausted as error:
+                    stopped = str(error)
+                    break
+                if trial is None:
+                    break
+                running[pool.submit(f, trial.params)] = trial
+            if not running:
+                return stopped
+            done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+            for future in done:
+                trial = running.pop(future)
+                outcome = _outcome(future)
+                if outcome is None and lost.get(trial.id, 0) + 1 < _LOST_AT_MOST:
+                    lost[trial.id] = lost.get(trial.id, 0) + 1
+                    again.append(trial)
+                else:
+                    _record(optimizer, trial, outcome or Outcome(None, "its worker process died"))
+                    show()
+    except KeyboardInterrupt:
+        for future, trial in running.items():
+            if future.done() and not future.cancelled() and (outcome := _outcome(future)) is not None:
+                _record(optimizer, trial, outcome)
+        pool.abandon()
+        return "interrupted"
+
+
+def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | None:
+    """A trial to evaluate: one that was lost, else a new one while the budget lasts."""
+    if again:
+        return again.popleft()
+    return optimizer.ask() if len(optimizer.trials) < budget else None
+
+
+def _outcome(future: "futures.Future[Outcome]") -> Outcome | None:
+    """What came of an evaluation; None when its worker was lost."""
+    try:
+        return future.result()
+    except futures.BrokenExecutor:
+        return None
+    except Exception as error:
+        return Outcome(None, f"{type(error).__name__}: {error}")
+
+
+def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> None:
+    if outcome.value is not None:
+        optimizer.tell(trial, outcome.value)
+    else:
+        optimizer.fail(trial, outcome.reason or "no reason given")
+
+
+class _Here(futures.Executor):
+    """Evaluates in the calling thread, so that one worker needs no process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "futures.Future[Any]":
+        future: futures.Future[Any] = futures.Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class _Pool:
+    """The executor of a run: given, made by a factory, or our own; remade once its workers broke."""
+
+    def __init__(self, workers: int, executor: Executor | None) -> None:
+        self._given = executor if isinstance(executor, futures.Executor) else None
+        self._own = executor is None and workers > 1
+        self._workers = workers
+        if executor is not None and not isinstance(executor, futures.Executor):
+            self._make: Callable[[], futures.Executor] = executor
+        else:
+            self._make = self._processes if self._own else _Here
+        self._executor: futures.Executor | None = self._given
+        self._before = set(multiprocessing.active_children())
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None and self._given is None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, f: Function, params: Params) -> "futures.Future[Outcome]":
+        """Starts an evaluation, on new workers if the old ones broke and a factory can make them."""
+        if self._executor is None:
+            self._executor = self._make()
+        try:
+            return self._executor.submit(evaluate, f, params)
+        except futures.BrokenExecutor:
+            if self._given is not None:
+                raise
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = self._make()
+            return self._executor.submit(evaluate, f, params)
+
+    def abandon(self) -> None:
+        """Ends our own workers without waiting for what they are at."""
+        if self._own:
+            for process in set(multiprocessing.active_children()) - self._before:
+                process.terminate()
+
+    def _processes(self) -> futures.Executor:
+        # Forking a process whose libraries have threads can deadlock the child.
+        spawn = multiprocessing.get_context("spawn")
+        return futures.ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=start_worker)
+
+
+@contextmanager
+def _bar(shown: bool, optimizer: Optimizer, budget: int) -> Iterator[Callable[[], None]]:
+    """A progress bar, and the function that brings it up to date."""
+    if not shown:
+        yield lambda: None
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=budget)
+
+        def show() -> None:
+            ended = [trial for trial in optimizer.trials if trial.state != "running"]
+            failed = sum(trial.state == "failed" for trial in ended)
+            text = f"best {optimizer.best.value:.6g}" if len(ended) > failed else "none finished"
+            progress.update(
+                task, completed=len(ended), description=text + f", {failed} failed" * bool(failed)
+            )
+
+        show()
+        yield show

@@ -1,0 +1,165 @@
+"""Many small box-constrained minimisations at once, each with its own state and line search.
+
+Projected L-BFGS: coordinates that sit on a bound with the gradient pointing outwards are held, the
+others move along the quasi-Newton direction of the memory restricted to them, and the step is
+projected onto the box and shortened until it satisfies Armijo's condition (Bertsekas 1982; Byrd,
+Nocedal and Schnabel 1994, theorem 2.2 for the compact form). Every round evaluates all problems
+together; a problem whose step was refused shortens it while its neighbours move on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.errors import DataError
+
+ValueAndGrad = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+_ARMIJO = 1e-4
+_CURVATURE = 1e-10
+_SMALLEST_STEP = 1e-10
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The end of a batched minimisation.
+
+    Attributes:
+        x: best points found.
+        value: objective there.
+        evaluations: rounds of joint evaluation, the first included.
+        converged: whether the projected gradient or the decrease fell below its tolerance.
+    """
+
+    x: jt.Float[Tensor, "*b p"]
+    value: jt.Float[Tensor, "*b"]
+    evaluations: int
+    converged: jt.Bool[Tensor, "*b"]
+
+
+def minimize_batch(
+    function: ValueAndGrad,
+    start: jt.Float[Tensor, "*b p"],
+    *,
+    bounds: tuple[Tensor, Tensor],
+    max_evaluations: int = 100,
+    gradient_tolerance: float = 1e-5,
+    value_tolerance: float = 1e-9,
+    memory: int = 10,
+) -> BatchResult:
+    """Local minima of one function a batch element, from one start each.
+
+    Args:
+        function: points (*b, p) to values (*b) and gradients (*b, p); elements must not influence
+            each other. A value that is not finite counts as a refused step.
+        start: starting points; moved into the box.
+        bounds: lower and upper bounds, broadcastable to start; equal bounds fix a coordinate.
+        max_evaluations: rounds of joint evaluation at most.
+        gradient_tolerance: an element stops when the largest entry of its projected gradient is below.
+        value_tolerance: an element stops when a step lowers its value by less than this, relative to
+            max(1, |value|).
+        memory: number of (step, gradient change) pairs kept.
+
+    Raises:
+        DataError: lower > upper somewhere.
+    """
+    lower, upper = (bound.to(start).expand_as(start).reshape(-1, start.shape[-1]) for bound in bounds)
+    if bool((lower > upper).any()):
+        raise DataError("`lower <= upper` must hold for every coordinate")
+    shape = start.shape
+    x = start.reshape(lower.shape).clamp(lower, upper)
+
+    def evaluate(points: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = function(points.reshape(shape))
+        value = torch.where(torch.isfinite(value), value, torch.inf).reshape(-1)
+        return value, torch.nan_to_num(gradient.reshape(lower.shape), 0.0, 0.0, 0.0)
+
+    value, gradient = evaluate(x)
+    steps = x.new_zeros(x.shape[0], memory, x.shape[1])
+    changes = torch.zeros_like(steps)
+    free = _free(x, gradient, lower, upper)
+    done = ~torch.isfinite(value) | (_largest(gradient * free) < gradient_tolerance)
+    direction, step = _first_direction(gradient, free), torch.ones_like(value)
+    evaluations, pairs = 1, 0
+    while evaluations < max_evaluations and not bool(done.all()):
+        trial = (x + step[:, None] * direction).clamp(lower, upper)
+        trial = torch.where(done[:, None], x, trial)
+        trial_value, trial_gradient = evaluate(trial)
+        evaluations += 1
+        moved = trial - x
+        slope = (gradient * moved).sum(-1)
+        accepted = (trial_value <= value + _ARMIJO * slope) & ~done
+        decrease = value - trial_value
+        small = decrease <= value_tolerance * value.abs().clamp(min=1.0)
+
+        change = trial_gradient - gradient
+        curved = (moved * change).sum(-1) > _CURVATURE * change.square().sum(-1)
+        keep = (accepted & curved)[:, None]
+        steps = torch.cat((steps[:, 1:], torch.where(keep, moved, 0.0)[:, None]), 1)
+        changes = torch.cat((changes[:, 1:], torch.where(keep, change, 0.0)[:, None]), 1)
+        pairs = min(pairs + 1, memory)
+
+        x = torch.where(accepted[:, None], trial, x)
+        value = torch.where(accepted, trial_value, value)
+        gradient = torch.where(accepted[:, None], trial_gradient, gradient)
+        free = _free(x, gradient, lower, upper)
+        done = done | (accepted & (small | (_largest(gradient * free) < gradient_tolerance)))
+        quasi = _direction(gradient, free, steps[:, memory - pairs :], changes[:, memory - pairs :])
+        direction = torch.where(accepted[:, None], quasi, direction)
+        step = torch.where(accepted, 1.0, step * _shorten(slope, trial_value - value))
+        done = done | (step < _SMALLEST_STEP)
+    return BatchResult(x.reshape(shape), value.reshape(shape[:-1]), evaluations, done.reshape(shape[:-1]))
+
+
+def _largest(gradient: Tensor) -> Tensor:
+    return gradient.abs().amax(-1)
+
+
+def _free(x: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """One where a coordinate may move downhill, zero where a bound holds it."""
+    return (~(((x <= lower) & (gradient >= 0)) | ((x >= upper) & (gradient <= 0)))).to(x)
+
+
+def _first_direction(gradient: Tensor, free: Tensor) -> Tensor:
+    """Steepest descent, no longer than one."""
+    projected = gradient * free
+    return -projected / projected.norm(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def _shorten(slope: Tensor, rise: Tensor) -> Tensor:
+    """Factor of the next step: minimiser of the parabola through the last one, within [0.1, 0.5]."""
+    curvature = 2.0 * (rise - slope)
+    factor = -slope / torch.where(curvature > 0, curvature, 1.0)
+    return torch.where(torch.isfinite(rise) & (curvature > 0), factor, 0.1).clamp(0.1, 0.5)
+
+
+def _direction(gradient: Tensor, free: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
+    """-H g on the free coordinates, H the L-BFGS inverse Hessian in compact form.
+
+    With S, Y the kept pairs as rows, R the upper triangle of S Yᵀ and D its diagonal,
+    H g = c g + [Sᵀ, c Yᵀ] [[R⁻ᵀ (D + c Y Yᵀ) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S g; c Y g] (Byrd, Nocedal and
+    Schnabel 1994, equation 3.1). Pairs without curvature on the free coordinates are masked out.
+    """
+    projected = gradient * free
+    s, y = steps * free[:, None], changes * free[:, None]
+    curvature = (s * y).sum(-1)
+    size = y.square().sum(-1)
+    valid = curvature > _CURVATURE * size
+    s, y = s * valid[..., None], y * valid[..., None]
+    curvature = torch.where(valid, curvature, 0.0)
+    latest = valid & (valid.long().cumsum(-1) == valid.long().sum(-1, keepdim=True))
+    scale = torch.where(latest, curvature / torch.where(valid, size, 1.0), 0.0).sum(-1)[:, None]
+    any_valid = valid.any(-1)
+    right = torch.triu(s @ y.mT) + torch.diag_embed((~valid).to(s))
+    sg = (s @ projected[..., None]).contiguous()
+    yg = y @ projected[..., None]
+    p = torch.linalg.solve_triangular(right, sg, upper=True)
+    inner = curvature[..., None] * p + scale[..., None] * (y @ (y.mT @ p)) - scale[..., None] * yg
+    q = torch.linalg.solve_triangular(right.mT, inner, upper=False)
+    product = scale * projected + (s.mT @ q)[..., 0] - scale * (y.mT @ p)[..., 0]
+    direction = -product * free
+    descends = any_valid & ((direction * projected).sum(-1) < 0)
+    return torch.where(descends[:, None], direction, _first_direction(gradient, free))

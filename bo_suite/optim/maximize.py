@@ -1,0 +1,234 @@
+"""The best new point of a score over a space: global sampling, local search, and no repeats.
+
+Continuous columns move by gradients (or by shrinking random steps where the score has none), discrete
+ones from level to level, in turns; every point that is scored is one that the space can represent.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import jaxtyping as jt
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import SpaceExhausted
+from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.space import Space
+
+ScoreFunction = Callable[[Tensor], Tensor]
+
+_ENUMERATE = 4096
+"""Finite spaces up to this size are scored whole when the search finds nothing new."""
+
+_SPARE = 32
+"""Sampled points kept of each kind, in case that all ends of the local searches are taken."""
+
+_SWEEP_ROUNDS = 8
+
+_SWEEP_LEVELS = 32
+"""A discrete column with more levels than this is swept over steps of 1, 2, 4, ... and random levels."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How hard to search.
+
+    Attributes:
+        sobol: points spread over the space.
+        nearby: points around the best observed ones.
+        starts: local searches, half of them from each kind of point.
+        evaluations: rounds of joint evaluation of one gradient search.
+        turns: alternations between continuous and discrete columns at most.
+    """
+
+    sobol: int = 512
+    nearby: int = 256
+    starts: int = 8
+    evaluations: int = 40
+    turns: int = 3
+
+
+def maximize(
+    score: ScoreFunction,
+    space: Space,
+    data: Dataset,
+    seeds: Seeds,
+    *,
+    differentiable: bool = True,
+    search: Search | None = None,
+) -> jt.Float[Tensor, "*b d"]:
+    """Rows of largest score found that are neither in `data.x` nor in `data.pending`.
+
+    Raises:
+        SpaceExhausted: every point of a finite space is in the data.
+    """
+    search = search or Search()
+    with torch.no_grad():
+        spread = space.spread(seeds.split("sobol").sobol(search.sobol, data.x))
+        nearby = _nearby(space, data, seeds.split("nearby"), search.nearby)
+        first, second = score(torch.cat((spread, nearby), -2)).split((spread.shape[-2], nearby.shape[-2]), -1)
+        half = max(search.starts // 2, 1)
+        starts = torch.cat((_top(spread, first, half), _top(nearby, second, half)), -2)
+    ends = _local_search(score, space, starts, seeds.split("local"), search, differentiable)
+    with torch.no_grad():
+        spare = torch.cat((_top(spread, first, _SPARE), _top(nearby, second, _SPARE)), -2)
+        return _best_new(score, space, data, torch.cat((ends, spare), -2), seeds.split("new"))
+
+
+def _top(rows: Tensor, value: Tensor, count: int) -> Tensor:
+    """The `count` rows of largest value, best first."""
+    order = value.topk(min(count, value.shape[-1]), -1).indices
+    return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))
+
+
+def _nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> Tensor:
+    """Perturbed copies of the best observed rows: a random subset of columns, at several scales."""
+    best = _top(data.x, -data.y, 4)
+    copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
+    uniform = seeds.uniform((3, count, space.dim), data.x)
+    scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
+    scale = scale[torch.arange(count, device=scale.device) * 97 % count, None]
+    moved = copies + scale * seeds.split("steps").normal((count, space.dim), data.x)
+    moved = space.snap(moved.clamp(0.0, 1.0))
+    fresh = space.spread(uniform[..., 0, :, :])
+    discrete = torch.tensor([levels is not None for levels in space.levels], device=data.x.device)
+    anew = discrete & (uniform[..., 1, :, :] < 0.5)
+    chance = min(1.0, max(20.0 / space.dim, 0.2)) * (0.5 if space.dim > 1 else 1.0)
+    mask = uniform[..., 2, :, :] < chance
+    return torch.where(mask, torch.where(anew, fresh, moved), copies)
+
+
+def _local_search(
+    score: ScoreFunction, space: Space, rows: Tensor, seeds: Seeds, search: Search, differentiable: bool
+) -> Tensor:
+    """Ends of the local searches from the given rows."""
+    discrete = [column for column, levels in enumerate(space.levels) if levels is not None]
+    continuous = len(discrete) < space.dim
+    for turn in range(search.turns if discrete and continuous else 1):
+        before = rows
+        if discrete:
+            rows = _sweep(score, space, rows, discrete, seeds.split(f"sweep {turn}"))
+        if turn and torch.equal(before, rows):
+            break
+        if continuous and differentiable:
+            rows = _ascend(score, rows, discrete, search.evaluations)
+        elif continuous:
+            rows = _wander(score, rows, discrete, seeds.split(f"wander {turn}"))
+    return rows
+
+
+def _ascend(score: ScoreFunction, rows: Tensor, discrete: list[int], evaluations: int) -> Tensor:
+    """Gradient ascent of the continuous columns, all rows at once."""
+    lower, upper = torch.zeros_like(rows), torch.ones_like(rows)
+    lower[..., discrete] = upper[..., discrete] = rows[..., discrete]
+
+    def negated(x: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            value = score(leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return -value.detach(), -gradient
+
+    return minimize_batch(
+        negated,
+        rows,
+        bounds=(lower, upper),
+        max_evaluations=evaluations,
+        gradient_tolerance=1e-4,
+        value_tolerance=1e-6,
+    ).x
+
+
+def _wander(score: ScoreFunction, rows: Tensor, discrete: list[int], seeds: Seeds) -> Tensor:
+    """Random steps of the continuous columns, shrinking, each row moving to the best of 32."""
+    with torch.no_grad():
+        value = score(rows)
+        for turn, scale in enumerate(np.geomspace(0.2, 1e-3, 12)):
+            steps = seeds.split(f"{turn}").normal((rows.shape[-2], 32, rows.shape[-1]), rows)
+            steps[..., discrete] = 0.0
+            trials = (rows[..., None, :] + float(scale) * steps).clamp(0.0, 1.0)
+            rows, value = _move(score, rows, value, trials)
+    return rows
+
+
+def _move(score: ScoreFunction, rows: Tensor, value: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row, or the best of its trials (*b, m, t, d) where that is better."""
+    scores = score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
+    best, place = scores.max(-1)
+    index = place[..., None, None].expand(*place.shape, 1, rows.shape[-1])
+    winner = trials.gather(-2, index)[..., 0, :]
+    better = best > value
+    return torch.where(better[..., None], winner, rows), torch.where(better, best, value)
+
+
+def _sweep(score: ScoreFunction, space: Space, rows: Tensor, discrete: list[int], seeds: Seeds) -> Tensor:
+    """Coordinate ascent over the levels of the discrete columns, the best single change a round."""
+    with torch.no_grad():
+        value = score(rows)
+        for turn in range(_SWEEP_ROUNDS):
+            before = value
+            blocks = [
+                _column_moves(space, rows, column, seeds.split(f"{turn} {column}")) for column in discrete
+            ]
+            rows, value = _move(score, rows, value, torch.cat(blocks, -2))
+            if torch.equal(before, value):
+                break
+    return rows
+
+
+def _column_moves(space: Space, rows: Tensor, column: int, seeds: Seeds) -> Tensor:
+    """Copies of each row with other levels in one column: shape (*b, m, t, d)."""
+    levels = space.levels[column]
+    assert levels is not None, "only discrete columns are swept"
+    if levels <= _SWEEP_LEVELS:
+        positions = space.positions(column, np.arange(levels)).to(rows)
+        positions = positions.expand(*rows.shape[:-1], levels)
+    else:
+        current = space.level(column, rows[..., column])
+        reach = 2.0 ** np.arange(int(np.log2(levels)))
+        steps = np.clip(current[..., None] + np.concatenate((-reach, reach)), 0, levels - 1)
+        draws = seeds.uniform((rows.shape[-2], _SWEEP_LEVELS), rows).cpu().numpy()
+        chosen = np.concatenate((steps, np.floor(draws * levels)), -1)
+        positions = space.positions(column, chosen).to(rows)
+    copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
+    copies[..., column] = positions
+    return copies
+
+
+def _best_new(score: ScoreFunction, space: Space, data: Dataset, pool: Tensor, seeds: Seeds) -> Tensor:
+    """The representable row of largest score that is not in the data, from the pool or else from anywhere."""
+    taken = torch.cat((data.x, data.pending), -2)
+    for rows in itertools.chain([pool], _elsewhere(space, pool, seeds)):
+        exact = representable(space, rows)
+        new = ~(exact[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
+        if bool(new.any(-1).all()):
+            value = torch.where(new, torch.nan_to_num(score(exact), nan=-torch.inf), -torch.inf)
+            value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
+            return _top(exact, value, 1)[..., 0, :]
+    raise SpaceExhausted(
+        f"all {space.cardinality} points of the space have been suggested; there is no new one"
+    )
+
+
+def _elsewhere(space: Space, like: Tensor, seeds: Seeds) -> Iterator[Tensor]:
+    """Further rows to choose from: the whole of a small space, or random ones."""
+    if space.cardinality is not None and space.cardinality <= _ENUMERATE:
+        yield whole(space).to(like).expand(*like.shape[:-2], -1, -1)
+        return
+    for turn in range(20):
+        yield space.spread(seeds.split(f"{turn}").uniform((_ENUMERATE // 8, space.dim), like))
+
+
+def whole(space: Space) -> jt.Float64[Tensor, "n d"]:
+    """Every row of a finite space."""
+    columns = [space.positions(column, np.arange(levels or 0)) for column, levels in enumerate(space.levels)]
+    return torch.cartesian_prod(*columns).reshape(-1, space.dim)
+
+
+def representable(space: Space, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+    """The rows that the decoded points encode to."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    return space.encode(space.decode(flat)).to(rows).reshape(rows.shape)

@@ -1,0 +1,335 @@
+"""The sequential loop: ask for a point, tell its outcome, over a history that can be resumed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bo_suite.acquisition import Acquisition, NoisyExpectedImprovement
+from bo_suite.acquisition.form import from_form, to_form
+from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.errors import SpaceError, TrialError
+from bo_suite.history import Header, History, Trial
+from bo_suite.space import Params, Space
+from bo_suite.suggest import Suggestion, design, one_thread, suggest
+from bo_suite.surrogates import ExactGP
+
+_PATIENT_ASKS = 3
+"""Times that an ask starts again because another process asked meanwhile, before it settles for a new point."""
+
+
+class Optimizer:
+    """Suggests points and learns from their outcomes; the only mutable object of the package.
+
+    Args:
+        space: where to search.
+        acquisition: how to choose; NoisyExpectedImprovement when None.
+        seed: the same seed and data give the same suggestions.
+        direction: "minimize" or "maximize".
+        budget: the number of evaluations planned, if known: a small one shortens the space-filling start.
+        storage: a file that keeps the history, created or continued; None keeps it in memory.
+        device: where surrogates live ("cpu", "cuda").
+
+    Raises:
+        SpaceError, TrialError: arguments that break a rule.
+        StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        acquisition: Acquisition | None = None,
+        seed: int = 0,
+        direction: str = "minimize",
+        budget: int | None = None,
+        storage: str | Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if not isinstance(space, Space):
+            raise SpaceError(f"an Optimizer needs a Space, got {space!r}")
+        if direction not in ("minimize", "maximize"):
+            raise TrialError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
+        if budget is not None and (isinstance(budget, bool) or int(budget) != budget or budget < 1):
+            raise TrialError(f"`budget >= 1` must hold, got {budget!r}")
+        chosen = acquisition if acquisition is not None else NoisyExpectedImprovement()
+        header = Header(space, int(seed), direction, budget, to_form(chosen))
+        self._begin(History.open(storage, header), chosen, device)
+
+    @staticmethod
+    def resume(path: str | Path, acquisition: Acquisition | None = None, device: str = "cpu") -> "Optimizer":
+        """The optimiser of a history file, exactly as it was.
+
+        Args:
+            path: the file.
+            acquisition: needed only where it has parts from outside the package, such as a kernel.
+            device: where surrogates live.
+
+        Raises:
+            StorageError: a file that is missing, is no history, or needs its acquisition given.
+        """
+        history = History.open(path, None)
+        optimizer = object.__new__(Optimizer)
+        chosen = acquisition if acquisition is not None else from_form(history.header.acquisition)
+        optimizer._begin(history, chosen, device)
+        return optimizer
+
+    def _begin(self, history: History, acquisition: Acquisition, device: str) -> None:
+        self._history = history
+        self._acquisition = acquisition
+        self._device = torch.device(device)
+        self._sign = 1.0 if history.header.direction == "minimize" else -1.0
+        self._rows: dict[int, Tensor] = {}
+
+    @property
+    def space(self) -> Space:
+        """Where the search goes on."""
+        return self._history.header.space
+
+    @property
+    def direction(self) -> str:
+        """ "minimize" or "maximize"."""
+        return self._history.header.direction
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, ordered by id."""
+        return self._history.trials()
+
+    @property
+    def best(self) -> Trial:
+        """The finished trial with the best value.
+
+        Raises:
+            TrialError: no trial has finished.
+        """
+        return best_trial(self.trials, self.direction)
+
+    @overload
+    def ask(self) -> Trial: ...
+    @overload
+    def ask(self, count: int) -> list[Trial]: ...
+    def ask(self, count: int | None = None) -> Trial | list[Trial]:
+        """The next trial, or a list of `count` of them that are to be evaluated side by side.
+
+        On return the complete points are stored as running, and later suggestions take them into account.
+
+        Raises:
+            SpaceExhausted: a finite space has no new point left.
+            TrialError: count < 1.
+        """
+        if count is not None and (isinstance(count, bool) or int(count) != count or count < 1):
+            raise TrialError(f"`count >= 1` must hold for ask, got {count!r}")
+        asks = 0
+        while True:
+            trials = self._history.trials()
+            points, sources = self._suggest(trials, count or 1)
+            asked = self._history.insert(points, sources, expected=len(trials))
+            asks += 1
+            if asked is None and asks >= _PATIENT_ASKS:
+                asked = self._settle(points, sources)
+            if asked is not None:
+                return asked if count is not None else asked[0]
+
+    def _settle(self, points: list[Params], sources: list[dict[str, Any]]) -> list[Trial] | None:
+        """Stores points that were found without knowing the latest of other processes, if none is a repeat."""
+        for _ in range(_PATIENT_ASKS):
+            known = self._history.trials()
+            if any(trial.params in points for trial in known):
+                return None
+            asked = self._history.insert(points, sources, expected=len(known))
+            if asked is not None:
+                return asked
+        return None
+
+    def tell(self, trial: Trial | int, value: float, std: float | None = None) -> Trial:
+        """Stores the outcome of a running trial; on return it survives a crash of the process or the machine.
+
+        Args:
+            trial: the trial, or its id.
+            value: the outcome, in the user's units and direction.
+            std: standard deviation of its noise, if known.
+
+        Raises:
+            TrialError: a value that is not finite, or a trial that is unknown or has ended.
+        """
+        number, attempt = _which(trial)
+        return self._history.tell(number, value, std, attempt)
+
+    def fail(self, trial: Trial | int, reason: str) -> Trial:
+        """Stores that a running trial has no outcome; later suggestions stay away from its point.
+
+        Raises:
+            TrialError: a trial that is unknown or has ended.
+        """
+        number, attempt = _which(trial)
+        return self._history.fail(number, reason, attempt)
+
+    def add(self, params: Params, value: float, std: float | None = None) -> Trial:
+        """Stores an observation from elsewhere as a finished trial.
+
+        Raises:
+            SpaceError: a parameter missing, unknown or out of range.
+            TrialError: a value that is not finite.
+        """
+        return self._history.add(params, value, std)
+
+    def reclaim(self) -> list[Trial]:
+        """Running trials whose process has died, now in the care of this one, to be evaluated again."""
+        return self._history.reclaim()
+
+    def recommend(self) -> Trial:
+        """The finished trial with the best posterior mean: under noise a better answer than `best`.
+
+        Raises:
+            TrialError: no trial has finished.
+        """
+        trials = self.trials
+        finished = [trial for trial in trials if trial.state == "finished"]
+        if not finished:
+            return self.best
+        with one_thread(), torch.no_grad():
+            data = self._dataset(trials, [])
+            mean = ExactGP().fit(data, Seeds.of(self._history.header.seed, len(trials))).mean(data.x)
+        ended = [trial for trial in trials if trial.state != "running"]
+        return min(
+            (pair for pair in zip(mean.tolist(), ended, strict=True) if pair[1].state == "finished"),
+            key=lambda pair: pair[0],
+        )[1]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a trial: id, state, value, std, its parameters as `param_NAME`, and what became of it."""
+        return to_frame(self.trials)
+
+    def close(self) -> None:
+        """Lets go of the storage."""
+        self._history.close()
+
+    def _suggest(self, trials: Sequence[Trial], count: int) -> tuple[list[Params], list[dict[str, Any]]]:
+        """Points of the next trials, each given the ones before as pending, and their provenance."""
+        header = self._history.header
+        start = self._last_hyperparameters(trials)
+        points: list[Params] = []
+        sources: list[dict[str, Any]] = []
+        pending: list[Tensor] = []
+        finished = any(trial.state == "finished" for trial in trials)
+        for number in range(len(trials), len(trials) + count):
+            data = self._dataset(trials, pending)
+            if number < design_size(header.space, header.budget) or not finished:
+                step = design(header.space, data, header.seed, number)
+            else:
+                step = suggest(data, header.space, self._acquisition, Seeds.of(header.seed, number), start)
+                start = step.hyperparameters
+            pending.append(step.rows)
+            points += header.space.decode(step.rows[None])
+            sources.append(self._provenance(step, number))
+        return points, sources
+
+    def _provenance(self, step: Suggestion, number: int) -> dict[str, Any]:
+        source: dict[str, Any] = {"source": step.source, "number": number}
+        if step.source != "design":
+            source["acquisition"] = type(self._acquisition).__name__
+            source["fit_ms"] = round(1e3 * step.fit_seconds, 3)
+            source["search_ms"] = round(1e3 * step.search_seconds, 3)
+        if step.hyperparameters is not None:
+            source["hyperparameters"] = step.hyperparameters.tolist()
+        if step.reason is not None:
+            source["fallback"] = step.reason
+        return source
+
+    def _last_hyperparameters(self, trials: Sequence[Trial]) -> Tensor | None:
+        for trial in reversed(trials):
+            if "hyperparameters" in trial.provenance:
+                values = trial.provenance["hyperparameters"]
+                return torch.tensor(values, dtype=torch.float64, device=self._device)
+        return None
+
+    def _dataset(self, trials: Sequence[Trial], extra: Sequence[Tensor]) -> Dataset:
+        """Encoded trials in order of id; failed ones count as bad as the worst finished one."""
+        for trial in trials:
+            if trial.id not in self._rows:
+                self._rows[trial.id] = self.space.encode([trial.params])[0]
+        ended = [trial for trial in trials if trial.state != "running"]
+        running = [self._rows[trial.id] for trial in trials if trial.state == "running"]
+        empty = torch.zeros(0, self.space.dim, dtype=torch.float64)
+        x = torch.stack([self._rows[trial.id] for trial in ended]) if ended else empty
+        pending = torch.stack(running) if running else empty
+        y, noise = self._outcomes(ended)
+        pending = torch.cat((pending.to(self._device), *(row[None].to(self._device) for row in extra)))
+        return Dataset(
+            x.to(self._device),
+            y.to(self._device),
+            None if noise is None else noise.to(self._device),
+            pending,
+            self.space.unordered,
+        )
+
+    def _outcomes(self, ended: Sequence[Trial]) -> tuple[Tensor, Tensor | None]:
+        """Transformed outcomes and, where any was told, their noise variances."""
+        values = [trial.value for trial in ended if trial.value is not None]
+        if not values:
+            return torch.zeros(len(ended), dtype=torch.float64), None
+        told = self._sign * torch.tensor(values, dtype=torch.float64)
+        transform = OutcomeTransform.fit(told)
+        finished = torch.tensor([trial.state == "finished" for trial in ended])
+        y = torch.zeros(len(ended), dtype=torch.float64)
+        y[finished] = transform(told)
+        y[~finished] = y[finished].max()
+        if all(trial.std is None for trial in ended):
+            return y, None
+        std = torch.tensor([torch.nan if t.std is None else t.std for t in ended], dtype=torch.float64)
+        noise = torch.full_like(y, torch.nan)
+        noise[finished] = transform.noise(told, std[finished])
+        return y, noise
+
+
+def design_size(space: Space, budget: int | None) -> int:
+    """Number of points of the space-filling start, outside observations counted in."""
+    return 6 if budget is None else max(2, min(6, budget // 3))
+
+
+def best_trial(trials: Sequence[Trial], direction: str) -> Trial:
+    """The finished trial with the best value, the earliest of equal ones.
+
+    Raises:
+        TrialError: no trial has finished.
+    """
+    finished = [trial for trial in trials if trial.value is not None]
+    if not finished:
+        raise TrialError(
+            f"there is no best trial before one has finished, got {len(trials)} trials, none finished"
+        )
+    sign = 1.0 if direction == "minimize" else -1.0
+    return min(finished, key=lambda trial: sign * (trial.value or 0.0))
+
+
+def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """One row a trial."""
+    return pd.DataFrame(
+        [
+            {
+                "id": trial.id,
+                "state": trial.state,
+                "value": trial.value,
+                "std": trial.std,
+                **{f"param_{name}": value for name, value in trial.params.items()},
+                "reason": trial.reason,
+                "attempt": trial.attempt,
+                "source": trial.provenance.get("source", "added"),
+                "fit_ms": trial.provenance.get("fit_ms"),
+                "search_ms": trial.provenance.get("search_ms"),
+                "started": trial.started,
+                "ended": trial.ended,
+            }
+            for trial in trials
+        ]
+    )
+
+
+def _which(trial: Trial | int) -> tuple[int, int | None]:
+    """Id and, where a Trial was given, attempt."""
+    if isinstance(trial, Trial):
+        return trial.id, trial.attempt
+    return trial, None

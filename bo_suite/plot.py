@@ -1,0 +1,115 @@
+"""Pictures of a run. Figures are made directly, without pyplot: no global state, no display needed."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from bo_suite.history import Trial
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_EVALUATION, _BEST, _FAILED = "#9fb1c4", "#c8324a", "#303030"
+
+_LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-250, 1e250
+"""Magnitudes are drawn within these, so that an axis and its margins stay finite."""
+
+
+def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float | None = None) -> "Figure":
+    """Evaluations as dots, the best so far as a step line, failed trials as crosses on the lower edge.
+
+    With `minimum` the axis is the distance to it (the simple regret), on a log scale; what lies at the
+    minimum, or by noise or rounding beyond it, is drawn at half of the smallest positive distance. Without,
+    it is the value itself: on a log scale where positive values span decades, and else on a linear one, cut
+    off (with a triangle for each value beyond it) where a few bad values would squash all others.
+
+    Args:
+        trials: trials of one run, in any order; running ones are left out.
+        direction: "minimize" or "maximize".
+        minimum: the best possible value (the maximum, where the direction is "maximize").
+
+    Returns:
+        A figure; `figure.savefig(path)` writes it.
+    """
+    from matplotlib.figure import Figure
+
+    sign = -1.0 if direction == "maximize" else 1.0
+    told = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
+    failed = sorted(trial.id for trial in trials if trial.state == "failed")
+
+    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(_title(told, len(failed), sign), loc="left", fontsize=11)
+    axes.set_xlabel("trial")
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    if told:
+        _draw_evaluations(axes, told, sign, minimum)
+    else:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no trial has a value yet", transform=axes.transAxes, ha="center", color="0.4")
+    if failed:
+        lower_edge = [0.025] * len(failed)
+        across = axes.get_xaxis_transform()
+        axes.plot(failed, lower_edge, "x", color=_FAILED, markersize=6, transform=across, label="failed")
+    if told or failed:
+        ids = [number for number, _ in told] + failed
+        axes.set_xlim(min(ids) - 0.8, max(ids) + 0.8)
+        axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
+    return figure
+
+
+def _title(told: list[tuple[int, float]], failures: int, sign: float) -> str:
+    """What the run came to."""
+    counts = f"{len(told)} evaluated" + (f", {failures} failed" if failures else "")
+    if not told:
+        return counts
+    number, best = min(told, key=lambda pair: sign * pair[1])
+    return f"best {best:.6g} at trial {number}  ({counts})"
+
+
+def _draw_evaluations(
+    axes: "Axes", told: list[tuple[int, float]], sign: float, minimum: float | None
+) -> None:
+    """Dots and step line on the axis that suits the values; `sign` is -1 where larger is better."""
+    ids = [number for number, _ in told]
+    losses = [min(max(sign * value, -_LARGEST), _LARGEST) for _, value in told]
+    if minimum is None:
+        heights = [sign * loss for loss in losses]
+        axes.set_ylabel("value")
+        _choose_scale(axes, ids, losses, sign)
+    else:
+        heights = _regrets(losses, sign * minimum)
+        axes.set_ylabel(f"distance to the {'maximum' if sign < 0 else 'minimum'} {minimum:.6g}")
+        axes.set_yscale("log")
+    best = list(accumulate(heights, max if sign < 0 and minimum is None else min))
+    axes.plot(ids, heights, "o", color=_EVALUATION, markersize=5, markeredgewidth=0, label="evaluation")
+    axes.step(ids, best, where="post", color=_BEST, linewidth=1.8, label="best so far", zorder=1.9)
+    first = best.index(best[-1])
+    axes.plot(ids[first], best[-1], "o", color=_BEST, markersize=7, markeredgecolor="white")
+
+
+def _regrets(losses: list[float], minimum: float) -> list[float]:
+    """Distances to the minimum, those that are not positive raised to half of the smallest that is."""
+    distances = [loss - minimum for loss in losses]
+    positive = [distance for distance in distances if distance > 0]
+    floor = max(min(positive) / 2 if positive else 1e-16 * max(abs(minimum), 1.0), _LOG_SMALLEST)
+    return [min(max(distance, floor), _LOG_LARGEST) for distance in distances]
+
+
+def _choose_scale(axes: "Axes", ids: list[int], losses: list[float], sign: float) -> None:
+    """A log axis for decades of positive values; a linear one that a few outliers cannot squash otherwise."""
+    best, worst = min(losses), max(losses)
+    usual = sorted(losses)[int(0.85 * len(losses))]
+    if sign > 0 and best > _LOG_SMALLEST and worst < _LOG_LARGEST and usual > 100 * best:
+        axes.set_yscale("log")
+    elif worst - best > 10 * (usual - best) > 0:
+        end = best + 1.5 * (usual - best)
+        axes.set_ylim(*sorted((sign * (best - 0.1 * (end - best)), sign * end)))
+        beyond = [number for number, loss in zip(ids, losses, strict=True) if loss > end]
+        edge = [0.975 if sign > 0 else 0.025] * len(beyond)
+        style = "^" if sign > 0 else "v"
+        across = axes.get_xaxis_transform()
+        axes.plot(beyond, edge, style, color=_EVALUATION, transform=across, label="evaluation off the axis")

@@ -1,0 +1,81 @@
+"""What a problem is: a space, a function to be minimised over it, and what is known of its minimum."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bo_suite.errors import DataError
+from bo_suite.space import Params, Space
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A function over a space, smaller is better.
+
+    `problem(params)` is what an optimiser sees, `problem.value(params)` the same without noise. Call
+    number k (from 0) of a noisy problem adds noise drawn from (seed, k), so a run can be repeated, and
+    two optimisers on equal problems meet the same noise. `dataclasses.replace(problem, seed=3)` starts
+    over at call 0 with other noise.
+
+    Attributes:
+        name: Identifies the problem in reports.
+        space: Where to search.
+        function: Noiseless value of a point in canonical form (every parameter once, in the space's
+            order); picklable, that is a module's function or a frozen callable, never a lambda.
+        minimum: Smallest noiseless value over the space; None where it is not known.
+        minimizers: Points that attain the minimum; there may be others.
+        noise: Standard deviation of the additive Gaussian noise.
+        seed: Seed of the noise.
+
+    Raises:
+        DataError: an empty name, minimizers without a minimum, or a number out of its range.
+        SpaceError: a minimizer that is not a point of the space.
+    """
+
+    name: str
+    space: Space
+    function: Callable[[Params], float]
+    minimum: float | None = None
+    minimizers: tuple[Params, ...] = field(default=(), hash=False)
+    noise: float = 0.0
+    seed: int = 0
+    _calls: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise DataError(f"a problem's name must be a non-empty string, got {self.name!r}")
+        if not isinstance(self.space, Space):
+            raise DataError(f"a problem's space must be a Space, got {self.space!r}")
+        if not callable(self.function):
+            raise DataError(f"a problem's function must be callable, got {self.function!r}")
+        if self.minimum is None and self.minimizers:
+            raise DataError(f"minimizers need a minimum, got {len(self.minimizers)} minimizers and None")
+        if self.minimum is not None and not math.isfinite(self.minimum):
+            raise DataError(f"the minimum must be a finite number or None, got {self.minimum!r}")
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise DataError(f"`noise >= 0` must hold, got noise={self.noise!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise DataError(f"the seed must be an integer >= 0, got {self.seed!r}")
+        object.__setattr__(self, "minimizers", tuple(self.space.check(point) for point in self.minimizers))
+
+    def value(self, params: Params) -> float:
+        """The noiseless value of a point.
+
+        Raises:
+            SpaceError: params that are not a point of the space.
+        """
+        return float(self.function(self.space.check(params)))
+
+    def __call__(self, params: Params) -> float:
+        """The value of a point as observed, noise included where there is any.
+
+        Raises:
+            SpaceError: params that are not a point of the space.
+        """
+        value = self.value(params)
+        call, self._calls[0] = self._calls[0], self._calls[0] + 1
+        if self.noise == 0.0:
+            return value
+        return value + self.noise * float(np.random.default_rng((self.seed, call)).standard_normal())

@@ -1,0 +1,148 @@
+"""Test functions that BoTorch does not have, written out, with their bounds and minimisers."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Point = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A test function by hand.
+
+    Attributes:
+        value: The function of a point, smaller is better.
+        bounds: One pair a column; a single pair serves every column of a function of any dimension.
+        points: Minimisers by dimension.
+        dims: The dimensions it exists in; empty for any.
+    """
+
+    value: Callable[[Point], float]
+    bounds: tuple[tuple[float, float], ...]
+    points: Callable[[int], tuple[Point, ...]]
+    dims: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _At:
+    """The same minimisers whatever the dimension."""
+
+    points: tuple[Point, ...]
+
+    def __call__(self, dim: int) -> tuple[Point, ...]:
+        return self.points
+
+
+@dataclass(frozen=True)
+class _Diagonal:
+    """One minimiser, with the same value in every column."""
+
+    coordinate: float
+
+    def __call__(self, dim: int) -> tuple[Point, ...]:
+        return ((self.coordinate,) * dim,)
+
+
+def forrester(x: Point) -> float:
+    """(6 x − 2)² sin(12 x − 4). Forrester, Sobester and Keane 2008, appendix."""
+    return (6 * x[0] - 2) ** 2 * math.sin(12 * x[0] - 4)
+
+
+def sin3(x: Point) -> float:
+    """sin 3x + x² − 0.7 x: two valleys of nearly equal depth."""
+    return math.sin(3 * x[0]) + x[0] ** 2 - 0.7 * x[0]
+
+
+def gramacy_lee(x: Point) -> float:
+    """sin(10 π x) / (2 x) + (x − 1)⁴. Gramacy and Lee 2012, section 5."""
+    return math.sin(10 * math.pi * x[0]) / (2 * x[0]) + (x[0] - 1) ** 4
+
+
+def goldstein_price(x: Point) -> float:
+    """Two quartics multiplied; values from 3 to a million. Goldstein and Price 1971."""
+    a, b = x
+    first = 1 + (a + b + 1) ** 2 * (19 - 14 * a + 3 * a * a - 14 * b + 6 * a * b + 3 * b * b)
+    second = 30 + (2 * a - 3 * b) ** 2 * (18 - 32 * a + 12 * a * a + 48 * b - 36 * a * b + 27 * b * b)
+    return first * second
+
+
+def booth(x: Point) -> float:
+    """(x + 2 y − 7)² + (2 x + y − 5)²."""
+    return (x[0] + 2 * x[1] - 7) ** 2 + (2 * x[0] + x[1] - 5) ** 2
+
+
+def mccormick(x: Point) -> float:
+    """sin(x + y) + (x − y)² − 1.5 x + 2.5 y + 1. McCormick 1976."""
+    return math.sin(x[0] + x[1]) + (x[0] - x[1]) ** 2 - 1.5 * x[0] + 2.5 * x[1] + 1
+
+
+def easom(x: Point) -> float:
+    """−cos x cos y exp(−(x − π)² − (y − π)²): a needle on a plain. Easom 1990."""
+    return -math.cos(x[0]) * math.cos(x[1]) * math.exp(-((x[0] - math.pi) ** 2) - (x[1] - math.pi) ** 2)
+
+
+def cross_in_tray(x: Point) -> float:
+    """−1e-4 (|sin x sin y exp|100 − ‖x‖/π|| + 1)^0.1."""
+    bump = abs(math.sin(x[0]) * math.sin(x[1]) * math.exp(abs(100 - math.hypot(*x) / math.pi)))
+    return -1e-4 * (bump + 1) ** 0.1
+
+
+def colville(x: Point) -> float:
+    """Colville's coupled quartic in four columns. Colville 1968."""
+    a, b, c, d = x
+    return (
+        100 * (a * a - b) ** 2
+        + (a - 1) ** 2
+        + (c - 1) ** 2
+        + 90 * (c * c - d) ** 2
+        + 10.1 * ((b - 1) ** 2 + (d - 1) ** 2)
+        + 19.8 * (b - 1) * (d - 1)
+    )
+
+
+def sphere(x: Point) -> float:
+    """Σ x_i²."""
+    return math.fsum(value * value for value in x)
+
+
+def ellipsoid(x: Point) -> float:
+    """Σ i x_i²."""
+    return math.fsum(i * value * value for i, value in enumerate(x, start=1))
+
+
+def zakharov(x: Point) -> float:
+    """Σ x_i² + s² + s⁴ with s = Σ i x_i / 2: a curved plate."""
+    s = math.fsum(0.5 * i * value for i, value in enumerate(x, start=1))
+    return sphere(x) + s**2 + s**4
+
+
+def schwefel(x: Point) -> float:
+    """418.98... d − Σ x_i sin √|x_i|: the second-best valley is far from the best. Schwefel 1981."""
+    return 418.9828872724337 * len(x) - math.fsum(v * math.sin(math.sqrt(abs(v))) for v in x)
+
+
+_TRAY = 1.3494066171539107
+
+FORMULAS = {
+    "forrester": Formula(forrester, ((0.0, 1.0),), _At(((0.7572487144081974,),)), (1,)),
+    "sin3": Formula(sin3, ((-1.0, 2.0),), _At(((-0.359394510264,),)), (1,)),
+    "gramacy_lee": Formula(gramacy_lee, ((0.5, 2.5),), _At(((0.548563444114526,),)), (1,)),
+    "goldstein_price": Formula(goldstein_price, ((-2.0, 2.0),) * 2, _At(((0.0, -1.0),)), (2,)),
+    "booth": Formula(booth, ((-10.0, 10.0),) * 2, _At(((1.0, 3.0),)), (2,)),
+    "mccormick": Formula(
+        mccormick, ((-1.5, 4.0), (-3.0, 4.0)), _At(((0.5 - math.pi / 3, -0.5 - math.pi / 3),)), (2,)
+    ),
+    "easom": Formula(easom, ((-10.0, 10.0),) * 2, _At(((math.pi, math.pi),)), (2,)),
+    "cross_in_tray": Formula(
+        cross_in_tray,
+        ((-10.0, 10.0),) * 2,
+        _At(((_TRAY, _TRAY), (_TRAY, -_TRAY), (-_TRAY, _TRAY), (-_TRAY, -_TRAY))),
+        (2,),
+    ),
+    "colville": Formula(colville, ((-10.0, 10.0),) * 4, _At(((1.0,) * 4,)), (4,)),
+    "sphere": Formula(sphere, ((-5.12, 5.12),), _Diagonal(0.0)),
+    "ellipsoid": Formula(ellipsoid, ((-5.12, 5.12),), _Diagonal(0.0)),
+    "zakharov": Formula(zakharov, ((-5.0, 10.0),), _Diagonal(0.0)),
+    "schwefel": Formula(schwefel, ((-500.0, 500.0),), _Diagonal(420.968746359982)),
+}

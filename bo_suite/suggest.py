@@ -1,0 +1,117 @@
+"""One step as a pure function: data, space, acquisition and seeds in, the next points out."""
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import jaxtyping as jt
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from bo_suite.acquisition.base import Acquisition
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import FitError, NumericalError, SpaceExhausted
+from bo_suite.optim.maximize import Search, maximize, representable
+from bo_suite.space import Space
+from bo_suite.surrogates.process import Hyperparameters
+
+logger = logging.getLogger("bo_suite")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The next point of each replicate, and how it came about.
+
+    Attributes:
+        rows: encoded points.
+        source: "design" for the space-filling start, "acquisition", or "fallback".
+        hyperparameters: of the fit, for the next one to start from.
+        fit_seconds: time to build the score.
+        search_seconds: time to maximise it.
+        reason: why a fallback was taken.
+    """
+
+    rows: jt.Float[Tensor, "*b d"]
+    source: str
+    hyperparameters: Hyperparameters | None = None
+    fit_seconds: float = 0.0
+    search_seconds: float = 0.0
+    reason: str | None = None
+
+
+def suggest(
+    data: Dataset,
+    space: Space,
+    acquisition: Acquisition,
+    seeds: Seeds,
+    start: Hyperparameters | None = None,
+) -> Suggestion:
+    """Maximise the acquisition given the data: new points, none of which is told or pending.
+
+    Where the surrogate cannot be fitted, a uniformly random new point is suggested instead; that is said
+    in the suggestion and logged.
+
+    Raises:
+        SpaceExhausted: every point of a finite space is in the data.
+    """
+    with one_thread():
+        began = time.perf_counter()
+        try:
+            score = acquisition.build(data, seeds, start)
+            fitted = time.perf_counter()
+            rows = maximize(score, space, data, seeds, differentiable=score.differentiable, search=Search())
+        except (FitError, NumericalError) as error:
+            logger.warning("a random point is suggested, since the model failed: %s", error)
+            uniform = seeds.split("fallback").uniform((space.dim,), data.x)
+            rows = unseen(space, data, space.spread(uniform), seeds)
+            return Suggestion(rows, "fallback", reason=str(error))
+    return Suggestion(
+        rows, "acquisition", score.hyperparameters, fitted - began, time.perf_counter() - fitted
+    )
+
+
+def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
+    """Point `trial` of the space-filling start: the centre, then scrambled Sobol points, none twice.
+
+    Raises:
+        SpaceExhausted: every point of a finite space is in the data.
+    """
+    if trial == 0:
+        row = torch.full((space.dim,), 0.5, dtype=torch.float64)
+    else:
+        engine = SobolEngine(space.dim, scramble=True, seed=seed)
+        row = engine.fast_forward(trial - 1).draw(1, dtype=torch.float64)[0]
+    return Suggestion(unseen(space, data, space.spread(row).to(data.x), Seeds.of(seed, trial)), "design")
+
+
+def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:
+    """The row as the space represents it or, where that is in the data, a random row that is not."""
+    taken = torch.cat((data.x, data.pending), -2)
+    seen = {tuple(one) for one in taken.tolist()}
+    if len(seen) != space.cardinality:
+        exact = representable(space, row[None])[0]
+        for turn in itertools.count():
+            if tuple(exact.tolist()) not in seen:
+                return exact
+            uniform = seeds.split(f"unseen {turn}").uniform((1, space.dim), row)
+            exact = representable(space, space.spread(uniform))[0]
+    raise SpaceExhausted(
+        f"all {space.cardinality} points of the space have been suggested; there is no new one"
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS and torch limited to one thread inside, restored after: small matrices are faster so."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)

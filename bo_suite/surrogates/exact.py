@@ -1,0 +1,152 @@
+"""Exact Gaussian process regression with maximum a posteriori hyperparameters."""
+
+import math
+from dataclasses import dataclass
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import FitError
+from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52
+from bo_suite.linalg import jittered_cholesky
+from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.surrogates.process import ExactProcess, Hyperparameters
+
+
+@dataclass(frozen=True)
+class ExactGP:
+    """Gaussian process regression; hyperparameters maximise the posterior density (MAP).
+
+    y = m + f(x) + e, with m ~ N(0, 1) profiled out in closed form, f ~ GP(0, k) and
+    e ~ N(0, noise), noise ~ LogNormal(`noise_location`, `noise_spread`) where an observation's variance
+    is not given.
+
+    Attributes:
+        kernel: `Matern52` over the data's columns when None; else one of `bo_suite.kernels` or any
+            `gpytorch.kernels.Kernel`, which then sees encoded rows.
+        noise_location: mean of the log noise variance under its prior; outcomes have variance one.
+        noise_spread: its standard deviation.
+        restarts: starting points of the search: the warm start, the kernel's own, then random ones.
+    """
+
+    kernel: object | None = None
+    noise_location: float = -8.0
+    noise_spread: float = 3.0
+    restarts: int = 2
+
+    def fit(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> ExactProcess:
+        """The posterior process at the best hyperparameters that the restarts reach.
+
+        Raises:
+            FitError: no observation, or no restart with a finite posterior density.
+            NumericalError: the best covariance does not factorise, jitter included.
+        """
+        dim = data.x.shape[-1]
+        if data.x.shape[-2] == 0:
+            raise FitError("an ExactGP needs at least one observation, got none")
+        kernel = self._kernel(data)
+        lower, upper = self.bounds(kernel, data)
+        first = torch.cat((kernel.start(dim).to(data.x), data.x.new_tensor([self.noise_location + 2.0])))
+        starts = [first.expand(*data.batch_shape, -1)]
+        if start is not None and start.shape[-1] == first.shape[-1]:
+            starts.insert(0, start.to(data.x).expand(*data.batch_shape, -1))
+        random = seeds.split("fit").normal((max(self.restarts - len(starts), 0), first.shape[-1]), data.x)
+        starts += [first + noise for noise in random.unbind(-2)]
+        objective = _Objective(self, kernel, data)
+        result = minimize_batch(
+            objective,
+            torch.stack(starts[: max(self.restarts, 1)]),
+            bounds=(lower, upper),
+            max_evaluations=80,
+            gradient_tolerance=1e-3,
+            value_tolerance=1e-6,
+        )
+        value, best = result.value.min(0)
+        if not bool(torch.isfinite(value).all()):
+            raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
+        theta = result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))[0]
+        return self.process(data, theta)
+
+    def process(self, data: Dataset, hyperparameters: Hyperparameters) -> ExactProcess:
+        """The posterior process at given hyperparameters (kernel theta, log noise)."""
+        kernel = self._kernel(data)
+        theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
+        k, _ = kernel.gram(theta, data.x)
+        chol, jitter = jittered_cholesky(k + torch.diag_embed(_noise(data, noise)[0]))
+        mean, residual = _profile_mean(chol, data.y)
+        return ExactProcess(kernel, theta, data.x, chol, residual, mean, noise, jitter)
+
+    def log_posterior(
+        self, data: Dataset, hyperparameters: Hyperparameters
+    ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
+        """Log marginal likelihood at the profiled mean plus log priors (up to a constant), and its gradient."""
+        value, gradient = _Objective(self, self._kernel(data), data)(hyperparameters)
+        return -value, -gradient
+
+    def bounds(self, kernel: Kernel, data: Dataset) -> tuple[Tensor, Tensor]:
+        """The box of (kernel theta, log noise)."""
+        lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
+        floor = math.log(1e-7 if data.x.dtype == torch.float64 else 1e-4)
+        return (
+            torch.cat((lower, lower.new_tensor([floor]))),
+            torch.cat((upper, upper.new_tensor([math.log(10.0)]))),
+        )
+
+    def _kernel(self, data: Dataset) -> Kernel:
+        if self.kernel is None:
+            return Matern52(unordered=data.unordered)
+        if isinstance(self.kernel, torch.nn.Module):
+            return GPyTorchKernel(self.kernel)
+        return self.kernel  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """Negative log posterior density of hyperparameters and its gradient, for `minimize_batch`."""
+
+    surrogate: ExactGP
+    kernel: Kernel
+    data: Dataset
+
+    def __call__(self, hyperparameters: Tensor) -> tuple[Tensor, Tensor]:
+        data, n = self.data, self.data.x.shape[-2]
+        theta, log_noise = hyperparameters[..., :-1], hyperparameters[..., -1]
+        x = data.x.expand(*hyperparameters.shape[:-1], *data.x.shape[-2:])
+        k, pullback = self.kernel.gram(theta, x)
+        diagonal, fitted = _noise(data, log_noise.exp())
+        chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(diagonal))
+        mean, white = _profile_mean(chol, data.y.expand(*hyperparameters.shape[:-1], n))
+        alpha = torch.linalg.solve_triangular(chol.mT, white[..., None], upper=True)
+        value = 0.5 * (white.square().sum(-1) + mean.square() + n * math.log(2.0 * math.pi))
+        value = value + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha @ alpha.mT)
+        by_noise = (by_k.diagonal(dim1=-2, dim2=-1) * fitted).sum(-1) * log_noise.exp()
+
+        prior, by_prior = self.kernel.log_prior(theta, x.shape[-1])
+        spread = self.surrogate.noise_spread
+        standard = (log_noise - self.surrogate.noise_location) / spread
+        value = value - prior + 0.5 * standard.square()
+        gradient = torch.cat((pullback(by_k) - by_prior, (by_noise + standard / spread)[..., None]), -1)
+        return torch.where(info == 0, value, torch.inf), gradient
+
+
+def _noise(data: Dataset, fitted: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance of each observation, and one where it is the fitted noise, zero where it was given."""
+    shape = (*fitted.shape, data.y.shape[-1])
+    level = fitted[..., None].expand(shape)
+    if data.noise is None:
+        return level, torch.ones_like(level)
+    unknown = torch.isnan(data.noise).expand(shape)
+    floor = 1e-7 if data.x.dtype == torch.float64 else 1e-4
+    return torch.where(unknown, level, data.noise.clamp(min=floor)), unknown.to(level)
+
+
+def _profile_mean(chol: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """argmax_m N(y | m 1, L Lᵀ) N(m | 0, 1) = 1ᵀ K⁻¹ y / (1ᵀ K⁻¹ 1 + 1), and L⁻¹ (y - m 1)."""
+    both = torch.stack((y, torch.ones_like(y)), -1)
+    white = torch.linalg.solve_triangular(chol, both, upper=False)
+    outcome, one = white[..., 0], white[..., 1]
+    mean = (outcome * one).sum(-1) / (one.square().sum(-1) + 1.0)
+    return mean, outcome - mean[..., None] * one

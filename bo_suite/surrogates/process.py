@@ -1,0 +1,192 @@
+"""Fitted Gaussian processes: mean, covariance, and conditioning as linear algebra."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
+from bo_suite.kernels import Kernel
+from bo_suite.linalg import cholesky_append, jittered_cholesky
+
+Hyperparameters = jt.Float[Tensor, "*b p"]
+"""What a fit can be warm-started from: a vector a replicate, unconstrained but for a box."""
+
+
+@runtime_checkable
+class Process(Protocol):
+    """A fitted, immutable Gaussian process of `*b` replicates; `*sb` are those behind fantasy dimensions."""
+
+    @property
+    def noise(self) -> jt.Float[Tensor, "*b"]:
+        """Variance of an observation about the latent function."""
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Where the next fit may start from."""
+
+    def mean(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
+        """Posterior mean of the latent function."""
+
+    def var(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """Posterior variance of the latent function, at least 0."""
+
+    def mean_and_var(
+        self, x: jt.Float[Tensor, "*b m d"]
+    ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
+        """Both at once, differentiable by x."""
+
+    def cov(
+        self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
+    ) -> jt.Float[Tensor, "*b m k"]:
+        """Posterior covariance of the latent function."""
+
+    def condition(
+        self,
+        x: jt.Float[Tensor, "*b q d"],
+        y: jt.Float[Tensor, "*sb q"],
+        noise: jt.Float[Tensor, "*b q"] | None = None,
+    ) -> "Process":
+        """The process given more observations, with this process's noise where none is given."""
+
+
+class Surrogate(Protocol):
+    """A frozen configuration that fits to data."""
+
+    def fit(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> Process:
+        """The process given the data; `start` warm-starts the search for hyperparameters."""
+
+
+class _MeanAndVar(torch.autograd.Function):
+    """Posterior mean and variance with the analytic gradient by x; fantasies are columns of `weights`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, process: "ExactProcess", weights: Tensor) -> tuple[Tensor, Tensor]:
+        k, pullback = process.kernel.cross(process.theta, x, process.x)
+        solved = torch.linalg.solve_triangular(process.chol, k.mT, upper=False)
+        mean = k @ weights
+        raw = process.kernel.diagonal(process.theta, x) - solved.square().sum(-2)
+        ctx.pullback, ctx.process, ctx.solved, ctx.weights = pullback, process, solved, weights
+        ctx.positive = raw > 0
+        return mean, raw.clamp(min=0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        mean_gradient, var_gradient = gradients
+        by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
+        by_k = torch.linalg.solve_triangular(ctx.process.chol.mT, ctx.solved * (-2.0 * by_var), upper=True).mT
+        return ctx.pullback(mean_gradient @ ctx.weights.mT + by_k), None, None
+
+
+@dataclass(frozen=True, eq=False)
+class ExactProcess:
+    """Exact Gaussian process regression, from the factor of the data covariance.
+
+    mean(A) = prior_mean + k(A, X) L⁻ᵀ white,  cov(A, B) = k(A, B) - (L⁻¹ k(X, A))ᵀ L⁻¹ k(X, B), with
+    L Lᵀ = k(X, X) + diag(noise) and white = L⁻¹ (y - prior_mean) (Rasmussen and Williams 2006, algorithm
+    2.1). The variance's own gradient assumes a stationary kernel diagonal.
+
+    Attributes:
+        kernel: covariance function.
+        theta: its parameters.
+        x: data rows.
+        chol: L.
+        white: whitened residuals, with fantasy dimensions in front.
+        prior_mean: constant mean.
+        noise: variance of a further observation.
+        jitter: what had to be added to the diagonal of the data covariance.
+    """
+
+    kernel: Kernel
+    theta: jt.Float[Tensor, "*b p"]
+    x: jt.Float[Tensor, "*b n d"]
+    chol: jt.Float[Tensor, "*b n n"]
+    white: jt.Float[Tensor, "*sb n"]
+    prior_mean: jt.Float[Tensor, "*b"]
+    noise: jt.Float[Tensor, "*b"]
+    jitter: jt.Float[Tensor, "*b"]
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """(theta, log noise)."""
+        return torch.cat((self.theta, self.noise.log()[..., None]), -1)
+
+    @property
+    def _fantasies(self) -> torch.Size:
+        return self.white.shape[: self.white.ndim - self.x.ndim + 1]
+
+    @property
+    def _weights(self) -> Tensor:
+        """L⁻ᵀ white with the fantasies as columns: (*b, n, s)."""
+        count = len(self._fantasies)
+        flat = self.white.flatten(0, count - 1) if count else self.white[None]
+        return torch.linalg.solve_triangular(self.chol.mT, flat.movedim(0, -1), upper=True)
+
+    def mean(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
+        """Posterior mean of the latent function."""
+        return self.mean_and_var(x)[0]
+
+    def var(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """Posterior variance of the latent function, at least 0."""
+        return self.mean_and_var(x)[1]
+
+    def mean_and_var(
+        self, x: jt.Float[Tensor, "*b m d"]
+    ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
+        """Posterior mean and variance of the latent function, differentiable once by x."""
+        if "weights" not in self.__dict__:
+            self.__dict__["weights"] = self._weights
+        mean, var = _MeanAndVar.apply(x, self, self.__dict__["weights"])  # type: ignore[no-untyped-call]
+        mean = mean.movedim(-1, 0).reshape(*self._fantasies, *mean.shape[:-1])
+        return mean + self.prior_mean[..., None], var
+
+    def cov(
+        self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
+    ) -> jt.Float[Tensor, "*b m k"]:
+        """Posterior covariance of the latent function."""
+        left = self._whiten(x1)
+        right = left if x2 is x1 else self._whiten(x2)
+        return self.kernel.cross(self.theta, x1, x2)[0] - left.mT @ right
+
+    def condition(
+        self,
+        x: jt.Float[Tensor, "*b q d"],
+        y: jt.Float[Tensor, "*sb q"],
+        noise: jt.Float[Tensor, "*b q"] | None = None,
+    ) -> "ExactProcess":
+        """The process given more observations, by appending rows to the factor: O(n² q).
+
+        A leading dimension of y holds fantasies, which share the covariance. Conditioning a process that
+        has fantasies already takes outcomes with the same ones.
+
+        Raises:
+            DataError: x and y do not fit together.
+            NumericalError: the joint covariance is not positive definite, jitter included.
+        """
+        if x.shape[:-1] != y.shape[y.ndim - x.ndim + 1 :]:
+            raise DataError(f"y must be (*s, *b, q) for x (*b, q, d), got {tuple(y.shape)}, {tuple(x.shape)}")
+        variance = self.noise[..., None].expand(x.shape[:-1]) if noise is None else noise
+        corner = self.kernel.cross(self.theta, x, x)[0] + torch.diag_embed(variance)
+        chol = cholesky_append(self.chol, self.kernel.cross(self.theta, self.x, x)[0], corner)
+        n = self.x.shape[-2]
+        residual = (y - self.mean(x))[..., None]
+        fresh = torch.linalg.solve_triangular(chol[..., n:, n:], residual, upper=False)[..., 0]
+        white = torch.cat((self.white.expand(*fresh.shape[:-1], n), fresh), -1)
+        joint = torch.cat((self.x, x), -2)
+        return ExactProcess(
+            self.kernel, self.theta, joint, chol, white, self.prior_mean, self.noise, self.jitter
+        )
+
+    def _whiten(self, x: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(
+            self.chol, self.kernel.cross(self.theta, self.x, x)[0], upper=False
+        )
+
+
+def sample_joint(process: Process, x: jt.Float[Tensor, "*b q d"], base: jt.Float[Tensor, "*b s q"]) -> Tensor:
+    """Joint draws of the latent function at x, mean + chol(cov) base: shape (s, *b, q)."""
+    chol, _ = jittered_cholesky(process.cov(x, x))
+    return (base @ chol.mT).movedim(-2, 0) + process.mean(x)
