@@ -1,4 +1,4 @@
-"""Other libraries' optimisers behind one interface: built from a task, `ask() -> params`, `tell(params, value)`.
+"""Other libraries' optimisers behind one interface: built from a task, `ask()`, `tell(params, value)`.
 
 Each runs at its shipped defaults, or, where a library ships parts and no loop, as its documentation puts
 them together. Libraries are imported where they are used, so that one missing costs only its own runs.
@@ -52,10 +52,10 @@ class Random:
 class BoTorch:
     """The loop of BoTorch's own tutorials, on the unit cube.
 
-    Sobol points first (2 a dimension, 10 at most), then a SingleTaskGP with Normalize and Standardize, fitted
-    by fit_gpytorch_mll, and LogExpectedImprovement (qLogNoisyExpectedImprovement where observations are noisy)
-    by optimize_acqf with 10 restarts and 512 raw samples. Discrete columns are relaxed and rounded, unordered
-    ones are one-hot.
+    Sobol points first (2 a dimension, 10 at most), then a SingleTaskGP with Normalize and Standardize,
+    fitted by fit_gpytorch_mll, and LogExpectedImprovement (qLogNoisyExpectedImprovement where
+    observations are noisy) by optimize_acqf with 10 restarts and 512 raw samples. Discrete columns are
+    relaxed and rounded, unordered ones are one-hot.
     """
 
     def __init__(self, task: Task) -> None:

@@ -10,8 +10,10 @@ observed value; a run that crashed counts as the worst.
 
 import os
 
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_name] = "1"  # before numpy and torch are imported: one BLAS thread for every method
+# Before numpy and torch are imported: one BLAS thread for every method.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import argparse
 import dataclasses
@@ -31,9 +33,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from peers import Task, make_peer
 
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
@@ -238,7 +237,8 @@ def report(records: list[dict[str, Any]], methods: list[str] | None, names: list
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     scale = max(len(methods) - 1, 1)
     print(
-        f"\nmean rank over {len(pairs)} (problem, seed) pairs, 1 is best; 95% intervals over {len(seeds)} seeds"
+        f"\nmean rank over {len(pairs)} (problem, seed) pairs, 1 is best; "
+        f"95% intervals over {len(seeds)} seeds"
     )
     for place in np.argsort(mean):
         method = methods[place]

@@ -122,7 +122,7 @@ def _location_scale(y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over the last dimension, one where the values do not differ."""
     mean = y.mean(-1, keepdim=True)
     scale = (y - mean).square().mean(-1, keepdim=True).sqrt()
-    return mean, torch.where(scale > 1e-12 * (1.0 + mean.abs()), scale, 1.0)
+    return mean, torch.where((scale > 1e-13 * mean.abs()) & (scale > 1e-200), scale, 1.0)
 
 
 @dataclass(frozen=True)

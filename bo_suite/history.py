@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal, SupportsFloat, cast
 
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space import Params, Space
@@ -44,12 +44,11 @@ _STEP = 1.0
 """Seconds SQLite waits at a stretch: Ctrl-C is heard in between."""
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_BARRED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 _LAWS = {
     sqlite3.SQLITE_FULL: "the disk must have room for the history (the change was undone)",
     sqlite3.SQLITE_IOERR: "the disk must take what is written (is it full? the change was undone)",
-    sqlite3.SQLITE_READONLY: "the storage and its folder must be writable",
-    sqlite3.SQLITE_CANTOPEN: "the storage and its folder must be writable",
-    sqlite3.SQLITE_PERM: "the storage and its folder must be writable",
+    **dict.fromkeys(_BARRED, "the storage and its folder must be writable"),
     sqlite3.SQLITE_NOTADB: "the storage must be a history of bo_suite",
     sqlite3.SQLITE_CORRUPT: "the storage must be intact (SQLite's `.recover` may save its rows)",
     **dict.fromkeys(_BUSY, f"other processes must leave the storage free for a moment in {_PATIENCE:.0f} s"),
@@ -83,32 +82,18 @@ _failpoint: Callable[[str], None] = _no_failpoint
 
 @dataclass(frozen=True)
 class Trial:
-    """One evaluation, as the history holds it.
+    """One evaluation, as the history holds it."""
 
-    Attributes:
-        id: 0, 1, 2, ... in order of asking.
-        params: the point, in user values.
-        state: running, finished or failed.
-        value: the outcome as told, in the user's units and direction.
-        std: standard deviation of its observation noise, where it was told.
-        reason: why it failed.
-        attempt: 1, and one more each time the trial was handed out again.
-        asked: False for an observation that came through `add`.
-        provenance: what the suggestion came from: acquisition, hyperparameters, milliseconds, fallback.
-        started: unix seconds at which this attempt was handed out.
-        ended: unix seconds at which it was told or failed.
-    """
-
-    id: int
+    id: int  # 0, 1, 2, ... in order of asking
     params: Params = field(hash=False)
     state: State
-    value: float | None
-    std: float | None
-    reason: str | None
-    attempt: int
-    asked: bool
-    provenance: Mapping[str, Any] = field(hash=False)
-    started: float
+    value: float | None  # as told, in the user's units and direction
+    std: float | None  # of the value's noise, where told
+    reason: str | None  # of a failure
+    attempt: int  # 1, and one more each time the trial was handed out again
+    asked: bool  # False for an observation that came through `add`
+    provenance: Mapping[str, Any] = field(hash=False)  # acquisition, hyperparameters, milliseconds, fallback
+    started: float  # unix seconds at which this attempt was handed out
     ended: float | None
 
 
@@ -229,18 +214,21 @@ class History:
         self._connect(create=header is not None)
         _opened.add(self)
         try:
-            self._stored(header)  # a file that is not ours is found out before the first write
+            self._stored(header)  # before the first write: a file that is not ours stays as it is
+            report = self._execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
+            if report != "ok":
+                law = _LAWS[sqlite3.SQLITE_CORRUPT]
+                raise StorageError(f"{law}, got {self._name}: {report.splitlines()[-1]}")
             self._configure()
             with self._transaction():
                 stored = self._stored(header)
                 if header is not None and stored is None:
                     self._create(header)
+                self._write("DELETE FROM meta WHERE 0")  # BEGIN alone is no test of a read-only file
         except BaseException:
             self.close()
             raise
-        found = header or stored
-        assert found is not None, "_stored raises where there is neither"
-        self.header = found
+        self.header = header or cast(Header, stored)  # one of them is there, says _stored
 
     @staticmethod
     def open(path: str | Path | None, header: Header | None) -> "History":
@@ -311,9 +299,7 @@ class History:
             TrialError: a value or std that is not finite, or a std below 0.
         """
         row = (self._point(params), "finished", *_outcome(value, std), False, "{}", time.time())
-        trials = self._append([row], None)
-        assert trials is not None, "no id was expected"
-        return trials[0]
+        return cast(list[Trial], self._append([row], None))[0]
 
     def tell(
         self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None, attempt: int | None = None
@@ -381,11 +367,11 @@ class History:
         with self.lock:
             if self._closed:
                 raise StorageError(f"the history must be open, got {self._name}, which was closed")
-            if self._pid != os.getpid():  # forked
-                self._own()
+            if self._pid != os.getpid():  # forked: a file is opened anew, memory was copied
                 if self.path is not None:
                     self._connect(create=False)
                     self._configure()
+                self._own()
             yield
 
     @contextmanager

@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import torch
@@ -20,6 +20,7 @@ Pullback = Callable[[Tensor], Tensor]
 _SQRT5 = math.sqrt(5.0)
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """What a Gaussian process surrogate needs of a covariance function."""
 

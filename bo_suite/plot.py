@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
 
 _EVALUATION, _BEST, _FAILED = "#9fb1c4", "#c8324a", "#303030"
 
-_LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-250, 1e250
-"""Magnitudes are drawn within these, so that an axis and its margins stay finite."""
+_LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-200, 1e200
+"""Magnitudes are drawn within these, so that an axis, its margins and its ticks stay finite."""
 
 
 def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float | None = None) -> "Figure":
@@ -33,6 +33,7 @@ def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float 
         A figure; `figure.savefig(path)` writes it.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     sign = -1.0 if direction == "maximize" else 1.0
     told = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
@@ -42,7 +43,7 @@ def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float 
     axes = figure.add_subplot()
     axes.set_title(_title(told, len(failed), sign), loc="left", fontsize=11)
     axes.set_xlabel("trial")
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     if told:
@@ -103,7 +104,7 @@ def _choose_scale(axes: "Axes", ids: list[int], losses: list[float], sign: float
     """A log axis for decades of positive values; a linear one that a few outliers cannot squash otherwise."""
     best, worst = min(losses), max(losses)
     usual = sorted(losses)[int(0.85 * len(losses))]
-    if sign > 0 and best > _LOG_SMALLEST and worst < _LOG_LARGEST and usual > 100 * best:
+    if sign > 0 and best > _LOG_SMALLEST and worst < _LOG_LARGEST and usual > 10 * best:
         axes.set_yscale("log")
     elif worst - best > 10 * (usual - best) > 0:
         end = best + 1.5 * (usual - best)

@@ -72,6 +72,10 @@ class Float:
         return None
 
     @cached_property
+    def _octaves(self) -> float:
+        return math.log(self.high) - math.log(self.low)
+
+    @cached_property
     def _decimals(self) -> int:
         return _FLOAT_DIGITS - math.floor(math.log10(self.high - self.low))
 
@@ -85,7 +89,7 @@ class Float:
     def encode(self, value: float) -> float:
         """Position of a value in [0, 1]."""
         if self.log:
-            unit = math.log(value / self.low) / math.log(self.high / self.low)
+            unit = (math.log(value) - math.log(self.low)) / self._octaves
         else:
             unit = (value - self.low) / (self.high - self.low)
         return min(max(unit, 0.0), 1.0)
@@ -97,7 +101,7 @@ class Float:
         if unit >= 1.0:
             return self.high
         if self.log:
-            value = float(f"{self.low * math.exp(unit * math.log(self.high / self.low)):.{_FLOAT_DIGITS}g}")
+            value = float(f"{math.exp(math.log(self.low) + unit * self._octaves):.{_FLOAT_DIGITS}g}")
         else:
             value = round(self.low + unit * (self.high - self.low), self._decimals)
         return min(max(value, self.low), self.high)
@@ -153,7 +157,7 @@ class Int:
     def position(self, level: np.ndarray) -> np.ndarray:
         """Positions in [0, 1] of levels 0 ... levels - 1."""
         if self.log:
-            return np.log1p(level / self.low) / math.log(self.high / self.low)
+            return np.minimum(np.log1p(level / self.low) / math.log(self.high / self.low), 1.0)
         return np.asarray(level / (self.levels - 1))
 
     def level(self, unit: np.ndarray) -> np.ndarray:

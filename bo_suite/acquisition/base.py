@@ -1,6 +1,6 @@
 """The two protocols of an acquisition."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jaxtyping as jt
 from torch import Tensor
@@ -9,6 +9,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates.process import Hyperparameters
 
 
+@runtime_checkable
 class Score(Protocol):
     """How much each point is worth evaluating; larger is better."""
 
@@ -24,6 +25,7 @@ class Score(Protocol):
         """The score of each row."""
 
 
+@runtime_checkable
 class Acquisition(Protocol):
     """A frozen recipe: data in, score out."""
 

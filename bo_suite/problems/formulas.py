@@ -85,7 +85,7 @@ def easom(x: Point) -> float:
 def cross_in_tray(x: Point) -> float:
     """−1e-4 (|sin x sin y exp|100 − ‖x‖/π|| + 1)^0.1."""
     bump = abs(math.sin(x[0]) * math.sin(x[1]) * math.exp(abs(100 - math.hypot(*x) / math.pi)))
-    return -1e-4 * (bump + 1) ** 0.1
+    return -1e-4 * math.pow(bump + 1, 0.1)
 
 
 def colville(x: Point) -> float:

@@ -7,6 +7,7 @@ several, all are listed. Functions that end in a dimension, such as `ackley5`, e
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,7 +157,10 @@ _WRAPPED = {
 @lru_cache(maxsize=64)
 def _botorch(kind: str, dim: int) -> Any:
     # Kept, for building the module takes far longer than evaluating it.
-    import botorch.test_functions
+    with warnings.catch_warnings():
+        # GPyTorch's import warns of what PyTorch deprecates, which is not the caller's concern.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import botorch.test_functions
 
     function = getattr(botorch.test_functions, kind)
     sized = kind in {wrapped.kind for wrapped in _WRAPPED.values() if len(wrapped.dims) != 1}

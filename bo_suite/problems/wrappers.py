@@ -29,8 +29,7 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
     lies there. Each Float column keeps a random stretch of 0.6 of its length that contains the minimiser,
     at least a tenth of the stretch away from its middle.
     The function stays as it is: a translation would move values from outside the box into it, which
-    need not be above the minimum. Where no minimiser is known any stretch will do, and none is known
-    afterwards.
+    need not be above the minimum. Where no minimiser is known, any stretch will do.
 
     Raises:
         DataError: a minimum without a minimiser.
@@ -46,24 +45,19 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
             continue
         pieces = [(0.0, 1.0 - _KEPT)]
         if best is not None:
-            unit = parameter.encode(best[name])  # type: ignore[arg-type]
+            unit = parameter.encode(parameter.check(best[name]))
             first, last = max(0.0, unit - _KEPT), min(1.0 - _KEPT, unit)
             pieces = [(first, min(last, unit - 0.6 * _KEPT)), (max(first, unit - 0.4 * _KEPT), last)]
         start = _draw(draw, pieces)
         low, high = parameter.decode(start), parameter.decode(start + _KEPT)
         if best is not None:
             # Decoded bounds are rounded: a minimiser on the edge must not fall out.
-            low, high = min(low, best[name]), max(high, best[name])  # type: ignore[type-var, assignment]
+            place = parameter.check(best[name])
+            low, high = min(low, place), max(high, place)
         parameters[name] = Float(low, high, parameter.log)
     space = Space(parameters)
     inside = tuple(point for point in problem.minimizers if _contains(space, point))
-    return replace(
-        problem,
-        name=f"shifted_{problem.name}",
-        space=space,
-        minimum=problem.minimum if inside else None,
-        minimizers=inside,
-    )
+    return replace(problem, name=f"shifted_{problem.name}", space=space, minimizers=inside)
 
 
 def embedded(problem: Problem, dim: int, seed: int = 0) -> Problem:
@@ -136,7 +130,7 @@ def mixed(
             raise DataError(f"only Float columns can be reduced to levels, got {name!r}: {parameter!r}")
         values = [parameter.decode(level / (levels - 1)) for level in range(levels)]
         if problem.minimizers:
-            best = float(problem.minimizers[0][name])  # type: ignore[arg-type]
+            best = parameter.check(problem.minimizers[0][name])
             near = round(parameter.encode(best) * (levels - 1))
             values[near] = best
         options: list[str | int]
@@ -145,7 +139,7 @@ def mixed(
             options = list(range(levels))
         else:
             letters = [chr(ord("a") + place) for place in range(levels)]
-            parameters[name] = Choice(letters, ordered=column in ordered)  # type: ignore[arg-type]
+            parameters[name] = Choice(tuple(letters), ordered=column in ordered)
             scramble = np.random.default_rng((column, levels)).permutation(levels)
             options = list(letters) if column in ordered else [letters[place] for place in scramble]
         tables[name] = tuple(zip(options, values, strict=True))
@@ -170,7 +164,7 @@ def _draw(uniform: float, pieces: Sequence[tuple[float, float]]) -> float:
 
 def _contains(space: Space, point: Params) -> bool:
     return all(
-        not isinstance(parameter, Float) or parameter.low <= point[name] <= parameter.high  # type: ignore[operator]
+        not isinstance(parameter, Float) or parameter.low <= float(point[name] or 0.0) <= parameter.high
         for name, parameter in space
     )
 

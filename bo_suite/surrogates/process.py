@@ -53,6 +53,7 @@ class Process(Protocol):
         """The process given more observations, with this process's noise where none is given."""
 
 
+@runtime_checkable
 class Surrogate(Protocol):
     """A frozen configuration that fits to data."""
 

@@ -1,0 +1,84 @@
+"""The command line, `bo-suite`.
+
+Commands import what they need when they run: `bo-suite --help` must not wait for torch.
+"""
+
+from typing import Annotated
+
+import typer
+
+from bo_suite import __version__
+from bo_suite.cli import run, trials
+
+__all__ = ["app", "main"]
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(("**Examples**", *(f"`{line}`" for line in lines)))
+
+
+_CODES = (
+    "**Exit codes**\n\n0 done; 1 refused or failed; 2 wrong usage; 3 every point of the space has been "
+    "suggested; 130 interrupted. Whatever is not 0 comes with one sentence on stderr."
+)
+
+app = typer.Typer(
+    name="bo-suite",
+    help="Minimise expensive functions in few evaluations, and lose nothing on the way.",
+    epilog=_examples(
+        "bo-suite minimize branin --budget 12 --storage run.db --plot run.png",
+        "bo-suite trials run.db --top 5",
+    )
+    + f"\n\n{_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+app.command(
+    epilog=_examples(
+        "bo-suite minimize svm_digits --budget 12 --plot svm.png",
+        "bo-suite minimize tune:objective --space space.toml --budget 12 --storage run.db",
+        "bo-suite minimize hartmann6 --budget 8 --acquisition upper-confidence-bound --json",
+    )
+)(run.minimize)
+app.command(
+    epilog=_examples(
+        "bo-suite ask run.db --space space.toml --seed 0",
+        "bo-suite ask run.db --json",
+        "bo-suite ask run.db --count 4 --json",
+        "id=$(bo-suite ask run.db --json | jq .id)",
+    )
+)(trials.ask)
+app.command(
+    epilog=_examples("bo-suite tell run.db 0 0.31", "bo-suite tell run.db 1 -0.5 --std 0.02"),
+    # An unknown option is handed on as an argument: so is -0.5.
+    context_settings={"ignore_unknown_options": True},
+)(trials.tell)
+app.command(epilog=_examples('bo-suite fail run.db 2 "out of memory"'))(trials.fail)
+app.command(epilog=_examples("bo-suite best run.db", "bo-suite best run.db --json"))(trials.best)
+app.command(
+    epilog=_examples(
+        "bo-suite trials run.db",
+        "bo-suite trials run.db --top 5",
+        "bo-suite trials run.db --state running --json",
+    )
+)(trials.trials)
+app.command(
+    epilog=_examples("bo-suite plot run.db", "bo-suite plot run.db --out run.svg --minimum 0.397887")
+)(trials.plot)
+app.command(epilog=_examples("bo-suite problems", "bo-suite problems --json"))(run.problems)
+
+
+def main() -> None:
+    """Runs `bo-suite`."""
+    app()

@@ -1,0 +1,114 @@
+"""What a command prints: tables for people, JSON for programs, one sentence for an error, an exit code."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from bo_suite.errors import BoSuiteError, SpaceExhausted
+
+if TYPE_CHECKING:  # typing only: a command that prints no table does not wait for rich or torch
+    from rich.console import Console
+
+    from bo_suite.history import Trial
+    from bo_suite.space import Space
+
+FAILURE, USAGE, EXHAUSTED, INTERRUPTED = 1, 2, 3, 130
+
+_WIDEST = 8
+"""Parameters that get a column each; more are folded into one column."""
+
+
+def stop(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turns errors into one sentence on stderr and an exit code; commands wear it as a decorator."""
+    try:
+        yield
+    except SpaceExhausted as error:
+        stop(str(error), EXHAUSTED)
+    except BoSuiteError as error:
+        stop(str(error), FAILURE)
+    except KeyboardInterrupt:
+        stop("interrupted", INTERRUPTED)
+
+
+@contextmanager
+def json_owns_stdout(active: bool) -> Iterator[None]:
+    """With --json, sends to stderr whatever a user's function, or a process it starts, writes to stdout."""
+    if not active:
+        yield
+        return
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, allow_nan=False))
+
+
+def human() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people, as wide as the terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    human().print(table, soft_wrap=False)
+
+
+def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
+    """A table of trials and their points."""
+    names = list(space.parameters)
+    folded = len(names) > _WIDEST
+    states = any(trial.state != "finished" for trial in trials)
+    rows = []
+    for trial in trials:
+        cells = [_text(trial.params[name]) for name in names]
+        if folded:
+            cells = [" ".join(f"{name}={cell}" for name, cell in zip(names, cells, strict=True))]
+        rows.append((str(trial.id), *([trial.state] if states else []), outcome(trial), *cells))
+    headings = ("trial", *(["state"] if states else []), "value", *(["params"] if folded else names))
+    print_table(headings, rows)
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def outcome(trial: "Trial") -> str:
+    if trial.value is None:
+        return trial.reason or ""
+    return f"{trial.value:.6g}" + (f" ± {trial.std:.2g}" if trial.std else "")
+
+
+def ranked(trials: Sequence["Trial"], direction: str) -> list["Trial"]:
+    """Trials with a value, the best first, of equal ones the earliest."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    told = [(sign * trial.value, trial.id, trial) for trial in trials if trial.value is not None]
+    return [trial for _, _, trial in sorted(told, key=lambda entry: entry[:2])]

@@ -1,0 +1,84 @@
+"""What `bo-suite minimize` is given: a problem by its name, or a function of the user by module:function."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from bo_suite.cli.console import USAGE, stop
+from bo_suite.errors import DataError
+from bo_suite.history import Header
+from bo_suite.problems import get_problem
+from bo_suite.space import Params, Space
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What to minimise."""
+
+    function: Callable[[Params], float]
+    space: Space
+    minimum: float | None
+
+
+def find(name: str, file: Path | None, header: Header | None) -> Objective:
+    """The objective of a name and its space: that of the file, of the objective, or of the history."""
+    if ":" not in name:
+        if file is not None:
+            stop(f"a problem brings its own space, got {name!r} with --space {file}", USAGE)
+        return _problem(name)
+    function, space = _imported(name)
+    if file is not None:
+        space = Space.from_file(file)
+    elif space is None and header is not None:
+        space = header.space
+    if space is None:
+        stop("a function needs --space FILE, or a Space named `space` in its module, got neither", USAGE)
+    return Objective(function, space, None)
+
+
+def _problem(name: str) -> Objective:
+    try:
+        problem = get_problem(name)
+    except DataError as error:
+        stop(f"{error}; a function of yours is given as module:function", USAGE)
+    return Objective(problem, problem.space, problem.minimum)
+
+
+def _imported(name: str) -> tuple[Callable[[Params], float], Space | None]:
+    """A function given as module:function, and the module's `space`, if it has one."""
+    law = "an objective must be module:function, the module as in an import statement"
+    module_name, _, function_name = name.partition(":")
+    if module_name.endswith(".py") or "/" in module_name:
+        stop(f"{law} (tune:objective for tune.py), got {name!r}", USAGE)
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a module of the user raises
+        stop(f"{law}, got {name!r}, whose import raised {type(error).__name__}: {error}", USAGE)
+    try:
+        function = attrgetter(function_name)(module)
+    except AttributeError:
+        stop(f"{law}, got {name!r}, but {module_name} has no {function_name!r}", USAGE)
+    if not (callable(function) and _takes_one_argument(function)):
+        stop(
+            f"an objective must take a dict of parameters and return a float, got {name!r}: {function!r}",
+            USAGE,
+        )
+    space = getattr(module, "space", None)
+    return function, space if isinstance(space, Space) else None
+
+
+def _takes_one_argument(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind({})
+    except TypeError:
+        return False
+    except ValueError:  # some built-in functions do not tell
+        return True
+    return True

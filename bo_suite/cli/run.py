@@ -1,0 +1,152 @@
+"""`bo-suite minimize` and `bo-suite problems`: whole runs."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bo_suite.cli.console import (
+    EXHAUSTED,
+    FAILURE,
+    INTERRUPTED,
+    human,
+    json_owns_stdout,
+    outcome,
+    print_json,
+    print_table,
+    print_trials,
+    ranked,
+    sentences,
+    stop,
+)
+from bo_suite.cli.options import (
+    AcquisitionOption,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    chosen_seed,
+    draw_convergence,
+    named_acquisition,
+    picture_path,
+    stored_header,
+)
+
+if TYPE_CHECKING:
+    from bo_suite.loop import Result
+    from bo_suite.space import Space
+
+
+@sentences()
+def minimize(
+    objective: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROBLEM|MODULE:FUNCTION",
+            help="A name from `bo-suite problems`, or a function that takes a dict of parameters and returns "
+            "a float, from a module that can be imported here.",
+        ),
+    ],
+    space: SpaceOption = None,
+    budget: Annotated[int, typer.Option(min=1, help="Number of trials of the history in all.")] = 50,
+    storage: Annotated[
+        Path | None, typer.Option(metavar="RUN.DB", help="Keep the history here, or go on with the one here.")
+    ] = None,
+    seed: SeedOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Evaluations side by side, a process each.")] = 1,
+    acquisition: AcquisitionOption = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save a convergence plot: .png, .pdf or .svg.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Minimise a function, from the first evaluation to the last.
+
+    The space comes from --space, or else from a Space named `space` in the function's module, or else from
+    the history. Run again with the same --storage, it goes on where it stopped.
+    """
+    picture = None if plot is None else picture_path(plot)
+    with json_owns_stdout(as_json):
+        from bo_suite import loop
+        from bo_suite.cli.objective import find
+
+        header = stored_header(storage)
+        found = find(objective, space, header)
+        result = loop.minimize(
+            found.function,
+            found.space,
+            budget=budget,
+            seed=chosen_seed(seed, header),
+            workers=workers,
+            storage=storage,
+            acquisition=named_acquisition(acquisition, header),
+        )
+        if picture is not None:
+            draw_convergence(result.trials, result.direction, found.minimum, picture)
+    if as_json:
+        best = next(iter(ranked(result.trials, result.direction)), None)
+        print_json(
+            {
+                "objective": objective,
+                "direction": result.direction,
+                "stopped": result.stopped,
+                "storage": None if storage is None else str(storage),
+                "plot": None if picture is None else str(picture),
+                "best": None if best is None else dataclasses.asdict(best),
+                "trials": [dataclasses.asdict(trial) for trial in result.trials],
+            }
+        )
+    else:
+        _summary(result, found.space, storage, picture)
+    _end(result)
+
+
+def _end(result: "Result") -> None:
+    """Leaves with the exit code that a run earned."""
+    if result.stopped == "interrupted":
+        stop("interrupted; what had finished is kept", INTERRUPTED)
+    if result.stopped is not None:
+        stop(result.stopped, EXHAUSTED)
+    if not any(trial.state == "finished" for trial in result.trials):
+        last = " ".join((result.trials[-1].reason or "").split())
+        law = "a run needs an evaluation that succeeds"
+        stop(f"{law}, got {len(result.trials)} that failed, the last with {last}", FAILURE)
+
+
+def _summary(result: "Result", space: "Space", storage: Path | None, picture: Path | None) -> None:
+    best = ranked(result.trials, result.direction)
+    failed = sum(trial.state == "failed" for trial in result.trials)
+    console = human()
+    if best:
+        print_trials(best[:5], space)
+        console.print(
+            f"best: {outcome(best[0])} at trial {best[0].id}, of {len(best)} evaluated, {failed} failed"
+        )
+    if storage is not None:
+        console.print(f"history: {storage} (the same command with a larger --budget goes on from here)")
+    if picture is not None:
+        console.print(f"convergence: {picture}")
+
+
+@sentences()
+def problems(as_json: JsonOption = False) -> None:
+    """List the problems that `minimize` knows by name."""
+    from bo_suite.problems import get_problem
+    from bo_suite.problems import problems as names
+
+    known = [get_problem(name) for name in names()]
+    if as_json:
+        print_json(
+            [{"name": one.name, "minimum": one.minimum, "space": one.space.to_dict()} for one in known]
+        )
+        return
+    rows = [(one.name, str(one.space.dim), _kinds(one.space), _minimum(one.minimum)) for one in known]
+    print_table(("problem", "parameters", "of type", "minimum"), rows)
+
+
+def _kinds(space: "Space") -> str:
+    return ", ".join(sorted({type(parameter).__name__ for _, parameter in space}))
+
+
+def _minimum(minimum: float | None) -> str:
+    return "unknown" if minimum is None else f"{minimum:.6g}"

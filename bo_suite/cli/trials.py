@@ -1,0 +1,163 @@
+"""Commands on a history: `ask`, `tell`, `fail`, `best`, `trials`, `plot`."""
+
+import dataclasses
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bo_suite.cli.console import USAGE, human, print_json, print_trials, ranked, sentences, stop
+from bo_suite.cli.options import (
+    AcquisitionOption,
+    Direction,
+    IdArgument,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    State,
+    StorageArgument,
+    chosen_seed,
+    draw_convergence,
+    existing,
+    named_acquisition,
+    picture_path,
+    stored_header,
+)
+
+if TYPE_CHECKING:
+    from bo_suite.history import Trial
+    from bo_suite.space import Space
+
+
+@sentences()
+def ask(
+    storage: StorageArgument,
+    space: SpaceOption = None,
+    seed: SeedOption = None,
+    direction: Annotated[
+        Direction | None,
+        typer.Option(help="Which values are better.", show_default="minimize, or that of the history"),
+    ] = None,
+    acquisition: AcquisitionOption = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Ask for so many; the JSON is then a list.", show_default="1")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Suggest a point, and keep it as a running trial until `tell` or `fail`.
+
+    The first ask needs --space and creates the file; later ones need the file alone. A point stays running
+    when its worker is lost: evaluate it again (`bo-suite trials run.db --state running`) or fail it.
+    """
+    from bo_suite.optimizer import Optimizer
+    from bo_suite.space import Space
+
+    header = stored_header(storage)
+    given = None if space is None else Space.from_file(space)
+    where = given or (None if header is None else header.space)
+    if where is None:
+        stop(f"the first ask of a history needs --space FILE, got {storage}, where there is no file", USAGE)
+    optimizer = Optimizer(
+        where,
+        named_acquisition(acquisition, header),
+        chosen_seed(seed, header),
+        direction=str(direction or (header.direction if header else Direction.minimize)),
+        budget=header.budget if header else None,
+        storage=storage,
+    )
+    with closing(optimizer):
+        trials = optimizer.ask(count or 1)
+    if as_json:
+        records = [dataclasses.asdict(trial) for trial in trials]
+        print_json(records[0] if count is None else records)
+    else:
+        print_trials(trials, where)
+
+
+@sentences()
+def tell(
+    storage: StorageArgument,
+    trial: IdArgument,
+    value: Annotated[float, typer.Argument(metavar="VALUE", help="The outcome, a finite number.")],
+    std: Annotated[float | None, typer.Option(help="Standard deviation of its noise, if known.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store the value of a running trial; once this returns 0, it survives any crash."""
+    with existing(storage) as history:
+        _report(history.tell(trial, value, std), history.header.space, as_json=as_json)
+
+
+@sentences()
+def fail(
+    storage: StorageArgument,
+    trial: IdArgument,
+    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why there is no value.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Store that a running trial has no value; later suggestions stay away from its point."""
+    with existing(storage) as history:
+        _report(history.fail(trial, reason), history.header.space, as_json=as_json)
+
+
+@sentences()
+def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
+    """Show the trial with the best value."""
+    from bo_suite.optimizer import best_trial
+
+    with existing(storage) as history:
+        found = best_trial(history.trials(), history.header.direction)
+        _report(found, history.header.space, as_json=as_json)
+
+
+def _report(trial: "Trial", space: "Space", *, as_json: bool) -> None:
+    if as_json:
+        print_json(dataclasses.asdict(trial))
+    else:
+        print_trials([trial], space)
+
+
+@sentences()
+def trials(
+    storage: StorageArgument,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the best so many, the best first.", show_default="all, by id"),
+    ] = None,
+    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the trials."""
+    with existing(storage) as history:
+        listed, header = history.trials(), history.header
+    if state is not None:
+        listed = [trial for trial in listed if trial.state == state]
+    if top is not None:
+        listed = ranked(listed, header.direction)[:top]
+    if as_json:
+        print_json([dataclasses.asdict(trial) for trial in listed])
+    else:
+        print_trials(listed, header.space)
+
+
+@sentences()
+def plot(
+    storage: StorageArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A .png, .pdf or .svg.", show_default="RUN.png beside RUN.db"),
+    ] = None,
+    minimum: Annotated[
+        float | None, typer.Option(help="The best possible value, to plot the distance to it.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Save the convergence plot."""
+    picture = picture_path(out or storage.with_suffix(".png"))
+    with existing(storage) as history:
+        listed, direction = history.trials(), history.header.direction
+    draw_convergence(listed, direction, minimum, picture)
+    if as_json:
+        print_json({"plot": str(picture)})
+    else:
+        human().print(f"convergence: {picture}")

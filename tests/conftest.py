@@ -1,0 +1,19 @@
+"""Shapes and types of the functions on tensors are checked while the tests run.
+
+Modules that take what a user types are left out: their own messages are what is tested.
+"""
+
+import os
+import warnings
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # before numpy and torch load: two busy cores, many small matrices
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # gpytorch and linear_operator warn when imported
+    import gpytorch  # noqa: F401
+
+from jaxtyping import install_import_hook
+
+_CHECKED = ("data", "kernels", "linalg", "optim", "surrogates", "acquisition", "suggest")
+install_import_hook([f"bo_suite.{name}" for name in _CHECKED], "beartype.beartype")

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import yeojohnson
+from torch.testing import assert_close
+
+from bo_suite.data import OutcomeTransform, Seeds, _yeo_johnson
+
+
+@pytest.mark.parametrize("power", [-1.0, -0.3, 0.0, 0.5, 1.0])
+def test_yeo_johnson_agrees_with_scipy(power: float) -> None:
+    z = torch.linspace(-4, 4, 41, dtype=torch.float64)
+    ours = _yeo_johnson(z, torch.tensor(power, dtype=torch.float64))
+    assert_close(ours, torch.from_numpy(yeojohnson(z.numpy(), power)), rtol=1e-10, atol=1e-10)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30),
+    st.sampled_from([1e-300, 1e-30, 1.0, 1e30, 1e290]),
+)
+def test_the_transform_keeps_order_and_stays_finite_at_any_scale(values: list[float], scale: float) -> None:
+    y = torch.tensor(values, dtype=torch.float64) * scale
+    z = OutcomeTransform.fit(y)(y)
+    assert bool(torch.isfinite(z).all())
+    order = y.argsort()
+    assert bool((z[order].diff() >= -1e-9).all())
+    assert float(z[y.argmin()]) <= float(z.min()) + 1e-12
+
+
+def test_scale_and_shift_of_outcomes_do_not_matter() -> None:
+    y = torch.randn(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()
+    reference = OutcomeTransform.fit(y)(y)
+    for scaled in (y * 1e30, y * 1e-30, y * 7.0):
+        assert_close(OutcomeTransform.fit(scaled)(scaled), reference, rtol=1e-9, atol=1e-9)
+    shifted = y + 100.0
+    assert_close(OutcomeTransform.fit(shifted)(shifted), reference, rtol=1e-6, atol=1e-6)
+
+
+def test_one_and_constant_outcomes_are_zero() -> None:
+    for y in (torch.tensor([3.0]), torch.full((50,), 1e300, dtype=torch.float64), torch.zeros(4)):
+        assert_close(OutcomeTransform.fit(y.double())(y.double()), torch.zeros_like(y.double()))
+
+
+def test_an_outlier_does_not_flatten_the_rest() -> None:
+    y = torch.cat((torch.linspace(0, 1, 20), torch.tensor([1e12]))).double()
+    z = OutcomeTransform.fit(y)(y)
+    assert float(z[19] - z[0]) > 1.0
+
+
+def test_noise_is_scaled_by_the_slope() -> None:
+    y = torch.randn(30, generator=torch.Generator().manual_seed(1), dtype=torch.float64).exp()
+    transform = OutcomeTransform.fit(y)
+    inside = y < y.quantile(0.9)
+    slope = (transform(y + 1e-6) - transform(y - 1e-6)) / 2e-6
+    variance = transform.noise(y, torch.full_like(y, 0.1))
+    assert_close(variance[inside], (0.1 * slope[inside]).square(), rtol=1e-5, atol=1e-9)
+
+
+def test_replicates_are_transformed_alone() -> None:
+    y = torch.randn(3, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64).exp()
+    together = OutcomeTransform.fit(y)(y)
+    for row, whole in zip(y, together, strict=True):
+        assert_close(OutcomeTransform.fit(row)(row), whole)
+
+
+def test_seeds_depend_on_seed_trial_and_purpose_alone() -> None:
+    like = torch.zeros(2, dtype=torch.float64)
+    first = Seeds.of(1, 2).normal((4,), like)
+    torch.manual_seed(9)
+    assert_close(Seeds.of(1, 2).normal((4,), like), first)
+    others = [Seeds.of(1, 3), Seeds.of(2, 2), Seeds.of(1, 2).split("a"), Seeds.of(12, 0), Seeds.of(1, 20)]
+    for other in others:
+        assert not bool((other.normal((4,), like) == first).any())
+
+
+def test_replicate_draws_equal_solo_draws() -> None:
+    like = torch.zeros(2, 5, 3, dtype=torch.float64)
+    both = Seeds((7, 8), (2,))
+    assert_close(both.sobol(16, like)[1], Seeds((8,)).sobol(16, like[1]))
+    assert_close(both.quasi_normal(16, 3, like)[0], Seeds((7,)).quasi_normal(16, 3, like))
+    assert bool(((both.sobol(16, like) >= 0) & (both.sobol(16, like) < 1)).all())

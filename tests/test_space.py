@@ -1,0 +1,192 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from bo_suite import Choice, Float, Int, Space
+from bo_suite.errors import SpaceError
+from bo_suite.space import Parameter
+
+finite = st.floats(-1e300, 1e300, allow_nan=False)
+positive = st.floats(1e-300, 1e300)
+options = st.lists(st.one_of(st.text(max_size=4), st.integers(-5, 99)), min_size=1, max_size=8, unique=True)
+
+
+@st.composite
+def parameters(draw: st.DrawFn) -> Parameter:
+    kind = draw(st.sampled_from(["float", "log", "int", "logint", "choice", "ordered"]))
+    if kind == "float":
+        low, high = sorted(draw(st.lists(finite, min_size=2, max_size=2, unique=True)))
+        return Float(low, high)
+    if kind == "log":
+        low, high = sorted(draw(st.lists(positive, min_size=2, max_size=2, unique=True)))
+        return Float(low, high, log=True)
+    if kind == "int":
+        low = draw(st.integers(-(2**40), 2**40))
+        return Int(low, low + draw(st.integers(1, 2**40)))
+    if kind == "logint":
+        low = draw(st.integers(1, 1000))
+        return Int(low, low + draw(st.integers(1, 10**6)), log=True)
+    return Choice(draw(options), ordered=kind == "ordered")
+
+
+spaces = st.lists(parameters(), min_size=1, max_size=5).map(
+    lambda parts: Space({f"p{i}": part for i, part in enumerate(parts)})
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(spaces, st.integers(0, 2**32))
+def test_round_trip_is_exact_on_random_points_of_random_spaces(space: Space, seed: int) -> None:
+    uniform = torch.rand(500, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    points = space.decode(space.spread(uniform))  # 200 spaces x 500 points: 10^5
+    rows = space.encode(points)
+    assert bool(((rows >= 0) & (rows <= 1)).all())
+    assert space.decode(rows) == points
+    assert torch.equal(space.encode(space.decode(rows)), rows)
+    for point in points[:20]:
+        assert space.check(point) == point
+
+
+@settings(deadline=None, max_examples=100)
+@given(spaces)
+def test_json_form_round_trips_and_keeps_the_fingerprint(space: Space) -> None:
+    again = Space.from_dict(json.loads(json.dumps(space.to_dict(), allow_nan=False)))
+    assert again == space
+    assert again.fingerprint == space.fingerprint
+
+
+def test_ends_are_reached_exactly() -> None:
+    space = Space(
+        {"a": Float(0.1, 0.7), "b": Float(1e-5, 1e-1, log=True), "c": Int(1, 12), "d": Choice(["x", "y"])}
+    )
+    assert space.decode(torch.zeros(1, 4, dtype=torch.float64)) == [{"a": 0.1, "b": 1e-5, "c": 1, "d": "x"}]
+    assert space.decode(torch.ones(1, 4, dtype=torch.float64)) == [{"a": 0.7, "b": 1e-1, "c": 12, "d": "y"}]
+
+
+def test_every_level_of_a_discrete_parameter_is_equally_likely() -> None:
+    uniform = torch.rand(60_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    space = Space({"n": Int(3, 8), "k": Choice(list("abcdef"))})
+    for point_values in zip(*[p.values() for p in space.decode(space.spread(uniform))], strict=True):
+        _, counts = np.unique(np.array(point_values), return_counts=True)
+        assert len(counts) == 6
+        assert abs(counts / 10_000 - 1).max() < 0.05
+
+
+def test_a_log_int_gives_each_octave_the_same_mass() -> None:
+    parameter = Int(1, 1023, log=True)
+    levels = parameter.quantile(np.random.default_rng(0).random(100_000)) + 1
+    counts = np.histogram(levels, bins=[2**k for k in range(11)])[0]
+    assert abs(counts / 10_000 - 1).max() < 0.05
+
+
+def test_encoding_is_increasing_and_spans_the_unit_interval() -> None:
+    for parameter in (Int(2, 50), Int(2, 50, log=True), Choice([1, 5, 10], ordered=True)):
+        rows = parameter.position(np.arange(parameter.levels))
+        assert rows[0] == 0
+        assert rows[-1] == pytest.approx(1)
+        assert (np.diff(rows) > 0).all()
+
+
+def test_snap_and_spread_give_representable_rows() -> None:
+    space = Space({"x": Float(0, 1), "n": Int(1, 9, log=True), "k": Choice(["a", "b", "c"])})
+    rows = torch.rand(2, 30, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for moved in (space.snap(rows), space.spread(rows)):
+        exact = space.encode(space.decode(moved.reshape(-1, 3))).reshape(moved.shape)
+        assert_close(moved[..., 1:], exact[..., 1:], rtol=0.0, atol=0.0)
+
+
+def test_cardinality_counts_points() -> None:
+    assert Space({"n": Int(1, 3), "k": Choice(["a", "b"])}).cardinality == 6
+    assert Space({"x": Float(0, 1), "k": Choice(["a", "b"])}).cardinality is None
+
+
+BAD = [
+    (lambda: Float(2, 1), "`low < high` must hold, got low=2, high=1"),
+    (lambda: Float(1, 1), "`low < high` must hold"),
+    (lambda: Float(0, 1, log=True), "`low > 0` must hold on a log scale, got low=0"),
+    (lambda: Float(-math.inf, 1), "low must be a finite number, got -inf"),
+    (lambda: Float(0, math.nan), "high must be a finite number, got nan"),
+    (lambda: Float(-1.7e308, 1.7e308), "`high - low` must be a finite number"),
+    (lambda: Float("0", 1), "low must be a finite number, got '0'"),
+    (lambda: Int(0, 10, log=True), "`low > 0` must hold on a log scale"),
+    (lambda: Int(1.5, 3), "low of an Int must be an integer, got 1.5"),
+    (lambda: Int(0, 2**60), "an Int has at most"),
+    (lambda: Choice([]), "at least one option, got none"),
+    (lambda: Choice(["a", "b", "a"]), "must differ, got 'a' twice"),
+    (lambda: Choice([1, True]), "must differ, got True twice"),
+    (lambda: Choice("abc"), "must be a list, got 'abc'"),
+    (lambda: Choice([object]), "must be a string, a finite number, a bool or None"),
+    (lambda: Choice([math.nan]), "must be a string, a finite number"),
+    (lambda: Space({}), "at least one parameter"),
+    (lambda: Space([1]), "at least one parameter"),
+    (lambda: Space({"": Int(1, 2)}), "non-empty string"),
+    (lambda: Space({"a": (0, 1)}), "must be a Float, Int or Choice"),
+    (lambda: Space.from_dict({"a": {"type": "real"}}), "the type of 'a' must be one of"),
+    (lambda: Space.from_dict({"a": {"type": "float", "lo": 1}}), "'a' of type 'float' has wrong fields"),
+    (lambda: Space.from_dict({"a": {"type": "int", "low": 3, "high": 1}}), "parameter 'a': `low < high`"),
+    (lambda: Space.from_dict({"a": 3}), "must be a table with a `type`"),
+    (lambda: Space.from_dict([]), "must be a table of parameters"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD, ids=[message for _, message in BAD])
+def test_a_bad_space_is_refused_with_the_law_and_the_values(make: object, message: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        make()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+SPACE = Space({"x": Float(0, 1), "n": Int(1, 3), "k": Choice(["a", "b"])})
+POINTS = [
+    ({"x": 0.5, "n": 1}, "missing ['k']"),
+    ({"x": 0.5, "n": 1, "k": "a", "z": 0}, "unknown ['z']"),
+    ({"x": 1.5, "n": 1, "k": "a"}, "parameter 'x': `0.0 <= value <= 1.0` must hold, got 1.5"),
+    ({"x": 0.5, "n": 2.5, "k": "a"}, "parameter 'n': an Int must be an integer, got 2.5"),
+    ({"x": 0.5, "n": 9, "k": "a"}, "parameter 'n': `1 <= value <= 3` must hold, got 9"),
+    ({"x": 0.5, "n": 1, "k": "c"}, "parameter 'k': the value must be one of ['a', 'b'], got 'c'"),
+    ({"x": math.nan, "n": 1, "k": "a"}, "parameter 'x': a Float must be a finite number, got nan"),
+    (3, "must be a dict"),
+]
+
+
+@pytest.mark.parametrize(("point", "message"), POINTS, ids=[message for _, message in POINTS])
+def test_a_bad_point_is_refused(point: object, message: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        SPACE.check(point)
+    assert message in str(caught.value)
+
+
+def test_a_good_point_becomes_canonical() -> None:
+    point = SPACE.check({"k": "b", "n": np.int64(2), "x": np.float32(0.5)})
+    assert list(point.items()) == [("x", 0.5), ("n", 2), ("k", "b")]
+    assert type(point["n"]) is int
+    assert type(point["x"]) is float
+
+
+def test_toml_and_json_files(tmp_path: Path) -> None:
+    toml = tmp_path / "space.toml"
+    toml.write_text(
+        '[x]\ntype = "float"\nlow = 0.0\nhigh = 1.0\n[k]\ntype = "choice"\noptions = ["a", "b"]\n'
+    )
+    as_json = tmp_path / "space.json"
+    space = Space.from_file(toml)
+    as_json.write_text(json.dumps(space.to_dict()))
+    assert Space.from_file(as_json) == space == Space({"x": Float(0, 1), "k": Choice(["a", "b"])})
+    for name, text, message in (
+        ("bad.toml", "x = [", "cannot be read"),
+        ("bad.json", "{", "cannot be read"),
+        ("bad.yaml", "", "must end in .toml or .json"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SpaceError, match=message):
+            Space.from_file(tmp_path / name)
+    with pytest.raises(SpaceError, match="cannot be read"):
+        Space.from_file(tmp_path / "none.toml")
