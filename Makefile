@@ -6,10 +6,12 @@
 # An interpreter that has everything already (a GPU machine without internet, say) is named by PY instead:
 #
 #     make test PY=python3
+#
+# ARGS goes to pytest: make test ARGS="tests/test_cli.py -k tell"
 
 PYTHON ?= python3
 VENV   ?= .venv
-PYTEST ?= -q -n 2
+ARGS   ?=
 
 ifdef PY
 READY :=
@@ -49,7 +51,7 @@ endef
 export DEFAULTS
 
 test: setup
-	$(PY) -m pytest $(PYTEST)
+	$(PY) -m pytest -q $$($(PY) -c 'import xdist' 2> /dev/null && echo '-n 2') $(ARGS)
 
 check: setup
 	$(PY) -m ruff check .

@@ -136,7 +136,9 @@ def test_a_fit_beats_its_starts_and_interpolates_sanely(seed: int, n: int, d: in
 
 
 @pytest.mark.parametrize(
-    "y", [torch.zeros(50), torch.ones(50), torch.tensor([0.0] * 49 + [1.0])], ids=["zeros", "ones", "one differs"]
+    "y",
+    [torch.zeros(50), torch.ones(50), torch.tensor([0.0] * 49 + [1.0])],
+    ids=["zeros", "ones", "one differs"],
 )
 def test_fifty_equal_points_fit(y: Tensor) -> None:
     x = torch.full((50, 2), 0.25, dtype=torch.float64)

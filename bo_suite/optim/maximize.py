@@ -52,7 +52,7 @@ class Search:
 
 
 def maximize(
-    score: ScoreFunction,
+    given: ScoreFunction,
     space: Space,
     data: Dataset,
     seeds: Seeds,
@@ -66,6 +66,10 @@ def maximize(
         SpaceExhausted: every point of a finite space is in the data.
     """
     search = search or Search()
+
+    def score(x: Tensor) -> Tensor:
+        return torch.nan_to_num(given(x), nan=-torch.inf, neginf=-torch.inf)
+
     with torch.no_grad():
         spread = space.spread(seeds.split("sobol").sobol(search.sobol, data.x))
         nearby = _nearby(space, data, seeds.split("nearby"), search.nearby)
@@ -205,7 +209,7 @@ def _best_new(score: ScoreFunction, space: Space, data: Dataset, pool: Tensor, s
         exact = representable(space, rows)
         new = ~(exact[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
         if bool(new.any(-1).all()):
-            value = torch.where(new, torch.nan_to_num(score(exact), nan=-torch.inf), -torch.inf)
+            value = torch.where(new, score(exact), -torch.inf)
             value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
             return _top(exact, value, 1)[..., 0, :]
     raise SpaceExhausted(

@@ -1,0 +1,135 @@
+import concurrent.futures as futures
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from bo_suite import Float, Optimizer, Space, minimize
+
+SPACE = Space({"x": Float(-1, 2)})
+
+
+def parabola(params: dict) -> float:
+    return (params["x"] - 0.3) ** 2
+
+
+def fragile(params: dict) -> float:
+    if params["x"] > 1.0:
+        raise ValueError("too far")
+    return parabola(params)
+
+
+def deadly(params: dict) -> float:
+    if params["x"] > 1.0:
+        os._exit(9)
+    return parabola(params)
+
+
+def test_minimize_finds_the_minimum_and_reports_it() -> None:
+    result = minimize(parabola, SPACE, budget=12, progress=False)
+    assert len(result.trials) == 12
+    assert result.best.value < 1e-4
+    assert result.stopped is None
+    assert len(result.to_frame()) == 12
+    assert result.plot().axes
+
+
+def test_exceptions_and_nan_are_failures_with_their_text() -> None:
+    result = minimize(fragile, SPACE, budget=10, progress=False)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    assert failed
+    assert {trial.reason for trial in failed} == {"ValueError: too far"}
+    result = minimize(lambda p: float("nan"), SPACE, budget=3, progress=False)
+    assert {trial.reason for trial in result.trials} == {"the function returned nan"}
+    result = minimize(lambda p: "many", SPACE, budget=1, progress=False)
+    assert "must return a number, got 'many'" in result.trials[0].reason
+
+
+def test_a_second_run_continues_the_budget(tmp_path: Path) -> None:
+    storage = tmp_path / "run.db"
+    first = minimize(parabola, SPACE, budget=5, storage=storage, progress=False)
+    again = minimize(parabola, SPACE, budget=9, storage=storage, progress=False)
+    assert list(again.trials[:5]) == list(first.trials)
+    assert len(again.trials) == 9
+    whole = minimize(parabola, SPACE, budget=9, progress=False)
+    # the planned budget shapes the start; both runs here have at least the six points of it to come
+    assert [trial.params for trial in whole.trials][:2] == [trial.params for trial in again.trials][:2]
+
+
+def test_a_point_whose_process_died_is_evaluated_first(tmp_path: Path) -> None:
+    optimizer = Optimizer(SPACE, budget=6, storage=tmp_path / "run.db")
+    lost = optimizer.ask()
+    optimizer.close()
+    result = minimize(parabola, SPACE, budget=6, storage=tmp_path / "run.db", progress=False)
+    assert result.trials[0].params == lost.params
+    assert result.trials[0].attempt == 2
+    assert [trial.state for trial in result.trials] == ["finished"] * 6
+
+
+@pytest.mark.parametrize("make", [None, futures.ThreadPoolExecutor, lambda: futures.ThreadPoolExecutor(2)])
+def test_workers_and_executors(make) -> None:
+    if make is None:
+        result = minimize(fragile, SPACE, budget=8, workers=2, progress=False)
+    elif make is futures.ThreadPoolExecutor:
+        with make(2) as executor:
+            result = minimize(fragile, SPACE, budget=8, workers=2, executor=executor, progress=False)
+            assert executor.submit(int, 3).result() == 3  # left open
+    else:
+        result = minimize(fragile, SPACE, budget=8, workers=2, executor=make, progress=False)
+    assert len(result.trials) == 8
+    assert all(trial.state != "running" for trial in result.trials)
+    assert len({trial.params["x"] for trial in result.trials}) == 8
+
+
+def test_a_worker_that_dies_takes_only_its_point_with_it() -> None:
+    result = minimize(deadly, SPACE, budget=6, workers=2, progress=False)
+    assert len(result.trials) == 6
+    died = [trial for trial in result.trials if trial.params["x"] > 1.0]
+    assert died
+    assert all(trial.reason == "its worker process died" for trial in died)
+    assert any(trial.state == "finished" for trial in result.trials)
+
+
+SCRIPT = """
+    import sys, time
+    from bo_suite import Float, Space, minimize
+
+    def slow(params):
+        if params["x"] != 0.5:
+            print("started", flush=True)
+            time.sleep(60)
+        return params["x"]
+
+    if __name__ == "__main__":
+        result = minimize(slow, Space({"x": Float(-1, 2)}), budget=9, workers=int(sys.argv[1]), storage=sys.argv[2],
+                          progress=False)
+        print(result.stopped, [t.state for t in result.trials], result.best.value, flush=True)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_soon_and_keeps_what_finished(tmp_path: Path, workers: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    child = subprocess.Popen(
+        [sys.executable, str(script), str(workers), str(tmp_path / "run.db")],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout.readline() == "started\n"
+    time.sleep(0.5)
+    begin = time.monotonic()
+    os.killpg(child.pid, signal.SIGINT)
+    rest = child.communicate(timeout=30)[0]
+    assert time.monotonic() - begin < 10
+    assert child.returncode == 0
+    assert "interrupted ['finished', 'running'" in rest
+    resumed = Optimizer.resume(tmp_path / "run.db")
+    assert resumed.best.value == 0.5
+    assert all(trial.params for trial in resumed.trials)

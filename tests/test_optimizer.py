@@ -1,0 +1,253 @@
+import json
+import math
+from pathlib import Path
+
+import gpytorch
+import numpy as np
+import pytest
+import torch
+
+from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
+from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
+from bo_suite.errors import SpaceExhausted, StorageError, TrialError
+from bo_suite.surrogates import ExactGP
+
+SPACE = Space({"x": Float(-2, 2), "y": Float(1e-3, 1e3, log=True), "n": Int(1, 5), "k": Choice(["a", "b"])})
+LINE = Space({"x": Float(-1, 2)})
+
+
+def bowl(params: dict) -> float:
+    return (
+        (params["x"] - 0.5) ** 2 + math.log10(params["y"]) ** 2 + abs(params["n"] - 2) + (params["k"] == "b")
+    )
+
+
+def sin3(params: dict) -> float:
+    return math.sin(3 * params["x"]) + params["x"] ** 2 - 0.7 * params["x"]
+
+
+def drive(optimizer: Optimizer, count: int, function=bowl) -> list[dict]:
+    points = []
+    for _ in range(count):
+        trial = optimizer.ask()
+        points.append(trial.params)
+        optimizer.tell(trial, function(trial.params))
+    return points
+
+
+ACQUISITIONS = [
+    None,
+    LogExpectedImprovement(),
+    NoisyExpectedImprovement(),
+    UpperConfidenceBound(beta=1.5),
+]
+
+
+@pytest.mark.parametrize("acquisition", ACQUISITIONS, ids=str)
+def test_the_minimum_of_a_line_is_found(acquisition: object) -> None:
+    optimizer = Optimizer(LINE, acquisition=acquisition)
+    drive(optimizer, 15, sin3)
+    assert optimizer.best.value == pytest.approx(-0.5003596, abs=1e-3)
+
+
+def test_a_mixed_space_beats_random_search_by_far() -> None:
+    optimizer = Optimizer(SPACE)
+    drive(optimizer, 25)
+    rng = np.random.default_rng(0)
+    random = [
+        min(bowl(p) for p in SPACE.decode(SPACE.spread(torch.from_numpy(rng.random((25, 4))))))
+        for _ in range(20)
+    ]
+    assert optimizer.best.value < 0.2 * float(np.median(random))
+
+
+def test_maximize_mirrors_minimize() -> None:
+    up, down = Optimizer(SPACE, direction="maximize"), Optimizer(SPACE)
+    assert drive(up, 9, lambda params: -bowl(params)) == drive(down, 9)
+    assert up.best.value == -down.best.value
+
+
+def test_same_seed_same_points_and_another_seed_others() -> None:
+    first = drive(Optimizer(SPACE, seed=3), 9)
+    torch.manual_seed(1)
+    assert drive(Optimizer(SPACE, seed=3), 9) == first
+    assert drive(Optimizer(SPACE, seed=4), 9) != first
+
+
+def test_the_first_point_is_the_centre() -> None:
+    assert Optimizer(LINE).ask().params == {"x": 0.5}
+
+
+@pytest.mark.parametrize("stop", range(1, 11))
+def test_resume_continues_bit_for_bit(tmp_path: Path, stop: int) -> None:
+    whole = Optimizer(SPACE, UpperConfidenceBound(beta=1.0), seed=1, storage=tmp_path / "whole.db")
+    expected = drive(whole, 11)
+    part = Optimizer(SPACE, UpperConfidenceBound(beta=1.0), seed=1, storage=tmp_path / "part.db")
+    drive(part, stop)
+    pending = part.ask()
+    part.close()
+    resumed = Optimizer.resume(tmp_path / "part.db")
+    assert resumed.trials[-1] == pending
+    resumed.tell(pending.id, bowl(pending.params))
+    drive(resumed, 11 - stop - 1)
+    assert [trial.params for trial in resumed.trials][:11] == expected
+
+
+def test_an_acquisition_with_a_foreign_kernel_must_be_given_again(tmp_path: Path) -> None:
+    kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel())
+    acquisition = LogExpectedImprovement(surrogate=ExactGP(kernel=kernel))
+    optimizer = Optimizer(LINE, acquisition, storage=tmp_path / "run.db")
+    drive(optimizer, 8, sin3)
+    optimizer.close()
+    with pytest.raises(StorageError, match="must be given again"):
+        Optimizer.resume(tmp_path / "run.db")
+    drive(Optimizer.resume(tmp_path / "run.db", acquisition), 1, sin3)
+
+
+@pytest.mark.parametrize("acquisition", ACQUISITIONS, ids=str)
+def test_batches_are_distinct_spread_and_pending_aware(acquisition: object) -> None:
+    optimizer = Optimizer(LINE, acquisition=acquisition)
+    drive(optimizer, 8, sin3)
+    batch = optimizer.ask(4)
+    assert [trial.id for trial in batch] == [8, 9, 10, 11]
+    places = sorted(trial.params["x"] for trial in batch)
+    assert min(np.diff(places)) > 1e-4
+    alone = Optimizer(LINE, acquisition=acquisition)
+    drive(alone, 8, sin3)
+    one_by_one = [alone.ask() for _ in range(4)]
+    assert [trial.params for trial in one_by_one] == [trial.params for trial in batch]
+
+
+def test_failures_teach_to_stay_away_and_all_failed_goes_on() -> None:
+    optimizer = Optimizer(LINE)
+    for _ in range(12):
+        optimizer.fail(optimizer.ask(), "broken")
+    assert len({trial.params["x"] for trial in optimizer.trials}) == 12
+    with pytest.raises(TrialError, match="none finished"):
+        _ = optimizer.best
+
+    optimizer = Optimizer(LINE)
+    for _ in range(25):
+        trial = optimizer.ask()
+        if trial.params["x"] > 0.4:  # half of the space crashes, the minimum lies in the other
+            optimizer.fail(trial, "crash")
+        else:
+            optimizer.tell(trial, sin3(trial.params))
+    assert optimizer.best.value == pytest.approx(-0.5003596, abs=5e-3)
+    assert sum(trial.state == "failed" for trial in optimizer.trials[10:]) <= 5
+
+
+def test_outside_observations_count() -> None:
+    optimizer = Optimizer(LINE)
+    for x in np.linspace(-1, 2, 8):
+        optimizer.add({"x": float(x)}, sin3({"x": float(x)}))
+    trial = optimizer.ask()
+    assert trial.provenance["source"] == "acquisition"
+    assert abs(trial.params["x"] + 0.36) < 0.4
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        lambda i: 1.0,
+        lambda i: 1e300 * (1 if i % 2 else -1),
+        lambda i: 1e300 + i,
+        lambda i: 1e-300 * i,
+        lambda i: 10.0 ** (40 * i - 200),
+        lambda i: 0.0 if i else 1e308,
+    ],
+    ids=["constant", "huge", "huge constant", "tiny", "many magnitudes", "one outlier"],
+)
+def test_odd_outcomes_still_give_new_valid_points(outcome) -> None:
+    optimizer = Optimizer(SPACE)
+    for step in range(12):
+        trial = optimizer.ask()
+        SPACE.check(trial.params)
+        optimizer.tell(trial, outcome(step))
+    assert len({tuple(trial.params.values()) for trial in optimizer.trials}) == 12
+    assert not any("fallback" in trial.provenance for trial in optimizer.trials)
+
+
+def test_fifty_observations_of_one_point() -> None:
+    optimizer = Optimizer(LINE)
+    for step in range(50):
+        optimizer.add({"x": 0.3}, 1.0 + 0.01 * (step % 5))
+    trial = optimizer.ask()
+    assert trial.params["x"] != 0.3
+    assert "fallback" not in trial.provenance
+
+
+def test_one_observation_is_enough_to_go_on() -> None:
+    optimizer = Optimizer(LINE, budget=4)
+    optimizer.tell(optimizer.ask(), 1.0)
+    optimizer.tell(optimizer.ask(), 2.0)
+    assert optimizer.ask().provenance["source"] == "acquisition"
+
+
+def test_a_finite_space_is_exhausted_without_a_repeat_and_says_so() -> None:
+    optimizer = Optimizer(Space({"n": Int(1, 3), "k": Choice(["a", "b"])}))
+    points = drive(optimizer, 6, lambda params: params["n"])
+    assert len({tuple(point.values()) for point in points}) == 6
+    with pytest.raises(SpaceExhausted, match="all 6 points"):
+        optimizer.ask()
+    result = minimize(lambda p: p["n"], Space({"n": Int(1, 3), "k": Choice(["a", "b"])}), 20, progress=False)
+    assert len(result.trials) == 6
+    assert "all 6 points" in result.stopped
+
+
+def test_noise_told_with_std_moves_the_recommendation() -> None:
+    optimizer = Optimizer(LINE)
+    for x in np.linspace(-1, 2, 9):
+        optimizer.add({"x": float(x)}, sin3({"x": float(x)}), std=0.01)
+    optimizer.add({"x": 1.9}, -3.0, std=10.0)  # the best value, and worth nothing
+    assert optimizer.best.params["x"] == 1.9
+    assert abs(optimizer.recommend().params["x"] + 0.36) < 0.4
+
+
+def test_refusals_name_the_law_and_lose_nothing() -> None:
+    optimizer = Optimizer(LINE)
+    trial = optimizer.ask()
+    for act, message in (
+        (lambda: optimizer.tell(trial, math.nan), r"fail\(\)"),
+        (lambda: optimizer.tell(trial, math.inf), r"fail\(\)"),
+        (lambda: optimizer.tell(99, 1.0), "unknown id 99"),
+        (lambda: optimizer.ask(0), "`count >= 1` must hold for ask, got 0"),
+        (lambda: Optimizer(LINE, budget=0), "`budget >= 1` must hold, got 0"),
+        (lambda: Optimizer(LINE, direction="up"), "direction must be"),
+        (lambda: minimize(sin3, LINE, budget=0), "`budget >= 1` must hold"),
+        (lambda: minimize(sin3, LINE, workers=0), "`workers >= 1` must hold"),
+        (lambda: minimize(lambda p: 0.0, LINE, workers=2), "must be picklable"),
+    ):
+        with pytest.raises(TrialError, match=message):
+            act()
+    assert optimizer.trials == [trial]
+    optimizer.tell(trial, 1.0)
+    with pytest.raises(TrialError, match="finished already"):
+        optimizer.tell(trial, 2.0)
+    with pytest.raises(TrialError, match="finished already"):
+        optimizer.fail(trial, "late")
+    assert optimizer.best.value == 1.0
+
+
+def test_provenance_and_frame_tell_how_a_point_came_about() -> None:
+    optimizer = Optimizer(SPACE)
+    drive(optimizer, 8)
+    source = optimizer.trials[-1].provenance
+    assert source["acquisition"] == "NoisyExpectedImprovement"
+    assert len(source["hyperparameters"]) == SPACE.dim + 2
+    assert source["fit_ms"] > 0
+    assert source["search_ms"] > 0
+    json.dumps(dict(source), allow_nan=False)
+    frame = optimizer.to_frame()
+    assert list(frame["param_k"]) == [trial.params["k"] for trial in optimizer.trials]
+    assert list(frame["state"]) == ["finished"] * 8
+
+
+def test_threads_are_restored_after_a_suggestion() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        drive(Optimizer(LINE), 7, sin3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
