@@ -28,7 +28,8 @@ class ExactGP:
             `gpytorch.kernels.Kernel`, which then sees encoded rows.
         noise_location: mean of the log noise variance under its prior; outcomes have variance one.
         noise_spread: its standard deviation.
-        restarts: starting points of the search: the warm start, the kernel's own, then random ones.
+        restarts: starting points of a search from afresh: the warm start if there is one, the kernel's own,
+            then random ones. A warm start is trusted alone until the data have grown by a fifth.
     """
 
     kernel: object | None = None
@@ -43,25 +44,17 @@ class ExactGP:
             FitError: no observation, or no restart with a finite posterior density.
             NumericalError: the best covariance does not factorise, jitter included.
         """
-        dim = data.x.shape[-1]
         if data.x.shape[-2] == 0:
             raise FitError("an ExactGP needs at least one observation, got none")
         kernel = self._kernel(data)
         lower, upper = self.bounds(kernel, data)
-        first = torch.cat((kernel.start(dim).to(data.x), data.x.new_tensor([self.noise_location + 2.0])))
-        starts = [first.expand(*data.batch_shape, -1)]
-        if start is not None and start.shape[-1] == first.shape[-1]:
-            starts.insert(0, start.to(data.x).expand(*data.batch_shape, -1))
-        random = seeds.split("fit").normal((max(self.restarts - len(starts), 0), first.shape[-1]), data.x)
-        starts += [first + noise for noise in random.unbind(-2)]
-        objective = _Objective(self, kernel, data)
         result = minimize_batch(
-            objective,
-            torch.stack(starts[: max(self.restarts, 1)]),
+            _Objective(self, kernel, data),
+            self._starts(kernel, data, seeds, start),
             bounds=(lower, upper),
             max_evaluations=80,
-            gradient_tolerance=1e-3,
-            value_tolerance=1e-6,
+            gradient_tolerance=1e-2,
+            value_tolerance=1e-5,
         )
         value, best = result.value.min(0)
         if not bool(torch.isfinite(value).all()):
@@ -94,12 +87,31 @@ class ExactGP:
             torch.cat((upper, upper.new_tensor([math.log(10.0)]))),
         )
 
+    def _starts(
+        self, kernel: Kernel, data: Dataset, seeds: Seeds, start: Hyperparameters | None
+    ) -> jt.Float[Tensor, "r *b p"]:
+        """Starting points of the search."""
+        own = torch.cat((kernel.start(data.x.shape[-1]), torch.tensor([self.noise_location + 2.0]))).to(data.x)
+        starts = [own.expand(*data.batch_shape, -1)]
+        if start is not None and start.shape[-1] == own.shape[-1]:
+            starts.insert(0, start.to(data.x).expand(*data.batch_shape, -1))
+            if not _grown_by_a_fifth(data.x.shape[-2]):
+                return starts[0][None]
+        random = seeds.split("fit").normal((max(self.restarts - len(starts), 0), own.shape[-1]), data.x)
+        starts += [own + noise for noise in random.unbind(-2)]
+        return torch.stack(starts[: max(self.restarts, 1)])
+
     def _kernel(self, data: Dataset) -> Kernel:
         if self.kernel is None:
             return Matern52(unordered=data.unordered)
         if isinstance(self.kernel, torch.nn.Module):
             return GPyTorchKernel(self.kernel)
         return self.kernel  # type: ignore[return-value]
+
+
+def _grown_by_a_fifth(n: int) -> bool:
+    """Whether n is the first count beyond a power of 1.2: depends on n alone, so that a resumed run agrees."""
+    return n < 2 or math.floor(math.log(n, 1.2)) > math.floor(math.log(n - 1, 1.2))
 
 
 @dataclass(frozen=True)
