@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +34,9 @@ class Peer(Protocol):
 
     def tell(self, params: Params, value: float) -> None: ...
 
+    def add(self, params: Params, value: float) -> None:
+        """Takes an observation that was not asked for."""
+
 
 class Random:
     """Independent uniform draws."""
@@ -46,6 +50,9 @@ class Random:
         return self._space.decode(self._space.spread(row))[0]
 
     def tell(self, params: Params, value: float) -> None:
+        pass
+
+    def add(self, params: Params, value: float) -> None:
         pass
 
 
@@ -122,6 +129,9 @@ class BoTorch:
         self._rows.append(self._encode(params))
         self._values.append(value)
 
+    def add(self, params: Params, value: float) -> None:
+        self.tell(params, value)
+
 
 class Optuna:
     """An Optuna study with one of its samplers; ordered choices are an index, for it has no such kind."""
@@ -157,6 +167,14 @@ class Optuna:
 
     def tell(self, params: Params, value: float) -> None:
         self._study.tell(self._trial, value)
+
+    def add(self, params: Params, value: float) -> None:
+        from optuna.trial import create_trial
+
+        for name, parameter in self._space:
+            if isinstance(parameter, Choice) and parameter.ordered:
+                params = {**params, name: parameter.options.index(params[name])}
+        self._study.add_trial(create_trial(params=params, distributions=self._distributions, value=value))
 
 
 class Ax:
@@ -202,11 +220,14 @@ class Ax:
     def tell(self, params: Params, value: float) -> None:
         self._client.complete_trial(self._index, raw_data={"loss": value})
 
+    def add(self, params: Params, value: float) -> None:
+        self._client.complete_trial(self._client.attach_trial(params), raw_data={"loss": value})
+
 
 class BoSuite:
     """bo_suite's Optimizer, with the acquisition of a name or its default."""
 
-    def __init__(self, task: Task, acquisition: str | None) -> None:
+    def __init__(self, task: Task, acquisition: str | None, storage: Path | None = None) -> None:
         import bo_suite
 
         chosen = None
@@ -215,7 +236,7 @@ class BoSuite:
 
             chosen = getattr(bo_suite.acquisition, acquisition)()
         self._optimizer = bo_suite.Optimizer(  # type: ignore[attr-defined]
-            task.space, acquisition=chosen, seed=task.seed, budget=task.budget
+            task.space, acquisition=chosen, seed=task.seed, budget=task.budget, storage=storage
         )
         self._trial: Any = None
 
@@ -225,6 +246,13 @@ class BoSuite:
 
     def tell(self, params: Params, value: float) -> None:
         self._optimizer.tell(self._trial, value)
+
+    def add(self, params: Params, value: float) -> None:
+        self._optimizer.add(params, value)
+
+    def provenance(self) -> dict[str, Any]:
+        """What the last suggestion came from."""
+        return dict(self._trial.provenance)
 
 
 def make_peer(method: str, task: Task) -> Peer:

@@ -96,7 +96,7 @@ def test_a_worker_that_dies_takes_only_its_point_with_it() -> None:
 
 
 SCRIPT = """
-    import sys, time
+    import signal, sys, time
     from bo_suite import Float, Space, minimize
 
     def slow(params):
@@ -106,8 +106,9 @@ SCRIPT = """
         return params["x"]
 
     if __name__ == "__main__":
-        result = minimize(slow, Space({"x": Float(-1, 2)}), budget=9, workers=int(sys.argv[1]), storage=sys.argv[2],
-                          progress=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
+        space, workers, storage = Space({"x": Float(-1, 2)}), int(sys.argv[1]), sys.argv[2]
+        result = minimize(slow, space, budget=9, workers=workers, storage=storage, progress=False)
         print(result.stopped, [t.state for t in result.trials], result.best.value, flush=True)
 """
 

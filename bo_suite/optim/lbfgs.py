@@ -97,9 +97,9 @@ def minimize_batch(
 
         change = trial_gradient - gradient
         curved = (moved * change).sum(-1) > _CURVATURE * change.square().sum(-1)
-        keep = (accepted & curved)[:, None]
-        steps = torch.cat((steps[:, 1:], torch.where(keep, moved, 0.0)[:, None]), 1)
-        changes = torch.cat((changes[:, 1:], torch.where(keep, change, 0.0)[:, None]), 1)
+        keep = (accepted & curved)[:, None, None]
+        steps = torch.where(keep, torch.cat((steps[:, 1:], moved[:, None]), 1), steps)
+        changes = torch.where(keep, torch.cat((changes[:, 1:], change[:, None]), 1), changes)
         pairs = min(pairs + 1, memory)
 
         x = torch.where(accepted[:, None], trial, x)
@@ -141,25 +141,20 @@ def _direction(gradient: Tensor, free: Tensor, steps: Tensor, changes: Tensor) -
 
     With S, Y the kept pairs as rows, R the upper triangle of S Yᵀ and D its diagonal,
     H g = c g + [Sᵀ, c Yᵀ] [[R⁻ᵀ (D + c Y Yᵀ) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S g; c Y g] (Byrd, Nocedal and
-    Schnabel 1994, equation 3.1). Pairs without curvature on the free coordinates are masked out.
+    Schnabel 1994, equation 3.1). Pairs without curvature on the free
+    coordinates are masked out; c is the ratio of the summed curvatures s·y and sizes y·y of the others.
     """
-    projected = gradient * free
+    g = (gradient * free)[..., None]
     s, y = steps * free[:, None], changes * free[:, None]
-    curvature = (s * y).sum(-1)
-    size = y.square().sum(-1)
-    valid = curvature > _CURVATURE * size
-    s, y = s * valid[..., None], y * valid[..., None]
-    curvature = torch.where(valid, curvature, 0.0)
-    latest = valid & (valid.long().cumsum(-1) == valid.long().sum(-1, keepdim=True))
-    scale = torch.where(latest, curvature / torch.where(valid, size, 1.0), 0.0).sum(-1)[:, None]
-    any_valid = valid.any(-1)
-    right = torch.triu(s @ y.mT) + torch.diag_embed((~valid).to(s))
-    sg = (s @ projected[..., None]).contiguous()
-    yg = y @ projected[..., None]
-    p = torch.linalg.solve_triangular(right, sg, upper=True)
-    inner = curvature[..., None] * p + scale[..., None] * (y @ (y.mT @ p)) - scale[..., None] * yg
-    q = torch.linalg.solve_triangular(right.mT, inner, upper=False)
-    product = scale * projected + (s.mT @ q)[..., 0] - scale * (y.mT @ p)[..., 0]
-    direction = -product * free
-    descends = any_valid & ((direction * projected).sum(-1) < 0)
-    return torch.where(descends[:, None], direction, _first_direction(gradient, free))
+    sy, yy = s @ y.mT, y @ y.mT
+    curvature, size = sy.diagonal(dim1=-2, dim2=-1), yy.diagonal(dim1=-2, dim2=-1)
+    valid = (curvature > _CURVATURE * size).to(s)[..., None]
+    right = torch.triu(sy * valid * valid.mT) + torch.diag_embed(1.0 - valid[..., 0])
+    total = (size[:, None] @ valid)[..., 0]
+    scale = ((curvature[:, None] @ valid)[..., 0] / torch.where(total > 0, total, 1.0))[..., None]
+    p = torch.linalg.solve_triangular(right, valid * (s @ g), upper=True)
+    inner = curvature[..., None] * p + scale * (yy @ p - y @ g)
+    q = torch.linalg.solve_triangular(right.mT, valid * inner, upper=False)
+    product = (scale * (g - y.mT @ p) + s.mT @ q)[..., 0] * free
+    descends = (product * gradient).sum(-1, keepdim=True) > 0
+    return torch.where(descends, -product, _first_direction(gradient, free))

@@ -5,7 +5,7 @@ ones from level to level, in turns; every point that is scored is one that the s
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jaxtyping as jt
@@ -79,7 +79,7 @@ def maximize(
     ends = _local_search(score, space, starts, seeds.split("local"), search, differentiable)
     with torch.no_grad():
         spare = torch.cat((_top(spread, first, _SPARE), _top(nearby, second, _SPARE)), -2)
-        return _best_new(score, space, data, torch.cat((ends, spare), -2), seeds.split("new"))
+        return _best_new(score, space, data, (ends, spare), seeds.split("new"))
 
 
 def _top(rows: Tensor, value: Tensor, count: int) -> Tensor:
@@ -202,10 +202,12 @@ def _column_moves(space: Space, rows: Tensor, column: int, seeds: Seeds) -> Tens
     return copies
 
 
-def _best_new(score: ScoreFunction, space: Space, data: Dataset, pool: Tensor, seeds: Seeds) -> Tensor:
-    """The representable row of largest score that is not in the data, from the pool or else from anywhere."""
+def _best_new(
+    score: ScoreFunction, space: Space, data: Dataset, pools: Sequence[Tensor], seeds: Seeds
+) -> Tensor:
+    """The representable row of largest score that is not in the data, from the first pool that has one."""
     taken = torch.cat((data.x, data.pending), -2)
-    for rows in itertools.chain([pool], _elsewhere(space, pool, seeds)):
+    for rows in itertools.chain(pools, _elsewhere(space, data.x, seeds)):
         exact = representable(space, rows)
         new = ~(exact[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
         if bool(new.any(-1).all()):
