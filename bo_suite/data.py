@@ -1,6 +1,7 @@
 """Observations as a surrogate sees them, the random numbers of a step, and the outcome transform."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -78,7 +79,8 @@ class Seeds:
         """Sobol points in [0, 1)^d, shifted modulo one by a uniform vector drawn from each key."""
         dim = like.shape[-1]
         shift = self._stack(lambda generator: torch.rand(1, dim, generator=generator, dtype=torch.float64))
-        return torch.remainder(_sobol(count, dim) + shift, 1.0).to(like)
+        points = torch.remainder(_sobol(count, dim) + shift, 1.0)
+        return points.to(like)
 
     def normal(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Standard normal draws of shape (*b, *shape)."""
@@ -91,9 +93,10 @@ class Seeds:
     def quasi_normal(self, count: int, dim: int, like: Tensor) -> Tensor:
         """Randomly shifted Sobol points through the normal quantile: shape (*b, count, dim)."""
         points = self.sobol(count, like.new_empty(*self.batch_shape, 0, dim).double())
-        return torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12)).to(like)
+        quantiles: Tensor = torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12))
+        return quantiles.to(like)
 
-    def _stack(self, draw) -> Tensor:  # type: ignore[no-untyped-def]
+    def _stack(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
         draws = [draw(torch.Generator().manual_seed(key)) for key in self.keys]
         return torch.stack(draws).reshape(*self.batch_shape, *draws[0].shape)
 

@@ -18,7 +18,7 @@ from bo_suite.suggest import Suggestion, design, one_thread, suggest
 from bo_suite.surrogates import ExactGP
 
 _PATIENT_ASKS = 3
-"""Times that an ask starts again because another process asked meanwhile, before it settles for a new point."""
+"""Times that an ask starts again because another process asked meanwhile, before any new point will do."""
 
 
 class Optimizer:
@@ -134,7 +134,7 @@ class Optimizer:
                 return asked if count is not None else asked[0]
 
     def _settle(self, points: list[Params], sources: list[dict[str, Any]]) -> list[Trial] | None:
-        """Stores points that were found without knowing the latest of other processes, if none is a repeat."""
+        """Stores points found without knowing the latest of other processes, if none of them is a repeat."""
         for _ in range(_PATIENT_ASKS):
             known = self._history.trials()
             if any(trial.params in points for trial in known):

@@ -166,7 +166,7 @@ class Int:
             raw = self.low * np.expm1(unit * math.log(self.high / self.low))
         else:
             raw = unit * (self.levels - 1)
-        return np.clip(np.rint(raw), 0, self.levels - 1)
+        return np.asarray(np.clip(np.rint(raw), 0, self.levels - 1))
 
     def quantile(self, uniform: np.ndarray) -> np.ndarray:
         """Levels of uniform draws: equal mass a value, or equal mass an octave on a log scale."""
@@ -174,7 +174,7 @@ class Int:
             raw = self.low * np.expm1(uniform * math.log((self.high + 1) / self.low))
         else:
             raw = uniform * self.levels
-        return np.clip(np.floor(raw), 0, self.levels - 1)
+        return np.asarray(np.clip(np.floor(raw), 0, self.levels - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -193,9 +193,10 @@ class Choice:
     ordered: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.options, str) or not isinstance(self.options, Sequence):
-            raise SpaceError(f"the options of a Choice must be a list, got {self.options!r}")
-        options = tuple(self.options)
+        given: object = self.options
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise SpaceError(f"the options of a Choice must be a list, got {given!r}")
+        options = tuple(given)
         if not options:
             raise SpaceError("a Choice must have at least one option, got none")
         for place, option in enumerate(options):
@@ -238,11 +239,11 @@ class Choice:
 
     def level(self, unit: np.ndarray) -> np.ndarray:
         """The levels whose positions are nearest."""
-        return np.clip(np.rint(unit * (self.levels - 1)), 0, self.levels - 1)
+        return np.asarray(np.clip(np.rint(unit * (self.levels - 1)), 0, self.levels - 1))
 
     def quantile(self, uniform: np.ndarray) -> np.ndarray:
         """Levels of uniform draws, equal mass an option."""
-        return np.clip(np.floor(uniform * self.levels), 0, self.levels - 1)
+        return np.asarray(np.clip(np.floor(uniform * self.levels), 0, self.levels - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""

@@ -8,7 +8,7 @@ from bo_suite.errors import StorageError
 
 
 def to_form(part: object) -> Any:
-    """Nested {"type", "fields"} of frozen dataclasses of this package; {"foreign": repr} for anything else."""
+    """Nested {"type", "fields"} of this package's frozen dataclasses; {"foreign": repr} of anything else."""
     if part is None or isinstance(part, bool | int | float | str):
         return part
     if isinstance(part, tuple):

@@ -42,17 +42,26 @@ def jittered_cholesky(
     )
 
 
+def solve_lower(chol: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
+    """L⁻¹ B, or L⁻ᵀ B, of a lower factor L (*b, n, n) and B (*b, n, q)."""
+    factor = chol.mT if transposed else chol
+    solved: Tensor = torch.linalg.solve_triangular(factor, right, upper=transposed)
+    return solved
+
+
 def cholesky_append(
     chol: jt.Float[Tensor, "*b n n"],
     cross: jt.Float[Tensor, "*b n q"],
     corner: jt.Float[Tensor, "*b q q"],
 ) -> jt.Float[Tensor, "*b n+q n+q"]:
-    """Factor of [[A, B], [Bᵀ, C]] from the factor L of A, in O(n² q): [[L, 0], [(L⁻¹B)ᵀ, chol(C - (L⁻¹B)ᵀL⁻¹B)]].
+    """Factor of [[A, B], [Bᵀ, C]] from the factor L of A, in O(n² q).
+
+    [[L, 0], [Sᵀ, chol(C - SᵀS)]] with S = L⁻¹B (Golub and Van Loan 2013, section 4.2.9).
 
     Raises:
         NumericalError: the Schur complement is not positive definite, jitter included.
     """
-    solved = torch.linalg.solve_triangular(chol, cross, upper=False)
+    solved = solve_lower(chol, cross)
     schur, _ = jittered_cholesky(corner - solved.mT @ solved)
     top = torch.cat((chol, torch.zeros_like(cross)), -1)
     return torch.cat((top, torch.cat((solved.mT, schur), -1)), -2)

@@ -126,7 +126,8 @@ def _free(x: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
 def _first_direction(gradient: Tensor, free: Tensor) -> Tensor:
     """Steepest descent, no longer than one."""
     projected = gradient * free
-    return -projected / projected.norm(dim=-1, keepdim=True).clamp(min=1.0)
+    length: Tensor = projected.norm(dim=-1, keepdim=True)
+    return -projected / length.clamp(min=1.0)
 
 
 def _shorten(slope: Tensor, rise: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError
 from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52
-from bo_suite.linalg import jittered_cholesky
+from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters
 
@@ -74,7 +74,7 @@ class ExactGP:
     def log_posterior(
         self, data: Dataset, hyperparameters: Hyperparameters
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
-        """Log marginal likelihood at the profiled mean plus log priors (up to a constant), and its gradient."""
+        """Log likelihood at the profiled mean plus log priors (up to a constant), and its gradient."""
         value, gradient = _Objective(self, self._kernel(data), data)(hyperparameters)
         return -value, -gradient
 
@@ -91,7 +91,8 @@ class ExactGP:
         self, kernel: Kernel, data: Dataset, seeds: Seeds, start: Hyperparameters | None
     ) -> jt.Float[Tensor, "r *b p"]:
         """Starting points of the search."""
-        own = torch.cat((kernel.start(data.x.shape[-1]), torch.tensor([self.noise_location + 2.0]))).to(data.x)
+        own = torch.cat((kernel.start(data.x.shape[-1]), torch.tensor([self.noise_location + 2.0])))
+        own = own.to(data.x)
         starts = [own.expand(*data.batch_shape, -1)]
         if start is not None and start.shape[-1] == own.shape[-1]:
             starts.insert(0, start.to(data.x).expand(*data.batch_shape, -1))
@@ -110,7 +111,7 @@ class ExactGP:
 
 
 def _grown_by_a_fifth(n: int) -> bool:
-    """Whether n is the first count beyond a power of 1.2: depends on n alone, so that a resumed run agrees."""
+    """Whether n is the first count beyond a power of 1.2: a rule of n alone, so that a resumed run agrees."""
     return n < 2 or math.floor(math.log(n, 1.2)) > math.floor(math.log(n - 1, 1.2))
 
 
@@ -130,7 +131,7 @@ class _Objective:
         diagonal, fitted = _noise(data, log_noise.exp())
         chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(diagonal))
         mean, white = _profile_mean(chol, data.y.expand(*hyperparameters.shape[:-1], n))
-        alpha = torch.linalg.solve_triangular(chol.mT, white[..., None], upper=True)
+        alpha = solve_lower(chol, white[..., None], transposed=True)
         value = 0.5 * (white.square().sum(-1) + mean.square() + n * math.log(2.0 * math.pi))
         value = value + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha @ alpha.mT)
@@ -158,7 +159,7 @@ def _noise(data: Dataset, fitted: Tensor) -> tuple[Tensor, Tensor]:
 def _profile_mean(chol: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """argmax_m N(y | m 1, L Lᵀ) N(m | 0, 1) = 1ᵀ K⁻¹ y / (1ᵀ K⁻¹ 1 + 1), and L⁻¹ (y - m 1)."""
     both = torch.stack((y, torch.ones_like(y)), -1)
-    white = torch.linalg.solve_triangular(chol, both, upper=False)
+    white = solve_lower(chol, both)
     outcome, one = white[..., 0], white[..., 1]
     mean = (outcome * one).sum(-1) / (one.square().sum(-1) + 1.0)
     return mean, outcome - mean[..., None] * one

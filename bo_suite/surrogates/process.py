@@ -10,7 +10,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
-from bo_suite.linalg import cholesky_append, jittered_cholesky
+from bo_suite.linalg import cholesky_append, jittered_cholesky, solve_lower
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
 """What a fit can be warm-started from: a vector a replicate, unconstrained but for a box."""
@@ -67,7 +67,7 @@ class _MeanAndVar(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, process: "ExactProcess", weights: Tensor) -> tuple[Tensor, Tensor]:
         k, pullback = process.kernel.cross(process.theta, x, process.x)
-        solved = torch.linalg.solve_triangular(process.chol, k.mT, upper=False)
+        solved = solve_lower(process.chol, k.mT)
         mean = k @ weights
         raw = process.kernel.diagonal(process.theta, x) - solved.square().sum(-2)
         ctx.pullback, ctx.process, ctx.solved, ctx.weights = pullback, process, solved, weights
@@ -78,7 +78,7 @@ class _MeanAndVar(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         mean_gradient, var_gradient = gradients
         by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
-        by_k = torch.linalg.solve_triangular(ctx.process.chol.mT, ctx.solved * (-2.0 * by_var), upper=True).mT
+        by_k = solve_lower(ctx.process.chol, ctx.solved * (-2.0 * by_var), transposed=True).mT
         return ctx.pullback(mean_gradient @ ctx.weights.mT + by_k), None, None
 
 
@@ -124,7 +124,7 @@ class ExactProcess:
         """L⁻ᵀ white with the fantasies as columns: (*b, n, s)."""
         count = len(self._fantasies)
         flat = self.white.flatten(0, count - 1) if count else self.white[None]
-        return torch.linalg.solve_triangular(self.chol.mT, flat.movedim(0, -1), upper=True)
+        return solve_lower(self.chol, flat.movedim(0, -1), transposed=True)
 
     def mean(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
         """Posterior mean of the latent function."""
@@ -174,7 +174,7 @@ class ExactProcess:
         chol = cholesky_append(self.chol, self.kernel.cross(self.theta, self.x, x)[0], corner)
         n = self.x.shape[-2]
         residual = (y - self.mean(x))[..., None]
-        fresh = torch.linalg.solve_triangular(chol[..., n:, n:], residual, upper=False)[..., 0]
+        fresh = solve_lower(chol[..., n:, n:], residual)[..., 0]
         white = torch.cat((self.white.expand(*fresh.shape[:-1], n), fresh), -1)
         joint = torch.cat((self.x, x), -2)
         return ExactProcess(
@@ -182,9 +182,7 @@ class ExactProcess:
         )
 
     def _whiten(self, x: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(
-            self.chol, self.kernel.cross(self.theta, self.x, x)[0], upper=False
-        )
+        return solve_lower(self.chol, self.kernel.cross(self.theta, self.x, x)[0])
 
 
 def sample_joint(process: Process, x: jt.Float[Tensor, "*b q d"], base: jt.Float[Tensor, "*b s q"]) -> Tensor:

@@ -119,18 +119,12 @@ def test_any_gpytorch_kernel_gives_the_same_process_and_gradients() -> None:
     kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.MaternKernel(2.5, ard_num_dims=3)).double()
     before = {name: value.clone() for name, value in kernel.state_dict().items()}
     surrogate = ExactGP(kernel=kernel)
-    raw = torch.cat(
-        [
-            {
-                "raw_outputscale": kernel.raw_outputscale_constraint.inverse_transform(theta[3].exp())[None],
-                "base_kernel.raw_lengthscale": kernel.base_kernel.raw_lengthscale_constraint.inverse_transform(
-                    theta[:3].exp()
-                ),
-            }[name]
-            for name, _ in kernel.named_parameters()
-        ]
-        + [theta[-1:]]
-    )
+    matern = kernel.base_kernel
+    raw_parameters = {
+        "raw_outputscale": kernel.raw_outputscale_constraint.inverse_transform(theta[3].exp())[None],
+        "base_kernel.raw_lengthscale": matern.raw_lengthscale_constraint.inverse_transform(theta[:3].exp()),
+    }
+    raw = torch.cat([raw_parameters[name] for name, _ in kernel.named_parameters()] + [theta[-1:]])
     native, foreign = ExactGP().process(data, theta), surrogate.process(data, raw)
     x = torch.rand(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     gradients = []
