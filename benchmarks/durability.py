@@ -43,7 +43,8 @@ from rich.table import Table
 from bo_suite import history
 from bo_suite.errors import SpaceError, StorageError
 from bo_suite.optimizer import Optimizer
-from bo_suite.space import Choice, Float, Int, Params, Space
+from bo_suite.parameters import Choice, Float, Int
+from bo_suite.space import Params, Space
 
 SPACE = Space(
     {

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from bo_suite.space import Choice, Float, Int, Params, Space
+from bo_suite.parameters import Choice, Float, Int
+from bo_suite.space import Params, Space
 
 
 @dataclass(frozen=True)

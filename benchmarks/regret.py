@@ -35,8 +35,9 @@ import numpy as np
 import torch
 from peers import Task, make_peer
 
+from bo_suite.parameters import Float
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
-from bo_suite.space import Float, Params, Space
+from bo_suite.space import Params, Space
 
 BENCHMARK: dict[str, tuple[Callable[[], Problem], int]] = {
     "branin": (lambda: get_problem("branin"), 50),

@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from bo_suite.history import Trial
     from bo_suite.loop import Result, minimize
     from bo_suite.optimizer import Optimizer
-    from bo_suite.space import Choice, Float, Int, Space
+    from bo_suite.parameters import Choice, Float, Int
+    from bo_suite.space import Space
 
 __version__ = "0.1.0"
 
 __all__ = ["Choice", "Float", "Int", "Optimizer", "Result", "Space", "Trial", "__version__", "minimize"]
 
 _HOMES = {
-    "bo_suite.space": ("Choice", "Float", "Int", "Space"),
+    "bo_suite.parameters": ("Choice", "Float", "Int"),
+    "bo_suite.space": ("Space",),
     "bo_suite.history": ("Trial",),
     "bo_suite.optimizer": ("Optimizer",),
     "bo_suite.loop": ("Result", "minimize"),

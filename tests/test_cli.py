@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 import bo_suite
 from bo_suite import Float, Int, Optimizer, Space
 from bo_suite.cli import app
+from bo_suite.errors import StorageError
 from bo_suite.history import History
 
 SPACE = """
@@ -122,17 +124,21 @@ def refused(line, code):
     return last.removeprefix("error: ")
 
 
-def process(*arguments, **options):
-    """`bo-suite ARGUMENTS` as a process of its own."""
-    environment = os.environ | {"PYTHONPATH": ROOT}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bo_suite.cli", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
+@contextmanager
+def process(*arguments):
+    """`bo-suite ARGUMENTS` as a process of its own, which hears Ctrl-C even where the tests do not."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from bo_suite.cli import main; main()"
     )
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    command = [sys.executable, "-c", code, *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 class TestAskAndTell:
@@ -297,12 +303,13 @@ class TestMinimize:
         assert Path(found["plot"]).read_bytes().startswith(b"\x89PNG")
 
     def test_it_goes_on_where_it_stopped(self, folder):
-        whole = as_json("minimize branin --budget 20 --storage whole.db --seed 5")
-        line = "minimize branin --storage run.db --budget {}"
-        as_json(line.format(18) + " --seed 5 --acquisition noisyexpectedimprovement")
-        resumed = as_json(line.format(20))
+        first = "--seed 5 --acquisition upper-confidence-bound"
+        whole = as_json(f"minimize sin3 --storage whole.db --budget 19 {first}")
+        as_json(f"minimize sin3 --storage run.db --budget 18 {first}")
+        resumed = as_json("minimize sin3 --storage run.db --budget 19")
         assert [t["params"] for t in resumed["trials"]] == [t["params"] for t in whole["trials"]]
-        assert "another seed" in refused(line.format(21) + " --seed 6", 1)
+        assert resumed["trials"][-1]["provenance"]["acquisition"] == "UpperConfidenceBound"
+        assert "another seed" in refused("minimize sin3 --storage run.db --budget 20 --seed 6", 1)
 
     def test_for_people(self, folder):
         shown = call("minimize branin --budget 3 --storage run.db --plot run.svg").stdout
@@ -409,20 +416,20 @@ class TestProcesses:
         assert done.stderr == ""
 
     def test_workers_and_clean_json(self, folder):
-        found = process("minimize", "tune:objective", "--budget", "4", "--workers", "2", "--json")
-        stdout, stderr = found.communicate(timeout=120)
-        assert found.returncode == 0, stderr
+        with process("minimize", "tune:objective", "--budget", "4", "--workers", "2", "--json") as running:
+            stdout, stderr = running.communicate(timeout=300)
+        assert running.returncode == 0, stderr
         assert len(json.loads(stdout)["trials"]) == 4
         assert "chatter on stdout" in stderr
 
     def test_ctrl_c_keeps_what_finished(self, folder):
-        running = process("minimize", "tune:slow", "--budget", "500", "--storage", "run.db", "--json")
-        deadline = time.monotonic() + 60
-        while not Path("run.db").exists() or _finished("run.db") < 2:
-            assert time.monotonic() < deadline, "no trial finished"
-            time.sleep(0.1)
-        running.send_signal(signal.SIGINT)
-        stdout, stderr = running.communicate(timeout=30)
+        with process("minimize", "tune:slow", "--budget", "500", "--storage", "run.db", "--json") as running:
+            deadline = time.monotonic() + 120
+            while not Path("run.db").exists() or _finished("run.db") < 2:
+                assert time.monotonic() < deadline, "no trial finished"
+                time.sleep(0.1)
+            running.send_signal(signal.SIGINT)
+            stdout, stderr = running.communicate(timeout=60)
         assert running.returncode == 130
         assert stderr.splitlines()[-1].startswith("error: interrupted")
         found = json.loads(stdout)
@@ -432,8 +439,6 @@ class TestProcesses:
 
 
 def _finished(path):
-    from bo_suite.errors import StorageError
-
     try:
         history = History.open(path, None)
     except StorageError:  # it is being created

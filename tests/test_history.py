@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 from bo_suite import history as module
 from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.history import Header, History, Trial
-from bo_suite.space import Choice, Float, Int, Params, Space
+from bo_suite.parameters import Choice, Float, Int
+from bo_suite.space import Params, Space
 
 SPACE = Space({"lr": Float(1e-5, 1.0, log=True), "depth": Int(1, 12), "kernel": Choice(["rbf", "poly"])})
 HEADER = Header(SPACE, seed=3, direction="minimize", budget=None, acquisition=None)
@@ -689,7 +690,8 @@ FORK = """
 import os, sys, threading
 from pathlib import Path
 from bo_suite.history import Header, History
-from bo_suite.space import Float, Space
+from bo_suite.parameters import Float
+from bo_suite.space import Space
 
 HEADER, POINT = Header(Space({"x": Float(0, 1)}), 0, "minimize", None, None), {"x": 0.5}
 

@@ -11,10 +11,11 @@ import torch
 from scipy.optimize import minimize
 
 from bo_suite.errors import DataError, SpaceError
+from bo_suite.parameters import Choice, Float, Int
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, problems, shifted
 from bo_suite.problems.synthetic import synthetic_names
 from bo_suite.problems.tuning import TUNING
-from bo_suite.space import Choice, Float, Int, Params, Space
+from bo_suite.space import Params, Space
 from bo_suite.testing import check_problem
 
 OTHER_DIMS = ["ackley1", "ackley20", "dixon_price2", "ellipsoid3", "griewank1", "levy10", "schwefel1"]

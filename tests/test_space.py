@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from bo_suite import Choice, Float, Int, Space
 from bo_suite.errors import SpaceError
-from bo_suite.space import Parameter
+from bo_suite.parameters import Parameter
 
 finite = st.floats(-1e300, 1e300, allow_nan=False)
 positive = st.floats(1e-300, 1e300)

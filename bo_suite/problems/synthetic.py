@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from bo_suite.errors import DataError
+from bo_suite.parameters import Float
 from bo_suite.problems.base import Problem
 from bo_suite.problems.formulas import FORMULAS, Formula
-from bo_suite.space import Float, Params, Space
+from bo_suite.space import Params, Space
 
 Point = tuple[float, ...]
 

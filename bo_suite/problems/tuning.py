@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from bo_suite.parameters import Choice, Float, Int
 from bo_suite.problems.base import Problem
-from bo_suite.space import Choice, Float, Int, Params, Space
+from bo_suite.space import Params, Space
 
 _FOLDS = 3
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bo_suite.errors import DataError
+from bo_suite.parameters import Choice, Float, Int
 from bo_suite.problems.base import Problem
-from bo_suite.space import Choice, Float, Int, Params, Space
+from bo_suite.space import Params, Space
 
 _KEPT = 0.6
 """Share of each side that `shifted` keeps: a minimiser at the centre lands anywhere in [1/6, 5/6]."""

@@ -1,7 +1,4 @@
-"""Checks that a problem, surrogate, acquisition or classifier keeps its contract, as the built-ins do.
-
-Each raises AssertionError, in words, on the first rule that is broken.
-"""
+"""The contract of a problem."""
 
 import math
 import pickle
@@ -13,6 +10,7 @@ import torch
 
 from bo_suite.problems import Problem
 from bo_suite.space import Params, Space
+from bo_suite.testing.require import require
 
 _POINTS = 1000
 _SECONDS = 1.0
@@ -33,11 +31,11 @@ def check_problem(problem: Problem) -> None:
     Raises:
         AssertionError: a rule that is broken, and the values that break it.
     """
-    _require(isinstance(problem, Problem), f"a problem must be a Problem, got {problem!r}")
+    require(isinstance(problem, Problem), f"a problem must be a Problem, got {problem!r}")
     name = problem.name
     copy = pickle.loads(pickle.dumps(problem))
-    _require(copy.name == name, f"{name}: the name must survive pickling, got {copy.name!r}")
-    _require(copy.space == problem.space, f"{name}: the space must survive pickling")
+    require(copy.name == name, f"{name}: the name must survive pickling, got {copy.name!r}")
+    require(copy.space == problem.space, f"{name}: the space must survive pickling")
     points = _random_points(problem.space, _POINTS)
     minimum = problem.minimum
     tolerance = 1e-6 * max(1.0, abs(minimum or 0.0))
@@ -47,20 +45,20 @@ def check_problem(problem: Problem) -> None:
             break
         given = dict(point)
         value = problem.value(given)
-        _require(given == point, f"{name}: the function must leave its params alone, changed {point}")
-        _require(type(value) is float, f"{name}: a value must be a float, got {value!r} at {point}")
-        _require(math.isfinite(value), f"{name}: a value must be finite, got {value} at {point}")
+        require(given == point, f"{name}: the function must leave its params alone, changed {point}")
+        require(type(value) is float, f"{name}: a value must be a float, got {value!r} at {point}")
+        require(math.isfinite(value), f"{name}: a value must be finite, got {value} at {point}")
         if place < 3:
             again = copy.value(point)
-            _require(value == again, f"{name}: a value must not change, got {value}, then {again} at {point}")
+            require(value == again, f"{name}: a value must not change, got {value}, then {again} at {point}")
         if minimum is not None:
-            _require(
+            require(
                 value >= minimum - tolerance,
                 f"{name}: no value may be below the minimum {minimum}, got {value} at {point}",
             )
     for point in problem.minimizers:
         value = problem.value(problem.space.check(point))
-        _require(
+        require(
             minimum is not None and abs(value - minimum) <= tolerance,
             f"{name}: a minimizer must attain the minimum {minimum}, got {value} at {point}",
         )
@@ -73,23 +71,17 @@ def _check_noise(problem: Problem, points: list[Params]) -> None:
     noises = []
     for point in points:
         seen, again, value = first(point), second(point), problem.value(point)
-        _require(seen == again, f"{name}: call by call the noise must be the same, got {seen} and {again}")
+        require(seen == again, f"{name}: call by call the noise must be the same, got {seen} and {again}")
         noises.append(seen - value)
     if problem.noise == 0.0:
-        _require(not any(noises), f"{name}: without noise a problem must show its value, differs by {noises}")
+        require(not any(noises), f"{name}: without noise a problem must show its value, differs by {noises}")
         return
-    _require(len(set(noises)) == len(noises), f"{name}: each call must draw its own noise, got {noises}")
+    require(len(set(noises)) == len(noises), f"{name}: each call must draw its own noise, got {noises}")
     other = replace(problem, seed=problem.seed + 1)
     changed = [other(point) - problem.value(point) for point in points]
-    _require(changed != noises, f"{name}: another seed must give another noise, got {noises} twice")
+    require(changed != noises, f"{name}: another seed must give another noise, got {noises} twice")
 
 
 def _random_points(space: Space, count: int) -> list[Params]:
     uniform = torch.from_numpy(np.random.default_rng(0).random((count, space.dim)))
     return space.decode(space.spread(uniform))
-
-
-def _require(holds: bool, law: str) -> None:
-    # Not `assert`, which an optimised Python leaves out.
-    if not holds:
-        raise AssertionError(law)

@@ -1,0 +1,242 @@
+"""The kinds of parameters: user values on one side, positions in [0, 1] on the other."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from bo_suite.errors import SpaceError
+
+Value = float | int | str | bool | None
+Params = dict[str, Value]
+
+_FLOAT_DIGITS = 11
+"""Significant digits of a decoded Float: coarse enough that encoding and decoding it again is exact."""
+
+_MAX_LEVELS = 2**52
+"""Levels are indexed by float64 positions, which separate this many."""
+
+
+def _finite(what: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise SpaceError(f"{what} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def _check_range(low: object, high: object, *, log: bool) -> tuple[float, float]:
+    first, last = _finite("low", low), _finite("high", high)
+    if not first < last:
+        raise SpaceError(f"`low < high` must hold, got low={low}, high={high}")
+    if log and first <= 0:
+        raise SpaceError(f"`low > 0` must hold on a log scale, got low={low}")
+    if not math.isfinite(last - first):
+        raise SpaceError(f"`high - low` must be a finite number, got low={low}, high={high}")
+    return first, last
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in [low, high], uniform on a linear or a log scale.
+
+    Raises:
+        SpaceError: low >= high, a bound that is not finite, or low <= 0 with log.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        low, high = _check_range(self.low, self.high, log=self.log)
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
+
+    @property
+    def levels(self) -> None:
+        """None: a continuous parameter."""
+        return None
+
+    @cached_property
+    def _octaves(self) -> float:
+        return math.log(self.high) - math.log(self.low)
+
+    @cached_property
+    def _decimals(self) -> int:
+        return _FLOAT_DIGITS - math.floor(math.log10(self.high - self.low))
+
+    def check(self, value: object) -> float:
+        """The value as a float; raises SpaceError unless low <= value <= high."""
+        number = _finite("a Float", value)
+        if not self.low <= number <= self.high:
+            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {value!r}")
+        return number
+
+    def encode(self, value: float) -> float:
+        """Position of a value in [0, 1]."""
+        if self.log:
+            unit = (math.log(value) - math.log(self.low)) / self._octaves
+        else:
+            unit = (value - self.low) / (self.high - self.low)
+        return min(max(unit, 0.0), 1.0)
+
+    def decode(self, unit: float) -> float:
+        """Value at a position, on a decimal grid so fine that `encode` and `decode` round-trip exactly."""
+        if unit <= 0.0:
+            return self.low
+        if unit >= 1.0:
+            return self.high
+        if self.log:
+            value = float(f"{math.exp(math.log(self.low) + unit * self._octaves):.{_FLOAT_DIGITS}g}")
+        else:
+            value = round(self.low + unit * (self.high - self.low), self._decimals)
+        return min(max(value, self.low), self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"type": "float", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer in [low, high], both ends included, uniform on a linear or a log scale.
+
+    Raises:
+        SpaceError: low >= high, a bound that is not an integer, or low <= 0 with log.
+    """
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, log=self.log)
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if int(bound) != bound:
+                raise SpaceError(f"{name} of an Int must be an integer, got {bound!r}")
+            object.__setattr__(self, name, int(bound))
+        if self.levels > _MAX_LEVELS:
+            raise SpaceError(f"an Int has at most {_MAX_LEVELS} values, got low={self.low}, high={self.high}")
+
+    @property
+    def levels(self) -> int:
+        """Number of values."""
+        return self.high - self.low + 1
+
+    def check(self, value: object) -> int:
+        """The value as an int; raises SpaceError unless it is an integer with low <= value <= high."""
+        number = _finite("an Int", value)
+        if not (isinstance(value, Integral) or number.is_integer()):
+            raise SpaceError(f"an Int must be an integer, got {value!r}")
+        if not self.low <= number <= self.high:
+            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {value!r}")
+        return int(number)
+
+    def encode(self, value: int) -> float:
+        """Position of a value in [0, 1]."""
+        return float(self.position(np.asarray(value - self.low)))
+
+    def decode(self, unit: float) -> int:
+        """The value whose position is nearest."""
+        return self.low + int(self.level(np.asarray(unit)))
+
+    def position(self, level: np.ndarray) -> np.ndarray:
+        """Positions in [0, 1] of levels 0 ... levels - 1."""
+        if self.log:
+            return np.minimum(np.log1p(level / self.low) / math.log(self.high / self.low), 1.0)
+        return np.asarray(level / (self.levels - 1))
+
+    def level(self, unit: np.ndarray) -> np.ndarray:
+        """The levels whose positions are nearest."""
+        if self.log:
+            raw = self.low * np.expm1(unit * math.log(self.high / self.low))
+        else:
+            raw = unit * (self.levels - 1)
+        return np.asarray(np.clip(np.rint(raw), 0, self.levels - 1))
+
+    def quantile(self, uniform: np.ndarray) -> np.ndarray:
+        """Levels of uniform draws: equal mass a value, or equal mass an octave on a log scale."""
+        if self.log:
+            raw = self.low * np.expm1(uniform * math.log((self.high + 1) / self.low))
+        else:
+            raw = uniform * self.levels
+        return np.asarray(np.clip(np.floor(raw), 0, self.levels - 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"type": "int", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several options; ordered options lie on a line, others are only equal or different.
+
+    Raises:
+        SpaceError: no options, an option given twice, or one that is not a str, number, bool or None.
+    """
+
+    options: tuple[Value, ...]
+    ordered: bool = False
+
+    def __post_init__(self) -> None:
+        given: object = self.options
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise SpaceError(f"the options of a Choice must be a list, got {given!r}")
+        options = tuple(given)
+        if not options:
+            raise SpaceError("a Choice must have at least one option, got none")
+        for place, option in enumerate(options):
+            plain = option is None or isinstance(option, str | bool | int | float)
+            if not plain or (isinstance(option, float) and not math.isfinite(option)):
+                raise SpaceError(
+                    f"an option must be a string, a finite number, a bool or None, got {option!r}; "
+                    "give names here and look the objects up in your function"
+                )
+            if option in options[:place]:
+                raise SpaceError(f"the options of a Choice must differ, got {option!r} twice")
+        object.__setattr__(self, "options", options)
+
+    @property
+    def levels(self) -> int:
+        """Number of options."""
+        return len(self.options)
+
+    def check(self, value: object) -> Value:
+        """The option equal to the value; raises SpaceError when there is none."""
+        for option in self.options:
+            if type(option) is type(value) and option == value:
+                return option
+        for option in self.options:
+            if option == value:
+                return option
+        raise SpaceError(f"the value must be one of {list(self.options)}, got {value!r}")
+
+    def encode(self, value: Value) -> float:
+        """Position of an option in [0, 1]."""
+        return float(self.position(np.asarray(self.options.index(value))))
+
+    def decode(self, unit: float) -> Value:
+        """The option whose position is nearest."""
+        return self.options[int(self.level(np.asarray(unit)))]
+
+    def position(self, level: np.ndarray) -> np.ndarray:
+        """Positions in [0, 1] of levels 0 ... levels - 1."""
+        return np.asarray(level / max(self.levels - 1, 1))
+
+    def level(self, unit: np.ndarray) -> np.ndarray:
+        """The levels whose positions are nearest."""
+        return np.asarray(np.clip(np.rint(unit * (self.levels - 1)), 0, self.levels - 1))
+
+    def quantile(self, uniform: np.ndarray) -> np.ndarray:
+        """Levels of uniform draws, equal mass an option."""
+        return np.asarray(np.clip(np.floor(uniform * self.levels), 0, self.levels - 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"type": "choice", "options": list(self.options), "ordered": self.ordered}
+
+
+Parameter = Float | Int | Choice

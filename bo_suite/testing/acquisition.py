@@ -1,0 +1,82 @@
+"""The contract of an acquisition."""
+
+import math
+
+import torch
+
+from bo_suite.acquisition import Acquisition, Score
+from bo_suite.acquisition.form import from_form, to_form
+from bo_suite.data import Seeds
+from bo_suite.testing.data import DIM, dataset, one, rows
+from bo_suite.testing.require import require
+
+
+def check_acquisition(acquisition: Acquisition) -> None:
+    """Check that an acquisition is what `Acquisition` promises and that what it builds is a `Score`.
+
+    The score has one value a row, never NaN, the same at every call and given the same seeds, and differs
+    between points; its gradient agrees with finite differences where it claims one; pending points lower
+    it at their place; one observation, equal outcomes and replicates are handled.
+
+    Args:
+        acquisition: a frozen recipe; it is built on a few small data sets.
+
+    Raises:
+        AssertionError: a rule that is broken, and the values that break it.
+    """
+    seeds, test = Seeds.of(0, 1), rows(64, seed=9)
+    score = acquisition.build(dataset(12), seeds)
+    value = score(test)
+    require(value.shape == (64,), f"a score must have one value a row, got {tuple(value.shape)} for 64")
+    require(not bool(torch.isnan(value).any()), "a score must not be NaN")
+    require(torch.equal(value, score(test)), "a score must be the same at every call")
+    require(torch.equal(value, acquisition.build(dataset(12), seeds)(test)), "the same seeds, the same score")
+    require(float(value.max() - value.min()) > 0, "a score must tell points apart")
+    _check_gradient(score)
+    _check_pending(acquisition)
+    for count in (1, 2):
+        small = acquisition.build(dataset(count), seeds)(test)
+        require(not bool(torch.isnan(small).any()), f"{count} observations must give a score")
+    data = dataset(10)
+    flat = type(data)(data.x, torch.zeros_like(data.y), None, data.pending, data.unordered)
+    require(
+        not bool(torch.isnan(acquisition.build(flat, seeds)(test)).any()), "equal outcomes must give a score"
+    )
+    batch = dataset(8, 2)
+    together = acquisition.build(batch, Seeds((1, 2), (2,)))(rows(6, 2, seed=3))
+    require(together.shape == (2, 6), f"replicates must give (2, 6) values, got {tuple(together.shape)}")
+    for place in range(2):
+        alone = acquisition.build(one(batch, place), Seeds((place + 1,)))(rows(6, 2, seed=3)[place])
+        order = bool(together[place].argmax() == alone.argmax())
+        require(order, f"a replicate must rank points as alone, got {together[place]} and {alone}")
+    form = to_form(acquisition)
+    if "foreign" not in str(form):
+        require(from_form(form) == acquisition, "the JSON form must restore the acquisition")
+
+
+def _check_gradient(score: Score) -> None:
+    if not score.differentiable:
+        return
+    point = rows(8, seed=4)
+    leaf = point.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
+    for column in range(DIM - 1):
+        step = torch.zeros(DIM, dtype=point.dtype)
+        step[column] = 1e-6
+        with torch.no_grad():
+            slope = (score(point + step) - score(point - step)) / 2e-6
+        gap = float(((gradient[:, column] - slope).abs() / (1.0 + slope.abs())).max())
+        require(gap < 1e-3, f"the gradient must agree with finite differences, off by {gap:.2g} (relative)")
+
+
+def _check_pending(acquisition: Acquisition) -> None:
+    seeds, data = Seeds.of(0, 1), dataset(12)
+    grid = rows(256, seed=6)
+    alone = acquisition.build(data, seeds)(grid)
+    place = grid[alone.argmax()][None]
+    waiting = type(data)(data.x, data.y, None, place, data.unordered)
+    there = float(acquisition.build(waiting, seeds)(place)[0])
+    require(
+        math.isfinite(there) and there < float(alone.max()) - 1e-6,
+        f"a pending point must lower the score at its place, got {there:.6g} after {float(alone.max()):.6g}",
+    )

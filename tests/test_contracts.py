@@ -1,0 +1,64 @@
+"""Every built-in passes the checks that outsiders are given; parts with a planted fault do not."""
+
+from dataclasses import dataclass
+
+import gpytorch
+import pytest
+import torch
+
+from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
+from bo_suite.surrogates import ExactGP
+from bo_suite.testing import check_acquisition, check_surrogate
+
+KERNEL = gpytorch.kernels.ScaleKernel(gpytorch.kernels.MaternKernel(2.5, ard_num_dims=3)).double()
+
+
+@pytest.mark.parametrize("surrogate", [ExactGP(), ExactGP(restarts=4), ExactGP(kernel=KERNEL)], ids=str)
+def test_surrogates(surrogate: ExactGP) -> None:
+    check_surrogate(surrogate)
+
+
+@pytest.mark.parametrize(
+    "acquisition",
+    [
+        LogExpectedImprovement(),
+        LogExpectedImprovement(fantasies=8),
+        NoisyExpectedImprovement(),
+        UpperConfidenceBound(),
+        UpperConfidenceBound(beta=0.5),
+        LogExpectedImprovement(surrogate=ExactGP(kernel=KERNEL)),
+    ],
+    ids=str,
+)
+def test_acquisitions(acquisition: object) -> None:
+    check_acquisition(acquisition)
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """Ignores pending points."""
+
+    inner: object
+
+    def build(self, data, seeds, start=None):
+        return self.inner.build(
+            type(data)(data.x, data.y, None, data.pending[:0], data.unordered), seeds, start
+        )
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """Draws from the global generator."""
+
+    inner: object
+
+    def fit(self, data, seeds, start=None):
+        noise = 0.1 * torch.randn_like(data.y)
+        return self.inner.fit(type(data)(data.x, data.y + noise, None, data.pending, data.unordered), seeds)
+
+
+def test_planted_faults_are_found() -> None:
+    with pytest.raises(AssertionError, match="pending point must lower"):
+        check_acquisition(Deaf(LogExpectedImprovement()))
+    with pytest.raises(AssertionError, match="same seeds must give the same process"):
+        check_surrogate(Forgetful(ExactGP()))
