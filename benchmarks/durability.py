@@ -25,6 +25,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -75,7 +77,7 @@ def work(path: str, ledger: str, count: int, kill_at: int | None, pause: float =
 
     An evaluation takes `pause` seconds.
     """
-    out = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    out = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def note(*entry: Any) -> None:
         os.write(out, (json.dumps(entry) + "\n").encode())
@@ -248,7 +250,7 @@ def uninterrupted(folder: Path, count: int, result: Result) -> tuple[list[Params
 def random_kills(kills: int, count: int, say: Callable[[str], None]) -> Result:
     """Kills at random instants, file after file of `count` trials, until there were `kills` of them."""
     draw = random.Random(SEED)
-    with measured("kill -9 at random instants") as (result, folder):
+    with measured("random instants") as (result, folder):
         finish(folder / "warm.db", folder / "warm", 0, result)  # imports torch, once
         start_up = finish(folder / "empty.db", folder / "empty", 0, result)
         start = time.perf_counter()
@@ -294,7 +296,7 @@ def complete(path: Path, count: int, reference: list[Params], result: Result, sk
 
 def statement_kills(count: int, say: Callable[[str], None]) -> Result:
     """A kill before and after each writing statement of a run, and of a resumption; then the rest of it."""
-    with measured("kill -9 at every statement") as (result, folder):
+    with measured("every statement") as (result, folder):
         reference, moments = uninterrupted(folder, count, result)
         left = folder / "left.db"  # as a kill with a trial running left it
         for moment in range(1, moments + 1):
@@ -345,7 +347,7 @@ def copy(source: Path, target: Path) -> None:
 
 def hammer(workers: int, count: int, suggest: bool, say: Callable[[str], None]) -> Result:
     """Many processes asking and telling on one file: no trial doubled, none lost, all finished."""
-    with measured(f"{workers} processes, {'suggested' if suggest else 'random'} points") as (result, folder):
+    with measured(f"none: {workers} processes, {'suggested' if suggest else 'random'}") as (result, folder):
         path, result.files = folder / "hammer.db", 1
         barrier, told, crew = processes.Barrier(workers), {}, []
         for _ in range(workers):
@@ -383,7 +385,7 @@ def hammer(workers: int, count: int, suggest: bool, say: Callable[[str], None]) 
 def print_ledger(results: Sequence[Result], console: Console) -> None:
     """The table of what was done and found, and each problem."""
     table = Table(
-        "experiment", "files", "kills", "asks", "tells", "taken over", "runs equal", "lost or wrong", "s"
+        "kills", "files", "times", "asks", "tells", "taken over", "runs equal", "wrong", "s", box=box.SIMPLE
     )
     for result in results:
         equal = f"{result.resumed_equal} of {result.files}" if result.kills else "-"
@@ -403,10 +405,15 @@ def print_ledger(results: Sequence[Result], console: Console) -> None:
 
 def record(result: Result) -> dict[str, Any]:
     """JSON form of a result, with what it was measured on."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     return asdict(result) | {
         "moments": dict(result.moments),
+        "seed": SEED,
+        "commit": subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None,
+        "device": platform.processor() or platform.machine(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
+        "torch": torch.__version__,
         "cpus": os.cpu_count(),
     }
 

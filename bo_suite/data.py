@@ -107,6 +107,9 @@ def _hash(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
+WHISKER = 2.0
+"""How far above the upper quartile outcomes still differ, in distances from the best to it."""
+
 _LAMBDAS = torch.linspace(-1.0, 1.0, 41, dtype=torch.float64)
 """Yeo-Johnson powers tried: at most one, since only the long tail of bad outcomes is to be shortened."""
 
@@ -177,6 +180,3 @@ class OutcomeTransform:
         z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
         slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))
         return (std / self.unit / self.scale * slope / self.spread).square()
-
-
-WHISKER = 2.0

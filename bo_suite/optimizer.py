@@ -55,6 +55,8 @@ class Optimizer:
         if budget is not None and (isinstance(budget, bool) or int(budget) != budget or budget < 1):
             raise TrialError(f"`budget >= 1` must hold, got {budget!r}")
         chosen = acquisition if acquisition is not None else NoisyExpectedImprovement()
+        if isinstance(chosen, type) or not isinstance(chosen, Acquisition):
+            raise TrialError(f"an acquisition must be an object with a `build` method, got {chosen!r}")
         header = Header(space, int(seed), direction, budget, to_form(chosen))
         self._begin(History.open(storage, header), chosen, device)
 

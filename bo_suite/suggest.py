@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jaxtyping as jt
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
@@ -84,7 +85,8 @@ def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
     if trial == 0:
         row = torch.full((space.dim,), 0.5, dtype=torch.float64)
     else:
-        engine = SobolEngine(space.dim, scramble=True, seed=seed)
+        (key,) = Seeds.of(seed, 0).split("design").keys
+        engine = SobolEngine(space.dim, scramble=True, seed=key)
         row = engine.fast_forward(trial - 1).draw(1, dtype=torch.float64)[0]
     return Suggestion(unseen(space, data, space.spread(row).to(data.x), Seeds.of(seed, trial)), "design")
 
@@ -105,13 +107,19 @@ def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:
     )
 
 
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    """The BLAS libraries that are loaded: to look for them takes milliseconds, so it is done once."""
+    return ThreadpoolController()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """BLAS and torch limited to one thread inside, restored after: small matrices are faster so."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _libraries().limit(limits=1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(threads)

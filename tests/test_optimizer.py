@@ -214,6 +214,8 @@ def test_refusals_name_the_law_and_lose_nothing() -> None:
         (lambda: optimizer.ask(0), "`count >= 1` must hold for ask, got 0"),
         (lambda: Optimizer(LINE, budget=0), "`budget >= 1` must hold, got 0"),
         (lambda: Optimizer(LINE, direction="up"), "direction must be"),
+        (lambda: Optimizer(LINE, acquisition="ei"), "must be an object with a `build` method, got 'ei'"),
+        (lambda: Optimizer(LINE, acquisition=UpperConfidenceBound), "must be an object with a `build`"),
         (lambda: minimize(sin3, LINE, budget=0), "`budget >= 1` must hold"),
         (lambda: minimize(sin3, LINE, workers=0), "`workers >= 1` must hold"),
         (lambda: minimize(lambda p: 0.0, LINE, workers=2), "must be picklable"),

@@ -1,0 +1,52 @@
+"""Every code block of the README runs."""
+
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    found = [text for name, text in BLOCKS if name == language]
+    assert found, f"the README has no {language} block"
+    return found
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    assert {name for name, _ in BLOCKS} == {"python", "bash", "console"}
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[0][:40])
+def test_python(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", module)  # so that what it defines can be pickled
+    exec(compile(code, "README.md", "exec"), module.__dict__)
+
+
+@pytest.mark.parametrize("code", blocks("bash"), ids=lambda code: code.splitlines()[0][:40])
+def test_bash(code: str, tmp_path: Path) -> None:
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    answer = subprocess.run(
+        ["bash", "-e", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": scripts},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_console_commands_are_targets_of_the_makefile() -> None:
+    commands = re.findall(r"^\$ make (\w+)", "".join(blocks("console")), re.MULTILINE)
+    assert commands == ["demo", "test"]
+    for command in commands:
+        subprocess.run(["make", "-n", command], cwd=ROOT, check=True, capture_output=True)
