@@ -214,11 +214,12 @@ class History:
         self._connect(create=header is not None)
         _opened.add(self)
         try:
-            self._stored(header)  # before the first write: a file that is not ours stays as it is
-            report = self._execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
-            if report != "ok":
-                law = _LAWS[sqlite3.SQLITE_CORRUPT]
-                raise StorageError(f"{law}, got {self._name}: {report.splitlines()[-1]}")
+            with self._transaction("DEFERRED"):  # reads one state of it, while others may be creating it
+                self._stored(header)  # before the first write: a file that is not ours stays as it is
+                report = self._execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
+                if report != "ok":
+                    law = _LAWS[sqlite3.SQLITE_CORRUPT]
+                    raise StorageError(f"{law}, got {self._name}: {report.splitlines()[-1]}")
             self._configure()
             with self._transaction():
                 stored = self._stored(header)
@@ -375,10 +376,10 @@ class History:
             yield
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[None]:
         with self._session():
             try:
-                self._write("BEGIN IMMEDIATE")
+                self._write(f"BEGIN {mode}")
                 yield
                 self._write("COMMIT")
             finally:

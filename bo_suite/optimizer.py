@@ -11,7 +11,7 @@ from torch import Tensor
 from bo_suite.acquisition import Acquisition, NoisyExpectedImprovement
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
-from bo_suite.errors import SpaceError, TrialError
+from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.history import Header, History, Trial
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, one_thread, suggest
@@ -116,6 +116,8 @@ class Optimizer:
     def ask(self, count: int | None = None) -> Trial | list[Trial]:
         """The next trial, or a list of `count` of them that are to be evaluated side by side.
 
+        The list is shorter where a finite space has fewer new points left.
+
         On return the complete points are stored as running, and later suggestions take them into account.
 
         Raises:
@@ -183,7 +185,7 @@ class Optimizer:
         return self._history.reclaim()
 
     def recommend(self) -> Trial:
-        """The finished trial with the best posterior mean: under noise a better answer than `best`.
+        """The finished trial with the best posterior mean of an ExactGP: under noise better than `best`.
 
         Raises:
             TrialError: no trial has finished.
@@ -219,11 +221,17 @@ class Optimizer:
         finished = any(trial.state == "finished" for trial in trials)
         for number in range(len(trials), len(trials) + count):
             data = self._dataset(trials, pending)
-            if number < design_size(header.space, header.budget) or not finished:
-                step = design(header.space, data, header.seed, number)
-            else:
-                step = suggest(data, header.space, self._acquisition, Seeds.of(header.seed, number), start)
-                start = step.hyperparameters
+            try:
+                if number < design_size(header.budget) or not finished:
+                    step = design(header.space, data, header.seed, number)
+                else:
+                    seeds = Seeds.of(header.seed, number)
+                    step = suggest(data, header.space, self._acquisition, seeds, start)
+                    start = step.hyperparameters
+            except SpaceExhausted:
+                if points:  # the last points of a finite space, fewer than were asked for
+                    break
+                raise
             pending.append(step.rows)
             points += header.space.decode(step.rows[None])
             sources.append(self._provenance(step, number))
@@ -287,7 +295,7 @@ class Optimizer:
         return y, noise
 
 
-def design_size(space: Space, budget: int | None) -> int:
+def design_size(budget: int | None) -> int:
     """Number of points of the space-filling start, outside observations counted in."""
     return 6 if budget is None else max(2, min(6, budget // 3))
 

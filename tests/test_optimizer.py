@@ -195,6 +195,14 @@ def test_a_finite_space_is_exhausted_without_a_repeat_and_says_so() -> None:
     assert "all 6 points" in result.stopped
 
 
+def test_a_batch_ends_with_the_space() -> None:
+    optimizer = Optimizer(Space({"n": Int(1, 3), "k": Choice(["a", "b"])}))
+    drive(optimizer, 4, lambda params: params["n"])
+    assert len(optimizer.ask(4)) == 2
+    with pytest.raises(SpaceExhausted):
+        optimizer.ask(4)
+
+
 def test_noise_told_with_std_moves_the_recommendation() -> None:
     optimizer = Optimizer(LINE)
     for x in np.linspace(-1, 2, 9):

@@ -20,21 +20,21 @@ class ExactGP:
     """Gaussian process regression; hyperparameters maximise the posterior density (MAP).
 
     y = m + f(x) + e, with m ~ N(0, 1) profiled out in closed form, f ~ GP(0, k) and
-    e ~ N(0, noise), noise ~ LogNormal(`noise_location`, `noise_spread`) where an observation's variance
-    is not given.
+    e ~ N(0, noise), log noise ~ Cauchy(`noise_location`, `noise_spread`) where an observation's variance
+    is not given: the wide tail lets outcomes without noise reach a noise of next to nothing.
 
     Attributes:
         kernel: `Matern52` over the data's columns when None; else one of `bo_suite.kernels` or any
             `gpytorch.kernels.Kernel`, which then sees encoded rows.
-        noise_location: mean of the log noise variance under its prior; outcomes have variance one.
-        noise_spread: its standard deviation.
+        noise_location: median of the log noise variance under its prior; outcomes have variance one.
+        noise_spread: half the distance between its quartiles.
         restarts: starting points of a search from afresh: the warm start if there is one, the kernel's own,
             then random ones. A warm start is trusted alone until the data have grown by a fifth.
     """
 
     kernel: object | None = None
-    noise_location: float = -8.0
-    noise_spread: float = 3.0
+    noise_location: float = -4.0
+    noise_spread: float = 1.0
     restarts: int = 2
 
     def fit(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> ExactProcess:
@@ -91,7 +91,7 @@ class ExactGP:
         self, kernel: Kernel, data: Dataset, seeds: Seeds, start: Hyperparameters | None
     ) -> jt.Float[Tensor, "r *b p"]:
         """Starting points of the search."""
-        own = torch.cat((kernel.start(data.x.shape[-1]), torch.tensor([self.noise_location + 2.0])))
+        own = torch.cat((kernel.start(data.x.shape[-1]), torch.tensor([self.noise_location])))
         own = own.to(data.x)
         starts = [own.expand(*data.batch_shape, -1)]
         if start is not None and start.shape[-1] == own.shape[-1]:
@@ -140,8 +140,9 @@ class _Objective:
         prior, by_prior = self.kernel.log_prior(theta, x.shape[-1])
         spread = self.surrogate.noise_spread
         standard = (log_noise - self.surrogate.noise_location) / spread
-        value = value - prior + 0.5 * standard.square()
-        gradient = torch.cat((pullback(by_k) - by_prior, (by_noise + standard / spread)[..., None]), -1)
+        value = value - prior + torch.log1p(standard.square())
+        by_prior_noise = 2.0 * standard / (1.0 + standard.square()) / spread
+        gradient = torch.cat((pullback(by_k) - by_prior, (by_noise + by_prior_noise)[..., None]), -1)
         return torch.where(info == 0, value, torch.inf), gradient
 
 

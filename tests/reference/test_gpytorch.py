@@ -109,7 +109,7 @@ def log_priors(surrogate: ExactGP, theta: Tensor, dim: int) -> tuple[Tensor, Ten
         d.log_prob(v).sum() + (d.scale.log() + 0.5 * math.log(2 * math.pi)) * v.numel() for d, v in parts
     )
     # the noise prior is a density of log noise
-    total = total - 0.5 * ((leaf[-1] - surrogate.noise_location) / surrogate.noise_spread).square()
+    total = total - ((leaf[-1] - surrogate.noise_location) / surrogate.noise_spread).square().log1p()
     (gradient,) = torch.autograd.grad(total, leaf)
     return total.detach(), gradient
 
