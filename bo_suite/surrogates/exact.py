@@ -33,7 +33,7 @@ class ExactGP:
     """
 
     kernel: object | None = None
-    noise_location: float = -4.0
+    noise_location: float = -6.0
     noise_spread: float = 1.0
     restarts: int = 2
 
