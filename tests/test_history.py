@@ -562,6 +562,7 @@ def test_in_one_process_an_open_history_keeps_its_trials_and_a_closed_or_collect
         (f"{platform.node()}:{os.getppid()}::abc", False),  # its start time was not known
         (f"{platform.node()}:{os.getpid()}:5:abc", True),
     ],
+    ids=["elsewhere", "no process", "another start", "start unknown", "own number"],
 )
 def test_owners(history: History, owner: str, dead: bool) -> None:
     if not Path("/proc/self/stat").exists() and owner.endswith(":5:abc"):
