@@ -96,7 +96,7 @@ def work(path: str, ledger: str, count: int, kill_at: int | None, pause: float =
         optimizer = Optimizer.resume(path)
     except StorageError:  # only the first children: nothing is stored yet
         optimizer = Optimizer(SPACE, seed=SEED, storage=path)
-    left = optimizer.reclaim()
+    start, left = time.perf_counter(), optimizer.reclaim()
     note("resumed", len(optimizer.trials), len(left))
     while left or len(optimizer.trials) < count:
         trial = left.pop(0) if left else optimizer.ask()
@@ -104,7 +104,7 @@ def work(path: str, ledger: str, count: int, kill_at: int | None, pause: float =
         time.sleep(pause)
         told = optimizer.tell(trial, objective(trial.params))
         note("told", told.id, told.value)
-    note("moments", moments)
+    note("ended", moments, time.perf_counter() - start)
     optimizer.close()
     os.close(out)
 
@@ -226,22 +226,21 @@ def child(path: Path, ledger: Path, count: int, kill_at: int | None, pause: floa
     return process
 
 
-def finish(path: Path, ledger: Path, count: int, result: Result) -> float:
-    """Runs a child that nobody kills; returns its seconds."""
-    start = time.perf_counter()
+def finish(path: Path, ledger: Path, count: int, result: Result) -> None:
+    """Runs a child that nobody kills."""
     process = child(path, ledger, count, None)
     process.join()
     if process.exitcode != 0:
         result.problems.append(f"{path.name}: a child that was not killed ended with {process.exitcode}")
-    return time.perf_counter() - start
 
 
-def uninterrupted(folder: Path, count: int, result: Result) -> tuple[list[Params], int]:
-    """Points and statement moments of a run that nobody kills."""
-    path, ledger = folder / "reference.db", folder / "reference"
+def uninterrupted(folder: Path, count: int, result: Result) -> tuple[list[Params], int, float]:
+    """Points, statement moments and seconds in asks and tells of a run that nobody kills."""
+    path, ledger = folder / "reference.db", folder / "reference.ledger"
     finish(path, ledger, count, result)
-    moments = [rest[0] for kind, *rest in entries(ledger) if kind == "moments"]
-    return [params for _, params, *_ in stored(path)], sum(moments)
+    ended = [rest for kind, *rest in entries(ledger) if kind == "ended"]
+    moments, seconds = ended[0] if ended else (0, 0.0)
+    return [params for _, params, *_ in stored(path)], moments, seconds
 
 
 # Experiments.
@@ -251,12 +250,11 @@ def random_kills(kills: int, count: int, say: Callable[[str], None]) -> Result:
     """Kills at random instants, file after file of `count` trials, until there were `kills` of them."""
     draw = random.Random(SEED)
     with measured("random instants") as (result, folder):
-        finish(folder / "warm.db", folder / "warm", 0, result)  # imports torch, once
-        start_up = finish(folder / "empty.db", folder / "empty", 0, result)
+        finish(folder / "warm.db", folder / "warm.ledger", 0, result)  # imports torch, once
         start = time.perf_counter()
-        reference, _ = uninterrupted(folder, count, result)
-        pause = (time.perf_counter() - start - start_up) / count  # as long as an ask and a tell
-        patience = start_up + 5 * pause  # one or two trials, on average
+        reference, _, seconds = uninterrupted(folder, count, result)
+        pause = seconds / count  # as long as an ask and a tell
+        patience = time.perf_counter() - start - seconds + 5 * pause  # starts, and one or two trials
         while result.kills < kills and not result.problems:
             path = folder / f"random-{result.files}.db"
             ledger = ledger_of(path)
@@ -297,7 +295,7 @@ def complete(path: Path, count: int, reference: list[Params], result: Result, sk
 def statement_kills(count: int, say: Callable[[str], None]) -> Result:
     """A kill before and after each writing statement of a run, and of a resumption; then the rest of it."""
     with measured("every statement") as (result, folder):
-        reference, moments = uninterrupted(folder, count, result)
+        reference, moments, _ = uninterrupted(folder, count, result)
         left = folder / "left.db"  # as a kill with a trial running left it
         for moment in range(1, moments + 1):
             path = folder / f"{moment}.db"

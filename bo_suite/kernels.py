@@ -19,6 +19,10 @@ Pullback = Callable[[Tensor], Tensor]
 
 _SQRT5 = math.sqrt(5.0)
 
+_UNLIKE = 0.2
+"""Distance between two categories, in lengthscales' units: under the common prior they then correlate as
+two typical points of a real column do (two thirds at the prior's mode), so that untried ones get tried."""
+
 
 @runtime_checkable
 class Kernel(Protocol):
@@ -55,7 +59,7 @@ class Kernel(Protocol):
 class Matern52:
     """Matern-5/2 over ordered columns times a Hamming kernel over unordered ones, with an outputscale.
 
-    k(x, z) = s² (1 + √5 r + 5r²/3) exp(-√5 r) exp(-sum_u [x_u != z_u] / l_u), with
+    k(x, z) = s² (1 + √5 r + 5r²/3) exp(-√5 r) exp(-sum_u 0.2 [x_u != z_u] / l_u), with
     r² = sum_o (x_o - z_o)² / l_o². Theta is (log l_1 ... log l_d, log s²); all columns are in [0, 1].
 
     Priors: l ~ LogNormal(√2 + log(d)/2, √3) (Hvarfner, Hellsten and Nardi 2024, section 5), as in
@@ -108,7 +112,7 @@ class Matern52:
             for column in self.unordered:
                 differs = x[..., :, None, column] != x[..., None, :, column]
                 mass = (weighted * differs).sum((-2, -1))
-                by_lengthscale[..., column] = mass * torch.exp(-theta[..., column])
+                by_lengthscale[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
             return torch.cat((by_lengthscale, weighted.sum((-2, -1))[..., None]), -1)
 
         return k, pullback
@@ -147,7 +151,7 @@ class Matern52:
         logarithm = theta[..., -1, None, None]
         for column in self.unordered:
             differs = x[..., :, None, column] != z[..., None, :, column]
-            logarithm = logarithm - differs * torch.exp(-theta[..., column, None, None])
+            logarithm = logarithm - differs * (_UNLIKE * torch.exp(-theta[..., column, None, None]))
         return torch.exp(logarithm)
 
 

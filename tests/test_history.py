@@ -627,6 +627,28 @@ def test_processes_share_a_file(path: Path) -> None:
     history.close()
 
 
+def test_one_may_create_the_file_while_another_looks_at_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute, threads, opened = History._execute, [], []
+
+    def meet(self: History, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        rows = execute(self, statement, values)
+        if statement == "PRAGMA application_id" and not threads:  # between two looks at the empty file
+            threads.append(threading.Thread(target=lambda: opened.append(History.open(path, HEADER))))
+            threads[0].start()
+            threads[0].join(0.3)
+        return rows
+
+    monkeypatch.setattr(History, "_execute", meet)
+    opened.append(History.open(path, HEADER))
+    threads[0].join()
+    assert len(opened) == 2
+    for number, history in enumerate(opened):
+        assert ask(history).id == number
+        history.close()
+
+
 def test_threads_share_a_history(history: History) -> None:
     def work() -> None:
         for _ in range(25):
