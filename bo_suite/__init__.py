@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bo_suite.history import Trial
     from bo_suite.loop import Result, minimize
     from bo_suite.optimizer import Optimizer
     from bo_suite.parameters import Choice, Float, Int
     from bo_suite.space import Space
+    from bo_suite.trials import Trial
 
 __version__ = "0.1.0"
 
@@ -20,7 +20,7 @@ __all__ = ["Choice", "Float", "Int", "Optimizer", "Result", "Space", "Trial", "_
 _HOMES = {
     "bo_suite.parameters": ("Choice", "Float", "Int"),
     "bo_suite.space": ("Space",),
-    "bo_suite.history": ("Trial",),
+    "bo_suite.trials": ("Trial",),
     "bo_suite.optimizer": ("Optimizer",),
     "bo_suite.loop": ("Result", "minimize"),
 }

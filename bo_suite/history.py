@@ -12,31 +12,24 @@ that live on, count as alive.
 """
 
 import json
-import math
 import operator
 import os
-import platform
 import sqlite3
 import sys
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, SupportsFloat, cast
+from typing import Any, SupportsFloat, cast
 
+from bo_suite import schema
 from bo_suite.errors import StorageError, TrialError
+from bo_suite.owners import is_alive, is_own, new_owner
 from bo_suite.space import Params, Space
+from bo_suite.trials import Header, Trial, checked_outcome, differences, provenance_text, trial_of_row
 
-State = Literal["running", "finished", "failed"]
-
-_APPLICATION = 0x626F7331
-"""SQLite's application_id: "bos1" in ASCII marks a file as ours."""
-
-_SCHEMA = 1
 _PATIENCE = 60.0
 """Seconds to wait for other processes' transactions, which take milliseconds."""
 
@@ -55,23 +48,6 @@ _LAWS = {
 }
 """What must hold, by SQLite's error code."""
 
-_TABLES = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    """CREATE TABLE trials (
-        id INTEGER PRIMARY KEY, params TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed')),
-        value REAL CHECK ((value IS NOT NULL) = (state = 'finished')), std REAL,
-        reason TEXT CHECK ((reason IS NOT NULL) = (state = 'failed')),
-        attempt INTEGER NOT NULL, asked INTEGER NOT NULL, provenance TEXT NOT NULL,
-        started REAL NOT NULL, ended REAL, owner TEXT NOT NULL, revision INTEGER NOT NULL)""",
-    "CREATE INDEX trials_revision ON trials (revision)",
-)
-_INSERT = "INSERT INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_END = """UPDATE trials SET state = ?, value = ?, std = ?, reason = ?, ended = ?, revision = ?
-    WHERE id = ? AND attempt = ? AND state = 'running'"""
-_TAKE_OVER = """UPDATE trials SET attempt = attempt + 1, started = ?, owner = ?, revision = ?
-    WHERE id = ? AND state = 'running'"""
-
 
 def _no_failpoint(moment: str) -> None:
     """Called around every statement that writes; tests put a kill in its place."""
@@ -80,89 +56,11 @@ def _no_failpoint(moment: str) -> None:
 _failpoint: Callable[[str], None] = _no_failpoint
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One evaluation, as the history holds it."""
-
-    id: int  # 0, 1, 2, ... in order of asking
-    params: Params = field(hash=False)
-    state: State
-    value: float | None  # as told, in the user's units and direction
-    std: float | None  # of the value's noise, where told
-    reason: str | None  # of a failure
-    attempt: int  # 1, and one more each time the trial was handed out again
-    asked: bool  # False for an observation that came through `add`
-    provenance: Mapping[str, Any] = field(hash=False)  # acquisition, hyperparameters, milliseconds, fallback
-    started: float  # unix seconds at which this attempt was handed out
-    ended: float | None
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is fixed when a history is created; the acquisition is in JSON form."""
-
-    space: Space
-    seed: int
-    direction: str
-    budget: int | None
-    acquisition: Any
-
-
-def _finite(law: str, value: SupportsFloat) -> float:
-    number = math.nan
-    if isinstance(value, SupportsFloat) and not isinstance(value, bool):
-        with suppress(TypeError, ValueError, OverflowError, RuntimeError):  # torch: of many elements
-            number = float(value)
-    if not math.isfinite(number):
-        raise TrialError(f"{law}, got {value!r}")
-    return number + 0.0  # SQLite does not keep the sign of a zero: have none from the start
-
-
-def _outcome(value: SupportsFloat, std: SupportsFloat | None) -> tuple[float, float | None]:
-    number = _finite("a value must be a finite number (use fail() where there is none)", value)
-    law = "a std must be a finite number >= 0"
-    noise = None if std is None else _finite(law, std)
-    if noise is not None and noise < 0:
-        raise TrialError(f"{law}, got {std!r}")
-    return number, noise
-
-
-def _provenance(provenance: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(dict(provenance), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise TrialError(f"provenance must be JSON without NaN or infinity, got {provenance!r}") from error
-
-
-def _trial(row: tuple[Any, ...]) -> Trial:
-    fields = dict(zip(Trial.__dataclass_fields__, row, strict=False))
-    fields |= {name: json.loads(fields[name]) for name in ("params", "provenance")}
-    return Trial(**fields | {"asked": bool(fields["asked"])})
-
-
-def _start(pid: int) -> str | None:
-    """Start time of a living process ('' where the system does not tell); None where there is none."""
-    with suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if fields[0] in (b"Z", b"X") else fields[19].decode()  # a zombie works no more
-    if sys.platform != "win32":  # there, os.kill would kill
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-    return ""
-
-
-def _alive(owner: str) -> bool:
-    host, number, start, _ = owner.rsplit(":", 3)
-    if host != platform.node():
-        return True
-    now = _start(int(number))
-    if now is None or (now and start and now != start):
-        return False
-    return int(number) != os.getpid() or any(history.owner == owner for history in list(_opened))
+def _in_care(owner: str) -> bool:
+    """Whether somebody may still end the trials of an owner."""
+    if is_own(owner):
+        return any(history.owner == owner for history in list(_opened))
+    return is_alive(owner)
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -184,15 +82,6 @@ def _after_fork() -> None:
 
 if sys.platform != "win32":
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _differences(stored: Space, given: Space) -> str:
-    there, here = stored.parameters, given.parameters
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    if not names:
-        return f"in the order {list(there)}, got {list(here)}"
-    texts = [f"{name!r}: {there.get(name, 'absent')}, got {here.get(name, 'absent')}" for name in names]
-    return "; ".join(texts)
 
 
 class History:
@@ -264,7 +153,7 @@ class History:
             version = self._number("PRAGMA data_version")  # other connections' commits
             if version != self._version:
                 rows = self._rows("WHERE revision > ? ORDER BY id", self._revision)
-                for trial in map(_trial, rows):
+                for trial in map(trial_of_row, rows):
                     self._trials[trial.id : trial.id + 1] = [trial]  # ids have no gaps: replaces or appends
                 self._revision = max([self._revision, *(row[-1] for row in rows)])
                 self._version = version
@@ -289,7 +178,8 @@ class History:
         """
         pairs = zip(params, provenance, strict=True)
         return self._append(
-            [(self._point(p), "running", None, None, True, _provenance(o), None) for p, o in pairs], expected
+            [(self._point(p), "running", None, None, True, provenance_text(o), None) for p, o in pairs],
+            expected,
         )
 
     def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
@@ -299,7 +189,7 @@ class History:
             SpaceError: a point that is not complete or not in the space.
             TrialError: a value or std that is not finite, or a std below 0.
         """
-        row = (self._point(params), "finished", *_outcome(value, std), False, "{}", time.time())
+        row = (self._point(params), "finished", *checked_outcome(value, std), False, "{}", time.time())
         return cast(list[Trial], self._append([row], None))[0]
 
     def tell(
@@ -317,7 +207,7 @@ class History:
             TrialError: a value or std that is not finite, or a trial that is unknown, finished, failed or
                 handed out again since; it keeps its state.
         """
-        return self._end(trial, attempt, "finished", *_outcome(value, std), None)
+        return self._end(trial, attempt, "finished", *checked_outcome(value, std), None)
 
     def fail(self, trial: int, reason: str, attempt: int | None = None) -> Trial:
         """Ends a running trial that has no value; arguments and refusals are those of `tell`."""
@@ -328,11 +218,11 @@ class History:
         """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
         with self._transaction():
             running = self._execute("SELECT id, owner FROM trials WHERE state = 'running'")
-            dead = [number for number, owner in running if not _alive(owner)]
+            dead = [number for number, owner in running if not _in_care(owner)]
             revision = self._next_revision()
             for number in dead:
-                self._write(_TAKE_OVER, (time.time(), self.owner, revision, number))
-            return [_trial(row) for row in self._rows("WHERE revision = ? ORDER BY id", revision)]
+                self._write(schema.TAKE_OVER, (time.time(), self.owner, revision, number))
+            return [trial_of_row(row) for row in self._rows("WHERE revision = ? ORDER BY id", revision)]
 
     def close(self) -> None:
         """Folds the write-ahead log into the file and lets go of it; running trials stay running."""
@@ -361,7 +251,7 @@ class History:
 
     def _own(self) -> None:
         self._pid = os.getpid()
-        self.owner = f"{platform.node()}:{self._pid}:{_start(self._pid)}:{uuid.uuid4().hex}"
+        self.owner = new_owner()
 
     @contextmanager
     def _session(self) -> Iterator[None]:
@@ -423,8 +313,8 @@ class History:
             revision, now = self._next_revision(), time.time()
             for number, (params, state, value, std, asked, provenance, ended) in enumerate(rows, first):
                 row = (number, params, state, value, std, None, 1, asked, provenance, now, ended)
-                self._write(_INSERT, (*row, self.owner, revision))
-            return [_trial(row) for row in self._rows("WHERE id >= ? ORDER BY id", first)]
+                self._write(schema.INSERT, (*row, self.owner, revision))
+            return [trial_of_row(row) for row in self._rows("WHERE id >= ? ORDER BY id", first)]
 
     def _end(self, trial: int, attempt: int | None, *outcome: Any) -> Trial:
         number = operator.index(trial)
@@ -435,7 +325,7 @@ class History:
                 raise TrialError(
                     f"a trial must be one of the {count} of the history, got unknown id {number}"
                 )
-            found = _trial(rows[0])
+            found = trial_of_row(rows[0])
             if attempt is not None and attempt != found.attempt:
                 raise TrialError(
                     f"only the current attempt ends a trial: trial {number} was handed out again as attempt "
@@ -444,24 +334,24 @@ class History:
             if found.state != "running":
                 how = f"with value {found.value}" if found.state == "finished" else f"({found.reason})"
                 raise TrialError(f"a trial ends once: trial {number} is {found.state} already, {how}")
-            self._write(_END, (*outcome, time.time(), self._next_revision(), number, found.attempt))
-            return _trial(self._rows("WHERE id = ?", number)[0])
+            self._write(schema.END, (*outcome, time.time(), self._next_revision(), number, found.attempt))
+            return trial_of_row(self._rows("WHERE id = ?", number)[0])
 
     def _create(self, header: Header) -> None:
-        for statement in (f"PRAGMA application_id = {_APPLICATION}", *_TABLES):
+        for statement in (f"PRAGMA application_id = {schema.APPLICATION}", *schema.TABLES):
             self._write(statement)
         fields = {name: getattr(header, name) for name in ("seed", "direction", "budget", "acquisition")}
         fields |= {
             "space": header.space.to_dict(),
             "fingerprint": header.space.fingerprint,
-            "schema": _SCHEMA,
+            "schema": schema.VERSION,
         }
         for key, value in fields.items():
             self._write("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value, allow_nan=False)))
 
     def _stored(self, given: Header | None) -> Header | None:
         """The header in the file, checked against the given one; None where nothing was written yet."""
-        if self._number("PRAGMA application_id") != _APPLICATION:
+        if self._number("PRAGMA application_id") != schema.APPLICATION:
             tables = [name for (name,) in self._execute("SELECT name FROM sqlite_master")]
             if tables:
                 raise StorageError(f"{_LAWS[sqlite3.SQLITE_NOTADB]}, got {self._name} with tables {tables}")
@@ -470,9 +360,9 @@ class History:
             return None
         try:
             meta = {key: json.loads(value) for key, value in self._execute("SELECT key, value FROM meta")}
-            if meta["schema"] > _SCHEMA:
+            if meta["schema"] > schema.VERSION:
                 raise StorageError(
-                    f"this version of bo_suite reads histories up to schema {_SCHEMA}, got schema "
+                    f"this version of bo_suite reads histories up to schema {schema.VERSION}, got schema "
                     f"{meta['schema']} in {self._name}, which a newer version wrote"
                 )
             space = Space.from_dict(meta["space"])
@@ -482,7 +372,7 @@ class History:
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"the header of {self._name} must be intact, got {error!r}") from error
         if given is not None and stored.space.fingerprint != given.space.fingerprint:
-            difference = _differences(stored.space, given.space)
+            difference = differences(stored.space, given.space)
             raise StorageError(f"{self._name} belongs to another space: {difference}")
         for what in ("seed", "direction"):
             there, here = getattr(stored, what), getattr(given or stored, what)

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bo_suite.acquisition import Acquisition
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.evaluate import Outcome, evaluate, start_worker
-from bo_suite.history import Trial
 from bo_suite.optimizer import Optimizer, best_trial, to_frame
 from bo_suite.space import Params, Space
+from bo_suite.trials import Trial
 
 Function = Callable[[Params], float]
 Executor = futures.Executor | Callable[[], futures.Executor]

@@ -12,10 +12,11 @@ from bo_suite.acquisition import Acquisition, NoisyExpectedImprovement
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
-from bo_suite.history import Header, History, Trial
+from bo_suite.history import History
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, one_thread, suggest
 from bo_suite.surrogates import ExactGP
+from bo_suite.trials import Header, Trial
 
 _PATIENT_ASKS = 3
 """Times that an ask starts again because another process asked meanwhile, before any new point will do."""

@@ -21,6 +21,9 @@ LAYERS = (
     "surrogates",
     "acquisition",
     "suggest",
+    "trials",
+    "owners",
+    "schema",
     "history",
     "optimizer",
     "evaluate",
@@ -42,6 +45,8 @@ def imported(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bo_suite."):
             names.append(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "bo_suite":
+            names += [alias.name for alias in node.names if alias.name in LAYERS]
         elif isinstance(node, ast.Import):
             names += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("bo_suite.")]
     return names

@@ -27,9 +27,10 @@ from hypothesis import strategies as st
 
 from bo_suite import history as module
 from bo_suite.errors import SpaceError, StorageError, TrialError
-from bo_suite.history import Header, History, Trial
+from bo_suite.history import History
 from bo_suite.parameters import Choice, Float, Int
 from bo_suite.space import Params, Space
+from bo_suite.trials import Header, Trial
 
 SPACE = Space({"lr": Float(1e-5, 1.0, log=True), "depth": Int(1, 12), "kernel": Choice(["rbf", "poly"])})
 HEADER = Header(SPACE, seed=3, direction="minimize", budget=None, acquisition=None)
@@ -712,7 +713,8 @@ def test_a_lock_that_is_never_released_is_reported(path: Path, monkeypatch: pyte
 FORK = """
 import os, sys, threading
 from pathlib import Path
-from bo_suite.history import Header, History
+from bo_suite.history import History
+from bo_suite.trials import Header
 from bo_suite.parameters import Float
 from bo_suite.space import Space
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 from matplotlib.figure import Figure
 
-from bo_suite.history import Trial
 from bo_suite.plot import plot_convergence
+from bo_suite.trials import Trial
 
 
 def _trial(number: int, value: float | None, state: str = "finished") -> Trial:

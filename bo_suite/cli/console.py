@@ -14,8 +14,8 @@ from bo_suite.errors import BoSuiteError, SpaceExhausted
 if TYPE_CHECKING:  # typing only: a command that prints no table does not wait for rich or torch
     from rich.console import Console
 
-    from bo_suite.history import Trial
     from bo_suite.space import Space
+    from bo_suite.trials import Trial
 
 FAILURE, USAGE, EXHAUSTED, INTERRUPTED = 1, 2, 3, 130
 

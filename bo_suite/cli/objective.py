@@ -12,9 +12,9 @@ from typing import Any
 
 from bo_suite.cli.console import USAGE, stop
 from bo_suite.errors import DataError
-from bo_suite.history import Header
 from bo_suite.problems import get_problem
 from bo_suite.space import Params, Space
+from bo_suite.trials import Header
 
 
 @dataclass(frozen=True)

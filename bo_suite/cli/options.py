@@ -13,7 +13,8 @@ from bo_suite.cli.console import FAILURE, USAGE, stop
 
 if TYPE_CHECKING:  # what a command needs, it imports when it runs
     from bo_suite.acquisition import Acquisition
-    from bo_suite.history import Header, History, Trial
+    from bo_suite.history import History
+    from bo_suite.trials import Header, Trial
 
 StorageArgument = Annotated[Path, typer.Argument(metavar="RUN.DB", help="The history of the run, a file.")]
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The trial, as `ask` named it.")]

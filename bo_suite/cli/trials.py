@@ -26,8 +26,8 @@ from bo_suite.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bo_suite.history import Trial
     from bo_suite.space import Space
+    from bo_suite.trials import Trial
 
 
 @sentences()

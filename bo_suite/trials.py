@@ -1,0 +1,82 @@
+"""A trial, what a history says of itself, and the checks of what goes into them."""
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, SupportsFloat
+
+from bo_suite.errors import TrialError
+from bo_suite.space import Params, Space
+
+State = Literal["running", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation, as the history holds it."""
+
+    id: int  # 0, 1, 2, ... in order of asking
+    params: Params = field(hash=False)
+    state: State
+    value: float | None  # as told, in the user's units and direction
+    std: float | None  # of the value's noise, where told
+    reason: str | None  # of a failure
+    attempt: int  # 1, and one more each time the trial was handed out again
+    asked: bool  # False for an observation that came through `add`
+    provenance: Mapping[str, Any] = field(hash=False)  # acquisition, hyperparameters, milliseconds, fallback
+    started: float  # unix seconds at which this attempt was handed out
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is fixed when a history is created; the acquisition is in JSON form."""
+
+    space: Space
+    seed: int
+    direction: str
+    budget: int | None
+    acquisition: Any
+
+
+def finite(law: str, value: SupportsFloat) -> float:
+    number = math.nan
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool):
+        with suppress(TypeError, ValueError, OverflowError, RuntimeError):  # torch: of many elements
+            number = float(value)
+    if not math.isfinite(number):
+        raise TrialError(f"{law}, got {value!r}")
+    return number + 0.0  # SQLite does not keep the sign of a zero: have none from the start
+
+
+def checked_outcome(value: SupportsFloat, std: SupportsFloat | None) -> tuple[float, float | None]:
+    number = finite("a value must be a finite number (use fail() where there is none)", value)
+    law = "a std must be a finite number >= 0"
+    noise = None if std is None else finite(law, std)
+    if noise is not None and noise < 0:
+        raise TrialError(f"{law}, got {std!r}")
+    return number, noise
+
+
+def provenance_text(provenance: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(provenance), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TrialError(f"provenance must be JSON without NaN or infinity, got {provenance!r}") from error
+
+
+def trial_of_row(row: tuple[Any, ...]) -> Trial:
+    fields = dict(zip(Trial.__dataclass_fields__, row, strict=False))
+    fields |= {name: json.loads(fields[name]) for name in ("params", "provenance")}
+    return Trial(**fields | {"asked": bool(fields["asked"])})
+
+
+def differences(stored: Space, given: Space) -> str:
+    there, here = stored.parameters, given.parameters
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    if not names:
+        return f"in the order {list(there)}, got {list(here)}"
+    texts = [f"{name!r}: {there.get(name, 'absent')}, got {here.get(name, 'absent')}" for name in names]
+    return "; ".join(texts)
