@@ -27,6 +27,9 @@ Executor = futures.Executor | Callable[[], futures.Executor]
 _LOST_AT_MOST = 2
 """Times that a point may take its worker process down before its trial is failed."""
 
+_ATTEMPTS = 3
+"""Times that a point may take the whole run down before its trial is failed."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -121,7 +124,7 @@ def _run(
     f: Function, optimizer: Optimizer, budget: int, workers: int, pool: "_Pool", show: Callable[[], None]
 ) -> str | None:
     """Keeps `workers` evaluations going until the budget is spent; the reason if it ends before."""
-    again = deque(optimizer.reclaim())
+    again = deque(_survivors(optimizer))
     running: dict[futures.Future[Outcome], Trial] = {}
     lost: dict[int, int] = {}
     stopped: str | None = None
@@ -154,6 +157,15 @@ def _run(
                 _record(optimizer, trial, outcome)
         pool.abandon()
         return "interrupted"
+
+
+def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
+    """Running trials of processes that died, but for those that no process has survived."""
+    for trial in optimizer.reclaim():
+        if trial.attempt > _ATTEMPTS:
+            optimizer.fail(trial, f"{_ATTEMPTS} processes died while evaluating it")
+        else:
+            yield trial
 
 
 def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | None:

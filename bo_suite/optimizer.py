@@ -18,7 +18,7 @@ from bo_suite.suggest import Suggestion, design, one_thread, suggest
 from bo_suite.surrogates import ExactGP
 from bo_suite.trials import Header, Trial
 
-_PATIENT_ASKS = 3
+_PATIENT_ASKS = 2
 """Times that an ask starts again because another process asked meanwhile, before any new point will do."""
 
 

@@ -71,6 +71,19 @@ def test_a_point_whose_process_died_is_evaluated_first(tmp_path: Path) -> None:
     assert [trial.state for trial in result.trials] == ["finished"] * 6
 
 
+def test_a_point_that_kills_every_process_is_failed_in_the_end(tmp_path: Path) -> None:
+    optimizer = Optimizer(SPACE, budget=2, storage=tmp_path / "run.db")
+    optimizer.ask()
+    for _ in range(3):
+        optimizer.close()
+        optimizer = Optimizer(SPACE, budget=2, storage=tmp_path / "run.db")
+        optimizer.reclaim()
+    optimizer.close()
+    result = minimize(parabola, SPACE, budget=2, storage=tmp_path / "run.db", progress=False)
+    assert [trial.state for trial in result.trials] == ["failed", "finished"]
+    assert result.trials[0].reason == "3 processes died while evaluating it"
+
+
 @pytest.mark.parametrize("make", [None, futures.ThreadPoolExecutor, lambda: futures.ThreadPoolExecutor(2)])
 def test_workers_and_executors(make) -> None:
     if make is None:
