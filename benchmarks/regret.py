@@ -89,14 +89,16 @@ def run_one(name: str, method: str, seed: int, budget: int | None = None) -> dic
     start = time.perf_counter()
     try:
         peer = make_peer(method, Task(problem.space, seed, budget, problem.noise > 0))
-        for _ in range(budget):
+        for call in range(budget):
             before, before_cpu = time.perf_counter(), time.process_time()
             params = peer.ask()
             ask_seconds.append(time.perf_counter() - before)
             ask_cpu_seconds.append(time.process_time() - before_cpu)
             point = _inside(problem.space, params)
-            seen = problem(point)
-            true = problem.value(point) if problem.noise > 0 else seen
+            true = problem.value(point)
+            # call by call, so that every method meets the same noise
+            draw = np.random.default_rng((seed, call)).standard_normal() if problem.noise > 0 else 0.0
+            seen = true + problem.noise * float(draw)
             if not (math.isfinite(seen) and math.isfinite(true)):
                 raise ArithmeticError(f"{name} must be finite, got {seen} at {point}")
             observed.append(seen)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import jaxtyping as jt
 import torch
@@ -42,6 +43,8 @@ class Dataset:
             )
         if self.noise is not None and self.noise.shape != self.y.shape:
             raise DataError(f"noise must have the shape of y, got {tuple(self.noise.shape)}")
+        if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
+            raise DataError("noise variances must be finite, or NaN where they are not known")
         if not bool(torch.isfinite(self.y).all()) or not bool(torch.isfinite(self.x).all()):
             raise DataError("inputs and outcomes must be finite")
 
@@ -51,9 +54,14 @@ class Dataset:
         return self.x.shape[:-2]
 
 
+_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
+"""Where random numbers are drawn, whatever the default device."""
+
+
 @lru_cache(maxsize=64)
 def _sobol(count: int, dim: int) -> Tensor:
-    return SobolEngine(dim, scramble=False).draw(count, dtype=torch.float64)
+    with torch.device("cpu"):
+        return SobolEngine(dim, scramble=False).draw(count, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -77,27 +85,28 @@ class Seeds:
 
     def sobol(self, count: int, like: jt.Float[Tensor, "*b n d"]) -> jt.Float[Tensor, "*b count d"]:
         """Sobol points in [0, 1)^d, shifted modulo one by a uniform vector drawn from each key."""
-        dim = like.shape[-1]
-        shift = self._stack(lambda generator: torch.rand(1, dim, generator=generator, dtype=torch.float64))
-        points = torch.remainder(_sobol(count, dim) + shift, 1.0)
-        return points.to(like)
+        return self._shifted_sobol(count, like.shape[-1]).to(like)
 
     def normal(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Standard normal draws of shape (*b, *shape)."""
-        return self._stack(lambda g: torch.randn(shape, generator=g, dtype=torch.float64)).to(like)
+        return self._stack(lambda g: torch.randn(shape, generator=g, **_CPU)).to(like)
 
     def uniform(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Uniform draws on [0, 1) of shape (*b, *shape)."""
-        return self._stack(lambda g: torch.rand(shape, generator=g, dtype=torch.float64)).to(like)
+        return self._stack(lambda g: torch.rand(shape, generator=g, **_CPU)).to(like)
 
     def quasi_normal(self, count: int, dim: int, like: Tensor) -> Tensor:
         """Randomly shifted Sobol points through the normal quantile: shape (*b, count, dim)."""
-        points = self.sobol(count, like.new_empty(*self.batch_shape, 0, dim).double())
+        points = self._shifted_sobol(count, dim)
         quantiles: Tensor = torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12))
         return quantiles.to(like)
 
+    def _shifted_sobol(self, count: int, dim: int) -> Tensor:
+        shift = self._stack(lambda generator: torch.rand(1, dim, generator=generator, **_CPU))
+        return torch.remainder(_sobol(count, dim) + shift, 1.0)
+
     def _stack(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        draws = [draw(torch.Generator().manual_seed(key)) for key in self.keys]
+        draws = [draw(torch.Generator("cpu").manual_seed(key)) for key in self.keys]
         return torch.stack(draws).reshape(*self.batch_shape, *draws[0].shape)
 
 
@@ -107,10 +116,13 @@ def _hash(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
+_WORST_STD = 1e3
+"""Standard deviation beyond which an observation tells nothing; outcomes have standard deviation one."""
+
 WHISKER = 2.0
 """How far above the upper quartile outcomes still differ, in distances from the best to it."""
 
-_LAMBDAS = torch.linspace(-1.0, 1.0, 41, dtype=torch.float64)
+_LAMBDAS = torch.linspace(-1.0, 1.0, 41, **_CPU)
 """Yeo-Johnson powers tried: at most one, since only the long tail of bad outcomes is to be shortened."""
 
 
@@ -176,7 +188,10 @@ class OutcomeTransform:
         return (_yeo_johnson(z, self.power) - self.shift) / self.spread
 
     def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
-        """Variances on the surrogate's scale of outcomes with standard deviations std: (std dz/dy)^2."""
+        """Variances on the surrogate's scale of outcomes with standard deviations std.
+
+        (std dz/dy)², with the slope at the cap for outcomes beyond it.
+        """
         z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
         slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))
-        return (std / self.unit / self.scale * slope / self.spread).square()
+        return (std / self.unit / self.scale * slope / self.spread).clamp(max=_WORST_STD).square()

@@ -3,9 +3,12 @@
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,11 @@ def evaluate(function: Callable[[dict[str, Any]], float], params: dict[str, Any]
     """The outcome of function(params); an exception, a NaN or another type becomes a reason."""
     try:
         raw = function(params)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Outcome(None, f"{type(error).__name__}: {error}")
     try:
         value = float(raw)
-    except (TypeError, ValueError):
+    except Exception:
         return Outcome(None, f"the function must return a number, got {raw!r:.200}")
     if not math.isfinite(value):
         return Outcome(None, f"the function returned {value}")
@@ -35,4 +38,7 @@ def start_worker() -> None:
     """Leaves Ctrl-C to the parent and keeps numerical libraries to one thread a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+        os.environ.setdefault(variable, "1")  # for libraries that f loads later
+    threadpool_limits(limits=1)  # for those that its module has loaded already
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

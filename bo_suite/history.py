@@ -21,6 +21,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
@@ -114,6 +115,8 @@ class History:
                 stored = self._stored(header)
                 if header is not None and stored is None:
                     self._create(header)
+                elif header is not None and stored is not None:
+                    header = self._amend(header, stored)
                 self._write("DELETE FROM meta WHERE 0")  # BEGIN alone is no test of a read-only file
         except BaseException:
             self.close()
@@ -127,7 +130,8 @@ class History:
         Args:
             path: a file on a local disk, or None.
             header: what the history must belong to: space, seed and direction are compared with an
-                existing file, budget and acquisition are the caller's; None: the file must exist.
+                existing file, a budget and an acquisition that are not None replace its own; None: the file
+                must exist.
 
         Raises:
             StorageError: a missing or read-only folder, a file that is no history, is damaged, is from a
@@ -348,6 +352,17 @@ class History:
         }
         for key, value in fields.items():
             self._write("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value, allow_nan=False)))
+
+    def _amend(self, given: Header, stored: Header) -> Header:
+        """Puts the given budget and acquisition into the file, so that whoever resumes it has them."""
+        for key in ("budget", "acquisition"):
+            value = getattr(given, key)
+            if value is None:
+                given = replace(given, **{key: getattr(stored, key)})
+            elif value != getattr(stored, key):
+                form = json.dumps(value, allow_nan=False)
+                self._write("UPDATE meta SET value = ? WHERE key = ?", (form, key))
+        return given
 
     def _stored(self, given: Header | None) -> Header | None:
         """The header in the file, checked against the given one; None where nothing was written yet."""

@@ -1,11 +1,12 @@
 """`minimize`: the whole run of a function, on one or several processes, resumable."""
 
 import concurrent.futures as futures
+import logging
 import multiprocessing
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.errors import SpaceExhausted, TrialError
+from bo_suite.errors import SpaceExhausted, StorageError, TrialError
 from bo_suite.evaluate import Outcome, evaluate, start_worker
-from bo_suite.optimizer import Optimizer, best_trial, to_frame
+from bo_suite.optimizer import Optimizer, best_trial, to_frame, whole_number
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial
 
 Function = Callable[[Params], float]
 Executor = futures.Executor | Callable[[], futures.Executor]
 
-_LOST_AT_MOST = 2
-"""Times that a point may take its worker process down before its trial is failed."""
+logger = logging.getLogger("bo_suite")
 
 _ATTEMPTS = 3
 """Times that a point may take the whole run down before its trial is failed."""
@@ -92,11 +92,10 @@ def minimize(
         progress: whether to show a progress bar.
 
     Raises:
-        TrialError: budget or workers below 1, or f cannot be sent to other processes.
+        TrialError: budget or workers below 1, or f cannot be sent to other processes or run there.
         StorageError: a file that cannot be used, or that belongs to another space or seed.
     """
-    if isinstance(workers, bool) or int(workers) != workers or workers < 1:
-        raise TrialError(f"`workers >= 1` must hold, got {workers!r}")
+    whole_number("workers", workers, at_least=1)
     if not callable(f):
         raise TrialError(f"f must be a function of a dict of parameters, got {f!r}")
     if workers > 1 and executor is None:
@@ -126,11 +125,16 @@ def _run(
     """Keeps `workers` evaluations going until the budget is spent; the reason if it ends before."""
     again = deque(_survivors(optimizer))
     running: dict[futures.Future[Outcome], Trial] = {}
-    lost: dict[int, int] = {}
+    suspects: deque[Trial] = deque()
     stopped: str | None = None
+    worked = False
     try:
         while True:
-            while len(running) < workers and stopped is None:
+            # Which point broke the workers is found out by evaluating each suspect alone.
+            alone = suspects.popleft() if suspects and not running else None
+            if alone is not None:
+                running[pool.submit(f, alone.params)] = alone
+            while not suspects and alone is None and len(running) < workers and stopped is None:
                 try:
                     trial = _next(optimizer, again, budget)
                 except SpaceExhausted as error:
@@ -139,24 +143,34 @@ def _run(
                 if trial is None:
                     break
                 running[pool.submit(f, trial.params)] = trial
-            if not running:
+            if not running and not suspects:
                 return stopped
             done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
             for future in done:
-                trial = running.pop(future)
+                trial = running[future]
                 outcome = _outcome(future)
-                if outcome is None and lost.get(trial.id, 0) + 1 < _LOST_AT_MOST:
-                    lost[trial.id] = lost.get(trial.id, 0) + 1
-                    again.append(trial)
+                if outcome is not None:
+                    _record(optimizer, trial, outcome)
+                elif trial is not alone:
+                    suspects.append(trial)
+                elif worked:
+                    _record(optimizer, trial, Outcome(None, "its worker process died"))
                 else:
-                    _record(optimizer, trial, outcome or Outcome(None, "its worker process died"))
-                    show()
+                    raise TrialError(
+                        "worker processes must be able to run f, but they died before one evaluation ended "
+                        '(does the script have `if __name__ == "__main__":`?)'
+                    )
+                worked = worked or outcome is not None
+                del running[future]
+                show()
     except KeyboardInterrupt:
-        for future, trial in running.items():
-            if future.done() and not future.cancelled() and (outcome := _outcome(future)) is not None:
-                _record(optimizer, trial, outcome)
         pool.abandon()
+        _keep_finished(optimizer, running)
         return "interrupted"
+    except BaseException:
+        pool.abandon()
+        _keep_finished(optimizer, running)
+        raise
 
 
 def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
@@ -175,21 +189,42 @@ def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | Non
     return optimizer.ask() if len(optimizer.trials) < budget else None
 
 
+def _keep_finished(optimizer: Optimizer, running: "dict[futures.Future[Outcome], Trial]") -> None:
+    """Stores what has come back, as far as it can be stored."""
+    for future, trial in running.items():
+        if future.done() and not future.cancelled() and future.exception() is None:
+            with suppress(StorageError):
+                _record(optimizer, trial, future.result())
+
+
 def _outcome(future: "futures.Future[Outcome]") -> Outcome | None:
-    """What came of an evaluation; None when its worker was lost."""
+    """What came of an evaluation; None when its worker was lost.
+
+    Raises:
+        TrialError: the executor could not run f at all: what f itself raises is an Outcome.
+    """
     try:
         return future.result()
     except futures.BrokenExecutor:
         return None
     except Exception as error:
-        return Outcome(None, f"{type(error).__name__}: {error}")
+        raise TrialError(
+            f"the executor must be able to run f, got {type(error).__name__}: {error}"
+        ) from error
 
 
 def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> None:
-    if outcome.value is not None:
-        optimizer.tell(trial, outcome.value)
-    else:
-        optimizer.fail(trial, outcome.reason or "no reason given")
+    """Tells or fails the trial; one that somebody else has ended meanwhile stays as it is."""
+    try:
+        if outcome.value is not None:
+            optimizer.tell(trial, outcome.value)
+        else:
+            optimizer.fail(trial, outcome.reason or "no reason given")
+    except TrialError as error:
+        logger.warning("an outcome was not stored: %s", error)
+    except StorageError as error:
+        error.add_note(f"the outcome that was not stored: trial {trial.id}, {outcome}")
+        raise
 
 
 class _Here(futures.Executor):
@@ -214,13 +249,14 @@ class _Pool:
             self._make = self._processes if self._own else _Here
         self._executor: futures.Executor | None = self._given
         self._before = set(multiprocessing.active_children())
+        self._abandoned = False
 
     def __enter__(self) -> "_Pool":
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._executor is not None and self._given is None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor.shutdown(wait=not self._abandoned, cancel_futures=True)
 
     def submit(self, f: Function, params: Params) -> "futures.Future[Outcome]":
         """Starts an evaluation, on new workers if the old ones broke and a factory can make them."""
@@ -236,7 +272,8 @@ class _Pool:
             return self._executor.submit(evaluate, f, params)
 
     def abandon(self) -> None:
-        """Ends our own workers without waiting for what they are at."""
+        """Ends our own workers, and waits for nobody's."""
+        self._abandoned = True
         if self._own:
             for process in set(multiprocessing.active_children()) - self._before:
                 process.terminate()

@@ -1,5 +1,6 @@
 """The sequential loop: ask for a point, tell its outcome, over a history that can be resumed."""
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -15,7 +16,7 @@ from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.history import History
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, one_thread, suggest
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import ExactGP, WarmStart
 from bo_suite.trials import Header, Trial
 
 _PATIENT_ASKS = 2
@@ -27,7 +28,7 @@ class Optimizer:
 
     Args:
         space: where to search.
-        acquisition: how to choose; NoisyExpectedImprovement when None.
+        acquisition: how to choose; that of the storage, or else NoisyExpectedImprovement, when None.
         seed: the same seed and data give the same suggestions.
         direction: "minimize" or "maximize".
         budget: the number of evaluations planned, if known: a small one shortens the space-filling start.
@@ -53,13 +54,15 @@ class Optimizer:
             raise SpaceError(f"an Optimizer needs a Space, got {space!r}")
         if direction not in ("minimize", "maximize"):
             raise TrialError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
-        if budget is not None and (isinstance(budget, bool) or int(budget) != budget or budget < 1):
-            raise TrialError(f"`budget >= 1` must hold, got {budget!r}")
-        chosen = acquisition if acquisition is not None else NoisyExpectedImprovement()
-        if isinstance(chosen, type) or not isinstance(chosen, Acquisition):
-            raise TrialError(f"an acquisition must be an object with a `build` method, got {chosen!r}")
-        header = Header(space, int(seed), direction, budget, to_form(chosen))
-        self._begin(History.open(storage, header), chosen, device)
+        planned = None if budget is None else whole_number("budget", budget, at_least=1)
+        if acquisition is not None and (
+            isinstance(acquisition, type) or not isinstance(acquisition, Acquisition)
+        ):
+            raise TrialError(f"an acquisition must be an object with a `build` method, got {acquisition!r}")
+        torch.empty(0, device=device)  # a device that is not there is refused before a file is made
+        form = None if acquisition is None else to_form(acquisition)
+        header = Header(space, whole_number("seed", seed), direction, planned, form)
+        self._begin(History.open(storage, header), acquisition, device)
 
     @staticmethod
     def resume(path: str | Path, acquisition: Acquisition | None = None, device: str = "cpu") -> "Optimizer":
@@ -75,13 +78,15 @@ class Optimizer:
         """
         history = History.open(path, None)
         optimizer = object.__new__(Optimizer)
-        chosen = acquisition if acquisition is not None else from_form(history.header.acquisition)
-        optimizer._begin(history, chosen, device)
+        optimizer._begin(history, acquisition, device)
         return optimizer
 
-    def _begin(self, history: History, acquisition: Acquisition, device: str) -> None:
+    def _begin(self, history: History, acquisition: Acquisition | None, device: str) -> None:
         self._history = history
-        self._acquisition = acquisition
+        stored = history.header.acquisition
+        if acquisition is None:
+            acquisition = NoisyExpectedImprovement() if stored is None else from_form(stored)
+        self._acquisition: Acquisition = acquisition
         self._device = torch.device(device)
         self._sign = 1.0 if history.header.direction == "minimize" else -1.0
         self._rows: dict[int, Tensor] = {}
@@ -125,12 +130,11 @@ class Optimizer:
             SpaceExhausted: a finite space has no new point left.
             TrialError: count < 1.
         """
-        if count is not None and (isinstance(count, bool) or int(count) != count or count < 1):
-            raise TrialError(f"`count >= 1` must hold for ask, got {count!r}")
+        number = 1 if count is None else whole_number("count", count, at_least=1)
         asks = 0
         while True:
             trials = self._history.trials()
-            points, sources = self._suggest(trials, count or 1)
+            points, sources = self._suggest(trials, number)
             asked = self._history.insert(points, sources, expected=len(trials))
             asks += 1
             if asked is None and asks >= _PATIENT_ASKS:
@@ -160,7 +164,7 @@ class Optimizer:
         Raises:
             TrialError: a value that is not finite, or a trial that is unknown or has ended.
         """
-        number, attempt = _which(trial)
+        number, attempt = self._which(trial)
         return self._history.tell(number, value, std, attempt)
 
     def fail(self, trial: Trial | int, reason: str) -> Trial:
@@ -169,7 +173,7 @@ class Optimizer:
         Raises:
             TrialError: a trial that is unknown or has ended.
         """
-        number, attempt = _which(trial)
+        number, attempt = self._which(trial)
         return self._history.fail(number, reason, attempt)
 
     def add(self, params: Params, value: float, std: float | None = None) -> Trial:
@@ -212,10 +216,19 @@ class Optimizer:
         """Lets go of the storage."""
         self._history.close()
 
+    def _which(self, trial: Trial | int) -> tuple[int, int | None]:
+        """Id and, where a Trial was given, attempt."""
+        if not isinstance(trial, Trial):
+            return whole_number("a trial's id", trial), None
+        known = self._history.trials()
+        if trial.id < len(known) and known[trial.id].params != trial.params:
+            raise TrialError(f"trial {trial.id} must be one of this history, got that of another")
+        return trial.id, trial.attempt
+
     def _suggest(self, trials: Sequence[Trial], count: int) -> tuple[list[Params], list[dict[str, Any]]]:
         """Points of the next trials, each given the ones before as pending, and their provenance."""
         header = self._history.header
-        start = self._last_hyperparameters(trials)
+        start = self._last_fit(trials)
         points: list[Params] = []
         sources: list[dict[str, Any]] = []
         pending: list[Tensor] = []
@@ -228,20 +241,22 @@ class Optimizer:
                 else:
                     seeds = Seeds.of(header.seed, number)
                     step = suggest(data, header.space, self._acquisition, seeds, start)
-                    start = step.hyperparameters
+                    if step.hyperparameters is not None:
+                        start = WarmStart(step.hyperparameters, data.x.shape[-2])
             except SpaceExhausted:
                 if points:  # the last points of a finite space, fewer than were asked for
                     break
                 raise
             pending.append(step.rows)
             points += header.space.decode(step.rows[None])
-            sources.append(self._provenance(step, number))
+            sources.append(self._provenance(step, number, data.x.shape[-2]))
         return points, sources
 
-    def _provenance(self, step: Suggestion, number: int) -> dict[str, Any]:
-        source: dict[str, Any] = {"source": step.source, "number": number}
+    def _provenance(self, step: Suggestion, number: int, observations: int) -> dict[str, Any]:
+        source: dict[str, Any] = {"source": step.source, "number": number, "observations": observations}
         if step.source != "design":
-            source["acquisition"] = type(self._acquisition).__name__
+            source["acquisition"] = repr(self._acquisition)
+        if step.source == "acquisition":
             source["fit_ms"] = round(1e3 * step.fit_seconds, 3)
             source["search_ms"] = round(1e3 * step.search_seconds, 3)
         if step.hyperparameters is not None:
@@ -250,11 +265,12 @@ class Optimizer:
             source["fallback"] = step.reason
         return source
 
-    def _last_hyperparameters(self, trials: Sequence[Trial]) -> Tensor | None:
+    def _last_fit(self, trials: Sequence[Trial]) -> WarmStart | None:
         for trial in reversed(trials):
             if "hyperparameters" in trial.provenance:
                 values = trial.provenance["hyperparameters"]
-                return torch.tensor(values, dtype=torch.float64, device=self._device)
+                found = torch.tensor(values, dtype=torch.float64, device=self._device)
+                return WarmStart(found, trial.provenance["observations"])
         return None
 
     def _dataset(self, trials: Sequence[Trial], extra: Sequence[Tensor]) -> Dataset:
@@ -339,8 +355,18 @@ def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
     )
 
 
-def _which(trial: Trial | int) -> tuple[int, int | None]:
-    """Id and, where a Trial was given, attempt."""
-    if isinstance(trial, Trial):
-        return trial.id, trial.attempt
-    return trial, None
+def whole_number(name: str, value: object, *, at_least: int | None = None) -> int:
+    """The value as an int.
+
+    Raises:
+        TrialError: a value that is no integer, or is too small.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TrialError(f"{name} must be an integer, got {value!r}") from error
+    if at_least is not None and number < at_least:
+        raise TrialError(f"`{name} >= {at_least}` must hold, got {value!r}")
+    return number

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -12,19 +13,25 @@ import numpy as np
 from bo_suite.errors import SpaceError
 
 Value = float | int | str | bool | None
-Params = dict[str, Value]
 
 _FLOAT_DIGITS = 11
 """Significant digits of a decoded Float: coarse enough that encoding and decoding it again is exact."""
 
-_MAX_LEVELS = 2**52
-"""Levels are indexed by float64 positions, which separate this many."""
+_MAX_INT = 2**53
+"""Largest size of an Int, which float64 still tells from its neighbours."""
+
+_MAX_LOG_LEVELS = 10**12
+"""Most values of an Int on a log scale, whose positions in float64 still tell them apart."""
 
 
 def _finite(what: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise SpaceError(f"{what} must be a finite number, got {value!r}")
-    return float(value)
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, int | float | Real):
+        with suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise SpaceError(f"{what} must be a finite number, got {value!r:.100}")
+    return number
 
 
 def _check_range(low: object, high: object, *, log: bool) -> tuple[float, float]:
@@ -52,6 +59,11 @@ class Float:
 
     def __post_init__(self) -> None:
         low, high = _check_range(self.low, self.high, log=self.log)
+        resolved = math.log(high / low) > 1e-7 if self.log else high - low > 1e-12 * max(abs(low), abs(high))
+        if not resolved:
+            raise SpaceError(
+                f"low and high of a Float must differ by more than rounding, got {low} and {high}"
+            )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
@@ -61,7 +73,7 @@ class Float:
         return None
 
     @cached_property
-    def _octaves(self) -> float:
+    def _log_range(self) -> float:
         return math.log(self.high) - math.log(self.low)
 
     @cached_property
@@ -78,7 +90,7 @@ class Float:
     def encode(self, value: float) -> float:
         """Position of a value in [0, 1]."""
         if self.log:
-            unit = (math.log(value) - math.log(self.low)) / self._octaves
+            unit = (math.log(value) - math.log(self.low)) / self._log_range
         else:
             unit = (value - self.low) / (self.high - self.low)
         return min(max(unit, 0.0), 1.0)
@@ -90,7 +102,7 @@ class Float:
         if unit >= 1.0:
             return self.high
         if self.log:
-            value = float(f"{math.exp(math.log(self.low) + unit * self._octaves):.{_FLOAT_DIGITS}g}")
+            value = float(f"{math.exp(math.log(self.low) + unit * self._log_range):.{_FLOAT_DIGITS}g}")
         else:
             value = round(self.low + unit * (self.high - self.low), self._decimals)
         return min(max(value, self.low), self.high)
@@ -117,9 +129,13 @@ class Int:
         for name, bound in (("low", self.low), ("high", self.high)):
             if int(bound) != bound:
                 raise SpaceError(f"{name} of an Int must be an integer, got {bound!r}")
+            if abs(bound) > _MAX_INT:
+                raise SpaceError(f"`|{name}| <= 2**53` must hold for an Int, got {bound!r}")
             object.__setattr__(self, name, int(bound))
-        if self.levels > _MAX_LEVELS:
-            raise SpaceError(f"an Int has at most {_MAX_LEVELS} values, got low={self.low}, high={self.high}")
+        if self.log and self.levels > _MAX_LOG_LEVELS:
+            raise SpaceError(
+                f"an Int on a log scale has at most 10**12 values, got low={self.low}, high={self.high}"
+            )
 
     @property
     def levels(self) -> int:
@@ -133,7 +149,7 @@ class Int:
             raise SpaceError(f"an Int must be an integer, got {value!r}")
         if not self.low <= number <= self.high:
             raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {value!r}")
-        return int(number)
+        return int(value) if isinstance(value, Integral) else int(number)
 
     def encode(self, value: int) -> float:
         """Position of a value in [0, 1]."""
@@ -207,10 +223,7 @@ class Choice:
     def check(self, value: object) -> Value:
         """The option equal to the value; raises SpaceError when there is none."""
         for option in self.options:
-            if type(option) is type(value) and option == value:
-                return option
-        for option in self.options:
-            if option == value:
+            if option is value or (np.ndim(value) == 0 and option == value):  # type: ignore[arg-type]
                 return option
         raise SpaceError(f"the value must be one of {list(self.options)}, got {value!r}")
 

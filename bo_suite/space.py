@@ -40,7 +40,7 @@ def _parameter_from_dict(name: str, form: Any) -> Parameter:
         raise SpaceError(f"parameter {name!r}: {error}") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """Named parameters, in order; column i of an encoded row belongs to parameter i.
 
@@ -62,6 +62,9 @@ class Space:
 
     def __iter__(self) -> Iterator[tuple[str, Parameter]]:
         return iter(self.parameters.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

@@ -1,7 +1,7 @@
 """One step as a pure function: data, space, acquisition and seeds in, the next points out."""
 
-import itertools
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +16,12 @@ from torch.quasirandom import SobolEngine
 
 from bo_suite.acquisition.base import Acquisition
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import FitError, NumericalError, SpaceExhausted
-from bo_suite.optim.maximize import Search, maximize, representable
+from bo_suite.errors import FitError, NumericalError
+from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, representable, whole
 from bo_suite.space import Space
-from bo_suite.surrogates.process import Hyperparameters
+from bo_suite.surrogates.process import Hyperparameters, WarmStart
+
+_one_at_a_time = threading.RLock()
 
 logger = logging.getLogger("bo_suite")
 
@@ -50,7 +52,7 @@ def suggest(
     space: Space,
     acquisition: Acquisition,
     seeds: Seeds,
-    start: Hyperparameters | None = None,
+    start: WarmStart | None = None,
 ) -> Suggestion:
     """Maximise the acquisition given the data: new points, none of which is told or pending.
 
@@ -65,7 +67,7 @@ def suggest(
         try:
             score = acquisition.build(data, seeds, start)
             fitted = time.perf_counter()
-            rows = maximize(score, space, data, seeds, differentiable=score.differentiable, search=Search())
+            rows = maximize(score, space, data, seeds, differentiable=score.differentiable)
         except (FitError, NumericalError) as error:
             logger.warning("a random point is suggested, since the model failed: %s", error)
             uniform = seeds.split("fallback").uniform((space.dim,), data.x)
@@ -83,7 +85,7 @@ def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
         SpaceExhausted: every point of a finite space is in the data.
     """
     if trial == 0:
-        row = torch.full((space.dim,), 0.5, dtype=torch.float64)
+        row = torch.full((space.dim,), 0.5, dtype=torch.float64, device="cpu")
     else:
         (key,) = Seeds.of(seed, 0).split("design").keys
         engine = SobolEngine(space.dim, scramble=True, seed=key)
@@ -95,16 +97,17 @@ def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:
     """The row as the space represents it or, where that is in the data, a random row that is not."""
     taken = torch.cat((data.x, data.pending), -2)
     seen = {tuple(one) for one in taken.tolist()}
-    if len(seen) != space.cardinality:
-        exact = representable(space, row[None])[0]
-        for turn in itertools.count():
-            if tuple(exact.tolist()) not in seen:
-                return exact
-            uniform = seeds.split(f"unseen {turn}").uniform((1, space.dim), row)
-            exact = representable(space, space.spread(uniform))[0]
-    raise SpaceExhausted(
-        f"all {space.cardinality} points of the space have been suggested; there is no new one"
-    )
+    exact = representable(space, row[None])[0]
+    for turn in range(1000):
+        if tuple(exact.tolist()) not in seen:
+            return exact
+        uniform = seeds.split(f"unseen {turn}").uniform((1, space.dim), row)
+        exact = representable(space, space.spread(uniform))[0]
+    for candidate in whole(space) if can_be_listed(space) else ():
+        if tuple(candidate.tolist()) not in seen:
+            found: Tensor = candidate.to(row)
+            return found
+    raise exhausted(space)
 
 
 @lru_cache(maxsize=1)
@@ -116,10 +119,11 @@ def _libraries() -> ThreadpoolController:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """BLAS and torch limited to one thread inside, restored after: small matrices are faster so."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _libraries().limit(limits=1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with _one_at_a_time:  # of several threads, the last to leave must find what the first one found
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with _libraries().limit(limits=1, user_api="blas"):
+                yield
+        finally:
+            torch.set_num_threads(threads)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bo_suite import Float, Optimizer, Space, minimize
+from bo_suite.errors import StorageError, TrialError
 
 SPACE = Space({"x": Float(-1, 2)})
 
@@ -147,3 +148,58 @@ def test_ctrl_c_ends_soon_and_keeps_what_finished(tmp_path: Path, workers: int) 
     resumed = Optimizer.resume(tmp_path / "run.db")
     assert resumed.best.value == 0.5
     assert all(trial.params for trial in resumed.trials)
+
+
+def mostly_slow(params: dict) -> float:
+    if params["x"] == 0.5:
+        return 0.0
+    if params["x"] > 1.0:
+        os._exit(9)
+    time.sleep(0.5)
+    return parabola(params)
+
+
+def test_the_neighbours_of_a_deadly_point_are_evaluated_again() -> None:
+    result = minimize(mostly_slow, SPACE, budget=6, workers=2, progress=False)
+    for trial in result.trials:
+        assert (trial.state == "failed") == (trial.params["x"] > 1.0), trial
+
+
+def test_an_executor_that_cannot_run_f_stops_the_run() -> None:
+    with (
+        futures.ProcessPoolExecutor(1) as executor,
+        pytest.raises(TrialError, match="the executor must be able to run f, got"),
+    ):
+        minimize(lambda params: 0.0, SPACE, budget=3, executor=executor, progress=False)
+
+
+def test_a_trial_that_somebody_else_ended_does_not_stop_the_run(tmp_path: Path) -> None:
+    storage = tmp_path / "run.db"
+
+    def watched(params: dict) -> float:
+        if params["x"] == 0.5:
+            other = Optimizer.resume(storage)
+            other.fail(0, "hung, says a person")
+            other.close()
+        return parabola(params)
+
+    result = minimize(watched, SPACE, budget=3, storage=storage, progress=False)
+    assert [trial.state for trial in result.trials] == ["failed", "finished", "finished"]
+    assert result.trials[0].reason == "hung, says a person"
+
+
+def test_an_outcome_that_cannot_be_stored_is_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise StorageError("the disk must have room")
+
+    monkeypatch.setattr(Optimizer, "tell", full)
+    with pytest.raises(StorageError) as caught:
+        minimize(lambda params: 0.25, SPACE, budget=3, progress=False)
+    assert "trial 0, Outcome(value=0.25" in caught.value.__notes__[0]
+
+
+def test_sys_exit_and_numbers_beyond_floats_are_failures() -> None:
+    result = minimize(lambda params: sys.exit("usage"), SPACE, budget=1, progress=False)
+    assert result.trials[0].reason == "SystemExit: usage"
+    result = minimize(lambda params: 10**400, SPACE, budget=1, progress=False)
+    assert "must return a number" in result.trials[0].reason

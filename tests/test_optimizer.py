@@ -9,6 +9,7 @@ import torch
 
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
+from bo_suite.acquisition.form import to_form
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError
 from bo_suite.surrogates import ExactGP
 
@@ -219,11 +220,16 @@ def test_refusals_name_the_law_and_lose_nothing() -> None:
         (lambda: optimizer.tell(trial, math.nan), r"fail\(\)"),
         (lambda: optimizer.tell(trial, math.inf), r"fail\(\)"),
         (lambda: optimizer.tell(99, 1.0), "unknown id 99"),
-        (lambda: optimizer.ask(0), "`count >= 1` must hold for ask, got 0"),
+        (lambda: optimizer.ask(0), "`count >= 1` must hold, got 0"),
         (lambda: Optimizer(LINE, budget=0), "`budget >= 1` must hold, got 0"),
         (lambda: Optimizer(LINE, direction="up"), "direction must be"),
         (lambda: Optimizer(LINE, acquisition="ei"), "must be an object with a `build` method, got 'ei'"),
         (lambda: Optimizer(LINE, acquisition=UpperConfidenceBound), "must be an object with a `build`"),
+        (lambda: Optimizer(LINE, seed=1.5), "seed must be an integer, got 1.5"),
+        (lambda: Optimizer(LINE, budget=math.nan), "budget must be an integer, got nan"),
+        (lambda: optimizer.ask(2.0), "count must be an integer, got 2.0"),
+        (lambda: optimizer.tell("0", 1.0), "a trial's id must be an integer, got '0'"),
+        (lambda: Optimizer(SPACE).tell(trial, 1.0), "unknown id 0"),
         (lambda: minimize(sin3, LINE, budget=0), "`budget >= 1` must hold"),
         (lambda: minimize(sin3, LINE, workers=0), "`workers >= 1` must hold"),
         (lambda: minimize(lambda p: 0.0, LINE, workers=2), "must be picklable"),
@@ -243,7 +249,8 @@ def test_provenance_and_frame_tell_how_a_point_came_about() -> None:
     optimizer = Optimizer(SPACE)
     drive(optimizer, 8)
     source = optimizer.trials[-1].provenance
-    assert source["acquisition"] == "NoisyExpectedImprovement"
+    assert source["acquisition"] == repr(NoisyExpectedImprovement())
+    assert source["observations"] == 7
     assert len(source["hyperparameters"]) == SPACE.dim + 2
     assert source["fit_ms"] > 0
     assert source["search_ms"] > 0
@@ -261,3 +268,44 @@ def test_threads_are_restored_after_a_suggestion() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_clustered_noiseless_data_need_no_fallback() -> None:
+    optimizer = Optimizer(LINE)
+    drive(optimizer, 90, sin3)
+    assert not any("fallback" in trial.provenance for trial in optimizer.trials)
+
+
+def test_what_a_later_open_changes_is_resumed(tmp_path: Path) -> None:
+    storage = tmp_path / "run.db"
+    Optimizer(LINE, storage=storage).close()
+    changed = Optimizer(LINE, UpperConfidenceBound(beta=9.0), budget=3, storage=storage)
+    drive(changed, 5, sin3)
+    changed.close()
+    again, resumed = Optimizer(LINE, storage=storage), Optimizer.resume(storage)
+    assert "UpperConfidenceBound(beta=9.0" in again.ask().provenance["acquisition"]
+    assert "UpperConfidenceBound(beta=9.0" in resumed.ask().provenance["acquisition"]
+
+
+def test_a_huge_std_tells_nothing_and_harms_nothing() -> None:
+    optimizer = Optimizer(LINE)
+    drive(optimizer, 7, sin3)
+    optimizer.tell(optimizer.ask(), -100.0, std=1e200)
+    assert "fallback" not in optimizer.ask().provenance
+    assert optimizer.recommend().value > -1
+
+
+def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
+    optimizer = Optimizer(LINE, seed=np.int64(2), budget=np.int64(5), storage=tmp_path / "run.db")
+    drive(optimizer, 2, sin3)
+    optimizer.close()
+    assert Optimizer.resume(tmp_path / "run.db").ask().params
+    form = to_form(UpperConfidenceBound(beta=np.float64(0.5)))
+    assert json.loads(json.dumps(form))["fields"]["beta"] == 0.5
+
+
+def test_a_range_with_few_representable_values_is_exhausted() -> None:
+    optimizer = Optimizer(Space({"n": Int(1, 2), "k": Choice([None])}))
+    drive(optimizer, 2, lambda params: params["n"])
+    with pytest.raises(SpaceExhausted, match="all 2 points"):
+        optimizer.ask()

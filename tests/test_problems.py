@@ -205,22 +205,24 @@ def test_a_problem_is_frozen_and_hashable() -> None:
     assert problem == get_problem("branin")
 
 
-def test_noise_derives_from_seed_and_call() -> None:
-    point = {"x1": 1.0, "x2": 2.0}
+def test_noise_derives_from_seed_and_point() -> None:
+    points = [{"x1": 1.0, "x2": float(place)} for place in range(5)]
     problem = noisy(get_problem("branin"), 0.5, seed=7)
-    seen = [problem(point) for _ in range(5)]
-    again = noisy(get_problem("branin"), 0.5, seed=7)
-    assert [again(point) for _ in range(2)] == seen[:2]
-    resumed = pickle.loads(pickle.dumps(again))
-    assert [resumed(point) for _ in range(3)] == seen[2:]
-    assert replace(problem)(point) == seen[0]
-    assert problem.value(point) == get_problem("branin").value(point)
+    seen = [problem(point) for point in points]
+    assert [problem(point) for point in points] == seen
+    elsewhere = pickle.loads(pickle.dumps(problem))
+    assert [elsewhere(point) for point in reversed(points)] == seen[::-1]
+    noises = [value - problem.value(point) for value, point in zip(seen, points, strict=True)]
+    assert len(set(noises)) == 5
+    other = replace(problem, seed=8)
+    assert all(other(point) != value for value, point in zip(seen, points, strict=True))
+    assert problem.value(points[0]) == get_problem("branin").value(points[0])
 
 
 def test_noise_has_the_stated_deviation() -> None:
     problem = noisy(get_problem("sphere2"), 3.0, seed=1)
-    point = {"x1": 0.0, "x2": 0.0}
-    draws = np.array([problem(point) for _ in range(2000)])
+    points = [{"x1": place / 2000, "x2": 0.0} for place in range(2000)]
+    draws = np.array([problem(point) - problem.value(point) for point in points])
     assert draws.std() == pytest.approx(3.0, rel=0.1)
     assert abs(draws.mean()) < 4 * 3.0 / 2000**0.5
     with pytest.raises(DataError, match="noise >= 0"):
@@ -376,13 +378,6 @@ def test_check_problem_finds_what_is_wrong(rule: str, words: str) -> None:
 def test_check_problem_finds_a_wrong_minimizer() -> None:
     with pytest.raises(AssertionError, match="must attain"):
         check_problem(Problem("broken", SPACE, Broken("none"), 0.0, ({"x": 0.5},)))
-
-
-def test_check_problem_leaves_the_noise_where_it_is() -> None:
-    problem = noisy(get_problem("branin"), 1.0)
-    check_problem(problem)
-    point = {"x1": 1.0, "x2": 2.0}
-    assert problem(point) == replace(problem)(point)
 
 
 @pytest.mark.parametrize("name", TUNING)

@@ -6,7 +6,7 @@ import jaxtyping as jt
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.surrogates.process import Hyperparameters
+from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 
 @runtime_checkable
@@ -29,5 +29,5 @@ class Score(Protocol):
 class Acquisition(Protocol):
     """A frozen recipe: data in, score out."""
 
-    def build(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> Score:
+    def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Score:
         """The score given the data, conditioned on its pending points; `start` warm-starts the fit."""

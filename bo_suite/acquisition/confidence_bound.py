@@ -1,5 +1,6 @@
 """The optimistic confidence bound."""
 
+import math
 from dataclasses import dataclass, field
 
 import jaxtyping as jt
@@ -9,7 +10,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import ExactGP
-from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate
+from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +40,17 @@ class UpperConfidenceBound:
         surrogate: what is fitted to the data.
 
     Raises:
-        DataError: beta < 0.
+        DataError: beta < 0, or not finite.
     """
 
     beta: float = 2.0
     surrogate: Surrogate = field(default_factory=ExactGP)
 
     def __post_init__(self) -> None:
-        if not self.beta >= 0:
-            raise DataError(f"`beta >= 0` must hold, got {self.beta}")
+        if not 0 <= self.beta < math.inf:
+            raise DataError(f"`0 <= beta < inf` must hold, got {self.beta}")
 
-    def build(
-        self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None
-    ) -> ConfidenceBoundScore:
+    def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ConfidenceBoundScore:
         """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process

@@ -2,6 +2,7 @@
 
 import dataclasses
 from importlib import import_module
+from numbers import Integral, Real
 from typing import Any
 
 from bo_suite.errors import StorageError
@@ -11,6 +12,10 @@ def to_form(part: object) -> Any:
     """Nested {"type", "fields"} of this package's frozen dataclasses; {"foreign": repr} of anything else."""
     if part is None or isinstance(part, bool | int | float | str):
         return part
+    if isinstance(part, Integral):
+        return int(part)
+    if isinstance(part, Real):
+        return float(part)
     if isinstance(part, tuple):
         return [to_form(item) for item in part]
     kind = type(part)
@@ -39,7 +44,7 @@ def from_form(form: Any) -> Any:
     try:
         kind = getattr(import_module(module), name)
         return kind(**{key: from_form(value) for key, value in form["fields"].items()})
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise StorageError(
             f"this version of bo_suite does not know the acquisition {form}: {error}"
         ) from error

@@ -7,15 +7,17 @@ from typing import Any
 import jaxtyping as jt
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
 from bo_suite.surrogates import ExactGP
-from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, sample_joint
+from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart, sample_joint
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SMALLEST_VAR = 1e-20
-_SAMPLE_NOISE = 1e-9
-"""Variance with which a process is conditioned on its own joint samples, on the scale of outcomes."""
+_SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
+"""Variance with which a process is conditioned on its own joint samples, relative to its scale."""
 
 
 class _LogH(torch.autograd.Function):
@@ -46,6 +48,7 @@ class _LogH(torch.autograd.Function):
         return torch.where(far, tail, torch.where(u < 0.0, low, torch.log(high.clamp(min=1e-300))))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (ratio,) = ctx.saved_tensors
         return gradients[0] * ratio  # type: ignore[no-any-return]
@@ -107,7 +110,10 @@ class LogExpectedImprovement:
     surrogate: Surrogate = field(default_factory=ExactGP)
     fantasies: int = 32
 
-    def build(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> ImprovementScore:
+    def __post_init__(self) -> None:
+        _at_least_one(fantasies=self.fantasies)
+
+    def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
         best = data.y.amin(-1, keepdim=True)
@@ -135,13 +141,22 @@ class NoisyExpectedImprovement:
     fantasies: int = 32
     baseline: int = 32
 
-    def build(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> ImprovementScore:
+    def __post_init__(self) -> None:
+        _at_least_one(fantasies=self.fantasies, baseline=self.baseline)
+
+    def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
         promising = _promising(process, data.x, self.baseline, seeds)
         points = torch.cat((promising, data.pending), -2)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)
         return _fantasise(process, points, best, seeds, self.fantasies)
+
+
+def _at_least_one(**counts: int) -> None:
+    for name, count in counts.items():
+        if not count >= 1:
+            raise DataError(f"`{name} >= 1` must hold, got {count!r}")
 
 
 def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> Tensor:
@@ -163,7 +178,7 @@ def _fantasise(process: Process, points: Tensor, best: Tensor, seeds: Seeds, cou
     with torch.no_grad():
         base = seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
         samples = sample_joint(process, points, base)
-        noise = torch.full_like(points[..., 0], _SAMPLE_NOISE)
+        noise = (process.scale * _SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
         conditioned = process.condition(points, samples, noise)
         best = torch.minimum(best, samples.amin(-1, keepdim=True))
         return ImprovementScore(conditioned, best, process.hyperparameters)

@@ -11,11 +11,13 @@ _LAST_JITTER = 1e-4
 
 
 def jittered_cholesky(
-    matrix: jt.Float[Tensor, "*b n n"],
+    matrix: jt.Float[Tensor, "*b n n"], scale: jt.Float[Tensor, "*b"] | None = None
 ) -> tuple[jt.Float[Tensor, "*b n n"], jt.Float[Tensor, "*b"]]:
     """Lower factor of A + jI and the jitter j of each batch element.
 
-    j is 0 where A factorises, else the first of 1e-10, 1e-9, ... 1e-4 times the mean diagonal that does.
+    j is 0 where A factorises, else the first of 1e-10, 1e-9, ... 1e-4 times the scale that does. The scale
+    is what rounding errors in A are relative to: the mean diagonal, unless A is the small difference of
+    larger matrices.
 
     Raises:
         NumericalError: an element that is not positive definite with the last jitter either.
@@ -24,7 +26,8 @@ def jittered_cholesky(
     jitter = matrix.new_zeros(matrix.shape[:-2])
     if not bool(info.any()):
         return chol, jitter
-    scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+    if scale is None:
+        scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
     relative = _FIRST_JITTER
     while relative <= _LAST_JITTER * 1.5:
         failed = info != 0
@@ -38,7 +41,7 @@ def jittered_cholesky(
     worst = int(info.flatten().argmax())
     raise NumericalError(
         f"a covariance must be positive definite, but batch element {worst} of {tuple(info.shape)} failed at "
-        f"row {int(info.flatten()[worst])} with jitter {_LAST_JITTER:g} of its mean diagonal"
+        f"row {int(info.flatten()[worst])} with jitter {_LAST_JITTER:g} of its scale"
     )
 
 
@@ -62,6 +65,7 @@ def cholesky_append(
         NumericalError: the Schur complement is not positive definite, jitter included.
     """
     solved = solve_lower(chol, cross)
-    schur, _ = jittered_cholesky(corner - solved.mT @ solved)
+    scale = corner.diagonal(dim1=-2, dim2=-1).mean(-1)
+    schur, _ = jittered_cholesky(corner - solved.mT @ solved, scale)
     top = torch.cat((chol, torch.zeros_like(cross)), -1)
     return torch.cat((top, torch.cat((solved.mT, schur), -1)), -2)

@@ -90,7 +90,7 @@ def minimize_batch(
         trial_value, trial_gradient = evaluate(trial)
         evaluations += 1
         moved = trial - x
-        slope = (gradient * moved).sum(-1)
+        slope = (gradient * moved).sum(-1).clamp(max=0.0)  # projection can turn a step uphill
         accepted = (trial_value <= value + _ARMIJO * slope) & ~done
         decrease = value - trial_value
         small = decrease <= value_tolerance * value.abs().clamp(min=1.0)

@@ -4,8 +4,7 @@ Continuous columns move by gradients (or by shrinking random steps where the sco
 ones from level to level, in turns; every point that is scored is one that the space can represent.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import jaxtyping as jt
@@ -20,8 +19,8 @@ from bo_suite.space import Space
 
 ScoreFunction = Callable[[Tensor], Tensor]
 
-_ENUMERATE = 4096
-"""Finite spaces up to this size are scored whole when the search finds nothing new."""
+_ENUMERATE = 1024
+"""Finite spaces up to this size are scored whole."""
 
 _SPARE = 32
 """Sampled points kept of each kind, in case that all ends of the local searches are taken."""
@@ -79,7 +78,7 @@ def maximize(
     ends = _local_search(score, space, starts, seeds.split("local"), search, differentiable)
     with torch.no_grad():
         spare = torch.cat((_top(spread, first, _SPARE), _top(nearby, second, _SPARE)), -2)
-        return _best_new(score, space, data, (ends, spare), seeds.split("new"))
+        return _best_new(score, space, data, torch.cat((ends, spare), -2), seeds.split("new"))
 
 
 def _top(rows: Tensor, value: Tensor, count: int) -> Tensor:
@@ -202,30 +201,40 @@ def _column_moves(space: Space, rows: Tensor, column: int, seeds: Seeds) -> Tens
     return copies
 
 
-def _best_new(
-    score: ScoreFunction, space: Space, data: Dataset, pools: Sequence[Tensor], seeds: Seeds
-) -> Tensor:
-    """The representable row of largest score that is not in the data, from the first pool that has one."""
+def _best_new(score: ScoreFunction, space: Space, data: Dataset, found: Tensor, seeds: Seeds) -> Tensor:
+    """The representable row of largest score that is not in the data: of those found, else of any."""
     taken = torch.cat((data.x, data.pending), -2)
-    for rows in itertools.chain(pools, _elsewhere(space, data.x, seeds)):
+    for rows in _pools(space, found, seeds):
         exact = representable(space, rows)
         new = ~(exact[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
         if bool(new.any(-1).all()):
             value = torch.where(new, score(exact), -torch.inf)
             value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
             return _top(exact, value, 1)[..., 0, :]
-    raise SpaceExhausted(
-        f"all {space.cardinality} points of the space have been suggested; there is no new one"
-    )
+    raise exhausted(space)
 
 
-def _elsewhere(space: Space, like: Tensor, seeds: Seeds) -> Iterator[Tensor]:
-    """Further rows to choose from: the whole of a small space, or random ones."""
+def _pools(space: Space, found: Tensor, seeds: Seeds) -> Iterator[Tensor]:
+    """Rows to choose from: the whole of a small space, or those found, then random ones."""
     if space.cardinality is not None and space.cardinality <= _ENUMERATE:
-        yield whole(space).to(like).expand(*like.shape[:-2], -1, -1)
+        yield whole(space).to(found).expand(*found.shape[:-2], -1, -1)
         return
+    yield found
     for turn in range(20):
-        yield space.spread(seeds.split(f"{turn}").uniform((_ENUMERATE // 8, space.dim), like))
+        yield space.spread(seeds.split(f"{turn}").uniform((512, space.dim), found))
+    if can_be_listed(space):
+        yield whole(space).to(found).expand(*found.shape[:-2], -1, -1)
+
+
+def can_be_listed(space: Space) -> bool:
+    """Whether a search that has found nothing new may go through the whole space."""
+    return space.cardinality is not None and space.cardinality <= 100_000
+
+
+def exhausted(space: Space) -> SpaceExhausted:
+    """The error that says so."""
+    count = "representable" if space.cardinality is None else space.cardinality
+    return SpaceExhausted(f"all {count} points of the space have been suggested; there is no new one")
 
 
 def whole(space: Space) -> jt.Float64[Tensor, "n d"]:

@@ -1,5 +1,7 @@
 """What a problem is: a space, a function to be minimised over it, and what is known of its minimum."""
 
+import hashlib
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,10 +16,10 @@ from bo_suite.space import Params, Space
 class Problem:
     """A function over a space, smaller is better.
 
-    `problem(params)` is what an optimiser sees, `problem.value(params)` the same without noise. Call
-    number k (from 0) of a noisy problem adds noise drawn from (seed, k), so a run can be repeated, and
-    two optimisers on equal problems meet the same noise. `dataclasses.replace(problem, seed=3)` starts
-    over at call 0 with other noise.
+    `problem(params)` is what an optimiser sees, `problem.value(params)` the same without noise. The
+    noise of a point is drawn from (seed, point), so that it is the same in every process and in a resumed
+    run, and two optimisers on equal problems meet the same noise; `dataclasses.replace(problem, seed=3)`
+    has other noise.
 
     Attributes:
         name: Identifies the problem in reports.
@@ -41,7 +43,6 @@ class Problem:
     minimizers: tuple[Params, ...] = field(default=(), hash=False)
     noise: float = 0.0
     seed: int = 0
-    _calls: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -75,7 +76,8 @@ class Problem:
             SpaceError: params that are not a point of the space.
         """
         value = self.value(params)
-        call, self._calls[0] = self._calls[0], self._calls[0] + 1
         if self.noise == 0.0:
             return value
-        return value + self.noise * float(np.random.default_rng((self.seed, call)).standard_normal())
+        point = json.dumps(list(self.space.check(params).items())).encode()
+        key = int.from_bytes(hashlib.blake2b(point, digest_size=8).digest(), "big")
+        return value + self.noise * float(np.random.default_rng((self.seed, key)).standard_normal())

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import FitError
+from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.optim.lbfgs import minimize_batch
-from bo_suite.surrogates.process import ExactProcess, Hyperparameters
+from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,16 @@ class ExactGP:
     noise_spread: float = 1.0
     restarts: int = 2
 
-    def fit(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> ExactProcess:
+    def __post_init__(self) -> None:
+        if not 0 < self.noise_spread < math.inf or not math.isfinite(self.noise_location):
+            raise DataError(
+                "`0 < noise_spread` and a finite noise_location must hold, "
+                f"got {self.noise_spread} and {self.noise_location}"
+            )
+        if self.restarts < 1:
+            raise DataError(f"`restarts >= 1` must hold, got {self.restarts}")
+
+    def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ExactProcess:
         """The posterior process at the best hyperparameters that the restarts reach.
 
         Raises:
@@ -88,19 +97,19 @@ class ExactGP:
         )
 
     def _starts(
-        self, kernel: Kernel, data: Dataset, seeds: Seeds, start: Hyperparameters | None
+        self, kernel: Kernel, data: Dataset, seeds: Seeds, start: WarmStart | None
     ) -> jt.Float[Tensor, "r *b p"]:
         """Starting points of the search."""
-        own = torch.cat((kernel.start(data.x.shape[-1]), torch.tensor([self.noise_location])))
-        own = own.to(data.x)
+        own = kernel.start(data.x.shape[-1]).to(data.x)
+        own = torch.cat((own, own.new_tensor([self.noise_location])))
         starts = [own.expand(*data.batch_shape, -1)]
-        if start is not None and start.shape[-1] == own.shape[-1]:
-            starts.insert(0, start.to(data.x).expand(*data.batch_shape, -1))
-            if not _grown_by_a_fifth(data.x.shape[-2]):
+        if start is not None and start.hyperparameters.shape[-1] == own.shape[-1]:
+            starts.insert(0, start.hyperparameters.to(data.x).expand(*data.batch_shape, -1))
+            if not _grown_by_a_fifth(start.observations, data.x.shape[-2]):
                 return starts[0][None]
         random = seeds.split("fit").normal((max(self.restarts - len(starts), 0), own.shape[-1]), data.x)
         starts += [own + noise for noise in random.unbind(-2)]
-        return torch.stack(starts[: max(self.restarts, 1)])
+        return torch.stack(starts[: self.restarts])
 
     def _kernel(self, data: Dataset) -> Kernel:
         if self.kernel is None:
@@ -110,9 +119,9 @@ class ExactGP:
         return self.kernel  # type: ignore[return-value]
 
 
-def _grown_by_a_fifth(n: int) -> bool:
-    """Whether n is the first count beyond a power of 1.2: a rule of n alone, so that a resumed run agrees."""
-    return n < 2 or math.floor(math.log(n, 1.2)) > math.floor(math.log(n - 1, 1.2))
+def _grown_by_a_fifth(before: int, now: int) -> bool:
+    """Whether the count has passed a power of 1.2."""
+    return math.floor(math.log(max(now, 1), 1.2)) > math.floor(math.log(max(before, 1), 1.2))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Fitted Gaussian processes: mean, covariance, and conditioning as linear algebra."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
@@ -13,7 +15,15 @@ from bo_suite.kernels import Kernel
 from bo_suite.linalg import cholesky_append, jittered_cholesky, solve_lower
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
-"""What a fit can be warm-started from: a vector a replicate, unconstrained but for a box."""
+"""What a fit found: a vector a replicate, unconstrained but for a box."""
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """Hyperparameters of an earlier fit, and the number of observations that it saw."""
+
+    hyperparameters: Hyperparameters
+    observations: int
 
 
 @runtime_checkable
@@ -23,6 +33,10 @@ class Process(Protocol):
     @property
     def noise(self) -> jt.Float[Tensor, "*b"]:
         """Variance of an observation about the latent function."""
+
+    @property
+    def scale(self) -> jt.Float[Tensor, "*b"]:
+        """Prior variance of the latent function, which rounding errors of `cov` are relative to."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -57,7 +71,7 @@ class Process(Protocol):
 class Surrogate(Protocol):
     """A frozen configuration that fits to data."""
 
-    def fit(self, data: Dataset, seeds: Seeds, start: Hyperparameters | None = None) -> Process:
+    def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Process:
         """The process given the data; `start` warm-starts the search for hyperparameters."""
 
 
@@ -75,6 +89,7 @@ class _MeanAndVar(torch.autograd.Function):
         return mean, raw.clamp(min=0.0)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         mean_gradient, var_gradient = gradients
         by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
@@ -116,10 +131,15 @@ class ExactProcess:
         return torch.cat((self.theta, self.noise.log()[..., None]), -1)
 
     @property
+    def scale(self) -> jt.Float[Tensor, "*b"]:
+        """k(x, x) at the first row."""
+        return self.kernel.diagonal(self.theta, self.x[..., :1, :])[..., 0]
+
+    @property
     def _fantasies(self) -> torch.Size:
         return self.white.shape[: self.white.ndim - self.x.ndim + 1]
 
-    @property
+    @cached_property
     def _weights(self) -> Tensor:
         """L⁻ᵀ white with the fantasies as columns: (*b, n, s)."""
         count = len(self._fantasies)
@@ -138,9 +158,7 @@ class ExactProcess:
         self, x: jt.Float[Tensor, "*b m d"]
     ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
         """Posterior mean and variance of the latent function, differentiable once by x."""
-        if "weights" not in self.__dict__:
-            self.__dict__["weights"] = self._weights
-        mean, var = _MeanAndVar.apply(x, self, self.__dict__["weights"])  # type: ignore[no-untyped-call]
+        mean, var = _MeanAndVar.apply(x, self, self._weights)  # type: ignore[no-untyped-call]
         mean = mean.movedim(-1, 0).reshape(*self._fantasies, *mean.shape[:-1])
         return mean + self.prior_mean[..., None], var
 
@@ -187,5 +205,5 @@ class ExactProcess:
 
 def sample_joint(process: Process, x: jt.Float[Tensor, "*b q d"], base: jt.Float[Tensor, "*b s q"]) -> Tensor:
     """Joint draws of the latent function at x, mean + chol(cov) base: shape (s, *b, q)."""
-    chol, _ = jittered_cholesky(process.cov(x, x))
+    chol, _ = jittered_cholesky(process.cov(x, x), process.scale)
     return (base @ chol.mT).movedim(-2, 0) + process.mean(x)

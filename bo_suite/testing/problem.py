@@ -22,11 +22,11 @@ def check_problem(problem: Problem) -> None:
 
     Its name and space survive pickling; its value is finite, the same at every call, and leaves the params
     alone; its minimisers lie in the space and attain the minimum, within 1e-6 relative or absolute, and
-    no random point falls below it; two equal problems show the same noise, call by call, and another seed
+    no random point falls below it; two equal problems show the same noise at a point, and another seed
     another noise.
 
     Args:
-        problem: The problem; it is not called itself, so its noise does not move on.
+        problem: The problem.
 
     Raises:
         AssertionError: a rule that is broken, and the values that break it.
@@ -71,12 +71,12 @@ def _check_noise(problem: Problem, points: list[Params]) -> None:
     noises = []
     for point in points:
         seen, again, value = first(point), second(point), problem.value(point)
-        require(seen == again, f"{name}: call by call the noise must be the same, got {seen} and {again}")
+        require(seen == again, f"{name}: the noise of a point must be the same, got {seen} and {again}")
         noises.append(seen - value)
     if problem.noise == 0.0:
         require(not any(noises), f"{name}: without noise a problem must show its value, differs by {noises}")
         return
-    require(len(set(noises)) == len(noises), f"{name}: each call must draw its own noise, got {noises}")
+    require(len(set(noises)) == len(noises), f"{name}: each point must have its own noise, got {noises}")
     other = replace(problem, seed=problem.seed + 1)
     changed = [other(point) - problem.value(point) for point in points]
     require(changed != noises, f"{name}: another seed must give another noise, got {noises} twice")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
-from bo_suite.surrogates import Process, Surrogate
+from bo_suite.surrogates import Process, Surrogate, WarmStart
 from bo_suite.testing.data import DIM, dataset, one, rows
 from bo_suite.testing.require import require
 
@@ -31,7 +31,7 @@ def check_surrogate(surrogate: Surrogate) -> None:
     )
     again = surrogate.fit(data, seeds)
     require(torch.equal(process.mean(test), again.mean(test)), "the same seeds must give the same process")
-    warm = surrogate.fit(data, seeds, process.hyperparameters)
+    warm = surrogate.fit(data, seeds, WarmStart(process.hyperparameters, 12))
     require(bool(torch.isfinite(warm.mean(test)).all()), "a warm-started fit must have a finite mean")
     require(
         process.hyperparameters.dtype == data.x.dtype and process.noise.shape == (),
