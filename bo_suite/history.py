@@ -31,23 +31,8 @@ from bo_suite.owners import is_alive, is_own, new_owner
 from bo_suite.space import Params, Space
 from bo_suite.trials import Header, Trial, checked_outcome, differences, provenance_text, trial_of_row
 
-_PATIENCE = 60.0
-"""Seconds to wait for other processes' transactions, which take milliseconds."""
-
 _STEP = 1.0
 """Seconds SQLite waits at a stretch: Ctrl-C is heard in between."""
-
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
-_BARRED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
-_LAWS = {
-    sqlite3.SQLITE_FULL: "the disk must have room for the history (the change was undone)",
-    sqlite3.SQLITE_IOERR: "the disk must take what is written (is it full? the change was undone)",
-    **dict.fromkeys(_BARRED, "the storage and its folder must be writable"),
-    sqlite3.SQLITE_NOTADB: "the storage must be a history of bo_suite",
-    sqlite3.SQLITE_CORRUPT: "the storage must be intact (SQLite's `.recover` may save its rows)",
-    **dict.fromkeys(_BUSY, f"other processes must leave the storage free for a moment in {_PATIENCE:.0f} s"),
-}
-"""What must hold, by SQLite's error code."""
 
 
 def _no_failpoint(moment: str) -> None:
@@ -108,7 +93,7 @@ class History:
                 self._stored(header)  # before the first write: a file that is not ours stays as it is
                 report = self._execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
                 if report != "ok":
-                    law = _LAWS[sqlite3.SQLITE_CORRUPT]
+                    law = schema.LAWS[sqlite3.SQLITE_CORRUPT]
                     raise StorageError(f"{law}, got {self._name}: {report.splitlines()[-1]}")
             self._configure()
             with self._transaction():
@@ -283,12 +268,12 @@ class History:
                         self._write("ROLLBACK")
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + schema.PATIENCE
         while True:
             try:
                 return self._connection.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                if _code(error) not in _BUSY or time.monotonic() > deadline:
+                if _code(error) not in schema.BUSY or time.monotonic() > deadline:
                     raise self._error(error) from error
                 time.sleep(0.001)  # some locks are refused at once, without SQLite's own wait
 
@@ -369,7 +354,9 @@ class History:
         if self._number("PRAGMA application_id") != schema.APPLICATION:
             tables = [name for (name,) in self._execute("SELECT name FROM sqlite_master")]
             if tables:
-                raise StorageError(f"{_LAWS[sqlite3.SQLITE_NOTADB]}, got {self._name} with tables {tables}")
+                raise StorageError(
+                    f"{schema.LAWS[sqlite3.SQLITE_NOTADB]}, got {self._name} with tables {tables}"
+                )
             if given is None:
                 raise StorageError(f"the storage must hold a history, got {self._name}, which is empty")
             return None
@@ -400,5 +387,5 @@ class History:
         return "the history in memory" if self.path is None else str(self.path)
 
     def _error(self, error: sqlite3.Error) -> StorageError:
-        law = _LAWS.get(_code(error), "the storage must be one that SQLite can use")
+        law = schema.LAWS.get(_code(error), "the storage must be one that SQLite can use")
         return StorageError(f"{law}, got {self._name}: {error}")

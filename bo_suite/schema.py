@@ -1,4 +1,6 @@
-"""The tables of a history file, and the statements that write to them."""
+"""The tables of a history file, the statements that write to them, and what SQLite may refuse."""
+
+import sqlite3
 
 APPLICATION = 0x626F7331
 """SQLite's application_id: "bos1" in ASCII marks a file as ours."""
@@ -21,3 +23,18 @@ END = """UPDATE trials SET state = ?, value = ?, std = ?, reason = ?, ended = ?,
     WHERE id = ? AND attempt = ? AND state = 'running'"""
 TAKE_OVER = """UPDATE trials SET attempt = attempt + 1, started = ?, owner = ?, revision = ?
     WHERE id = ? AND state = 'running'"""
+
+PATIENCE = 60.0
+"""Seconds to wait for other processes' transactions, which take milliseconds."""
+
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_BARRED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+LAWS = {
+    sqlite3.SQLITE_FULL: "the disk must have room for the history (the change was undone)",
+    sqlite3.SQLITE_IOERR: "the disk must take what is written (is it full? the change was undone)",
+    **dict.fromkeys(_BARRED, "the storage and its folder must be writable"),
+    sqlite3.SQLITE_NOTADB: "the storage must be a history of bo_suite",
+    sqlite3.SQLITE_CORRUPT: "the storage must be intact (SQLite's `.recover` may save its rows)",
+    **dict.fromkeys(BUSY, f"other processes must leave the storage free for a moment in {PATIENCE:.0f} s"),
+}
+"""What must hold, by SQLite's error code."""

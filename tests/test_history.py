@@ -390,12 +390,11 @@ def test_another_seed_or_direction_is_refused(path: Path) -> None:
     refuse(
         path, "belongs to another direction: minimize, got maximize$", replace(HEADER, direction="maximize")
     )
-    resumed = History.open(path, replace(HEADER, budget=9, acquisition={"name": "ucb"}))
-    assert (resumed.header.budget, resumed.header.acquisition) == (9, {"name": "ucb"}), (
-        "the caller's business"
-    )
-    resumed.close()
-    assert History.open(path, None).header == HEADER
+    changed = replace(HEADER, budget=9, acquisition={"name": "ucb"})
+    History.open(path, changed).close()
+    assert History.open(path, None).header == changed, "the latest budget and acquisition stay"
+    unsaid = replace(HEADER, budget=None, acquisition=None)
+    assert History.open(path, unsaid).header == changed, "None leaves them as they are"
 
 
 def _unprivileged(folder: str, pipe: Any) -> None:
@@ -693,7 +692,7 @@ def test_trials_reads_only_what_changed(path: Path) -> None:
 
 
 def test_a_lock_that_is_never_released_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    monkeypatch.setattr(module.schema, "PATIENCE", 0.2)
     monkeypatch.setattr(module, "_STEP", 0.05)
     history = History.open(path, HEADER)
     trial = ask(history)
