@@ -25,27 +25,26 @@ class _LogH(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        far = u < -100.0
-        near = torch.where(far, -1.0, u)
-        # q = Φ/φ stays finite below 0; above, Φ itself is used so that nothing overflows
-        q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near.clamp(max=1.0) * -math.sqrt(0.5))
-        low = torch.log1p(near.clamp(max=1.0) * q) - 0.5 * near.square() - _LOG_SQRT_2PI
-        density = torch.exp(-0.5 * near.square() - _LOG_SQRT_2PI)
-        cumulative = torch.special.ndtr(near)
-        high = density + near.clamp(min=-1.0) * cumulative
-        inverse = torch.where(far, u, -100.0).reciprocal().square()
-        series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0))
-        tail = torch.log(inverse * series) - 0.5 * u.square() - _LOG_SQRT_2PI
-        ctx.save_for_backward(
-            torch.where(
-                far,
-                -u * (1.0 - inverse * (1.0 - inverse * (3.0 - inverse * 15.0))) / series,
-                torch.where(
-                    u < 0.0, q / (1.0 + near.clamp(max=0.0) * q), cumulative / high.clamp(min=1e-300)
-                ),
-            )
-        )
-        return torch.where(far, tail, torch.where(u < 0.0, low, torch.log(high.clamp(min=1e-300))))
+        # q = Φ/φ is finite below 0, where 1 + u q = h/φ is accurate until it cancels
+        near = u.clamp(-100.0, 0.0)
+        q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near * -math.sqrt(0.5))
+        rest = 1.0 + near * q
+        value = rest.log() - 0.5 * near.square() - _LOG_SQRT_2PI
+        ratio = q / rest
+        if bool((u > 0.0).any()):
+            up = u.clamp(min=0.0)
+            cumulative = torch.special.ndtr(up)
+            h = torch.exp(-0.5 * up.square() - _LOG_SQRT_2PI) + up * cumulative
+            value, ratio = torch.where(u > 0, h.log(), value), torch.where(u > 0, cumulative / h, ratio)
+        if bool((u < -100.0).any()):
+            down = u.clamp(max=-100.0)
+            inverse = down.reciprocal().square()
+            series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0))
+            tail = torch.log(inverse * series) - 0.5 * down.square() - _LOG_SQRT_2PI
+            slope = -down * (1.0 - inverse * (1.0 - inverse * (3.0 - inverse * 15.0))) / series
+            value, ratio = torch.where(u < -100, tail, value), torch.where(u < -100, slope, ratio)
+        ctx.save_for_backward(ratio)
+        return value
 
     @staticmethod
     @once_differentiable

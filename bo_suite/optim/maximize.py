@@ -140,8 +140,8 @@ def _ascend(score: ScoreFunction, rows: Tensor, discrete: list[int], evaluations
         rows,
         bounds=(lower, upper),
         max_evaluations=evaluations,
-        gradient_tolerance=1e-4,
-        value_tolerance=1e-6,
+        gradient_tolerance=1e-3,
+        value_tolerance=1e-5,
     ).x
 
 

@@ -63,7 +63,7 @@ class ExactGP:
             bounds=(lower, upper),
             max_evaluations=80,
             gradient_tolerance=1e-2,
-            value_tolerance=1e-5,
+            value_tolerance=1e-4,
         )
         value, best = result.value.min(0)
         if not bool(torch.isfinite(value).all()):
