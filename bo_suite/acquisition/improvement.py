@@ -29,7 +29,7 @@ class _LogH(torch.autograd.Function):
         near = u.clamp(-100.0, 0.0)
         q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near * -math.sqrt(0.5))
         rest = 1.0 + near * q
-        value = rest.log() - 0.5 * near.square() - _LOG_SQRT_2PI
+        value: Tensor = rest.log() - 0.5 * near.square() - _LOG_SQRT_2PI
         ratio = q / rest
         if bool((u > 0.0).any()):
             up = u.clamp(min=0.0)

@@ -22,7 +22,7 @@ ScoreFunction = Callable[[Tensor], Tensor]
 _ENUMERATE = 1024
 """Finite spaces up to this size are scored whole."""
 
-_SPARE = 32
+_SPARE = 8
 """Sampled points kept of each kind, in case that all ends of the local searches are taken."""
 
 _SWEEP_ROUNDS = 8
@@ -140,8 +140,8 @@ def _ascend(score: ScoreFunction, rows: Tensor, discrete: list[int], evaluations
         rows,
         bounds=(lower, upper),
         max_evaluations=evaluations,
-        gradient_tolerance=1e-3,
-        value_tolerance=1e-5,
+        gradient_tolerance=1e-2,
+        value_tolerance=1e-4,
     ).x
 
 

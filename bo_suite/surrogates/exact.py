@@ -1,7 +1,7 @@
 """Exact Gaussian process regression with maximum a posteriori hyperparameters."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
@@ -13,6 +13,9 @@ from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
+
+_MANY = 500
+"""Observations beyond which restarts search on a part of them, and the best end is refined on all."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,13 @@ class ExactGP:
         if data.x.shape[-2] == 0:
             raise FitError("an ExactGP needs at least one observation, got none")
         kernel = self._kernel(data)
-        lower, upper = self.bounds(kernel, data)
-        result = minimize_batch(
-            _Objective(self, kernel, data),
-            self._starts(kernel, data, seeds, start),
-            bounds=(lower, upper),
-            max_evaluations=80,
-            gradient_tolerance=1e-2,
-            value_tolerance=1e-4,
-        )
-        value, best = result.value.min(0)
+        starts = self._starts(kernel, data, seeds, start)
+        if data.x.shape[-2] > _MANY and starts.shape[0] > 1:
+            starts = self._search(kernel, _thinned(data), starts)[1]
+        value, theta = self._search(kernel, data, starts)
         if not bool(torch.isfinite(value).all()):
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
-        theta = result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))[0]
-        return self.process(data, theta)
+        return self.process(data, theta[0])
 
     def process(self, data: Dataset, hyperparameters: Hyperparameters) -> ExactProcess:
         """The posterior process at given hyperparameters (kernel theta, log noise)."""
@@ -96,6 +92,21 @@ class ExactGP:
             torch.cat((upper, upper.new_tensor([math.log(10.0)]))),
         )
 
+    def _search(
+        self, kernel: Kernel, data: Dataset, starts: jt.Float[Tensor, "r *b p"]
+    ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "1 *b p"]]:
+        """Smallest negative log posterior density found from the starts, and where."""
+        result = minimize_batch(
+            _Objective(self, kernel, data),
+            starts,
+            bounds=self.bounds(kernel, data),
+            max_evaluations=80 if data.x.shape[-2] <= _MANY else 15,
+            gradient_tolerance=1e-2,
+            value_tolerance=1e-4,
+        )
+        value, best = result.value.min(0)
+        return value, result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))
+
     def _starts(
         self, kernel: Kernel, data: Dataset, seeds: Seeds, start: WarmStart | None
     ) -> jt.Float[Tensor, "r *b p"]:
@@ -117,6 +128,13 @@ class ExactGP:
         if isinstance(self.kernel, torch.nn.Module):
             return GPyTorchKernel(self.kernel)
         return self.kernel  # type: ignore[return-value]
+
+
+def _thinned(data: Dataset) -> Dataset:
+    """Every k-th observation, so that no more than `_MANY` are left."""
+    keep = slice(None, None, -(-data.x.shape[-2] // _MANY))
+    noise = None if data.noise is None else data.noise[..., keep]
+    return replace(data, x=data.x[..., keep, :], y=data.y[..., keep], noise=noise)
 
 
 def _grown_by_a_fifth(before: int, now: int) -> bool:
