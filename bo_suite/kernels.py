@@ -20,8 +20,9 @@ Pullback = Callable[[Tensor], Tensor]
 _SQRT5 = math.sqrt(5.0)
 
 _UNLIKE = 0.2
-"""Distance between two categories, in lengthscales' units: under the common prior they then correlate as
-two typical points of a real column do (two thirds at the prior's mode), so that untried ones get tried."""
+"""Distance between two categories: at the mode of the common prior, l = 0.2 √d, they then correlate by
+exp(-1 / √d), about as two typical points of a real column do, so that untried categories get tried. With a
+distance of one, an untried category told nothing of its neighbours, and the search stayed with the first."""
 
 
 @runtime_checkable

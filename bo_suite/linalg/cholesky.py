@@ -1,10 +1,14 @@
 """Lower Cholesky factors of batches of symmetric positive definite matrices."""
 
+import logging
+
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
 from bo_suite.errors import NumericalError
+
+logger = logging.getLogger("bo_suite")
 
 _FIRST_JITTER = 1e-10
 _LAST_JITTER = 1e-4
@@ -36,6 +40,7 @@ def jittered_cholesky(
             matrix + torch.diag_embed(jitter[..., None].expand(scale.shape + matrix.shape[-1:]))
         )
         if not bool(info.any()):
+            logger.info("a covariance was factorised with jitter %g of its scale", relative)
             return chol, jitter
         relative *= 10
     worst = int(info.flatten().argmax())
