@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition import Acquisition, NoisyExpectedImprovement
+from bo_suite.acquisition import Acquisition, LogExpectedImprovement
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
@@ -28,7 +28,7 @@ class Optimizer:
 
     Args:
         space: where to search.
-        acquisition: how to choose; that of the storage, or else NoisyExpectedImprovement, when None.
+        acquisition: how to choose; that of the storage, or else LogExpectedImprovement, when None.
         seed: the same seed and data give the same suggestions.
         direction: "minimize" or "maximize".
         budget: the number of evaluations planned, if known: a small one shortens the space-filling start.
@@ -85,7 +85,7 @@ class Optimizer:
         self._history = history
         stored = history.header.acquisition
         if acquisition is None:
-            acquisition = NoisyExpectedImprovement() if stored is None else from_form(stored)
+            acquisition = LogExpectedImprovement() if stored is None else from_form(stored)
         self._acquisition: Acquisition = acquisition
         self._device = torch.device(device)
         self._sign = 1.0 if history.header.direction == "minimize" else -1.0

@@ -249,7 +249,7 @@ def test_provenance_and_frame_tell_how_a_point_came_about() -> None:
     optimizer = Optimizer(SPACE)
     drive(optimizer, 8)
     source = optimizer.trials[-1].provenance
-    assert source["acquisition"] == repr(NoisyExpectedImprovement())
+    assert source["acquisition"] == repr(LogExpectedImprovement())
     assert source["observations"] == 7
     assert len(source["hyperparameters"]) == SPACE.dim + 2
     assert source["fit_ms"] > 0

@@ -98,7 +98,7 @@ class ImprovementScore:
 class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
-    For outcomes without noise. Pending points are fantasised: the expectation also averages over joint
+    The incumbent is the best outcome as observed, noise included. Pending points are fantasised: the expectation also averages over joint
     posterior samples of their values, which count as observed.
 
     Attributes:
