@@ -98,8 +98,8 @@ class ImprovementScore:
 class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
-    The incumbent is the best outcome as observed, noise included. Pending points are fantasised: the expectation also averages over joint
-    posterior samples of their values, which count as observed.
+    The incumbent is the best outcome as observed, noise included. Pending points are fantasised: the
+    expectation also averages over joint posterior samples of their values, which count as observed.
 
     Attributes:
         surrogate: what is fitted to the data.
