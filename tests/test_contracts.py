@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
+from bo_suite.errors import DataError
 from bo_suite.surrogates import ExactGP
 from bo_suite.testing import check_acquisition, check_surrogate
 
@@ -55,6 +56,21 @@ class Forgetful:
     def fit(self, data, seeds, start=None):
         noise = 0.1 * torch.randn_like(data.y)
         return self.inner.fit(type(data)(data.x, data.y + noise, None, data.pending, data.unordered), seeds)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LogExpectedImprovement(fantasies=0), "`fantasies >= 1` must hold, got 0"),
+        (lambda: NoisyExpectedImprovement(baseline=0), "`baseline >= 1` must hold, got 0"),
+        (lambda: UpperConfidenceBound(beta=-1.0), "`0 <= beta < inf` must hold, got -1.0"),
+        (lambda: ExactGP(restarts=0), "`restarts >= 1` must hold, got 0"),
+        (lambda: ExactGP(noise_spread=0.0), "`0 < noise_spread` and a finite noise_location must hold"),
+    ],
+)
+def test_a_bad_configuration_is_refused_at_once(make, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make()
 
 
 def test_planted_faults_are_found() -> None:

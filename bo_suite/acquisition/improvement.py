@@ -110,7 +110,7 @@ class LogExpectedImprovement:
     fantasies: int = 32
 
     def __post_init__(self) -> None:
-        _at_least_one(fantasies=self.fantasies)
+        _at_least_one("fantasies", self.fantasies)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
@@ -141,7 +141,8 @@ class NoisyExpectedImprovement:
     baseline: int = 32
 
     def __post_init__(self) -> None:
-        _at_least_one(fantasies=self.fantasies, baseline=self.baseline)
+        _at_least_one("fantasies", self.fantasies)
+        _at_least_one("baseline", self.baseline)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
@@ -152,10 +153,9 @@ class NoisyExpectedImprovement:
         return _fantasise(process, points, best, seeds, self.fantasies)
 
 
-def _at_least_one(**counts: int) -> None:
-    for name, count in counts.items():
-        if not count >= 1:
-            raise DataError(f"`{name} >= 1` must hold, got {count!r}")
+def _at_least_one(name: str, count: int) -> None:
+    if not count >= 1:
+        raise DataError(f"`{name} >= 1` must hold, got {count!r}")
 
 
 def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> Tensor:
