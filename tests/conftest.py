@@ -15,5 +15,5 @@ with warnings.catch_warnings():
 
 from jaxtyping import install_import_hook
 
-_CHECKED = ("data", "kernels", "linalg", "optim", "surrogates", "acquisition", "suggest")
+_CHECKED = ("data", "kernels", "linalg.factor", "optim", "surrogates", "acquisition", "suggest")
 install_import_hook([f"bo_suite.{name}" for name in _CHECKED], "beartype.beartype")

@@ -1,76 +1,289 @@
-"""Lower Cholesky factors of batches of symmetric positive definite matrices."""
+"""Cholesky factors that follow their matrix: terms added and removed, rows appended and deleted.
+
+Every function takes factors (*b, n, n), lower triangular with a positive diagonal, of float32 or float64 on
+any device; batch dimensions broadcast. Arguments are never changed, and the memory layout of results is not
+specified. All are differentiable, by the factor and by the rest, any number of times.
+"""
 
 import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.errors import NumericalError
+from bo_suite.errors import DataError, NumericalError
+from bo_suite.linalg import lapack, scan
+from bo_suite.linalg.factor import jittered_cholesky, solve_lower
+from bo_suite.linalg.memory import fill_lower, new_factor
 
 logger = logging.getLogger("bo_suite")
 
-_FIRST_JITTER = 1e-10
-_LAST_JITTER = 1e-4
+_FEW = 12
+"""Vectors up to which compiled rotations add them faster than LAPACK does (benchmarks/cholesky.py)."""
+_LEAST_MARGIN = {torch.float64: 1e-6, torch.float32: 1e-3}
+"""1 - ‖L⁻¹u‖² below which a removal is refactored: log det loses as many digits as the margin has zeros."""
 
 
-def jittered_cholesky(
-    matrix: jt.Float[Tensor, "*b n n"], scale: jt.Float[Tensor, "*b"] | None = None
-) -> tuple[jt.Float[Tensor, "*b n n"], jt.Float[Tensor, "*b"]]:
-    """Lower factor of A + jI and the jitter j of each batch element.
+def cholesky_update(
+    chol: jt.Float[Tensor, "*b n n"],
+    vectors: jt.Float[Tensor, "*b n k"],
+    removed: jt.Float[Tensor, "*b n l"] | None = None,
+) -> jt.Float[Tensor, "*b n n"]:
+    """Factor of A + V Vᵀ, or of A + V Vᵀ - W Wᵀ, from the factor of A, in O(n² (k + l)).
 
-    j is 0 where A factorises, else the first of 1e-10, 1e-9, ... 1e-4 times the scale that does. The scale
-    is what rounding errors in A are relative to: the mean diagonal, unless A is the small difference of
-    larger matrices.
+    Plane rotations clear V column by column (Gill, Golub, Murray and Saunders 1974), mixed hyperbolic ones W
+    (Bojanczyk, Brent, Van Dooren and de Hoog 1987). Terms are added before others are removed, so that no
+    matrix on the way is less definite than the last. The backward error is a few units of rounding. Removals
+    that leave next to nothing, 1 - ‖L⁻¹w‖² below 1e-6 (float32: 1e-3), are refactored in float64 instead.
+
+    The way is the one that measured fastest (benchmarks/README.md, Low-rank Cholesky updates). On a CPU,
+    added vectors go to numba, to LAPACK's tpqrt if they are more than 12 or numba is not installed; removed
+    ones to numba up to n / 4 of them, without numba to a scan of running sums up to n / 128; more are
+    refactored. Elsewhere the scan takes up to n / 512 vectors (an estimate, not measured), refactoring the
+    rest. The backward pass is the adjoint of the decomposition, in O(n³).
+
+    Args:
+        chol: L with A = L Lᵀ.
+        vectors: V; no columns are allowed.
+        removed: W.
 
     Raises:
-        NumericalError: an element that is not positive definite with the last jitter either.
+        DataError: shapes, types or devices that do not fit, or a chol that is not lower triangular.
+        NumericalError: the result is not positive definite, or an input is not finite; the message names the
+            batch element, and 1 - ‖L⁻¹W‖².
     """
-    chol, info = torch.linalg.cholesky_ex(matrix)
-    jitter = matrix.new_zeros(matrix.shape[:-2])
-    if not bool(info.any()):
-        return chol, jitter
-    if scale is None:
-        scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
-    relative = _FIRST_JITTER
-    while relative <= _LAST_JITTER * 1.5:
-        failed = info != 0
-        jitter = torch.where(failed, relative * scale, jitter)
-        chol, info = torch.linalg.cholesky_ex(
-            matrix + torch.diag_embed(jitter[..., None].expand(scale.shape + matrix.shape[-1:]))
-        )
-        if not bool(info.any()):
-            logger.info("a covariance was factorised with jitter %g of its scale", relative)
-            return chol, jitter
-        relative *= 10
-    worst = int(info.flatten().argmax())
-    raise NumericalError(
-        f"a covariance must be positive definite, but batch element {worst} of {tuple(info.shape)} failed at "
-        f"row {int(info.flatten()[worst])} with jitter {_LAST_JITTER:g} of its scale"
-    )
+    vectors, added = vectors if removed is None else _beside(vectors, removed), vectors.shape[-1]
+    _check(chol, vectors)
+    if chol.shape[:-2] != vectors.shape[:-2]:
+        batch = torch.broadcast_shapes(chol.shape[:-2], vectors.shape[:-2])
+        chol, vectors = chol.expand(*batch, -1, -1), vectors.expand(*batch, -1, -1)
+    if torch.is_grad_enabled() and (chol.requires_grad or vectors.requires_grad):
+        result: Tensor = _Modification.apply(chol, vectors, added)  # type: ignore[no-untyped-call]
+        return result
+    return _modified(chol, vectors, added)
 
 
-def solve_lower(chol: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
-    """L⁻¹ B, or L⁻ᵀ B, of a lower factor L (*b, n, n) and B (*b, n, q)."""
-    factor = chol.mT if transposed else chol
-    solved: Tensor = torch.linalg.solve_triangular(factor, right, upper=transposed)
-    return solved
+def cholesky_downdate(
+    chol: jt.Float[Tensor, "*b n n"], vectors: jt.Float[Tensor, "*b n k"]
+) -> jt.Float[Tensor, "*b n n"]:
+    """Factor of A - V Vᵀ from the factor of A, in O(n² k).
+
+    Possible where ‖L⁻¹V‖ < 1. See `cholesky_update` for how, and for errors.
+    """
+    return cholesky_update(chol, vectors[..., :0], vectors)
 
 
 def cholesky_append(
-    chol: jt.Float[Tensor, "*b n n"],
-    cross: jt.Float[Tensor, "*b n q"],
-    corner: jt.Float[Tensor, "*b q q"],
+    chol: jt.Float[Tensor, "*b n n"], cross: jt.Float[Tensor, "*b n q"], corner: jt.Float[Tensor, "*b q q"]
 ) -> jt.Float[Tensor, "*b n+q n+q"]:
     """Factor of [[A, B], [Bᵀ, C]] from the factor L of A, in O(n² q).
 
     [[L, 0], [Sᵀ, chol(C - SᵀS)]] with S = L⁻¹B (Golub and Van Loan 2013, section 4.2.9).
 
     Raises:
-        NumericalError: the Schur complement is not positive definite, jitter included.
+        DataError: shapes, types or devices that do not fit, or a chol that is not lower triangular.
+        NumericalError: the Schur complement is not positive definite, jitter included (`jittered_cholesky`).
     """
+    _check(chol, cross)
+    if corner.shape[-2:] != (cross.shape[-1], cross.shape[-1]):
+        raise DataError(f"corner must be (*b, q, q) for {cross.shape[-1]} columns, got {tuple(corner.shape)}")
     solved = solve_lower(chol, cross)
     scale = corner.diagonal(dim1=-2, dim2=-1).mean(-1)
-    schur, _ = jittered_cholesky(corner - solved.mT @ solved, scale)
-    top = torch.cat((chol, torch.zeros_like(cross)), -1)
-    return torch.cat((top, torch.cat((solved.mT, schur), -1)), -2)
+    schur = corner - solved.mT @ solved
+    return _join(chol, solved.mT, jittered_cholesky(schur, scale.expand(schur.shape[:-2]))[0])
+
+
+def cholesky_delete(
+    chol: jt.Float[Tensor, "*b n n"], index: int | slice | Tensor
+) -> jt.Float[Tensor, "*b n-q n-q"]:
+    """Factor of A without some rows and their columns, in O(n² q).
+
+    Rows before the first deleted one stay. What the others had in deleted columns D is added to the rest,
+    A_KK = L_KK L_KKᵀ + L_KD L_KDᵀ: an update, which cannot fail.
+
+    Args:
+        chol: L with A = L Lᵀ.
+        index: a row, a slice of rows, a tensor of rows (q,) or a mask (n,); the same for the whole batch.
+
+    Raises:
+        DataError: no such row, or a chol that is not lower triangular.
+        NumericalError: an input is not finite.
+    """
+    _check(chol)
+    n = chol.shape[-1]
+    deleted = _rows(index, n)
+    if not deleted:
+        return chol.clone()
+    first, last = deleted[0], deleted[-1] + 1
+    kept: slice | list[int] = slice(last, None)
+    if last - first > len(deleted):
+        kept = sorted(set(range(first, n)).difference(deleted))
+    rows = chol[..., kept, :]
+    tail = cholesky_update(rows.mT[..., kept, :].mT, rows[..., deleted])
+    return _join(chol[..., :first, :first], rows[..., :first], tail) if first else tail
+
+
+def _beside(left: Tensor, right: Tensor) -> Tensor:
+    """The columns of both, over their common batch."""
+    try:
+        batch = torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])
+        return torch.cat((left.expand(*batch, -1), right.expand(*batch, -1)), -1)
+    except RuntimeError as error:
+        raise DataError(
+            f"vectors and removed must be (*b, n, k) and (*b, n, l), "
+            f"got {tuple(left.shape)} and {tuple(right.shape)}"
+        ) from error
+
+
+def _rows(index: int | slice | Tensor, n: int) -> list[int]:
+    """The rows that an index names, in order."""
+    every = range(n)
+    try:
+        if isinstance(index, slice):
+            return sorted(every[index])
+        if isinstance(index, int):
+            return [every[index]]
+        if index.dtype == torch.bool and index.shape == (n,):
+            return [int(row) for row in index.nonzero()[:, 0].tolist()]
+        return sorted({every[row] for row in index.flatten().tolist()})
+    except (IndexError, TypeError) as error:
+        raise DataError(f"index must name rows of {n}, got {index}") from error
+
+
+def _join(top: Tensor, left: Tensor, corner: Tensor) -> Tensor:
+    """[[top, 0], [left, corner]]."""
+    n, extra = top.shape[-1], corner.shape[-1]
+    top = top.expand(*corner.shape[:-2], n, n)
+    whole, cleared = new_factor(top, extra)
+    fill_lower(whole[..., :n, :n], top, cleared)
+    whole[..., n:, :n] = left
+    if not cleared:
+        whole[..., :n, n:] = 0
+    whole[..., n:, n:] = corner
+    return whole
+
+
+def _check(chol: Tensor, *others: Tensor) -> None:
+    """Raises unless chol is a lower factor and the others have its rows."""
+    if chol.ndim < 2 or chol.shape[-1] != chol.shape[-2]:
+        raise DataError(f"chol must be (*b, n, n), got {tuple(chol.shape)}")
+    if chol.dtype not in _LEAST_MARGIN:
+        raise DataError(f"chol must be float32 or float64, got {chol.dtype}")
+    for other in others:
+        if other.ndim < 2 or other.shape[-2] != chol.shape[-1]:
+            raise DataError(
+                f"vectors must be (*b, n, k) for chol {tuple(chol.shape)}, got {tuple(other.shape)}; "
+                "a single vector is (*b, n, 1)"
+            )
+        if other.dtype != chol.dtype or other.device != chol.device:
+            raise DataError(
+                f"vectors must have the type and device of chol, {chol.dtype} on {chol.device}, "
+                f"got {other.dtype} on {other.device}"
+            )
+        if chol.shape[:-2] != other.shape[:-2]:
+            try:
+                torch.broadcast_shapes(chol.shape[:-2], other.shape[:-2])
+            except RuntimeError as error:
+                raise DataError(
+                    f"batches must broadcast, got chol {tuple(chol.shape)} and vectors {tuple(other.shape)}"
+                ) from error
+    if bool(chol.diagonal(1, -2, -1).any()) and not bool(chol.diagonal(1, -2, -1).isnan().any()):
+        raise DataError(
+            "chol must be lower triangular, got entries above its diagonal; is it upper? pass chol.mT"
+        )
+
+
+class _Modification(torch.autograd.Function):
+    """Factor of A + V Vᵀ - W Wᵀ; vectors (V W), the first `added` of them V."""
+
+    @staticmethod
+    def forward(ctx: Any, chol: Tensor, vectors: Tensor, added: int) -> Tensor:
+        result = _modified(chol, vectors, added)
+        ctx.save_for_backward(chol, vectors, result)
+        ctx.added = added
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        chol, vectors, result = ctx.saved_tensors
+        product = (result.mT @ gradients[0].tril()).tril()
+        product = product - 0.5 * torch.diag_embed(product.diagonal(dim1=-2, dim2=-1))
+        half = solve_lower(result, product, transposed=True)
+        by_matrix = solve_lower(result, half.mT, transposed=True)  # of (A + Aᵀ) / 2 twice
+        by_matrix = by_matrix + by_matrix.mT
+        sign = torch.ones_like(vectors[..., :1, :])
+        sign[..., ctx.added :] = -1.0
+        return (by_matrix @ chol).tril(), (by_matrix @ vectors) * sign, None
+
+
+def _modified(chol: Tensor, vectors: Tensor, added: int) -> Tensor:
+    """The factors (*b, n, n), those that rotations can not do included."""
+    batch, (n, count) = chol.shape[:-2], vectors.shape[-2:]
+    if not chol.numel() or not count:
+        return chol.clone()
+    flat, flat_vectors = chol.detach().mT.reshape(-1, n, n).mT, vectors.detach().reshape(-1, n, count)
+    result, margins = _rotated(flat, flat_vectors, added)
+    good = margins >= _LEAST_MARGIN[chol.dtype]
+    if not bool(good.all()):
+        for element in (~good.all(-1)).nonzero()[:, 0].tolist():
+            name = f"batch element {element} of {tuple(batch)}" if batch else "it"
+            result[element] = _careful(flat[element], flat_vectors[element], added, name)
+    return result.mT.reshape(*batch, n, n).mT
+
+
+def _rotated(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tensor]:
+    """The dispatch: factors (b, n, n), and margins (b, ·), too small or NaN where a factor is bad."""
+    on_cpu, compiled = chol.device.type == "cpu", _compiled()
+    n, count = vectors.shape[-2:]
+    if (count - added > n / (4 if compiled else 128)) if on_cpu else (count > n / 512):
+        return _refactored(chol, vectors, added)
+    if not on_cpu:
+        return scan.rotate(chol, vectors, added)
+    if not added or (compiled and added <= _FEW):
+        rotate = compiled or scan.rotate
+        return rotate(chol, vectors, added)
+    result, finite = lapack.add(chol, vectors[..., :added])
+    if added == count:
+        return result, finite
+    result, margins = (compiled or scan.rotate)(result, vectors[..., added:], 0)
+    return result, margins * finite
+
+
+def _refactored(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tensor]:
+    """By decomposing the matrix, removals in float64; margins (b, 1) are 1, or 0 where that failed."""
+    exact = chol.double() if added < vectors.shape[-1] else chol
+    plus, minus = vectors[..., :added].to(exact), vectors[..., added:].to(exact)
+    result, info = torch.linalg.cholesky_ex(exact @ exact.mT + plus @ plus.mT - minus @ minus.mT)
+    return result.to(chol), (info == 0).to(chol)[..., None]
+
+
+def _careful(chol: Tensor, vectors: Tensor, added: int, name: str) -> Tensor:
+    """One factor (n, n) which rotations found to be next to singular, or an error that says how it is not."""
+    if not bool(chol.isfinite().all()) or not bool(vectors.isfinite().all()):
+        raise NumericalError(f"chol and vectors must be finite, but {name} has entries that are not")
+    if not bool((chol.diagonal() > 0).all()):
+        raise NumericalError(f"chol must have a positive diagonal, but {name} has not")
+    chol, vectors = chol.double()[None], vectors.double()[None]
+    grown = scan.rotate(chol, vectors[..., :added], added)[0]
+    result, good = _refactored(grown, vectors[..., added:], 0)
+    white = solve_lower(grown, vectors[..., added:])
+    margin = 1.0 - float(torch.linalg.matrix_norm(white, 2)[0]) ** 2
+    if margin <= 0 or not bool(good):
+        raise NumericalError(
+            f"A - W Wᵀ must be positive definite, but {name} is not: 1 - ‖L⁻¹W‖² = {margin:.3g} with A = L Lᵀ"
+        )
+    return result[0]
+
+
+@cache
+def _compiled() -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] | None:
+    """The rotations compiled by numba, where it is installed."""
+    try:
+        from bo_suite.linalg import compiled
+    except ImportError:
+        return None
+    least = min(_LEAST_MARGIN.values())
+    return lambda chol, vectors, added: compiled.rotate(chol, vectors, added, least)

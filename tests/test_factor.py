@@ -3,22 +3,13 @@ import torch
 from torch.testing import assert_close
 
 from bo_suite.errors import NumericalError
-from bo_suite.linalg import cholesky_append, jittered_cholesky
+from bo_suite.linalg import jittered_cholesky
 
 
 def spd(*shape: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     root = torch.randn(*shape, shape[-1], generator=generator, dtype=torch.float64)
     return root @ root.mT + 0.1 * torch.eye(shape[-1], dtype=torch.float64)
-
-
-@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
-@pytest.mark.parametrize(("n", "q"), [(1, 1), (5, 3), (0, 4), (4, 0)])
-def test_append_equals_factoring_the_whole(batch: tuple[int, ...], n: int, q: int) -> None:
-    whole = spd(*batch, n + q)
-    chol = torch.linalg.cholesky(whole[..., :n, :n])
-    appended = cholesky_append(chol, whole[..., :n, n:], whole[..., n:, n:])
-    assert_close(appended, torch.linalg.cholesky(whole), rtol=1e-11, atol=1e-11)
 
 
 def test_jitter_is_none_where_it_is_not_needed_and_reported_where_it_is() -> None:

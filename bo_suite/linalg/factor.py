@@ -1,0 +1,57 @@
+"""Lower Cholesky factors of batches of symmetric positive definite matrices."""
+
+import logging
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.errors import NumericalError
+
+logger = logging.getLogger("bo_suite")
+
+_FIRST_JITTER = 1e-10
+_LAST_JITTER = 1e-4
+
+
+def jittered_cholesky(
+    matrix: jt.Float[Tensor, "*b n n"], scale: jt.Float[Tensor, "*b"] | None = None
+) -> tuple[jt.Float[Tensor, "*b n n"], jt.Float[Tensor, "*b"]]:
+    """Lower factor of A + jI and the jitter j of each batch element.
+
+    j is 0 where A factorises, else the first of 1e-10, 1e-9, ... 1e-4 times the scale that does. The scale
+    is what rounding errors in A are relative to: the mean diagonal, unless A is the small difference of
+    larger matrices.
+
+    Raises:
+        NumericalError: an element that is not positive definite with the last jitter either.
+    """
+    chol, info = torch.linalg.cholesky_ex(matrix)
+    jitter = matrix.new_zeros(matrix.shape[:-2])
+    if not bool(info.any()):
+        return chol, jitter
+    if scale is None:
+        scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+    relative = _FIRST_JITTER
+    while relative <= _LAST_JITTER * 1.5:
+        failed = info != 0
+        jitter = torch.where(failed, relative * scale, jitter)
+        chol, info = torch.linalg.cholesky_ex(
+            matrix + torch.diag_embed(jitter[..., None].expand(scale.shape + matrix.shape[-1:]))
+        )
+        if not bool(info.any()):
+            logger.info("a covariance was factorised with jitter %g of its scale", relative)
+            return chol, jitter
+        relative *= 10
+    worst = int(info.flatten().argmax())
+    raise NumericalError(
+        f"a covariance must be positive definite, but batch element {worst} of {tuple(info.shape)} failed at "
+        f"row {int(info.flatten()[worst])} with jitter {_LAST_JITTER:g} of its scale"
+    )
+
+
+def solve_lower(chol: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
+    """L⁻¹ B, or L⁻ᵀ B, of a lower factor L (*b, n, n) and B (*b, n, q)."""
+    factor = chol.mT if transposed else chol
+    solved: Tensor = torch.linalg.solve_triangular(factor, right, upper=transposed)
+    return solved

@@ -1,0 +1,67 @@
+"""Layout and memory of factors.
+
+Factors are column-major, as `torch.linalg.cholesky` returns them. Fresh memory costs more than the update
+of a large factor, since the system hands it out page by page; so one block that was dropped is kept for the
+next.
+"""
+
+import math
+import weakref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_LARGE = 1 << 20
+"""Bytes from which blocks are kept; malloc keeps smaller ones well."""
+_KEPT = 256 << 20
+"""Bytes of the largest block that is kept."""
+_TILE = 128
+
+_spare: list[np.ndarray] = []
+
+
+def new_factor(like: Tensor, extra: int = 0) -> tuple[Tensor, bool]:
+    """Column-major memory for factors of `extra` more rows, and whether it holds zeros (else anything)."""
+    *batch, n, _ = like.shape
+    shape = (*batch, n + extra, n + extra)
+    size = math.prod(shape) * like.element_size()
+    if like.device.type != "cpu" or size < _LARGE:
+        return like.new_empty(shape).mT, False
+    block = _spare.pop() if _spare else None
+    cleared = block is None or block.nbytes < size
+    if block is None or cleared:
+        block = np.zeros(size, np.uint8)
+    lent: np.ndarray = np.ndarray(shape, np.float32 if like.dtype == torch.float32 else np.float64, block)
+    if size <= _KEPT:
+        weakref.finalize(lent, _keep, block).atexit = False
+    return torch.from_numpy(lent).mT, cleared
+
+
+def _keep(block: np.ndarray) -> None:
+    _spare[:] = [block]
+
+
+def column_major(chol: Tensor) -> Tensor:
+    """The factors with contiguous columns; a copy where they have not."""
+    if chol.stride(-2) == 1 or chol.shape[-1] <= 1:
+        return chol
+    copy, cleared = new_factor(chol)
+    fill_lower(copy, chol, cleared)
+    return copy
+
+
+def fill_lower(target: Tensor, chol: Tensor, cleared: bool, sign: int = 1) -> None:
+    """Copies the factors, or their negatives, with zeros above the diagonal; `cleared` has them already."""
+    n = chol.shape[-1]
+    # in one go, a transposed copy misses the cache at every entry
+    height = n if target.stride(-2) == chol.stride(-2) == 1 else _TILE
+    for j in range(0, n, _TILE):
+        columns = slice(j, j + _TILE)
+        if not cleared:
+            target[..., :j, columns] = 0
+        for i in range(j, n, height):
+            rows = slice(i, i + height)
+            target[..., rows, columns] = (
+                chol[..., rows, columns] if sign > 0 else 0 - chol[..., rows, columns]
+            )
