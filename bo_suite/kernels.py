@@ -159,7 +159,10 @@ class Matern52:
 def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """r and exp(-√5 r) between the rows of two scaled sets."""
     norms = left.square().sum(-1)[..., :, None] + right.square().sum(-1)[..., None, :]
-    r = torch.baddbmm(norms, left, right.mT, alpha=-2.0) if norms.ndim == 3 else norms - 2.0 * left @ right.mT
+    if norms.ndim > 3:
+        r = norms - 2.0 * left @ right.mT
+    else:
+        r = (torch.addmm if norms.ndim == 2 else torch.baddbmm)(norms, left, right.mT, alpha=-2.0)
     r = r.clamp_(min=0.0).sqrt_()
     return r, torch.exp(-_SQRT5 * r)
 

@@ -17,6 +17,7 @@ from bo_suite.linalg import (
     cholesky_append,
     cholesky_delete,
     cholesky_downdate,
+    cholesky_slide,
     cholesky_update,
     lapack,
     scan,
@@ -195,7 +196,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         (lambda: cholesky_update(chol, vectors.float()), "float32"),
         (lambda: cholesky_update(chol.half(), vectors.half()), "float16"),
         (lambda: cholesky_update(chol.expand(2, 4, 4), vectors.expand(3, 4, 1)), "broadcast"),
-        (lambda: cholesky_update(chol, vectors, vectors[:2]), "removed"),
+        (lambda: cholesky_update(chol, vectors, vectors[:2]), r"got \(2, 1\)"),
+        (lambda: cholesky_slide(chol, vectors[:2], vectors[:1]), r"chol \(3, 3\)"),
         (lambda: cholesky_append(chol, vectors, normal(2, 2)), "corner"),
         (lambda: cholesky_delete(chol, 4), "rows of 4"),
         (lambda: cholesky_delete(chol, torch.tensor([0, -5])), "rows of 4"),
@@ -253,6 +255,18 @@ def test_append_equals_factoring_the_whole(batch: tuple[int, ...], n: int, q: in
 
 
 @pytest.mark.usefixtures("vehicle")
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+@pytest.mark.parametrize(("n", "q"), [(1, 1), (7, 1), (7, 0), (150, 3), (6, 6)])
+def test_sliding_equals_deleting_and_appending(batch: tuple[int, ...], n: int, q: int) -> None:
+    whole = spd(*batch, n=n + q)
+    chol = torch.linalg.cholesky(whole[..., :n, :n])
+    slid = cholesky_slide(chol, whole[..., q:n, n:], whole[..., n:, n:])
+    assert_close(slid, torch.linalg.cholesky(whole[..., q:, q:]), rtol=1e-12, atol=1e-12)
+    many = cholesky_slide(chol, whole[..., q:n, n:].expand(4, *batch, -1, -1), whole[..., n:, n:])
+    assert_close(many[3], slid, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.usefixtures("vehicle")
 @given(st.integers(1, 40), st.integers(1, 15), st.integers(0, 2**31), st.sampled_from([1e1, 1e5, 1e9]))
 @settings(max_examples=40, deadline=None)
 def test_properties(n: int, k: int, seed: int, condition: float) -> None:
@@ -292,7 +306,12 @@ def test_gradients(batch: tuple[int, ...]) -> None:
         return cholesky_append(raw.tril(), cross, corner + corner.mT)
 
     check, twice = torch.autograd.gradcheck, torch.autograd.gradgradcheck
+
+    def slide(raw: Tensor, cross: Tensor, corner: Tensor) -> Tensor:
+        return cholesky_slide(raw.tril(), cross[..., 2:, :], corner + corner.mT)
+
     for derivative in (check, twice):
+        assert derivative(slide, (raw, vectors, corner))
         assert derivative(lambda raw, v, w: cholesky_update(raw.tril(), v, w), (raw, vectors, removed))
         assert derivative(lambda raw, w: cholesky_downdate(raw.tril(), w), (raw, removed))
         assert derivative(append, (raw, vectors, corner))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,32 +25,80 @@ def theta(dim: int, *batch: int) -> Tensor:
     return torch.linspace(-1.0, 0.3, dim + 2, dtype=torch.float64).expand(*batch, -1) - 0.2
 
 
+def refitted(process: ExactProcess, data: Dataset) -> ExactProcess:
+    """The batch posterior at the hyperparameters and the prior mean of a process."""
+    whole = ExactGP().process(data, process.hyperparameters)
+    # the constant mean is profiled from the data that it is fitted to: give the whole the same one
+    residual = (data.y - process.prior_mean[..., None])[..., None]
+    white = torch.linalg.solve_triangular(whole.chol, residual, upper=False)[..., 0]
+    return replace(whole, white=white, prior_mean=process.prior_mean)
+
+
+def assert_same(process: ExactProcess, reference: ExactProcess, tolerance: float) -> None:
+    test = dataset(6, process.x.shape[-1], seed=9, unordered=getattr(process.kernel, "unordered", ())).x
+    test = test.expand(*process.x.shape[:-2], *test.shape)
+    assert_close(process.chol, reference.chol, rtol=tolerance, atol=tolerance)
+    assert_close(process.mean(test), reference.mean(test), rtol=tolerance, atol=tolerance)
+    assert_close(process.cov(test, test), reference.cov(test, test), rtol=tolerance, atol=tolerance)
+    assert_close(process.var(test), reference.var(test), rtol=tolerance, atol=tolerance)
+
+
+def part(data: Dataset, kept: slice | Tensor) -> Dataset:
+    return replace(data, x=data.x[..., kept, :], y=data.y[..., kept])
+
+
 @pytest.mark.parametrize("unordered", [(), (1,), (0, 1, 2)])
 def test_conditioning_equals_refitting_at_the_same_hyperparameters(unordered: tuple[int, ...]) -> None:
     whole = dataset(14, 3, unordered=unordered)
-    part = Dataset(whole.x[:10], whole.y[:10], None, whole.pending, unordered)
-    process = ExactGP().process(part, theta(3))
-    conditioned = process.condition(whole.x[10:], whole.y[10:])
-    # the constant mean is profiled from the data it was fitted to: give the whole the same one
-    residual = torch.linalg.solve_triangular(
-        conditioned.chol, (whole.y - process.prior_mean)[:, None], upper=False
-    )
-    full = ExactGP().process(whole, theta(3))
-    full = ExactProcess(
-        full.kernel,
-        full.theta,
-        full.x,
-        full.chol,
-        residual[:, 0],
-        process.prior_mean,
-        full.noise,
-        full.jitter,
-    )
-    test = dataset(6, 3, seed=9, unordered=unordered).x
-    assert_close(conditioned.chol, full.chol, rtol=1e-10, atol=1e-10)
-    assert_close(conditioned.mean(test), full.mean(test), rtol=1e-9, atol=1e-9)
-    assert_close(conditioned.cov(test, test), full.cov(test, test), rtol=1e-9, atol=1e-9)
-    assert_close(conditioned.var(test), full.cov(test, test).diagonal(), rtol=1e-9, atol=1e-9)
+    process = ExactGP().process(part(whole, slice(10)), theta(3))
+    assert_same(process.condition(whole.x[10:], whole.y[10:]), refitted(process, whole), 1e-9)
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("index", [0, -1, 4, slice(2, 5), torch.tensor([1, 7]), torch.arange(9) % 2 == 0])
+def test_deleting_equals_refitting_without(index: int | slice | Tensor, batch: tuple[int, ...]) -> None:
+    whole = dataset(*batch, 9, 3)
+    process = ExactGP().process(whole, theta(3, *batch))
+    kept = torch.ones(9, dtype=torch.bool)
+    kept[index] = False
+    assert_same(process.delete(index), refitted(process, part(whole, kept)), 1e-10)
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_sliding_equals_deleting_and_conditioning_also_with_fantasies(batch: tuple[int, ...]) -> None:
+    whole = dataset(*batch, 12, 3)
+    process = ExactGP().process(part(whole, slice(9)), theta(3, *batch))
+    x, y = whole.x[..., 9:, :], whole.y[..., 9:]
+    assert_same(process.slide(x, y), refitted(process, part(whole, slice(3, None))), 1e-10)
+    fantasies = torch.stack((y, y + 1.0))
+    noise = torch.full_like(y, 0.1)
+    slid = process.slide(x, fantasies, noise)
+    stepped = process.delete(slice(3)).condition(x, fantasies, noise)
+    test = dataset(*batch, 4, 3, seed=5).x
+    assert_close(slid.mean(test), stepped.mean(test), rtol=1e-10, atol=1e-10)
+    again = slid.slide(x[..., :1, :], fantasies[..., :1])
+    assert again.mean(test).shape == (2, *batch, 4)
+
+
+def test_windows_and_deletions_that_do_not_fit_are_refused() -> None:
+    data = dataset(4, 2)
+    process = ExactGP().process(data, theta(2))
+    more = dataset(5, 2, seed=1)
+    with pytest.raises(DataError, match="a window of 4 observations can not slide by 5"):
+        process.slide(more.x, more.y)
+    with pytest.raises(DataError, match="at least one observation must be left"):
+        process.delete(slice(None))
+    with pytest.raises(DataError, match="rows of 4"):
+        process.delete(4)
+
+
+def test_a_window_over_thousands_of_observations_stays_the_batch_posterior() -> None:
+    """256 of 5,000 at fixed hyperparameters: no drift."""
+    window, data = 256, dataset(5000, 4)
+    process = ExactGP().process(part(data, slice(window)), theta(4))
+    for i in range(window, 5000):
+        process = process.slide(data.x[i : i + 1], data.y[i : i + 1])
+    assert_same(process, refitted(process, part(data, slice(-window, None))), 1e-8)
 
 
 def test_fantasies_share_the_covariance_and_each_equals_its_own_conditioning() -> None:

@@ -55,15 +55,16 @@ def cholesky_update(
         NumericalError: the result is not positive definite, or an input is not finite; the message names the
             batch element, and 1 - ‖L⁻¹W‖².
     """
-    vectors, added = vectors if removed is None else _beside(vectors, removed), vectors.shape[-1]
     _check(chol, vectors)
+    added = vectors.shape[-1]
+    if removed is not None:
+        _check(chol, removed)
+        batch = _batch(vectors, removed)
+        vectors = torch.cat((vectors.expand(*batch, -1, -1), removed.expand(*batch, -1, -1)), -1)
     if chol.shape[:-2] != vectors.shape[:-2]:
-        batch = torch.broadcast_shapes(chol.shape[:-2], vectors.shape[:-2])
+        batch = _batch(chol, vectors)
         chol, vectors = chol.expand(*batch, -1, -1), vectors.expand(*batch, -1, -1)
-    if torch.is_grad_enabled() and (chol.requires_grad or vectors.requires_grad):
-        result: Tensor = _Modification.apply(chol, vectors, added)  # type: ignore[no-untyped-call]
-        return result
-    return _modified(chol, vectors, added)
+    return _modify(chol, vectors, added)
 
 
 def cholesky_downdate(
@@ -88,12 +89,28 @@ def cholesky_append(
         NumericalError: the Schur complement is not positive definite, jitter included (`jittered_cholesky`).
     """
     _check(chol, cross)
-    if corner.shape[-2:] != (cross.shape[-1], cross.shape[-1]):
-        raise DataError(f"corner must be (*b, q, q) for {cross.shape[-1]} columns, got {tuple(corner.shape)}")
-    solved = solve_lower(chol, cross)
-    scale = corner.diagonal(dim1=-2, dim2=-1).mean(-1)
-    schur = corner - solved.mT @ solved
-    return _join(chol, solved.mT, jittered_cholesky(schur, scale.expand(schur.shape[:-2]))[0])
+    n, q = cross.shape[-2:]
+    return _append(_with_room(chol.expand(*_batch(chol, cross, corner), n, n), q), chol, cross, corner)
+
+
+def cholesky_slide(
+    chol: jt.Float[Tensor, "*b n n"], cross: jt.Float[Tensor, "*b n-q q"], corner: jt.Float[Tensor, "*b q q"]
+) -> jt.Float[Tensor, "*b n n"]:
+    """Factor after the first q rows have been deleted and q appended, in O(n² q).
+
+    `cholesky_append(cholesky_delete(chol, slice(q)), cross, corner)` without the copy in between; errors are
+    theirs.
+    """
+    n, q = cross.shape[-2:]
+    rest, gone = chol[..., q:, q:], chol[..., q:, :q]
+    _check(rest, cross)
+    if torch.is_grad_enabled() and (chol.requires_grad or cross.requires_grad or corner.requires_grad):
+        return cholesky_append(_modify(rest, gone, q), cross, corner)
+    batch = _batch(chol, cross, corner)
+    if batch != chol.shape[:-2]:
+        rest, gone = rest.expand(*batch, n, n), gone.expand(*batch, n, q)
+    whole = _modified(rest, gone, q, room=q)
+    return _append(whole, whole[..., :n, :n], cross, corner)
 
 
 def cholesky_delete(
@@ -122,20 +139,22 @@ def cholesky_delete(
     if last - first > len(deleted):
         kept = sorted(set(range(first, n)).difference(deleted))
     rows = chol[..., kept, :]
-    tail = cholesky_update(rows.mT[..., kept, :].mT, rows[..., deleted])
-    return _join(chol[..., :first, :first], rows[..., :first], tail) if first else tail
+    tail = _modify(rows.mT[..., kept, :].mT, rows[..., deleted], len(deleted))
+    if not first:
+        return tail
+    return _fill(_with_room(chol[..., :first, :first], tail.shape[-1]), rows[..., :first], tail)
 
 
-def _beside(left: Tensor, right: Tensor) -> Tensor:
-    """The columns of both, over their common batch."""
+def _batch(*tensors: Tensor) -> torch.Size:
+    """The batch that the tensors broadcast to."""
+    first = tensors[0].shape[:-2]
+    if all(tensor.shape[:-2] == first for tensor in tensors[1:]):
+        return first
     try:
-        batch = torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])
-        return torch.cat((left.expand(*batch, -1), right.expand(*batch, -1)), -1)
+        return torch.Size(torch.broadcast_shapes(*(tensor.shape[:-2] for tensor in tensors)))
     except RuntimeError as error:
-        raise DataError(
-            f"vectors and removed must be (*b, n, k) and (*b, n, l), "
-            f"got {tuple(left.shape)} and {tuple(right.shape)}"
-        ) from error
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise DataError(f"batch dimensions must broadcast, got {shapes}") from error
 
 
 def _rows(index: int | slice | Tensor, n: int) -> list[int]:
@@ -153,15 +172,29 @@ def _rows(index: int | slice | Tensor, n: int) -> list[int]:
         raise DataError(f"index must name rows of {n}, got {index}") from error
 
 
-def _join(top: Tensor, left: Tensor, corner: Tensor) -> Tensor:
-    """[[top, 0], [left, corner]]."""
-    n, extra = top.shape[-1], corner.shape[-1]
-    top = top.expand(*corner.shape[:-2], n, n)
-    whole, cleared = new_factor(top, extra)
-    fill_lower(whole[..., :n, :n], top, cleared)
+def _with_room(chol: Tensor, room: int) -> Tensor:
+    """The factors in memory for more rows and columns, which are left to be filled."""
+    n = chol.shape[-1]
+    whole, cleared = new_factor(chol, room)
+    fill_lower(whole[..., :n, :n], chol, cleared)
+    return whole
+
+
+def _append(whole: Tensor, chol: Tensor, cross: Tensor, corner: Tensor) -> Tensor:
+    """Fills the last rows of the factor of [[A, B], [Bᵀ, C]], whose first rows hold that of A."""
+    if corner.shape[-2:] != (cross.shape[-1], cross.shape[-1]):
+        raise DataError(f"corner must be (*b, q, q) for {cross.shape[-1]} columns, got {tuple(corner.shape)}")
+    solved = solve_lower(chol, cross).mT
+    schur = corner - solved @ solved.mT
+    scale = corner.diagonal(dim1=-2, dim2=-1).mean(-1).expand(schur.shape[:-2])
+    return _fill(whole, solved, jittered_cholesky(schur, scale)[0])
+
+
+def _fill(whole: Tensor, left: Tensor, corner: Tensor) -> Tensor:
+    """[[·, 0], [left, corner]]."""
+    n = left.shape[-1]
     whole[..., n:, :n] = left
-    if not cleared:
-        whole[..., :n, n:] = 0
+    whole[..., :n, n:] = 0
     whole[..., n:, n:] = corner
     return whole
 
@@ -183,21 +216,23 @@ def _check(chol: Tensor, *others: Tensor) -> None:
                 f"vectors must have the type and device of chol, {chol.dtype} on {chol.device}, "
                 f"got {other.dtype} on {other.device}"
             )
-        if chol.shape[:-2] != other.shape[:-2]:
-            try:
-                torch.broadcast_shapes(chol.shape[:-2], other.shape[:-2])
-            except RuntimeError as error:
-                raise DataError(
-                    f"batches must broadcast, got chol {tuple(chol.shape)} and vectors {tuple(other.shape)}"
-                ) from error
+        _batch(chol, other)
     if bool(chol.diagonal(1, -2, -1).any()) and not bool(chol.diagonal(1, -2, -1).isnan().any()):
         raise DataError(
             "chol must be lower triangular, got entries above its diagonal; is it upper? pass chol.mT"
         )
 
 
+def _modify(chol: Tensor, vectors: Tensor, added: int) -> Tensor:
+    """Factor (*b, n, n) of A + V Vᵀ - W Wᵀ for vectors (V W), the first `added` of them V."""
+    if torch.is_grad_enabled() and (chol.requires_grad or vectors.requires_grad):
+        result: Tensor = _Modification.apply(chol, vectors, added)  # type: ignore[no-untyped-call]
+        return result
+    return _modified(chol, vectors, added)
+
+
 class _Modification(torch.autograd.Function):
-    """Factor of A + V Vᵀ - W Wᵀ; vectors (V W), the first `added` of them V."""
+    """`_modified`, differentiable."""
 
     @staticmethod
     def forward(ctx: Any, chol: Tensor, vectors: Tensor, added: int) -> Tensor:
@@ -219,37 +254,39 @@ class _Modification(torch.autograd.Function):
         return (by_matrix @ chol).tril(), (by_matrix @ vectors) * sign, None
 
 
-def _modified(chol: Tensor, vectors: Tensor, added: int) -> Tensor:
-    """The factors (*b, n, n), those that rotations can not do included."""
+def _modified(chol: Tensor, vectors: Tensor, added: int, room: int = 0) -> Tensor:
+    """The factors (*b, n + room, n + room), those that rotations can not do included."""
     batch, (n, count) = chol.shape[:-2], vectors.shape[-2:]
     if not chol.numel() or not count:
-        return chol.clone()
-    flat, flat_vectors = chol.detach().mT.reshape(-1, n, n).mT, vectors.detach().reshape(-1, n, count)
-    result, margins = _rotated(flat, flat_vectors, added)
+        return _with_room(chol, room)
+    flat, flat_vectors = chol.detach(), vectors.detach()
+    if len(batch) != 1:
+        flat, flat_vectors = flat.mT.reshape(-1, n, n).mT, flat_vectors.reshape(-1, n, count)
+    result, margins = _rotated(flat, flat_vectors, added, room)
     good = margins >= _LEAST_MARGIN[chol.dtype]
     if not bool(good.all()):
         for element in (~good.all(-1)).nonzero()[:, 0].tolist():
             name = f"batch element {element} of {tuple(batch)}" if batch else "it"
-            result[element] = _careful(flat[element], flat_vectors[element], added, name)
-    return result.mT.reshape(*batch, n, n).mT
+            result[element, :n, :n] = _careful(flat[element], flat_vectors[element], added, name)
+    return result if len(batch) == 1 else result.mT.reshape(*batch, n + room, n + room).mT
 
 
-def _rotated(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tensor]:
-    """The dispatch: factors (b, n, n), and margins (b, ·), too small or NaN where a factor is bad."""
+def _rotated(chol: Tensor, vectors: Tensor, added: int, room: int) -> tuple[Tensor, Tensor]:
+    """The dispatch: factors (b, n + room, n + room); margins (b, ·), too small or NaN where one is bad."""
     on_cpu, compiled = chol.device.type == "cpu", _compiled()
     n, count = vectors.shape[-2:]
     if (count - added > n / (4 if compiled else 128)) if on_cpu else (count > n / 512):
-        return _refactored(chol, vectors, added)
-    if not on_cpu:
-        return scan.rotate(chol, vectors, added)
-    if not added or (compiled and added <= _FEW):
-        rotate = compiled or scan.rotate
-        return rotate(chol, vectors, added)
-    result, finite = lapack.add(chol, vectors[..., :added])
-    if added == count:
-        return result, finite
-    result, margins = (compiled or scan.rotate)(result, vectors[..., added:], 0)
-    return result, margins * finite
+        result, margins = _refactored(chol, vectors, added)
+    elif on_cpu and compiled and added <= _FEW:
+        return compiled(chol, vectors, added, room)
+    elif on_cpu and added:
+        result, margins = lapack.add(chol, vectors[..., :added])
+        if added < count:
+            result, removals = _rotated(result, vectors[..., added:], 0, room)
+            return result, margins * removals
+    else:
+        result, margins = scan.rotate(chol, vectors, added)
+    return _with_room(result, room) if room else result, margins
 
 
 def _refactored(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tensor]:
@@ -279,11 +316,11 @@ def _careful(chol: Tensor, vectors: Tensor, added: int, name: str) -> Tensor:
 
 
 @cache
-def _compiled() -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] | None:
+def _compiled() -> Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None:
     """The rotations compiled by numba, where it is installed."""
     try:
         from bo_suite.linalg import compiled
     except ImportError:
         return None
     least = min(_LEAST_MARGIN.values())
-    return lambda chol, vectors, added: compiled.rotate(chol, vectors, added, least)
+    return lambda chol, vectors, added, room: compiled.rotate(chol, vectors, added, least, room)

@@ -26,19 +26,20 @@ _TILE = 256
 _jit = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True, cache=True)
 
 
-def rotate(chol: Tensor, vectors: Tensor, added: int, least: float) -> tuple[Tensor, Tensor]:
+def rotate(chol: Tensor, vectors: Tensor, added: int, least: float, room: int = 0) -> tuple[Tensor, Tensor]:
     """Factor of A + V Vᵀ - W Wᵀ for (V W) = vectors, V the first `added` columns, and margins.
 
     Shapes: chol (b, n, n), vectors (b, n, k), margins (b, k). The margin of a removed vector u is 1 -
     ‖L⁻¹u‖², L the factor that its removal came to, and elements with one below `least` are left unfinished.
-    That of an added vector is 1. It is NaN where something is not finite.
+    That of an added vector is 1. It is NaN where something is not finite. The factor (b, n + room, n +
+    room) leaves its last rows and columns to be filled.
     """
     source = column_major(chol)
-    result, cleared = new_factor(chol)
+    whole, cleared = new_factor(chol, room)
     work = vectors.mT.numpy().copy(order="C")
     margins = np.ones(work.shape[:2], work.dtype)
-    _rotate(_flat(result), _flat(source), source.stride(), not cleared, work, added, least, margins)
-    return result, torch.from_numpy(margins)
+    _rotate(_flat(whole), room, _flat(source), source.stride(), not cleared, work, added, least, margins)
+    return whole, torch.from_numpy(margins)
 
 
 def _flat(factors: Tensor) -> np.ndarray:
@@ -49,36 +50,37 @@ def _flat(factors: Tensor) -> np.ndarray:
 
 
 @_jit
-def _rotate(target, source, strides, clear, vectors, added, least, margins):  # type: ignore[no-untyped-def]
+def _rotate(target, room, source, strides, clear, vectors, added, least, margins):
     batch, count, n = vectors.shape
+    height = n + room
     step, _, column = strides
     tile = n if count == 1 else _TILE
     turns = np.empty((count, _COLUMNS, 5), vectors.dtype)
     for b in range(batch):
-        into, out_of = b * n * n, b * step
+        into, out_of = b * height * height, b * step
         for start in range(0, n, _COLUMNS):
             stop = min(start + _COLUMNS, n)
             for j in range(start, stop):
                 if clear:
-                    target[into + j * n : into + j * n + j] = 0
+                    target[into + j * height : into + j * height + j] = 0
                 for i in range(j, stop):
-                    target[into + j * n + i] = source[out_of + j * column + i]
+                    target[into + j * height + i] = source[out_of + j * column + i]
             for m in range(count):
                 for j in range(start, stop):
-                    a, x = target[into + j * n + j], vectors[b, m, j]
+                    a, x = target[into + j * height + j], vectors[b, m, j]
                     if m < added:
                         norm = np.sqrt(a * a + x * x)
                         p, q = a / norm, x / norm
                         c, s, h = p, q, q - q
                         margins[b, m] += norm - norm  # 0 or NaN
-                        target[into + j * n + j] = norm
+                        target[into + j * height + j] = norm
                     else:
                         h = x / a
                         square = (1 - h) * (1 + h)
                         c, s = np.sqrt(square), h - h
                         p, q = 1 / c, -h / c
                         margins[b, m] = margins[b, m] * square + (a - a)
-                        target[into + j * n + j] = c * a
+                        target[into + j * height + j] = c * a
                     f = j - start
                     turns[m, f, 0], turns[m, f, 1], turns[m, f, 2], turns[m, f, 3], turns[m, f, 4] = (
                         p,
@@ -88,20 +90,20 @@ def _rotate(target, source, strides, clear, vectors, added, least, margins):  # 
                         h,
                     )
                     for i in range(j + 1, stop):
-                        a, x = target[into + j * n + i], vectors[b, m, i]
+                        a, x = target[into + j * height + i], vectors[b, m, i]
                         y = p * a + q * x
-                        target[into + j * n + i] = y
+                        target[into + j * height + i] = y
                         vectors[b, m, i] = c * x - s * a - h * y
             if not margins[b].min() >= least:
                 break
-            t, o = into + start * n, out_of + start * column
+            t, o = into + start * height, out_of + start * column
             for i in range(stop, n, tile):
                 e = min(i + tile, n)
                 columns = (
                     target[t + i : t + e],
-                    target[t + n + i : t + n + e],
-                    target[t + 2 * n + i : t + 2 * n + e],
-                    target[t + 3 * n + i : t + 3 * n + e],
+                    target[t + height + i : t + height + e],
+                    target[t + 2 * height + i : t + 2 * height + e],
+                    target[t + 3 * height + i : t + 3 * height + e],
                 )
                 originals = (
                     source[o + i : o + e],
@@ -115,7 +117,7 @@ def _rotate(target, source, strides, clear, vectors, added, least, margins):  # 
 
 
 @_jit
-def _turn(originals, columns, vector, turns):  # type: ignore[no-untyped-def]
+def _turn(originals, columns, vector, turns):
     """Rotates rows of four columns with those of a vector, reading `originals` and writing `columns`."""
     o0, o1, o2, o3 = originals
     y0, y1, y2, y3 = columns
@@ -144,7 +146,7 @@ def _turn(originals, columns, vector, turns):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _turn_in_place(columns, vector, turns):  # type: ignore[no-untyped-def]
+def _turn_in_place(columns, vector, turns):
     """The same in place: a function of its own, since one that may overlap is not vectorised."""
     y0, y1, y2, y3 = columns
     p0, q0, c0, s0, h0 = turns[0, 0], turns[0, 1], turns[0, 2], turns[0, 3], turns[0, 4]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LARGE = 1 << 20
+_LARGE = 1 << 18
 """Bytes from which blocks are kept; malloc keeps smaller ones well."""
 _KEPT = 256 << 20
 """Bytes of the largest block that is kept."""
@@ -31,7 +31,8 @@ def new_factor(like: Tensor, extra: int = 0) -> tuple[Tensor, bool]:
     block = _spare.pop() if _spare else None
     cleared = block is None or block.nbytes < size
     if block is None or cleared:
-        block = np.zeros(size, np.uint8)
+        step = 1 << (size.bit_length() - 4)  # room for a few rows more
+        block = np.zeros(-(-size // step) * step, np.uint8)
     lent: np.ndarray = np.ndarray(shape, np.float32 if like.dtype == torch.float32 else np.float64, block)
     if size <= _KEPT:
         weakref.finalize(lent, _keep, block).atexit = False
@@ -54,6 +55,9 @@ def column_major(chol: Tensor) -> Tensor:
 def fill_lower(target: Tensor, chol: Tensor, cleared: bool, sign: int = 1) -> None:
     """Copies the factors, or their negatives, with zeros above the diagonal; `cleared` has them already."""
     n = chol.shape[-1]
+    if n <= 2 * _TILE:
+        target.copy_(chol if sign > 0 else 0 - chol)
+        return
     # in one go, a transposed copy misses the cache at every entry
     height = n if target.stride(-2) == chol.stride(-2) == 1 else _TILE
     for j in range(0, n, _TILE):

@@ -1,6 +1,6 @@
 """Fitted Gaussian processes: mean, covariance, and conditioning as linear algebra."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,7 +12,13 @@ from torch.autograd.function import once_differentiable
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
-from bo_suite.linalg import cholesky_append, jittered_cholesky, solve_lower
+from bo_suite.linalg import (
+    cholesky_append,
+    cholesky_delete,
+    cholesky_slide,
+    jittered_cholesky,
+    solve_lower,
+)
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
 """What a fit found: a vector a replicate, unconstrained but for a box."""
@@ -185,19 +191,67 @@ class ExactProcess:
             DataError: x and y do not fit together.
             NumericalError: the joint covariance is not positive definite, jitter included.
         """
+        joint = torch.cat((self.x, x), -2)
+        chol = cholesky_append(self.chol, *self._covariance(joint, x, y, noise))
+        n = self.x.shape[-2]
+        explained = (chol[..., n:, :n] @ self.white[..., None])[..., 0]
+        residual = y - self.prior_mean[..., None] - explained
+        fresh = solve_lower(chol[..., n:, n:], residual[..., None])[..., 0]
+        white = torch.cat((self.white.expand(*fresh.shape[:-1], n), fresh), -1)
+        return replace(self, x=joint, chol=chol, white=white)
+
+    def delete(self, index: int | slice | Tensor) -> "ExactProcess":
+        """The process without some observations, by deleting rows of the factor: O(n² q).
+
+        Args:
+            index: an observation, a slice of them, a tensor of their indices (q,) or a mask (n,).
+
+        Raises:
+            DataError: no such observation, or none would be left.
+        """
+        chol = cholesky_delete(self.chol, index)
+        if not chol.shape[-1]:
+            raise DataError("at least one observation must be left, but all were to be deleted")
+        mask = torch.ones(self.x.shape[-2], dtype=torch.bool, device=self.x.device)
+        mask[index] = False
+        kept = mask.nonzero()[:, 0]
+        residual = (self.chol @ self.white[..., None]).index_select(-2, kept)
+        white = solve_lower(chol, residual)[..., 0]
+        return replace(self, x=self.x.index_select(-2, kept), chol=chol, white=white)
+
+    def slide(
+        self,
+        x: jt.Float[Tensor, "*b q d"],
+        y: jt.Float[Tensor, "*sb q"],
+        noise: jt.Float[Tensor, "*b q"] | None = None,
+    ) -> "ExactProcess":
+        """The process given more observations instead of as many of the first ones: O(n² q).
+
+        A window over a stream of observations, at fixed hyperparameters and prior mean.
+
+        Raises:
+            DataError: x and y do not fit together, or are more than the window.
+            NumericalError: the joint covariance is not positive definite, jitter included.
+        """
+        q, n = x.shape[-2], self.x.shape[-2]
+        if q > n:
+            raise DataError(f"a window of {n} observations can not slide by {q}")
+        joint = torch.cat((self.x[..., q:, :], x), -2)
+        chol = cholesky_slide(self.chol, *self._covariance(joint, x, y, noise))
+        fresh = y - self.prior_mean[..., None]
+        residual = (self.chol[..., q:, :] @ self.white[..., None])[..., 0]
+        residual = torch.cat((residual.expand(*fresh.shape[:-1], n - q), fresh), -1)
+        white = solve_lower(chol, residual[..., None])[..., 0]
+        return replace(self, x=joint, chol=chol, white=white)
+
+    def _covariance(self, joint: Tensor, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """k of the rows before with the last rows x, and the data covariance of these."""
         if x.shape[:-1] != y.shape[y.ndim - x.ndim + 1 :]:
             raise DataError(f"y must be (*s, *b, q) for x (*b, q, d), got {tuple(y.shape)}, {tuple(x.shape)}")
+        k, _ = self.kernel.cross(self.theta, joint, x)
         variance = self.noise[..., None].expand(x.shape[:-1]) if noise is None else noise
-        corner = self.kernel.cross(self.theta, x, x)[0] + torch.diag_embed(variance)
-        chol = cholesky_append(self.chol, self.kernel.cross(self.theta, self.x, x)[0], corner)
-        n = self.x.shape[-2]
-        residual = (y - self.mean(x))[..., None]
-        fresh = solve_lower(chol[..., n:, n:], residual)[..., 0]
-        white = torch.cat((self.white.expand(*fresh.shape[:-1], n), fresh), -1)
-        joint = torch.cat((self.x, x), -2)
-        return ExactProcess(
-            self.kernel, self.theta, joint, chol, white, self.prior_mean, self.noise, self.jitter
-        )
+        n = joint.shape[-2] - x.shape[-2]
+        return k[..., :n, :], k[..., n:, :] + torch.diag_embed(variance)
 
     def _whiten(self, x: Tensor) -> Tensor:
         return solve_lower(self.chol, self.kernel.cross(self.theta, self.x, x)[0])
