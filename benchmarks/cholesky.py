@@ -4,8 +4,8 @@
     python benchmarks/cholesky.py --device cuda --out /tmp/cholesky-cuda
 
 Refactoring is given the matrix A itself: it forms A + V Vᵀ (A - V Vᵀ, A with a row more or less) and calls
-torch.linalg.cholesky; the functions of bo_suite.linalg are given the factor of A only. Where all that one has is
-the factor, A has to be formed as well: `given L`. One thread; medians.
+torch.linalg.cholesky; the functions of bo_suite.linalg are given the factor of A only. One who has only the
+factor has to form A as well: `given L`. One thread; medians.
 On a CPU everything is measured with numba and, in a process of its own, without. jax is a peer if installed.
 """
 

@@ -166,6 +166,12 @@ def test_infeasible_downdates_are_refused_with_how_far_they_are(k: int) -> None:
 def test_what_is_not_finite_is_an_error(value: float, k: int) -> None:
     chol = torch.linalg.cholesky(spd(2, n=30))
     vectors = normal(2, 30, k)
+    for call in (
+        lambda: cholesky_update(chol, torch.full((2, 30, 30), value, dtype=torch.float64)),
+        lambda: cholesky_downdate(chol, torch.full((2, 30, 29), value, dtype=torch.float64)),
+    ):
+        with pytest.raises(NumericalError, match=r"finite, but batch element 0 of \(2,\)"):
+            call()
     for place in (0, 17, 29):
         bad = vectors.clone()
         bad[1, place, 0] = value
@@ -321,14 +327,28 @@ def test_gradients(batch: tuple[int, ...]) -> None:
     assert check(lambda raw, v: cholesky_update(raw.tril(), v), (shared, vectors))
 
 
+@pytest.mark.parametrize("width", [1, 7, 64, 10**6])
+def test_the_scan_does_not_depend_on_its_panels(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = spd(2, n=50, condition=1e8)
+    chol = torch.linalg.cholesky(matrix)
+    vectors = torch.cat((normal(2, 50, 2), feasible(chol, 1, margin=1e-4)), -1)
+    monkeypatch.setattr(scan, "_CPU_PANEL", width)
+    result, margins = scan.rotate(chol, vectors, 2)
+    signs = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    assert residual(result, matrix + vectors * signs @ vectors.mT) < 1e-14
+    assert bool((margins[..., 2] > 1e-4).all())
+
+
 def test_every_way_gives_the_same_numbers() -> None:
     compiled = pytest.importorskip("bo_suite.linalg.compiled")
     chol = torch.linalg.cholesky(spd(3, n=70, condition=1e4))
     vectors = torch.cat((normal(3, 70, 2), feasible(chol, 3)), -1)
-    reference, _ = cholesky._refactored(chol, vectors, 2)
+    signs = torch.tensor([1.0, 1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
+    reference = torch.linalg.cholesky(chol @ chol.mT + vectors * signs @ vectors.mT)
     for result, margins in (
         compiled.rotate(chol, vectors, 2, 1e-6),
         scan.rotate(chol, vectors, 2),
+        cholesky._refactored(chol, vectors, 2),
         scan.rotate(lapack.add(chol, vectors[..., :2])[0], vectors[..., 2:], 0),
     ):
         assert_close(result, reference, rtol=1e-9, atol=1e-10)

@@ -21,7 +21,7 @@ from bo_suite.linalg.memory import fill_lower, new_factor
 
 logger = logging.getLogger("bo_suite")
 
-_FEW = 12
+_FEW = 20
 """Vectors up to which compiled rotations add them faster than LAPACK does (benchmarks/cholesky.py)."""
 _LEAST_MARGIN = {torch.float64: 1e-6, torch.float32: 1e-3}
 """1 - ‖L⁻¹u‖² below which a removal is refactored: log det loses as many digits as the margin has zeros."""
@@ -40,10 +40,11 @@ def cholesky_update(
     that leave next to nothing, 1 - ‖L⁻¹w‖² below 1e-6 (float32: 1e-3), are refactored in float64 instead.
 
     The way is the one that measured fastest (benchmarks/README.md, Low-rank Cholesky updates). On a CPU,
-    added vectors go to numba, to LAPACK's tpqrt if they are more than 12 or numba is not installed; removed
-    ones to numba up to n / 4 of them, without numba to a scan of running sums up to n / 128; more are
-    refactored. Elsewhere the scan takes up to n / 512 vectors (an estimate, not measured), refactoring the
-    rest. The backward pass is the adjoint of the decomposition, in O(n³).
+    added vectors go to numba, to LAPACK's tpqrt if they are more than 20 or numba is not installed, and
+    beyond 3 n / 4 are refactored; removed ones go to numba up to n / 4 of them, without numba to a scan of
+    running sums up to n / 128, and beyond are refactored. Elsewhere the scan takes up to n / 512 vectors
+    (an estimate, not measured), refactoring the rest. The backward pass is the adjoint of the
+    decomposition, in O(n³).
 
     Args:
         chol: L with A = L Lᵀ.
@@ -275,7 +276,8 @@ def _rotated(chol: Tensor, vectors: Tensor, added: int, room: int) -> tuple[Tens
     """The dispatch: factors (b, n + room, n + room); margins (b, ·), too small or NaN where one is bad."""
     on_cpu, compiled = chol.device.type == "cpu", _compiled()
     n, count = vectors.shape[-2:]
-    if (count - added > n / (4 if compiled else 128)) if on_cpu else (count > n / 512):
+    most = (0.75 * n, n / (4 if compiled else 128)) if on_cpu else (n / 512, n / 512)
+    if added > most[0] or count - added > most[1]:
         result, margins = _refactored(chol, vectors, added)
     elif on_cpu and compiled and added <= _FEW:
         return compiled(chol, vectors, added, room)
@@ -293,8 +295,10 @@ def _refactored(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tens
     """By decomposing the matrix, removals in float64; margins (b, 1) are 1, or 0 where that failed."""
     exact = chol.double() if added < vectors.shape[-1] else chol
     plus, minus = vectors[..., :added].to(exact), vectors[..., added:].to(exact)
-    result, info = torch.linalg.cholesky_ex(exact @ exact.mT + plus @ plus.mT - minus @ minus.mT)
-    return result.to(chol), (info == 0).to(chol)[..., None]
+    matrix = torch.baddbmm(exact @ exact.mT, plus, plus.mT).baddbmm_(minus, minus.mT, alpha=-1.0)
+    result, info = torch.linalg.cholesky_ex(matrix)
+    good = (info == 0) & result.diagonal(0, -2, -1).sum(-1).isfinite()
+    return result.to(chol), good.to(chol)[..., None]
 
 
 def _careful(chol: Tensor, vectors: Tensor, added: int, name: str) -> Tensor:

@@ -55,7 +55,7 @@ def column_major(chol: Tensor) -> Tensor:
 def fill_lower(target: Tensor, chol: Tensor, cleared: bool, sign: int = 1) -> None:
     """Copies the factors, or their negatives, with zeros above the diagonal; `cleared` has them already."""
     n = chol.shape[-1]
-    if n <= 2 * _TILE:
+    if n <= 2 * _TILE or chol.device.type != "cpu":
         target.copy_(chol if sign > 0 else 0 - chol)
         return
     # in one go, a transposed copy misses the cache at every entry
