@@ -185,6 +185,8 @@ def test_what_is_not_finite_is_an_error(value: float, k: int) -> None:
         ):
             with pytest.raises(NumericalError, match=r"finite, but batch element 1 of \(2,\)"):
                 call()
+    with pytest.raises(NumericalError, match="finite"):
+        cholesky_append(chol, vectors[..., :1] * value, torch.ones(1, 1, dtype=torch.float64))
     with pytest.raises(NumericalError, match="positive diagonal"):
         cholesky_downdate(torch.zeros(2, 2), torch.ones(2, 1))
 
@@ -370,6 +372,21 @@ def test_a_dropped_result_does_not_shine_through_the_next() -> None:
         again = cholesky_update(chol, normal(400, 1))
         assert residual(again, chol @ chol.mT + normal(400, 1) @ normal(400, 1).mT) < 1e-14
         assert_close(kept, expected, rtol=0, atol=0)
+
+
+def test_numba_that_can_not_cache_is_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    numba = pytest.importorskip("numba")
+
+    def refuse(**options: object) -> object:
+        raise RuntimeError("cannot cache function")
+
+    monkeypatch.setattr(numba, "njit", refuse)
+    monkeypatch.delitem(sys.modules, "bo_suite.linalg.compiled", raising=False)
+    monkeypatch.delattr("bo_suite.linalg.compiled", raising=False)
+    assert cholesky._compiled.__wrapped__() is None
+    assert "cannot cache function" in caplog.text
 
 
 def test_numba_is_not_needed_and_not_loaded_before_its_use() -> None:

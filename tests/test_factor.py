@@ -26,3 +26,10 @@ def test_an_indefinite_matrix_is_refused_with_its_batch_element() -> None:
     indefinite = torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64))
     with pytest.raises(NumericalError, match="batch element 1"):
         jittered_cholesky(torch.stack((torch.eye(2, dtype=torch.float64), indefinite)))
+
+
+def test_what_is_not_finite_is_called_so() -> None:
+    broken = spd(3)
+    broken[2, 1] = torch.nan
+    with pytest.raises(NumericalError, match="finite, but it has entries"):
+        jittered_cholesky(broken)

@@ -295,7 +295,7 @@ def _refactored(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tens
     """By decomposing the matrix, removals in float64; margins (b, 1) are 1, or 0 where that failed."""
     exact = chol.double() if added < vectors.shape[-1] else chol
     plus, minus = vectors[..., :added].to(exact), vectors[..., added:].to(exact)
-    matrix = torch.baddbmm(exact @ exact.mT, plus, plus.mT).baddbmm_(minus, minus.mT, alpha=-1.0)
+    matrix = (exact @ exact.mT).baddbmm_(plus, plus.mT).baddbmm_(minus, minus.mT, alpha=-1.0)
     result, info = torch.linalg.cholesky_ex(matrix)
     good = (info == 0) & result.diagonal(0, -2, -1).sum(-1).isfinite()
     return result.to(chol), good.to(chol)[..., None]
@@ -321,10 +321,13 @@ def _careful(chol: Tensor, vectors: Tensor, added: int, name: str) -> Tensor:
 
 @cache
 def _compiled() -> Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None:
-    """The rotations compiled by numba, where it is installed."""
+    """The rotations compiled by numba, where it is installed and has a folder for its cache."""
     try:
         from bo_suite.linalg import compiled
     except ImportError:
+        return None
+    except RuntimeError as error:
+        logger.warning("numba is not used for Cholesky factors: %s", error)
         return None
     least = min(_LEAST_MARGIN.values())
     return lambda chol, vectors, added, room: compiled.rotate(chol, vectors, added, least, room)

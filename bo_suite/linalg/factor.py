@@ -44,9 +44,12 @@ def jittered_cholesky(
             return chol, jitter
         relative *= 10
     worst = int(info.flatten().argmax())
+    name = f"batch element {worst} of {tuple(info.shape)}" if info.ndim else "it"
+    if not bool(matrix.isfinite().all()):
+        raise NumericalError(f"a covariance must be finite, but {name} has entries that are not")
     raise NumericalError(
-        f"a covariance must be positive definite, but batch element {worst} of {tuple(info.shape)} failed at "
-        f"row {int(info.flatten()[worst])} with jitter {_LAST_JITTER:g} of its scale"
+        f"a covariance must be positive definite, but {name} failed at row {int(info.flatten()[worst])} "
+        f"with jitter {_LAST_JITTER:g} of its scale"
     )
 
 
