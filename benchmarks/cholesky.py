@@ -118,8 +118,10 @@ def compare(
     }
     record["ratio"] = record["refactor_ms"] / record["ms"]
     if operation in ("update", "downdate") and n < 4096:
-        change = vectors @ vectors.mT if operation == "update" else -shrunk @ shrunk.mT
-        record["given_factor_ms"] = median_ms(lambda: torch.linalg.cholesky(chol @ chol.mT + change), device)
+        sign, terms = (1.0, vectors) if operation == "update" else (-1.0, shrunk)
+        record["given_factor_ms"] = median_ms(
+            lambda: torch.linalg.cholesky(chol @ chol.mT + sign * terms @ terms.mT), device
+        )
     if operation == "update" and k == 1:
         other = torch.empty_like(chol)
         copy = median_ms(lambda: other.copy_(chol), device)
@@ -240,7 +242,7 @@ def table(title: str, records: list[dict[str, Any]]) -> Table:
 def plot(records: list[dict[str, Any]], path: Path) -> None:
     """Ratios over n for single vectors and rows, and time over k at the largest n that has several."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -274,11 +276,14 @@ def plot(records: list[dict[str, Any]], path: Path) -> None:
         [r["k"] for r in rows], [r["refactor_ms"] for r in rows], "k--", label="refactoring, A given"
     )
     right.set(xlabel="number of vectors k", ylabel="ms", title=f"k vectors, n = {n}")
-    for axes in (left, right):
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    for axes, ticks in ((left, SIZES), (right, RANKS)):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.set_xticks(ticks)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(plain)
+        axes.yaxis.set_major_formatter(plain)
     figure.savefig(path, dpi=110)
 
 

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from bo_suite.errors import DataError, NumericalError
 from bo_suite.linalg import (
+    blocked,
     cholesky,
     cholesky_append,
     cholesky_delete,
@@ -45,11 +46,12 @@ def feasible(chol: Tensor, k: int, margin: float = 0.3, seed: int = 1) -> Tensor
     return chol @ (white / torch.linalg.matrix_norm(white, 2)[..., None, None] * math.sqrt(1.0 - margin))
 
 
-def residual(chol: Tensor, matrix: Tensor) -> float:
+def residual(chol: Tensor, matrix: Tensor, scale: Tensor | None = None) -> float:
+    """Largest ‖L Lᵀ - A‖ / ‖scale‖, A's own unless another is given."""
     assert_close(chol.triu(1), torch.zeros_like(chol), rtol=0, atol=0)
     assert bool((chol.diagonal(0, -2, -1) > 0).all())
-    error = torch.linalg.matrix_norm(chol @ chol.mT - matrix) / torch.linalg.matrix_norm(matrix)
-    return float(error.max())
+    norm = torch.linalg.matrix_norm(matrix if scale is None else scale)
+    return float((torch.linalg.matrix_norm(chol @ chol.mT - matrix) / norm).max())
 
 
 @pytest.fixture(params=["numba", "without numba"])
@@ -329,16 +331,26 @@ def test_gradients(batch: tuple[int, ...]) -> None:
     assert check(lambda raw, v: cholesky_update(raw.tril(), v), (shared, vectors))
 
 
-@pytest.mark.parametrize("width", [1, 7, 64, 10**6])
-def test_the_scan_does_not_depend_on_its_panels(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = spd(2, n=50, condition=1e8)
+@pytest.mark.parametrize("condition", [1e2, 1e7, 1e12])
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 200])
+def test_ways_that_the_dispatcher_leaves_to_other_sizes_are_as_accurate(n: int, condition: float) -> None:
+    matrix = spd(2, n=n, condition=condition)
     chol = torch.linalg.cholesky(matrix)
-    vectors = torch.cat((normal(2, 50, 2), feasible(chol, 1, margin=1e-4)), -1)
-    monkeypatch.setattr(scan, "_CPU_PANEL", width)
-    result, margins = scan.rotate(chol, vectors, 2)
-    signs = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
-    assert residual(result, matrix + vectors * signs @ vectors.mT) < 1e-14
-    assert bool((margins[..., 2] > 1e-4).all())
+    for k in (1, 2, 70):
+        vectors = normal(2, n, k)
+        assert residual(scan.rotate(chol, vectors, k)[0], matrix + vectors @ vectors.mT) < 1e-14
+        for margin in (0.5, 1e-3, 1e-6):
+            removed = feasible(chol, k, margin)
+            for way in (blocked.remove, lambda chol, vectors: scan.rotate(chol, vectors, 0)):
+                result, margins = way(chol, removed)
+                assert residual(result, matrix - removed @ removed.mT, matrix) < 1e-12
+                assert_close(margins.prod(-1), det_ratio(chol, removed), rtol=1e-9 / margin, atol=0)
+
+
+def det_ratio(chol: Tensor, removed: Tensor) -> Tensor:
+    """|A - W Wᵀ| / |A| = |I - (L⁻¹W)ᵀ L⁻¹W|."""
+    white = torch.linalg.solve_triangular(chol, removed, upper=False)
+    return torch.linalg.det(torch.eye(removed.shape[-1], dtype=torch.float64) - white.mT @ white)
 
 
 def test_every_way_gives_the_same_numbers() -> None:

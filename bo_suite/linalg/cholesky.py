@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from bo_suite.errors import DataError, NumericalError
-from bo_suite.linalg import lapack, scan
+from bo_suite.linalg import blocked, lapack, scan
 from bo_suite.linalg.factor import jittered_cholesky, solve_lower
 from bo_suite.linalg.memory import fill_lower, new_factor
 
 logger = logging.getLogger("bo_suite")
 
-_FEW = 20
-"""Vectors up to which compiled rotations add them faster than LAPACK does (benchmarks/cholesky.py)."""
+_FEW_ADDED, _FEW_REMOVED = 20, 40
+"""Vectors up to which compiled rotations are faster than matrix products (benchmarks/cholesky.py)."""
 _LEAST_MARGIN = {torch.float64: 1e-6, torch.float32: 1e-3}
 """1 - ‖L⁻¹u‖² below which a removal is refactored: log det loses as many digits as the margin has zeros."""
 
@@ -39,11 +39,11 @@ def cholesky_update(
     matrix on the way is less definite than the last. The backward error is a few units of rounding. Removals
     that leave next to nothing, 1 - ‖L⁻¹w‖² below 1e-6 (float32: 1e-3), are refactored in float64 instead.
 
-    The way is the one that measured fastest (benchmarks/README.md, Low-rank Cholesky updates). On a CPU,
-    added vectors go to numba, to LAPACK's tpqrt if they are more than 20 or numba is not installed, and
-    beyond 3 n / 4 are refactored; removed ones go to numba up to n / 4 of them, without numba to a scan of
-    running sums up to n / 128, and beyond are refactored. Elsewhere the scan takes up to n / 512 vectors
-    (an estimate, not measured), refactoring the rest. The backward pass is the adjoint of the
+    The way is the one that measured fastest (benchmarks/README.md, Low-rank Cholesky updates). On a CPU, up
+    to 20 added and 40 removed vectors go to numba. More, or all without numba, go to matrix products: added
+    ones to LAPACK's tpqrt, removed ones to blocks of hyperbolic transformations. More than 3 n / 4 added or
+    2 n / 5 removed ones are refactored. On other devices up to n / 512 vectors (an estimate, not measured)
+    go to a scan of running sums, more are refactored. The backward pass is the adjoint of the
     decomposition, in O(n³).
 
     Args:
@@ -264,9 +264,9 @@ def _modified(chol: Tensor, vectors: Tensor, added: int, room: int = 0) -> Tenso
     if len(batch) != 1:
         flat, flat_vectors = flat.mT.reshape(-1, n, n).mT, flat_vectors.reshape(-1, n, count)
     result, margins = _rotated(flat, flat_vectors, added, room)
-    good = margins >= _LEAST_MARGIN[chol.dtype]
-    if not bool(good.all()):
-        for element in (~good.all(-1)).nonzero()[:, 0].tolist():
+    least = _LEAST_MARGIN[chol.dtype]
+    if not float(margins.min()) >= least:  # NaN included
+        for element in (~(margins >= least).all(-1)).nonzero()[:, 0].tolist():
             name = f"batch element {element} of {tuple(batch)}" if batch else "it"
             result[element, :n, :n] = _careful(flat[element], flat_vectors[element], added, name)
     return result if len(batch) == 1 else result.mT.reshape(*batch, n + room, n + room).mT
@@ -276,18 +276,21 @@ def _rotated(chol: Tensor, vectors: Tensor, added: int, room: int) -> tuple[Tens
     """The dispatch: factors (b, n + room, n + room); margins (b, ·), too small or NaN where one is bad."""
     on_cpu, compiled = chol.device.type == "cpu", _compiled()
     n, count = vectors.shape[-2:]
-    most = (0.75 * n, n / (4 if compiled else 128)) if on_cpu else (n / 512, n / 512)
-    if added > most[0] or count - added > most[1]:
+    removed = count - added
+    most_added, most_removed = (0.75 * n, 0.4 * n) if on_cpu else (n / 512, n / 512)
+    if added > most_added or removed > most_removed:
         result, margins = _refactored(chol, vectors, added)
-    elif on_cpu and compiled and added <= _FEW:
-        return compiled(chol, vectors, added, room)
-    elif on_cpu and added:
-        result, margins = lapack.add(chol, vectors[..., :added])
-        if added < count:
-            result, removals = _rotated(result, vectors[..., added:], 0, room)
-            return result, margins * removals
-    else:
+    elif not on_cpu:
         result, margins = scan.rotate(chol, vectors, added)
+    elif compiled and added <= _FEW_ADDED and removed <= _FEW_REMOVED:
+        return compiled(chol, vectors, added, room)
+    elif not added:
+        result, margins = blocked.remove(chol, vectors)
+    else:
+        result, margins = lapack.add(chol, vectors[..., :added])
+        if removed:
+            result, others = _rotated(result, vectors[..., added:], 0, room)
+            return result, margins * others
     return _with_room(result, room) if room else result, margins
 
 

@@ -37,7 +37,7 @@ def rotate(chol: Tensor, vectors: Tensor, added: int, least: float, room: int = 
     source = column_major(chol)
     whole, cleared = new_factor(chol, room)
     work = vectors.mT.numpy().copy(order="C")
-    margins = np.ones(work.shape[:2], work.dtype)
+    margins = np.empty(work.shape[:2], work.dtype)
     _rotate(_flat(whole), room, _flat(source), source.stride(), not cleared, work, added, least, margins)
     return whole, torch.from_numpy(margins)
 
@@ -56,6 +56,7 @@ def _rotate(target, room, source, strides, clear, vectors, added, least, margins
     step, _, column = strides
     tile = n if count == 1 else _TILE
     turns = np.empty((count, _COLUMNS, 5), vectors.dtype)
+    margins[:] = 1
     for b in range(batch):
         into, out_of = b * height * height, b * step
         for start in range(0, n, _COLUMNS):
