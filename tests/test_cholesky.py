@@ -155,7 +155,7 @@ def test_infeasible_downdates_are_refused_with_how_far_they_are(k: int) -> None:
     vectors[1, 2] = feasible(chol[1, 2], k, margin=-0.5)
     with pytest.raises(NumericalError, match=r"batch element 5 of \(2, 3\).* = -0\.5 "):
         cholesky_downdate(chol, vectors)
-    with pytest.raises(NumericalError, match=r"it is not: 1 - ‖L⁻¹W‖² = -1e-07 "):
+    with pytest.raises(NumericalError, match=r"A - W Wᵀ .* but it is not: 1 - ‖L⁻¹W‖² = -1e-07 "):
         cholesky_downdate(chol[0, 0], feasible(chol[0, 0], k, margin=-1e-7))
     # what is added first makes room
     room = cholesky_update(chol, 2 * vectors, vectors)
@@ -185,12 +185,70 @@ def test_what_is_not_finite_is_an_error(value: float, k: int) -> None:
             lambda broken=broken: cholesky_update(broken, vectors),
             lambda broken=broken: cholesky_downdate(broken, 1e-3 * vectors),
         ):
-            with pytest.raises(NumericalError, match=r"finite, but batch element 1 of \(2,\)"):
+            with pytest.raises(NumericalError, match=r"finite.*but batch element 1 of \(2,\)"):
                 call()
     with pytest.raises(NumericalError, match="finite"):
         cholesky_append(chol, vectors[..., :1] * value, torch.ones(1, 1, dtype=torch.float64))
-    with pytest.raises(NumericalError, match="positive diagonal"):
+    with pytest.raises(NumericalError, match="finite"):
+        cholesky_append(chol, vectors[..., :1], torch.full((1, 1), value, dtype=torch.float64))
+    with pytest.raises(NumericalError, match="a positive and finite diagonal, but it has not"):
         cholesky_downdate(torch.zeros(2, 2), torch.ones(2, 1))
+
+
+@pytest.mark.usefixtures("vehicle")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scales_that_squares_can_not_hold(dtype: torch.dtype) -> None:
+    matrix = spd(n=8, condition=1e2)
+    chol, vectors = torch.linalg.cholesky(matrix).to(dtype), normal(8, 1, dtype=dtype)
+    reference = cholesky_update(chol, vectors)
+    for scale in (1e-30, 1e25) if dtype == torch.float32 else (1e-200, 1e200):
+        scaled = cholesky_update(scale * chol, scale * vectors)
+        assert_close(scaled / scale, reference, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-6)
+
+
+@pytest.mark.usefixtures("vehicle")
+@pytest.mark.parametrize("k", [1, 30])
+def test_vectors_without_entries_change_nothing(k: int) -> None:
+    chol = torch.linalg.cholesky(spd(n=40))
+    vectors = torch.zeros(40, k, dtype=torch.float64)
+    assert_close(cholesky_update(chol, vectors), chol, rtol=0, atol=1e-15)
+    assert_close(cholesky_downdate(chol, vectors), chol, rtol=0, atol=1e-15)
+    vectors[20:] = 0.1 * normal(20, k)
+    assert residual(cholesky_update(chol, vectors), chol @ chol.mT + vectors @ vectors.mT) < 1e-14
+
+
+@pytest.mark.usefixtures("vehicle")
+@pytest.mark.parametrize("k", [1, 30, 64])
+def test_next_to_singular_matrices_are_rotated_not_refactored(k: int) -> None:
+    """Refactoring knows A to eps ‖A‖ only, the factor knows its small pivots as well as its large ones."""
+    chol = torch.linalg.cholesky(spd(n=70, condition=1e2))
+    grading = torch.logspace(0, -8, 70, dtype=torch.float64)[:, None]
+    vectors = feasible(chol, k, margin=0.1)
+    reference = cholesky_downdate(chol, vectors)
+    assert_close(
+        cholesky_downdate(grading * chol, grading * vectors) / grading, reference, rtol=1e-9, atol=1e-10
+    )
+    vectors = normal(70, k)
+    updated = cholesky_update(grading * chol, grading * vectors) / grading
+    assert_close(updated, cholesky_update(chol, vectors), rtol=1e-9, atol=1e-10)
+    for margin in (-1e-3, -1e-6):
+        with pytest.raises(NumericalError, match="positive definite"):
+            cholesky_downdate(grading * chol, grading * feasible(chol, k, margin))
+        with pytest.raises(NumericalError, match=r"for the factor L of A \+ V Vᵀ"):
+            cholesky_update(chol, normal(70, 30), feasible(cholesky_update(chol, normal(70, 30)), k, margin))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_forward_mode_is_refused_and_results_may_be_changed_in_place() -> None:
+    chol = torch.linalg.cholesky(spd(n=4))
+    vectors = normal(4, 1)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(vectors, vectors)
+        with pytest.raises((NotImplementedError, RuntimeError), match=r"jvp|forward"):
+            cholesky_update(chol, dual)
+    result = cholesky_update(chol, vectors.requires_grad_())
+    result[0, 0] = 1.0
+    result.sum().backward()
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:
@@ -212,6 +270,12 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         (lambda: cholesky_delete(chol, 4), "rows of 4"),
         (lambda: cholesky_delete(chol, torch.tensor([0, -5])), "rows of 4"),
         (lambda: cholesky_delete(chol, torch.tensor([0.5])), "rows of 4"),
+        (lambda: cholesky_delete(chol, torch.zeros(5, dtype=torch.bool)), "rows of 4"),
+        (lambda: cholesky_delete(chol, torch.zeros(4, 1, dtype=torch.bool)), "rows of 4"),
+        (lambda: cholesky_delete(chol, True), "rows of 4"),
+        (lambda: cholesky_delete(chol, [1]), "rows of 4"),
+        (lambda: cholesky_append(chol, vectors, vectors[:1].float()), "float32"),
+        (lambda: cholesky_slide(chol, normal(4, 6)[:0], torch.eye(6, dtype=torch.float64)), "cross must be"),
     ):
         with pytest.raises(DataError, match=message):
             call()
@@ -370,6 +434,16 @@ def test_every_way_gives_the_same_numbers() -> None:
     assert_close(
         compiled.rotate(chol, vectors, 2, 1e-6)[1], scan.rotate(chol, vectors, 2)[1], rtol=1e-9, atol=0
     )
+
+
+def test_a_small_result_does_not_keep_a_large_block() -> None:
+    chol = torch.linalg.cholesky(spd(n=200))
+    large = torch.eye(1500, dtype=torch.float64)
+    cholesky_update(large, normal(1500, 1))  # dropped at once
+    held = [cholesky_update(chol, normal(200, 1)) for _ in range(3)]
+    assert all(result.untyped_storage().nbytes() < 1e6 for result in held)
+    again = cholesky_update(large, normal(1500, 1))
+    assert again.shape == large.shape
 
 
 def test_a_dropped_result_does_not_shine_through_the_next() -> None:

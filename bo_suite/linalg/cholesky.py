@@ -2,10 +2,11 @@
 
 Every function takes factors (*b, n, n), lower triangular with a positive diagonal, of float32 or float64 on
 any device; batch dimensions broadcast. Arguments are never changed, and the memory layout of results is not
-specified. All are differentiable, by the factor and by the rest, any number of times.
+specified. All are differentiable in reverse mode, by the factor and by the rest, any number of times.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import jaxtyping as jt
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from bo_suite.errors import DataError, NumericalError
 from bo_suite.linalg import blocked, lapack, scan
@@ -23,8 +25,10 @@ logger = logging.getLogger("bo_suite")
 
 _FEW_ADDED, _FEW_REMOVED = 20, 40
 """Vectors up to which compiled rotations are faster than matrix products (benchmarks/cholesky.py)."""
-_LEAST_MARGIN = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""1 - ‖L⁻¹u‖² below which a removal is refactored: log det loses as many digits as the margin has zeros."""
+_LEAST_MARGIN = {torch.float64: 1e-12, torch.float32: 1e-3}
+"""1 - ‖L⁻¹u‖² of a removal below which it is done again with care, or refused."""
+_LEAST_PIVOT = 1e-8
+"""Smallest pivot over the largest below which refactoring is not trusted: it knows A only to rounding."""
 
 
 def cholesky_update(
@@ -36,15 +40,15 @@ def cholesky_update(
 
     Plane rotations clear V column by column (Gill, Golub, Murray and Saunders 1974), mixed hyperbolic ones W
     (Bojanczyk, Brent, Van Dooren and de Hoog 1987). Terms are added before others are removed, so that no
-    matrix on the way is less definite than the last. The backward error is a few units of rounding. Removals
-    that leave next to nothing, 1 - ‖L⁻¹w‖² below 1e-6 (float32: 1e-3), are refactored in float64 instead.
+    matrix on the way is less definite than the last. The backward error is a few units of rounding; the
+    relative error of |A| grows like 1 / (1 - ‖L⁻¹w‖²), and float32 is done in float64 below 1e-3 of that.
 
     The way is the one that measured fastest (benchmarks/README.md, Low-rank Cholesky updates). On a CPU, up
     to 20 added and 40 removed vectors go to numba. More, or all without numba, go to matrix products: added
     ones to LAPACK's tpqrt, removed ones to blocks of hyperbolic transformations. More than 3 n / 4 added or
-    2 n / 5 removed ones are refactored. On other devices up to n / 512 vectors (an estimate, not measured)
-    go to a scan of running sums, more are refactored. The backward pass is the adjoint of the
-    decomposition, in O(n³).
+    2 n / 5 removed ones are refactored, unless the result is next to singular. On other devices up to n /
+    512 vectors (an estimate, not measured) go to a scan of running sums, more are refactored. The backward
+    pass is the adjoint of the decomposition, in O(n³).
 
     Args:
         chol: L with A = L Lᵀ.
@@ -53,8 +57,8 @@ def cholesky_update(
 
     Raises:
         DataError: shapes, types or devices that do not fit, or a chol that is not lower triangular.
-        NumericalError: the result is not positive definite, or an input is not finite; the message names the
-            batch element, and 1 - ‖L⁻¹W‖².
+        NumericalError: the result is not positive definite, or an input is not finite where it enters a
+            pivot; the message names the batch element, and 1 - ‖L⁻¹W‖².
     """
     _check(chol, vectors)
     added = vectors.shape[-1]
@@ -102,11 +106,14 @@ def cholesky_slide(
     `cholesky_append(cholesky_delete(chol, slice(q)), cross, corner)` without the copy in between; errors are
     theirs.
     """
+    _check(chol)
+    if cross.ndim < 2 or cross.shape[-1] > chol.shape[-1]:
+        raise DataError(f"cross must be (*b, n - q, q) for {tuple(chol.shape)}, got {tuple(cross.shape)}")
     n, q = cross.shape[-2:]
     rest, gone = chol[..., q:, q:], chol[..., q:, :q]
-    _check(rest, cross)
-    if torch.is_grad_enabled() and (chol.requires_grad or cross.requires_grad or corner.requires_grad):
+    if _tracked(chol, cross, corner):
         return cholesky_append(_modify(rest, gone, q), cross, corner)
+    _check_beside(rest, cross)
     batch = _batch(chol, cross, corner)
     if batch != chol.shape[:-2]:
         rest, gone = rest.expand(*batch, n, n), gone.expand(*batch, n, q)
@@ -132,7 +139,7 @@ def cholesky_delete(
     """
     _check(chol)
     n = chol.shape[-1]
-    deleted = _rows(index, n)
+    deleted = rows_named(index, n)
     if not deleted:
         return chol.clone()
     first, last = deleted[0], deleted[-1] + 1
@@ -158,18 +165,26 @@ def _batch(*tensors: Tensor) -> torch.Size:
         raise DataError(f"batch dimensions must broadcast, got {shapes}") from error
 
 
-def _rows(index: int | slice | Tensor, n: int) -> list[int]:
-    """The rows that an index names, in order."""
+def rows_named(index: int | slice | Tensor, n: int) -> list[int]:
+    """The rows of n that an index names, in order.
+
+    Raises:
+        DataError: no such rows, or not an index.
+    """
     every = range(n)
     try:
         if isinstance(index, slice):
             return sorted(every[index])
-        if isinstance(index, int):
+        if isinstance(index, bool):
+            raise TypeError("a bool is not a row")
+        if not isinstance(index, Tensor):
             return [every[index]]
-        if index.dtype == torch.bool and index.shape == (n,):
+        if index.dtype == torch.bool:
+            if index.shape != (n,):
+                raise ValueError("a mask has an entry for every row")
             return [int(row) for row in index.nonzero()[:, 0].tolist()]
-        return sorted({every[row] for row in index.flatten().tolist()})
-    except (IndexError, TypeError) as error:
+        return sorted({every[row] for row in index.tolist()})
+    except (IndexError, TypeError, ValueError) as error:
         raise DataError(f"index must name rows of {n}, got {index}") from error
 
 
@@ -185,10 +200,14 @@ def _append(whole: Tensor, chol: Tensor, cross: Tensor, corner: Tensor) -> Tenso
     """Fills the last rows of the factor of [[A, B], [Bᵀ, C]], whose first rows hold that of A."""
     if corner.shape[-2:] != (cross.shape[-1], cross.shape[-1]):
         raise DataError(f"corner must be (*b, q, q) for {cross.shape[-1]} columns, got {tuple(corner.shape)}")
+    _check_alike(chol, corner)
     solved = solve_lower(chol, cross).mT
     schur = corner - solved @ solved.mT
     scale = corner.diagonal(dim1=-2, dim2=-1).mean(-1).expand(schur.shape[:-2])
-    return _fill(whole, solved, jittered_cholesky(schur, scale)[0])
+    last = jittered_cholesky(schur, scale)[0]
+    if not bool(last.isfinite().all()):
+        raise NumericalError("chol, cross and corner must be finite")
+    return _fill(whole, solved, last)
 
 
 def _fill(whole: Tensor, left: Tensor, corner: Tensor) -> Tensor:
@@ -201,34 +220,61 @@ def _fill(whole: Tensor, left: Tensor, corner: Tensor) -> Tensor:
 
 
 def _check(chol: Tensor, *others: Tensor) -> None:
-    """Raises unless chol is a lower factor and the others have its rows."""
+    """Raises unless chol is a lower factor, as far as its first two diagonals tell, and the others fit it."""
     if chol.ndim < 2 or chol.shape[-1] != chol.shape[-2]:
         raise DataError(f"chol must be (*b, n, n), got {tuple(chol.shape)}")
     if chol.dtype not in _LEAST_MARGIN:
         raise DataError(f"chol must be float32 or float64, got {chol.dtype}")
     for other in others:
-        if other.ndim < 2 or other.shape[-2] != chol.shape[-1]:
-            raise DataError(
-                f"vectors must be (*b, n, k) for chol {tuple(chol.shape)}, got {tuple(other.shape)}; "
-                "a single vector is (*b, n, 1)"
-            )
-        if other.dtype != chol.dtype or other.device != chol.device:
-            raise DataError(
-                f"vectors must have the type and device of chol, {chol.dtype} on {chol.device}, "
-                f"got {other.dtype} on {other.device}"
-            )
-        _batch(chol, other)
-    if bool(chol.diagonal(1, -2, -1).any()) and not bool(chol.diagonal(1, -2, -1).isnan().any()):
+        _check_beside(chol, other)
+    above = chol.diagonal(1, -2, -1)
+    if bool(above.any()) and not bool(above.isnan().any()):
         raise DataError(
             "chol must be lower triangular, got entries above its diagonal; is it upper? pass chol.mT"
         )
+    if chol.numel():
+        pivots = chol.detach().diagonal(0, -2, -1)
+        least, most = torch.aminmax(pivots)
+        if not float(least) > 0 or not float(most) < math.inf:
+            bad = ((pivots > 0) & (pivots < math.inf)).all(-1).logical_not().flatten()
+            name = _named(int(bad.nonzero()[0]), chol.shape[:-2])
+            raise NumericalError(f"chol must have a positive and finite diagonal, but {name} has not")
+
+
+def _check_beside(chol: Tensor, other: Tensor) -> None:
+    """Raises unless the other has the rows of chol, its type and device, and a batch that goes with it."""
+    if other.ndim < 2 or other.shape[-2] != chol.shape[-1]:
+        raise DataError(
+            f"vectors must be (*b, n, k) for chol {tuple(chol.shape)}, got {tuple(other.shape)}; "
+            "a single vector is (*b, n, 1)"
+        )
+    _check_alike(chol, other)
+    _batch(chol, other)
+
+
+def _check_alike(left: Tensor, right: Tensor) -> None:
+    if left.dtype != right.dtype or left.device != right.device:
+        raise DataError(
+            f"all must have one type and device, got {left.dtype} on {left.device} "
+            f"and {right.dtype} on {right.device}"
+        )
+
+
+def _named(element: int, batch: torch.Size) -> str:
+    return f"batch element {element} of {tuple(batch)}" if batch else "it"
+
+
+def _tracked(*tensors: Tensor) -> bool:
+    """Whether a derivative is asked for; a forward one is refused by `_Modification`."""
+    forward = forward_ad._current_level >= 0
+    return forward or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
 
 def _modify(chol: Tensor, vectors: Tensor, added: int) -> Tensor:
     """Factor (*b, n, n) of A + V Vᵀ - W Wᵀ for vectors (V W), the first `added` of them V."""
-    if torch.is_grad_enabled() and (chol.requires_grad or vectors.requires_grad):
+    if _tracked(chol, vectors):
         result: Tensor = _Modification.apply(chol, vectors, added)  # type: ignore[no-untyped-call]
-        return result
+        return result.clone()  # may be changed in place, which the output of a Function may not
     return _modified(chol, vectors, added)
 
 
@@ -260,14 +306,14 @@ def _modified(chol: Tensor, vectors: Tensor, added: int, room: int = 0) -> Tenso
     batch, (n, count) = chol.shape[:-2], vectors.shape[-2:]
     if not chol.numel() or not count:
         return _with_room(chol, room)
-    flat, flat_vectors = chol.detach(), vectors.detach()
+    flat, flat_vectors = chol.detach().resolve_neg(), vectors.detach().resolve_neg()
     if len(batch) != 1:
         flat, flat_vectors = flat.mT.reshape(-1, n, n).mT, flat_vectors.reshape(-1, n, count)
     result, margins = _rotated(flat, flat_vectors, added, room)
     least = _LEAST_MARGIN[chol.dtype]
     if not float(margins.min()) >= least:  # NaN included
         for element in (~(margins >= least).all(-1)).nonzero()[:, 0].tolist():
-            name = f"batch element {element} of {tuple(batch)}" if batch else "it"
+            name = _named(element, batch)
             result[element, :n, :n] = _careful(flat[element], flat_vectors[element], added, name)
     return result if len(batch) == 1 else result.mT.reshape(*batch, n + room, n + room).mT
 
@@ -277,7 +323,7 @@ def _rotated(chol: Tensor, vectors: Tensor, added: int, room: int) -> tuple[Tens
     on_cpu, compiled = chol.device.type == "cpu", _compiled()
     n, count = vectors.shape[-2:]
     removed = count - added
-    most_added, most_removed = (0.75 * n, 0.4 * n) if on_cpu else (n / 512, n / 512)
+    most_added, most_removed = (max(0.75 * n, 8), max(0.4 * n, 8)) if on_cpu else (n / 512, n / 512)
     if added > most_added or removed > most_removed:
         result, margins = _refactored(chol, vectors, added)
     elif not on_cpu:
@@ -300,24 +346,33 @@ def _refactored(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tens
     plus, minus = vectors[..., :added].to(exact), vectors[..., added:].to(exact)
     matrix = (exact @ exact.mT).baddbmm_(plus, plus.mT).baddbmm_(minus, minus.mT, alpha=-1.0)
     result, info = torch.linalg.cholesky_ex(matrix)
-    good = (info == 0) & result.diagonal(0, -2, -1).sum(-1).isfinite()
+    pivots = result.diagonal(0, -2, -1).square()
+    good = (info == 0) & (pivots.amin(-1) > _LEAST_PIVOT * pivots.amax(-1))
     return result.to(chol), good.to(chol)[..., None]
 
 
 def _careful(chol: Tensor, vectors: Tensor, added: int, name: str) -> Tensor:
-    """One factor (n, n) which rotations found to be next to singular, or an error that says how it is not."""
+    """One factor (n, n) that is next to singular, in float64 and not refactored; or an error."""
     if not bool(chol.isfinite().all()) or not bool(vectors.isfinite().all()):
         raise NumericalError(f"chol and vectors must be finite, but {name} has entries that are not")
-    if not bool((chol.diagonal() > 0).all()):
-        raise NumericalError(f"chol must have a positive diagonal, but {name} has not")
-    chol, vectors = chol.double()[None], vectors.double()[None]
-    grown = scan.rotate(chol, vectors[..., :added], added)[0]
-    result, good = _refactored(grown, vectors[..., added:], 0)
-    white = solve_lower(grown, vectors[..., added:])
-    margin = 1.0 - float(torch.linalg.matrix_norm(white, 2)[0]) ** 2
-    if margin <= 0 or not bool(good):
+    factor, plus, minus = (
+        chol.double()[None],
+        vectors[None, :, :added].double(),
+        vectors[None, :, added:].double(),
+    )
+    if added:
+        factor, _ = (
+            lapack.add(factor, plus) if chol.device.type == "cpu" else scan.rotate(factor, plus, added)
+        )
+    if added == vectors.shape[-1]:
+        return factor[0]
+    result, margins = blocked.remove(factor, minus)
+    distance = 1.0 - float(torch.linalg.matrix_norm(solve_lower(factor, minus), 2)[0]) ** 2
+    if distance <= 0 or not float(margins.min()) > 0:
+        before = "A + V Vᵀ" if added else "A"
         raise NumericalError(
-            f"A - W Wᵀ must be positive definite, but {name} is not: 1 - ‖L⁻¹W‖² = {margin:.3g} with A = L Lᵀ"
+            f"{before} - W Wᵀ must be positive definite, but {name} is not: "
+            f"1 - ‖L⁻¹W‖² = {distance:.3g} for the factor L of {before}"
         )
     return result[0]
 

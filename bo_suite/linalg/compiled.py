@@ -70,10 +70,10 @@ def _rotate(target, room, source, strides, clear, vectors, added, least, margins
                 for j in range(start, stop):
                     a, x = target[into + j * height + j], vectors[b, m, j]
                     if m < added:
-                        norm = np.sqrt(a * a + x * x)
+                        norm = np.hypot(a, x)
                         p, q = a / norm, x / norm
                         c, s, h = p, q, q - q
-                        margins[b, m] += norm - norm  # 0 or NaN
+                        margins[b, m] += (norm - norm) / norm  # 0, or NaN where there is no rotation
                         target[into + j * height + j] = norm
                     else:
                         h = x / a

@@ -29,6 +29,9 @@ def new_factor(like: Tensor, extra: int = 0) -> tuple[Tensor, bool]:
     if like.device.type != "cpu" or size < _LARGE:
         return like.new_empty(shape).mT, False
     block = _spare.pop() if _spare else None
+    if block is not None and block.nbytes > 2 * size:  # too good for this
+        _keep(block)
+        block = None
     cleared = block is None or block.nbytes < size
     if block is None or cleared:
         step = 1 << (size.bit_length() - 4)  # room for a few rows more

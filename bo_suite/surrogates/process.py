@@ -19,6 +19,7 @@ from bo_suite.linalg import (
     jittered_cholesky,
     solve_lower,
 )
+from bo_suite.linalg.cholesky import rows_named
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
 """What a fit found: a vector a replicate, unconstrained but for a box."""
@@ -209,12 +210,12 @@ class ExactProcess:
         Raises:
             DataError: no such observation, or none would be left.
         """
-        chol = cholesky_delete(self.chol, index)
-        if not chol.shape[-1]:
-            raise DataError("at least one observation must be left, but all were to be deleted")
         mask = torch.ones(self.x.shape[-2], dtype=torch.bool, device=self.x.device)
-        mask[index] = False
+        mask[rows_named(index, len(mask))] = False
+        if not bool(mask.any()):
+            raise DataError("at least one observation must be left, but all were to be deleted")
         kept = mask.nonzero()[:, 0]
+        chol = cholesky_delete(self.chol, ~mask)
         residual = (self.chol @ self.white[..., None]).index_select(-2, kept)
         white = solve_lower(chol, residual)[..., 0]
         return replace(self, x=self.x.index_select(-2, kept), chol=chol, white=white)
@@ -240,7 +241,8 @@ class ExactProcess:
         chol = cholesky_slide(self.chol, *self._covariance(joint, x, y, noise))
         fresh = y - self.prior_mean[..., None]
         residual = (self.chol[..., q:, :] @ self.white[..., None])[..., 0]
-        residual = torch.cat((residual.expand(*fresh.shape[:-1], n - q), fresh), -1)
+        lead = torch.broadcast_shapes(fresh.shape[:-1], residual.shape[:-1])
+        residual = torch.cat((residual.expand(*lead, n - q), fresh.expand(*lead, q)), -1)
         white = solve_lower(chol, residual[..., None])[..., 0]
         return replace(self, x=joint, chol=chol, white=white)
 
