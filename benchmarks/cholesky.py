@@ -41,7 +41,7 @@ from bo_suite.surrogates import ExactGP, ExactProcess
 
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-SECONDS = 0.6
+SECONDS = 0.4
 """Time spent on a measurement."""
 
 
