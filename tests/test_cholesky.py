@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -145,6 +146,21 @@ def test_next_to_infeasible_downdates_stay_accurate(margin: float) -> None:
     assert residual(downdated, matrix - vector @ vector.mT) < 1e-12
     log_det = 2 * downdated.diagonal().log().sum() - 2 * chol.diagonal().log().sum()
     assert_close(log_det.exp(), torch.tensor(margin, dtype=torch.float64), rtol=1e-15 / margin * 100, atol=0)
+
+
+@pytest.mark.usefixtures("vehicle")
+@pytest.mark.parametrize("margin", [1e-5, 1e-7, 1e-9])
+def test_the_determinant_of_a_next_to_infeasible_downdate_is_that_of_the_factor(margin: float) -> None:
+    """Refactoring the matrix, of condition 1e8, has errors 1000 times larger."""
+    chol = torch.linalg.cholesky(spd(n=40, condition=1e8))
+    vector = feasible(chol, 1, margin)
+    precise, rest = chol.numpy().astype(np.longdouble), vector[:, 0].numpy().astype(np.longdouble)
+    white = np.zeros_like(rest)
+    for i in range(40):
+        white[i] = (rest[i] - precise[i, :i] @ white[:i]) / precise[i, i]
+    downdated = cholesky_downdate(chol, vector)
+    log_ratio = 2 * float((downdated.diagonal().log() - chol.diagonal().log()).sum())
+    assert abs(log_ratio - float(np.log(1 - white @ white))) < 1e-12 / margin
 
 
 @pytest.mark.usefixtures("vehicle")

@@ -205,7 +205,7 @@ def _append(whole: Tensor, chol: Tensor, cross: Tensor, corner: Tensor) -> Tenso
     schur = corner - solved @ solved.mT
     scale = corner.diagonal(dim1=-2, dim2=-1).mean(-1).expand(schur.shape[:-2])
     last = jittered_cholesky(schur, scale)[0]
-    if not bool(last.isfinite().all()):
+    if not math.isfinite(float(last.detach().sum())):
         raise NumericalError("chol, cross and corner must be finite")
     return _fill(whole, solved, last)
 

@@ -241,7 +241,7 @@ class ExactProcess:
         chol = cholesky_slide(self.chol, *self._covariance(joint, x, y, noise))
         fresh = y - self.prior_mean[..., None]
         residual = (self.chol[..., q:, :] @ self.white[..., None])[..., 0]
-        lead = torch.broadcast_shapes(fresh.shape[:-1], residual.shape[:-1])
+        lead = max(fresh.shape[:-1], residual.shape[:-1], key=len)
         residual = torch.cat((residual.expand(*lead, n - q), fresh.expand(*lead, q)), -1)
         white = solve_lower(chol, residual[..., None])[..., 0]
         return replace(self, x=joint, chol=chol, white=white)
