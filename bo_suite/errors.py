@@ -6,7 +6,7 @@ BoSuiteError
 ├── DataError (ValueError)           observations that no surrogate can use
 ├── TrialError (ValueError)          an ask, tell or fail that the history refuses
 ├── FitError (RuntimeError)          a surrogate could not be fitted
-├── NumericalError (ArithmeticError) a factorisation failed after bounded jitter
+├── NumericalError (ArithmeticError) a matrix is not positive definite, or not finite
 └── StorageError (RuntimeError)      a history file that cannot be used
 """
 
@@ -36,7 +36,7 @@ class FitError(BoSuiteError, RuntimeError):
 
 
 class NumericalError(BoSuiteError, ArithmeticError):
-    """A factorisation failed after bounded jitter."""
+    """A matrix is not positive definite, bounded jitter included, or not finite."""
 
 
 class StorageError(BoSuiteError, RuntimeError):
