@@ -1,7 +1,7 @@
 """Exact Gaussian process regression with maximum a posteriori hyperparameters."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jaxtyping as jt
 import torch
@@ -9,10 +9,12 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52
+from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
+from bo_suite.surrogates.search import search_starts, thinned
 
 _MANY = 500
 """Observations beyond which restarts search on a part of them, and the best end is refined on all."""
@@ -58,10 +60,12 @@ class ExactGP:
         """
         if data.x.shape[-2] == 0:
             raise FitError("an ExactGP needs at least one observation, got none")
-        kernel = self._kernel(data)
-        starts = self._starts(kernel, data, seeds, start)
+        kernel = as_kernel(self.kernel, data.unordered)
+        own = kernel.start(data.x.shape[-1]).to(data.x)
+        own = torch.cat((own, own.new_tensor([self.noise_location])))
+        starts = search_starts(own, data, seeds, start, self.restarts)
         if data.x.shape[-2] > _MANY and starts.shape[0] > 1:
-            starts = self._search(kernel, _thinned(data), starts)[1]
+            starts = self._search(kernel, thinned(data, _MANY), starts)[1]
         value, theta = self._search(kernel, data, starts)
         if not bool(torch.isfinite(value).all()):
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
@@ -69,10 +73,12 @@ class ExactGP:
 
     def process(self, data: Dataset, hyperparameters: Hyperparameters) -> ExactProcess:
         """The posterior process at given hyperparameters (kernel theta, log noise)."""
-        kernel = self._kernel(data)
+        kernel = as_kernel(self.kernel, data.unordered)
         theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
         k, _ = kernel.gram(theta, data.x)
-        chol, jitter = jittered_cholesky(k + torch.diag_embed(_noise(data, noise)[0]))
+        chol, jitter = jittered_cholesky(
+            k + torch.diag_embed(observation_noise(noise, data.noise, data.y.shape[-1])[0])
+        )
         mean, residual = _profile_mean(chol, data.y)
         return ExactProcess(kernel, theta, data.x, chol, residual, mean, noise, jitter)
 
@@ -80,17 +86,14 @@ class ExactGP:
         self, data: Dataset, hyperparameters: Hyperparameters
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
         """Log likelihood at the profiled mean plus log priors (up to a constant), and its gradient."""
-        value, gradient = _Objective(self, self._kernel(data), data)(hyperparameters)
+        value, gradient = _Objective(self, as_kernel(self.kernel, data.unordered), data)(hyperparameters)
         return -value, -gradient
 
     def bounds(self, kernel: Kernel, data: Dataset) -> tuple[Tensor, Tensor]:
         """The box of (kernel theta, log noise)."""
         lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
-        floor = math.log(1e-7 if data.x.dtype == torch.float64 else 1e-4)
-        return (
-            torch.cat((lower, lower.new_tensor([floor]))),
-            torch.cat((upper, upper.new_tensor([math.log(10.0)]))),
-        )
+        least, most = log_noise_bounds(data.x)
+        return torch.cat((lower, least)), torch.cat((upper, most))
 
     def _search(
         self, kernel: Kernel, data: Dataset, starts: jt.Float[Tensor, "r *b p"]
@@ -107,40 +110,6 @@ class ExactGP:
         value, best = result.value.min(0)
         return value, result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))
 
-    def _starts(
-        self, kernel: Kernel, data: Dataset, seeds: Seeds, start: WarmStart | None
-    ) -> jt.Float[Tensor, "r *b p"]:
-        """Starting points of the search."""
-        own = kernel.start(data.x.shape[-1]).to(data.x)
-        own = torch.cat((own, own.new_tensor([self.noise_location])))
-        starts = [own.expand(*data.batch_shape, -1)]
-        if start is not None and start.hyperparameters.shape[-1] == own.shape[-1]:
-            starts.insert(0, start.hyperparameters.to(data.x).expand(*data.batch_shape, -1))
-            if not _grown_by_a_fifth(start.observations, data.x.shape[-2]):
-                return starts[0][None]
-        random = seeds.split("fit").normal((max(self.restarts - len(starts), 0), own.shape[-1]), data.x)
-        starts += [own + noise for noise in random.unbind(-2)]
-        return torch.stack(starts[: self.restarts])
-
-    def _kernel(self, data: Dataset) -> Kernel:
-        if self.kernel is None:
-            return Matern52(unordered=data.unordered)
-        if isinstance(self.kernel, torch.nn.Module):
-            return GPyTorchKernel(self.kernel)
-        return self.kernel  # type: ignore[return-value]
-
-
-def _thinned(data: Dataset) -> Dataset:
-    """Every k-th observation, so that no more than `_MANY` are left."""
-    keep = slice(None, None, -(-data.x.shape[-2] // _MANY))
-    noise = None if data.noise is None else data.noise[..., keep]
-    return replace(data, x=data.x[..., keep, :], y=data.y[..., keep], noise=noise)
-
-
-def _grown_by_a_fifth(before: int, now: int) -> bool:
-    """Whether the count has passed a power of 1.2."""
-    return math.floor(math.log(max(now, 1), 1.2)) > math.floor(math.log(max(before, 1), 1.2))
-
 
 @dataclass(frozen=True)
 class _Objective:
@@ -155,7 +124,7 @@ class _Objective:
         theta, log_noise = hyperparameters[..., :-1], hyperparameters[..., -1]
         x = data.x.expand(*hyperparameters.shape[:-1], *data.x.shape[-2:])
         k, pullback = self.kernel.gram(theta, x)
-        diagonal, fitted = _noise(data, log_noise.exp())
+        diagonal, fitted = observation_noise(log_noise.exp(), data.noise, n)
         chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(diagonal))
         mean, white = _profile_mean(chol, data.y.expand(*hyperparameters.shape[:-1], n))
         alpha = solve_lower(chol, white[..., None], transposed=True)
@@ -165,23 +134,12 @@ class _Objective:
         by_noise = (by_k.diagonal(dim1=-2, dim2=-1) * fitted).sum(-1) * log_noise.exp()
 
         prior, by_prior = self.kernel.log_prior(theta, x.shape[-1])
-        spread = self.surrogate.noise_spread
-        standard = (log_noise - self.surrogate.noise_location) / spread
-        value = value - prior + torch.log1p(standard.square())
-        by_prior_noise = 2.0 * standard / (1.0 + standard.square()) / spread
-        gradient = torch.cat((pullback(by_k) - by_prior, (by_noise + by_prior_noise)[..., None]), -1)
+        noise_prior, by_noise_prior = log_noise_prior(
+            log_noise, self.surrogate.noise_location, self.surrogate.noise_spread
+        )
+        value = value - prior - noise_prior
+        gradient = torch.cat((pullback(by_k) - by_prior, (by_noise - by_noise_prior)[..., None]), -1)
         return torch.where(info == 0, value, torch.inf), gradient
-
-
-def _noise(data: Dataset, fitted: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance of each observation, and one where it is the fitted noise, zero where it was given."""
-    shape = (*fitted.shape, data.y.shape[-1])
-    level = fitted[..., None].expand(shape)
-    if data.noise is None:
-        return level, torch.ones_like(level)
-    unknown = torch.isnan(data.noise).expand(shape)
-    floor = 1e-7 if data.x.dtype == torch.float64 else 1e-4
-    return torch.where(unknown, level, data.noise.clamp(min=floor)), unknown.to(level)
 
 
 def _profile_mean(chol: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
@@ -20,6 +19,7 @@ from bo_suite.linalg import (
     solve_lower,
 )
 from bo_suite.linalg.cholesky import rows_named
+from bo_suite.surrogates.basis import Basis
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
 """What a fit found: a vector a replicate, unconstrained but for a box."""
@@ -82,35 +82,13 @@ class Surrogate(Protocol):
         """The process given the data; `start` warm-starts the search for hyperparameters."""
 
 
-class _MeanAndVar(torch.autograd.Function):
-    """Posterior mean and variance with the analytic gradient by x; fantasies are columns of `weights`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, process: "ExactProcess", weights: Tensor) -> tuple[Tensor, Tensor]:
-        k, pullback = process.kernel.cross(process.theta, x, process.x)
-        solved = solve_lower(process.chol, k.mT)
-        mean = k @ weights
-        raw = process.kernel.diagonal(process.theta, x) - solved.square().sum(-2)
-        ctx.pullback, ctx.process, ctx.solved, ctx.weights = pullback, process, solved, weights
-        ctx.positive = raw > 0
-        return mean, raw.clamp(min=0.0)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        mean_gradient, var_gradient = gradients
-        by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
-        by_k = solve_lower(ctx.process.chol, ctx.solved * (-2.0 * by_var), transposed=True).mT
-        return ctx.pullback(mean_gradient @ ctx.weights.mT + by_k), None, None
-
-
 @dataclass(frozen=True, eq=False)
 class ExactProcess:
     """Exact Gaussian process regression, from the factor of the data covariance.
 
     mean(A) = prior_mean + k(A, X) L⁻ᵀ white,  cov(A, B) = k(A, B) - (L⁻¹ k(X, A))ᵀ L⁻¹ k(X, B), with
     L Lᵀ = k(X, X) + diag(noise) and white = L⁻¹ (y - prior_mean) (Rasmussen and Williams 2006, algorithm
-    2.1). The variance's own gradient assumes a stationary kernel diagonal.
+    2.1).
 
     Attributes:
         kernel: covariance function.
@@ -140,18 +118,16 @@ class ExactProcess:
     @property
     def scale(self) -> jt.Float[Tensor, "*b"]:
         """k(x, x) at the first row."""
-        return self.kernel.diagonal(self.theta, self.x[..., :1, :])[..., 0]
+        return self.basis.scale
 
-    @property
-    def _fantasies(self) -> torch.Size:
-        return self.white.shape[: self.white.ndim - self.x.ndim + 1]
+    @cached_property
+    def basis(self) -> Basis:
+        """The rows of the data as what the process is expressed in."""
+        return Basis(self.kernel, self.theta, self.x, self.chol)
 
     @cached_property
     def _weights(self) -> Tensor:
-        """L⁻ᵀ white with the fantasies as columns: (*b, n, s)."""
-        count = len(self._fantasies)
-        flat = self.white.flatten(0, count - 1) if count else self.white[None]
-        return solve_lower(self.chol, flat.movedim(0, -1), transposed=True)
+        return self.basis.weights(self.white)
 
     def mean(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
         """Posterior mean of the latent function."""
@@ -165,17 +141,14 @@ class ExactProcess:
         self, x: jt.Float[Tensor, "*b m d"]
     ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
         """Posterior mean and variance of the latent function, differentiable once by x."""
-        mean, var = _MeanAndVar.apply(x, self, self._weights)  # type: ignore[no-untyped-call]
-        mean = mean.movedim(-1, 0).reshape(*self._fantasies, *mean.shape[:-1])
-        return mean + self.prior_mean[..., None], var
+        mean, var = self.basis.mean_and_var(x, self._weights)
+        return with_fantasies(mean, self.white) + self.prior_mean[..., None], var
 
     def cov(
         self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
     ) -> jt.Float[Tensor, "*b m k"]:
         """Posterior covariance of the latent function."""
-        left = self._whiten(x1)
-        right = left if x2 is x1 else self._whiten(x2)
-        return self.kernel.cross(self.theta, x1, x2)[0] - left.mT @ right
+        return self.basis.cov(x1, x2)
 
     def condition(
         self,
@@ -248,15 +221,23 @@ class ExactProcess:
 
     def _covariance(self, joint: Tensor, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """k of the rows before with the last rows x, and the data covariance of these."""
-        if x.shape[:-1] != y.shape[y.ndim - x.ndim + 1 :]:
-            raise DataError(f"y must be (*s, *b, q) for x (*b, q, d), got {tuple(y.shape)}, {tuple(x.shape)}")
+        check_observations(x, y)
         k, _ = self.kernel.cross(self.theta, joint, x)
         variance = self.noise[..., None].expand(x.shape[:-1]) if noise is None else noise
         n = joint.shape[-2] - x.shape[-2]
         return k[..., :n, :], k[..., n:, :] + torch.diag_embed(variance)
 
-    def _whiten(self, x: Tensor) -> Tensor:
-        return solve_lower(self.chol, self.kernel.cross(self.theta, self.x, x)[0])
+
+def with_fantasies(mean: Tensor, white: Tensor) -> Tensor:
+    """Means (*b, m, s) with the fantasies of `white` (*sb, n) in front: (*sb, m)."""
+    lead = white.ndim - mean.ndim + 1
+    return mean.movedim(-1, 0).reshape(*white.shape[:lead], *mean.shape[:-1])
+
+
+def check_observations(x: Tensor, y: Tensor) -> None:
+    """Raises unless y (*s, *b, q) are outcomes of the rows x (*b, q, d), perhaps in fantasies *s."""
+    if x.shape[:-1] != y.shape[y.ndim - x.ndim + 1 :]:
+        raise DataError(f"y must be (*s, *b, q) for x (*b, q, d), got {tuple(y.shape)}, {tuple(x.shape)}")
 
 
 def sample_joint(process: Process, x: jt.Float[Tensor, "*b q d"], base: jt.Float[Tensor, "*b s q"]) -> Tensor:

@@ -1,0 +1,7 @@
+"""Covariance functions with analytic derivatives, and any gpytorch kernel through autograd."""
+
+from bo_suite.kernels.base import JointPullback, Kernel, Pullback, SpectralKernel
+from bo_suite.kernels.gpytorch_kernel import GPyTorchKernel, as_kernel
+from bo_suite.kernels.stationary import Matern52
+
+__all__ = ["GPyTorchKernel", "JointPullback", "Kernel", "Matern52", "Pullback", "SpectralKernel", "as_kernel"]

@@ -1,0 +1,71 @@
+"""What a covariance function must offer.
+
+A kernel is a frozen configuration; its free parameters are one vector `theta` a replicate, on a scale
+where they are unconstrained but for a box. `gram`, `cross` and `joint` also return the pullback that turns a
+gradient with respect to the matrix into one with respect to theta or to the inputs.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import jaxtyping as jt
+from torch import Tensor
+
+from bo_suite.data import Seeds
+
+Pullback = Callable[[Tensor], Tensor]
+JointPullback = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """What a Gaussian process surrogate needs of a covariance function."""
+
+    def start(self, dim: int) -> jt.Float[Tensor, " p"]:
+        """Theta to begin a fit from."""
+
+    def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
+        """Smallest and largest theta."""
+
+    def log_prior(
+        self, theta: jt.Float[Tensor, "*b p"], dim: int
+    ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
+        """Log prior density of the hyperparameters, up to a constant, and its gradient by theta."""
+
+    def gram(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b n n"], Pullback]:
+        """k(x, x), and the map of a symmetric matrix W (*b n n) to d sum(W * k) / d theta."""
+
+    def cross(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b m n"], Pullback]:
+        """k(x, z), and the map of W (*b m n) to d sum(W * k) / d x."""
+
+    def joint(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
+        """k(x, z), and the map of W (*b m n) to d sum(W * k) by theta, by x and by z."""
+
+    def diagonal(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """k(x_i, x_i)."""
+
+    def diagonal_gradient(
+        self,
+        theta: jt.Float[Tensor, "*b p"],
+        x: jt.Float[Tensor, "*b m d"],
+        weights: jt.Float[Tensor, "*b m"],
+    ) -> jt.Float[Tensor, "*b p"]:
+        """d sum_i(weights_i k(x_i, x_i)) / d theta."""
+
+
+@runtime_checkable
+class SpectralKernel(Protocol):
+    """A stationary kernel whose spectral measure can be sampled."""
+
+    def frequencies(
+        self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
+    ) -> jt.Float[Tensor, "*b count d"]:
+        """Frequencies w with k(x, z) = k(x, x) E[cos(wᵀ (x - z))] (Bochner)."""

@@ -1,0 +1,177 @@
+"""Any gpytorch kernel, its derivatives by autograd."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.kernels.base import JointPullback, Kernel, Pullback
+from bo_suite.kernels.stationary import Matern52
+
+
+@dataclass(frozen=True, eq=False)
+class GPyTorchKernel:
+    """Any `gpytorch.kernels.Kernel`, its derivatives by autograd; theta is its raw parameters, flattened.
+
+    The kernel's registered priors and constraints are used. The given kernel is never changed.
+
+    Attributes:
+        kernel: a gpytorch kernel without batch shape, whose current parameters start the fit.
+    """
+
+    kernel: Any
+
+    def start(self, dim: int) -> jt.Float[Tensor, " p"]:
+        """The raw parameters that the kernel came with."""
+        parts = [parameter.detach().double().flatten() for parameter in self.kernel.parameters()]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+    def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
+        """Within 10 of the start on the raw scale, where gpytorch maps to the constraint."""
+        start = self.start(dim)
+        return start - 10.0, start + 10.0
+
+    def log_prior(
+        self, theta: jt.Float[Tensor, "*b p"], dim: int
+    ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
+        """Sum of the registered priors' log densities, and its gradient by theta."""
+        return self._each(theta, self._log_prior_of)
+
+    def gram(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b n n"], Pullback]:
+        """k(x, x), and the map of W to d sum(W * k) / d theta by autograd."""
+        leaf = theta.detach().requires_grad_()
+        with torch.enable_grad():
+            k = self._matrix(leaf, x, x)
+
+        def pullback(weights: Tensor) -> Tensor:
+            if not leaf.numel():
+                return torch.zeros_like(leaf)
+            return torch.autograd.grad(k, leaf, weights.detach())[0]
+
+        return k.detach(), pullback
+
+    def cross(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b m n"], Pullback]:
+        """k(x, z), and the map of W to d sum(W * k) / d x by autograd."""
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            k = self._matrix(theta.detach(), leaf, z)
+
+        def pullback(weights: Tensor) -> Tensor:
+            return torch.nan_to_num(torch.autograd.grad(k, leaf, weights.detach(), retain_graph=True)[0])
+
+        return k.detach(), pullback
+
+    def joint(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
+        """k(x, z), and the map of W to d sum(W * k) by theta, x and z by autograd."""
+        leaves = tuple(part.detach().requires_grad_() for part in (theta, x, z))
+        with torch.enable_grad():
+            k = self._matrix(*leaves)
+
+        def pullback(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            used = [leaf for leaf in leaves if leaf.numel()]
+            found = iter(torch.autograd.grad(k, used, weights.detach(), retain_graph=True))
+            grads = [torch.nan_to_num(next(found)) if leaf.numel() else leaf.detach() for leaf in leaves]
+            return grads[0], grads[1], grads[2]
+
+        return k.detach(), pullback
+
+    def diagonal(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """k(x_i, x_i)."""
+        return self._diagonal(theta.detach(), x).detach()
+
+    def diagonal_gradient(
+        self,
+        theta: jt.Float[Tensor, "*b p"],
+        x: jt.Float[Tensor, "*b m d"],
+        weights: jt.Float[Tensor, "*b m"],
+    ) -> jt.Float[Tensor, "*b p"]:
+        """d sum_i(weights_i k(x_i, x_i)) / d theta by autograd."""
+        leaf = theta.detach().requires_grad_()
+        with torch.enable_grad():
+            diagonal = self._diagonal(leaf, x)
+        if not diagonal.requires_grad:
+            return torch.zeros_like(leaf)
+        (gradient,) = torch.autograd.grad(diagonal, leaf, weights.detach())
+        return gradient
+
+    def _diagonal(self, theta: Tensor, x: Tensor) -> Tensor:
+        batch = torch.broadcast_shapes(theta.shape[:-1], x.shape[:-2])
+        rows = x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
+        thetas = theta.expand(*batch, theta.shape[-1]).reshape(rows.shape[0], -1)
+        parts = [self._call(t, row, row, diag=True) for t, row in zip(thetas, rows, strict=True)]
+        return torch.stack(parts).reshape(*batch, x.shape[-2])
+
+    def _matrix(self, theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        batch = torch.broadcast_shapes(theta.shape[:-1], x.shape[:-2], z.shape[:-2])
+        thetas = theta.expand(*batch, theta.shape[-1]).reshape(-1, theta.shape[-1])
+        left = x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
+        right = z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:])
+        parts = [self._call(*one) for one in zip(thetas, left, right, strict=True)]
+        return torch.stack(parts).reshape(*batch, x.shape[-2], z.shape[-2])
+
+    def _call(self, theta: Tensor, x: Tensor, z: Tensor, diag: bool = False) -> Tensor:
+        """The kernel at one theta, as a pure function of it."""
+        kernel = self._placed(theta)
+
+        def evaluate(module: Any) -> Tensor:
+            result = module(x, z, diag=diag)
+            dense: Tensor = result if isinstance(result, Tensor) else result.to_dense()
+            return dense
+
+        return self._functional(kernel, theta, evaluate)
+
+    def _log_prior_of(self, theta: Tensor) -> Tensor:
+        def evaluate(module: Any) -> Tensor:
+            total = theta.new_zeros(())
+            for _, owner, prior, closure, _ in module.named_priors():
+                total = total + prior.log_prob(closure(owner)).sum()
+            return total
+
+        return self._functional(self._placed(theta), theta, evaluate)
+
+    def _placed(self, theta: Tensor) -> Any:
+        return copy.deepcopy(self.kernel).to(theta)
+
+    @staticmethod
+    def _functional(kernel: Any, theta: Tensor, evaluate: Callable[[Any], Tensor]) -> Tensor:
+        """Evaluate with slices of theta put in the place of the parameters, so that gradients reach theta."""
+        place = 0
+        for module in kernel.modules():
+            for name, parameter in list(module._parameters.items()):
+                size = parameter.numel()
+                del module._parameters[name]
+                module.__dict__[name] = theta[place : place + size].reshape(parameter.shape)
+                place += size
+        return evaluate(kernel)
+
+    @staticmethod
+    def _each(theta: Tensor, evaluate: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        leaf = theta.detach().requires_grad_()
+        rows = leaf.reshape(-1, leaf.shape[-1])
+        with torch.enable_grad():
+            values = torch.stack([evaluate(row) for row in rows]).reshape(theta.shape[:-1])
+        if not values.requires_grad:
+            return values, torch.zeros_like(theta)
+        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+        return values.detach(), gradient
+
+
+def as_kernel(kernel: object | None, unordered: tuple[int, ...]) -> Kernel:
+    """A surrogate's kernel: `Matern52` when None, a gpytorch kernel in its wrapping, else what was given."""
+    if kernel is None:
+        return Matern52(unordered=unordered)
+    if isinstance(kernel, torch.nn.Module):
+        return GPyTorchKernel(kernel)
+    return kernel  # type: ignore[return-value]

@@ -1,0 +1,192 @@
+"""Matern-5/2 times Hamming, with analytic derivatives."""
+
+import math
+from dataclasses import dataclass
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Seeds
+from bo_suite.kernels.base import JointPullback, Pullback
+
+_SQRT5 = math.sqrt(5.0)
+
+_UNLIKE = 0.2
+"""Distance between two categories: at the mode of the common prior, l = 0.2 √d, they then correlate by
+exp(-1 / √d), about as two typical points of a real column do, so that untried categories get tried. With a
+distance of one, an untried category told nothing of its neighbours, and the search stayed with the first."""
+
+_WIDE = 1e5
+"""Largest frequency of an unordered column: codes 1 / 100 apart then correlate by less than 1e-3."""
+
+
+@dataclass(frozen=True)
+class Matern52:
+    """Matern-5/2 over ordered columns times a Hamming kernel over unordered ones, with an outputscale.
+
+    k(x, z) = s² (1 + √5 r + 5r²/3) exp(-√5 r) exp(-sum_u 0.2 [x_u != z_u] / l_u), with
+    r² = sum_o (x_o - z_o)² / l_o². Theta is (log l_1 ... log l_d, log s²); all columns are in [0, 1].
+
+    Priors: l ~ LogNormal(√2 + log(d)/2, √3) (Hvarfner, Hellsten and Nardi 2024, section 5), as in
+    BoTorch, and s² ~ LogNormal(0, `outputscale_spread`).
+
+    Attributes:
+        unordered: columns that hold codes of categories.
+        outputscale_spread: standard deviation of log s² under its prior.
+    """
+
+    unordered: tuple[int, ...] = ()
+    outputscale_spread: float = 1.0
+
+    def start(self, dim: int) -> jt.Float[Tensor, " p"]:
+        """Lengthscales √d / 2 and outputscale one."""
+        return torch.tensor([math.log(0.5 * math.sqrt(dim))] * dim + [0.0], dtype=torch.float64)
+
+    def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
+        """Lengthscales in [0.01, 1000], outputscale in [0.01, 1000]."""
+        lower = torch.tensor([math.log(0.01)] * dim + [math.log(0.01)], dtype=torch.float64)
+        return lower, torch.full_like(lower, math.log(1e3))
+
+    def log_prior(
+        self, theta: jt.Float[Tensor, "*b p"], dim: int
+    ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
+        """Log density of (l, s²), not of their logarithms, up to a constant, and its gradient by theta."""
+        location = theta.new_tensor([math.sqrt(2.0) + 0.5 * math.log(dim)] * dim + [0.0])
+        spread = theta.new_tensor([math.sqrt(3.0)] * dim + [self.outputscale_spread])
+        standard = (theta - location) / spread
+        return -(0.5 * standard.square() + theta).sum(-1), -(standard / spread + 1.0)
+
+    def gram(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b n n"], Pullback]:
+        """k(x, x), and the map of a symmetric matrix W to d sum(W * k) / d theta, in O(n² d)."""
+        inverse = self._inverse_lengthscales(theta)
+        scaled = (x - 0.5) * inverse[..., None, :]
+        decay = self._amplitude(theta, x, x)
+        r, bell = _distance_and_decay(scaled, scaled)
+        slope = decay * bell * (1.0 + _SQRT5 * r)
+        k = slope + decay * bell * (5.0 / 3.0) * r.square()
+        slope = slope * (5.0 / 3.0)
+
+        def pullback(weights: Tensor) -> Tensor:
+            pull = weights * slope
+            # sum_ab M_ab (z_a - z_b)² for a symmetric M, without forming the differences
+            spread = (pull.sum(-1, keepdim=True) * scaled - pull @ scaled) * scaled
+            by_lengthscale = 2.0 * spread.sum(-2)
+            weighted = weights * k
+            for column in self.unordered:
+                differs = x[..., :, None, column] != x[..., None, :, column]
+                mass = (weighted * differs).sum((-2, -1))
+                by_lengthscale[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
+            return torch.cat((by_lengthscale, weighted.sum((-2, -1))[..., None]), -1)
+
+        return k, pullback
+
+    def cross(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b m n"], Pullback]:
+        """k(x, z), and the map of W to d sum(W * k) / d x (zero for unordered columns), in O(m n d)."""
+        left, right, inverse, k, slope = self._stationary(theta, x, z)
+
+        def pullback(weights: Tensor) -> Tensor:
+            pull = weights * slope
+            return (pull @ right - pull.sum(-1, keepdim=True) * left) * inverse
+
+        return k, pullback
+
+    def joint(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
+        """k(x, z), and the map of W to d sum(W * k) by theta, x and z (zero for unordered columns)."""
+        left, right, inverse, k, slope = self._stationary(theta, x, z)
+
+        def pullback(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            pull = weights * slope
+            rows, columns = pull.sum(-1)[..., None], pull.sum(-2)[..., None]
+            forth, back = pull @ right, pull.mT @ left
+            by_lengthscale = (left * (rows * left - 2.0 * forth)).sum(-2) + (columns * right.square()).sum(-2)
+            weighted = weights * k
+            for column in self.unordered:
+                differs = x[..., :, None, column] != z[..., None, :, column]
+                mass = (weighted * differs).sum((-2, -1))
+                by_lengthscale[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
+            by_theta = torch.cat((by_lengthscale, weighted.sum((-2, -1))[..., None]), -1)
+            return by_theta, (forth - rows * left) * inverse, (back - columns * right) * inverse
+
+        return k, pullback
+
+    def frequencies(
+        self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
+    ) -> jt.Float[Tensor, "*b count d"]:
+        """Frequencies w with k(x, z) = s² E[cos(wᵀ (x - z))].
+
+        Ordered columns: multivariate t with 5 degrees of freedom, over l (Rasmussen and Williams 2006,
+        section 4.2.1). An unordered one, exp(-c [x != z]) = ρ + (1 - ρ) [x = z] with ρ = exp(-c): zero with
+        probability ρ, else uniform on a range so wide that the cosine of two different codes averages out.
+        """
+        normal = seeds.split("normal").normal((count, dim + 5), theta)
+        chi = normal[..., dim:].square().sum(-1, keepdim=True)
+        inverse = torch.exp(-theta[..., :-1])[..., None, :]
+        frequencies = normal[..., :dim] * (chi / 5.0).rsqrt() * inverse
+        for column in self.unordered:
+            uniform = seeds.split(f"code {column}").uniform((count, 2), theta)
+            constant = torch.exp(-_UNLIKE * inverse[..., column])
+            wide = (2.0 * uniform[..., 1] - 1.0) * _WIDE
+            frequencies[..., column] = torch.where(uniform[..., 0] < constant, 0.0, wide)
+        return frequencies
+
+    def diagonal(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """The outputscale."""
+        return torch.exp(theta[..., -1:]).expand(x.shape[:-1])
+
+    def diagonal_gradient(
+        self,
+        theta: jt.Float[Tensor, "*b p"],
+        x: jt.Float[Tensor, "*b m d"],
+        weights: jt.Float[Tensor, "*b m"],
+    ) -> jt.Float[Tensor, "*b p"]:
+        """d sum_i(weights_i k(x_i, x_i)) / d theta: that of the outputscale."""
+        gradient = torch.zeros_like(theta)
+        gradient[..., -1] = torch.exp(theta[..., -1]) * weights.sum(-1)
+        return gradient
+
+    def _stationary(
+        self, theta: Tensor, x: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Both sets scaled, 1 / l, k and its slope -2 dk / d(r²)."""
+        inverse = self._inverse_lengthscales(theta)[..., None, :]
+        left, right = (x - 0.5) * inverse, (z - 0.5) * inverse
+        r, bell = _distance_and_decay(left, right)
+        decay = self._amplitude(theta, x, z) * bell
+        slope = decay * (1.0 + _SQRT5 * r)
+        k = slope + decay * (5.0 / 3.0) * r.square()
+        return left, right, inverse, k, slope * (5.0 / 3.0)
+
+    def _inverse_lengthscales(self, theta: Tensor) -> Tensor:
+        """1 / l, zero for unordered columns, which do not enter r."""
+        inverse = torch.exp(-theta[..., :-1])
+        if self.unordered:
+            inverse[..., list(self.unordered)] = 0.0
+        return inverse
+
+    def _amplitude(self, theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        """s² times the Hamming factor."""
+        logarithm = theta[..., -1, None, None]
+        for column in self.unordered:
+            differs = x[..., :, None, column] != z[..., None, :, column]
+            logarithm = logarithm - differs * (_UNLIKE * torch.exp(-theta[..., column, None, None]))
+        return torch.exp(logarithm)
+
+
+def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """r and exp(-√5 r) between the rows of two scaled sets."""
+    norms = left.square().sum(-1)[..., :, None] + right.square().sum(-1)[..., None, :]
+    if norms.ndim > 3:
+        r = norms - 2.0 * left @ right.mT
+    else:
+        r = (torch.addmm if norms.ndim == 2 else torch.baddbmm)(norms, left, right.mT, alpha=-2.0)
+    r = r.clamp_(min=0.0).sqrt_()
+    return r, torch.exp(-_SQRT5 * r)

@@ -1,0 +1,98 @@
+"""Mean, variance and covariance of a process that is expressed in the covariances with some rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bo_suite.kernels import Kernel
+from bo_suite.linalg import solve_lower
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """cov(x, z) = k(x, z) - a(x)ᵀ a(z) + b(x)ᵀ b(z), with a(x) = L⁻¹ k(rows, x) and b = L_B⁻¹ a.
+
+    The rows are the data of an exact process, where the values at them are known but for the noise in L,
+    and there is no b. They are the inducing inputs of a sparse one, whose whitened values have the precision
+    L_B L_Bᵀ (Titsias 2009, equation 6).
+
+    Attributes:
+        kernel: covariance function.
+        theta: its parameters.
+        rows: inputs.
+        chol: L.
+        precision_chol: L_B; None for no b.
+    """
+
+    kernel: Kernel
+    theta: jt.Float[Tensor, "*b p"]
+    rows: jt.Float[Tensor, "*b n d"]
+    chol: jt.Float[Tensor, "*b n n"]
+    precision_chol: jt.Float[Tensor, "*b n n"] | None = None
+
+    @property
+    def scale(self) -> jt.Float[Tensor, "*b"]:
+        """k(x, x) at the first row."""
+        return self.kernel.diagonal(self.theta, self.rows[..., :1, :])[..., 0]
+
+    def whiten(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b n m"]:
+        """a(x) = L⁻¹ k(rows, x)."""
+        return solve_lower(self.chol, self.kernel.cross(self.theta, self.rows, x)[0])
+
+    def weights(self, white: jt.Float[Tensor, "*sb n"]) -> jt.Float[Tensor, "*b n s"]:
+        """L⁻ᵀ white, or L⁻ᵀ L_B⁻ᵀ white, with the fantasies, flattened, as columns."""
+        count = white.ndim - self.rows.ndim + 1
+        flat = (white.flatten(0, count - 1) if count else white[None]).movedim(0, -1)
+        if self.precision_chol is not None:
+            flat = solve_lower(self.precision_chol, flat, transposed=True)
+        return solve_lower(self.chol, flat, transposed=True)
+
+    def mean_and_var(
+        self, x: jt.Float[Tensor, "*b m d"], weights: jt.Float[Tensor, "*b n s"]
+    ) -> tuple[jt.Float[Tensor, "*b m s"], jt.Float[Tensor, "*b m"]]:
+        """k(x, rows) weights, and the variance, at least 0; both differentiable once by x."""
+        mean, var = _MeanAndVar.apply(x, self, weights)  # type: ignore[no-untyped-call]
+        return mean, var
+
+    def cov(
+        self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
+    ) -> jt.Float[Tensor, "*b m k"]:
+        """Posterior covariance."""
+        left = self.whiten(x1)
+        right = left if x2 is x1 else self.whiten(x2)
+        cov = self.kernel.cross(self.theta, x1, x2)[0] - left.mT @ right
+        if self.precision_chol is None:
+            return cov
+        left = solve_lower(self.precision_chol, left)
+        return cov + left.mT @ (left if x2 is x1 else solve_lower(self.precision_chol, right))
+
+
+class _MeanAndVar(torch.autograd.Function):
+    """With the analytic gradient by x; the variance's own gradient assumes that k(x, x) is constant."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, basis: Basis, weights: Tensor) -> tuple[Tensor, Tensor]:
+        k, pullback = basis.kernel.cross(basis.theta, x, basis.rows)
+        a = solve_lower(basis.chol, k.mT)
+        raw = basis.kernel.diagonal(basis.theta, x) - a.square().sum(-2)
+        ctx.b = None
+        if basis.precision_chol is not None:
+            ctx.b = solve_lower(basis.precision_chol, a)
+            raw = raw + ctx.b.square().sum(-2)
+        ctx.pullback, ctx.basis, ctx.a, ctx.weights, ctx.positive = pullback, basis, a, weights, raw > 0
+        return k @ weights, raw.clamp(min=0.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        mean_gradient, var_gradient = gradients
+        known = ctx.a
+        if ctx.b is not None:
+            known = known - solve_lower(ctx.basis.precision_chol, ctx.b, transposed=True)
+        by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
+        by_k = solve_lower(ctx.basis.chol, known * (-2.0 * by_var), transposed=True).mT
+        return ctx.pullback(mean_gradient @ ctx.weights.mT + by_k), None, None

@@ -1,0 +1,40 @@
+"""Where a search for hyperparameters starts, and on how much of the data."""
+
+import math
+from dataclasses import replace
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates.process import WarmStart
+
+
+def search_starts(
+    own: jt.Float[Tensor, " p"], data: Dataset, seeds: Seeds, start: WarmStart | None, count: int
+) -> jt.Float[Tensor, "r *b p"]:
+    """Starting points: the warm start if there is one, the model's own, then random ones around that.
+
+    A warm start is trusted alone until the data have grown by a fifth.
+    """
+    starts = [own.expand(*data.batch_shape, -1)]
+    if start is not None and start.hyperparameters.shape[-1] == own.shape[-1]:
+        starts.insert(0, start.hyperparameters.to(data.x).expand(*data.batch_shape, -1))
+        if not _grown_by_a_fifth(start.observations, data.x.shape[-2]):
+            return starts[0][None]
+    random = seeds.split("fit").normal((max(count - len(starts), 0), own.shape[-1]), data.x)
+    starts += [own + noise for noise in random.unbind(-2)]
+    return torch.stack(starts[:count])
+
+
+def thinned(data: Dataset, most: int) -> Dataset:
+    """Every k-th observation, so that no more than `most` are left."""
+    keep = slice(None, None, -(-data.x.shape[-2] // most))
+    noise = None if data.noise is None else data.noise[..., keep]
+    return replace(data, x=data.x[..., keep, :], y=data.y[..., keep], noise=noise)
+
+
+def _grown_by_a_fifth(before: int, now: int) -> bool:
+    """Whether the count has passed a power of 1.2."""
+    return math.floor(math.log(max(now, 1), 1.2)) > math.floor(math.log(max(before, 1), 1.2))
