@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
 
@@ -44,7 +44,7 @@ class UpperConfidenceBound:
     """
 
     beta: float = 2.0
-    surrogate: Surrogate = field(default_factory=ExactGP)
+    surrogate: Surrogate = field(default_factory=AutoGP)
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta < math.inf:

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart, sample_joint
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -106,7 +106,7 @@ class LogExpectedImprovement:
         fantasies: number of quasi-Monte Carlo samples of the pending values.
     """
 
-    surrogate: Surrogate = field(default_factory=ExactGP)
+    surrogate: Surrogate = field(default_factory=AutoGP)
     fantasies: int = 32
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class NoisyExpectedImprovement:
         baseline: the most observed points considered as possibly best.
     """
 
-    surrogate: Surrogate = field(default_factory=ExactGP)
+    surrogate: Surrogate = field(default_factory=AutoGP)
     fantasies: int = 32
     baseline: int = 32
 

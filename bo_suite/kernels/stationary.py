@@ -106,12 +106,12 @@ class Matern52:
             rows, columns = pull.sum(-1)[..., None], pull.sum(-2)[..., None]
             forth, back = pull @ right, pull.mT @ left
             by_lengthscale = (left * (rows * left - 2.0 * forth)).sum(-2) + (columns * right.square()).sum(-2)
-            weighted = weights * k
             for column in self.unordered:
                 differs = x[..., :, None, column] != z[..., None, :, column]
-                mass = (weighted * differs).sum((-2, -1))
+                mass = (weights * k * differs).sum((-2, -1))
                 by_lengthscale[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
-            by_theta = torch.cat((by_lengthscale, weighted.sum((-2, -1))[..., None]), -1)
+            by_scale = torch.linalg.vecdot(weights.flatten(-2), k.flatten(-2))
+            by_theta = torch.cat((by_lengthscale, by_scale[..., None]), -1)
             return by_theta, (forth - rows * left) * inverse, (back - columns * right) * inverse
 
         return k, pullback
@@ -159,11 +159,11 @@ class Matern52:
         """Both sets scaled, 1 / l, k and its slope -2 dk / d(r²)."""
         inverse = self._inverse_lengthscales(theta)[..., None, :]
         left, right = (x - 0.5) * inverse, (z - 0.5) * inverse
-        r, bell = _distance_and_decay(left, right)
-        decay = self._amplitude(theta, x, z) * bell
-        slope = decay * (1.0 + _SQRT5 * r)
-        k = slope + decay * (5.0 / 3.0) * r.square()
-        return left, right, inverse, k, slope * (5.0 / 3.0)
+        r, decay = _distance_and_decay(left, right)
+        decay *= self._amplitude(theta, x, z)
+        slope = torch.addcmul(decay, decay, r, value=_SQRT5)
+        k = torch.addcmul(slope, decay, r.square_(), value=5.0 / 3.0)
+        return left, right, inverse, k, slope.mul_(5.0 / 3.0)
 
     def _inverse_lengthscales(self, theta: Tensor) -> Tensor:
         """1 / l, zero for unordered columns, which do not enter r."""
@@ -189,4 +189,4 @@ def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     else:
         r = (torch.addmm if norms.ndim == 2 else torch.baddbmm)(norms, left, right.mT, alpha=-2.0)
     r = r.clamp_(min=0.0).sqrt_()
-    return r, torch.exp(-_SQRT5 * r)
+    return r, (r * -_SQRT5).exp_()

@@ -61,9 +61,7 @@ class ExactGP:
         if data.x.shape[-2] == 0:
             raise FitError("an ExactGP needs at least one observation, got none")
         kernel = as_kernel(self.kernel, data.unordered)
-        own = kernel.start(data.x.shape[-1]).to(data.x)
-        own = torch.cat((own, own.new_tensor([self.noise_location])))
-        starts = search_starts(own, data, seeds, start, self.restarts)
+        starts = search_starts(self.start(data), data, seeds, start, self.restarts)
         if data.x.shape[-2] > _MANY and starts.shape[0] > 1:
             starts = self._search(kernel, thinned(data, _MANY), starts)[1]
         value, theta = self._search(kernel, data, starts)
@@ -88,6 +86,11 @@ class ExactGP:
         """Log likelihood at the profiled mean plus log priors (up to a constant), and its gradient."""
         value, gradient = _Objective(self, as_kernel(self.kernel, data.unordered), data)(hyperparameters)
         return -value, -gradient
+
+    def start(self, data: Dataset) -> jt.Float[Tensor, " p"]:
+        """Where a search begins: the kernel's own theta, and the median of the noise under its prior."""
+        theta = as_kernel(self.kernel, data.unordered).start(data.x.shape[-1]).to(data.x)
+        return torch.cat((theta, theta.new_tensor([self.noise_location])))
 
     def bounds(self, kernel: Kernel, data: Dataset) -> tuple[Tensor, Tensor]:
         """The box of (kernel theta, log noise)."""

@@ -21,7 +21,7 @@ def search_starts(
     starts = [own.expand(*data.batch_shape, -1)]
     if start is not None and start.hyperparameters.shape[-1] == own.shape[-1]:
         starts.insert(0, start.hyperparameters.to(data.x).expand(*data.batch_shape, -1))
-        if not _grown_by_a_fifth(start.observations, data.x.shape[-2]):
+        if not has_grown(start.observations, data.x.shape[-2]):
             return starts[0][None]
     random = seeds.split("fit").normal((max(count - len(starts), 0), own.shape[-1]), data.x)
     starts += [own + noise for noise in random.unbind(-2)]
@@ -29,12 +29,15 @@ def search_starts(
 
 
 def thinned(data: Dataset, most: int) -> Dataset:
-    """Every k-th observation, so that no more than `most` are left."""
-    keep = slice(None, None, -(-data.x.shape[-2] // most))
+    """No more than `most` observations, evenly spaced over all."""
+    n = data.x.shape[-2]
+    if n <= most:
+        return data
+    keep = torch.arange(most, device=data.x.device) * n // most
     noise = None if data.noise is None else data.noise[..., keep]
     return replace(data, x=data.x[..., keep, :], y=data.y[..., keep], noise=noise)
 
 
-def _grown_by_a_fifth(before: int, now: int) -> bool:
-    """Whether the count has passed a power of 1.2."""
+def has_grown(before: int, now: int) -> bool:
+    """Whether the number of observations has passed a power of 1.2."""
     return math.floor(math.log(max(now, 1), 1.2)) > math.floor(math.log(max(before, 1), 1.2))

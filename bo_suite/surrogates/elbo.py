@@ -1,0 +1,211 @@
+"""The evidence lower bound of a sparse process with any likelihood, and its gradients."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset
+from bo_suite.kernels import Kernel
+from bo_suite.linalg import solve_lower
+from bo_suite.surrogates.collapsed import raised
+from bo_suite.surrogates.likelihoods import Likelihood
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What does not change while a process is fitted.
+
+    The free parameters of the prior and the likelihood are one vector eta = (theta, phi, prior mean), without
+    the last where the prior mean is given.
+
+    Attributes:
+        kernel: covariance function.
+        likelihood: of an outcome given the latent function.
+        mean: prior mean; None where it is a free parameter, N(0, 1).
+        jitter: share of k(Z, Z)'s diagonal that is added to it.
+        dim: columns of the inputs.
+    """
+
+    kernel: Kernel
+    likelihood: Likelihood
+    mean: float | None
+    jitter: float
+    dim: int
+
+    @cached_property
+    def _sizes(self) -> tuple[int, int, int]:
+        return len(self.kernel.start(self.dim)), len(self.likelihood.start()), int(self.mean is None)
+
+    def start(self, like: Tensor) -> jt.Float[Tensor, " p"]:
+        """Eta to begin with."""
+        parts = (self.kernel.start(self.dim), self.likelihood.start(), torch.zeros(self._sizes[2]))
+        return torch.cat([part.to(like) for part in parts])
+
+    def bounds(self, like: Tensor) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
+        """The box of eta."""
+        box = zip(self.kernel.bounds(self.dim), self.likelihood.bounds(like), strict=True)
+        ends = [torch.full((self._sizes[2],), end) for end in (-10.0, 10.0)]
+        lower, upper = (
+            torch.cat([part.to(like) for part in (*pair, end)]) for pair, end in zip(box, ends, strict=True)
+        )
+        return lower, upper
+
+    def split(self, eta: jt.Float[Tensor, "*b p"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Theta, phi and the prior mean (*b)."""
+        theta, phi, mean = eta.split(self._sizes, -1)
+        return theta, phi, mean[..., 0] if self.mean is None else torch.full_like(eta[..., 0], self.mean)
+
+    def log_prior(
+        self, eta: jt.Float[Tensor, "*b p"]
+    ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
+        """Log prior density of eta, up to a constant, and its gradient."""
+        theta, phi, mean = self.split(eta)
+        value, by_theta = self.kernel.log_prior(theta, self.dim)
+        leaf = phi.detach().requires_grad_()
+        with torch.enable_grad():
+            of_phi = self.likelihood.log_prior(leaf)
+        by_phi = torch.zeros_like(leaf)
+        if of_phi.requires_grad:
+            (by_phi,) = torch.autograd.grad(of_phi.sum(), leaf)
+        value, gradients = value + of_phi.detach(), [by_theta, by_phi]
+        if self.mean is None:
+            value = value - 0.5 * mean.square()
+            gradients.append(-mean[..., None])
+        return value, torch.cat(gradients, -1)
+
+    def expectation(
+        self,
+        eta: jt.Float[Tensor, "*b p"],
+        inducing: jt.Float[Tensor, "*b m d"],
+        q: "Whitened",
+        data: Dataset,
+        rows: slice,
+    ) -> "Expectation":
+        """The expected log likelihood of some of the observations."""
+        return Expectation(self, eta, inducing, q, data, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Whitened:
+    """q(v) = N(mean, RᵀR) over the whitened inducing values v = L⁻¹ (u - prior mean).
+
+    Attributes:
+        mean: of v.
+        root: R, triangular: L_B⁻¹ where the precision L_B L_Bᵀ is what is known, Wᵀ for a covariance W Wᵀ.
+    """
+
+    mean: jt.Float[Tensor, "*b m"]
+    root: jt.Float[Tensor, "*b m m"]
+
+    @property
+    def cov(self) -> jt.Float[Tensor, "*b m m"]:
+        """RᵀR."""
+        return self.root.mT @ self.root
+
+    @property
+    def divergence(self) -> jt.Float[Tensor, "*b"]:
+        """KL[q(v) || N(0, I)] = ½ (|mean|² + |R|² - m) - log |R|."""
+        diagonal = self.root.diagonal(dim1=-2, dim2=-1)
+        squares = self.mean.square().sum(-1) + self.root.square().sum((-2, -1)) - self.mean.shape[-1]
+        return 0.5 * squares - diagonal.abs().log().sum(-1)
+
+
+class Expectation:
+    """Σ E_q[log p(y_i | f_i)] over some observations, its gradients, and the sites.
+
+    With A = L⁻¹ k(Z, X): f_i ~ N(prior mean + a_iᵀ mean, k_ii - |a_i|² + |R a_i|²). The gradients by these
+    two moments come from the likelihood; that by A is mean gᵀ - 2 (I - S) A diag(h).
+
+    Attributes:
+        value: the sum (*b).
+        a: A (*b, m, n).
+        mean: of f (*b, n).
+        var: of f (*b, n).
+        by_mean: g (*b, n).
+        by_var: h (*b, n).
+    """
+
+    def __init__(
+        self, model: Model, eta: Tensor, inducing: Tensor, q: Whitened, data: Dataset, rows: slice
+    ) -> None:
+        theta, phi, prior_mean = model.split(eta)
+        self._model, self._theta, self._inducing, self._q = model, theta, inducing, q
+        self._x, self._y = data.x[..., rows, :], data.y[..., rows]
+        self._noise = None if data.noise is None else data.noise[..., rows]
+        self._prior_mean, self._phi = prior_mean, phi
+        k_zz, self._pull_zz = model.kernel.joint(theta, inducing, inducing)
+        k_zx, self._pull_zx = model.kernel.joint(theta, inducing, self._x)
+        self.chol, self.info = torch.linalg.cholesky_ex(raised(k_zz, model.jitter))
+        self.a = solve_lower(self.chol, k_zx)
+        self._b = q.root @ self.a
+        spread = model.kernel.diagonal(theta, self._x) - self.a.square().sum(-2) + self._b.square().sum(-2)
+        self.var = spread.clamp(min=0.0)
+        self.mean = prior_mean[..., None] + (q.mean[..., None, :] @ self.a)[..., 0, :]
+        leaves = [part.detach().requires_grad_() for part in (self.mean, self.var, phi)]
+        with torch.enable_grad():
+            of_each = model.likelihood.expected_log_density(
+                self._y, leaves[0], leaves[1], leaves[2], self._noise
+            )
+            value = of_each.sum(-1)
+        found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        gradients = [
+            torch.zeros_like(leaf) if part is None else part for leaf, part in zip(leaves, found, strict=True)
+        ]
+        self.value = value.detach()
+        self.by_mean, self.by_var, self._by_phi = gradients
+
+    @cached_property
+    def by_q(self) -> tuple[Tensor, Tensor]:
+        """Gradients by the mean of v, A g, and by its covariance, A diag(h) Aᵀ."""
+        by_mean = (self.a @ self.by_mean[..., None])[..., 0]
+        return by_mean, (self.a * self.by_var[..., None, :]) @ self.a.mT
+
+    @cached_property
+    def _sites(self) -> tuple[Tensor, Tensor]:
+        return self._model.likelihood.sites(self._y, self.mean, self.var, self._phi, self._noise)
+
+    @property
+    def site_precision(self) -> jt.Float[Tensor, "*b n"]:
+        """How much each observation tells of its f."""
+        return self._sites[1]
+
+    @cached_property
+    def target(self) -> tuple[Tensor, Tensor]:
+        """(linear, precision) natural parameters of v that the sites of these observations make."""
+        linear, precision = self._sites
+        residual = linear - precision * self._prior_mean[..., None]
+        outer = (self.a * precision[..., None, :]) @ self.a.mT
+        return (self.a @ residual[..., None])[..., 0], outer
+
+    def by_parameters(
+        self, weight: float, also: Tensor | None = None
+    ) -> tuple[jt.Float[Tensor, "*b p"], jt.Float[Tensor, "*b m d"]]:
+        """`weight` times the gradients by eta and by Z, q(v) held.
+
+        Args:
+            weight: of this sum in the bound.
+            also: what else holds of Gᵀ dL⁻¹ in terms of G Aᵀ (*b, m, m): q(u) held instead.
+        """
+        q, model = self._q, self._model
+        known = self.a - q.root.mT @ self._b
+        by_a = q.mean[..., None] * self.by_mean[..., None, :] - 2.0 * known * self.by_var[..., None, :]
+        by_a = weight * by_a
+        by_zx = solve_lower(self.chol, by_a, transposed=True)
+        inner = by_a @ self.a.mT
+        if also is not None:
+            inner = inner + also
+        lower = torch.tril(inner)
+        lower = lower - 0.5 * torch.diag_embed(lower.diagonal(dim1=-2, dim2=-1))
+        half = solve_lower(self.chol, 0.5 * (lower + lower.mT), transposed=True)
+        by_zz = raised(-solve_lower(self.chol, half.mT, transposed=True), model.jitter)
+        theta_zx, z_zx, _ = self._pull_zx(by_zx)
+        theta_zz, z_left, z_right = self._pull_zz(by_zz)
+        diagonal = model.kernel.diagonal_gradient(self._theta, self._x, weight * self.by_var)
+        parts: list[Any] = [theta_zx + theta_zz + diagonal, weight * self._by_phi]
+        if model.mean is None:
+            parts.append(weight * self.by_mean.sum(-1, keepdim=True))
+        return torch.cat(parts, -1), z_zx + z_left + z_right

@@ -1,0 +1,193 @@
+"""Sparse Gaussian process regression: the collapsed bound, maximised."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError, FitError
+from bo_suite.kernels import Kernel, as_kernel
+from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.surrogates.collapsed import (
+    Collapsed,
+    CollapsedObjective,
+    inducing_chol,
+    jitter_of,
+    statistics_of,
+)
+from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, inducing_count
+from bo_suite.surrogates.likelihoods import Gaussian
+from bo_suite.surrogates.noise import log_noise_bounds
+from bo_suite.surrogates.process import Hyperparameters, WarmStart
+from bo_suite.surrogates.search import search_starts, thinned
+from bo_suite.surrogates.sparse import FitTrace, SparseProcess
+
+_SKETCH, _SKETCH_INDUCING = 1000, 128
+"""Observations and inducing inputs with which a search from afresh begins."""
+
+_SEARCH = 5000
+"""Observations that hyperparameters are refined on, at most; q is fitted to all."""
+
+_RESTARTS = 2
+
+
+@dataclass(frozen=True)
+class SGPR:
+    """Sparse Gaussian process regression (Titsias 2009): cost linear in the observations.
+
+    The model of `ExactGP`, its likelihood replaced by the collapsed lower bound; hyperparameters maximise
+    bound plus log priors. A search from afresh begins on 1,000 observations and 128 inducing inputs and is
+    refined with all inducing inputs on at most 5,000 observations, evenly spaced; a warm start is only
+    refined. The variational distribution is then the optimum for all observations, in closed form.
+
+    Attributes:
+        inducing: number of inducing inputs, at most that of distinct observations; when None,
+            min(n, 512, 64 + ⌈4 √n⌉) for n observations.
+        kernel: as for `ExactGP`.
+        selection: how they are chosen, anew in each fit.
+        learn_inducing: whether they then move with the hyperparameters, to raise the bound.
+        likelihood: the prior of the noise.
+        mean: prior mean of the latent function; when None, the most probable one under N(0, 1).
+        jitter: share of the prior variance that is added to that of the inducing values; when None, 1e-8, or
+            1e-5 in float32. More makes the bound looser.
+    """
+
+    inducing: int | None = None
+    kernel: object | None = None
+    selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9))
+    learn_inducing: bool = False
+    likelihood: Gaussian = field(default_factory=Gaussian)
+    mean: float | None = None
+    jitter: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.inducing is not None and not self.inducing >= 1:
+            raise DataError(f"`inducing >= 1` must hold, got {self.inducing}")
+        if self.jitter is not None and not 0 <= self.jitter < math.inf:
+            raise DataError(f"`0 <= jitter < inf` must hold, got {self.jitter}")
+
+    def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> SparseProcess:
+        """The process at the best hyperparameters found.
+
+        Raises:
+            FitError: no observation, or no start with a finite bound.
+            NumericalError: the covariance of the inducing values does not factorise, jitter included.
+        """
+        n = data.x.shape[-2]
+        if n == 0:
+            raise FitError("an SGPR needs at least one observation, got none")
+        kernel = as_kernel(self.kernel, data.unordered)
+        own = torch.cat((kernel.start(data.x.shape[-1]).to(data.x), self.likelihood.start().to(data.x)))
+        starts = search_starts(own, data, seeds, start, _RESTARTS)
+        warm = starts.shape[0] == 1
+        losses: list[Tensor] = []
+        if not warm and n > _SKETCH_INDUCING:
+            sketch = thinned(data, _SKETCH)
+            few = replace(self, inducing=min(_SKETCH_INDUCING, self.inducing or n))
+            inducing = few.select(sketch, own, seeds.split("sketch"))
+            starts = self._search(kernel, sketch, inducing, starts, 40, losses)[None]
+        inducing = self.select(data, starts[-1], seeds)
+        initial = inducing
+        part = thinned(data, _SEARCH)
+        if self.learn_inducing:
+            flat = inducing.flatten(-2).expand(*starts.shape[:-1], -1)
+            point = self._search(kernel, part, inducing, torch.cat((starts, flat), -1), 100, losses)
+            eta, inducing = point[..., : len(own)], point[..., len(own) :].reshape(inducing.shape)
+        else:
+            eta = self._search(kernel, part, inducing, starts, 20, losses)
+        trace = FitTrace(torch.stack([loss.amin(0) for loss in losses]), initial)
+        return self.process(data, eta, inducing, trace)
+
+    def select(
+        self, data: Dataset, hyperparameters: Hyperparameters, seeds: Seeds
+    ) -> jt.Float[Tensor, "*b m d"]:
+        """Inducing inputs for the hyperparameters (kernel theta, log noise)."""
+        kernel, n = as_kernel(self.kernel, data.unordered), data.x.shape[-2]
+        count = inducing_count(n) if self.inducing is None else self.inducing
+        return self.selection.select(data, kernel, hyperparameters[..., :-1], count, seeds)
+
+    def process(
+        self,
+        data: Dataset,
+        hyperparameters: Hyperparameters,
+        inducing: jt.Float[Tensor, "*b m d"],
+        trace: FitTrace | None = None,
+    ) -> SparseProcess:
+        """The process at given hyperparameters (kernel theta, log noise) and inducing inputs."""
+        kernel, theta, chol, found = self._collapse(data, hyperparameters, inducing)
+        return SparseProcess(
+            kernel,
+            theta,
+            inducing,
+            chol,
+            found.precision_chol,
+            found.linear,
+            found.prior_mean,
+            hyperparameters[..., -1].exp(),
+            hyperparameters,
+            trace,
+        )
+
+    def bound(
+        self, data: Dataset, hyperparameters: Hyperparameters, inducing: jt.Float[Tensor, "*b m d"]
+    ) -> jt.Float[Tensor, "*b"]:
+        """Lower bound of the log evidence at the prior mean, without log priors."""
+        return self._collapse(data, hyperparameters, inducing)[-1].bound
+
+    def _collapse(
+        self, data: Dataset, hyperparameters: Tensor, inducing: Tensor
+    ) -> tuple[Kernel, Tensor, Tensor, Collapsed]:
+        kernel = as_kernel(self.kernel, data.unordered)
+        theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
+        chol = inducing_chol(kernel, theta, inducing, jitter_of(self.jitter, data.x.dtype))
+        return (
+            kernel,
+            theta,
+            chol,
+            Collapsed.of(statistics_of(kernel, theta, inducing, chol, data, noise), self.mean),
+        )
+
+    def _search(
+        self,
+        kernel: Kernel,
+        data: Dataset,
+        inducing: jt.Float[Tensor, "*b m d"],
+        starts: jt.Float[Tensor, "r *b p"],
+        evaluations: int,
+        losses: list[Tensor],
+    ) -> jt.Float[Tensor, "*b p"]:
+        """The best point that the starts reach."""
+        lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
+        least, most = log_noise_bounds(data.x)
+        lower, upper = torch.cat((lower, least)), torch.cat((upper, most))
+        if starts.shape[-1] > len(lower):
+            m, lead = inducing.shape[-2], data.batch_shape
+            box = data.x.amin(-2, keepdim=True), data.x.amax(-2, keepdim=True)
+            low, high = (bound.expand(*lead, m, -1).flatten(-2) for bound in box)
+            lower = torch.cat((lower.expand(*lead, -1), low), -1)
+            upper = torch.cat((upper.expand(*lead, -1), high), -1)
+        objective = CollapsedObjective(
+            kernel,
+            data,
+            inducing,
+            self.mean,
+            jitter_of(self.jitter, data.x.dtype),
+            self.likelihood.noise_location,
+            self.likelihood.noise_spread,
+            losses,
+        )
+        result = minimize_batch(
+            objective,
+            starts,
+            bounds=(lower, upper),
+            max_evaluations=evaluations,
+            gradient_tolerance=1e-2,
+            value_tolerance=1e-5,
+        )
+        value, best = result.value.min(0)
+        if not bool(torch.isfinite(value).all()):
+            raise FitError("no start reached a finite bound; is the kernel positive definite?")
+        return result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))[0]
