@@ -41,9 +41,9 @@ class NaturalAdam:
         batch: observations a step; None for all.
     """
 
-    steps: int = 200
-    rate: float = 0.03
-    natural: float = 0.5
+    steps: int = 300
+    rate: float = 0.02
+    natural: float = 0.2
     batch: int | None = 1024
 
     def __post_init__(self) -> None:
