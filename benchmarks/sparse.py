@@ -226,7 +226,7 @@ def best_new(name: str, seed: int, options: argparse.Namespace) -> Record:
     """Smallest new value by each way to use the past, above the minimum of the problem.
 
     `all` is the default acquisition given everything; the others are an ExactGP given 500 random ones, or
-    these with the best one for the last of them, or the 500 best.
+    these with the best one for the last of them, or the 500 best, or everything, up to 2,000 observations.
     """
     problem = get_problem(name)
     past = past_rows(problem, options.past, 1000 + seed)
@@ -239,6 +239,8 @@ def best_new(name: str, seed: int, options: argparse.Namespace) -> Record:
         "exact, 500 random with the best": (with_best, True),
         "exact, 500 best": (ranked[:500], True),
     }
+    if options.past <= 2000:
+        ways["exact, all"] = (past, True)
     record: Record = {"problem": name, "past": options.past, "asks": options.asks, "search_seed": seed}
     record["past_regret"] = ranked[0][1] - problem.minimum
     record["regret"], record["ask_seconds"] = {}, {}

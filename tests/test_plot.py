@@ -4,9 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from bo_suite.plot import plot_convergence
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
+from bo_suite.plot import plot_convergence, plot_fit
+from bo_suite.surrogates import SGPR
 from bo_suite.trials import Trial
 
 
@@ -122,3 +126,25 @@ def test_pyplot_is_not_touched():
         "plot_convergence([], 'minimize'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_fit_is_drawn_with_its_band_inducing_inputs_and_losses() -> None:
+    x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
+    y = torch.sin(6 * x[:, 0])
+    process = SGPR(inducing=5, learn_inducing=True).fit(Dataset(x, y, None, x[:0]), Seeds.of(0, 0))
+    band, inducing, losses = plot_fit(process, x, y).axes
+    (mean,) = [line for line in band.lines if len(line.get_xdata()) == 400]
+    assert band.get_title(loc="left") == "60 observations, 5 inducing inputs"
+    assert abs(float(mean.get_ydata()[200]) - float(process.mean(x[30:31])[0])) < 0.1
+    fitted, chosen = inducing.lines
+    assert list(fitted.get_xdata()) == process.inducing[:, 0].tolist()
+    assert list(chosen.get_xdata()) == process.trace.initial[:, 0].tolist()
+    assert list(losses.lines[0].get_ydata()) == process.trace.losses.tolist()
+    assert len(plot_fit(process.absorb(x[:1], y[:1]), x, y).axes) == 2, "without a trace there is no loss"
+
+
+def test_only_one_input_can_be_drawn() -> None:
+    x = torch.rand(9, 2, dtype=torch.float64)
+    process = SGPR().fit(Dataset(x, x[:, 0], None, x[:0]), Seeds.of(0, 0))
+    with pytest.raises(DataError, match=r"x must be \(n, 1\), of one replicate, got \(9, 2\)"):
+        plot_fit(process, x, x[:, 0])

@@ -87,8 +87,8 @@ class SGPR:
         if not warm and n > _SKETCH_INDUCING:
             sketch = thinned(data, _SKETCH)
             few = replace(self, inducing=min(_SKETCH_INDUCING, self.inducing or n))
-            inducing = few.select(sketch, own, seeds.split("sketch"))
-            starts = self._search(kernel, sketch, inducing, starts, 40, losses)[None]
+            begun = few.select(sketch, own, seeds.split("sketch"))
+            starts = self._search(kernel, sketch, begun, starts, 40, [])[None]
         inducing = self.select(data, starts[-1], seeds)
         initial = inducing
         part = thinned(data, _SEARCH)

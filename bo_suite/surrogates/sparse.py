@@ -10,7 +10,7 @@ from torch import Tensor
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import cholesky_append, cholesky_downdate, cholesky_update, solve_lower
 from bo_suite.surrogates.basis import Basis
-from bo_suite.surrogates.process import Hyperparameters, check_observations, with_fantasies
+from bo_suite.surrogates.process import check_observations, with_fantasies
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class SparseProcess:
     linear: jt.Float[Tensor, "*sb m"]
     prior_mean: jt.Float[Tensor, "*b"]
     noise: jt.Float[Tensor, "*b"]
-    hyperparameters: Hyperparameters
+    hyperparameters: jt.Float[Tensor, "*b h"]
     trace: FitTrace | None = None
 
     @property

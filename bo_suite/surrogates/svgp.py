@@ -105,6 +105,25 @@ class SVGP:
         point = Point(process.hyperparameters, process.inducing, process.linear, precision)
         return self._task(data, False, Seeds((), data.batch_shape)).bound(point)
 
+    def predictive_mean(
+        self, process: SparseProcess, x: jt.Float[Tensor, "*b m d"]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """Expected outcome of a further observation at each row: of labels, the probability of 1."""
+        mean, var = process.mean_and_var(x)
+        return self.likelihood.predictive_mean(mean, var, self._phi(process))
+
+    def log_predictive_density(
+        self, process: SparseProcess, x: jt.Float[Tensor, "*b m d"], y: jt.Float[Tensor, "*b m"]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """Log density, or probability, of further outcomes."""
+        mean, var = process.mean_and_var(x)
+        return self.likelihood.log_predictive_density(y, mean, var, self._phi(process), None)
+
+    def _phi(self, process: SparseProcess) -> Tensor:
+        """The likelihood's free parameters, which follow the kernel's."""
+        first = process.theta.shape[-1]
+        return process.hyperparameters[..., first : first + len(self.likelihood.start())]
+
     def _task(self, data: Dataset, learn_inducing: bool, seeds: Seeds) -> Task:
         kernel = as_kernel(self.kernel, data.unordered)
         jitter = jitter_of(self.jitter, data.x.dtype)

@@ -1,0 +1,89 @@
+"""The handover from exact to sparse: nothing jumps, nothing is fitted without need, and runs resume."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from bo_suite import Float, Optimizer, Space
+from bo_suite.acquisition import LogExpectedImprovement
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
+from bo_suite.surrogates import SGPR, AutoGP, ExactProcess, SparseProcess, WarmStart
+from bo_suite.testing import check_acquisition, check_surrogate
+from bo_suite.testing.data import dataset
+
+SMALL = AutoGP(handover=40)
+
+
+def head(data: Dataset, count: int) -> Dataset:
+    return replace(data, x=data.x[:count], y=data.y[:count])
+
+
+def test_exact_up_to_the_handover_and_sparse_beyond() -> None:
+    data, seeds = dataset(41), Seeds.of(0, 0)
+    assert isinstance(SMALL.fit(head(data, 40), seeds), ExactProcess)
+    assert isinstance(SMALL.fit(data, seeds), SparseProcess)
+
+
+def test_the_contracts_hold_on_both_sides() -> None:
+    check_surrogate(AutoGP(handover=9))  # fits 8, 12 and 20 observations
+    check_acquisition(LogExpectedImprovement(surrogate=AutoGP(handover=9)))
+
+
+def test_nothing_jumps_at_the_handover() -> None:
+    """With as many inducing inputs as observations the posterior is the exact one."""
+    data, seeds, test = dataset(41), Seeds.of(0, 0), dataset(200, seed=5).x
+    before = SMALL.fit(head(data, 40), seeds)
+    after = SMALL.fit(data, seeds, WarmStart(before.hyperparameters, 40))
+    exact = SMALL.exact.process(data, after.hyperparameters)
+    assert_close(after.mean(test), exact.mean(test), rtol=0.0, atol=1e-4)
+    assert_close(after.var(test), exact.var(test), rtol=0.0, atol=1e-4)
+
+
+def test_hyperparameters_are_kept_until_the_data_have_grown_by_a_fifth() -> None:
+    data, seeds = dataset(100), Seeds.of(0, 0)
+    first = SMALL.fit(head(data, 60), seeds)
+    kept = SMALL.fit(head(data, 61), Seeds.of(0, 1), WarmStart(first.hyperparameters, 60))
+    assert torch.equal(kept.hyperparameters, first.hyperparameters)
+    assert kept.mean(data.x).shape == (100,)
+    found = SMALL.fit(data, Seeds.of(0, 2), WarmStart(first.hyperparameters, 60))
+    assert not torch.equal(found.hyperparameters, first.hyperparameters)
+
+
+def test_every_observation_counts_after_the_handover() -> None:
+    data, seeds = dataset(100), Seeds.of(0, 0)
+    process = SMALL.fit(data, seeds)
+    moved = data.y.clone()
+    moved[57] += 1.0
+    other = SMALL.fit(replace(data, y=moved), seeds, WarmStart(process.hyperparameters, 100))
+    assert float((process.mean(data.x) - other.mean(data.x))[57].abs()) > 1e-3
+
+
+def test_a_bad_handover_is_refused() -> None:
+    with pytest.raises(DataError, match="`handover >= 1` must hold, got 0"):
+        AutoGP(handover=0)
+
+
+def test_a_run_across_the_handover_resumes_with_the_same_suggestions(tmp_path: Path) -> None:
+    surrogate = AutoGP(sparse=SGPR(inducing=12), handover=10)
+    space = Space({"x": Float(-1, 2), "z": Float(0, 1)})
+
+    def advance(optimizer: Optimizer, count: int) -> None:
+        for _ in range(count):
+            trial = optimizer.ask()
+            optimizer.tell(trial, (trial.params["x"] - 0.3) ** 2 + trial.params["z"])
+
+    whole = Optimizer(space, LogExpectedImprovement(surrogate=surrogate), storage=tmp_path / "whole.db")
+    advance(whole, 16)
+    for place in (9, 12):
+        part = Optimizer(space, LogExpectedImprovement(surrogate=surrogate), storage=tmp_path / f"{place}.db")
+        advance(part, place)
+        part.close()
+        resumed = Optimizer.resume(tmp_path / f"{place}.db")
+        advance(resumed, 16 - place)
+        assert [trial.params for trial in resumed.trials] == [trial.params for trial in whole.trials]
+        resumed.close()
+    whole.close()
