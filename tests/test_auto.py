@@ -11,7 +11,8 @@ from bo_suite import Float, Optimizer, Space
 from bo_suite.acquisition import LogExpectedImprovement
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.surrogates import SGPR, AutoGP, ExactProcess, SparseProcess, WarmStart
+from bo_suite.kernels import Matern52
+from bo_suite.surrogates import SGPR, AutoGP, ExactGP, ExactProcess, SparseProcess, WarmStart
 from bo_suite.testing import check_acquisition, check_surrogate
 from bo_suite.testing.data import dataset
 
@@ -65,6 +66,14 @@ def test_every_observation_counts_after_the_handover() -> None:
 def test_a_bad_handover_is_refused() -> None:
     with pytest.raises(DataError, match="`handover >= 1` must hold, got 0"):
         AutoGP(handover=0)
+    with pytest.raises(DataError, match="the sparse part has the kernel of the exact one"):
+        AutoGP(sparse=SGPR(kernel=Matern52()))
+
+
+def test_both_sides_have_the_same_kernel() -> None:
+    kernel = Matern52(unordered=(2,), outputscale_spread=0.1)
+    surrogate = AutoGP(exact=ExactGP(kernel=kernel), handover=12)
+    assert surrogate.fit(dataset(13), Seeds.of(0, 0)).kernel is kernel
 
 
 def test_a_run_across_the_handover_resumes_with_the_same_suggestions(tmp_path: Path) -> None:

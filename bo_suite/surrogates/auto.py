@@ -1,6 +1,6 @@
 """Exact regression that hands over to sparse regression as observations grow."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class AutoGP:
 
     Attributes:
         exact: the model, and what is fitted to few observations.
-        sparse: what stands for it beyond; its kernel must be None or that of `exact`.
+        sparse: what stands for it beyond, with the kernel of `exact`.
         handover: observations up to which the exact process is used.
     """
 
@@ -39,6 +39,8 @@ class AutoGP:
     def __post_init__(self) -> None:
         if self.handover < 1:
             raise DataError(f"`handover >= 1` must hold, got {self.handover}")
+        if self.sparse.kernel is not None:
+            raise DataError("the sparse part has the kernel of the exact one; give the kernel to that alone")
 
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Process:
         """An `ExactProcess` or a `SparseProcess`.
@@ -51,7 +53,8 @@ class AutoGP:
         if n <= self.handover:
             return self.exact.fit(data, seeds, start)
         eta = self._hyperparameters(data, seeds, start)
-        return self.sparse.process(data, eta, self.sparse.select(data, eta, seeds))
+        sparse = replace(self.sparse, kernel=self.exact.kernel)
+        return sparse.process(data, eta, sparse.select(data, eta, seeds))
 
     def _hyperparameters(self, data: Dataset, seeds: Seeds, start: WarmStart | None) -> Tensor:
         size = len(self.exact.start(data))
