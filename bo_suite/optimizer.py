@@ -16,7 +16,7 @@ from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.history import History
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, one_thread, suggest
-from bo_suite.surrogates import ExactGP, WarmStart
+from bo_suite.surrogates import AutoGP, WarmStart
 from bo_suite.trials import Header, Trial
 
 _PATIENT_ASKS = 2
@@ -190,7 +190,7 @@ class Optimizer:
         return self._history.reclaim()
 
     def recommend(self) -> Trial:
-        """The finished trial with the best posterior mean of an ExactGP: under noise better than `best`.
+        """The finished trial with the best posterior mean of an AutoGP: under noise better than `best`.
 
         Raises:
             TrialError: no trial has finished.
@@ -201,7 +201,7 @@ class Optimizer:
             return self.best
         with one_thread(), torch.no_grad():
             data = self._dataset(trials, [])
-            mean = ExactGP().fit(data, Seeds.of(self._history.header.seed, len(trials))).mean(data.x)
+            mean = AutoGP().fit(data, Seeds.of(self._history.header.seed, len(trials))).mean(data.x)
         ended = [trial for trial in trials if trial.state != "running"]
         return min(
             (pair for pair in zip(mean.tolist(), ended, strict=True) if pair[1].state == "finished"),

@@ -40,18 +40,47 @@ def test_nothing_jumps_at_the_handover() -> None:
     before = SMALL.fit(head(data, 40), seeds)
     after = SMALL.fit(data, seeds, WarmStart(before.hyperparameters, 40))
     exact = SMALL.exact.process(data, after.hyperparameters)
-    assert_close(after.mean(test), exact.mean(test), rtol=0.0, atol=1e-4)
-    assert_close(after.var(test), exact.var(test), rtol=0.0, atol=1e-4)
+    assert_close(after.mean(test), exact.mean(test), rtol=0.0, atol=1e-3)
+    assert_close(after.var(test), exact.var(test), rtol=0.0, atol=1e-3)
 
 
-def test_hyperparameters_are_kept_until_the_data_have_grown_by_a_fifth() -> None:
+def test_a_warm_start_is_refined_and_left_when_the_data_have_grown_by_a_fifth() -> None:
     data, seeds = dataset(100), Seeds.of(0, 0)
     first = SMALL.fit(head(data, 60), seeds)
-    kept = SMALL.fit(head(data, 61), Seeds.of(0, 1), WarmStart(first.hyperparameters, 60))
-    assert torch.equal(kept.hyperparameters, first.hyperparameters)
-    assert kept.mean(data.x).shape == (100,)
-    found = SMALL.fit(data, Seeds.of(0, 2), WarmStart(first.hyperparameters, 60))
-    assert not torch.equal(found.hyperparameters, first.hyperparameters)
+    far = WarmStart(first.hyperparameters + 3.0, 60)
+    again = SMALL.fit(head(data, 60), Seeds.of(0, 1), WarmStart(first.hyperparameters, 60))
+    assert_close(again.hyperparameters, first.hyperparameters, rtol=0.0, atol=0.3)
+    evidence = [
+        SMALL.exact.log_posterior(data, SMALL.fit(data, Seeds.of(0, 2), start).hyperparameters)[0]
+        for start in (far, None)
+    ]
+    assert_close(evidence[0], evidence[1], rtol=0.0, atol=0.5)
+
+
+def test_good_outcomes_without_noise_are_met_where_the_variational_process_misses_them() -> None:
+    x = torch.rand(600, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.sin(6 * x).sum(-1) * x[:, 0]
+    data = Dataset(x, (y - y.mean()) / y.std(), None, x[:0])
+    surrogate = AutoGP(handover=100, inducing=120)
+    process = surrogate.fit(data, Seeds.of(0, 0))
+    best = data.y.argsort()[:10]
+    gap = (process.mean(x[best]) - data.y[best]).abs().max()
+    variational = SGPR().process(data, process.hyperparameters, process.inducing)
+    other = (variational.mean(x[best]) - data.y[best]).abs().max()
+    assert float(gap) < 0.3 * float(other)
+
+
+def test_absorbing_observations_equals_refitting_with_their_unexplained_variance_as_noise() -> None:
+    data, seeds, test = dataset(80), Seeds.of(0, 0), dataset(30, seed=5).x
+    process = AutoGP(handover=10, inducing=12).fit(head(data, 70), seeds)
+    a = process.basis.whiten(data.x[70:])
+    unexplained = process.scale - a.square().sum(-2)
+    plain = replace(process, independent=False)
+    noisy = plain.absorb(data.x[70:], data.y[70:], process.noise + unexplained)
+    absorbed = process.absorb(data.x[70:], data.y[70:])
+    assert_close(absorbed.mean(test), noisy.mean(test))
+    back = absorbed.release(data.x[70:], data.y[70:])
+    assert_close(back.mean(test), process.mean(test), rtol=1e-8, atol=1e-8)
 
 
 def test_every_observation_counts_after_the_handover() -> None:
@@ -64,10 +93,8 @@ def test_every_observation_counts_after_the_handover() -> None:
 
 
 def test_a_bad_handover_is_refused() -> None:
-    with pytest.raises(DataError, match="`handover >= 1` must hold, got 0"):
+    with pytest.raises(DataError, match="handover and inducing must be at least 1, got 0 and 512"):
         AutoGP(handover=0)
-    with pytest.raises(DataError, match="the sparse part has the kernel of the exact one"):
-        AutoGP(sparse=SGPR(kernel=Matern52()))
 
 
 def test_both_sides_have_the_same_kernel() -> None:
@@ -77,7 +104,7 @@ def test_both_sides_have_the_same_kernel() -> None:
 
 
 def test_a_run_across_the_handover_resumes_with_the_same_suggestions(tmp_path: Path) -> None:
-    surrogate = AutoGP(sparse=SGPR(inducing=12), handover=10)
+    surrogate = AutoGP(inducing=12, handover=10)
     space = Space({"x": Float(-1, 2), "z": Float(0, 1)})
 
     def advance(optimizer: Optimizer, count: int) -> None:

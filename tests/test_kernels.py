@@ -49,8 +49,11 @@ def test_the_joint_pullback_agrees_with_finite_differences(kernel: Kernel) -> No
 def test_the_diagonal_is_that_of_the_gram_matrix_and_so_is_its_gradient(kernel: Kernel) -> None:
     x, theta, w = rows(6, seed=1), kernel.start(3), weights(6)
     assert_close(kernel.diagonal(theta, x), kernel.gram(theta, x)[0].diagonal(), rtol=1e-9, atol=1e-9)
+    by_theta, by_x = kernel.diagonal_gradient(theta, x, w)
     expected = slopes(lambda t: (kernel.diagonal(t, x) * w).sum(), theta)
-    assert_close(kernel.diagonal_gradient(theta, x, w), expected, rtol=1e-6, atol=1e-7)
+    assert_close(by_theta, expected, rtol=1e-6, atol=1e-7)
+    expected = slopes(lambda p: (kernel.diagonal(theta, p) * w).sum(), x)
+    assert_close(by_x, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("kernel", KERNELS[:3], ids=lambda kernel: type(kernel).__name__)
@@ -62,25 +65,25 @@ def test_pullbacks_of_a_batch_are_those_of_its_elements(kernel: Kernel) -> None:
         alone = kernel.joint(theta[place], x[place], z[place])[1](w[place])
         for left, right in zip(together, alone, strict=True):
             assert_close(left[place], right)
-    diagonal = kernel.diagonal_gradient(theta, x, w[..., 0])
-    assert_close(diagonal[1], kernel.diagonal_gradient(theta[1], x[1], w[1, :, 0]))
+    diagonal, _ = kernel.diagonal_gradient(theta, x, w[..., 0])
+    assert_close(diagonal[1], kernel.diagonal_gradient(theta[1], x[1], w[1, :, 0])[0])
 
 
 @pytest.mark.parametrize("kernel", [Matern52(), Matern52(unordered=(2,))], ids=str)
 def test_cosines_of_random_frequencies_average_to_the_kernel(kernel: Matern52) -> None:
     x, theta = rows(8, seed=4), torch.tensor([-1.0, -0.3, -1.5, 0.7], dtype=torch.float64)
-    frequencies = kernel.frequencies(theta, 200_000, 3, Seeds.of(0, 0))
+    frequencies, amplitudes = kernel.frequencies(theta, 200_000, 3, Seeds.of(0, 0))
     differences = x[:, None] - x[None]
-    mean = torch.cos(differences @ frequencies.mT).mean(-1) * theta[-1].exp()
+    mean = (amplitudes * torch.cos(differences @ frequencies.mT)).mean(-1) * theta[-1].exp()
     assert_close(mean, kernel.gram(theta, x)[0], rtol=0.0, atol=5 * theta[-1].exp().item() / 200_000**0.5)
 
 
 def test_frequencies_are_drawn_for_each_replicate_and_the_same_under_a_seed() -> None:
     theta = torch.zeros(2, 4, dtype=torch.float64)
-    both = Matern52().frequencies(theta, 5, 3, Seeds((1, 2), (2,)))
+    both, _ = Matern52().frequencies(theta, 5, 3, Seeds((1, 2), (2,)))
     assert both.shape == (2, 5, 3)
     assert not torch.equal(both[0], both[1])
-    assert torch.equal(both[1], Matern52().frequencies(theta[1], 5, 3, Seeds((2,))))
+    assert torch.equal(both[1], Matern52().frequencies(theta[1], 5, 3, Seeds((2,)))[0])
 
 
 def test_a_kernel_is_wrapped_or_taken_as_it_is() -> None:

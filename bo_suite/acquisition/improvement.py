@@ -16,6 +16,8 @@ from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, War
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SMALLEST_VAR = 1e-20
+_ROWS = 4096
+"""Rows whose covariances with what a process knows are held in memory at once."""
 _SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Variance with which a process is conditioned on its own joint samples, relative to its scale."""
 
@@ -161,7 +163,8 @@ def _at_least_one(name: str, count: int) -> None:
 def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> Tensor:
     """Those rows of x that are the best in some joint posterior sample."""
     with torch.no_grad():
-        mean, var = process.mean_and_var(x)
+        moments = [process.mean_and_var(part) for part in x.split(_ROWS, -2)]
+        mean, var = (torch.cat(parts, -1) for parts in zip(*moments, strict=True))
         shortlist = (2.0 * var.sqrt() - mean).topk(min(most, x.shape[-2]), -1).indices
         rows = x.gather(-2, shortlist[..., None].expand(*shortlist.shape, x.shape[-1]))
         base = seeds.split("baseline").quasi_normal(128, rows.shape[-2], x)

@@ -31,7 +31,7 @@ class ThompsonSampling:
     """-f(x) for one f drawn from the posterior (Thompson 1933): each suggestion draws its own.
 
     The draw is a function of x (Wilson et al. 2020), so that its minimum is found by gradients, anywhere in
-    the space. Pending points count as observed at their mean, which keeps draws from them.
+    the space. Pending points count as observed a standard deviation above their mean, which keeps draws away.
 
     Attributes:
         surrogate: what is fitted to the data.
@@ -54,6 +54,7 @@ class ThompsonSampling:
         conditioned = process
         with torch.no_grad():
             if data.pending.shape[-2]:
-                conditioned = process.condition(data.pending, process.mean(data.pending))
+                mean, var = process.mean_and_var(data.pending)
+                conditioned = process.condition(data.pending, mean + var.sqrt())
             path = draw_paths(conditioned, 1, seeds.split("path"), features=self.features)
         return PathScore(path, process.hyperparameters)

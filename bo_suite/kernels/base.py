@@ -57,8 +57,8 @@ class Kernel(Protocol):
         theta: jt.Float[Tensor, "*b p"],
         x: jt.Float[Tensor, "*b m d"],
         weights: jt.Float[Tensor, "*b m"],
-    ) -> jt.Float[Tensor, "*b p"]:
-        """d sum_i(weights_i k(x_i, x_i)) / d theta."""
+    ) -> tuple[jt.Float[Tensor, "*b p"], jt.Float[Tensor, "*b m d"]]:
+        """Gradients of sum_i weights_i k(x_i, x_i) by theta and by x."""
 
 
 @runtime_checkable
@@ -67,5 +67,5 @@ class SpectralKernel(Protocol):
 
     def frequencies(
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
-    ) -> jt.Float[Tensor, "*b count d"]:
-        """Frequencies w with k(x, z) = k(x, x) E[cos(wᵀ (x - z))] (Bochner)."""
+    ) -> tuple[jt.Float[Tensor, "*b count d"], jt.Float[Tensor, "*b count"]]:
+        """Random w, and weights a, with k(x, z) = k(x, x) E[a cos(wᵀ (x - z))] (Bochner)."""

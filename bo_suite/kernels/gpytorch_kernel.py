@@ -65,7 +65,7 @@ class GPyTorchKernel:
             k = self._matrix(theta.detach(), leaf, z)
 
         def pullback(weights: Tensor) -> Tensor:
-            return torch.nan_to_num(torch.autograd.grad(k, leaf, weights.detach(), retain_graph=True)[0])
+            return _gradients(k, (leaf,), weights)[0]
 
         return k.detach(), pullback
 
@@ -78,10 +78,8 @@ class GPyTorchKernel:
             k = self._matrix(*leaves)
 
         def pullback(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            used = [leaf for leaf in leaves if leaf.numel()]
-            found = iter(torch.autograd.grad(k, used, weights.detach(), retain_graph=True))
-            grads = [torch.nan_to_num(next(found)) if leaf.numel() else leaf.detach() for leaf in leaves]
-            return grads[0], grads[1], grads[2]
+            found = _gradients(k, leaves, weights)
+            return found[0], found[1], found[2]
 
         return k.detach(), pullback
 
@@ -96,15 +94,13 @@ class GPyTorchKernel:
         theta: jt.Float[Tensor, "*b p"],
         x: jt.Float[Tensor, "*b m d"],
         weights: jt.Float[Tensor, "*b m"],
-    ) -> jt.Float[Tensor, "*b p"]:
-        """d sum_i(weights_i k(x_i, x_i)) / d theta by autograd."""
-        leaf = theta.detach().requires_grad_()
+    ) -> tuple[jt.Float[Tensor, "*b p"], jt.Float[Tensor, "*b m d"]]:
+        """Gradients of sum_i weights_i k(x_i, x_i) by theta and by x, by autograd."""
+        leaves = (theta.detach().requires_grad_(), x.detach().requires_grad_())
         with torch.enable_grad():
-            diagonal = self._diagonal(leaf, x)
-        if not diagonal.requires_grad:
-            return torch.zeros_like(leaf)
-        (gradient,) = torch.autograd.grad(diagonal, leaf, weights.detach())
-        return gradient
+            diagonal = self._diagonal(*leaves)
+        by_theta, by_x = _gradients(diagonal, leaves, weights)
+        return by_theta, by_x
 
     def _diagonal(self, theta: Tensor, x: Tensor) -> Tensor:
         batch = torch.broadcast_shapes(theta.shape[:-1], x.shape[:-2])
@@ -166,6 +162,20 @@ class GPyTorchKernel:
             return values, torch.zeros_like(theta)
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
         return values.detach(), gradient
+
+
+def _gradients(value: Tensor, leaves: tuple[Tensor, ...], weights: Tensor) -> list[Tensor]:
+    """d sum(weights * value) by each leaf, zero by those that it does not depend on."""
+    gradients = [torch.zeros_like(leaf) for leaf in leaves]
+    used = [place for place, leaf in enumerate(leaves) if leaf.numel()]
+    if value.requires_grad and used:
+        found = torch.autograd.grad(
+            value, [leaves[place] for place in used], weights.detach(), retain_graph=True, allow_unused=True
+        )
+        for place, gradient in zip(used, found, strict=True):
+            if gradient is not None:
+                gradients[place] = torch.nan_to_num(gradient)
+    return gradients
 
 
 def as_kernel(kernel: object | None, unordered: tuple[int, ...]) -> Kernel:

@@ -118,23 +118,32 @@ class Matern52:
 
     def frequencies(
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
-    ) -> jt.Float[Tensor, "*b count d"]:
-        """Frequencies w with k(x, z) = s² E[cos(wᵀ (x - z))].
+    ) -> tuple[jt.Float[Tensor, "*b count d"], jt.Float[Tensor, "*b count"]]:
+        """Random w, and weights a, with k(x, z) = s² E[a cos(wᵀ (x - z))].
 
-        Ordered columns: multivariate t with 5 degrees of freedom, over l (Rasmussen and Williams 2006,
-        section 4.2.1). An unordered one, exp(-c [x != z]) = ρ + (1 - ρ) [x = z] with ρ = exp(-c): zero with
-        probability ρ, else uniform on a range so wide that the cosine of two different codes averages out.
+        Ordered columns: the spectral density of w l is multivariate t with 5 degrees of freedom (Rasmussen
+        and Williams 2006, section 4.2.1). What data leave uncertain of a smooth function lies far in its
+        tails, so half of the draws are from one degree of freedom, and a is the ratio of the densities. An
+        unordered column, exp(-c [x != z]) = ρ + (1 - ρ) [x = z] with ρ = exp(-c): zero with probability
+        ρ, else uniform on a range so wide that the cosine of two different codes averages out.
         """
         normal = seeds.split("normal").normal((count, dim + 5), theta)
-        chi = normal[..., dim:].square().sum(-1, keepdim=True)
-        inverse = torch.exp(-theta[..., :-1])[..., None, :]
-        frequencies = normal[..., :dim] * (chi / 5.0).rsqrt() * inverse
+        squares = normal[..., dim:].square()
+        heavy = torch.arange(count, device=theta.device) < count // 2
+        spread = torch.where(heavy, squares[..., 0], squares.mean(-1))
+        frequencies = normal[..., :dim] * spread.rsqrt()[..., None]
+        ordered = [column for column in range(dim) if column not in self.unordered]
+        distance, d = frequencies[..., ordered].square().sum(-1), len(ordered)
+        log_ratio = _log_t(distance, d, 1.0) - _log_t(distance, d, 5.0)
+        share = count // 2 / count
+        weights = 1.0 / (1.0 - share + share * torch.exp(log_ratio))
+        frequencies = frequencies * torch.exp(-theta[..., :-1])[..., None, :]
         for column in self.unordered:
             uniform = seeds.split(f"code {column}").uniform((count, 2), theta)
-            constant = torch.exp(-_UNLIKE * inverse[..., column])
+            constant = torch.exp(-_UNLIKE * torch.exp(-theta[..., column, None]))
             wide = (2.0 * uniform[..., 1] - 1.0) * _WIDE
             frequencies[..., column] = torch.where(uniform[..., 0] < constant, 0.0, wide)
-        return frequencies
+        return frequencies, weights
 
     def diagonal(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
@@ -147,11 +156,11 @@ class Matern52:
         theta: jt.Float[Tensor, "*b p"],
         x: jt.Float[Tensor, "*b m d"],
         weights: jt.Float[Tensor, "*b m"],
-    ) -> jt.Float[Tensor, "*b p"]:
-        """d sum_i(weights_i k(x_i, x_i)) / d theta: that of the outputscale."""
+    ) -> tuple[jt.Float[Tensor, "*b p"], jt.Float[Tensor, "*b m d"]]:
+        """Gradients of sum_i weights_i k(x_i, x_i): by the outputscale; 0 by other theta, and by x."""
         gradient = torch.zeros_like(theta)
         gradient[..., -1] = torch.exp(theta[..., -1]) * weights.sum(-1)
-        return gradient
+        return gradient, torch.zeros_like(x)
 
     def _stationary(
         self, theta: Tensor, x: Tensor, z: Tensor
@@ -190,3 +199,11 @@ def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         r = (torch.addmm if norms.ndim == 2 else torch.baddbmm)(norms, left, right.mT, alpha=-2.0)
     r = r.clamp_(min=0.0).sqrt_()
     return r, (r * -_SQRT5).exp_()
+
+
+def _log_t(square: Tensor, d: int, freedom: float) -> Tensor:
+    """Log density of the multivariate t in d dimensions at squared distances from its centre."""
+    constant = (
+        math.lgamma(0.5 * (freedom + d)) - math.lgamma(0.5 * freedom) - 0.5 * d * math.log(freedom * math.pi)
+    )
+    return constant - 0.5 * (freedom + d) * torch.log1p(square / freedom)

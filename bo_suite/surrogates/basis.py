@@ -72,7 +72,7 @@ class Basis:
 
 
 class _MeanAndVar(torch.autograd.Function):
-    """With the analytic gradient by x; the variance's own gradient assumes that k(x, x) is constant."""
+    """With the analytic gradient by x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, basis: Basis, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,6 +84,7 @@ class _MeanAndVar(torch.autograd.Function):
             ctx.b = solve_lower(basis.precision_chol, a)
             raw = raw + ctx.b.square().sum(-2)
         ctx.pullback, ctx.basis, ctx.a, ctx.weights, ctx.positive = pullback, basis, a, weights, raw > 0
+        ctx.x = x.detach()
         return k @ weights, raw.clamp(min=0.0)
 
     @staticmethod
@@ -95,4 +96,6 @@ class _MeanAndVar(torch.autograd.Function):
             known = known - solve_lower(ctx.basis.precision_chol, ctx.b, transposed=True)
         by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
         by_k = solve_lower(ctx.basis.chol, known * (-2.0 * by_var), transposed=True).mT
-        return ctx.pullback(mean_gradient @ ctx.weights.mT + by_k), None, None
+        by_x = ctx.pullback(mean_gradient @ ctx.weights.mT + by_k)
+        _, of_diagonal = ctx.basis.kernel.diagonal_gradient(ctx.basis.theta, ctx.x, by_var[..., 0, :])
+        return by_x + of_diagonal, None, None

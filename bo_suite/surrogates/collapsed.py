@@ -96,12 +96,12 @@ class Collapsed:
     bound: jt.Float[Tensor, "*b"]
 
     @staticmethod
-    def of(statistics: Statistics, mean: float | None) -> "Collapsed":
+    def of(statistics: Statistics, mean: float | Tensor | None) -> "Collapsed":
         """The optimum given the data's statistics.
 
         Args:
             statistics: of all data.
-            mean: prior mean; None for the most probable one under N(0, 1).
+            mean: prior mean, perhaps of each replicate; None for the most probable one under N(0, 1).
         """
         precision = statistics.outer.clone()
         precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
@@ -112,7 +112,7 @@ class Collapsed:
             information = statistics.total - one.square().sum(-1)
             prior_mean = (statistics.y1 - (one * outcome).sum(-1)) / (information + 1.0)
         else:
-            prior_mean = torch.full_like(statistics.total, mean)
+            prior_mean = torch.zeros_like(statistics.total) + mean
         white = outcome - prior_mean[..., None] * one
         squares = statistics.yy - prior_mean * (2.0 * statistics.y1 - prior_mean * statistics.total)
         determinant = 2.0 * chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -152,6 +152,8 @@ def statistics_of(
     chol: jt.Float[Tensor, "*b m m"],
     data: Dataset,
     noise: jt.Float[Tensor, "*b"],
+    *,
+    independent: bool = False,
 ) -> Statistics:
     """The statistics of the data, in chunks whose memory does not grow with their number.
 
@@ -162,13 +164,17 @@ def statistics_of(
         chol: factor of k(Z, Z).
         data: all observations.
         noise: variance of those where it is not known.
+        independent: whether what the inducing values leave unexplained of an observation adds to its noise.
     """
     variance, _ = observation_noise(noise, data.noise, data.y.shape[-1])
     found: Statistics | None = None
     for rows in _chunks(data.y.shape[-1], inducing.shape[-2]):
         x = data.x[..., rows, :]
         a = solve_lower(chol, kernel.cross(theta, inducing, x)[0])
-        part = Statistics.of(a, kernel.diagonal(theta, x), data.y[..., rows], variance[..., rows])
+        diagonal, level = kernel.diagonal(theta, x), variance[..., rows]
+        if independent:
+            level = level + (diagonal - a.square().sum(-2)).clamp(min=0.0)
+        part = Statistics.of(a, diagonal, data.y[..., rows], level)
         found = part if found is None else found.plus(part)
     assert found is not None, "data have at least one observation"
     return found
@@ -261,7 +267,7 @@ class CollapsedObjective:
         theta_zz, z_left, z_right = pull_zz(
             raised(-0.5 * solve_lower(chol, half.mT, transposed=True), self.jitter)
         )
-        by_theta = theta_zz + self.kernel.diagonal_gradient(theta, x, -0.5 / variance)
+        by_theta = theta_zz + self.kernel.diagonal_gradient(theta, x, -0.5 / variance)[0]
         by_inducing = z_left + z_right
         by_noise = torch.zeros_like(noise)
         known = None if data.noise is None else eye - cov

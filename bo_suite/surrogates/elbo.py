@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset
+from bo_suite.errors import NumericalError
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import solve_lower
 from bo_suite.surrogates.collapsed import raised
@@ -158,6 +159,14 @@ class Expectation:
         self.value = value.detach()
         self.by_mean, self.by_var, self._by_phi = gradients
 
+    def require_definite(self) -> None:
+        """Raises NumericalError where k(Z, Z), jitter included, is not positive definite."""
+        if bool(self.info.any()):
+            raise NumericalError(
+                "k(Z, Z) of the inducing inputs must be positive definite; is the kernel? "
+                f"Its jitter is {self._model.jitter:g} of the diagonal, give more"
+            )
+
     @cached_property
     def by_q(self) -> tuple[Tensor, Tensor]:
         """Gradients by the mean of v, A g, and by its covariance, A diag(h) Aᵀ."""
@@ -204,7 +213,7 @@ class Expectation:
         by_zz = raised(-solve_lower(self.chol, half.mT, transposed=True), model.jitter)
         theta_zx, z_zx, _ = self._pull_zx(by_zx)
         theta_zz, z_left, z_right = self._pull_zz(by_zz)
-        diagonal = model.kernel.diagonal_gradient(self._theta, self._x, weight * self.by_var)
+        diagonal, _ = model.kernel.diagonal_gradient(self._theta, self._x, weight * self.by_var)
         parts: list[Any] = [theta_zx + theta_zz + diagonal, weight * self._by_phi]
         if model.mean is None:
             parts.append(weight * self.by_mean.sum(-1, keepdim=True))

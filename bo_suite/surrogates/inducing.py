@@ -22,6 +22,9 @@ _MANY = 10_000
 _ROUNDING = 100.0
 """Residual variance, in machine epsilons of the prior variance, that is nothing but rounding."""
 
+_URGENT = 1e12
+"""Weight of a row that comes before all others, as long as it adds something."""
+
 _TAKEN = -3.0
 """Score of a row that cannot be chosen; others are above -2."""
 
@@ -58,16 +61,21 @@ class GreedyVariance:
 
     Attributes:
         quality: how much the weight depends on the outcome, from zero (not at all) to below one.
+        best: share of the rows that are those of the best outcomes, chosen before all others; one that adds
+            nothing to those before it is left out.
         pool: number of candidates when there are more distinct rows (and no more are asked for): those
             of the best pool // 8 outcomes, and random ones.
     """
 
     quality: float = 0.0
+    best: float = 0.0
     pool: int = 2048
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.quality < 1.0:
             raise DataError(f"`0 <= quality < 1` must hold, got {self.quality!r}")
+        if not 0.0 <= self.best <= 1.0:
+            raise DataError(f"`0 <= best <= 1` must hold, got {self.best!r}")
         if not self.pool >= 1:
             raise DataError(f"`pool >= 1` must hold, got {self.pool!r}")
 
@@ -84,7 +92,11 @@ class GreedyVariance:
             candidates = self._candidates(data, distinct, count, seeds)
             rows = _take(data.x, candidates)
             weights = self._weights(data.y).gather(-1, candidates).square()
-            chosen = _pivots(kernel, theta, rows, weights, distinct.gather(-1, candidates), count)
+            eligible = distinct.gather(-1, candidates)
+            outcomes = torch.where(eligible, data.y.gather(-1, candidates), torch.inf)
+            first = outcomes.argsort(dim=-1, stable=True)[..., : int(self.best * count)]
+            urgent = torch.ones_like(weights).scatter(-1, first, _URGENT)
+            chosen = _pivots(kernel, theta, rows, weights, urgent, eligible, count)
             return _take(rows, chosen)
 
     def _candidates(self, data: Dataset, distinct: Tensor, count: int, seeds: Seeds) -> Tensor:
@@ -225,9 +237,15 @@ def _distinct(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _pivots(
-    kernel: Kernel, theta: Tensor, x: Tensor, weights: Tensor, eligible: Tensor, count: int
+    kernel: Kernel,
+    theta: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    urgent: Tensor,
+    eligible: Tensor,
+    count: int,
 ) -> Tensor:
-    """Pivots (*b, count) of the Cholesky factorisation of k(x, x), by weighted residual variance.
+    """Pivots (*b, count) of the Cholesky factorisation of k(x, x), by residual variance times both weights.
 
     Nothing in a step depends on values on the host, so that a device need not wait. Residuals only
     fall, and any above rounding beats all below: once a pivot is rounding, the factor no longer matters.

@@ -35,7 +35,7 @@ class Pathwise(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """f_s(x) = prior_mean + √(k(x, x) / F) [cos(x Wᵀ), sin(x Wᵀ)] w_s + k(x, rows) c_s, for each path s.
+    """f_s(x) = prior_mean + [cos(x Wᵀ), sin(x Wᵀ)] w_s + k(x, rows) c_s, for each path s.
 
     Attributes:
         basis: kernel and rows.
@@ -53,7 +53,7 @@ class Paths:
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "s *b m"]:
         """The paths at x, in O(m (F + n)) each; differentiable once by x."""
-        prior = _prior(self.basis, self.frequencies, x) @ self.features
+        prior = _waves(self.frequencies, x) @ self.features
         total: Tensor = prior + _Update.apply(x, self.basis, self.update)  # type: ignore[no-untyped-call]
         return total.movedim(-1, 0) + self.prior_mean[..., None]
 
@@ -69,7 +69,7 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
         process: without fantasies.
         count: number of paths.
         seeds: of all draws.
-        features: number F of frequencies; the prior's covariance is off by about 1 / √(2 F) of its variance.
+        features: number F of frequencies; the prior's covariance is off by about 1 / √F of its variance.
 
     Raises:
         DataError: a process with fantasies or not expressed in rows, a kernel without known spectrum, or
@@ -88,24 +88,25 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
             f"got {type(basis.kernel).__name__}; acquisitions other than ThompsonSampling need none"
         )
     n, d = basis.rows.shape[-2:]
-    frequencies = basis.kernel.frequencies(basis.theta, features, d, seeds.split("frequencies"))
-    weights = seeds.split("features").normal((2 * features, count), basis.rows)
+    frequencies, share = basis.kernel.frequencies(basis.theta, features, d, seeds.split("frequencies"))
+    amplitude = (basis.scale[..., None] * share / features).sqrt()
+    normal = seeds.split("features").normal((2 * features, count), basis.rows)
+    weights = torch.cat((amplitude, amplitude), -1)[..., None] * normal
     target = white[..., None].expand(*white.shape, count)
     if basis.precision_chol is not None:
         draws = seeds.split("inducing values").normal((n, count), basis.rows)
         target = solve_lower(basis.precision_chol, target + draws, transposed=True)
     diagonal = basis.chol.square().sum(-1) - basis.kernel.diagonal(basis.theta, basis.rows)
     noise = diagonal.clamp(min=0.0).sqrt()[..., None] * seeds.split("noise").normal((n, count), basis.rows)
-    values = _prior(basis, frequencies, basis.rows) @ weights + noise
+    values = _waves(frequencies, basis.rows) @ weights + noise
     update = solve_lower(basis.chol, target - solve_lower(basis.chol, values), transposed=True)
     return Paths(basis, process.prior_mean, frequencies, weights, update)
 
 
-def _prior(basis: Basis, frequencies: Tensor, x: Tensor) -> Tensor:
-    """Features (*b, m, 2F) whose products have the expectation k."""
+def _waves(frequencies: Tensor, x: Tensor) -> Tensor:
+    """Cosines and sines (*b, m, 2F)."""
     phase = x @ frequencies.mT
-    amplitude = (basis.scale / frequencies.shape[-2]).sqrt()[..., None, None]
-    return torch.cat((torch.cos(phase), torch.sin(phase)), -1) * amplitude
+    return torch.cat((torch.cos(phase), torch.sin(phase)), -1)
 
 
 class _Update(torch.autograd.Function):

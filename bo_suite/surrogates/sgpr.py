@@ -89,7 +89,7 @@ class SGPR:
             few = replace(self, inducing=min(_SKETCH_INDUCING, self.inducing or n))
             begun = few.select(sketch, own, seeds.split("sketch"))
             starts = self._search(kernel, sketch, begun, starts, 40, [])[None]
-        inducing = self.select(data, starts[-1], seeds)
+        inducing = self.select(data, starts[0], seeds)
         initial = inducing
         part = thinned(data, _SEARCH)
         if self.learn_inducing:
@@ -128,7 +128,7 @@ class SGPR:
             found.prior_mean,
             hyperparameters[..., -1].exp(),
             hyperparameters,
-            trace,
+            trace=trace,
         )
 
     def bound(

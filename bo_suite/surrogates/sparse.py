@@ -45,6 +45,8 @@ class SparseProcess:
         prior_mean: constant mean.
         noise: variance of a further observation about the latent function.
         hyperparameters: what the next fit may start from.
+        independent: whether what the inducing values leave unexplained of an observation counts as noise of
+            its own (FITC, Snelson and Ghahramani 2006), and not as explained (Titsias 2009).
         trace: how it was fitted; None where it was only conditioned.
     """
 
@@ -57,6 +59,7 @@ class SparseProcess:
     prior_mean: jt.Float[Tensor, "*b"]
     noise: jt.Float[Tensor, "*b"]
     hyperparameters: jt.Float[Tensor, "*b h"]
+    independent: bool = False
     trace: FitTrace | None = None
 
     @property
@@ -170,7 +173,15 @@ class SparseProcess:
     def _observe(self, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """A / √noise (*b, m, q), and A (y - prior_mean) / noise (*sb, m)."""
         check_observations(x, y)
-        deviation = self.noise[..., None].sqrt() if noise is None else noise.sqrt()
-        vectors = self.basis.whiten(x) / deviation[..., None, :]
+        a = self.basis.whiten(x)
+        variance = self.noise[..., None]
+        if noise is not None:
+            least = torch.finfo(noise.dtype).eps * self.scale[..., None]
+            variance = torch.where(torch.isnan(noise), variance, torch.maximum(noise, least))
+        if self.independent:
+            diagonal = self.kernel.diagonal(self.theta, x)
+            variance = variance + (diagonal - a.square().sum(-2)).clamp(min=0.0)
+        deviation = variance.sqrt()
+        vectors = a / deviation[..., None, :]
         residual = (y - self.prior_mean[..., None]) / deviation
         return vectors, (vectors @ residual[..., None])[..., 0]

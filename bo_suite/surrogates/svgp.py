@@ -16,6 +16,7 @@ from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, indu
 from bo_suite.surrogates.likelihoods import Gaussian, Likelihood
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 from bo_suite.surrogates.search import search_starts, thinned
+from bo_suite.surrogates.sgpr import SGPR
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
 from bo_suite.surrogates.training import NaturalAdam, NaturalLBFGS, Training
 from bo_suite.surrogates.variational import Point, Task
@@ -33,7 +34,8 @@ class SVGP:
 
     A Gaussian q over the inducing values and the hyperparameters maximise
     Σ E_q[log p(y_i | f_i)] - KL[q(u) || p(u)], plus log priors. A fit from afresh begins with
-    `NaturalLBFGS` on 1,000 observations and 128 inducing inputs; then `training` sees all; natural-gradient
+    `NaturalLBFGS` (`SGPR`, for a Gaussian likelihood) on 1,000 observations and 128 inducing inputs; then
+    `training` sees all; natural-gradient
     steps on all observations bring q to its optimum at the end: exactly, for a Gaussian likelihood.
 
     Attributes:
@@ -78,10 +80,13 @@ class SVGP:
         count = inducing_count(n) if self.inducing is None else self.inducing
         starts = search_starts(self._task(data, False, seeds).model.start(data.x), data, seeds, start, 2)
         eta = starts[0]
-        if starts.shape[0] > 1:
+        fresh = starts.shape[0] > 1
+        if fresh and self.likelihood.conjugate:
+            eta = self._collapsed(data, count, seeds)
+        elif fresh:
             part = self._task(thinned(data, _SKETCH), False, seeds.split("sketch"))
             inducing = self._select(part, eta, min(count, _SKETCH_INDUCING))
-            eta = NaturalLBFGS().run(part, Point.prior(eta, inducing))[0].eta
+            eta = NaturalLBFGS(rounds=30).run(part, Point.prior(eta, inducing))[0].eta
         task = self._task(data, self.learn_inducing, seeds)
         inducing = self._select(task, eta, count)
         begun = self._task(thinned(data, _SKETCH), False, seeds).converge(
@@ -91,6 +96,19 @@ class SVGP:
         if not bool(torch.isfinite(losses[-1]).all()):
             raise FitError("the bound must stay finite, but did not; take smaller steps")
         return self._finish(task, point, FitTrace(torch.stack(losses), inducing))
+
+    def _collapsed(self, data: Dataset, count: int, seeds: Seeds) -> Tensor:
+        """Free parameters that maximise the collapsed bound of some of the data."""
+        sketch = SGPR(
+            inducing=min(count, _SKETCH_INDUCING),
+            kernel=self.kernel,
+            selection=self.selection,
+            mean=self.mean,
+            jitter=self.jitter,
+        )
+        found = sketch.fit(thinned(data, _SKETCH), seeds.split("sketch"))
+        mean = [found.prior_mean[..., None]] if self.mean is None else []
+        return torch.cat([found.hyperparameters, *mean], -1)
 
     def process(
         self, data: Dataset, hyperparameters: Hyperparameters, inducing: jt.Float[Tensor, "*b m d"]
@@ -150,5 +168,5 @@ class SVGP:
             mean,
             self.likelihood.latent_noise(phi, seen.site_precision),
             point.eta,
-            trace,
+            trace=trace,
         )

@@ -32,7 +32,8 @@ class NaturalAdam:
     """Natural-gradient steps of q, Adam steps of everything else, on random batches of the observations.
 
     As Salimbeni, Eleftheriadis and Hensman (2018). Rates fall to zero over the last fifth of the steps, that
-    of the natural gradients only where batches are smaller than the data.
+    of the natural gradients only where batches are smaller than the data. All data and a conjugate likelihood
+    make each natural step a whole one, to the optimal q.
 
     Attributes:
         steps: number of steps.
@@ -56,7 +57,9 @@ class NaturalAdam:
         moving = _Moving(task, point.eta, point.inducing, (), self.rate, self.steps)
         losses = []
         for data, weight in task.batches(self.batch, self.steps):
-            q, share = point.q, self.natural * (moving.decay if weight > 1.0 else 1.0)
+            q, share = point.q, self.natural * moving.decay
+            if weight == 1.0:
+                share = 1.0 if task.model.likelihood.conjugate else self.natural
             part = moving.expectation(q, data)
             losses.append(moving.step(part, q, weight, ()))
             linear, precision = part.target
@@ -165,6 +168,7 @@ class _Moving:
         moved = [self.eta, *([self.inducing] if task.learn_inducing else []), *self.others]
         self._adam = torch.optim.Adam(moved, lr=rate, betas=_BETAS)
         self._rate, self._steps, self._done = rate, steps, 0
+        self._box = task.data.x.amin(-2, keepdim=True), task.data.x.amax(-2, keepdim=True)
 
     @property
     def decay(self) -> float:
@@ -173,7 +177,9 @@ class _Moving:
 
     def expectation(self, q: Whitened, data: Dataset) -> Expectation:
         """At the present parameters."""
-        return self.task.model.expectation(self.eta, self.inducing, q, data, slice(None))
+        part = self.task.model.expectation(self.eta, self.inducing, q, data, slice(None))
+        part.require_definite()
+        return part
 
     def step(
         self,
@@ -195,6 +201,8 @@ class _Moving:
         self._adam.step()
         lower, upper = task.model.bounds(self.eta)
         self.eta.clamp_(lower, upper)
+        if task.learn_inducing:
+            self.inducing.clamp_(*self._box)
         self._done += 1
         return q.divergence - weight * part.value - prior
 

@@ -88,6 +88,7 @@ class Task:
         for first in range(0, self.data.y.shape[-1], _CHUNK):
             rows = slice(first, first + _CHUNK)
             part = self.model.expectation(point.eta, point.inducing, q, self.data, rows)
+            part.require_definite()
             value = value + part.value
             linear, precision = linear + part.target[0], precision + part.target[1]
         return value, linear, precision
