@@ -1,4 +1,4 @@
-"""Memory and time of an ask as observations grow to 2000, each n in a process of its own.
+"""Memory and time of an ask as observations grow to 100,000, each n in a process of its own.
 
 python benchmarks/scaling.py --out /tmp/scaling --plot benchmarks/results/scaling.png
 """
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SIZES = (25, 50, 100, 200, 400, 700, 1000, 1400, 2000)
+SIZES = (25, 50, 100, 200, 400, 700, 1000, 1400, 2000, 5000, 10_000, 30_000, 100_000)
 
 
 def one(n: int, asks: int) -> dict[str, Any]:
