@@ -8,14 +8,28 @@ import torch
 
 from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
 from bo_suite.errors import DataError
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import SGPR, ExactGP, Surrogate
 from bo_suite.testing import check_acquisition, check_surrogate
 
 KERNEL = gpytorch.kernels.ScaleKernel(gpytorch.kernels.MaternKernel(2.5, ard_num_dims=3)).double()
 
 
-@pytest.mark.parametrize("surrogate", [ExactGP(), ExactGP(restarts=4), ExactGP(kernel=KERNEL)], ids=str)
-def test_surrogates(surrogate: ExactGP) -> None:
+SLOPED = gpytorch.kernels.ScaleKernel(gpytorch.kernels.LinearKernel()).double() + KERNEL
+"""Not stationary: its variance has a gradient of its own."""
+
+
+@pytest.mark.parametrize(
+    "surrogate",
+    [
+        ExactGP(),
+        ExactGP(restarts=4),
+        ExactGP(kernel=KERNEL),
+        ExactGP(kernel=SLOPED),
+        SGPR(inducing=5, kernel=SLOPED),
+    ],
+    ids=str,
+)
+def test_surrogates(surrogate: Surrogate) -> None:
     check_surrogate(surrogate)
 
 

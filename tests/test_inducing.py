@@ -394,3 +394,23 @@ def test_data_and_a_positive_count_are_needed(rule: InducingSelection) -> None:
         select(rule, dataset(5, seed=24), 0)
     with pytest.raises(DataError, match="at least one observation"):
         select(rule, with_rows(rows(0, seed=24)), 3)
+
+
+def test_the_best_outcomes_come_first_and_the_rest_is_chosen_given_them() -> None:
+    x = torch.rand(60, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.rand(60, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    theta = Matern52().start(2)
+    rows = GreedyVariance(best=0.25).select(Dataset(x, y, None, x[:0]), Matern52(), theta, 20, Seeds.of(0, 0))
+    best = x[y.argsort()[:5]]
+    assert sorted(map(tuple, rows[:5].tolist())) == sorted(map(tuple, best.tolist()))
+    known = list(rows[:5])
+    for row in rows[5:]:
+        chol = torch.linalg.cholesky(Matern52().gram(theta, torch.stack(known))[0])
+        a = torch.linalg.solve_triangular(
+            chol, Matern52().cross(theta, torch.stack(known), x)[0], upper=False
+        )
+        variance = Matern52().diagonal(theta, x) - a.square().sum(0)
+        assert torch.equal(x[variance.argmax()], row)
+        known.append(row)
+    with pytest.raises(DataError, match="`0 <= best <= 1` must hold, got 1.5"):
+        GreedyVariance(best=1.5)
