@@ -258,6 +258,7 @@ def _pivots(
     floor = residual * (_ROUNDING * torch.finfo(x.dtype).eps)
     spent = torch.where(eligible, weights - 2.0, _TAKEN)
     residual = torch.where(eligible, residual, 0.0)
+    weights = weights * urgent.reshape(total, n)
     factor = x.new_empty(total, count, n)
     chosen = torch.empty(total, count, dtype=torch.long, device=x.device)
     for step in range(count):
