@@ -412,5 +412,5 @@ def test_the_best_outcomes_come_first_and_the_rest_is_chosen_given_them() -> Non
         variance = Matern52().diagonal(theta, x) - a.square().sum(0)
         assert torch.equal(x[variance.argmax()], row)
         known.append(row)
-    with pytest.raises(DataError, match="`0 <= best <= 1` must hold, got 1.5"):
+    with pytest.raises(DataError, match=r"`0 <= best <= 1` must hold, got 1\.5"):
         GreedyVariance(best=1.5)

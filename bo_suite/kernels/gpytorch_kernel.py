@@ -105,13 +105,13 @@ class GPyTorchKernel:
     def _diagonal(self, theta: Tensor, x: Tensor) -> Tensor:
         batch = torch.broadcast_shapes(theta.shape[:-1], x.shape[:-2])
         rows = x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
-        thetas = theta.expand(*batch, theta.shape[-1]).reshape(rows.shape[0], -1)
+        thetas = theta.expand(*batch, theta.shape[-1]).reshape(batch.numel(), theta.shape[-1])
         parts = [self._call(t, row, row, diag=True) for t, row in zip(thetas, rows, strict=True)]
         return torch.stack(parts).reshape(*batch, x.shape[-2])
 
     def _matrix(self, theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
         batch = torch.broadcast_shapes(theta.shape[:-1], x.shape[:-2], z.shape[:-2])
-        thetas = theta.expand(*batch, theta.shape[-1]).reshape(-1, theta.shape[-1])
+        thetas = theta.expand(*batch, theta.shape[-1]).reshape(batch.numel(), theta.shape[-1])
         left = x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
         right = z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:])
         parts = [self._call(*one) for one in zip(thetas, left, right, strict=True)]
@@ -155,7 +155,7 @@ class GPyTorchKernel:
     @staticmethod
     def _each(theta: Tensor, evaluate: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         leaf = theta.detach().requires_grad_()
-        rows = leaf.reshape(-1, leaf.shape[-1])
+        rows = leaf.reshape(leaf.shape[:-1].numel(), leaf.shape[-1])
         with torch.enable_grad():
             values = torch.stack([evaluate(row) for row in rows]).reshape(theta.shape[:-1])
         if not values.requires_grad:

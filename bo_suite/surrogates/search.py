@@ -38,16 +38,11 @@ def thinned(data: Dataset, most: int) -> Dataset:
     return replace(data, x=data.x[..., keep, :], y=data.y[..., keep], noise=noise)
 
 
-def best_and_thinned(data: Dataset, most: int) -> Dataset:
-    """The `most` / 2 observations of best outcomes, and evenly spaced ones of the others."""
-    n = data.x.shape[-2]
-    if n <= most:
+def best(data: Dataset, most: int) -> Dataset:
+    """The `most` observations of best outcomes."""
+    if data.x.shape[-2] <= most:
         return data
-    order = data.y.argsort(dim=-1, stable=True)
-    best, rest = order.tensor_split([most // 2], -1)
-    count = most - most // 2
-    spread = torch.arange(count, device=data.x.device) * rest.shape[-1] // count
-    keep = torch.cat((best, rest.sort(-1).values[..., spread]), -1)
+    keep = data.y.argsort(dim=-1, stable=True)[..., :most]
     x = data.x.gather(-2, keep[..., None].expand(*keep.shape, data.x.shape[-1]))
     noise = None if data.noise is None else data.noise.gather(-1, keep)
     return replace(data, x=x, y=data.y.gather(-1, keep), noise=noise)

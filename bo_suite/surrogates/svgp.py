@@ -103,6 +103,7 @@ class SVGP:
             inducing=min(count, _SKETCH_INDUCING),
             kernel=self.kernel,
             selection=self.selection,
+            likelihood=self.likelihood,  # type: ignore[arg-type]  # the only conjugate one
             mean=self.mean,
             jitter=self.jitter,
         )

@@ -15,7 +15,7 @@ from bo_suite.surrogates.collapsed import inducing_chol
 from bo_suite.surrogates.elbo import Expectation, Whitened
 from bo_suite.surrogates.variational import Point, Task
 
-_BETAS = (0.9, 0.95)
+_BETAS = (0.95, 0.95)
 """Of Adam: the scale of a gradient falls by orders as q sharpens, which 0.999 is too slow to follow."""
 
 
