@@ -22,6 +22,9 @@ from bo_suite.trials import Header, Trial
 _PATIENT_ASKS = 2
 """Times that an ask starts again because another process asked meanwhile, before any new point will do."""
 
+_ROWS = 4096
+"""Observations whose covariances with what a process knows are held in memory at once."""
+
 
 class Optimizer:
     """Suggests points and learns from their outcomes; the only mutable object of the package.
@@ -201,7 +204,8 @@ class Optimizer:
             return self.best
         with one_thread(), torch.no_grad():
             data = self._dataset(trials, [])
-            mean = AutoGP().fit(data, Seeds.of(self._history.header.seed, len(trials))).mean(data.x)
+            process = AutoGP().fit(data, Seeds.of(self._history.header.seed, len(trials)))
+            mean = torch.cat([process.mean(rows) for rows in data.x.split(_ROWS)])
         ended = [trial for trial in trials if trial.state != "running"]
         return min(
             (pair for pair in zip(mean.tolist(), ended, strict=True) if pair[1].state == "finished"),

@@ -16,7 +16,7 @@ def search_starts(
 ) -> jt.Float[Tensor, "r *b p"]:
     """Starting points: the warm start if there is one, the model's own, then random ones around that.
 
-    A warm start is trusted alone until the data have grown by a fifth.
+    A warm start is trusted alone until the number of observations has passed another power of 1.2.
     """
     starts = [own.expand(*data.batch_shape, -1)]
     if start is not None and start.hyperparameters.shape[-1] == own.shape[-1]:
