@@ -365,7 +365,7 @@ def test_a_kernel_without_parameters_is_fitted() -> None:
 
 
 def test_what_can_not_be_fitted_says_so() -> None:
-    with pytest.raises(DataError, match="`inducing >= 1` must hold, got 0"):
+    with pytest.raises(DataError, match="`inducing >= 1` must hold, a whole number, got 0"):
         SGPR(inducing=0)
     with pytest.raises(DataError, match="`0 <= jitter < inf` must hold, got -1e-06"):
         SGPR(jitter=-1e-6)

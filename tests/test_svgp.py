@@ -363,7 +363,7 @@ class Indefinite(gpytorch.kernels.RBFKernel):
 
 def test_what_can_not_be_fitted_says_so() -> None:
     for make, message in (
-        (lambda: SVGP(inducing=0), "`inducing >= 1` must hold, got 0"),
+        (lambda: SVGP(inducing=0), "`inducing >= 1` must hold, a whole number, got 0"),
         (lambda: SVGP(jitter=-1.0), "`0 <= jitter < inf` must hold, got -1.0"),
         (lambda: Adam(steps=0), "`steps >= 1` must hold, got 0"),
         (lambda: Adam(rate=0.0), "`0 < rate < inf` must hold, got 0.0"),

@@ -47,6 +47,16 @@ def inducing_count(n: int) -> int:
     return min(n, 512, 64 + math.ceil(4.0 * math.sqrt(n)))
 
 
+def check_sparse(inducing: int | None, mean: float | None, jitter: float | None) -> None:
+    """Raise DataError for a number of inducing inputs, prior mean or jitter that can not be."""
+    if inducing is not None and not (isinstance(inducing, int) and inducing >= 1):
+        raise DataError(f"`inducing >= 1` must hold, a whole number, got {inducing!r}")
+    if mean is not None and not math.isfinite(mean):
+        raise DataError(f"the prior mean must be finite, got {mean}")
+    if jitter is not None and not 0 <= jitter < math.inf:
+        raise DataError(f"`0 <= jitter < inf` must hold, got {jitter}")
+
+
 @dataclass(frozen=True)
 class GreedyVariance:
     """Rows of the data, each the one of largest weighted variance given those before it.

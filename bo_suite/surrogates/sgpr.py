@@ -1,6 +1,5 @@
 """Sparse Gaussian process regression: the collapsed bound, maximised."""
 
-import math
 from dataclasses import dataclass, field, replace
 
 import jaxtyping as jt
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import DataError, FitError
+from bo_suite.errors import FitError
 from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.collapsed import (
@@ -18,7 +17,12 @@ from bo_suite.surrogates.collapsed import (
     jitter_of,
     statistics_of,
 )
-from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, inducing_count
+from bo_suite.surrogates.inducing import (
+    GreedyVariance,
+    InducingSelection,
+    check_sparse,
+    inducing_count,
+)
 from bo_suite.surrogates.likelihoods import Gaussian
 from bo_suite.surrogates.noise import log_noise_bounds
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
@@ -64,10 +68,7 @@ class SGPR:
     jitter: float | None = None
 
     def __post_init__(self) -> None:
-        if self.inducing is not None and not self.inducing >= 1:
-            raise DataError(f"`inducing >= 1` must hold, got {self.inducing}")
-        if self.jitter is not None and not 0 <= self.jitter < math.inf:
-            raise DataError(f"`0 <= jitter < inf` must hold, got {self.jitter}")
+        check_sparse(self.inducing, self.mean, self.jitter)
 
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> SparseProcess:
         """The process at the best hyperparameters found.

@@ -1,6 +1,5 @@
 """Stochastic variational Gaussian processes, for any likelihood."""
 
-import math
 from dataclasses import dataclass, field
 
 import jaxtyping as jt
@@ -8,11 +7,16 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import DataError, FitError
+from bo_suite.errors import FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.surrogates.collapsed import inducing_chol, jitter_of
 from bo_suite.surrogates.elbo import Model
-from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, inducing_count
+from bo_suite.surrogates.inducing import (
+    GreedyVariance,
+    InducingSelection,
+    check_sparse,
+    inducing_count,
+)
 from bo_suite.surrogates.likelihoods import Gaussian, Likelihood
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 from bo_suite.surrogates.search import search_starts, thinned
@@ -35,8 +39,9 @@ class SVGP:
     A Gaussian q over the inducing values and the hyperparameters maximise
     Σ E_q[log p(y_i | f_i)] - KL[q(u) || p(u)], plus log priors. A fit from afresh begins with
     `NaturalLBFGS` (`SGPR`, for a Gaussian likelihood) on 1,000 observations and 128 inducing inputs; then
-    `training` sees all; natural-gradient
-    steps on all observations bring q to its optimum at the end: exactly, for a Gaussian likelihood.
+    `training` sees all, and natural-gradient steps on all observations bring q to its optimum at the end:
+    exactly, for a Gaussian likelihood. An `Optimizer` standardises outcomes, so that labels and counts can
+    not be told to it; `Gaussian` and `StudentT` suit it.
 
     Attributes:
         inducing: number of inducing inputs, at most that of distinct observations; when None,
@@ -60,10 +65,7 @@ class SVGP:
     jitter: float | None = None
 
     def __post_init__(self) -> None:
-        if self.inducing is not None and not self.inducing >= 1:
-            raise DataError(f"`inducing >= 1` must hold, got {self.inducing}")
-        if self.jitter is not None and not 0 <= self.jitter < math.inf:
-            raise DataError(f"`0 <= jitter < inf` must hold, got {self.jitter}")
+        check_sparse(self.inducing, self.mean, self.jitter)
 
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> SparseProcess:
         """The process at the best hyperparameters found.
