@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
+from bo_suite.acquisition.simulation import simulate_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.plot import plot_convergence, plot_fit
-from bo_suite.surrogates import SGPR
+from bo_suite.plot import plot_convergence, plot_fit, plot_simulation
+from bo_suite.surrogates import SGPR, ExactGP
 from bo_suite.trials import Trial
 
 
@@ -148,3 +150,90 @@ def test_only_one_input_can_be_drawn() -> None:
     process = SGPR().fit(Dataset(x, x[:, 0], None, x[:0]), Seeds.of(0, 0))
     with pytest.raises(DataError, match=r"x must be \(n, 1\), of one replicate, got \(9, 2\)"):
         plot_fit(process, x, x[:, 0])
+
+
+def _simulated(outcomes: int):
+    """A simulation at 0.4, its data, and a process of other hyperparameters."""
+    x = torch.linspace(0.05, 0.95, 8, dtype=torch.float64)[:, None]
+    data = Dataset(x, torch.sin(8 * x[:, 0]), None, x[:0])
+    fitted, before = (
+        ExactGP().process(data, torch.tensor([scale, 1.0, 0.01], dtype=torch.float64).log())
+        for scale in (0.2, 0.9)
+    )
+    at = torch.tensor([0.4], dtype=torch.float64)
+    return simulate_knowledge_gradient(fitted, at, outcomes, Seeds.of(0, 0)), data, before
+
+
+def _curves(axes, color=None):
+    return [line for line in axes.lines if len(line.get_xdata()) == 400 and color in (None, line.get_color())]
+
+
+def _stars(axes):
+    return sorted(float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "*")
+
+
+def test_the_steps_of_a_simulated_knowledge_gradient_have_a_panel_each() -> None:
+    simulation, data, _ = _simulated(5)
+    fit, minimum, outcomes, minima = plot_simulation(simulation, data.x, data.y).axes
+    assert fit.get_title(loc="left") == "predictive of 8 observations"
+    assert list(fit.lines[0].get_ydata()) == data.y.tolist()
+    assert len(fit.collections) == 1, "the band"
+    (mean,) = _curves(fit)
+    assert (
+        abs(float(mean.get_ydata()[399]) - float(simulation.process.mean(torch.ones_like(data.x[:1]))[0]))
+        < 1e-9
+    )
+
+    assert _stars(minimum) == [float(simulation.minimum)]
+    assert f"{float(simulation.minimum):.4g}" in minimum.get_title(loc="left")
+
+    drawn = [line for line in outcomes.lines if line.get_label() == "simulated outcome"]
+    assert [float(line.get_ydata()[0]) for line in drawn] == sorted(simulation.outcomes.tolist())
+    assert {float(line.get_xdata()[0]) for line in drawn} == {0.4}
+    assert len(_curves(outcomes)) == 6, "the mean, and one given each outcome"
+    assert len({line.get_color() for line in _curves(outcomes)}) == 6
+
+    assert _stars(minima) == sorted([*simulation.minima.tolist(), float(simulation.minimum)])
+    low, high = minima.get_ylim()
+    assert low < _stars(minima)[0]
+    assert _stars(minima)[-1] < high
+    for star in (line for line in minima.lines if line.get_marker() == "*"):
+        curves = _curves(minima, star.get_color())
+        assert any(abs(min(curve.get_ydata()) - star.get_ydata()[0]) < 1e-3 for curve in curves)
+    value, error = float(simulation.value), float(simulation.standard_error)
+    assert minima.get_title(loc="left") == f"knowledge gradient {value:.3g} ± {error:.2g}"
+
+
+def test_the_process_before_and_the_truth_are_drawn_where_given() -> None:
+    simulation, data, before = _simulated(20)
+    figure = plot_simulation(
+        simulation, data.x, data.y, before=before, truth=lambda rows: torch.sin(8 * rows[:, 0])
+    )
+    first, fit, _, outcomes, _, legend = figure.axes
+    truth, mean = _curves(first)
+    assert float(truth.get_ydata()[0]) == 0.0
+    assert abs(float(mean.get_ydata()[0]) - float(before.mean(torch.zeros_like(data.x[:1]))[0])) < 1e-9
+    assert list(_curves(fit)[1].get_ydata()) != list(mean.get_ydata())
+    assert len(_curves(outcomes)) == 10, "the truth, the mean, and eight of the means given outcomes"
+    assert outcomes.get_title(loc="left") == "8 of 20 outcomes simulated at x = 0.4"
+    named = {text.get_text() for text in legend.get_legend().get_texts()}
+    assert {"truth", "observation", "simulated outcome", "minimum"} <= named
+
+
+def test_a_single_outcome_has_no_error_to_show(tmp_path) -> None:
+    simulation, data, _ = _simulated(1)
+    figure = plot_simulation(simulation, data.x, data.y)
+    assert "±" not in figure.axes[-1].get_title(loc="left")
+    figure.savefig(tmp_path / "simulation.png", dpi=30)
+
+
+def test_only_a_simulation_of_one_input_can_be_drawn() -> None:
+    simulation, data, _ = _simulated(2)
+    with pytest.raises(DataError, match=r"of one replicate, got \(8, 2\), \(8,\) and \(1,\)"):
+        plot_simulation(simulation, data.x.expand(8, 2), data.y)
+    with pytest.raises(DataError, match=r"got \(8, 1\), \(7,\) and"):
+        plot_simulation(simulation, data.x, data.y[:7])
+    two = torch.zeros(2, dtype=torch.float64)
+    wide = replace(simulation, candidate=two, minimizer=two, minimizers=two.expand(2, 2))
+    with pytest.raises(DataError, match=r"and \(2,\)"):
+        plot_simulation(wide, data.x, data.y)
