@@ -24,6 +24,8 @@ class Dataset:
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
         pending: rows that are being evaluated.
         unordered: columns that hold codes of categories, which are only equal or different.
+        discrete: columns that hold levels, the unordered ones included.
+        fidelities: columns that say how closely the function was evaluated, 1 being the target.
 
     Raises:
         DataError: shapes that do not fit together, or values that are not finite.
@@ -34,6 +36,8 @@ class Dataset:
     noise: jt.Float[Tensor, "*b n"] | None
     pending: jt.Float[Tensor, "*b p d"]
     unordered: tuple[int, ...] = ()
+    discrete: tuple[int, ...] = ()
+    fidelities: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.x.shape[:-1] != self.y.shape or self.pending.shape[-1] != self.x.shape[-1]:

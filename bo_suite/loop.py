@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bo_suite.acquisition import Acquisition
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError
 from bo_suite.evaluate import Outcome, evaluate, start_worker
-from bo_suite.optimizer import Optimizer, best_trial, to_frame, whole_number
+from bo_suite.optimizer import Optimizer, at_target, best_trial, to_frame, whole_number
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial
 
@@ -39,26 +39,32 @@ class Result:
         trials: all trials of the history, ordered by id.
         direction: "minimize" or "maximize".
         stopped: why the run ended before its budget ("interrupted", or that the space is exhausted), or None.
+        space: where was searched.
     """
 
     trials: Sequence[Trial]
     direction: str
     stopped: str | None
+    space: Space
 
     @property
     def best(self) -> Trial:
-        """The finished trial with the best value; raises TrialError when none has finished."""
-        return best_trial(self.trials, self.direction)
+        """The finished trial with the best value, of those at the target where the space has fidelities.
+
+        Raises:
+            TrialError: no such trial has finished.
+        """
+        return best_trial(self.trials, self.direction, self.space)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a trial."""
         return to_frame(self.trials)
 
     def plot(self) -> Any:
-        """The convergence plot, a matplotlib Figure."""
+        """The convergence plot, a matplotlib Figure; with fidelities, of the trials at the target."""
         from bo_suite.plot import plot_convergence
 
-        return plot_convergence(self.trials, self.direction)
+        return plot_convergence(at_target(self.trials, self.space), self.direction)
 
 
 def minimize(
@@ -104,7 +110,7 @@ def minimize(
     try:
         with _bar(progress, optimizer, budget) as show, _Pool(workers, executor) as pool:
             stopped = _run(f, optimizer, budget, workers, pool, show)
-        return Result(optimizer.trials, optimizer.direction, stopped)
+        return Result(optimizer.trials, optimizer.direction, stopped, optimizer.space)
     finally:
         optimizer.close()
 
@@ -297,10 +303,15 @@ def _bar(shown: bool, optimizer: Optimizer, budget: int) -> Iterator[Callable[[]
         def show() -> None:
             ended = [trial for trial in optimizer.trials if trial.state != "running"]
             failed = sum(trial.state == "failed" for trial in ended)
-            text = f"best {optimizer.best.value:.6g}" if len(ended) > failed else "none finished"
-            progress.update(
-                task, completed=len(ended), description=text + f", {failed} failed" * bool(failed)
-            )
+            text = _best_so_far(optimizer) + f", {failed} failed" * bool(failed)
+            progress.update(task, completed=len(ended), description=text)
 
         show()
         yield show
+
+
+def _best_so_far(optimizer: Optimizer) -> str:
+    finished = [trial for trial in optimizer.trials if trial.state == "finished"]
+    if at_target(finished, optimizer.space):
+        return f"best {optimizer.best.value:.6g}"
+    return "none at the target fidelity" if finished else "none finished"

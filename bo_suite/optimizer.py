@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition import Acquisition, LogExpectedImprovement
+from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
@@ -31,7 +31,8 @@ class Optimizer:
 
     Args:
         space: where to search.
-        acquisition: how to choose; that of the storage, or else LogExpectedImprovement, when None.
+        acquisition: how to choose; when None, that of the storage, or else LogExpectedImprovement
+            (KnowledgeGradient where the space has fidelities).
         seed: the same seed and data give the same suggestions.
         direction: "minimize" or "maximize".
         budget: the number of evaluations planned, if known: a small one shortens the space-filling start.
@@ -87,8 +88,10 @@ class Optimizer:
     def _begin(self, history: History, acquisition: Acquisition | None, device: str) -> None:
         self._history = history
         stored = history.header.acquisition
-        if acquisition is None:
-            acquisition = LogExpectedImprovement() if stored is None else from_form(stored)
+        if acquisition is None and stored is None:
+            acquisition = KnowledgeGradient() if self.space.fidelities else LogExpectedImprovement()
+        elif acquisition is None:
+            acquisition = from_form(stored)
         self._acquisition: Acquisition = acquisition
         self._device = torch.device(device)
         self._sign = 1.0 if history.header.direction == "minimize" else -1.0
@@ -111,12 +114,12 @@ class Optimizer:
 
     @property
     def best(self) -> Trial:
-        """The finished trial with the best value.
+        """The finished trial with the best value, of those at the target where the space has fidelities.
 
         Raises:
-            TrialError: no trial has finished.
+            TrialError: no such trial has finished.
         """
-        return best_trial(self.trials, self.direction)
+        return best_trial(self.trials, self.direction, self.space)
 
     @overload
     def ask(self) -> Trial: ...
@@ -195,6 +198,9 @@ class Optimizer:
     def recommend(self) -> Trial:
         """The finished trial with the best posterior mean of an AutoGP: under noise better than `best`.
 
+        Where the space has fidelities, the mean is that at the trial's point with its fidelities moved to the
+        target, whichever it was evaluated at.
+
         Raises:
             TrialError: no trial has finished.
         """
@@ -205,7 +211,9 @@ class Optimizer:
         with one_thread(), torch.no_grad():
             data = self._dataset(trials, [])
             process = AutoGP().fit(data, Seeds.of(self._history.header.seed, len(trials)))
-            mean = torch.cat([process.mean(rows) for rows in data.x.split(_ROWS)])
+            x = data.x.clone()
+            x[:, list(data.fidelities)] = 1.0
+            mean = torch.cat([process.mean(rows) for rows in x.split(_ROWS)])
         ended = [trial for trial in trials if trial.state != "running"]
         return min(
             (pair for pair in zip(mean.tolist(), ended, strict=True) if pair[1].state == "finished"),
@@ -295,6 +303,8 @@ class Optimizer:
             None if noise is None else noise.to(self._device),
             pending,
             self.space.unordered,
+            self.space.discrete,
+            self.space.fidelities,
         )
 
     def _outcomes(self, ended: Sequence[Trial]) -> tuple[Tensor, Tensor | None]:
@@ -321,19 +331,30 @@ def design_size(budget: int | None) -> int:
     return 6 if budget is None else max(2, min(6, budget // 3))
 
 
-def best_trial(trials: Sequence[Trial], direction: str) -> Trial:
-    """The finished trial with the best value, the earliest of equal ones.
+def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
+    """The trials at the target fidelity: all of them where the space has no fidelities."""
+    return [trial for trial in trials if space.at_target(trial.params) == trial.params]
+
+
+def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
+    """The finished trial at the target fidelity with the best value, the earliest of equal ones.
 
     Raises:
-        TrialError: no trial has finished.
+        TrialError: no such trial has finished.
     """
     finished = [trial for trial in trials if trial.value is not None]
     if not finished:
         raise TrialError(
             f"there is no best trial before one has finished, got {len(trials)} trials, none finished"
         )
+    final = at_target(finished, space)
+    if not final:
+        raise TrialError(
+            "there is no best trial before one at the target fidelity has finished, "
+            f"got {len(finished)} finished, none with {space.target}"
+        )
     sign = 1.0 if direction == "minimize" else -1.0
-    return min(finished, key=lambda trial: sign * (trial.value or 0.0))
+    return min(final, key=lambda trial: sign * (trial.value or 0.0))
 
 
 def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
@@ -45,19 +45,34 @@ def _check_range(low: object, high: object, *, log: bool) -> tuple[float, float]
     return first, last
 
 
+def _check_fidelity(given: object) -> None:
+    if not isinstance(given, bool):
+        raise SpaceError(f"fidelity must be True or False, got {given!r:.100}")
+
+
+def _form(fidelity: bool) -> dict[str, Any]:
+    """Part of the JSON form: nothing where there is no fidelity, so that fingerprints are as they were."""
+    return {"fidelity": True} if fidelity else {}
+
+
 @dataclass(frozen=True)
 class Float:
     """A real number in [low, high], uniform on a linear or a log scale.
 
+    With `fidelity` it says how closely the function is evaluated, such as by which share of the data: `high`
+    is the target, what one wants to know, and lower values give cheaper approximations of it.
+
     Raises:
-        SpaceError: low >= high, a bound that is not finite, or low <= 0 with log.
+        SpaceError: low >= high, a bound that is not finite, low <= 0 with log, or a fidelity that is no bool.
     """
 
     low: float
     high: float
     log: bool = False
+    fidelity: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        _check_fidelity(self.fidelity)
         low, high = _check_range(self.low, self.high, log=self.log)
         resolved = math.log(high / low) > 1e-7 if self.log else high - low > 1e-12 * max(abs(low), abs(high))
         if not resolved:
@@ -109,22 +124,28 @@ class Float:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"type": "float", "low": self.low, "high": self.high, "log": self.log}
+        return {"type": "float", "low": self.low, "high": self.high, "log": self.log} | _form(self.fidelity)
 
 
 @dataclass(frozen=True)
 class Int:
     """An integer in [low, high], both ends included, uniform on a linear or a log scale.
 
+    With `fidelity` it says how closely the function is evaluated, such as in how many epochs: `high` is the
+    target, what one wants to know, and lower values give cheaper approximations of it.
+
     Raises:
-        SpaceError: low >= high, a bound that is not an integer, or low <= 0 with log.
+        SpaceError: low >= high, a bound that is not an integer, low <= 0 with log, or a fidelity that is no
+            bool.
     """
 
     low: int
     high: int
     log: bool = False
+    fidelity: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        _check_fidelity(self.fidelity)
         _check_range(self.low, self.high, log=self.log)
         for name, bound in (("low", self.low), ("high", self.high)):
             if int(bound) != bound:
@@ -162,7 +183,8 @@ class Int:
     def position(self, level: np.ndarray) -> np.ndarray:
         """Positions in [0, 1] of levels 0 ... levels - 1."""
         if self.log:
-            return np.minimum(np.log1p(level / self.low) / math.log(self.high / self.low), 1.0)
+            inside = np.log1p(level / self.low) / math.log(self.high / self.low)
+            return np.where(level < self.levels - 1, np.minimum(inside, 1.0), 1.0)
         return np.asarray(level / (self.levels - 1))
 
     def level(self, unit: np.ndarray) -> np.ndarray:
@@ -183,7 +205,7 @@ class Int:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"type": "int", "low": self.low, "high": self.high, "log": self.log}
+        return {"type": "int", "low": self.low, "high": self.high, "log": self.log} | _form(self.fidelity)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class Space:
     """Named parameters, in order; column i of an encoded row belongs to parameter i.
 
     Raises:
-        SpaceError: no parameters, a name that is not a non-empty string, or a value of another type.
+        SpaceError: no parameters, fidelities alone, a name that is not a non-empty string, or a value of
+            another type.
     """
 
     parameters: Mapping[str, Parameter]
@@ -59,6 +60,8 @@ class Space:
             if not isinstance(parameter, Float | Int | Choice):
                 raise SpaceError(f"parameter {name!r} must be a Float, Int or Choice, got {parameter!r}")
         object.__setattr__(self, "parameters", dict(self.parameters))
+        if len(self.fidelities) == self.dim:
+            raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
 
     def __iter__(self) -> Iterator[tuple[str, Parameter]]:
         return iter(self.parameters.items())
@@ -87,6 +90,21 @@ class Space:
             for column, (_, parameter) in enumerate(self)
             if isinstance(parameter, Choice) and not parameter.ordered
         )
+
+    @cached_property
+    def discrete(self) -> tuple[int, ...]:
+        """Columns that have levels, the unordered ones included."""
+        return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
+
+    @cached_property
+    def target(self) -> Params:
+        """The fidelities alone, each at its high."""
+        return {name: p.high for name, p in self if not isinstance(p, Choice) and p.fidelity}
+
+    @cached_property
+    def fidelities(self) -> tuple[int, ...]:
+        """Columns of the fidelities, whose target is encoded as 1."""
+        return tuple(column for column, name in enumerate(self.parameters) if name in self.target)
 
     @cached_property
     def cardinality(self) -> int | None:
@@ -119,6 +137,10 @@ class Space:
             except SpaceError as error:
                 raise SpaceError(f"parameter {name!r}: {error}") from error
         return point
+
+    def at_target(self, params: Params) -> Params:
+        """The point with each fidelity at its high; the same point where the space has none."""
+        return {**params, **self.target}
 
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "n d"]:
         """Rows in [0, 1]^d of points in canonical form."""

@@ -1,12 +1,17 @@
 """Every built-in passes the checks that outsiders are given; parts with a planted fault do not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gpytorch
 import pytest
 import torch
 
-from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
+from bo_suite.acquisition import (
+    KnowledgeGradient,
+    LogExpectedImprovement,
+    NoisyExpectedImprovement,
+    UpperConfidenceBound,
+)
 from bo_suite.errors import DataError
 from bo_suite.surrogates import SGPR, ExactGP, Surrogate
 from bo_suite.testing import check_acquisition, check_surrogate
@@ -42,6 +47,9 @@ def test_surrogates(surrogate: Surrogate) -> None:
         UpperConfidenceBound(),
         UpperConfidenceBound(beta=0.5),
         LogExpectedImprovement(surrogate=ExactGP(kernel=KERNEL)),
+        KnowledgeGradient(),
+        KnowledgeGradient(surrogate=ExactGP(kernel=SLOPED), fantasies=4),
+        KnowledgeGradient(surrogate=SGPR(inducing=5)),
     ],
     ids=str,
 )
@@ -56,9 +64,7 @@ class Deaf:
     inner: object
 
     def build(self, data, seeds, start=None):
-        return self.inner.build(
-            type(data)(data.x, data.y, None, data.pending[:0], data.unordered), seeds, start
-        )
+        return self.inner.build(replace(data, pending=data.pending[:0]), seeds, start)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Forgetful:
 
     def fit(self, data, seeds, start=None):
         noise = 0.1 * torch.randn_like(data.y)
-        return self.inner.fit(type(data)(data.x, data.y + noise, None, data.pending, data.unordered), seeds)
+        return self.inner.fit(replace(data, y=data.y + noise), seeds)
 
 
 @pytest.mark.parametrize(

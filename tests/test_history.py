@@ -369,7 +369,7 @@ def test_a_damaged_header_is_refused(path: Path, key: str, value: str) -> None:
     [
         ({"lr": Float(1e-5, 0.5, log=True)}, r"'lr': Float\(.*high=1\.0.*\), got Float\(.*high=0\.5"),
         ({"extra": Int(0, 1)}, r"'extra': absent, got Int\(low=0"),
-        ({"depth": None}, r"'depth': Int\(low=1, high=12, log=False\), got absent$"),
+        ({"depth": None}, r"'depth': Int\(low=1, high=12, log=False, fidelity=False\), got absent$"),
         ({"kernel": Choice(["poly", "rbf"])}, r"'kernel': Choice.* got Choice"),
         ("reversed", r"in the order \['lr', 'depth', 'kernel'\], got \['kernel', 'depth', 'lr'\]$"),
     ],

@@ -21,23 +21,30 @@ options = st.lists(st.one_of(st.text(max_size=4), st.integers(-5, 99)), min_size
 @st.composite
 def parameters(draw: st.DrawFn) -> Parameter:
     kind = draw(st.sampled_from(["float", "log", "int", "logint", "choice", "ordered"]))
+    fidelity = draw(st.booleans())
     if kind == "float":
         low, high = sorted(draw(st.lists(finite, min_size=2, max_size=2, unique=True)))
-        return Float(low, high)
+        return Float(low, high, fidelity=fidelity)
     if kind == "log":
         low, high = sorted(draw(st.lists(positive, min_size=2, max_size=2, unique=True)))
-        return Float(low, high, log=True)
+        return Float(low, high, log=True, fidelity=fidelity)
     if kind == "int":
         low = draw(st.integers(-(2**40), 2**40))
-        return Int(low, low + draw(st.integers(1, 2**40)))
+        return Int(low, low + draw(st.integers(1, 2**40)), fidelity=fidelity)
     if kind == "logint":
         low = draw(st.integers(1, 1000))
-        return Int(low, low + draw(st.integers(1, 10**6)), log=True)
+        return Int(low, low + draw(st.integers(1, 10**6)), log=True, fidelity=fidelity)
     return Choice(draw(options), ordered=kind == "ordered")
 
 
-spaces = st.lists(parameters(), min_size=1, max_size=5).map(
-    lambda parts: Space({f"p{i}": part for i, part in enumerate(parts)})
+def is_fidelity(parameter: Parameter) -> bool:
+    return not isinstance(parameter, Choice) and parameter.fidelity
+
+
+spaces = (
+    st.lists(parameters(), min_size=1, max_size=5)
+    .filter(lambda parts: not all(map(is_fidelity, parts)))
+    .map(lambda parts: Space({f"p{i}": part for i, part in enumerate(parts)}))
 )
 
 
@@ -60,6 +67,38 @@ def test_json_form_round_trips_and_keeps_the_fingerprint(space: Space) -> None:
     again = Space.from_dict(json.loads(json.dumps(space.to_dict(), allow_nan=False)))
     assert again == space
     assert again.fingerprint == space.fingerprint
+
+
+@settings(deadline=None, max_examples=100)
+@given(spaces, st.integers(0, 2**32))
+def test_columns_are_told_apart_and_the_target_is_encoded_as_one(space: Space, seed: int) -> None:
+    parts = [parameter for _, parameter in space]
+    assert space.fidelities == tuple(column for column, part in enumerate(parts) if is_fidelity(part))
+    assert space.discrete == tuple(column for column, part in enumerate(parts) if not isinstance(part, Float))
+    assert set(space.unordered) <= set(space.discrete)
+    uniform = torch.rand(20, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    points = space.decode(space.spread(uniform))
+    moved = [space.at_target(point) for point in points]
+    assert [space.check(point) for point in moved] == moved
+    assert [list(point) for point in moved] == [list(space.parameters)] * 20
+    expected = space.encode(points)
+    expected[:, list(space.fidelities)] = 1.0
+    assert torch.equal(space.encode(moved), expected)
+
+
+def test_spaces_without_fidelities_keep_their_fingerprints() -> None:
+    assert Space({"x": Float(0, 1)}).fingerprint == "29e76c69dfee2c91"
+    space = Space(
+        {
+            "x": Float(-2, 2),
+            "y": Float(1e-3, 1e3, log=True),
+            "n": Int(1, 5),
+            "m": Int(1, 1024, log=True),
+            "k": Choice(["a", "b"]),
+        }
+    )
+    assert space.fingerprint == "10e9f32073395621"
+    assert not any("fidelity" in form for form in space.to_dict().values())
 
 
 def test_ends_are_reached_exactly() -> None:
@@ -127,6 +166,13 @@ BAD = [
     (lambda: Choice("abc"), "must be a list, got 'abc'"),
     (lambda: Choice([object]), "must be a string, a finite number, a bool or None"),
     (lambda: Choice([math.nan]), "must be a string, a finite number"),
+    (lambda: Float(0, 1, fidelity="no"), "fidelity must be True or False, got 'no'"),
+    (lambda: Int(0, 1, fidelity=1), "fidelity must be True or False, got 1"),
+    (lambda: Space({"s": Float(0, 1, fidelity=True)}), "a parameter that is no fidelity, got ['s'] alone"),
+    (
+        lambda: Space.from_dict({"k": {"type": "choice", "options": ["a"], "fidelity": True}}),
+        "'k' of type 'choice' has wrong fields",
+    ),
     (lambda: Space({}), "at least one parameter"),
     (lambda: Space([1]), "at least one parameter"),
     (lambda: Space({"": Int(1, 2)}), "non-empty string"),
@@ -178,11 +224,14 @@ def test_toml_and_json_files(tmp_path: Path) -> None:
     toml = tmp_path / "space.toml"
     toml.write_text(
         '[x]\ntype = "float"\nlow = 0.0\nhigh = 1.0\n[k]\ntype = "choice"\noptions = ["a", "b"]\n'
+        '[epochs]\ntype = "int"\nlow = 1\nhigh = 81\nfidelity = true\n'
     )
     as_json = tmp_path / "space.json"
     space = Space.from_file(toml)
     as_json.write_text(json.dumps(space.to_dict()))
-    assert Space.from_file(as_json) == space == Space({"x": Float(0, 1), "k": Choice(["a", "b"])})
+    expected = Space({"x": Float(0, 1), "k": Choice(["a", "b"]), "epochs": Int(1, 81, fidelity=True)})
+    assert Space.from_file(as_json) == space == expected
+    assert space != Space({**expected.parameters, "epochs": Int(1, 81)})
     for name, text, message in (
         ("bad.toml", "x = [", "cannot be read"),
         ("bad.json", "{", "cannot be read"),

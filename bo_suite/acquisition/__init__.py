@@ -3,13 +3,23 @@
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.confidence_bound import UpperConfidenceBound
 from bo_suite.acquisition.improvement import LogExpectedImprovement, NoisyExpectedImprovement
+from bo_suite.acquisition.knowledge_gradient import AffineCost, Cost, KnowledgeGradient
+from bo_suite.acquisition.lines import discrete_knowledge_gradient, log_discrete_knowledge_gradient
+from bo_suite.acquisition.simulation import Simulation, simulate_knowledge_gradient
 from bo_suite.acquisition.thompson import ThompsonSampling
 
 __all__ = [
     "Acquisition",
+    "AffineCost",
+    "Cost",
+    "KnowledgeGradient",
     "LogExpectedImprovement",
     "NoisyExpectedImprovement",
     "Score",
+    "Simulation",
     "ThompsonSampling",
     "UpperConfidenceBound",
+    "discrete_knowledge_gradient",
+    "log_discrete_knowledge_gradient",
+    "simulate_knowledge_gradient",
 ]

@@ -6,6 +6,7 @@ import jaxtyping as jt
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 
@@ -31,3 +32,16 @@ class Acquisition(Protocol):
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Score:
         """The score given the data, conditioned on its pending points; `start` warm-starts the fit."""
+
+
+def refuse_fidelities(acquisition: object, data: Dataset) -> None:
+    """Refuse data with fidelities, on behalf of an acquisition that would take them for any other input.
+
+    Raises:
+        DataError: data with fidelities.
+    """
+    if data.fidelities:
+        raise DataError(
+            f"{type(acquisition).__name__} knows one fidelity only; a space with fidelities needs "
+            "KnowledgeGradient"
+        )

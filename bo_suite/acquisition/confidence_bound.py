@@ -7,6 +7,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
+from bo_suite.acquisition.base import refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -51,7 +52,12 @@ class UpperConfidenceBound:
             raise DataError(f"`0 <= beta < inf` must hold, got {self.beta}")
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ConfidenceBoundScore:
-        """The score given the data."""
+        """The score given the data.
+
+        Raises:
+            DataError: data with fidelities.
+        """
+        refuse_fidelities(self, data)
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         if data.pending.shape[-2]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bo_suite.acquisition.base import refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -115,7 +116,12 @@ class LogExpectedImprovement:
         _at_least_one("fantasies", self.fantasies)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
-        """The score given the data."""
+        """The score given the data.
+
+        Raises:
+            DataError: data with fidelities.
+        """
+        refuse_fidelities(self, data)
         process = self.surrogate.fit(data, seeds, start)
         best = data.y.amin(-1, keepdim=True)
         if data.pending.shape[-2]:
@@ -147,7 +153,12 @@ class NoisyExpectedImprovement:
         _at_least_one("baseline", self.baseline)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
-        """The score given the data."""
+        """The score given the data.
+
+        Raises:
+            DataError: data with fidelities.
+        """
+        refuse_fidelities(self, data)
         process = self.surrogate.fit(data, seeds, start)
         promising = _promising(process, data.x, self.baseline, seeds)
         points = torch.cat((promising, data.pending), -2)

@@ -6,6 +6,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
+from bo_suite.acquisition.base import refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -49,7 +50,12 @@ class ThompsonSampling:
             raise DataError(f"`features >= 1` must hold, got {self.features}")
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> PathScore:
-        """The score given the data."""
+        """The score given the data.
+
+        Raises:
+            DataError: data with fidelities.
+        """
+        refuse_fidelities(self, data)
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         with torch.no_grad():

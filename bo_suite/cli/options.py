@@ -83,10 +83,17 @@ def named_acquisition(name: str | None, header: "Header | None") -> "Acquisition
     if name is None:
         stored: Acquisition | None = None if header is None else from_form(header.acquisition)
         return stored
-    known = [one for one in acquisition.__all__ if dataclasses.is_dataclass(getattr(acquisition, one))]
-    for one in known:
+    kinds = (getattr(acquisition, one) for one in acquisition.__all__)
+    known = {
+        kind.__name__: kind
+        for kind in kinds
+        if isinstance(kind, type)
+        and dataclasses.is_dataclass(kind)
+        and issubclass(kind, acquisition.Acquisition)
+    }
+    for one, kind in known.items():
         if one.lower() == name.lower().replace("-", "").replace("_", ""):
-            found: Acquisition = getattr(acquisition, one)()
+            found: Acquisition = kind()
             return found
     return stop(f"the acquisition must be one of {', '.join(known)}, got {name!r}", USAGE)
 

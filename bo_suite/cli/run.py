@@ -1,6 +1,7 @@
 """`bo-suite minimize` and `bo-suite problems`: whole runs."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,7 @@ from bo_suite.cli.options import (
 if TYPE_CHECKING:
     from bo_suite.loop import Result
     from bo_suite.space import Space
+    from bo_suite.trials import Trial
 
 
 @sentences()
@@ -69,6 +71,7 @@ def minimize(
     with json_owns_stdout(as_json):
         from bo_suite import loop
         from bo_suite.cli.objective import find
+        from bo_suite.optimizer import at_target
 
         header = stored_header(storage)
         found = find(objective, space, header)
@@ -81,10 +84,11 @@ def minimize(
             storage=storage,
             acquisition=named_acquisition(acquisition, header),
         )
+        final = at_target(result.trials, result.space)
         if picture is not None:
-            draw_convergence(result.trials, result.direction, found.minimum, picture)
+            draw_convergence(final, result.direction, found.minimum, picture)
+    best = ranked(final, result.direction)
     if as_json:
-        best = next(iter(ranked(result.trials, result.direction)), None)
         print_json(
             {
                 "objective": objective,
@@ -92,12 +96,12 @@ def minimize(
                 "stopped": result.stopped,
                 "storage": None if storage is None else str(storage),
                 "plot": None if picture is None else str(picture),
-                "best": None if best is None else dataclasses.asdict(best),
+                "best": dataclasses.asdict(best[0]) if best else None,
                 "trials": [dataclasses.asdict(trial) for trial in result.trials],
             }
         )
     else:
-        _summary(result, found.space, storage, picture)
+        _summary(result, best, storage, picture)
     _end(result)
 
 
@@ -113,15 +117,15 @@ def _end(result: "Result") -> None:
         stop(f"{law}, got {len(result.trials)} that failed, the last with {last}", FAILURE)
 
 
-def _summary(result: "Result", space: "Space", storage: Path | None, picture: Path | None) -> None:
-    best = ranked(result.trials, result.direction)
-    failed = sum(trial.state == "failed" for trial in result.trials)
+def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, picture: Path | None) -> None:
+    """Prints the best trials, the best first, and what was kept where."""
+    finished, failed = (sum(trial.state == s for trial in result.trials) for s in ("finished", "failed"))
     console = human()
     if best:
-        print_trials(best[:5], space)
-        console.print(
-            f"best: {outcome(best[0])} at trial {best[0].id}, of {len(best)} evaluated, {failed} failed"
-        )
+        print_trials(best[:5], result.space)
+    if finished:
+        found = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
+        console.print(f"best: {found}, of {finished} evaluated, {failed} failed")
     if storage is not None:
         console.print(f"history: {storage} (the same command with a larger --budget goes on from here)")
     if picture is not None:

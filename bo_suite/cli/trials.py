@@ -102,11 +102,11 @@ def fail(
 
 @sentences()
 def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
-    """Show the trial with the best value."""
+    """Show the trial with the best value, of those at the target where the space has fidelities."""
     from bo_suite.optimizer import best_trial
 
     with existing(storage) as history:
-        found = best_trial(history.trials(), history.header.direction)
+        found = best_trial(history.trials(), history.header.direction, history.header.space)
         _report(found, history.header.space, as_json=as_json)
 
 
@@ -133,7 +133,9 @@ def trials(
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        listed = ranked(listed, header.direction)[:top]
+        from bo_suite.optimizer import at_target
+
+        listed = ranked(at_target(listed, header.space), header.direction)[:top]
     if as_json:
         print_json([dataclasses.asdict(trial) for trial in listed])
     else:
@@ -152,10 +154,12 @@ def plot(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Save the convergence plot."""
+    """Save the convergence plot, of the trials at the target where the space has fidelities."""
+    from bo_suite.optimizer import at_target
+
     picture = picture_path(out or storage.with_suffix(".png"))
     with existing(storage) as history:
-        listed, direction = history.trials(), history.header.direction
+        listed, direction = at_target(history.trials(), history.header.space), history.header.direction
     draw_convergence(listed, direction, minimum, picture)
     if as_json:
         print_json({"plot": str(picture)})

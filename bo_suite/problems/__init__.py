@@ -4,6 +4,7 @@ import difflib
 
 from bo_suite.errors import DataError
 from bo_suite.problems.base import Problem
+from bo_suite.problems.fidelity import FIDELITY, fidelity_problem
 from bo_suite.problems.synthetic import synthetic_names, synthetic_problem
 from bo_suite.problems.tuning import TUNING, tuning_problem
 from bo_suite.problems.wrappers import embedded, mixed, noisy, shifted
@@ -13,7 +14,7 @@ __all__ = ["Problem", "embedded", "get_problem", "mixed", "noisy", "problems", "
 
 def problems() -> tuple[str, ...]:
     """Names of all problems; a function of any dimension is listed in one of them."""
-    return (*synthetic_names(), *TUNING)
+    return (*synthetic_names(), *FIDELITY, *TUNING)
 
 
 def get_problem(name: str) -> Problem:
@@ -22,6 +23,8 @@ def get_problem(name: str) -> Problem:
     Raises:
         DataError: a name that no problem has, or a dimension that a function does not exist in.
     """
+    if name in FIDELITY:
+        return fidelity_problem(name)
     problem = tuning_problem(name) if name in TUNING else synthetic_problem(name)
     if problem is None:
         close = difflib.get_close_matches(name, problems(), n=3) or list(problems()[:3])

@@ -26,7 +26,8 @@ class Problem:
         space: Where to search.
         function: Noiseless value of a point in canonical form (every parameter once, in the space's
             order); picklable, that is a module's function or a frozen callable, never a lambda.
-        minimum: Smallest noiseless value over the space; None where it is not known.
+        minimum: Smallest noiseless value over the space, at the target where it has fidelities (values at
+            lower ones may be smaller); None where it is not known.
         minimizers: Points that attain the minimum; there may be others.
         noise: Standard deviation of the additive Gaussian noise.
         seed: Seed of the noise.

@@ -28,7 +28,7 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
 
     Optimisers that start at, or lean to, the centre or a corner are flattered by functions whose minimum
     lies there. Each Float column keeps a random stretch of 0.6 of its length that contains the minimiser,
-    at least a tenth of the stretch away from its middle.
+    at least a tenth of the stretch away from its middle; a fidelity keeps its range.
     The function stays as it is: a translation would move values from outside the box into it, which
     need not be above the minimum. Where no minimiser is known, any stretch will do.
 
@@ -42,7 +42,7 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
     parameters = dict(problem.space)
     for name, parameter in problem.space:
         draw = generator.random()
-        if not isinstance(parameter, Float):
+        if not isinstance(parameter, Float) or parameter.fidelity:
             continue
         pieces = [(0.0, 1.0 - _KEPT)]
         if best is not None:
@@ -113,7 +113,7 @@ def mixed(
         levels: Number of values of each of these, 2 to 26.
 
     Raises:
-        DataError: a column that is not there, not a Float or given twice, or levels out of range.
+        DataError: a column that is not there, not a Float, a fidelity or given twice, or levels out of range.
     """
     columns = [*integers, *ordered, *unordered]
     items = list(problem.space)
@@ -129,6 +129,8 @@ def mixed(
         name, parameter = items[column]
         if not isinstance(parameter, Float):
             raise DataError(f"only Float columns can be reduced to levels, got {name!r}: {parameter!r}")
+        if parameter.fidelity:
+            raise DataError(f"a fidelity cannot be reduced to levels, got {name!r}: {parameter!r}")
         values = [parameter.decode(level / (levels - 1)) for level in range(levels)]
         if problem.minimizers:
             best = parameter.check(problem.minimizers[0][name])

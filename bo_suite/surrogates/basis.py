@@ -51,6 +51,14 @@ class Basis:
             flat = solve_lower(self.precision_chol, flat, transposed=True)
         return solve_lower(self.chol, flat, transposed=True)
 
+    def explained(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b n m"]:
+        """V with cov(z, x) = k(z, x) - k(z, rows) V: L⁻ᵀ (a(x) - L_B⁻ᵀ b(x))."""
+        a = self.whiten(x)
+        if self.precision_chol is not None:
+            b = solve_lower(self.precision_chol, a)
+            a = a - solve_lower(self.precision_chol, b, transposed=True)
+        return solve_lower(self.chol, a, transposed=True)
+
     def mean_and_var(
         self, x: jt.Float[Tensor, "*b m d"], weights: jt.Float[Tensor, "*b n s"]
     ) -> tuple[jt.Float[Tensor, "*b m s"], jt.Float[Tensor, "*b m"]]:

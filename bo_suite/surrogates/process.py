@@ -20,6 +20,7 @@ from bo_suite.linalg import (
 )
 from bo_suite.linalg.cholesky import rows_named
 from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.lookahead import Lookahead
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
 """What a fit found: a vector a replicate, unconstrained but for a box."""
@@ -64,6 +65,9 @@ class Process(Protocol):
         self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
     ) -> jt.Float[Tensor, "*b m k"]:
         """Posterior covariance of the latent function."""
+
+    def lookahead(self, points: jt.Float[Tensor, "*b j d"]) -> Lookahead:
+        """Moments anywhere with the covariances to some points, made fast by what it keeps of these."""
 
     def condition(
         self,
@@ -149,6 +153,10 @@ class ExactProcess:
     ) -> jt.Float[Tensor, "*b m k"]:
         """Posterior covariance of the latent function."""
         return self.basis.cov(x1, x2)
+
+    def lookahead(self, points: jt.Float[Tensor, "*b j d"]) -> Lookahead:
+        """Moments anywhere with the covariances to some points, made fast by what it keeps of these."""
+        return Lookahead.of(self.basis, self.white, self.prior_mean, points)
 
     def condition(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import cholesky_append, cholesky_downdate, cholesky_update, solve_lower
 from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import check_observations, with_fantasies
 
 
@@ -101,6 +102,10 @@ class SparseProcess:
     ) -> jt.Float[Tensor, "*b m k"]:
         """Posterior covariance of the latent function."""
         return self.basis.cov(x1, x2)
+
+    def lookahead(self, points: jt.Float[Tensor, "*b j d"]) -> Lookahead:
+        """Moments anywhere with the covariances to some points, made fast by what it keeps of these."""
+        return Lookahead.of(self.basis, self.white, self.prior_mean, points)
 
     def condition(
         self,

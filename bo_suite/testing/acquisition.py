@@ -1,6 +1,7 @@
 """The contract of an acquisition."""
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -38,7 +39,7 @@ def check_acquisition(acquisition: Acquisition) -> None:
         small = acquisition.build(dataset(count), seeds)(test)
         require(not bool(torch.isnan(small).any()), f"{count} observations must give a score")
     data = dataset(10)
-    flat = type(data)(data.x, torch.zeros_like(data.y), None, data.pending, data.unordered)
+    flat = replace(data, y=torch.zeros_like(data.y))
     require(
         not bool(torch.isnan(acquisition.build(flat, seeds)(test)).any()), "equal outcomes must give a score"
     )
@@ -74,7 +75,7 @@ def _check_pending(acquisition: Acquisition) -> None:
     grid = rows(256, seed=6)
     alone = acquisition.build(data, seeds)(grid)
     place = grid[alone.argmax()][None]
-    waiting = type(data)(data.x, data.y, None, place, data.unordered)
+    waiting = replace(data, pending=place)
     there = float(acquisition.build(waiting, seeds)(place)[0])
     require(
         math.isfinite(there) and there < float(alone.max()) - 1e-6,

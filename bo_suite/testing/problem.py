@@ -21,9 +21,9 @@ def check_problem(problem: Problem) -> None:
     """Check that a problem is what `Problem` promises.
 
     Its name and space survive pickling; its value is finite, the same at every call, and leaves the params
-    alone; its minimisers lie in the space and attain the minimum, within 1e-6 relative or absolute, and
-    no random point falls below it; two equal problems show the same noise at a point, and another seed
-    another noise.
+    alone; its minimisers lie in the space, at the target where it has fidelities, and attain the minimum,
+    within 1e-6 relative or absolute, and no random point moved to the target falls below it; two equal
+    problems show the same noise at a point, and another seed another noise.
 
     Args:
         problem: The problem.
@@ -52,11 +52,15 @@ def check_problem(problem: Problem) -> None:
             again = copy.value(point)
             require(value == again, f"{name}: a value must not change, got {value}, then {again} at {point}")
         if minimum is not None:
+            final = problem.space.at_target(point)
+            lowest = value if final == point else problem.value(final)
             require(
-                value >= minimum - tolerance,
-                f"{name}: no value may be below the minimum {minimum}, got {value} at {point}",
+                lowest >= minimum - tolerance,
+                f"{name}: no value may be below the minimum {minimum}, got {lowest} at {final}",
             )
     for point in problem.minimizers:
+        final = problem.space.at_target(point)
+        require(point == final, f"{name}: a minimizer must be at the target fidelity, got {point}")
         value = problem.value(problem.space.check(point))
         require(
             minimum is not None and abs(value - minimum) <= tolerance,

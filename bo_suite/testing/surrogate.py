@@ -1,5 +1,7 @@
 """The contract of a surrogate."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -45,7 +47,7 @@ def check_surrogate(surrogate: Surrogate) -> None:
         small = surrogate.fit(dataset(count), seeds)
         require(bool(torch.isfinite(small.mean(test)).all()), f"{count} observations must be fitted")
     flat = dataset(20)
-    flat = type(flat)(flat.x[:1].expand(20, -1), torch.zeros_like(flat.y), None, flat.pending, flat.unordered)
+    flat = replace(flat, x=flat.x[:1].expand(20, -1), y=torch.zeros_like(flat.y))
     require(bool(torch.isfinite(surrogate.fit(flat, seeds).mean(test)).all()), "equal points must be fitted")
 
 

@@ -1,0 +1,131 @@
+"""Where the posterior mean may be smallest, now or after one more observation."""
+
+from dataclasses import dataclass
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.optim import minimize_batch
+from bo_suite.surrogates.lookahead import Lookahead
+
+_ROWS = 4096
+"""Rows whose covariances with what a process knows are held in memory at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Rows to start searches from, half of them spread over the space and half near the best ones.
+
+    Discrete columns hold values that have been observed.
+
+    Attributes:
+        x: rows, those spread over the space first.
+        held: columns that no gradient moves.
+        fidelities: columns that are 1 at the target.
+    """
+
+    x: jt.Float[Tensor, "*b m d"]
+    held: tuple[int, ...]
+    fidelities: tuple[int, ...]
+
+    @staticmethod
+    def of(data: Dataset, mean: jt.Float[Tensor, "*b n"], count: int, seeds: Seeds) -> "Pool":
+        """`count` rows, half of them near the rows of the data where `mean` is smallest, or the last one."""
+        held = tuple(sorted({*data.unordered, *data.discrete, *data.fidelities}))
+        half, d = count // 2, data.x.shape[-1]
+        spread = seeds.split("spread").sobol(half, data.x)
+        levels = [column for column in held if column not in data.fidelities]
+        draws = seeds.split("levels").uniform((half, d), data.x)
+        observed = data.x.gather(-2, (draws * data.x.shape[-2]).long())
+        spread[..., levels] = observed[..., levels]
+
+        best = torch.cat((_top(data.x, -mean, 3), data.x[..., -1:, :]), -2)
+        near = best.repeat_interleave(-(-half // best.shape[-2]), -2)[..., :half, :]
+        scale = torch.logspace(-3.0, -0.5, 16, dtype=data.x.dtype, device=data.x.device)
+        scale = scale[torch.arange(half, device=scale.device) % 16, None]
+        steps = scale * seeds.split("near").normal((half, d), data.x)
+        steps[..., levels] = 0.0
+        return Pool(torch.cat((spread, (near + steps).clamp(0.0, 1.0)), -2), held, data.fidelities)
+
+    def box(self, x: jt.Float[Tensor, "*b m d"], *, target: bool) -> tuple[Tensor, Tensor]:
+        """Bounds of a search by gradients from x, in which fidelities are free unless at the target."""
+        lower, upper = torch.zeros_like(x), torch.ones_like(x)
+        held = [column for column in self.held if target or column not in self.fidelities]
+        lower[..., held] = upper[..., held] = x[..., held]
+        return lower, upper
+
+    def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
+        """The rows of largest value, as many of the spread ones as of the near ones."""
+        half = self.x.shape[-2] // 2
+        parts = (self.x[..., :half, :], value[..., :half]), (self.x[..., half:, :], value[..., half:])
+        return torch.cat([_top(rows, scores, count // 2) for rows, scores in parts], -2)
+
+
+@dataclass(frozen=True, eq=False)
+class Outlooks:
+    """Posterior means that one more observation may lead to, as functions to be minimised.
+
+    Outlook r at x is sum_s fantasies[s, r] mean_s(x) + sum_c shifts[r, c] cov(x, candidate_c).
+
+    Attributes:
+        lookahead: with the candidates as its points.
+        shifts: standard normal draws over the deviations of the candidates' observations.
+        fantasies: weights of the fantasies, if there are any.
+    """
+
+    lookahead: Lookahead
+    shifts: jt.Float[Tensor, "*b r c"]
+    fantasies: jt.Float[Tensor, "s r"]
+
+    def best_of(self, starts: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b r d"]:
+        """The start where each outlook is smallest."""
+        parts = [self.lookahead.mean_and_cov(part) for part in starts.split(_ROWS, -2)]
+        mean, cov = torch.cat([part[0] for part in parts], -1), torch.cat([part[1] for part in parts], -2)
+        values = self.shifts @ cov.mT + torch.einsum("sr,s...m->...rm", self.fantasies, self._lead(mean))
+        best = values.argmin(-1, keepdim=True)
+        return starts.gather(-2, best.expand(*best.shape[:-1], starts.shape[-1]))
+
+    def minimize(
+        self, pool: Pool, starts: jt.Float[Tensor, "*b r d"], *, evaluations: int
+    ) -> jt.Float[Tensor, "*b r d"]:
+        """A local minimum of each outlook, from its own start."""
+        if len(pool.held) == starts.shape[-1]:
+            return starts
+        return minimize_batch(
+            self.value_and_gradient,
+            starts,
+            bounds=pool.box(starts, target=True),
+            max_evaluations=evaluations,
+            gradient_tolerance=1e-3,
+            value_tolerance=1e-6,
+        ).x
+
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each outlook at its own row, and its gradient."""
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            mean, cov = self.lookahead.mean_and_cov(leaf)
+            value = torch.einsum("sr,s...r->...r", self.fantasies, self._lead(mean))
+            value = value + (self.shifts * cov).sum(-1)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), gradient
+
+    def _lead(self, mean: Tensor) -> Tensor:
+        return mean if self.lookahead.fantasies else mean[None]
+
+
+def at_target(x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]) -> jt.Float[Tensor, "*b m d"]:
+    """Rows with their fidelities at the target, 1."""
+    if not fidelities:
+        return x
+    free = x.new_ones(x.shape[-1])
+    free[list(fidelities)] = 0.0
+    return x * free + (1.0 - free)
+
+
+def _top(rows: Tensor, value: Tensor, count: int) -> Tensor:
+    """The `count` rows of largest value, best first."""
+    order = value.topk(min(count, value.shape[-1]), -1).indices
+    return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))

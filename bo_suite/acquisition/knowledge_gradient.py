@@ -1,0 +1,250 @@
+"""The knowledge gradient: what one more observation is expected to lower the smallest posterior mean by."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.acquisition.alternatives import Outlooks, Pool, at_target
+from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
+from bo_suite.linalg import jittered_cholesky
+from bo_suite.optim import minimize_batch
+from bo_suite.surrogates import AutoGP
+from bo_suite.surrogates.lookahead import Lookahead
+from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
+
+_POOL = 512
+"""Rows that searches start from."""
+_MINIMA = 8
+"""Local minima of the posterior mean searched for near the best observations, and as many anywhere."""
+_EVALUATIONS = 20
+"""Rounds of joint evaluation of a search for the minimum of a posterior mean."""
+_STEPS = 10
+"""Rounds of joint evaluation of a search for candidates."""
+_SPREAD = 32
+"""Alternatives spread over the space."""
+_REFRESHES = 2
+"""Times that candidates are searched for and the alternatives found anew."""
+_ROWS = 4096
+"""Rows whose covariances with what a process knows are held in memory at once."""
+
+
+@runtime_checkable
+class Cost(Protocol):
+    """What an evaluation costs."""
+
+    def __call__(
+        self, x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """Positive costs of encoded rows, whose columns `fidelities` are 1 at the target; differentiable."""
+
+
+@dataclass(frozen=True)
+class AffineCost:
+    """fixed + slope · mean of the fidelity columns, encoded in [0, 1] with the target at 1.
+
+    Attributes:
+        fixed: cost of an evaluation at the lowest fidelities.
+        slope: what the target fidelity costs more.
+
+    Raises:
+        DataError: fixed <= 0, slope < 0, or not finite.
+    """
+
+    fixed: float = 0.1
+    slope: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not (0 < self.fixed < math.inf and 0 <= self.slope < math.inf):
+            raise DataError(
+                f"`0 < fixed` and `0 <= slope` must hold and be finite, got {self.fixed} and {self.slope}"
+            )
+
+    def __call__(
+        self, x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """The cost of each row."""
+        if not fidelities:
+            return x.new_full(x.shape[:-1], self.fixed + self.slope)
+        return self.fixed + self.slope * x[..., list(fidelities)].mean(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class KnowledgeGradientScore:
+    """Log of the knowledge gradient over finitely many alternatives, and the candidate itself, by cost.
+
+    log mean_s E[min_A mean_s - min_A (mean_s + cov(A, x) Z / √(var(x) + noise))] - log cost(x), where A are
+    the alternatives and x at the target fidelity, and s are fantasies of pending observations.
+
+    Attributes:
+        lookahead: with the alternatives as its points.
+        means: posterior means at the alternatives.
+        noise: variance of the observation to come.
+        fidelities: columns that are 1 at the target.
+        cost: of an evaluation; None for a constant one.
+        hyperparameters: those of the fit.
+    """
+
+    lookahead: Lookahead
+    means: jt.Float[Tensor, "*sb j"]
+    noise: jt.Float[Tensor, "*b"]
+    fidelities: tuple[int, ...]
+    cost: Cost | None
+    hyperparameters: Hyperparameters
+    differentiable: bool = field(default=True, init=False)
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """The score of each row."""
+        mean, var, cov = self.lookahead.moments(x)
+        own = var
+        if self.fidelities:
+            target = at_target(x, self.fidelities)
+            mean, own = self.lookahead.mean_and_cov(target)[0], self.lookahead.pair_cov(x, target)
+        slopes = torch.cat((cov, own[..., None]), -1) / (var + self.noise[..., None]).sqrt()[..., None]
+        means = self.means[..., None, :].expand(*mean.shape, -1)
+        intercepts = torch.cat((means, mean[..., None]), -1)
+        value = log_discrete_knowledge_gradient(-intercepts, slopes.expand_as(intercepts))
+        if value.ndim > var.ndim:
+            value = torch.logsumexp(value, 0) - math.log(value.shape[0])
+        return value if self.cost is None else value - self.cost(x, self.fidelities).log()
+
+
+@dataclass(frozen=True)
+class KnowledgeGradient:
+    """log E[min mean_n - min mean_{n+1}]: what one more observation lowers the smallest posterior mean by.
+
+    After an observation at x the posterior mean anywhere is a straight line in a standard normal Z, so over
+    finitely many alternatives the expectation is a closed form (Frazier, Powell and Dayanik 2009). Here the
+    alternatives are minima of the posterior mean, those that it would have after several outcomes at each of
+    the most promising candidates (Pearce, Klaise and Groves 2020), a few rows spread over the space, and x
+    itself. So the score is at most the exact one, but for what the smallest posterior mean was missed by.
+
+    Noise counts: an observation that is mostly noise is worth little. Pending points are fantasised: the
+    gradient is averaged over joint quasi-Monte Carlo samples of their observations, in closed form given
+    each. In a space with fidelities the mean is that at the target, and the gradient is divided by the cost
+    of the observation (Wu, Toscano-Palmerin, Frazier and Wilson 2020).
+
+    Attributes:
+        surrogate: what is fitted to the data.
+        cost: of an evaluation; when None, `AffineCost()` in a space with fidelities and else constant.
+        quantiles: number of outcomes of each candidate whose minima are alternatives.
+        candidates: number of promising candidates.
+        fantasies: number of quasi-Monte Carlo samples of pending observations.
+
+    Raises:
+        DataError: a number below 1.
+    """
+
+    surrogate: Surrogate = field(default_factory=AutoGP)
+    cost: Cost | None = None
+    quantiles: int = 7
+    candidates: int = 8
+    fantasies: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("quantiles", "candidates", "fantasies"):
+            if not getattr(self, name) >= 1:
+                raise DataError(f"`{name} >= 1` must hold, got {getattr(self, name)!r}")
+
+    def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> KnowledgeGradientScore:
+        """The score given the data."""
+        process = self.surrogate.fit(data, seeds, start)
+        with torch.no_grad():
+            mean = torch.cat([process.mean(part) for part in data.x.split(_ROWS, -2)], -1)
+            pool = Pool.of(data, mean, _POOL, seeds.split("pool"))
+            expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
+            minima = _minima(expected, pool)
+            known = torch.cat((minima, at_target(pool.x[..., :_SPREAD, :], pool.fidelities)), -2)
+            score = self._score(process, expected, known, data.fidelities)
+            for _ in range(_REFRESHES):
+                candidates = _climb(score, pool, self.candidates)
+                after = self._after(process, expected, pool, minima, candidates)
+                score = self._score(process, expected, torch.cat((known, after), -2), data.fidelities)
+        return score
+
+    def _score(
+        self, process: Process, expected: Process, alternatives: Tensor, fidelities: tuple[int, ...]
+    ) -> KnowledgeGradientScore:
+        cost = AffineCost() if self.cost is None and fidelities else self.cost
+        return KnowledgeGradientScore(
+            expected.lookahead(alternatives),
+            expected.mean(alternatives),
+            process.noise,
+            fidelities,
+            cost,
+            process.hyperparameters,
+        )
+
+    def _after(
+        self, process: Process, expected: Process, pool: Pool, minima: Tensor, candidates: Tensor
+    ) -> Tensor:
+        """Minima of the posterior mean after each quantile of the outcome at each candidate."""
+        lookahead = expected.lookahead(candidates)
+        count, levels = candidates.shape[-2], self.quantiles
+        z = torch.special.ndtri((torch.arange(levels).to(candidates) + 0.5) / levels)
+        deviation = (expected.var(candidates) + process.noise[..., None]).sqrt()
+        own = torch.eye(count).to(candidates).repeat_interleave(levels, 0)
+        shifts = own * z.repeat(count)[:, None] / deviation[..., None, :]
+        fantasies = math.prod(lookahead.fantasies)
+        turns = torch.arange(count * levels, device=z.device) % fantasies
+        weights = torch.nn.functional.one_hot(turns, fantasies).to(candidates).mT
+        outlooks = Outlooks(lookahead, shifts, weights)
+        starts = outlooks.best_of(at_target(torch.cat((pool.x, minima, candidates), -2), pool.fidelities))
+        return outlooks.minimize(pool, starts, evaluations=_EVALUATIONS)
+
+
+def _given_pending(process: Process, pending: Tensor, seeds: Seeds, count: int) -> Process:
+    """The process given joint samples of the pending observations, if there are any."""
+    if not pending.shape[-2]:
+        return process
+    noise = process.noise[..., None].expand(pending.shape[:-1])
+    covariance = process.cov(pending, pending) + torch.diag_embed(noise)
+    chol, _ = jittered_cholesky(covariance, process.scale)
+    base = seeds.quasi_normal(count, pending.shape[-2], pending)
+    return process.condition(pending, (base @ chol.mT).movedim(-2, 0) + process.mean(pending))
+
+
+def _minima(process: Process, pool: Pool) -> Tensor:
+    """Local minima of the posterior mean, averaged over fantasies and of each of a few fantasies."""
+    target = at_target(pool.x, pool.fidelities)
+    mean = process.mean(target)
+    lookahead = process.lookahead(target[..., :1, :])
+    count = math.prod(lookahead.fantasies)
+    average = mean.mean(0) if lookahead.fantasies else mean
+    starts = at_target(pool.leaders(-average, 2 * _MINIMA), pool.fidelities)
+    weights = mean.new_full((count, starts.shape[-2]), 1.0 / count)
+    if lookahead.fantasies:
+        few = torch.eye(count).to(mean)[:, :_MINIMA]
+        each = Outlooks(lookahead, mean.new_zeros(*starts.shape[:-2], few.shape[-1], 1), few)
+        starts = torch.cat((starts, each.best_of(target)), -2)
+        weights = torch.cat((weights, few), -1)
+    present = Outlooks(lookahead, mean.new_zeros(*starts.shape[:-1], 1), weights)
+    return present.minimize(pool, starts, evaluations=2 * _EVALUATIONS)
+
+
+def _climb(score: KnowledgeGradientScore, pool: Pool, count: int) -> Tensor:
+    """Candidates of large score, reached in a few steps by gradients."""
+    starts = pool.leaders(score(pool.x), count)
+    if len(pool.held) == starts.shape[-1] and not pool.fidelities:
+        return starts
+
+    def negated(x: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            value = score(leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return -value.detach(), -gradient
+
+    return minimize_batch(
+        negated,
+        starts,
+        bounds=pool.box(starts, target=False),
+        max_evaluations=_STEPS,
+        gradient_tolerance=1e-2,
+        value_tolerance=1e-3,
+    ).x

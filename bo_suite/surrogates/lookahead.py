@@ -1,0 +1,102 @@
+"""What one more observation anywhere would do to the posterior mean at some points."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bo_suite.kernels import Kernel
+from bo_suite.linalg import solve_lower
+from bo_suite.surrogates.basis import Basis
+
+
+@dataclass(frozen=True, eq=False)
+class Lookahead:
+    """Posterior moments at x with the covariances between x and fixed points, differentiable once by x.
+
+    An observation of variance s² at x moves the posterior mean at a point by cov(x, point) / √(var(x) + s²)
+    standard normal variables (Frazier, Powell and Dayanik 2009, equation 10). Here cov(x, points) =
+    k(x, points) - k(x, rows) V, with V = L⁻ᵀ (a - L_B⁻ᵀ L_B⁻¹ a) of a = L⁻¹ k(rows, points) computed once:
+    a covariance costs no more than a mean, and a batch of x one triangular solve, for its variances.
+
+    Attributes:
+        basis: what the process is expressed in.
+        points: where the mean is of interest.
+        weights: columns of the posterior mean, one a fantasy, and then V.
+        fantasies: shape of the fantasy dimensions.
+        prior_mean: constant mean.
+    """
+
+    basis: Basis
+    points: jt.Float[Tensor, "*b j d"]
+    weights: jt.Float[Tensor, "*b n w"]
+    fantasies: tuple[int, ...]
+    prior_mean: jt.Float[Tensor, "*b"]
+
+    @staticmethod
+    def of(
+        basis: Basis, white: jt.Float[Tensor, "*sb n"], prior_mean: Tensor, points: jt.Float[Tensor, "*b j d"]
+    ) -> "Lookahead":
+        """With V computed, for a process of whitened residuals `white`."""
+        weights = torch.cat((basis.weights(white), basis.explained(points)), -1)
+        fantasies = tuple(white.shape[: white.ndim - basis.rows.ndim + 1])
+        return Lookahead(basis, points, weights, fantasies, prior_mean)
+
+    def moments(
+        self, x: jt.Float[Tensor, "*b m d"]
+    ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"], jt.Float[Tensor, "*b m j"]]:
+        """Means and variances at x, and covariances with the points."""
+        columns, var = self.basis.mean_and_var(x, self.weights)
+        mean, cov = self._part(x, columns)
+        return mean, var, cov
+
+    def mean_and_cov(
+        self, x: jt.Float[Tensor, "*b m d"]
+    ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m j"]]:
+        """The same without variances, and so without a triangular solve."""
+        return self._part(x, _cross(self.basis, x, self.basis.rows) @ self.weights)
+
+    def pair_cov(
+        self, x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b m d"]
+    ) -> jt.Float[Tensor, "*b m"]:
+        """Covariance of each row of x with the row of z in the same place, differentiable once by both."""
+        basis, m = self.basis, x.shape[-2]
+        theta = basis.theta[..., None, :].expand(*x.shape[:-1], -1)
+        known = _Cross.apply(x[..., None, :], z[..., None, :], basis.kernel, theta)  # type: ignore[no-untyped-call]
+        a = solve_lower(basis.chol, _cross(basis, torch.cat((x, z), -2), basis.rows).mT)
+        cov = known[..., 0, 0] - (a[..., :m] * a[..., m:]).sum(-2)
+        if basis.precision_chol is None:
+            return cov  # type: ignore[no-any-return]
+        b = solve_lower(basis.precision_chol, a)
+        return cov + (b[..., :m] * b[..., m:]).sum(-2)  # type: ignore[no-any-return]
+
+    def _part(self, x: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns k(x, rows) weights as means, fantasies in front, and covariances."""
+        count = columns.shape[-1] - self.points.shape[-2]
+        mean = columns[..., :count].movedim(-1, 0).reshape(*self.fantasies, *columns.shape[:-1])
+        return mean + self.prior_mean[..., None], _cross(self.basis, x, self.points) - columns[..., count:]
+
+
+class _Cross(torch.autograd.Function):
+    """k(x, z), with the analytic gradients by x and z."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, z: Tensor, kernel: Kernel, theta: Tensor) -> Tensor:
+        ctx.joint = ctx.needs_input_grad[1]
+        k, ctx.pullback = (kernel.joint if ctx.joint else kernel.cross)(theta, x, z)
+        return k
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        if ctx.joint:
+            _, by_x, by_z = ctx.pullback(gradients[0])
+            return by_x, by_z, None, None
+        return ctx.pullback(gradients[0]), None, None, None
+
+
+def _cross(basis: Basis, x: Tensor, z: Tensor) -> Tensor:
+    return _Cross.apply(x, z, basis.kernel, basis.theta)  # type: ignore[no-untyped-call, no-any-return]
