@@ -26,8 +26,8 @@ _EVALUATIONS = 20
 """Rounds of joint evaluation of a search for the minimum of a posterior mean."""
 _STEPS = 10
 """Rounds of joint evaluation of a search for candidates."""
-_SPREAD = 32
-"""Alternatives spread over the space."""
+_SPREAD = 128
+"""Alternatives spread over the space, over its number of columns: where there are many these tell little."""
 _REFRESHES = 2
 """Times that candidates are searched for and the alternatives found anew."""
 _ROWS = 4096
@@ -159,7 +159,9 @@ class KnowledgeGradient:
             pool = Pool.of(data, mean, _POOL, seeds.split("pool"))
             expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
             minima = _minima(expected, pool)
-            known = torch.cat((minima, at_target(pool.x[..., :_SPREAD, :], pool.fidelities)), -2)
+            known = torch.cat(
+                (minima, at_target(pool.x[..., : _SPREAD // pool.x.shape[-1], :], pool.fidelities)), -2
+            )
             score = self._score(process, expected, known, data.fidelities)
             for _ in range(_REFRESHES):
                 candidates = _climb(score, pool, self.candidates)
