@@ -1,11 +1,17 @@
 """Expected gain from knowing which of several straight lines is the highest."""
 
+import logging
+from collections.abc import Callable
+from functools import cache
+
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
 from bo_suite.acquisition.improvement import log_h
 from bo_suite.errors import DataError
+
+logger = logging.getLogger("bo_suite")
 
 
 def log_discrete_knowledge_gradient(
@@ -65,6 +71,15 @@ def upper_envelope(
 
     From a line, the next is the one of larger slope that crosses it first, the steepest of equal ones.
     """
+    compiled = _compiled() if intercepts.device.type == "cpu" else None
+    if compiled is not None:
+        flat = compiled(intercepts.reshape(-1, intercepts.shape[-1]), slopes.reshape(-1, slopes.shape[-1]))
+        return flat.reshape(*slopes.shape[:-1], flat.shape[-1])
+    return _walk(intercepts, slopes)
+
+
+def _walk(intercepts: Tensor, slopes: Tensor) -> Tensor:
+    """The upper envelope of all batch elements side by side, an edge of each at a time."""
     lowest = slopes.amin(-1, keepdim=True)
     current = torch.where(slopes == lowest, intercepts, -torch.inf).argmax(-1, keepdim=True)
     steepest = slopes.amax(-1, keepdim=True)
@@ -80,3 +95,16 @@ def upper_envelope(
         current = torch.where(slope < steepest, following, current)
         chain.append(current)
     return torch.cat(chain, -1)
+
+
+@cache
+def _compiled() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The walk compiled by numba, one batch element after another, where it is installed."""
+    try:
+        from bo_suite.acquisition import compiled
+    except ImportError:
+        return None
+    except RuntimeError as error:  # no folder for its cache
+        logger.warning("numba is not used for the knowledge gradient: %s", error)
+        return None
+    return compiled.upper_envelope
