@@ -81,6 +81,8 @@ def suggest(
 def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
     """Point `trial` of the space-filling start: the centre, then scrambled Sobol points, none twice.
 
+    Fidelities are at their lowest, where points are cheap.
+
     Raises:
         SpaceExhausted: every point of a finite space is in the data.
     """
@@ -90,7 +92,9 @@ def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
         (key,) = Seeds.of(seed, 0).split("design").keys
         engine = SobolEngine(space.dim, scramble=True, seed=key)
         row = engine.fast_forward(trial - 1).draw(1, dtype=torch.float64)[0]
-    return Suggestion(unseen(space, data, space.spread(row).to(data.x), Seeds.of(seed, trial)), "design")
+    row = space.spread(row)
+    row[list(space.fidelities)] = 0.0
+    return Suggestion(unseen(space, data, row.to(data.x), Seeds.of(seed, trial)), "design")
 
 
 def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:

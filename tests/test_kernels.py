@@ -12,7 +12,13 @@ from bo_suite.testing.data import rows
 
 RBF = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel(ard_num_dims=3)).double()
 POLYNOMIAL = gpytorch.kernels.PolynomialKernel(power=2).double()
-KERNELS = [Matern52(), Matern52(unordered=(2,)), GPyTorchKernel(RBF), GPyTorchKernel(POLYNOMIAL)]
+KERNELS = [
+    Matern52(),
+    Matern52(unordered=(2,)),
+    Matern52(fidelities=(1,)),
+    GPyTorchKernel(RBF),
+    GPyTorchKernel(POLYNOMIAL),
+]
 
 
 def slopes(function, point: Tensor) -> Tensor:
@@ -56,7 +62,7 @@ def test_the_diagonal_is_that_of_the_gram_matrix_and_so_is_its_gradient(kernel: 
     assert_close(by_x, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("kernel", KERNELS[:3], ids=lambda kernel: type(kernel).__name__)
+@pytest.mark.parametrize("kernel", KERNELS[:4], ids=lambda kernel: type(kernel).__name__)
 def test_pullbacks_of_a_batch_are_those_of_its_elements(kernel: Kernel) -> None:
     x, z, w = rows(5, 2, seed=1), rows(4, 2, seed=2), weights(2, 5, 4)
     theta = kernel.start(3).expand(2, -1) + 0.1 * weights(2, len(kernel.start(3)))
@@ -89,5 +95,15 @@ def test_frequencies_are_drawn_for_each_replicate_and_the_same_under_a_seed() ->
 def test_a_kernel_is_wrapped_or_taken_as_it_is() -> None:
     own = Matern52(outputscale_spread=0.5)
     assert as_kernel(own, (1,)) is own
-    assert as_kernel(None, (1,)) == Matern52(unordered=(1,))
+    assert as_kernel(None, (1,), (0,)) == Matern52(unordered=(1,), fidelities=(0,))
     assert as_kernel(RBF, ()).kernel is RBF
+
+
+def test_a_fidelity_has_its_own_prior_with_its_mode_where_a_search_starts() -> None:
+    kernel = Matern52(fidelities=(1,))
+    theta = kernel.start(3) + 0.1 * weights(4)
+    value = lambda t: kernel.log_prior(t, 3)[0]  # noqa: E731
+    assert_close(kernel.log_prior(theta, 3)[1], slopes(value, theta), rtol=1e-6, atol=1e-7)
+    assert_close(kernel.log_prior(kernel.start(3), 3)[1][1], torch.zeros((), dtype=torch.float64))
+    ends = torch.tensor([[0.5, 0.0, 0.5], [0.5, 1.0, 0.5]], dtype=torch.float64)
+    assert kernel.gram(kernel.start(3), ends)[0][0, 1] > 0.9

@@ -178,10 +178,10 @@ def _gradients(value: Tensor, leaves: tuple[Tensor, ...], weights: Tensor) -> li
     return gradients
 
 
-def as_kernel(kernel: object | None, unordered: tuple[int, ...]) -> Kernel:
+def as_kernel(kernel: object | None, unordered: tuple[int, ...], fidelities: tuple[int, ...] = ()) -> Kernel:
     """A surrogate's kernel: `Matern52` when None, a gpytorch kernel in its wrapping, else what was given."""
     if kernel is None:
-        return Matern52(unordered=unordered)
+        return Matern52(unordered=unordered, fidelities=fidelities)
     if isinstance(kernel, torch.nn.Module):
         return GPyTorchKernel(kernel)
     return kernel  # type: ignore[return-value]

@@ -60,7 +60,7 @@ class ExactGP:
         """
         if data.x.shape[-2] == 0:
             raise FitError("an ExactGP needs at least one observation, got none")
-        kernel = as_kernel(self.kernel, data.unordered)
+        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         starts = search_starts(self.start(data), data, seeds, start, self.restarts)
         if data.x.shape[-2] > _MANY and starts.shape[0] > 1:
             starts = self._search(kernel, thinned(data, _MANY), starts)[1]
@@ -71,7 +71,7 @@ class ExactGP:
 
     def process(self, data: Dataset, hyperparameters: Hyperparameters) -> ExactProcess:
         """The posterior process at given hyperparameters (kernel theta, log noise)."""
-        kernel = as_kernel(self.kernel, data.unordered)
+        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
         k, _ = kernel.gram(theta, data.x)
         chol, jitter = jittered_cholesky(
@@ -84,12 +84,14 @@ class ExactGP:
         self, data: Dataset, hyperparameters: Hyperparameters
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
         """Log likelihood at the profiled mean plus log priors (up to a constant), and its gradient."""
-        value, gradient = _Objective(self, as_kernel(self.kernel, data.unordered), data)(hyperparameters)
+        value, gradient = _Objective(self, as_kernel(self.kernel, data.unordered, data.fidelities), data)(
+            hyperparameters
+        )
         return -value, -gradient
 
     def start(self, data: Dataset) -> jt.Float[Tensor, " p"]:
         """Where a search begins: the kernel's own theta, and the median of the noise under its prior."""
-        theta = as_kernel(self.kernel, data.unordered).start(data.x.shape[-1]).to(data.x)
+        theta = as_kernel(self.kernel, data.unordered, data.fidelities).start(data.x.shape[-1]).to(data.x)
         return torch.cat((theta, theta.new_tensor([self.noise_location])))
 
     def bounds(self, kernel: Kernel, data: Dataset) -> tuple[Tensor, Tensor]:

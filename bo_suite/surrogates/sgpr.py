@@ -80,7 +80,7 @@ class SGPR:
         n = data.x.shape[-2]
         if n == 0:
             raise FitError("an SGPR needs at least one observation, got none")
-        kernel = as_kernel(self.kernel, data.unordered)
+        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         own = torch.cat((kernel.start(data.x.shape[-1]).to(data.x), self.likelihood.start().to(data.x)))
         starts = search_starts(own, data, seeds, start, _RESTARTS)
         warm = starts.shape[0] == 1
@@ -106,7 +106,7 @@ class SGPR:
         self, data: Dataset, hyperparameters: Hyperparameters, seeds: Seeds
     ) -> jt.Float[Tensor, "*b m d"]:
         """Inducing inputs for the hyperparameters (kernel theta, log noise)."""
-        kernel, n = as_kernel(self.kernel, data.unordered), data.x.shape[-2]
+        kernel, n = as_kernel(self.kernel, data.unordered, data.fidelities), data.x.shape[-2]
         count = inducing_count(n) if self.inducing is None else self.inducing
         return self.selection.select(data, kernel, hyperparameters[..., :-1], count, seeds)
 
@@ -141,7 +141,7 @@ class SGPR:
     def _collapse(
         self, data: Dataset, hyperparameters: Tensor, inducing: Tensor
     ) -> tuple[Kernel, Tensor, Tensor, Collapsed]:
-        kernel = as_kernel(self.kernel, data.unordered)
+        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
         chol = inducing_chol(kernel, theta, inducing, jitter_of(self.jitter, data.x.dtype))
         return (

@@ -146,7 +146,7 @@ class SVGP:
         return process.hyperparameters[..., first : first + len(self.likelihood.start())]
 
     def _task(self, data: Dataset, learn_inducing: bool, seeds: Seeds) -> Task:
-        kernel = as_kernel(self.kernel, data.unordered)
+        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         jitter = jitter_of(self.jitter, data.x.dtype)
         model = Model(kernel, self.likelihood, self.mean, jitter, data.x.shape[-1])
         return Task(model, data, learn_inducing, seeds)
