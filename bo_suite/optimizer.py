@@ -15,15 +15,12 @@ from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.history import History
 from bo_suite.space import Params, Space
-from bo_suite.suggest import Suggestion, design, one_thread, suggest
-from bo_suite.surrogates import AutoGP, WarmStart
+from bo_suite.suggest import Suggestion, design, recommend, suggest
+from bo_suite.surrogates import WarmStart
 from bo_suite.trials import Header, Trial
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because another process asked meanwhile, before any new point will do."""
-
-_ROWS = 4096
-"""Observations whose covariances with what a process knows are held in memory at once."""
 
 
 class Optimizer:
@@ -195,30 +192,25 @@ class Optimizer:
         """Running trials whose process has died, now in the care of this one, to be evaluated again."""
         return self._history.reclaim()
 
-    def recommend(self) -> Trial:
-        """The finished trial with the best posterior mean of an AutoGP: under noise better than `best`.
+    def recommend(self) -> Params:
+        """The point of smallest posterior mean plus one standard deviation by an AutoGP, evaluated or not.
 
-        Where the space has fidelities, the mean is that at the trial's point with its fidelities moved to the
-        target, whichever it was evaluated at.
+        Under noise it is better than `best`, the luckiest observation. Without, it is the best point or one
+        predicted to be better by more than the doubt about it. Its fidelities are at the target.
 
         Raises:
             TrialError: no trial has finished.
         """
         trials = self.trials
-        finished = [trial for trial in trials if trial.state == "finished"]
-        if not finished:
-            return self.best
-        with one_thread(), torch.no_grad():
-            data = self._dataset(trials, [])
-            process = AutoGP().fit(data, Seeds.of(self._history.header.seed, len(trials)))
-            x = data.x.clone()
-            x[:, list(data.fidelities)] = 1.0
-            mean = torch.cat([process.mean(rows) for rows in x.split(_ROWS)])
         ended = [trial for trial in trials if trial.state != "running"]
-        return min(
-            (pair for pair in zip(mean.tolist(), ended, strict=True) if pair[1].state == "finished"),
-            key=lambda pair: pair[0],
-        )[1]
+        finished = [place for place, trial in enumerate(ended) if trial.state == "finished"]
+        if not finished:
+            raise TrialError(
+                f"nothing can be recommended before a trial has finished, got {len(trials)} trials"
+            )
+        seeds = Seeds.of(self._history.header.seed, len(trials))
+        row = recommend(self._dataset(trials, []), self.space, torch.tensor(finished), seeds)
+        return self.space.decode(row[None])[0]
 
     def to_frame(self) -> pd.DataFrame:
         """One row a trial: id, state, value, std, its parameters as `param_NAME`, and what became of it."""

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,14 +14,20 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from bo_suite.acquisition.alternatives import at_target
 from bo_suite.acquisition.base import Acquisition
+from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import FitError, NumericalError
+from bo_suite.errors import FitError, NumericalError, SpaceExhausted
 from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, representable, whole
 from bo_suite.space import Space
+from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 _one_at_a_time = threading.RLock()
+
+_ROWS = 4096
+"""Rows whose covariances with what a process knows are held in memory at once."""
 
 logger = logging.getLogger("bo_suite")
 
@@ -76,6 +82,31 @@ def suggest(
     return Suggestion(
         rows, "acquisition", score.hyperparameters, fitted - began, time.perf_counter() - fitted
     )
+
+
+def recommend(
+    data: Dataset, space: Space, finished: jt.Int64[Tensor, " f"], seeds: Seeds
+) -> jt.Float[Tensor, " d"]:
+    """The row of smallest mean + standard deviation of an AutoGP, its fidelities at the target.
+
+    Args:
+        data: observations.
+        space: where to look.
+        finished: those of the observations that may be recommended, beside rows that are not in the data.
+        seeds: of the fit and of the search.
+    """
+    with one_thread(), torch.no_grad():
+        process = AutoGP().fit(data, seeds)
+        bound = ConfidenceBoundScore(process, -1.0, process.hyperparameters)
+
+        def score(x: Tensor) -> Tensor:
+            return bound(at_target(x, data.fidelities))
+
+        rows = data.x[finished.to(data.x.device)]
+        with suppress(SpaceExhausted):
+            rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
+        best = torch.cat([score(part) for part in rows.split(_ROWS)]).argmax()
+        return at_target(rows[best][None], data.fidelities)[0]
 
 
 def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:

