@@ -398,3 +398,13 @@ def test_unusual_data_are_fitted(name: str, unchecked) -> None:
 @pytest.mark.parametrize("training", [SVGP().training, NaturalLBFGS(), Adam(steps=20)], ids=str)
 def test_the_contract_holds(training: Training, unchecked) -> None:
     check_surrogate(SVGP(training=training))
+
+
+@pytest.mark.parametrize("training", [NaturalAdam(steps=60), Adam(steps=60), NaturalLBFGS(rounds=6)], ids=str)
+def test_a_warm_start_is_refined_by_a_shortened_training_and_ends_as_high(training: Training) -> None:
+    data, seeds = dataset("gaussian", 40, 2), Seeds.of(0, 0)
+    surrogate = SVGP(inducing=10, training=training)
+    cold = surrogate.fit(data, seeds)
+    warm = surrogate.fit(data, seeds, WarmStart(cold.hyperparameters, 40))
+    assert len(warm.trace.losses) <= (1 if isinstance(training, NaturalLBFGS) else 10)
+    assert surrogate.bound(data, warm) > surrogate.bound(data, cold) - 0.5

@@ -40,8 +40,8 @@ class SVGP:
     Σ E_q[log p(y_i | f_i)] - KL[q(u) || p(u)], plus log priors. A fit from afresh begins with
     `NaturalLBFGS` (`SGPR`, for a Gaussian likelihood) on 1,000 observations and 128 inducing inputs; then
     `training` sees all, and natural-gradient steps on all observations bring q to its optimum at the end:
-    exactly, for a Gaussian likelihood. An `Optimizer` standardises outcomes, so that labels and counts can
-    not be told to it; `Gaussian` and `StudentT` suit it.
+    exactly, for a Gaussian likelihood. A warm start goes straight to a shortened `training`. An `Optimizer`
+    standardises outcomes, so that labels and counts can not be told to it; `Gaussian` and `StudentT` suit it.
 
     Attributes:
         inducing: number of inducing inputs, at most that of distinct observations; when None,
@@ -94,7 +94,8 @@ class SVGP:
         begun = self._task(thinned(data, _SKETCH), False, seeds).converge(
             Point.prior(eta, inducing), _NATURAL, _PASSES
         )
-        point, losses = self.training.run(task, begun)
+        training = self.training if fresh else self.training.shortened()
+        point, losses = training.run(task, begun)
         if not bool(torch.isfinite(losses[-1]).all()):
             raise FitError("the bound must stay finite, but did not; take smaller steps")
         return self._finish(task, point, FitTrace(torch.stack(losses), inducing))
