@@ -5,6 +5,7 @@ Modules that take what a user types are left out: their own messages are what is
 
 import os
 import warnings
+from pathlib import Path
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # before numpy and torch load: two busy cores, many small matrices
@@ -15,5 +16,10 @@ with warnings.catch_warnings():
 
 from jaxtyping import install_import_hook
 
-_CHECKED = ("data", "kernels", "linalg.factor", "optim", "surrogates", "acquisition", "suggest")
+_COMPILED = "compiled"  # numba can not keep what the hook has wrapped
+_ACQUISITION = Path(__file__).parents[1] / "bo_suite" / "acquisition"
+_CHECKED = [
+    *("data", "kernels", "linalg.factor", "optim", "surrogates", "suggest"),
+    *(f"acquisition.{path.stem}" for path in sorted(_ACQUISITION.glob("*.py")) if path.stem != _COMPILED),
+]
 install_import_hook([f"bo_suite.{name}" for name in _CHECKED], "beartype.beartype")

@@ -59,8 +59,8 @@ class Pool:
     def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
         """The rows of largest value, as many of the spread ones as of the near ones."""
         half = self.x.shape[-2] // 2
-        parts = (self.x[..., :half, :], value[..., :half]), (self.x[..., half:, :], value[..., half:])
-        return torch.cat([_top(rows, scores, count // 2) for rows, scores in parts], -2)
+        spread = _top(self.x[..., :half, :], value[..., :half], (count + 1) // 2)
+        return torch.cat((spread, _top(self.x[..., half:, :], value[..., half:], count // 2)), -2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Expected gain from knowing which of several straight lines is the highest."""
 
 import logging
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -43,10 +44,15 @@ def log_discrete_knowledge_gradient(
     with torch.no_grad():
         chain = upper_envelope(intercepts, slopes)
     a, b = intercepts.gather(-1, chain), slopes.gather(-1, chain)
-    rise = b.diff(dim=-1)
-    edge = rise > 0  # a batch element with fewer edges than another stays on its last line
+    rise, fall = b.diff(dim=-1), -a.diff(dim=-1)
+    # A batch element with fewer edges than another stays on its last line. Not even the logarithm of a gain
+    # beyond 1e19, or 1e153, can be represented, and a slope that overflows would spoil those of other terms.
+    with torch.no_grad():
+        distance = fall.abs() / rise
+        far = 0.5 * math.sqrt(torch.finfo(a.dtype).max)
+        edge = (rise > 0) & (distance < far) & torch.isfinite(distance / rise)
     rise = torch.where(edge, rise, 1.0)
-    crossing = torch.where(edge, -a.diff(dim=-1), 0.0) / rise
+    crossing = torch.where(edge, fall, 0.0) / rise
     terms = torch.where(edge, rise.log() + log_h(-crossing.abs()), -torch.inf)
     some = edge.any(-1)
     total = torch.logsumexp(torch.where(some[..., None], terms, 0.0), -1)
