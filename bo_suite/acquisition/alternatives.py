@@ -49,13 +49,6 @@ class Pool:
         steps[..., levels] = 0.0
         return Pool(torch.cat((spread, (near + steps).clamp(0.0, 1.0)), -2), held, data.fidelities)
 
-    def box(self, x: jt.Float[Tensor, "*b m d"], *, target: bool) -> tuple[Tensor, Tensor]:
-        """Bounds of a search by gradients from x, in which fidelities are free unless at the target."""
-        lower, upper = torch.zeros_like(x), torch.ones_like(x)
-        held = [column for column in self.held if target or column not in self.fidelities]
-        lower[..., held] = upper[..., held] = x[..., held]
-        return lower, upper
-
     def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
         """The rows of largest value, as many of the spread ones as of the near ones."""
         half = self.x.shape[-2] // 2
@@ -91,12 +84,15 @@ class Outlooks:
         self, pool: Pool, starts: jt.Float[Tensor, "*b r d"], *, evaluations: int
     ) -> jt.Float[Tensor, "*b r d"]:
         """A local minimum of each outlook, from its own start."""
-        if len(pool.held) == starts.shape[-1]:
+        held = list(pool.held)
+        if len(held) == starts.shape[-1]:
             return starts
+        lower, upper = torch.zeros_like(starts), torch.ones_like(starts)
+        lower[..., held] = upper[..., held] = starts[..., held]
         return minimize_batch(
             self.value_and_gradient,
             starts,
-            bounds=pool.box(starts, target=True),
+            bounds=(lower, upper),
             max_evaluations=evaluations,
             gradient_tolerance=1e-3,
             value_tolerance=1e-6,

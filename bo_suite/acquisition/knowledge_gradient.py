@@ -13,7 +13,7 @@ from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
-from bo_suite.optim import minimize_batch
+from bo_suite.optim.maximize import ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
@@ -159,9 +159,8 @@ class KnowledgeGradient:
             pool = Pool.of(data, mean, _POOL, seeds.split("pool"))
             expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
             minima = _minima(expected, pool)
-            known = torch.cat(
-                (minima, at_target(pool.x[..., : _SPREAD // pool.x.shape[-1], :], pool.fidelities)), -2
-            )
+            spread = pool.x[..., : _SPREAD // pool.x.shape[-1], :]
+            known = torch.cat((minima, at_target(spread, pool.fidelities)), -2)
             score = self._score(process, expected, known, data.fidelities)
             for _ in range(_REFRESHES):
                 candidates = _climb(score, pool, self.candidates)
@@ -232,21 +231,5 @@ def _minima(process: Process, pool: Pool) -> Tensor:
 def _climb(score: KnowledgeGradientScore, pool: Pool, count: int) -> Tensor:
     """Candidates of large score, reached in a few steps by gradients."""
     starts = pool.leaders(score(pool.x), count)
-    if len(pool.held) == starts.shape[-1] and not pool.fidelities:
-        return starts
-
-    def negated(x: Tensor) -> tuple[Tensor, Tensor]:
-        leaf = x.detach().requires_grad_()
-        with torch.enable_grad():
-            value = score(leaf)
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
-        return -value.detach(), -gradient
-
-    return minimize_batch(
-        negated,
-        starts,
-        bounds=pool.box(starts, target=False),
-        max_evaluations=_STEPS,
-        gradient_tolerance=1e-2,
-        value_tolerance=1e-3,
-    ).x
+    held = [column for column in pool.held if column not in pool.fidelities]
+    return starts if len(held) == starts.shape[-1] else ascend(score, starts, held, _STEPS)

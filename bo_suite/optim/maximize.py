@@ -4,7 +4,7 @@ Continuous columns move by gradients (or by shrinking random steps where the sco
 ones from level to level, in turns; every point that is scored is one that the space can represent.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jaxtyping as jt
@@ -117,16 +117,19 @@ def _local_search(
         if turn and torch.equal(before, rows):
             break
         if continuous and differentiable:
-            rows = _ascend(score, rows, discrete, search.evaluations)
+            rows = ascend(score, rows, discrete, search.evaluations)
         elif continuous:
             rows = _wander(score, rows, discrete, seeds.split(f"wander {turn}"))
     return rows
 
 
-def _ascend(score: ScoreFunction, rows: Tensor, discrete: list[int], evaluations: int) -> Tensor:
-    """Gradient ascent of the continuous columns, all rows at once."""
+def ascend(
+    score: ScoreFunction, rows: jt.Float[Tensor, "*b m d"], held: Sequence[int], evaluations: int
+) -> jt.Float[Tensor, "*b m d"]:
+    """Gradient ascent of all rows at once, the columns `held` as they are."""
     lower, upper = torch.zeros_like(rows), torch.ones_like(rows)
-    lower[..., discrete] = upper[..., discrete] = rows[..., discrete]
+    columns = list(held)
+    lower[..., columns] = upper[..., columns] = rows[..., columns]
 
     def negated(x: Tensor) -> tuple[Tensor, Tensor]:
         leaf = x.detach().requires_grad_()

@@ -1,11 +1,13 @@
 """The same numbers on a CUDA device as on the CPU."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from bo_suite import Choice, Float, Int, Optimizer, Space
-from bo_suite.acquisition import NoisyExpectedImprovement
+from bo_suite.acquisition import KnowledgeGradient, NoisyExpectedImprovement
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import NumericalError
 from bo_suite.linalg import (
@@ -38,6 +40,17 @@ def test_a_fit_and_a_score_agree_with_the_cpu() -> None:
     assert_close(there.cov(test.cuda(), test.cuda()).cpu(), here.cov(test, test), rtol=1e-7, atol=1e-7)
     score = NoisyExpectedImprovement().build(to_cuda(data), seeds)
     assert bool(torch.isfinite(score(test.cuda())).all())
+
+
+def test_the_knowledge_gradient_agrees_with_the_cpu_on_the_same_alternatives() -> None:
+    data, test, seeds = dataset(20), rows(6, seed=3), Seeds.of(0, 1)
+    score = KnowledgeGradient().build(to_cuda(data), seeds)
+    process = ExactGP().process(data, score.hyperparameters.cpu())
+    points = score.lookahead.points.cpu()
+    here = replace(
+        score, lookahead=process.lookahead(points), means=process.mean(points), noise=process.noise
+    )
+    assert_close(score(test.cuda()).cpu(), here(test), rtol=1e-5, atol=1e-5)
 
 
 def test_an_optimiser_runs_on_the_device() -> None:

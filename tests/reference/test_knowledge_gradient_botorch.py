@@ -95,10 +95,11 @@ def setting() -> Setting:
     best = -process.mean(grid).min()
     values = []
     for seed in range(3):
+        torch.manual_seed(seed)  # their inner searches start at random points
         sampler = SobolQMCNormalSampler(torch.Size([FANTASIES]), seed=seed)
         acquisition = qKnowledgeGradient(model, FANTASIES, sampler=sampler, current_value=best)
         value = acquisition.evaluate(
-            points[:, None, :], bounds=box, num_restarts=3, raw_samples=64, options={"maxiter": 50}
+            points[:, None, :], bounds=box, num_restarts=4, raw_samples=128, options={"maxiter": 50}
         )
         values.append(value.detach())
     theirs = torch.stack(values)
