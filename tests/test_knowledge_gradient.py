@@ -463,19 +463,18 @@ def test_the_cost_is_affine_in_the_mean_of_the_fidelities() -> None:
     assert_close(AffineCost(0.5, 2.0)(x, ()), torch.tensor([2.5, 2.5, 2.5], dtype=F64))
 
 
-def test_under_noise_the_recommendation_is_better_than_that_of_random_search() -> None:
+def test_under_noise_the_recommendation_is_far_better_than_that_of_random_search() -> None:
     regrets: tuple[list[float], list[float]] = ([], [])
     for seed in range(3):
-        problem = noisy(get_problem("sin3"), 0.3, seed=seed)
-        (name,) = problem.space.parameters
+        problem = noisy(get_problem("hartmann3"), 0.1, seed=seed)
         assert problem.minimum is not None
-        optimizer = Optimizer(problem.space, KnowledgeGradient(), seed, budget=25)
-        for _ in range(25):
+        optimizer = Optimizer(problem.space, KnowledgeGradient(), seed, budget=20)
+        random = Optimizer(problem.space, None, seed, budget=20)
+        for row in np.random.default_rng(seed).uniform(size=(20, 3)):
             trial = optimizer.ask()
             optimizer.tell(trial, problem(trial.params))
-        random = Optimizer(problem.space, None, seed, budget=25)
-        for place in np.random.default_rng(seed).uniform(-1.0, 2.0, 25):
-            random.add({name: float(place)}, problem({name: float(place)}))
+            place = {name: float(unit) for name, unit in zip(problem.space.parameters, row, strict=True)}
+            random.add(place, problem(place))
         for kind, run in zip(regrets, (optimizer, random), strict=True):
             kind.append(problem.value(run.recommend()) - problem.minimum)
-    assert median(regrets[0]) < 0.7 * median(regrets[1]), regrets
+    assert median(regrets[0]) < 0.3 * median(regrets[1]), regrets

@@ -101,8 +101,9 @@ def test_workers_and_executors(make) -> None:
 
 
 def test_a_worker_that_dies_takes_only_its_point_with_it() -> None:
-    result = minimize(deadly, SPACE, budget=6, workers=2, progress=False)
+    result = minimize(deadly, SPACE, budget=6, seed=1, workers=2, progress=False)
     assert len(result.trials) == 6
+    assert result.trials[1].params["x"] > 1.0, "the second point of the start is deadly, whatever ends first"
     died = [trial for trial in result.trials if trial.params["x"] > 1.0]
     assert died
     assert all(trial.reason == "its worker process died" for trial in died)
