@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim import minimize_batch
+from bo_suite.optim.maximize import top
 from bo_suite.surrogates.lookahead import Lookahead
 
 _ROWS = 4096
@@ -41,7 +42,7 @@ class Pool:
         observed = data.x.gather(-2, (draws * data.x.shape[-2]).long())
         spread[..., levels] = observed[..., levels]
 
-        best = torch.cat((_top(data.x, -mean, 3), data.x[..., -1:, :]), -2)
+        best = torch.cat((top(data.x, -mean, 3), data.x[..., -1:, :]), -2)
         near = best.repeat_interleave(-(-half // best.shape[-2]), -2)[..., :half, :]
         scale = torch.logspace(-3.0, -0.5, 16, dtype=data.x.dtype, device=data.x.device)
         scale = scale[torch.arange(half, device=scale.device) % 16, None]
@@ -52,8 +53,8 @@ class Pool:
     def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
         """The rows of largest value, as many of the spread ones as of the near ones."""
         half = self.x.shape[-2] // 2
-        spread = _top(self.x[..., :half, :], value[..., :half], (count + 1) // 2)
-        return torch.cat((spread, _top(self.x[..., half:, :], value[..., half:], count // 2)), -2)
+        spread = top(self.x[..., :half, :], value[..., :half], (count + 1) // 2)
+        return torch.cat((spread, top(self.x[..., half:, :], value[..., half:], count // 2)), -2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +120,3 @@ def at_target(x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]) -> jt.
     free = x.new_ones(x.shape[-1])
     free[list(fidelities)] = 0.0
     return x * free + (1.0 - free)
-
-
-def _top(rows: Tensor, value: Tensor, count: int) -> Tensor:
-    """The `count` rows of largest value, best first."""
-    order = value.topk(min(count, value.shape[-1]), -1).indices
-    return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))

@@ -74,14 +74,16 @@ def maximize(
         nearby = _nearby(space, data, seeds.split("nearby"), search.nearby)
         first, second = score(torch.cat((spread, nearby), -2)).split((spread.shape[-2], nearby.shape[-2]), -1)
         half = max(search.starts // 2, 1)
-        starts = torch.cat((_top(spread, first, half), _top(nearby, second, half)), -2)
+        starts = torch.cat((top(spread, first, half), top(nearby, second, half)), -2)
     ends = _local_search(score, space, starts, seeds.split("local"), search, differentiable)
     with torch.no_grad():
-        spare = torch.cat((_top(spread, first, _SPARE), _top(nearby, second, _SPARE)), -2)
+        spare = torch.cat((top(spread, first, _SPARE), top(nearby, second, _SPARE)), -2)
         return _best_new(score, space, data, torch.cat((ends, spare), -2), seeds.split("new"))
 
 
-def _top(rows: Tensor, value: Tensor, count: int) -> Tensor:
+def top(
+    rows: jt.Float[Tensor, "*b m d"], value: jt.Float[Tensor, "*b m"], count: int
+) -> jt.Float[Tensor, "*b c d"]:
     """The `count` rows of largest value, best first."""
     order = value.topk(min(count, value.shape[-1]), -1).indices
     return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))
@@ -89,7 +91,7 @@ def _top(rows: Tensor, value: Tensor, count: int) -> Tensor:
 
 def _nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> Tensor:
     """Perturbed copies of the best observed rows: a random subset of columns, at several scales."""
-    best = _top(data.x, -data.y, 4)
+    best = top(data.x, -data.y, 4)
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
     scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
@@ -213,7 +215,7 @@ def _best_new(score: ScoreFunction, space: Space, data: Dataset, found: Tensor, 
         if bool(new.any(-1).all()):
             value = torch.where(new, score(exact), -torch.inf)
             value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
-            return _top(exact, value, 1)[..., 0, :]
+            return top(exact, value, 1)[..., 0, :]
     raise exhausted(space)
 
 
