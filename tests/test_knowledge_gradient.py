@@ -138,7 +138,7 @@ def test_over_the_space_the_score_is_nearly_the_dense_value_and_never_above_it(
 
 def test_the_gain_goes_to_nothing_as_noise_grows() -> None:
     process, best = process_of(2, LONG), []
-    for noise in (1e-6, 1e-2, 1.0, 1e2, 1e4, 1e6, 1e8):
+    for noise in (1e-2, 1.0, 1e2, 1e4, 1e8):
         noisier = replace(process, noise=torch.tensor(noise, dtype=F64))
         score = built(noisier, guide())(LINE)
         assert not bool(torch.isnan(score).any())
