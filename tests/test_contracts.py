@@ -1,6 +1,7 @@
 """Every built-in passes the checks that outsiders are given; parts with a planted fault do not."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import gpytorch
 import pytest
@@ -98,3 +99,9 @@ def test_planted_faults_are_found() -> None:
         check_acquisition(Deaf(LogExpectedImprovement()))
     with pytest.raises(AssertionError, match="same seeds must give the same process"):
         check_surrogate(Forgetful(ExactGP()))
+
+
+def test_a_cost_that_is_no_function_is_refused_at_once() -> None:
+    fields = SimpleNamespace(quantiles=1, candidates=1, fantasies=1, cost=3.0)  # annotations would be first
+    with pytest.raises(DataError, match=r"a cost must be a function of rows and fidelity columns, got 3\.0"):
+        KnowledgeGradient.__post_init__(fields)

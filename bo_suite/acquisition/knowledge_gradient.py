@@ -137,7 +137,7 @@ class KnowledgeGradient:
         fantasies: number of quasi-Monte Carlo samples of pending observations.
 
     Raises:
-        DataError: a number below 1.
+        DataError: a number below 1, or a cost that is no function.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
@@ -150,6 +150,8 @@ class KnowledgeGradient:
         for name in ("quantiles", "candidates", "fantasies"):
             if not getattr(self, name) >= 1:
                 raise DataError(f"`{name} >= 1` must hold, got {getattr(self, name)!r}")
+        if self.cost is not None and not callable(self.cost):
+            raise DataError(f"a cost must be a function of rows and fidelity columns, got {self.cost!r}")
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> KnowledgeGradientScore:
         """The score given the data."""
