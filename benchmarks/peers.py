@@ -5,9 +5,11 @@ them together. Libraries are imported where they are used, so that one missing c
 """
 
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -222,22 +224,68 @@ class Ax:
         self._client.complete_trial(self._index, raw_data={"loss": value})
 
     def add(self, params: Params, value: float) -> None:
-        self._client.complete_trial(self._client.attach_trial(params), raw_data={"loss": value})
+        index = self._client.attach_trial(params)  # type: ignore[arg-type]
+        self._client.complete_trial(index, raw_data={"loss": value})
+
+
+class Smac:
+    """SMAC3's HyperparameterOptimizationFacade: a random forest of log costs, and expected improvement.
+
+    Of a deterministic function, and told of the budget, which sizes its Sobol design. Ordered choices are
+    ordinals.
+    """
+
+    def __init__(self, task: Task) -> None:
+        space, facade, scenario, self._runhistory = map(
+            import_module, ("ConfigSpace", "smac.facade", "smac.scenario", "smac.runhistory")
+        )
+        self._space = task.space
+        self._configspace = space.ConfigurationSpace(seed=task.seed)
+        for name, parameter in task.space:
+            if isinstance(parameter, Choice):
+                kind = space.OrdinalHyperparameter if parameter.ordered else space.CategoricalHyperparameter
+                self._configspace.add(kind(name, list(parameter.options)))
+            else:
+                number = space.Float if isinstance(parameter, Float) else space.Integer
+                bounds = (parameter.low, parameter.high)
+                self._configspace.add(number(name, bounds, log=parameter.log))
+        logging.getLogger("smac").setLevel(logging.ERROR)
+        self._folder = tempfile.TemporaryDirectory(prefix="smac")
+        described = scenario.Scenario(
+            self._configspace,
+            deterministic=not task.noisy,
+            n_trials=task.budget,
+            seed=task.seed,
+            output_directory=Path(self._folder.name),
+        )
+        self._smac = facade.HyperparameterOptimizationFacade(
+            described,
+            lambda config, seed=0: 0.0,  # never called; versions before 2.4 insist on one
+            logging_level=False,
+        )
+        self._info: Any = None
+
+    def ask(self) -> Params:
+        self._info = self._smac.ask()
+        return self._space.check(dict(self._info.config))
+
+    def tell(self, params: Params, value: float) -> None:
+        self._smac.tell(self._info, self._runhistory.TrialValue(cost=value), save=False)
+
+    def add(self, params: Params, value: float) -> None:
+        config = import_module("ConfigSpace").Configuration(self._configspace, values=dict(params))
+        info = self._runhistory.TrialInfo(config, seed=0)
+        self._smac.tell(info, self._runhistory.TrialValue(cost=value), save=False)
 
 
 class BoSuite:
-    """bo_suite's Optimizer, with the acquisition of a name or its default."""
+    """bo_suite's Optimizer, with an acquisition or its default."""
 
-    def __init__(self, task: Task, acquisition: str | None, storage: Path | None = None) -> None:
+    def __init__(self, task: Task, acquisition: Any = None, storage: Path | None = None) -> None:
         import bo_suite
 
-        chosen = None
-        if acquisition is not None:
-            import bo_suite.acquisition
-
-            chosen = getattr(bo_suite.acquisition, acquisition)()
-        self._optimizer = bo_suite.Optimizer(  # type: ignore[attr-defined]
-            task.space, acquisition=chosen, seed=task.seed, budget=task.budget, storage=storage
+        self._optimizer = bo_suite.Optimizer(
+            task.space, acquisition=acquisition, seed=task.seed, budget=task.budget, storage=storage
         )
         self._trial: Any = None
 
@@ -256,6 +304,46 @@ class BoSuite:
         return dict(self._trial.provenance)
 
 
+def _random_forest() -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return import_module("bo_suite.classifiers").SklearnClassifier(
+        RandomForestClassifier(n_estimators=100, n_jobs=1)
+    )
+
+
+def _xgboost() -> Any:
+    estimator = import_module("xgboost").XGBClassifier(n_estimators=100, learning_rate=0.3, n_jobs=1)
+    return import_module("bo_suite.classifiers").SklearnClassifier(estimator)
+
+
+def _lightgbm() -> Any:
+    estimator = import_module("lightgbm").LGBMClassifier(n_jobs=1, verbose=-1)
+    return import_module("bo_suite.classifiers").SklearnClassifier(estimator)
+
+
+CLASSIFIERS: dict[str, Callable[[], Any]] = {
+    "rf": _random_forest,
+    "xgb": _xgboost,
+    "lgbm": _lightgbm,
+    "mlp": lambda: import_module("bo_suite.classifiers").MLPClassifier(),
+    "gp": lambda: import_module("bo_suite.classifiers").GPClassifier(),
+}
+"""What estimates the density ratio, by name; trees as their libraries set them, on one thread."""
+
+WEIGHTINGS = {"bore": "probability", "lfbo": "improvement"}
+
+
+def _acquisition(kind: str, name: str) -> Any:
+    """The acquisition of `bo_suite:ACQUISITION`, `bore:CLASSIFIER` or `lfbo:CLASSIFIER`."""
+    acquisitions = import_module("bo_suite.acquisition")
+    if kind == "bo_suite":
+        return getattr(acquisitions, name)()
+    if name not in CLASSIFIERS:
+        raise SystemExit(f"a classifier must be one of {[*CLASSIFIERS]}, got {name!r}")
+    return acquisitions.Bore(classifier=CLASSIFIERS[name](), weighting=WEIGHTINGS[kind])
+
+
 def make_peer(method: str, task: Task) -> Peer:
     """The optimiser of a name; `bo_suite:KnowledgeGradient` is bo_suite with that acquisition."""
     warnings.simplefilter("ignore")
@@ -265,10 +353,13 @@ def make_peer(method: str, task: Task) -> Peer:
         "optuna_gp": lambda: Optuna(task, "GPSampler"),
         "tpe": lambda: Optuna(task, "TPESampler"),
         "ax": lambda: Ax(task),
-        "bo_suite": lambda: BoSuite(task, None),
+        "smac": lambda: Smac(task),
+        "bo_suite": lambda: BoSuite(task),
     }
-    if method.startswith("bo_suite:"):
-        return BoSuite(task, method.removeprefix("bo_suite:"))
+    kind, colon, name = method.partition(":")
+    if colon and kind in ("bo_suite", *WEIGHTINGS):
+        return BoSuite(task, _acquisition(kind, name))
     if method not in makers:
-        raise SystemExit(f"a method must be one of {[*makers, 'bo_suite:ACQUISITION']}, got {method!r}")
+        known = [*makers, "bo_suite:ACQUISITION", *(f"{kind}:CLASSIFIER" for kind in WEIGHTINGS)]
+        raise SystemExit(f"a method must be one of {known}, got {method!r}")
     return makers[method]()

@@ -24,7 +24,7 @@ class Dataset:
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
         pending: rows that are being evaluated.
         unordered: columns that hold codes of categories, which are only equal or different.
-        discrete: columns that hold levels, the unordered ones included.
+        levels: number of values of each column, None where it is continuous; () when all are.
         fidelities: columns that say how closely the function was evaluated, 1 being the target.
 
     Raises:
@@ -36,7 +36,7 @@ class Dataset:
     noise: jt.Float[Tensor, "*b n"] | None
     pending: jt.Float[Tensor, "*b p d"]
     unordered: tuple[int, ...] = ()
-    discrete: tuple[int, ...] = ()
+    levels: tuple[int | None, ...] = ()
     fidelities: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -49,6 +49,8 @@ class Dataset:
             raise DataError(f"noise must have the shape of y, got {tuple(self.noise.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where they are not known")
+        if self.levels and len(self.levels) != self.x.shape[-1]:
+            raise DataError(f"levels must be one a column, got {self.levels} for {self.x.shape[-1]} columns")
         if not bool(torch.isfinite(self.y).all()) or not bool(torch.isfinite(self.x).all()):
             raise DataError("inputs and outcomes must be finite")
 
@@ -56,6 +58,11 @@ class Dataset:
     def batch_shape(self) -> torch.Size:
         """Shape of the replicate dimensions `*b`."""
         return self.x.shape[:-2]
+
+    @property
+    def discrete(self) -> tuple[int, ...]:
+        """Columns that hold levels."""
+        return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
 
 
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bo_suite.acquisition import Acquisition
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError
 from bo_suite.evaluate import Outcome, evaluate, start_worker
-from bo_suite.optimizer import Optimizer, at_target, best_trial, to_frame, whole_number
+from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
-from bo_suite.trials import Trial
+from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
 
 Function = Callable[[Params], float]
 Executor = futures.Executor | Callable[[], futures.Executor]

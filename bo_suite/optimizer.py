@@ -1,6 +1,5 @@
 """The sequential loop: ask for a point, tell its outcome, over a history that can be resumed."""
 
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -9,15 +8,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement
+from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement, SteinBatch
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.history import History
 from bo_suite.space import Params, Space
-from bo_suite.suggest import Suggestion, design, recommend, suggest
+from bo_suite.suggest import Suggestion, design, recommend, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
-from bo_suite.trials import Header, Trial
+from bo_suite.trials import Header, Trial, best_trial, to_frame, whole_number
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because another process asked meanwhile, before any new point will do."""
@@ -121,11 +120,12 @@ class Optimizer:
     @overload
     def ask(self) -> Trial: ...
     @overload
-    def ask(self, count: int) -> list[Trial]: ...
-    def ask(self, count: int | None = None) -> Trial | list[Trial]:
+    def ask(self, count: int, batch: SteinBatch | None = None) -> list[Trial]: ...
+    def ask(self, count: int | None = None, batch: SteinBatch | None = None) -> Trial | list[Trial]:
         """The next trial, or a list of `count` of them that are to be evaluated side by side.
 
-        The list is shorter where a finite space has fewer new points left.
+        Points are chosen one after the other, each given those before as pending; or, once the space-filling
+        start is over, jointly by `batch`. The list is shorter where a finite space has fewer new points left.
 
         On return the complete points are stored as running, and later suggestions take them into account.
 
@@ -137,7 +137,7 @@ class Optimizer:
         asks = 0
         while True:
             trials = self._history.trials()
-            points, sources = self._suggest(trials, number)
+            points, sources = self._suggest(trials, number, batch)
             asked = self._history.insert(points, sources, expected=len(trials))
             asks += 1
             if asked is None and asks >= _PATIENT_ASKS:
@@ -229,32 +229,37 @@ class Optimizer:
             raise TrialError(f"trial {trial.id} must be one of this history, got that of another")
         return trial.id, trial.attempt
 
-    def _suggest(self, trials: Sequence[Trial], count: int) -> tuple[list[Params], list[dict[str, Any]]]:
+    def _suggest(
+        self, trials: Sequence[Trial], count: int, batch: SteinBatch | None
+    ) -> tuple[list[Params], list[dict[str, Any]]]:
         """Points of the next trials, each given the ones before as pending, and their provenance."""
         header = self._history.header
         start = self._last_fit(trials)
-        points: list[Params] = []
+        steps: list[Suggestion] = []
         sources: list[dict[str, Any]] = []
-        pending: list[Tensor] = []
         finished = any(trial.state == "finished" for trial in trials)
-        for number in range(len(trials), len(trials) + count):
-            data = self._dataset(trials, pending)
+        while len(steps) < count:
+            number = len(trials) + len(steps)
+            data = self._dataset(trials, [step.rows for step in steps])
+            seeds = Seeds.of(header.seed, number)
             try:
                 if number < design_size(header.budget) or not finished:
-                    step = design(header.space, data, header.seed, number)
+                    found = [design(header.space, data, header.seed, number)]
+                elif batch is None:
+                    found = [suggest(data, header.space, self._acquisition, seeds, start)]
                 else:
-                    seeds = Seeds.of(header.seed, number)
-                    step = suggest(data, header.space, self._acquisition, seeds, start)
-                    if step.hyperparameters is not None:
-                        start = WarmStart(step.hyperparameters, data.x.shape[-2])
+                    left = count - len(steps)
+                    found = suggest_batch(data, header.space, self._acquisition, seeds, start, batch, left)
             except SpaceExhausted:
-                if points:  # the last points of a finite space, fewer than were asked for
+                if steps:  # the last points of a finite space, fewer than were asked for
                     break
                 raise
-            pending.append(step.rows)
-            points += header.space.decode(step.rows[None])
-            sources.append(self._provenance(step, number, data.x.shape[-2]))
-        return points, sources
+            for step in found:
+                sources.append(self._provenance(step, len(trials) + len(steps), data.x.shape[-2]))
+                steps.append(step)
+                if step.hyperparameters is not None:
+                    start = WarmStart(step.hyperparameters, data.x.shape[-2])
+        return [header.space.decode(step.rows[None])[0] for step in steps], sources
 
     def _provenance(self, step: Suggestion, number: int, observations: int) -> dict[str, Any]:
         source: dict[str, Any] = {"source": step.source, "number": number, "observations": observations}
@@ -264,7 +269,7 @@ class Optimizer:
             source["fit_ms"] = round(1e3 * step.fit_seconds, 3)
             source["search_ms"] = round(1e3 * step.search_seconds, 3)
         if step.hyperparameters is not None:
-            source["hyperparameters"] = step.hyperparameters.tolist()
+            source["hyperparameters"] = [float(f"{one:.7g}") for one in step.hyperparameters.tolist()]
         if step.reason is not None:
             source["fallback"] = step.reason
         return source
@@ -295,7 +300,7 @@ class Optimizer:
             None if noise is None else noise.to(self._device),
             pending,
             self.space.unordered,
-            self.space.discrete,
+            self.space.levels,
             self.space.fidelities,
         )
 
@@ -321,69 +326,3 @@ class Optimizer:
 def design_size(budget: int | None) -> int:
     """Number of points of the space-filling start, outside observations counted in."""
     return 6 if budget is None else max(2, min(6, budget // 3))
-
-
-def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
-    """The trials at the target fidelity: all of them where the space has no fidelities."""
-    return [trial for trial in trials if space.at_target(trial.params) == trial.params]
-
-
-def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
-    """The finished trial at the target fidelity with the best value, the earliest of equal ones.
-
-    Raises:
-        TrialError: no such trial has finished.
-    """
-    finished = [trial for trial in trials if trial.value is not None]
-    if not finished:
-        raise TrialError(
-            f"there is no best trial before one has finished, got {len(trials)} trials, none finished"
-        )
-    final = at_target(finished, space)
-    if not final:
-        raise TrialError(
-            "there is no best trial before one at the target fidelity has finished, "
-            f"got {len(finished)} finished, none with {space.target}"
-        )
-    sign = 1.0 if direction == "minimize" else -1.0
-    return min(final, key=lambda trial: sign * (trial.value or 0.0))
-
-
-def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One row a trial."""
-    return pd.DataFrame(
-        [
-            {
-                "id": trial.id,
-                "state": trial.state,
-                "value": trial.value,
-                "std": trial.std,
-                **{f"param_{name}": value for name, value in trial.params.items()},
-                "reason": trial.reason,
-                "attempt": trial.attempt,
-                "source": trial.provenance.get("source", "added"),
-                "fit_ms": trial.provenance.get("fit_ms"),
-                "search_ms": trial.provenance.get("search_ms"),
-                "started": trial.started,
-                "ended": trial.ended,
-            }
-            for trial in trials
-        ]
-    )
-
-
-def whole_number(name: str, value: object, *, at_least: int | None = None) -> int:
-    """The value as an int.
-
-    Raises:
-        TrialError: a value that is no integer, or is too small.
-    """
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise TrialError(f"{name} must be an integer, got {value!r}") from error
-    if at_least is not None and number < at_least:
-        raise TrialError(f"`{name} >= {at_least}` must hold, got {value!r}")
-    return number

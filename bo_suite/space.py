@@ -92,11 +92,6 @@ class Space:
         )
 
     @cached_property
-    def discrete(self) -> tuple[int, ...]:
-        """Columns that have levels, the unordered ones included."""
-        return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
-
-    @cached_property
     def target(self) -> Params:
         """The fidelities alone, each at its high."""
         return {name: p.high for name, p in self if not isinstance(p, Choice) and p.fidelity}

@@ -17,6 +17,7 @@ from torch.quasirandom import SobolEngine
 from bo_suite.acquisition.alternatives import at_target
 from bo_suite.acquisition.base import Acquisition
 from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
+from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
 from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, representable, whole
@@ -75,13 +76,53 @@ def suggest(
             fitted = time.perf_counter()
             rows = maximize(score, space, data, seeds, differentiable=score.differentiable)
         except (FitError, NumericalError) as error:
-            logger.warning("a random point is suggested, since the model failed: %s", error)
-            uniform = seeds.split("fallback").uniform((space.dim,), data.x)
-            rows = unseen(space, data, space.spread(uniform), seeds)
-            return Suggestion(rows, "fallback", reason=str(error))
+            return _random(data, space, seeds, error)
     return Suggestion(
         rows, "acquisition", score.hyperparameters, fitted - began, time.perf_counter() - fitted
     )
+
+
+def suggest_batch(
+    data: Dataset,
+    space: Space,
+    acquisition: Acquisition,
+    seeds: Seeds,
+    start: WarmStart | None,
+    batch: SteinBatch,
+    count: int,
+) -> list[Suggestion]:
+    """Points chosen jointly from one fit, distinct, and none of them told or pending; at most `count`.
+
+    Where the model cannot be fitted, the list is one random point, as of `suggest`.
+
+    Raises:
+        SpaceExhausted: every point of a finite space is in the data.
+    """
+    with one_thread():
+        began = time.perf_counter()
+        try:
+            score = acquisition.build(data, seeds, start)
+            fitted = time.perf_counter()
+            candidates = batch.choose(score, space, data, seeds, count)
+        except (FitError, NumericalError) as error:
+            return [_random(data, space, seeds, error)]
+    taken = {tuple(row) for row in torch.cat((data.x, data.pending)).tolist()}
+    chosen: list[Tensor] = []
+    for row in candidates:
+        if len(chosen) < count and tuple(row.tolist()) not in taken:
+            taken.add(tuple(row.tolist()))
+            chosen.append(row)
+    if not chosen:
+        chosen.append(unseen(space, data, candidates[0], seeds))
+    took = time.perf_counter() - fitted
+    return [Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took) for row in chosen]
+
+
+def _random(data: Dataset, space: Space, seeds: Seeds, error: Exception) -> Suggestion:
+    """A uniformly random new point, because of an error that is logged."""
+    logger.warning("a random point is suggested, since the model failed: %s", error)
+    uniform = seeds.split("fallback").uniform((space.dim,), data.x)
+    return Suggestion(unseen(space, data, space.spread(uniform), seeds), "fallback", reason=str(error))
 
 
 def recommend(

@@ -1,11 +1,14 @@
-"""A trial, what a history says of itself, and the checks of what goes into them."""
+"""Trials, what a history says of itself, the checks of what goes into them, and what trials tell together."""
 
 import json
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, SupportsFloat
+
+import pandas as pd
 
 from bo_suite.errors import TrialError
 from bo_suite.space import Params, Space
@@ -80,3 +83,69 @@ def differences(stored: Space, given: Space) -> str:
         return f"in the order {list(there)}, got {list(here)}"
     texts = [f"{name!r}: {there.get(name, 'absent')}, got {here.get(name, 'absent')}" for name in names]
     return "; ".join(texts)
+
+
+def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
+    """The trials at the target fidelity: all of them where the space has no fidelities."""
+    return [trial for trial in trials if space.at_target(trial.params) == trial.params]
+
+
+def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
+    """The finished trial at the target fidelity with the best value, the earliest of equal ones.
+
+    Raises:
+        TrialError: no such trial has finished.
+    """
+    finished = [trial for trial in trials if trial.value is not None]
+    if not finished:
+        raise TrialError(
+            f"there is no best trial before one has finished, got {len(trials)} trials, none finished"
+        )
+    final = at_target(finished, space)
+    if not final:
+        raise TrialError(
+            "there is no best trial before one at the target fidelity has finished, "
+            f"got {len(finished)} finished, none with {space.target}"
+        )
+    sign = 1.0 if direction == "minimize" else -1.0
+    return min(final, key=lambda trial: sign * (trial.value or 0.0))
+
+
+def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """One row a trial."""
+    return pd.DataFrame(
+        [
+            {
+                "id": trial.id,
+                "state": trial.state,
+                "value": trial.value,
+                "std": trial.std,
+                **{f"param_{name}": value for name, value in trial.params.items()},
+                "reason": trial.reason,
+                "attempt": trial.attempt,
+                "source": trial.provenance.get("source", "added"),
+                "fit_ms": trial.provenance.get("fit_ms"),
+                "search_ms": trial.provenance.get("search_ms"),
+                "started": trial.started,
+                "ended": trial.ended,
+            }
+            for trial in trials
+        ]
+    )
+
+
+def whole_number(name: str, value: object, *, at_least: int | None = None) -> int:
+    """The value as an int.
+
+    Raises:
+        TrialError: a value that is no integer, or is too small.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TrialError(f"{name} must be an integer, got {value!r}") from error
+    if at_least is not None and number < at_least:
+        raise TrialError(f"`{name} >= {at_least}` must hold, got {value!r}")
+    return number

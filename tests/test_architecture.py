@@ -19,6 +19,8 @@ LAYERS = (
     "optim",
     "kernels",
     "surrogates",
+    "classifiers",
+    "density_ratio",
     "acquisition",
     "suggest",
     "trials",

@@ -348,7 +348,7 @@ def test_gradients_with_fidelities_pending_points_and_categories_agree_with_fini
     data = levels(14, 4)
     x = data.x.clone()
     x[:, 1] = torch.floor(3.0 * x[:, 1]) / 2.0
-    data = replace(data, x=x, pending=x[:2] * 0.9, unordered=(1,), discrete=(1,))
+    data = replace(data, x=x, pending=x[:2] * 0.9, unordered=(1,), levels=(None, 3, None, None))
     score = KnowledgeGradient(surrogate=At((0.4, 0.5, 0.6, 0.8, 1.0, 0.02)), fantasies=4).build(data, SEEDS)
     point = torch.rand(20, 4, generator=torch.Generator().manual_seed(3), dtype=F64)
     point[:, 1] = torch.floor(3.0 * point[:, 1]) / 2.0

@@ -74,8 +74,7 @@ def test_json_form_round_trips_and_keeps_the_fingerprint(space: Space) -> None:
 def test_columns_are_told_apart_and_the_target_is_encoded_as_one(space: Space, seed: int) -> None:
     parts = [parameter for _, parameter in space]
     assert space.fidelities == tuple(column for column, part in enumerate(parts) if is_fidelity(part))
-    assert space.discrete == tuple(column for column, part in enumerate(parts) if not isinstance(part, Float))
-    assert set(space.unordered) <= set(space.discrete)
+    assert all(space.levels[column] is not None for column in space.unordered)
     uniform = torch.rand(20, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     points = space.decode(space.spread(uniform))
     moved = [space.at_target(point) for point in points]

@@ -1,22 +1,27 @@
 """Acquisitions: recipes that turn data into a score to be maximised."""
 
 from bo_suite.acquisition.base import Acquisition, Score
+from bo_suite.acquisition.bore import Bore, RootGamma
 from bo_suite.acquisition.confidence_bound import UpperConfidenceBound
 from bo_suite.acquisition.improvement import LogExpectedImprovement, NoisyExpectedImprovement
 from bo_suite.acquisition.knowledge_gradient import AffineCost, Cost, KnowledgeGradient
 from bo_suite.acquisition.lines import discrete_knowledge_gradient, log_discrete_knowledge_gradient
 from bo_suite.acquisition.simulation import Simulation, simulate_knowledge_gradient
+from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.thompson import ThompsonSampling
 
 __all__ = [
     "Acquisition",
     "AffineCost",
+    "Bore",
     "Cost",
     "KnowledgeGradient",
     "LogExpectedImprovement",
     "NoisyExpectedImprovement",
+    "RootGamma",
     "Score",
     "Simulation",
+    "SteinBatch",
     "ThompsonSampling",
     "UpperConfidenceBound",
     "discrete_knowledge_gradient",

@@ -71,7 +71,7 @@ def minimize(
     with json_owns_stdout(as_json):
         from bo_suite import loop
         from bo_suite.cli.objective import find
-        from bo_suite.optimizer import at_target
+        from bo_suite.trials import at_target
 
         header = stored_header(storage)
         found = find(objective, space, header)

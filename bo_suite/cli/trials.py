@@ -103,7 +103,7 @@ def fail(
 @sentences()
 def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
     """Show the trial with the best value, of those at the target where the space has fidelities."""
-    from bo_suite.optimizer import best_trial
+    from bo_suite.trials import best_trial
 
     with existing(storage) as history:
         found = best_trial(history.trials(), history.header.direction, history.header.space)
@@ -133,7 +133,7 @@ def trials(
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        from bo_suite.optimizer import at_target
+        from bo_suite.trials import at_target
 
         listed = ranked(at_target(listed, header.space), header.direction)[:top]
     if as_json:
@@ -155,7 +155,7 @@ def plot(
     as_json: JsonOption = False,
 ) -> None:
     """Save the convergence plot, of the trials at the target where the space has fidelities."""
-    from bo_suite.optimizer import at_target
+    from bo_suite.trials import at_target
 
     picture = picture_path(out or storage.with_suffix(".png"))
     with existing(storage) as history:

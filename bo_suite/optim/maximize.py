@@ -1,7 +1,8 @@
 """The best new point of a score over a space: global sampling, local search, and no repeats.
 
-Continuous columns move by gradients (or by shrinking random steps where the score has none), discrete
-ones from level to level, in turns; every point that is scored is one that the space can represent.
+Where the score has gradients, continuous columns follow them and discrete ones move from level to level, in
+turns; where it has none, a population of points evolves. Every point that is scored is one that the space can
+represent.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
+from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.space import Space
 
@@ -71,13 +73,16 @@ def maximize(
 
     with torch.no_grad():
         spread = space.spread(seeds.split("sobol").sobol(search.sobol, data.x))
-        nearby = _nearby(space, data, seeds.split("nearby"), search.nearby)
-        first, second = score(torch.cat((spread, nearby), -2)).split((spread.shape[-2], nearby.shape[-2]), -1)
+        near = nearby(space, data, seeds.split("nearby"), search.nearby)
+        first, second = score(torch.cat((spread, near), -2)).split((spread.shape[-2], near.shape[-2]), -1)
         half = max(search.starts // 2, 1)
-        starts = torch.cat((top(spread, first, half), top(nearby, second, half)), -2)
-    ends = _local_search(score, space, starts, seeds.split("local"), search, differentiable)
+        starts = torch.cat((top(spread, first, half), top(near, second, half)), -2)
+    if differentiable:
+        ends = _local_search(score, space, starts, seeds.split("local"), search)
+    else:
+        ends = evolve(score, space, data, torch.cat((spread, near), -2), seeds.split("evolve"))
     with torch.no_grad():
-        spare = torch.cat((top(spread, first, _SPARE), top(nearby, second, _SPARE)), -2)
+        spare = torch.cat((top(spread, first, _SPARE), top(near, second, _SPARE)), -2)
         return _best_new(score, space, data, torch.cat((ends, spare), -2), seeds.split("new"))
 
 
@@ -89,7 +94,7 @@ def top(
     return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))
 
 
-def _nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> Tensor:
+def nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b count d"]:
     """Perturbed copies of the best observed rows: a random subset of columns, at several scales."""
     best = top(data.x, -data.y, 4)
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
@@ -106,9 +111,7 @@ def _nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> Tensor:
     return torch.where(mask, torch.where(anew, fresh, moved), copies)
 
 
-def _local_search(
-    score: ScoreFunction, space: Space, rows: Tensor, seeds: Seeds, search: Search, differentiable: bool
-) -> Tensor:
+def _local_search(score: ScoreFunction, space: Space, rows: Tensor, seeds: Seeds, search: Search) -> Tensor:
     """Ends of the local searches from the given rows."""
     discrete = [column for column, levels in enumerate(space.levels) if levels is not None]
     continuous = len(discrete) < space.dim
@@ -118,10 +121,8 @@ def _local_search(
             rows = _sweep(score, space, rows, discrete, seeds.split(f"sweep {turn}"))
         if turn and torch.equal(before, rows):
             break
-        if continuous and differentiable:
+        if continuous:
             rows = ascend(score, rows, discrete, search.evaluations)
-        elif continuous:
-            rows = _wander(score, rows, discrete, seeds.split(f"wander {turn}"))
     return rows
 
 
@@ -148,18 +149,6 @@ def ascend(
         gradient_tolerance=1e-2,
         value_tolerance=1e-4,
     ).x
-
-
-def _wander(score: ScoreFunction, rows: Tensor, discrete: list[int], seeds: Seeds) -> Tensor:
-    """Random steps of the continuous columns, shrinking, each row moving to the best of 32."""
-    with torch.no_grad():
-        value = score(rows)
-        for turn, scale in enumerate(np.geomspace(0.2, 1e-3, 12)):
-            steps = seeds.split(f"{turn}").normal((rows.shape[-2], 32, rows.shape[-1]), rows)
-            steps[..., discrete] = 0.0
-            trials = (rows[..., None, :] + float(scale) * steps).clamp(0.0, 1.0)
-            rows, value = _move(score, rows, value, trials)
-    return rows
 
 
 def _move(score: ScoreFunction, rows: Tensor, value: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:

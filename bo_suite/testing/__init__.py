@@ -1,10 +1,11 @@
-"""Checks that a problem, surrogate or acquisition keeps its contract: the ones that the built-ins pass.
+"""Checks that a part keeps its contract: the ones that the built-ins pass.
 
 Each raises AssertionError, in words, on the first rule that is broken.
 """
 
 from bo_suite.testing.acquisition import check_acquisition
+from bo_suite.testing.classifier import check_classifier
 from bo_suite.testing.problem import check_problem
 from bo_suite.testing.surrogate import check_surrogate
 
-__all__ = ["check_acquisition", "check_problem", "check_surrogate"]
+__all__ = ["check_acquisition", "check_classifier", "check_problem", "check_surrogate"]

@@ -1,0 +1,190 @@
+"""Records of benchmarks/bore.py: their file, tables of them, and a picture."""
+
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Record = dict[str, Any]
+
+KEYS = ("problem", "method", "seed", "budget")
+
+
+def regrets(record: Record, length: int) -> np.ndarray:
+    """Normalised regret after each of 1 ... length evaluations; 1 from a crash on."""
+    curve = np.ones(length)
+    spread = record["maximum"] - record["minimum"]
+    for evaluation, value in record["improvements"]:
+        curve[evaluation - 1 :] = (value - record["minimum"]) / spread
+    if record["error"]:
+        curve[record["evaluations"] :] = 1.0
+    return curve
+
+
+def longest(records: Iterable[Record]) -> list[Record]:
+    """Of each problem, method and seed the run with the largest budget."""
+    found: dict[tuple[Any, ...], Record] = {}
+    for record in sorted(records, key=lambda record: int(record["budget"])):
+        found[record["problem"], record["method"], record["seed"]] = record
+    return list(found.values())
+
+
+def read(files: Iterable[Path]) -> list[Record]:
+    """The last record of each problem, method, seed and budget; a line cut off by a kill is left out."""
+    records: dict[tuple[Any, ...], Record] = {}
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                print(f"left out a broken line of {file}", file=sys.stderr)
+                continue
+            if record:
+                records[tuple(record[key] for key in KEYS)] = record
+    return list(records.values())
+
+
+def append(out: Path, record: Record) -> None:
+    """Writes a record as one line."""
+    cut = out.exists() and not out.read_text(encoding="utf-8").endswith("\n")  # by a kill
+    with out.open("a", encoding="utf-8") as file:
+        file.write("\n" * cut + json.dumps(record, allow_nan=False) + "\n")
+
+
+def medians(records: Sequence[Record], places: Mapping[str, int]) -> dict[tuple[str, str], float]:
+    """Median regret of each problem and method at the problem's place, of the runs that come so far."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        place = places[record["problem"]]
+        if record["budget"] >= place:
+            regret = float(regrets(record, place)[-1])
+            found.setdefault((record["problem"], record["method"]), []).append(regret)
+    return {key: statistics.median(values) for key, values in found.items()}
+
+
+def mean_ranks(values: dict[tuple[str, str], float], methods: Sequence[str]) -> dict[str, float]:
+    """Mean rank of each method's medians, 1 is best, over the problems; none for one that lacks a problem."""
+    from scipy.stats import rankdata
+
+    names = sorted({problem for problem, _ in values})
+    whole = [method for method in methods if all((name, method) in values for name in names)]
+    ranks = [rankdata([float(f"{values[name, method]:.9g}") for method in whole]) for name in names]
+    return dict(zip(whole, np.mean(ranks, axis=0).tolist(), strict=True)) if whole else {}
+
+
+def report(records: Sequence[Record], evaluations: Sequence[int], budgets: Mapping[str, int]) -> None:
+    """Prints medians, numbers of seeds, mean ranks and seconds."""
+    methods = list(dict.fromkeys(record["method"] for record in records))
+    names = list(dict.fromkeys(record["problem"] for record in records))
+    for line in sorted({_origin_line(record) for record in records}):
+        print(line)
+    for at in evaluations:
+        places = {name: min(at, budgets[name]) for name in names}
+        values = medians(records, places)
+        ranks = mean_ranks(values, methods)
+        rows = [[n, *(_cell(values, records, (n, m), places[n]) for m in methods)] for n in names]
+        rows.append(["mean rank", *(f"{ranks[m]:.2f}" if m in ranks else "" for m in methods)])
+        print(f"\nMedian normalised regret at {at} evaluations (seeds), or at the problem's budget if less\n")
+        markdown(["problem", *methods], rows)
+    print("\nSeconds an ask, median over runs of the mean of the last 50 asks (crashed runs)\n")
+    rows = [[name, *(_seconds(records, name, method) for method in methods)] for name in names]
+    markdown(["problem", *methods], rows)
+
+
+def _origin_line(record: Record) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"{record['method']}: commit {record['commit']}, {record['device']}, {versions}"
+
+
+def _cell(
+    values: Mapping[tuple[str, str], float], records: Sequence[Record], key: tuple[str, str], at: int
+) -> str:
+    chosen = [record for record in records if (record["problem"], record["method"]) == key]
+    seeds = sum(record["budget"] >= at for record in chosen)
+    return f"{values[key]:.3g} ({seeds})" if seeds else ""
+
+
+def _seconds(records: Sequence[Record], name: str, method: str) -> str:
+    chosen = [record for record in records if (record["problem"], record["method"]) == (name, method)]
+    last = [record["ask_seconds"][-1] for record in chosen if record["error"] is None]
+    crashed = sum(record["error"] is not None for record in chosen)
+    return (f"{statistics.median(last):.4f}" if last else "") + (f" ({crashed} crashed)" if crashed else "")
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table."""
+    for row in (head, ["---"] * len(head), *rows):
+        print("| " + " | ".join(row) + " |")
+
+
+COLOURS = ("#000000", "#999999", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
+
+
+def plot(records: Sequence[Record], file: Path) -> None:
+    """Draws medians and quartiles of the regret, a panel a problem; zeros lie on the lower edge."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    methods = list(dict.fromkeys(record["method"] for record in records))
+    names = list(dict.fromkeys(record["problem"] for record in records))
+    columns = min(len(names) + 1, 4)
+    figure, axes = plt.subplots(
+        -(-(len(names) + 1) // columns),
+        columns,
+        figsize=(3.6 * columns, 2.9 * -(-(len(names) + 1) // columns)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for name, axis in zip(names, axes.flat, strict=False):
+        _panel(axis, [record for record in records if record["problem"] == name], methods)
+        axis.set_title(name, fontsize=10)
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    legend = axes.flat[len(names)]
+    for place, method in enumerate(methods):
+        height = 0.95 - 0.9 * place / max(len(methods), 8)
+        legend.plot([0.02, 0.14], [height] * 2, color=_colour(place), ls=_dash(place), lw=2)
+        legend.text(0.18, height, method, color=_colour(place), va="center")
+    legend.set(xlim=(0, 1), ylim=(0, 1))
+    figure.supxlabel("evaluations", fontsize=10)
+    figure.supylabel("normalised regret: median and quartiles", fontsize=10)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def _dash(place: int) -> str:
+    return ("-", "--", ":")[place // len(COLOURS) % 3]
+
+
+def _panel(axis: Any, records: Sequence[Record], methods: Sequence[str]) -> None:
+    lowest, highest = math.inf, 0.0
+    for place, method in enumerate(methods):
+        chosen = [record for record in records if record["method"] == method]
+        if not chosen:
+            continue
+        length = max(record["budget"] for record in chosen)  # a shorter run has no part in the longer ones
+        curves = np.array([regrets(record, length) for record in chosen if record["budget"] == length])
+        lower, middle, upper = np.quantile(curves, [0.25, 0.5, 0.75], axis=0)
+        lowest = min(lowest, float(middle[middle > 0].min(initial=1.0)))
+        steps, below = np.arange(1, length + 1), 1e-30
+        axis.fill_between(
+            steps, np.maximum(lower, below), np.maximum(upper, below), color=_colour(place), alpha=0.13, lw=0
+        )
+        axis.plot(steps, np.maximum(middle, below), color=_colour(place), ls=_dash(place), lw=1.4)
+        highest = max(highest, float(middle[min(9, length - 1)]))
+    axis.set_yscale("log")
+    axis.set_ylim(lowest / 2, 4 * highest)  # the first few draws go off the top
+    axis.margins(x=0.0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)

@@ -1,0 +1,86 @@
+"""What a classifier must offer to be an acquisition."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Seeds
+from bo_suite.errors import DataError
+from bo_suite.surrogates.process import Hyperparameters, WarmStart
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows, each with a weight as a positive and a weight as a negative example; either may be 0.
+
+    A classifier minimises -Σ positive_i log π(x_i) + negative_i log(1 - π(x_i)): a weight is a number of
+    examples. With weights that add to the same for each class, the odds π / (1 - π) estimate the ratio of the
+    densities of positives and negatives.
+
+    Attributes:
+        x: rows in [0, 1]^d, or in any range where nothing is unordered.
+        positive: weights of the rows as examples of label 1.
+        negative: weights of the rows as examples of label 0.
+        unordered: columns that hold codes level / (levels - 1) of categories, only equal or different.
+        levels: number of values of each column, None where it is continuous; () when all are.
+
+    Raises:
+        DataError: shapes that do not fit together, rows that are not finite, weights that are negative or not
+            finite, a class without any weight, or an unordered column whose levels are not known.
+    """
+
+    x: jt.Float[Tensor, "*b n d"]
+    positive: jt.Float[Tensor, "*b n"]
+    negative: jt.Float[Tensor, "*b n"]
+    unordered: tuple[int, ...] = ()
+    levels: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.x.shape[:-1] == self.positive.shape == self.negative.shape:
+            raise DataError(
+                "x must be (*b, n, d), positive and negative (*b, n), got "
+                f"{tuple(self.x.shape)}, {tuple(self.positive.shape)} and {tuple(self.negative.shape)}"
+            )
+        if not bool(torch.isfinite(self.x).all()):
+            raise DataError("inputs must be finite")
+        for name, weights in (("positive", self.positive), ("negative", self.negative)):
+            if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+                raise DataError(f"{name} weights must be finite and at least 0")
+            if not bool((weights.sum(-1) > 0).all()):
+                raise DataError(f"a classifier needs an example of each class, got no {name} one")
+        if any(column >= len(self.levels) or self.levels[column] is None for column in self.unordered):
+            raise DataError(
+                f"levels must give the number of values of columns {self.unordered}, got {self.levels}"
+            )
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the replicate dimensions `*b`."""
+        return self.x.shape[:-2]
+
+
+@runtime_checkable
+class LogOdds(Protocol):
+    """A fitted classifier: the logit of the class probability, which is a score to be maximised."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether autograd gives the gradient by x."""
+
+    @property
+    def hyperparameters(self) -> Hyperparameters | None:
+        """What the next fit may warm-start from; None where there is nothing to keep."""
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """log π(x) - log(1 - π(x)) of each row."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A frozen configuration that fits to labelled rows."""
+
+    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> LogOdds:
+        """The log odds given the data; `start` warm-starts the fit."""

@@ -1,0 +1,91 @@
+"""Derivative-free search of a score over a space: a population of points that mate and mutate."""
+
+from collections.abc import Callable
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.space import Space
+
+_PARENTS, _CHILDREN, _GENERATIONS = 32, 128, 10
+
+_MATING = 0.5
+"""Share of children that have two parents."""
+
+
+def evolve(
+    score: Callable[[Tensor], Tensor],
+    space: Space,
+    data: Dataset,
+    rows: jt.Float[Tensor, "*b m d"],
+    seeds: Seeds,
+) -> jt.Float[Tensor, "*b p d"]:
+    """The best points after some generations, best first, those of equal score in random order.
+
+    Each generation the best distinct points, parents and children alike, become the parents (a (μ + λ)
+    evolution strategy). A child takes each column from either of two parents, the better ones more often, and
+    then mutates in a few: a continuous one by a normal step of any scale from 1e-3 to 0.5, a discrete one to
+    a level so far away, one level at least, or to any other. In a finite space, points that are told or
+    pending are no parents: they need not be found again.
+
+    Args:
+        score: larger is better.
+        space: where to search.
+        data: what is told and pending.
+        rows: the first generation, representable in the space.
+        seeds: of the random numbers.
+    """
+    taken = None if space.cardinality is None else torch.cat((data.x, data.pending), -2)
+    with torch.no_grad():
+        parents, value = _select(rows, score(rows), taken, seeds.split("first"))
+        for turn in range(_GENERATIONS):
+            step = seeds.split(f"{turn}")
+            children = mutate(space, _mate(parents, step.split("mate")), step.split("mutate"))
+            every, values = torch.cat((parents, children), -2), torch.cat((value, score(children)), -1)
+            parents, value = _select(every, values, taken, step.split("select"))
+    return parents
+
+
+def _select(rows: Tensor, value: Tensor, taken: Tensor | None, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    """The best rows, without copies of others; those of equal score in random order."""
+    shuffled = seeds.uniform((rows.shape[-2],), rows).argsort(-1)
+    rows, value = _gather(rows, shuffled), value.gather(-1, shuffled)
+    same = (rows[..., :, None, :] == rows[..., None, :, :]).all(-1)
+    out = same.tril(-1).any(-1)
+    if taken is not None:
+        out = out | (rows[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
+    value = torch.where(out, -torch.inf, value)
+    order = value.argsort(dim=-1, descending=True, stable=True)[..., :_PARENTS]
+    return _gather(rows, order), value.gather(-1, order)
+
+
+def _gather(rows: Tensor, order: Tensor) -> Tensor:
+    return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))
+
+
+def _mate(parents: Tensor, seeds: Seeds) -> Tensor:
+    """Children, each column from one of two parents, whose ranks have a triangular distribution."""
+    ranks = seeds.uniform((2, _CHILDREN), parents).amin(-2)
+    first = (ranks * parents.shape[-2]).long()
+    second = (seeds.split("second").uniform((_CHILDREN,), parents) * parents.shape[-2]).long()
+    mixed = seeds.split("columns").uniform((_CHILDREN, parents.shape[-1]), parents)
+    return torch.where(mixed < _MATING / 2, _gather(parents, second), _gather(parents, first))
+
+
+def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
+    """The rows, each with one column at random moved, or more: two in the mean where there are many."""
+    shape = tuple(rows.shape[-2:])
+    count, d = shape
+    exponent = seeds.split("scale").uniform((count, 1), rows)
+    scale = 1e-3 * 500.0**exponent
+    least = torch.tensor([0.0 if levels is None else 1.0 / max(levels - 1, 1) for levels in space.levels])
+    steps = seeds.split("steps").normal(shape, rows) * torch.maximum(scale, least.to(rows))
+    moved = space.snap((rows + steps).clamp(0.0, 1.0))
+    fresh = space.spread(seeds.split("fresh").uniform(shape, rows))
+    discrete = torch.tensor([levels is not None for levels in space.levels], device=rows.device)
+    anew = discrete & (seeds.split("anew").uniform(shape, rows) < 0.5)
+    draws = seeds.split("mask").uniform(shape, rows)
+    mask = (draws < 1.0 / d) | (draws == draws.amin(-1, keepdim=True))
+    return torch.where(mask, torch.where(anew, fresh, moved), rows)

@@ -1,0 +1,110 @@
+"""The contract of a classifier."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bo_suite.classifiers import Classifier, Labelled, LogOdds
+from bo_suite.data import Seeds
+from bo_suite.surrogates.process import WarmStart
+from bo_suite.testing.data import DIM, rows
+from bo_suite.testing.require import require
+
+
+def check_classifier(classifier: Classifier) -> None:
+    """Check that a classifier is what `Classifier` promises and that what it fits is a `LogOdds`.
+
+    The log odds are one finite value a row, the same given the same seeds; they are higher where positives
+    are, follow the weights, and agree with finite differences where they claim a gradient. One row of each
+    class, rows of both, and replicates are handled.
+
+    Args:
+        classifier: a frozen configuration; it is fitted to a few small data sets.
+
+    Raises:
+        AssertionError: a rule that is broken, and the values that break it.
+    """
+    seeds, test, data = Seeds.of(0, 1), rows(64, seed=9), labelled(40)
+    score = classifier.fit(data, seeds)
+    value = score(test)
+    require(value.shape == (64,), f"log odds must be one value a row, got {tuple(value.shape)} for 64")
+    require(value.dtype == test.dtype, f"log odds must be of the dtype of the rows, got {value.dtype}")
+    _require_finite(value, "40 rows")
+    require(torch.equal(value, score(test)), "log odds must be the same at every call")
+    require(torch.equal(value, classifier.fit(data, seeds)(test)), "the same seeds, the same log odds")
+    gap = _gap(score, data)
+    require(gap > 0.5, f"log odds must be higher where positives are, got a difference of {gap:.3g}")
+    tilted = classifier.fit(replace(data, positive=4.0 * data.positive), seeds)(test)
+    shift = float((tilted - value).mean())
+    require(shift > 0.1, f"positives of four times the weight must raise log odds, got {shift:.3g} more")
+    kept = score.hyperparameters
+    start = None if kept is None else WarmStart(kept, data.x.shape[-2])
+    again = classifier.fit(data, seeds, start)
+    _require_finite(again(test), "a warm start")
+    require(_gap(again, data) > 0.5, "a warm start must tell the classes apart")
+    _check_gradient(score)
+    _check_small(classifier)
+    _check_replicates(classifier)
+
+
+def labelled(count: int, *batch: int, seed: int = 0) -> Labelled:
+    """Rows with a category; positive where a smooth function of all columns is low, the others negative."""
+    x = rows(count, *batch, seed=seed)
+    good = (x[..., 0] - 0.5).square() + 0.3 * x[..., 1] + 0.1 * (x[..., 2] != 0.5)
+    positive = (good <= good.quantile(0.3, dim=-1, keepdim=True)).to(x)
+    return Labelled(x, positive, 1.0 - positive, (DIM - 1,), (None, None, 3))
+
+
+def _gap(score: LogOdds, data: Labelled) -> float:
+    """Mean log odds of positives less that of negatives."""
+    with torch.no_grad():
+        value = score(data.x)
+    mean = [(value * w).sum() / w.sum() for w in (data.positive, data.negative)]
+    return float(mean[0] - mean[1])
+
+
+def _require_finite(value: Tensor, case: str) -> None:
+    require(bool(torch.isfinite(value).all()), f"log odds must be finite: {case}")
+
+
+def _check_gradient(score: LogOdds) -> None:
+    if not score.differentiable:
+        return
+    point = rows(8, seed=4)
+    leaf = point.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
+    for column in range(DIM - 1):
+        step = torch.zeros(DIM, dtype=point.dtype)
+        step[column] = 1e-6
+        with torch.no_grad():
+            slope = (score(point + step) - score(point - step)) / 2e-6
+        gap = float(((gradient[:, column] - slope).abs() / (1.0 + slope.abs())).max())
+        require(gap < 1e-3, f"the gradient must agree with finite differences, off by {gap:.2g} (relative)")
+
+
+def _check_small(classifier: Classifier) -> None:
+    seeds, test, x = Seeds.of(0, 2), rows(16, seed=8), rows(2, seed=5)
+    one, both = torch.tensor([1.0, 0.0], dtype=x.dtype), torch.tensor([0.5, 0.5], dtype=x.dtype)
+    fields = {"unordered": (DIM - 1,), "levels": (None, None, 3)}
+    cases = {
+        "one row of each class": Labelled(x, one, 1.0 - one, **fields),  # type: ignore[arg-type]
+        "rows of both classes": Labelled(x, both, both, **fields),  # type: ignore[arg-type]
+        "a single row": Labelled(x[:1], both[:1], both[:1], **fields),  # type: ignore[arg-type]
+        "equal rows": Labelled(x[[0, 0]], one, 1.0 - one, **fields),  # type: ignore[arg-type]
+    }
+    for case, data in cases.items():
+        _require_finite(classifier.fit(data, seeds)(test), case)
+
+
+def _check_replicates(classifier: Classifier) -> None:
+    batch, test = labelled(30, 2), rows(6, 2, seed=3)
+    together = classifier.fit(batch, Seeds((1, 2), (2,)))(test)
+    require(together.shape == (2, 6), f"replicates must give (2, 6) values, got {tuple(together.shape)}")
+    for place in range(2):
+        part = replace(
+            batch, x=batch.x[place], positive=batch.positive[place], negative=batch.negative[place]
+        )
+        alone = classifier.fit(part, Seeds((place + 1,)))(test[place])
+        gap = float((together[place] - alone).abs().max())
+        require(gap < 1e-3, f"a replicate must have the log odds that it has alone, off by {gap:.2g}")
