@@ -308,7 +308,7 @@ def _random_forest() -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
     return import_module("bo_suite.classifiers").SklearnClassifier(
-        RandomForestClassifier(n_estimators=100, n_jobs=1)
+        RandomForestClassifier(n_estimators=50, n_jobs=1)
     )
 
 
@@ -327,9 +327,9 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {
     "xgb": _xgboost,
     "lgbm": _lightgbm,
     "mlp": lambda: import_module("bo_suite.classifiers").MLPClassifier(),
-    "gp": lambda: import_module("bo_suite.classifiers").GPClassifier(),
+    "gp": lambda: import_module("bo_suite.classifiers").GPClassifier(optimism=2.0),
 }
-"""What estimates the density ratio, by name; trees as their libraries set them, on one thread."""
+"""What estimates the density ratio, by name; trees as their libraries set them, but half as many in a forest."""
 
 WEIGHTINGS = {"bore": "probability", "lfbo": "improvement"}
 

@@ -52,7 +52,7 @@ class SteinBatch:
     def choose(
         self, score: Score, space: Space, data: Dataset, seeds: Seeds, count: int
     ) -> jt.Float[Tensor, "*b c d"]:
-        """Candidates in order of choice: the particles, then the points that they were drawn from, best first.
+        """Candidates in order of choice: the particles, then the points they were drawn from, best first.
 
         Those that are told or pending are not yet left out. All are representable in the space.
 

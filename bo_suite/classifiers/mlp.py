@@ -25,9 +25,6 @@ _WINDOW = 25
 _LEAST_CHANGE = 1e-3
 """By how much, relative to the loss."""
 
-_SHORTER = 4
-"""How many times fewer steps a warm-started fit takes at most."""
-
 _FIRST, _SECOND = 0.9, 0.95
 """Decay rates of Adam's moments."""
 
@@ -40,25 +37,32 @@ class MLPLogOdds:
     """Logit of the class probability that fitted networks give, averaged over the members of an ensemble.
 
     Attributes:
-        hyperparameters: weights of member 1, then of member 2, and so on; of each layer by layer, a matrix
+        theta: weights of member 1, then of member 2, and so on; of each layer by layer, a matrix
             (inputs, outputs) before its biases.
         hidden: units of each hidden layer.
         members: number of networks.
+        warm: whether the next fit may start from theta.
         unordered: columns that hold codes of categories.
         levels: number of values of each column, None where it is continuous; () when all are.
     """
 
-    hyperparameters: Hyperparameters
+    theta: Hyperparameters
     hidden: tuple[int, ...]
     members: int
+    warm: bool
     unordered: tuple[int, ...] = ()
     levels: tuple[int | None, ...] = ()
     differentiable: bool = field(default=True, init=False)
 
+    @property
+    def hyperparameters(self) -> Hyperparameters | None:
+        """Theta, or None where every fit is to start anew."""
+        return self.theta if self.warm else None
+
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """log Σ_k π_k(x) - log Σ_k (1 - π_k(x)) over the members k, by the logarithms of each."""
         rows = _features(x, self.unordered, self.levels)[..., None, :, :]
-        theta = self.hyperparameters.unflatten(-1, (self.members, -1))
+        theta = self.theta.unflatten(-1, (self.members, -1))
         layers = _layers(theta, (rows.shape[-1], *self.hidden, 1))
         logit = _outputs(layers, rows)[-1][..., 0]
         if self.members == 1:
@@ -80,8 +84,7 @@ class MLPClassifier:
     network stops, its weights left as they are, when its mean loss over 25 steps differs by less than a
     thousandth from that over the 25 before; others move on.
 
-    A warm start of the same length takes the place of the random weights, and then a quarter of the steps are
-    taken.
+    A warm start of the same length takes the place of the random weights.
 
     Attributes:
         hidden: units of each hidden layer; () is logistic regression.
@@ -89,17 +92,21 @@ class MLPClassifier:
         rate: largest step of a weight.
         weight_decay: precision of the weights under their prior, for n rows of weight one.
         members: networks from different random weights, whose probabilities are averaged.
+        warm_steps: gradient steps, at most, of a fit from the weights of an earlier one; when None, every fit
+            starts anew, and no weights go into the history.
     """
 
     hidden: tuple[int, ...] = (32, 32)
     steps: int = 500
     rate: float = 0.03
-    weight_decay: float = 0.3
+    weight_decay: float = 0.003
     members: int = 1
+    warm_steps: int | None = None
 
     def __post_init__(self) -> None:
-        for name, count in (("steps", self.steps), ("members", self.members)):
-            if count < 1:
+        counts = ("steps", self.steps), ("members", self.members), ("warm_steps", self.warm_steps)
+        for name, count in counts:
+            if count is not None and count < 1:
                 raise DataError(f"`{name} >= 1` must hold, got {count}")
         if any(units < 1 for units in self.hidden):
             raise DataError(f"every hidden layer needs at least one unit, got {self.hidden}")
@@ -115,15 +122,17 @@ class MLPClassifier:
             sizes = (rows.x.shape[-1], *self.hidden, 1)
             theta = self._fresh(data, seeds, sizes)
             steps = self.steps
-            if start is not None and start.hyperparameters.shape[-1] == theta.shape[-1]:
+            if self.warm_steps and start is not None and start.hyperparameters.shape[-1] == theta.shape[-1]:
                 given = start.hyperparameters.to(theta).expand_as(theta)
                 theta = torch.where(given.isfinite().all(-1, keepdim=True), given, theta)
-                steps = -(-steps // _SHORTER)
+                steps = self.warm_steps
             members = theta.reshape(-1, theta.shape[-1] // self.members)
             loss = _Loss(sizes, _matrices(sizes, theta) * (self.weight_decay / rows.count(self.members)))
             batches = rows.batches(self.members, steps, seeds.split("rows"))
             found = _descend(members, loss, batches, self.rate, steps, rows.x.shape[-2] > _BATCH)
-        return MLPLogOdds(found.reshape(theta.shape), self.hidden, self.members, data.unordered, data.levels)
+        warm = self.warm_steps is not None
+        theta = found.reshape(theta.shape)
+        return MLPLogOdds(theta, self.hidden, self.members, warm, data.unordered, data.levels)
 
     def _fresh(self, data: Labelled, seeds: Seeds, sizes: tuple[int, ...]) -> Hyperparameters:
         """N(0, 1 / inputs) for the weights and biases of a layer; the last bias is the classes' log odds."""
