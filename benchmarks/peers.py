@@ -329,7 +329,7 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {
     "mlp": lambda: import_module("bo_suite.classifiers").MLPClassifier(),
     "gp": lambda: import_module("bo_suite.classifiers").GPClassifier(optimism=2.0),
 }
-"""What estimates the density ratio, by name; trees as their libraries set them, but half as many in a forest."""
+"""What estimates the density ratio, by name; trees as their libraries set them, half as many in a forest."""
 
 WEIGHTINGS = {"bore": "probability", "lfbo": "improvement"}
 

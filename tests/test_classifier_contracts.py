@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -23,6 +23,7 @@ CLASSIFIERS = [
     GPClassifier(),
     GPClassifier(inducing=10, optimism=1.0),
     SklearnClassifier(RandomForestClassifier(50)),
+    SklearnClassifier(ExtraTreesClassifier(50)),
     SklearnClassifier(GradientBoostingClassifier()),
     SklearnClassifier(LogisticRegression()),
 ]

@@ -66,13 +66,13 @@ def test_the_stated_layers_are_built(hidden: tuple[int, ...]) -> None:
     expected, inputs = 0, 3
     for units in (*hidden, 1):
         expected, inputs = expected + (inputs + 1) * units, units
-    assert found.hyperparameters.shape == (2 * expected,)
+    assert found.theta.shape == (2 * expected,)
 
 
 def test_the_logit_is_that_of_a_network_of_torch() -> None:
     found = MLPClassifier(hidden=(5, 4), steps=3).fit(labelled(rows(9, 3)), SEEDS)
     layers: list[torch.nn.Module] = []
-    for matrix, bias in _layers(found.hyperparameters, (3, 5, 4, 1)):
+    for matrix, bias in _layers(found.theta, (3, 5, 4, 1)):
         inputs, outputs = matrix.shape
         linear = torch.nn.Linear(inputs, outputs, dtype=torch.float64)
         linear.weight.data, linear.bias.data = matrix.mT.contiguous(), bias[0]
@@ -98,7 +98,7 @@ def test_the_gradient_of_the_loss_is_the_one_of_autograd(hidden: tuple[int, ...]
 def test_a_fit_is_a_stationary_point_of_the_loss_with_decay_on_matrices_only() -> None:
     data = labelled(rows(30, 2), 0.4)
     classifier = MLPClassifier(hidden=(3,), steps=4000, weight_decay=0.6)
-    theta = classifier.fit(data, SEEDS).hyperparameters.requires_grad_()
+    theta = classifier.fit(data, SEEDS).theta.requires_grad_()
     matrices = [matrix.square().sum() for matrix, _ in _layers(theta, (2, 3, 1))]
     loss = mean_loss(MLPLogOdds(theta, (3,), 1), data) + 0.5 * 0.6 / 30 * torch.stack(matrices).sum()
     (gradient,) = torch.autograd.grad(loss, theta)
@@ -170,13 +170,13 @@ def test_batches_give_an_unbiased_gradient() -> None:
 def test_replicates_are_their_solo_fits(n: int, steps: int) -> None:
     x = rows(2, 2, n, 3)
     data = labelled(x)
-    classifier = MLPClassifier(hidden=(8, 8), steps=steps, members=2)
+    classifier = MLPClassifier(hidden=(8, 8), steps=steps, weight_decay=0.3, members=2)
     together = classifier.fit(data, Seeds((5, 6, 7, 8), (2, 2)))
     assert together(x).shape == (2, 2, n)
     for place, key in enumerate((5, 6, 7, 8)):
         i, j = divmod(place, 2)
         solo = classifier.fit(replicate(replicate(data, i), j), Seeds((key,)))
-        assert_close(together.hyperparameters[i, j], solo.hyperparameters, rtol=1e-6, atol=1e-6)
+        assert_close(together.theta[i, j], solo.theta, rtol=1e-6, atol=1e-6)
         assert_close(together(x)[i, j], solo(x[i, j]), rtol=1e-6, atol=1e-6)
 
 
@@ -191,17 +191,19 @@ def test_a_network_that_has_settled_rests_while_others_move_on(evaluations: list
     short = len(evaluations)
     together = classifier.fit(data, Seeds((1, 2), (2,)))
     assert short < len(evaluations) - short <= classifier.steps
-    assert_close(together.hyperparameters[0], solo.hyperparameters, rtol=1e-8, atol=1e-8)
+    assert_close(together.theta[0], solo.theta, rtol=1e-8, atol=1e-8)
 
 
 def test_a_warm_start_takes_fewer_steps_to_a_lower_loss(evaluations: list[int]) -> None:
     data = labelled(rows(80, 3))
     found = MLPClassifier().fit(data, SEEDS)
-    short = MLPClassifier(steps=40)
+    short = MLPClassifier(steps=40, warm_steps=10)
     evaluations.clear()
     cold = short.fit(data, SEEDS)
-    warm = short.fit(data, SEEDS, WarmStart(found.hyperparameters, 80))
+    warm = short.fit(data, SEEDS, WarmStart(found.theta, 80))
     assert len(evaluations) == 40 + 10
+    assert warm.hyperparameters is warm.theta
+    assert found.hyperparameters is None
     assert float(mean_loss(warm, data)) < 0.5 * float(mean_loss(cold, data))
 
 
@@ -209,37 +211,37 @@ def test_a_fit_from_afresh_begins_at_the_odds_of_the_classes() -> None:
     data = labelled(rows(2, 40, 2))
     found = MLPClassifier(hidden=(3,), steps=1, rate=1e-9).fit(data, Seeds((1, 2), (2,)))
     expected = (data.positive.sum(-1) / data.negative.sum(-1)).log()
-    assert_close(found.hyperparameters[:, -1], expected, rtol=0.0, atol=1e-8)
+    assert_close(found.theta[:, -1], expected, rtol=0.0, atol=1e-8)
 
 
 def test_a_start_of_another_length_or_that_is_not_finite_is_not_used() -> None:
     data = labelled(rows(2, 20, 3))
     seeds = Seeds((1, 2), (2,))
-    classifier = MLPClassifier(hidden=(4,), steps=20)
+    classifier = MLPClassifier(hidden=(4,), steps=20, warm_steps=20)
     fresh = classifier.fit(data, seeds)
     other = MLPClassifier(hidden=(5,), steps=20).fit(data, seeds)
     assert_close(
-        classifier.fit(data, seeds, WarmStart(other.hyperparameters, 20)).hyperparameters,
-        fresh.hyperparameters,
+        classifier.fit(data, seeds, WarmStart(other.theta, 20)).theta,
+        fresh.theta,
         rtol=0.0,
         atol=0.0,
     )
-    broken = fresh.hyperparameters.clone()
+    broken = fresh.theta.clone()
     broken[0, 3] = torch.nan
     mended = classifier.fit(data, seeds, WarmStart(broken, 20))
-    assert bool(mended.hyperparameters.isfinite().all())
+    assert bool(mended.theta.isfinite().all())
 
 
 def test_a_hundred_warm_starts_on_growing_data_leave_a_network_that_still_learns() -> None:
     x = rows(110, 2)
-    classifier = MLPClassifier(hidden=(16, 16))
+    classifier = MLPClassifier(hidden=(16, 16), warm_steps=125)
     start = None
     for n in range(10, 111):
         found = classifier.fit(labelled(x[:n]), SEEDS, start)
-        start = WarmStart(found.hyperparameters, n)
+        start = WarmStart(found.theta, n)
     fresh = classifier.fit(labelled(x), SEEDS)
     assert float(mean_loss(found, labelled(x))) < float(mean_loss(fresh, labelled(x))) + 0.02
-    assert float(found.hyperparameters.abs().max()) < 20.0
+    assert float(found.theta.abs().max()) < 20.0
     point = rows(200, 2, seed=1).requires_grad_()
     (slope,) = torch.autograd.grad(found(point).sum(), point)
     assert float(slope.norm(dim=-1).min()) > 1e-3
@@ -248,7 +250,7 @@ def test_a_hundred_warm_starts_on_growing_data_leave_a_network_that_still_learns
 def test_an_ensemble_gives_the_log_odds_of_the_mean_probability() -> None:
     data = labelled(rows(40, 2))
     found = MLPClassifier(hidden=(4,), steps=60, members=3).fit(data, SEEDS)
-    members = [MLPLogOdds(theta, (4,), 1) for theta in found.hyperparameters.reshape(3, -1)]
+    members = [MLPLogOdds(theta, (4,), 1) for theta in found.theta.reshape(3, -1)]
     x = rows(50, 2, seed=1)
     probabilities = torch.stack([member(x).sigmoid() for member in members])
     assert_close(found(x), probabilities.mean(0).logit())
@@ -277,13 +279,13 @@ def test_categories_are_only_equal_or_different() -> None:
     order = torch.tensor([2, 0, 3, 1])
     label = ((level == 1) | (level == 2)).to(torch.float64)
     ordered = rows(40)
-    classifier = MLPClassifier(hidden=(6,), steps=50)
+    classifier = MLPClassifier(hidden=(6,), warm_steps=50)
 
     def data(codes: Tensor) -> Labelled:
         x = torch.stack((ordered, codes / 3.0), -1)
         return Labelled(x, label, 1.0 - label, (1,), (None, 4))
 
-    start = MLPClassifier(hidden=(6,), steps=1).fit(data(level), SEEDS).hyperparameters
+    start = MLPClassifier(hidden=(6,), steps=1).fit(data(level), SEEDS).theta
     renamed = start.clone()
     matrix = renamed[:30].reshape(5, 6)  # a view: its last four rows are of the levels
     matrix[1 + order] = matrix[1:].clone()
@@ -305,7 +307,7 @@ def test_columns_that_are_ordered_keep_their_slope_beside_categories() -> None:
 def test_the_same_seeds_give_the_same_fit_and_others_another() -> None:
     data = labelled(rows(600, 2))
     classifier = MLPClassifier(steps=10)
-    first, again, other = (classifier.fit(data, Seeds.of(0, trial)).hyperparameters for trial in (0, 0, 1))
+    first, again, other = (classifier.fit(data, Seeds.of(0, trial)).theta for trial in (0, 0, 1))
     assert_close(again, first, rtol=0.0, atol=0.0)
     assert float((other - first).abs().max()) > 0.1
 
@@ -316,7 +318,7 @@ def test_single_precision_gives_about_the_same(n: int) -> None:
     single = Labelled(double.x.float(), double.positive.float(), double.negative.float())
     classifier = MLPClassifier(hidden=(8,), steps=100, members=2)
     found = classifier.fit(single, SEEDS)
-    assert found.hyperparameters.dtype == torch.float32
+    assert found.theta.dtype == torch.float32
     logit = found(single.x)
     assert logit.dtype == torch.float32
     assert_close(logit.double(), classifier.fit(double, SEEDS)(double.x), rtol=1e-2, atol=1e-2)

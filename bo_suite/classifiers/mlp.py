@@ -49,7 +49,7 @@ class MLPLogOdds:
     theta: Hyperparameters
     hidden: tuple[int, ...]
     members: int
-    warm: bool
+    warm: bool = False
     unordered: tuple[int, ...] = ()
     levels: tuple[int | None, ...] = ()
     differentiable: bool = field(default=True, init=False)
