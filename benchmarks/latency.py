@@ -1,6 +1,7 @@
 """Seconds per ask beside BoTorch's documented loop and Optuna's GPSampler, on the same data in one run.
 
     python benchmarks/latency.py --out /tmp/latency
+    python benchmarks/latency.py --methods lfbo:mlp,syne_tune_bore --dims 6 --out /tmp/latency
 
 For every n and d each method is given the same n evaluated Sobol points, then asks and tells a few times;
 the median of these asks counts, the first left out (it loads code and has no warm start). One thread each.
@@ -28,7 +29,7 @@ from torch.quasirandom import SobolEngine
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from peers import BoSuite, Peer, Task, make_peer
+from peers import WEIGHTINGS, BoSuite, Peer, Task, make_peer
 from rich.console import Console
 from rich.table import Table
 
@@ -36,11 +37,13 @@ from bo_suite.problems import Problem, get_problem
 
 PROBLEMS = {2: "branin", 6: "hartmann6", 20: "levy20"}
 SIZES = (25, 50, 100, 200, 400)
-PEERS = ("botorch", "optuna_gp")
+METHODS = ("bo_suite", "botorch", "optuna_gp")
+OURS = ("bo_suite", *WEIGHTINGS)
+PARTS = ("fit_ms", "search_ms", "rest_ms")
 
 
 def measure(peer: Peer, problem: Problem, n: int, asks: int) -> tuple[list[float], list[dict[str, Any]]]:
-    """Seconds of each ask but the first, and what bo_suite says of where they went."""
+    """Seconds of each ask but the first, and what bo_suite says of those that fitted a model."""
     rows = SobolEngine(problem.space.dim, scramble=True, seed=n).draw(n, dtype=torch.float64)
     for params in problem.space.decode(rows):
         peer.add(params, problem(params))
@@ -52,7 +55,7 @@ def measure(peer: Peer, problem: Problem, n: int, asks: int) -> tuple[list[float
         if isinstance(peer, BoSuite):
             splits.append(peer.provenance())
         peer.tell(params, problem(params))
-    return seconds[1:], splits[1:]
+    return seconds[1:], [split for split in splits[1:] if "fit_ms" in split]
 
 
 def run(n: int, dim: int, method: str, asks: int) -> dict[str, Any]:
@@ -60,8 +63,7 @@ def run(n: int, dim: int, method: str, asks: int) -> dict[str, Any]:
     problem = get_problem(PROBLEMS[dim])
     with tempfile.TemporaryDirectory() as folder:
         task = Task(problem.space, 0, n + asks + 1, noisy=False)
-        ours = method == "bo_suite"
-        peer = BoSuite(task, None, Path(folder) / "run.db") if ours else make_peer(method, task)
+        peer = make_peer(method, task, Path(folder) / "run.db")
         seconds, splits = measure(peer, problem, n, asks)
     record = {"n": n, "d": dim, "method": method, "seconds": statistics.median(seconds), "asks": asks}
     if splits:
@@ -71,9 +73,31 @@ def run(n: int, dim: int, method: str, asks: int) -> dict[str, Any]:
     return record
 
 
+def heads(methods: list[str]) -> list[str]:
+    """Names of the columns that `cells` fills."""
+    names = []
+    for place, method in enumerate(methods):
+        names.append(f"{method} ms" + (" (ratio)" if place else ""))
+        if method.partition(":")[0] in OURS:
+            names += [part.removesuffix("_ms") for part in PARTS]
+    return names
+
+
+def cells(records: list[dict[str, Any]]) -> list[str]:
+    """Milliseconds of each method and their ratio to the first's, ours with the parts of it."""
+    texts = []
+    for place, record in enumerate(records):
+        ratio = f" ({record['seconds'] / records[0]['seconds']:.1f}x)" if place else ""
+        texts.append(f"{1e3 * record['seconds']:.0f}{ratio}")
+        if record["method"].partition(":")[0] in OURS:
+            texts += [f"{record[part]:.0f}" if part in record else "-" for part in PARTS]
+    return texts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of latency.jsonl")
+    parser.add_argument("--methods", default=",".join(METHODS), help="ratios are to the first")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--dims", default=",".join(map(str, PROBLEMS)))
     parser.add_argument("--asks", type=int, default=5, help="asks that count, per cell")
@@ -83,23 +107,18 @@ def main() -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
-    table = Table("n", "d", "bo_suite ms", "fit", "search", "rest", *[f"{p} ms (ratio)" for p in PEERS])
+    methods = options.methods.split(",")
+    table = Table("n", "d", *heads(methods))
     with (options.out / "latency.jsonl").open("a") as file:
         for dim in map(int, options.dims.split(",")):
             for n in map(int, options.sizes.split(",")):
-                records = {method: run(n, dim, method, options.asks) for method in ("bo_suite", *PEERS)}
-                for record in records.values():
+                records = [run(n, dim, method, options.asks) for method in methods]
+                for record in records:
                     record |= {"commit": commit, "device": platform.processor() or platform.machine()}
                     file.write(json.dumps(record, allow_nan=False) + "\n")
-                ours = records["bo_suite"]
-                cells = [f"{1e3 * ours['seconds']:.0f}"]
-                cells += [f"{ours[part]:.0f}" for part in ("fit_ms", "search_ms", "rest_ms")]
-                for peer in PEERS:
-                    theirs = records[peer]["seconds"]
-                    cells.append(f"{1e3 * theirs:.0f} ({theirs / ours['seconds']:.1f}x)")
-                table.add_row(str(n), str(dim), *cells)
-                print(n, dim, *cells, flush=True)
-    Console(width=110).print(table)
+                table.add_row(str(n), str(dim), *cells(records))
+                print(n, dim, *cells(records), flush=True)
+    Console(width=max(110, 12 * len(table.columns))).print(table)
 
 
 if __name__ == "__main__":

@@ -278,6 +278,37 @@ class Smac:
         self._smac.tell(info, self._runhistory.TrialValue(cost=value), save=False)
 
 
+class SyneTuneBore:
+    """Syne Tune's BORE, one trial at a time: gradient boosting, and the best of 500 uniform draws."""
+
+    def __init__(self, task: Task) -> None:
+        spaces = import_module("syne_tune.config_space")
+        baselines = import_module("syne_tune.optimizer.baselines")
+        ask_tell = import_module("syne_tune.optimizer.schedulers.ask_tell_scheduler")
+        np.random.seed(task.seed)  # noqa: NPY002 (its uniform draws are from this generator)
+        config: dict[str, Any] = {}
+        for name, parameter in task.space:
+            if isinstance(parameter, Choice):
+                kind = spaces.ordinal if parameter.ordered else spaces.choice
+                config[name] = kind(list(parameter.options))
+            else:
+                number = "uniform" if isinstance(parameter, Float) else "randint"
+                number = f"log{number}" if parameter.log else number
+                config[name] = getattr(spaces, number)(parameter.low, parameter.high)
+        self._loop = ask_tell.AskTellScheduler(baselines.BORE(config, "loss", random_seed=task.seed))
+        self._trial: Any = None
+
+    def ask(self) -> Params:
+        self._trial = self._loop.ask()
+        return dict(self._trial.config)
+
+    def tell(self, params: Params, value: float) -> None:
+        self._loop.tell(self._trial, {"loss": value})
+
+    def add(self, params: Params, value: float) -> None:
+        self._loop.base_scheduler.searcher.on_trial_complete(-1, dict(params), value)
+
+
 class BoSuite:
     """bo_suite's Optimizer, with an acquisition or its default."""
 
@@ -344,8 +375,11 @@ def _acquisition(kind: str, name: str) -> Any:
     return acquisitions.Bore(classifier=CLASSIFIERS[name](), weighting=WEIGHTINGS[kind])
 
 
-def make_peer(method: str, task: Task) -> Peer:
-    """The optimiser of a name; `bo_suite:KnowledgeGradient` is bo_suite with that acquisition."""
+def make_peer(method: str, task: Task, storage: Path | None = None) -> Peer:
+    """The optimiser of a name; `bo_suite:KnowledgeGradient` is bo_suite with that acquisition.
+
+    bo_suite, by any of its names, keeps its history in `storage` where that is given.
+    """
     warnings.simplefilter("ignore")
     makers: dict[str, Callable[[], Peer]] = {
         "random": lambda: Random(task),
@@ -354,11 +388,12 @@ def make_peer(method: str, task: Task) -> Peer:
         "tpe": lambda: Optuna(task, "TPESampler"),
         "ax": lambda: Ax(task),
         "smac": lambda: Smac(task),
-        "bo_suite": lambda: BoSuite(task),
+        "syne_tune_bore": lambda: SyneTuneBore(task),
+        "bo_suite": lambda: BoSuite(task, None, storage),
     }
     kind, colon, name = method.partition(":")
     if colon and kind in ("bo_suite", *WEIGHTINGS):
-        return BoSuite(task, _acquisition(kind, name))
+        return BoSuite(task, _acquisition(kind, name), storage)
     if method not in makers:
         known = [*makers, "bo_suite:ACQUISITION", *(f"{kind}:CLASSIFIER" for kind in WEIGHTINGS)]
         raise SystemExit(f"a method must be one of {known}, got {method!r}")

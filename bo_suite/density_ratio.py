@@ -1,5 +1,6 @@
 """The ratio of two densities, from a classifier that tells their samples apart."""
 
+import math
 from dataclasses import dataclass
 
 import jaxtyping as jt
@@ -49,8 +50,7 @@ class DensityRatio:
             p: samples of p that were not fitted to.
             q: such samples of q.
         """
-        count = torch.tensor(float(q.shape[-2])).log()
-        return self.kl(p) - (self.log_ratio(q).logsumexp(-1) - count)
+        return self.kl(p) - (self.log_ratio(q).logsumexp(-1) - math.log(q.shape[-2]))
 
     def cross_entropy(
         self, p: jt.Float[Tensor, "*b n d"], q: jt.Float[Tensor, "*b k d"]

@@ -49,7 +49,9 @@ def test_the_reference_numbers_are_those_of_the_literature() -> None:
     assert least_cross_entropy() == pytest.approx(1.1299444, abs=1e-6)
 
 
-@pytest.mark.parametrize("classifier", [QUADRATIC, MLPClassifier(members=5), GPClassifier()], ids=["lr", "mlp", "gp"])
+@pytest.mark.parametrize(
+    "classifier", [QUADRATIC, MLPClassifier(members=5), GPClassifier()], ids=["lr", "mlp", "gp"]
+)
 def test_divergence_and_held_out_cross_entropy_of_two_gaussians(classifier: Classifier) -> None:
     ratio = fit_density_ratio(classifier, *samples(10_000, 0), Seeds.of(0, 0))
     p, q = samples(10_000, 1)

@@ -57,7 +57,7 @@ def plot_bore(
     for column, first in enumerate(range(len(trials) - steps, len(trials))):
         _draw_step(panes[:, column], acquisition, space, trials[: first + 1], grid, curve)
         panes[0, column].set_title(f"suggestion {column + 1}", fontsize=10)
-    for pane, label in zip(panes[:, 0], ("y", "π(x)", "share of outcomes ≤ y"), strict=True):
+    for pane, label in zip(panes[:, 0], ("y", "π(x)", "share ≤ y"), strict=True):
         pane.set_ylabel(label)
     figure.legend(
         *panes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
