@@ -91,6 +91,8 @@ def report(records: Sequence[Record], evaluations: Sequence[int], budgets: Mappi
         rows.append(["mean rank", *(f"{ranks[m]:.2f}" if m in ranks else "" for m in methods)])
         print(f"\nMedian normalised regret at {at} evaluations (seeds), or at the problem's budget if less\n")
         markdown(["problem", *methods], rows)
+    print("\nMedian evaluations to the minimum of the table (runs that found it)\n")
+    markdown(["problem", *methods], [[n, *(_reached(records, n, m) for m in methods)] for n in names])
     print("\nSeconds an ask, median over runs of the mean of the last 50 asks (crashed runs)\n")
     rows = [[name, *(_seconds(records, name, method) for method in methods)] for name in names]
     markdown(["problem", *methods], rows)
@@ -107,6 +109,24 @@ def _cell(
     chosen = [record for record in records if (record["problem"], record["method"]) == key]
     seeds = sum(record["budget"] >= at for record in chosen)
     return f"{values[key]:.3g} ({seeds})" if seeds else ""
+
+
+def _reached(records: Sequence[Record], name: str, method: str) -> str:
+    chosen = [record for record in records if (record["problem"], record["method"]) == (name, method)]
+    counts = [
+        record["improvements"][-1][0]
+        if record["improvements"] and record["improvements"][-1][1] <= record["minimum"]
+        else math.inf
+        for record in chosen
+    ]
+    if not counts:
+        return ""
+    middle, found = statistics.median(counts), sum(map(math.isfinite, counts))
+    return (
+        f"{middle:.0f} ({found} of {len(counts)})"
+        if math.isfinite(middle)
+        else f"- ({found} of {len(counts)})"
+    )
 
 
 def _seconds(records: Sequence[Record], name: str, method: str) -> str:
