@@ -64,6 +64,7 @@ class _Scaled:
     """Log odds of rows in units of their own."""
 
     log_odds: LogOdds
+    unit: jt.Float[Tensor, "*b d"]
     location: jt.Float[Tensor, "*b d"]
     scale: jt.Float[Tensor, "*b d"]
 
@@ -76,7 +77,8 @@ class _Scaled:
         return self.log_odds.hyperparameters
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        return self.log_odds((x - self.location[..., None, :]) / self.scale[..., None, :])
+        part = x / self.unit[..., None, :]
+        return self.log_odds((part - self.location[..., None, :]) / self.scale[..., None, :])
 
 
 def fit_density_ratio(
@@ -95,19 +97,28 @@ def fit_density_ratio(
     Raises:
         DataError: a sample that is empty or not finite, or two that differ in their columns.
     """
-    if p.shape[-1] != q.shape[-1] or p.shape[:-2] != q.shape[:-2] or not p.shape[-2] or not q.shape[-2]:
+    if (
+        p.ndim < 2
+        or p.shape[-1] != q.shape[-1]
+        or p.shape[:-2] != q.shape[:-2]
+        or not p.shape[-2]
+        or not q.shape[-2]
+    ):
         raise DataError(
             "two samples (*b, n, d) and (*b, k, d) of at least one row must be given, got "
             f"{tuple(p.shape)} and {tuple(q.shape)}"
         )
     x = torch.cat((p, q), -2)
-    spread = x.std(-2, correction=0)
+    largest = x.abs().amax(-2)
+    unit = torch.where(largest > 0, largest, 1.0)  # squares of 1e300 and 1e-300 are no numbers
+    part = x / unit[..., None, :]
+    spread = part.std(-2, correction=0)
     scale = torch.where(spread > 0, 6.0 * spread, 1.0)
-    location = x.mean(-2) - 0.5 * scale
+    location = part.mean(-2) - 0.5 * scale
     label = torch.cat((torch.ones_like(p[..., 0]), torch.zeros_like(q[..., 0])), -1)
-    rows = (x - location[..., None, :]) / scale[..., None, :]
+    rows = (part - location[..., None, :]) / scale[..., None, :]
     found = ratio_of(classifier, Labelled(rows, label, 1.0 - label), seeds)
-    return DensityRatio(_Scaled(found.log_odds, location, scale), found.balance)
+    return DensityRatio(_Scaled(found.log_odds, unit, location, scale), found.balance)
 
 
 def ratio_of(

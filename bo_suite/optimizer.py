@@ -1,6 +1,6 @@
 """The sequential loop: ask for a point, tell its outcome, over a history that can be resumed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -125,14 +125,17 @@ class Optimizer:
         """The next trial, or a list of `count` of them that are to be evaluated side by side.
 
         Points are chosen one after the other, each given those before as pending; or, once the space-filling
-        start is over, jointly by `batch`. The list is shorter where a finite space has fewer new points left.
+        start is over, jointly by `batch`, which is for `Bore`: it takes the score for a logit. The list is
+        shorter where a finite space has fewer new points left.
 
         On return the complete points are stored as running, and later suggestions take them into account.
 
         Raises:
             SpaceExhausted: a finite space has no new point left.
-            TrialError: count < 1.
+            TrialError: count < 1, a batch of another kind, or one in a space with fidelities.
         """
+        if batch is not None and (self.space.fidelities or not isinstance(batch, SteinBatch)):
+            raise TrialError(f"a batch must be a SteinBatch(), and no fidelity in the space, got {batch!r}")
         number = 1 if count is None else whole_number("count", count, at_least=1)
         asks = 0
         while True:
@@ -257,8 +260,7 @@ class Optimizer:
             for step in found:
                 sources.append(self._provenance(step, len(trials) + len(steps), data.x.shape[-2]))
                 steps.append(step)
-                if step.hyperparameters is not None:
-                    start = WarmStart(step.hyperparameters, data.x.shape[-2])
+                start = self._start(sources[-1]) or start
         return [header.space.decode(step.rows[None])[0] for step in steps], sources
 
     def _provenance(self, step: Suggestion, number: int, observations: int) -> dict[str, Any]:
@@ -276,11 +278,16 @@ class Optimizer:
 
     def _last_fit(self, trials: Sequence[Trial]) -> WarmStart | None:
         for trial in reversed(trials):
-            if "hyperparameters" in trial.provenance:
-                values = trial.provenance["hyperparameters"]
-                found = torch.tensor(values, dtype=torch.float64, device=self._device)
-                return WarmStart(found, trial.provenance["observations"])
+            if start := self._start(trial.provenance):
+                return start
         return None
+
+    def _start(self, provenance: Mapping[str, Any]) -> WarmStart | None:
+        """What a suggestion has left for the next one, as a history keeps it."""
+        if "hyperparameters" not in provenance:
+            return None
+        found = torch.tensor(provenance["hyperparameters"], dtype=torch.float64, device=self._device)
+        return WarmStart(found, provenance["observations"])
 
     def _dataset(self, trials: Sequence[Trial], extra: Sequence[Tensor]) -> Dataset:
         """Encoded trials in order of id; failed ones count as bad as the worst finished one."""

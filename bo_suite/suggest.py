@@ -103,19 +103,25 @@ def suggest_batch(
         try:
             score = acquisition.build(data, seeds, start)
             fitted = time.perf_counter()
-            candidates = batch.choose(score, space, data, seeds, count)
+            chosen = _first_new(batch.choose(score, space, data, seeds, count), data, count)
+            if not chosen:
+                chosen = [maximize(score, space, data, seeds, differentiable=score.differentiable)]
         except (FitError, NumericalError) as error:
             return [_random(data, space, seeds, error)]
-    taken = {tuple(row) for row in torch.cat((data.x, data.pending)).tolist()}
-    chosen: list[Tensor] = []
-    for row in candidates:
-        if len(chosen) < count and tuple(row.tolist()) not in taken:
-            taken.add(tuple(row.tolist()))
-            chosen.append(row)
-    if not chosen:
-        chosen.append(unseen(space, data, candidates[0], seeds))
     took = time.perf_counter() - fitted
     return [Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took) for row in chosen]
+
+
+def _first_new(rows: Tensor, data: Dataset, count: int) -> list[Tensor]:
+    """The first rows that are neither in the data nor copies, `count` at most."""
+    taken = {tuple(row) for row in torch.cat((data.x, data.pending)).tolist()}
+    chosen: list[Tensor] = []
+    for row in rows:
+        key = tuple(row.tolist())
+        if len(chosen) < count and key not in taken:
+            taken.add(key)
+            chosen.append(row)
+    return chosen
 
 
 def _random(data: Dataset, space: Space, seeds: Seeds, error: Exception) -> Suggestion:

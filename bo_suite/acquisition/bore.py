@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Real
 
 import jaxtyping as jt
 import torch
@@ -13,16 +14,13 @@ from bo_suite.classifiers.base import Classifier, Labelled
 from bo_suite.classifiers.mlp import MLPClassifier
 from bo_suite.data import Dataset, Seeds
 from bo_suite.density_ratio import DensityRatio, ratio_of
-from bo_suite.errors import DataError, FitError
+from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 
 @dataclass(frozen=True)
 class RootGamma:
-    """γ = min(largest, scale / √n): the number of positives grows as √n, as in TPE.
-
-    Reference: Bergstra, Bardenet, Bengio and Kégl 2011, section 4.
-    """
+    """γ = min(largest, scale / √n): the number of positives grows as √n, as in hyperopt's TPE."""
 
     scale: float = 1.0
     largest: float = 0.25
@@ -40,7 +38,7 @@ class RootGamma:
 
 @dataclass(frozen=True, eq=False)
 class BoreScore:
-    """The logit of the class probability, which is never saturated.
+    """The logit of the class probability, which is never saturated; an upper bound for an optimistic classifier.
 
     Attributes:
         ratio: of the density of good rows to that of others.
@@ -61,8 +59,15 @@ class BoreScore:
         return self.ratio.log_odds.hyperparameters
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        """log π(x) - log(1 - π(x))."""
-        return self.ratio.log_odds(x)
+        """log π(x) - log(1 - π(x)).
+
+        Raises:
+            NumericalError: log odds that are not finite.
+        """
+        value = self.ratio.log_odds(x)
+        if not bool(torch.isfinite(value).all()):
+            raise NumericalError(f"log odds must be finite, got {float(value[~torch.isfinite(value)][0])}")
+        return value
 
     def probability(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """π(x)."""
@@ -75,8 +80,8 @@ class Bore:
 
     The best ⌈gamma n⌉ outcomes, at least one, are positive. With weighting "probability" (BORE) the others
     are negative, and π estimates P(y ≤ tau | x). With "improvement" (LFBO) positives weigh tau - y and every
-    observation is also negative, both classes of equal total weight, so that the odds π / (1 - π) estimate
-    expected improvement up to a factor.
+    observation is also negative, both classes of equal total weight before pending points are added, so that
+    the odds π / (1 - π) estimate expected improvement up to a factor.
 
     Where equal outcomes straddle the ⌈gamma n⌉-th, all of them are positive or none, whichever is nearer to
     that number and leaves an observation in each class. Where all outcomes are equal, every observation is as
@@ -93,14 +98,15 @@ class Bore:
     weighting: str = "improvement"
 
     def __post_init__(self) -> None:
-        if isinstance(self.classifier, type) or not isinstance(self.classifier, Classifier):
+        foreign = isinstance(self.classifier, type) or hasattr(self.classifier, "predict")
+        if foreign or not isinstance(self.classifier, Classifier):
             raise DataError(
                 "a classifier must be an object with `fit(data, seeds, start)`; one of scikit-learn is "
                 f"given as SklearnClassifier(estimator), got {self.classifier!r}"
             )
         if self.weighting not in ("improvement", "probability"):
             raise DataError(f"weighting must be 'improvement' or 'probability', got {self.weighting!r}")
-        if not callable(self.gamma):
+        if isinstance(self.gamma, type) or not callable(self.gamma):
             _check_gamma(self.gamma)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> BoreScore:
@@ -126,6 +132,8 @@ class Bore:
             data.unordered,
             data.levels,
         )
+        if start is not None:  # a fit sees the pending rows, too
+            start = replace(start, observations=start.observations + data.pending.shape[-2])
         return BoreScore(ratio_of(self.classifier, labelled, seeds, start), threshold)
 
     def _weights(self, y: Tensor, good: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,8 +143,8 @@ class Bore:
         if self.weighting == "probability":
             return torch.where(everything, half, good.to(y)), torch.where(everything, half, (~good).to(y))
         improvement = torch.where(good & ~everything, (threshold[..., None] - y).clamp(min=0.0), 0.0)
-        flat = improvement.amax(-1, keepdim=True) <= 0
-        improvement = torch.where(flat, good.to(y), improvement)
+        largest = improvement.amax(-1, keepdim=True)
+        improvement = torch.where(largest > 0, improvement / largest, good.to(y))
         return improvement * (half.sum(-1, keepdim=True) / improvement.sum(-1, keepdim=True)), half
 
 
@@ -156,6 +164,6 @@ def split(y: jt.Float[Tensor, "*b n"], count: int) -> tuple[jt.Bool[Tensor, "*b 
     return good, torch.where(good.all(-1), worst_good, middle)
 
 
-def _check_gamma(gamma: float) -> None:
-    if not isinstance(gamma, int | float) or not 0 < gamma < 1:
+def _check_gamma(gamma: object) -> None:
+    if not isinstance(gamma, Real) or not 0 < float(gamma) < 1:
         raise DataError(f"`0 < gamma < 1` must hold, got {gamma!r}")

@@ -34,7 +34,7 @@ class SteinBatch:
     divergence of a kernel density estimate from π. Particles start as draws from π over many points.
 
     Attributes:
-        steps: of gradient descent, in all.
+        steps: of gradient descent, in all, one a turn at least.
         rate: length of a step of a column, at first; it falls to a tenth.
         turns: alternations between gradient and random moves.
     """
@@ -44,7 +44,8 @@ class SteinBatch:
     turns: int = 5
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.turns < 1 or not 0 < self.rate < math.inf:
+        whole = all(isinstance(count, int) and count >= 1 for count in (self.steps, self.turns))
+        if not whole or not 0 < self.rate < math.inf:
             raise DataError(
                 f"steps, turns >= 1 and rate > 0 must hold, got {self.steps}, {self.turns} and {self.rate}"
             )
@@ -61,16 +62,14 @@ class SteinBatch:
             space: where to search.
             data: what is told and pending.
             seeds: of the random numbers.
-            count: number q of particles.
+            count: number q of particles, at most as many as there are points to draw from.
         """
         with torch.no_grad():
             spread = space.spread(seeds.split("spread").sobol(_SPREAD, data.x))
             pool = torch.cat((spread, nearby(space, data, seeds.split("near"), _NEAR)), -2)
-            value = _log_probability(score, pool)
-            drawn = (
-                value - torch.log(-torch.log(seeds.split("draw").uniform((pool.shape[-2],), pool)))
-            ).topk(count, -1)
-            rows = pool.gather(-2, drawn.indices[..., None].expand(*drawn.indices.shape, space.dim))
+            value = logsigmoid(score(pool))
+            exponential = -seeds.split("draw").uniform((pool.shape[-2],), pool).log()
+            rows = top(pool, value - exponential.log(), count)
         discrete = torch.tensor([levels is not None for levels in space.levels], device=rows.device)
         still = discrete if score.differentiable else torch.ones_like(discrete)
         memory = torch.zeros_like(rows)
@@ -89,7 +88,8 @@ class SteinBatch:
         for step in range(each):
             leaf = rows.detach().requires_grad_()
             with torch.enable_grad():
-                (slope,) = torch.autograd.grad(_log_probability(score, leaf).sum(), leaf)
+                (slope,) = torch.autograd.grad(logsigmoid(score(leaf)).sum(), leaf)
+            slope = slope.nan_to_num(0.0, 0.0, 0.0)
             square = _squares(rows, rows, unordered)
             width = _width(square)
             kernel = torch.exp(-0.5 * square / width)
@@ -99,11 +99,6 @@ class SteinBatch:
             length = self.rate * 0.1 ** ((turn * each + step) / (each * self.turns))
             rows = (rows + length * phi / (memory.sqrt() + 1e-6)).clamp(0.0, 1.0)
         return rows, memory
-
-
-def _log_probability(score: Score, x: Tensor) -> Tensor:
-    """log σ(score)."""
-    return logsigmoid(torch.nan_to_num(score(x), nan=-torch.inf, neginf=-1e30, posinf=1e30))
 
 
 def _squares(x: Tensor, z: Tensor, unordered: tuple[int, ...]) -> Tensor:
@@ -130,7 +125,7 @@ def _hop(score: Score, space: Space, rows: Tensor, unordered: tuple[int, ...], s
     moved = mutate(space, rows.repeat_interleave(_TRIALS, -2), seeds)
     with torch.no_grad():
         trials = torch.cat((rows[..., None, :], moved.reshape(*rows.shape[:-1], _TRIALS, space.dim)), -2)
-        value = _log_probability(score, trials.flatten(-3, -2)).reshape(trials.shape[:-1])
+        value = logsigmoid(score(trials.flatten(-3, -2))).reshape(trials.shape[:-1])
     width = _width(_squares(rows, rows, unordered))
     rows = rows.clone()
     for place in range(q):

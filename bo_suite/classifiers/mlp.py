@@ -106,9 +106,10 @@ class MLPClassifier:
     def __post_init__(self) -> None:
         counts = ("steps", self.steps), ("members", self.members), ("warm_steps", self.warm_steps)
         for name, count in counts:
-            if count is not None and count < 1:
+            if count is not None and not (isinstance(count, int) and count >= 1):
                 raise DataError(f"`{name} >= 1` must hold, got {count}")
-        if any(units < 1 for units in self.hidden):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if not all(isinstance(units, int) and units >= 1 for units in self.hidden):
             raise DataError(f"every hidden layer needs at least one unit, got {self.hidden}")
         if not 0 < self.rate < math.inf:
             raise DataError(f"`0 < rate < inf` must hold, got {self.rate}")

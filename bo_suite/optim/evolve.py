@@ -22,13 +22,14 @@ def evolve(
     rows: jt.Float[Tensor, "*b m d"],
     seeds: Seeds,
 ) -> jt.Float[Tensor, "*b p d"]:
-    """The best points after some generations, best first, those of equal score in random order.
+    """The best points after some generations, best first.
 
     Each generation the best distinct points, parents and children alike, become the parents (a (μ + λ)
     evolution strategy). A child takes each column from either of two parents, the better ones more often, and
     then mutates in a few: a continuous one by a normal step of any scale from 1e-3 to 0.5, a discrete one to
-    a level so far away, one level at least, or to any other. In a finite space, points that are told or
-    pending are no parents: they need not be found again.
+    a level about so far away or to any other. Trees score whole boxes equally: of equal points those farthest
+    from the data come first. In a finite space they come in random order, which measured better, and those
+    that are told or pending are no parents.
 
     Args:
         score: larger is better.
@@ -37,24 +38,26 @@ def evolve(
         rows: the first generation, representable in the space.
         seeds: of the random numbers.
     """
-    taken = None if space.cardinality is None else torch.cat((data.x, data.pending), -2)
+    taken, finite = torch.cat((data.x, data.pending), -2), space.cardinality is not None
     with torch.no_grad():
-        parents, value = _select(rows, score(rows), taken, seeds.split("first"))
+        parents, value = _select(rows, score(rows), taken, finite, seeds.split("first"))
         for turn in range(_GENERATIONS):
             step = seeds.split(f"{turn}")
             children = mutate(space, _mate(parents, step.split("mate")), step.split("mutate"))
             every, values = torch.cat((parents, children), -2), torch.cat((value, score(children)), -1)
-            parents, value = _select(every, values, taken, step.split("select"))
+            parents, value = _select(every, values, taken, finite, step.split("select"))
     return parents
 
 
-def _select(rows: Tensor, value: Tensor, taken: Tensor | None, seeds: Seeds) -> tuple[Tensor, Tensor]:
-    """The best rows, without copies of others; those of equal score in random order."""
-    shuffled = seeds.uniform((rows.shape[-2],), rows).argsort(-1)
-    rows, value = _gather(rows, shuffled), value.gather(-1, shuffled)
-    same = (rows[..., :, None, :] == rows[..., None, :, :]).all(-1)
-    out = same.tril(-1).any(-1)
-    if taken is not None:
+def _select(rows: Tensor, value: Tensor, taken: Tensor, finite: bool, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    """The best rows, without copies of others; of equal ones the farthest from what is taken, or any."""
+    order = seeds.uniform((rows.shape[-2],), rows).argsort(-1)
+    if taken.shape[-2] and not finite:
+        far = torch.cdist(rows, taken, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
+        order = far.argsort(dim=-1, descending=True, stable=True)
+    rows, value = _gather(rows, order), value.gather(-1, order)
+    out = (rows[..., :, None, :] == rows[..., None, :, :]).all(-1).tril(-1).any(-1)
+    if finite:
         out = out | (rows[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
     value = torch.where(out, -torch.inf, value)
     order = value.argsort(dim=-1, descending=True, stable=True)[..., :_PARENTS]
@@ -75,7 +78,7 @@ def _mate(parents: Tensor, seeds: Seeds) -> Tensor:
 
 
 def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
-    """The rows, each with one column at random moved, or more: two in the mean where there are many."""
+    """The rows, each with a step of one column at random or more; a step may end on the level where it began."""
     shape = tuple(rows.shape[-2:])
     count, d = shape
     exponent = seeds.split("scale").uniform((count, 1), rows)

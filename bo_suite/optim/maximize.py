@@ -204,7 +204,8 @@ def _best_new(score: ScoreFunction, space: Space, data: Dataset, found: Tensor, 
         if bool(new.any(-1).all()):
             value = torch.where(new, score(exact), -torch.inf)
             value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
-            return top(exact, value, 1)[..., 0, :]
+            first = value.argmax(-1, keepdim=True)[..., None]
+            return exact.gather(-2, first.expand(*first.shape[:-1], exact.shape[-1]))[..., 0, :]
     raise exhausted(space)
 
 

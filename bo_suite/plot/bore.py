@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bo_suite.acquisition import Bore
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial
@@ -25,7 +25,7 @@ def plot_bore(
     function: Callable[[Params], float],
     steps: int = 6,
 ) -> "Figure":
-    """The last suggestions of a search, each with what was known before it, one column a step.
+    """The last suggestions of a minimisation, each with what was known before it, one column a step.
 
     From above: the function, the outcomes with their labels, and tau; the class probability that is fitted to
     them, and the point suggested; the distribution of the outcomes, with tau where it passes their share of
@@ -79,12 +79,12 @@ def _draw_step(
     told = np.array([trial.params[name] for trial in trials])
     x = space.encode([trial.params for trial in trials])
     y = torch.tensor([trial.value for trial in trials[:-1]], dtype=torch.float64)
-    data = Dataset(x[:-1], y, None, x[:0])
+    scaled = OutcomeTransform.fit(y)(y)
     with torch.no_grad():
-        score = acquisition.build(data, Seeds.of(0, len(y)))
+        score = acquisition.build(Dataset(x[:-1], scaled, None, x[:0]), Seeds.of(0, len(y)))
         probability = score.probability(grid)
-    tau = float(score.threshold)
-    good = y <= tau
+    good = scaled <= score.threshold
+    tau = float(y.max() if good.all() else 0.5 * (y[good].max() + y[~good].min()))
     top, middle, bottom = panes
     top.plot(at, curve, color=_CURVE, linewidth=1.0, label="function")
     for chosen, color, label in ((good, _GOOD, "positive"), (~good, _OTHER, "negative")):
