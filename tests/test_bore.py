@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 import jaxtyping as jt
 import pytest
 import torch
+from jaxtyping import TypeCheckError
+from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -12,7 +14,7 @@ from bo_suite.acquisition import Bore, RootGamma, SteinBatch
 from bo_suite.acquisition.bore import split
 from bo_suite.classifiers import Labelled
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import DataError, FitError
+from bo_suite.errors import DataError, FitError, TrialError
 from bo_suite.surrogates.process import WarmStart
 
 F64 = torch.float64
@@ -175,6 +177,58 @@ def test_other_bad_input_is_refused_in_a_sentence() -> None:
         optimizer.tell(optimizer.ask(), 1.0)
     with pytest.raises(DataError, match="Bore knows one fidelity only"):
         optimizer.ask()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Log odds that are not a number."""
+
+    differentiable: bool = True
+    hyperparameters: None = None
+
+    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> "Broken":
+        return self
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        return x.sum(-1) * torch.nan
+
+
+@pytest.mark.parametrize("batch", [None, SteinBatch()])
+def test_log_odds_that_are_not_finite_are_recorded_and_a_random_point_taken(batch: SteinBatch | None) -> None:
+    optimizer = Optimizer(MIXED, acquisition=Bore(classifier=Broken()), budget=6)
+    for trial in [*optimizer.ask(2), *optimizer.ask(2, batch)]:
+        optimizer.tell(trial, mixed(trial.params))
+    for trial in optimizer.ask(3, batch):
+        assert trial.provenance["source"] == "fallback"
+        assert trial.provenance["fallback"] == "log odds must be finite, got nan"
+
+
+def test_what_is_no_classifier_of_this_package_is_refused_at_once() -> None:
+    for wrong in (RandomForestClassifier(), RandomForestClassifier, Density, "xgb", None):
+        with pytest.raises((DataError, TypeCheckError), match="classifier"):
+            Bore(classifier=wrong)
+    with pytest.raises(DataError, match=r"is given as SklearnClassifier\(estimator\), got RandomForest"):
+        Bore(classifier=RandomForestClassifier())
+    with pytest.raises((DataError, TypeCheckError), match="gamma"):
+        Bore(classifier=Density(), gamma=RootGamma)
+
+
+def test_a_batch_that_is_none_is_refused_before_anything_is_asked() -> None:
+    optimizer = Optimizer(MIXED, acquisition=Bore(classifier=Density()))
+    for wrong in ("stein", SteinBatch, 4):
+        with pytest.raises(TrialError, match=r"a batch must be a SteinBatch\(\)"):
+            optimizer.ask(2, wrong)
+    space = Space({"x": Float(0, 1), "s": Float(0, 1, fidelity=True)})
+    with pytest.raises(TrialError, match="no fidelity in the space"):
+        Optimizer(space).ask(2, SteinBatch())
+    assert optimizer.trials == []
+
+
+def test_more_particles_than_points_to_draw_from_are_as_many_as_these() -> None:
+    space = Space({"a": Float(0, 1), "b": Float(0, 1)})
+    x = torch.rand(5, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    data = Dataset(x, x[:, 0], None, x[:0])
+    assert len(SteinBatch(steps=1, turns=1).choose(Bowl(0.0), space, data, SEEDS, 1500)) == 2 * 1280
 
 
 # --- what the odds estimate -------------------------------------------------------------------------------

@@ -144,7 +144,9 @@ def test_a_batch_leaves_out_what_is_told_or_pending_and_keeps_the_fit() -> None:
     rows = {tuple(one.rows.tolist()) for one in found}
     assert rows == {tuple(row) for row in every[7:].tolist()}
     assert len(found) == 5
-    assert witness.seen[0][1] is start
+    seen = witness.seen[0][1]
+    assert seen.hyperparameters is start.hyperparameters
+    assert seen.observations == 4 + 3
     assert all(one.hyperparameters is not None for one in found)
     last = suggest_batch(
         replace(data, pending=every[4:11]), space, Bore(classifier=Witness()), SEEDS, None, SteinBatch(), 1
@@ -180,10 +182,10 @@ def test_pending_points_are_no_parents_though_nothing_is_told() -> None:
     assert not {tuple(row) for row in found.tolist()} & {tuple(row) for row in every.tolist()}
 
 
-def test_of_equal_scores_the_seed_decides_which_comes_first() -> None:
-    x = SQUARE.spread(torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
-    data = observations(x[:1])
-    ends = [evolve(lambda x: torch.zeros_like(x[..., 0]), SQUARE, data, x, Seeds.of(0, k)) for k in range(4)]
+def test_of_equal_scores_in_a_finite_space_the_seed_decides_which_comes_first() -> None:
+    x = GRID.spread(torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
+    data = observations(x[:1], GRID)
+    ends = [evolve(lambda x: torch.zeros_like(x[..., 0]), GRID, data, x, Seeds.of(0, k)) for k in range(4)]
     assert len({tuple(end[0].tolist()) for end in ends}) > 1
 
 

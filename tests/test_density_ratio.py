@@ -104,6 +104,9 @@ def test_columns_of_any_scale_are_taken() -> None:
     far = fit_density_ratio(QUADRATIC, 1e6 + 1e3 * p, 1e6 + 1e3 * q, Seeds.of(0, 0))
     near = fit_density_ratio(QUADRATIC, p, q, Seeds.of(0, 0))
     assert_close(far.log_ratio(1e6 + 1e3 * p), near.log_ratio(p), rtol=0.0, atol=1e-3)
+    for scale in (1e-300, 1e300):
+        tiny = fit_density_ratio(QUADRATIC, scale * p, scale * q, Seeds.of(0, 0))
+        assert_close(tiny.log_ratio(scale * p), near.log_ratio(p), rtol=0.0, atol=1e-3)
     constant = torch.cat((p, torch.ones_like(p)), -1), torch.cat((q, torch.ones_like(q)), -1)
     assert_close(
         fit_density_ratio(QUADRATIC, *constant, Seeds.of(0, 0)).log_ratio(constant[0]),
@@ -115,7 +118,7 @@ def test_columns_of_any_scale_are_taken() -> None:
 
 def test_samples_that_do_not_fit_together_are_refused() -> None:
     p, q = samples(5, 7)
-    for pair in ((p, q.expand(5, 2)), (p, q[:0]), (p[:0], q)):
+    for pair in ((p, q.expand(5, 2)), (p[:, 0], q[:, 0]), (p, q[:0]), (p[:0], q)):
         with pytest.raises(DataError, match="two samples"):
             fit_density_ratio(QUADRATIC, *pair, Seeds.of(0, 0))
     with pytest.raises(DataError, match="inputs must be finite"):

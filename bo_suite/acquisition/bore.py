@@ -38,7 +38,7 @@ class RootGamma:
 
 @dataclass(frozen=True, eq=False)
 class BoreScore:
-    """The logit of the class probability, which is never saturated; an upper bound for an optimistic classifier.
+    """The logit of the class probability, which never saturates; optimistic if the classifier is.
 
     Attributes:
         ratio: of the density of good rows to that of others.

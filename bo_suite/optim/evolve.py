@@ -78,7 +78,7 @@ def _mate(parents: Tensor, seeds: Seeds) -> Tensor:
 
 
 def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
-    """The rows, each with a step of one column at random or more; a step may end on the level where it began."""
+    """The rows, each with a step of one column or more; a step may end on the level where it began."""
     shape = tuple(rows.shape[-2:])
     count, d = shape
     exponent = seeds.split("scale").uniform((count, 1), rows)
