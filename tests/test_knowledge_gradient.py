@@ -367,7 +367,7 @@ def test_alternatives_are_points_of_the_space_at_levels_that_were_observed() -> 
     x = torch.rand(9, 3, generator=generator, dtype=F64)
     x[:, 1] = torch.floor(5.0 * x[:, 1]) / 4.0
     x[:, 2] = (x[:, 2] > 0.5).double()
-    data = Dataset(x, torch.sin(4.0 * x).sum(-1), None, x[:0], (2,), (1, 2))
+    data = Dataset(x, torch.sin(4.0 * x).sum(-1), None, x[:0], (2,), (None, 5, 2))
     score = KnowledgeGradient().build(data, SEEDS)
     points = score.lookahead.points
     assert bool(((points >= 0.0) & (points <= 1.0)).all())

@@ -1,6 +1,7 @@
 """Moments and covariances with fixed points: beside the process, finite differences and conditioning."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import gpytorch
@@ -30,8 +31,11 @@ def data(*shape: int, unordered: bool = False, dtype: torch.dtype = F64) -> Data
     x = rows(*shape, seed=1, unordered=unordered)
     noise = torch.randn(*shape, generator=torch.Generator().manual_seed(2), dtype=F64)
     y = torch.sin(5.0 * x[..., 0]) + x[..., 1].square() + x[..., 2] + 0.2 * noise
-    columns = (LEVELS,) if unordered else ()
-    return Dataset(x.to(dtype), y.to(dtype), None, x[..., :0, :].to(dtype), columns, columns)
+    given = Dataset(x.to(dtype), y.to(dtype), None, x[..., :0, :].to(dtype))
+    if not unordered:
+        return given
+    levels = tuple(3 if column == LEVELS else None for column in range(x.shape[-1]))
+    return replace(given, unordered=(LEVELS,), levels=levels)
 
 
 def theta(*batch: int) -> Tensor:
