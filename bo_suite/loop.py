@@ -132,6 +132,7 @@ def _run(
     again = deque(_survivors(optimizer))
     running: dict[futures.Future[Outcome], Trial] = {}
     suspects: deque[Trial] = deque()
+    blamed: set[int] = set()
     stopped: str | None = None
     worked = False
     try:
@@ -161,6 +162,9 @@ def _run(
                     suspects.append(trial)
                 elif worked:
                     _record(optimizer, trial, Outcome(None, "its worker process died"))
+                elif suspects and trial.id not in blamed:  # another suspect may show that workers can run f
+                    blamed.add(trial.id)
+                    suspects.append(trial)
                 else:
                     raise TrialError(
                         "worker processes must be able to run f, but they died before one evaluation ended "

@@ -110,6 +110,20 @@ def test_a_worker_that_dies_takes_only_its_point_with_it() -> None:
     assert any(trial.state == "finished" for trial in result.trials)
 
 
+def deadly_at_once(params: dict) -> float:
+    """At the first point, kills its worker before the other one, which takes its time, has ended anything."""
+    if params["x"] == 0.5:
+        os._exit(1)
+    time.sleep(1.0)
+    return float(params["x"])
+
+
+def test_a_worker_that_dies_before_any_other_has_ended_takes_only_its_point_with_it() -> None:
+    result = minimize(deadly_at_once, SPACE, budget=4, seed=1, workers=2, progress=False)
+    assert len(result.trials) == 4
+    assert [trial.state for trial in result.trials] == ["failed", "finished", "finished", "finished"]
+
+
 SCRIPT = """
     import signal, sys, time
     from bo_suite import Float, Space, minimize
