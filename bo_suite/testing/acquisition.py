@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from bo_suite.acquisition import Acquisition, Score
+from bo_suite.acquisition import Acquisition
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Seeds
-from bo_suite.testing.data import DIM, dataset, one, rows
+from bo_suite.testing.data import dataset, one, rows
+from bo_suite.testing.gradient import check_gradient
 from bo_suite.testing.require import require
 
 
@@ -33,7 +34,7 @@ def check_acquisition(acquisition: Acquisition) -> None:
     require(torch.equal(value, score(test)), "a score must be the same at every call")
     require(torch.equal(value, acquisition.build(dataset(12), seeds)(test)), "the same seeds, the same score")
     require(float(value.max() - value.min()) > 0, "a score must tell points apart")
-    _check_gradient(score)
+    check_gradient(score)
     _check_pending(acquisition)
     for count in (1, 2):
         small = acquisition.build(dataset(count), seeds)(test)
@@ -53,21 +54,6 @@ def check_acquisition(acquisition: Acquisition) -> None:
     form = to_form(acquisition)
     if "foreign" not in str(form):
         require(from_form(form) == acquisition, "the JSON form must restore the acquisition")
-
-
-def _check_gradient(score: Score) -> None:
-    if not score.differentiable:
-        return
-    point = rows(8, seed=4)
-    leaf = point.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
-    for column in range(DIM - 1):
-        step = torch.zeros(DIM, dtype=point.dtype)
-        step[column] = 1e-6
-        with torch.no_grad():
-            slope = (score(point + step) - score(point - step)) / 2e-6
-        gap = float(((gradient[:, column] - slope).abs() / (1.0 + slope.abs())).max())
-        require(gap < 1e-3, f"the gradient must agree with finite differences, off by {gap:.2g} (relative)")
 
 
 def _check_pending(acquisition: Acquisition) -> None:

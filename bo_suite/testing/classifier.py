@@ -9,6 +9,7 @@ from bo_suite.classifiers import Classifier, Labelled, LogOdds
 from bo_suite.data import Seeds
 from bo_suite.surrogates.process import WarmStart
 from bo_suite.testing.data import DIM, rows
+from bo_suite.testing.gradient import check_gradient
 from bo_suite.testing.require import require
 
 
@@ -41,7 +42,7 @@ def check_classifier(classifier: Classifier) -> None:
     again = classifier.fit(data, seeds, start)
     _require_finite(again(test), "a warm start")
     require(_gap(again, data) > 0.5, "a warm start must tell the classes apart")
-    _check_gradient(score)
+    check_gradient(score)
     _check_small(classifier)
     _check_replicates(classifier)
 
@@ -74,21 +75,6 @@ def _check_weights(classifier: Classifier, data: Labelled) -> None:
     tilted = classifier.fit(replace(mixed, positive=4.0 * mixed.positive), seeds)(data.x).mean()
     shift = float(tilted - plain)
     require(shift > 0.5, f"positives of four times the weight must raise log odds, got {shift:.3g} more")
-
-
-def _check_gradient(score: LogOdds) -> None:
-    if not score.differentiable:
-        return
-    point = rows(8, seed=4)
-    leaf = point.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
-    for column in range(DIM - 1):
-        step = torch.zeros(DIM, dtype=point.dtype)
-        step[column] = 1e-6
-        with torch.no_grad():
-            slope = (score(point + step) - score(point - step)) / 2e-6
-        gap = float(((gradient[:, column] - slope).abs() / (1.0 + slope.abs())).max())
-        require(gap < 1e-3, f"the gradient must agree with finite differences, off by {gap:.2g} (relative)")
 
 
 def _check_small(classifier: Classifier) -> None:
