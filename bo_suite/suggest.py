@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from bo_suite.acquisition.alternatives import at_target
-from bo_suite.acquisition.base import Acquisition
+from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.data import Dataset, Seeds
@@ -69,17 +69,8 @@ def suggest(
     Raises:
         SpaceExhausted: every point of a finite space is in the data.
     """
-    with one_thread():
-        began = time.perf_counter()
-        try:
-            score = acquisition.build(data, seeds, start)
-            fitted = time.perf_counter()
-            rows = maximize(score, space, data, seeds, differentiable=score.differentiable)
-        except (FitError, NumericalError) as error:
-            return _random(data, space, seeds, error)
-    return Suggestion(
-        rows, "acquisition", score.hyperparameters, fitted - began, time.perf_counter() - fitted
-    )
+    (found,) = _suggestions(data, space, acquisition, seeds, start, lambda score: [])
+    return found
 
 
 def suggest_batch(
@@ -98,12 +89,31 @@ def suggest_batch(
     Raises:
         SpaceExhausted: every point of a finite space is in the data.
     """
+    return _suggestions(
+        data,
+        space,
+        acquisition,
+        seeds,
+        start,
+        lambda score: _first_new(batch.choose(score, space, data, seeds, count), data, count),
+    )
+
+
+def _suggestions(
+    data: Dataset,
+    space: Space,
+    acquisition: Acquisition,
+    seeds: Seeds,
+    start: WarmStart | None,
+    choose: Callable[[Score], list[Tensor]],
+) -> list[Suggestion]:
+    """The points chosen by a score, its maximum where there are none, a random one where the fit fails."""
     with one_thread():
         began = time.perf_counter()
         try:
             score = acquisition.build(data, seeds, start)
             fitted = time.perf_counter()
-            chosen = _first_new(batch.choose(score, space, data, seeds, count), data, count)
+            chosen = choose(score)
             if not chosen:
                 chosen = [maximize(score, space, data, seeds, differentiable=score.differentiable)]
         except (FitError, NumericalError) as error:
