@@ -1,8 +1,8 @@
 """Observations as a surrogate sees them, the random numbers of a step, and the outcome transform."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -59,6 +59,13 @@ class Dataset:
         """Shape of the replicate dimensions `*b`."""
         return self.x.shape[:-2]
 
+    def replicates(self, places: jt.Int64[Tensor, " k"] | int) -> "Dataset":
+        """Some replicates, or one alone, by their places among the flattened `*b`."""
+        count = self.batch_shape.numel()
+        x, pending = (t.reshape(count, *t.shape[-2:])[places] for t in (self.x, self.pending))
+        noise = None if self.noise is None else self.noise.reshape(count, -1)[places]
+        return replace(self, x=x, y=self.y.reshape(count, -1)[places], noise=noise, pending=pending)
+
     @property
     def discrete(self) -> tuple[int, ...]:
         """Columns that hold levels."""
@@ -89,6 +96,11 @@ class Seeds:
     def of(seed: int, trial: int) -> "Seeds":
         """The key of trial `trial` of a run with seed `seed`."""
         return Seeds((_hash(seed, trial),))
+
+    @staticmethod
+    def of_each(seeds: Sequence[int], trial: int) -> "Seeds":
+        """The keys of trial `trial` of several runs, in one replicate dimension."""
+        return Seeds(tuple(_hash(seed, trial) for seed in seeds), (len(seeds),))
 
     def split(self, purpose: str) -> "Seeds":
         """Independent keys for a named use within the step."""

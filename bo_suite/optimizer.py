@@ -16,7 +16,7 @@ from bo_suite.history import History
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, recommend, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
-from bo_suite.trials import Header, Trial, best_trial, to_frame, whole_number
+from bo_suite.trials import Header, Trial, best_trial, kept, to_frame, whole_number
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because another process asked meanwhile, before any new point will do."""
@@ -271,7 +271,7 @@ class Optimizer:
             source["fit_ms"] = round(1e3 * step.fit_seconds, 3)
             source["search_ms"] = round(1e3 * step.search_seconds, 3)
         if step.hyperparameters is not None:
-            source["hyperparameters"] = [float(f"{one:.7g}") for one in step.hyperparameters.tolist()]
+            source["hyperparameters"] = kept(step.hyperparameters.tolist())
         if step.reason is not None:
             source["fallback"] = step.reason
         return source

@@ -95,6 +95,17 @@ class Float:
     def _decimals(self) -> int:
         return _FLOAT_DIGITS - math.floor(math.log10(self.high - self.low))
 
+    @cached_property
+    def power(self) -> float | None:
+        """10^k where positions decode to multiples of 10^-k, and whole tensors of them may be decoded so.
+
+        None on a log scale, and where k or the multiples are so large that rounding errors would show.
+        """
+        largest = max(abs(self.low), abs(self.high))
+        if self.log or not 0 <= self._decimals <= 22 or largest * 10.0**self._decimals > 2.0**51:
+            return None
+        return 10.0**self._decimals
+
     def check(self, value: object) -> float:
         """The value as a float; raises SpaceError unless low <= value <= high."""
         number = _finite("a Float", value)

@@ -147,6 +147,56 @@ class Space:
         values = rows.detach().cpu().tolist()
         return [{name: p.decode(unit) for (name, p), unit in zip(self, row, strict=True)} for row in values]
 
+    def representable(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
+        """The rows that points encode to, nearest to the given ones: `encode(decode(rows))`, of any shape.
+
+        A row halfway between two of them may move to the other one.
+        """
+        low, high, _ = (part.to(rows.device) for part in self._grid)
+        unit = ((self._on_grid(rows.to(torch.float64)) - low) / (high - low)).clamp(0.0, 1.0)
+        for column, (_, parameter) in enumerate(self):
+            if not isinstance(parameter, Float) or parameter.power is None:
+                given = rows[..., column].flatten().tolist()
+                found = [parameter.encode(parameter.decode(one)) for one in given]  # type: ignore[arg-type]
+                unit[..., column] = unit.new_tensor(found).reshape(rows.shape[:-1])
+        return unit.to(rows)
+
+    def values(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float64[Tensor, "*b d"]:
+        """What the rows decode to, as numbers, of a space of Floats alone.
+
+        Raises:
+            SpaceError: a parameter of another type.
+        """
+        found = self._on_grid(rows.to(torch.float64))
+        for column, (name, parameter) in enumerate(self):
+            if not isinstance(parameter, Float):
+                raise SpaceError(
+                    f"only Floats have values that are real numbers, got {name!r}: {parameter!r}"
+                )
+            if parameter.power is None:
+                given = [parameter.decode(one) for one in rows[..., column].flatten().tolist()]
+                found[..., column] = found.new_tensor(given).reshape(rows.shape[:-1])
+        return found
+
+    def _on_grid(self, rows: Tensor) -> Tensor:
+        """Values of those columns that decode to multiples of a power of ten; of others, anything."""
+        low, high, power = (part.to(rows.device) for part in self._grid)
+        value = torch.round((low + rows * (high - low)) * power) / power
+        value = torch.minimum(torch.maximum(value, low), high)
+        return torch.where(rows <= 0.0, low, torch.where(rows >= 1.0, high, value))
+
+    @cached_property
+    def _grid(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Ends of the range of each column and what makes its values integers; of some Floats alone."""
+        grids = [
+            (parameter.low, parameter.high, parameter.power)
+            if isinstance(parameter, Float) and parameter.power is not None
+            else (0.0, 1.0, 1.0)
+            for _, parameter in self
+        ]
+        low, high, power = torch.tensor(grids, dtype=torch.float64, device="cpu").unbind(-1)
+        return low, high, power
+
     def spread(self, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """Rows of uniform draws in [0, 1]^d: discrete columns move to levels, each with its own mass."""
         rows = uniform.clone()

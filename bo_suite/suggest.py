@@ -20,7 +20,7 @@ from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
-from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, representable, whole
+from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, whole
 from bo_suite.space import Space
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
@@ -61,7 +61,7 @@ def suggest(
     seeds: Seeds,
     start: WarmStart | None = None,
 ) -> Suggestion:
-    """Maximise the acquisition given the data: new points, none of which is told or pending.
+    """Maximise the acquisition given the data of one run: a new point, neither told nor pending.
 
     Where the surrogate cannot be fitted, a uniformly random new point is suggested instead; that is said
     in the suggestion and logged.
@@ -69,7 +69,26 @@ def suggest(
     Raises:
         SpaceExhausted: every point of a finite space is in the data.
     """
-    (found,) = _suggestions(data, space, acquisition, seeds, start, lambda score: [])
+    try:
+        return attempt(data, space, acquisition, seeds, start)
+    except (FitError, NumericalError) as error:
+        return _random(data, space, seeds, error)
+
+
+def attempt(
+    data: Dataset,
+    space: Space,
+    acquisition: Acquisition,
+    seeds: Seeds,
+    start: WarmStart | None = None,
+) -> Suggestion:
+    """Maximise the acquisition given the data of all replicates: new points, neither told nor pending.
+
+    Raises:
+        FitError, NumericalError: the surrogate of some replicate cannot be fitted.
+        SpaceExhausted: every point of a finite space is in the data.
+    """
+    (found,) = _chosen(data, space, acquisition, seeds, start, lambda score: [])
     return found
 
 
@@ -89,17 +108,17 @@ def suggest_batch(
     Raises:
         SpaceExhausted: every point of a finite space is in the data.
     """
-    return _suggestions(
-        data,
-        space,
-        acquisition,
-        seeds,
-        start,
-        lambda score: _first_new(batch.choose(score, space, data, seeds, count), data, count),
-    )
+
+    def jointly(score: Score) -> list[Tensor]:
+        return _first_new(batch.choose(score, space, data, seeds, count), data, count)
+
+    try:
+        return _chosen(data, space, acquisition, seeds, start, jointly)
+    except (FitError, NumericalError) as error:
+        return [_random(data, space, seeds, error)]
 
 
-def _suggestions(
+def _chosen(
     data: Dataset,
     space: Space,
     acquisition: Acquisition,
@@ -107,17 +126,14 @@ def _suggestions(
     start: WarmStart | None,
     choose: Callable[[Score], list[Tensor]],
 ) -> list[Suggestion]:
-    """The points chosen by a score, its maximum where there are none, a random one where the fit fails."""
+    """The points chosen by a score, its maximum where there are none."""
     with one_thread():
         began = time.perf_counter()
-        try:
-            score = acquisition.build(data, seeds, start)
-            fitted = time.perf_counter()
-            chosen = choose(score)
-            if not chosen:
-                chosen = [maximize(score, space, data, seeds, differentiable=score.differentiable)]
-        except (FitError, NumericalError) as error:
-            return [_random(data, space, seeds, error)]
+        score = acquisition.build(data, seeds, start)
+        fitted = time.perf_counter()
+        chosen = choose(score)
+        if not chosen:
+            chosen = [maximize(score, space, data, seeds, differentiable=score.differentiable)]
     took = time.perf_counter() - fitted
     return [Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took) for row in chosen]
 
@@ -189,12 +205,12 @@ def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:
     """The row as the space represents it or, where that is in the data, a random row that is not."""
     taken = torch.cat((data.x, data.pending), -2)
     seen = {tuple(one) for one in taken.tolist()}
-    exact = representable(space, row[None])[0]
+    exact = space.representable(row[None])[0]
     for turn in range(1000):
         if tuple(exact.tolist()) not in seen:
             return exact
         uniform = seeds.split(f"unseen {turn}").uniform((1, space.dim), row)
-        exact = representable(space, space.spread(uniform))[0]
+        exact = space.representable(space.spread(uniform))[0]
     for candidate in whole(space) if can_be_listed(space) else ():
         if tuple(candidate.tolist()) not in seen:
             found: Tensor = candidate.to(row)

@@ -70,6 +70,11 @@ def provenance_text(provenance: Mapping[str, Any]) -> str:
         raise TrialError(f"provenance must be JSON without NaN or infinity, got {provenance!r}") from error
 
 
+def kept(hyperparameters: Sequence[float]) -> list[float]:
+    """Hyperparameters with seven significant digits: so a history keeps them, and the next fit starts."""
+    return [float(f"{one:.7g}") for one in hyperparameters]
+
+
 def trial_of_row(row: tuple[Any, ...]) -> Trial:
     fields = dict(zip(Trial.__dataclass_fields__, row, strict=False))
     fields |= {name: json.loads(fields[name]) for name in ("params", "provenance")}

@@ -15,7 +15,6 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.density_ratio import fit_density_ratio, ratio_of
 from bo_suite.errors import FitError
 from bo_suite.optim.evolve import evolve, mutate
-from bo_suite.optim.maximize import representable
 from bo_suite.suggest import suggest_batch
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
@@ -118,7 +117,7 @@ def test_particles_start_as_draws_and_not_at_the_highest_bump_alone() -> None:
 
 
 def test_a_particle_that_no_move_would_raise_stays_where_it_is() -> None:
-    x = representable(SQUARE, torch.tensor([[0.31, 0.62], [0.9, 0.1]], dtype=F64))
+    x = SQUARE.representable(torch.tensor([[0.31, 0.62], [0.9, 0.1]], dtype=F64))
     score = Peaks(x[:1], torch.zeros(1, dtype=F64), 1e-6)
     found = SteinBatch(steps=1).choose(score, SQUARE, observations(x), SEEDS, 1)
     assert torch.equal(found[0], x[0])
@@ -129,7 +128,7 @@ def test_candidates_are_representable_and_after_the_particles_come_the_best_of_m
     x = space.spread(torch.rand(4, 3, dtype=F64, generator=torch.Generator().manual_seed(0)))
     score = Flat(None, True)
     found = SteinBatch(steps=10, turns=2).choose(score, space, observations(x, space), SEEDS, 5)
-    assert torch.equal(found[:5], representable(space, found[:5]))
+    assert torch.equal(found[:5], space.representable(found[:5]))
     assert found.shape[0] > 1000
     spare = score(found[5:])
     assert bool((spare[1:] <= spare[:-1]).all())

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import yeojohnson
 from torch.testing import assert_close
 
-from bo_suite.data import OutcomeTransform, Seeds, _yeo_johnson
+from bo_suite.data import Dataset, OutcomeTransform, Seeds, _yeo_johnson
 
 
 @pytest.mark.parametrize("power", [-1.0, -0.3, 0.0, 0.5, 1.0])
@@ -81,3 +81,37 @@ def test_replicate_draws_equal_solo_draws() -> None:
     assert_close(both.sobol(16, like)[1], Seeds((8,)).sobol(16, like[1]))
     assert_close(both.quasi_normal(16, 3, like)[0], Seeds((7,)).quasi_normal(16, 3, like))
     assert bool(((both.sobol(16, like) >= 0) & (both.sobol(16, like) < 1)).all())
+
+
+def test_keys_of_several_runs_are_those_of_each() -> None:
+    like = torch.zeros(3, 2, 2, dtype=torch.float64)
+    together = Seeds.of_each((4, 0, -7), 5)
+    assert together.batch_shape == (3,)
+    draws = together.split("a").normal((6,), like)
+    for place, seed in enumerate((4, 0, -7)):
+        alone = Seeds.of(seed, 5)
+        assert together.keys[place : place + 1] == alone.keys
+        assert torch.equal(draws[place], alone.split("a").normal((6,), like[0]))
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.parametrize("pending", [0, 3])
+def test_replicates_of_data_are_picked_by_their_places(noisy: bool, pending: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x, others = (torch.rand(2, 3, n, 2, generator=generator, dtype=torch.float64) for n in (5, pending))
+    y = x.sum(-1)
+    data = Dataset(x, y, y**2 if noisy else None, others, (1,), (None, 4), (0,))
+    some = data.replicates(torch.tensor([5, 0, 5]))
+    assert some.batch_shape == (3,)
+    for part, (i, j) in zip(
+        (some.replicates(0), some.replicates(1), data.replicates(4)), [(1, 2), (0, 0), (1, 1)], strict=True
+    ):
+        assert part.batch_shape == ()
+        assert torch.equal(part.x, x[i, j])
+        assert torch.equal(part.y, y[i, j])
+        assert torch.equal(part.pending, others[i, j])
+        assert part.noise is None if not noisy else torch.equal(part.noise, y[i, j] ** 2)
+        assert (part.unordered, part.levels, part.fidelities) == ((1,), (None, 4), (0,))
+    assert torch.equal(data.replicates(4).replicates(0).x, x[1, 1])
+    with pytest.raises(IndexError):
+        data.replicates(6)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from bo_suite import Choice, Float, Int, Space
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.evolve import evolve, mutate
-from bo_suite.optim.maximize import maximize, representable
+from bo_suite.optim.maximize import maximize
 
 F64 = torch.float64
 MIXED = Space(
@@ -86,7 +86,7 @@ def test_of_equal_points_of_a_finite_space_any_is_taken() -> None:
 
 
 def test_replicates_evolve_as_alone() -> None:
-    rows = representable(MIXED, first(MIXED, 50, 2))
+    rows = MIXED.representable(first(MIXED, 50, 2))
     target = rows[:, :1] * 0.5
     both = evolve(lambda x: -(x - target).square().sum(-1), MIXED, empty(MIXED, 2), rows, Seeds((5, 6), (2,)))
     alone = evolve(lambda x: -(x - target[1]).square().sum(-1), MIXED, empty(MIXED), rows[1], Seeds((6,)))

@@ -465,7 +465,7 @@ def test_the_cost_is_affine_in_the_mean_of_the_fidelities() -> None:
 
 def test_under_noise_the_recommendation_is_far_better_than_that_of_random_search() -> None:
     regrets: tuple[list[float], list[float]] = ([], [])
-    for seed in range(3):
+    for seed in range(5):
         problem = noisy(get_problem("hartmann3"), 0.1, seed=seed)
         assert problem.minimum is not None
         optimizer = Optimizer(problem.space, KnowledgeGradient(), seed, budget=20)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.testing import assert_close
 
 from bo_suite.errors import DataError
 from bo_suite.optim import minimize_batch
+from bo_suite.optim.lbfgs import BatchResult, ValueAndGrad
 
 
 def rosenbrock(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,3 +94,51 @@ def test_equal_bounds_fix_a_coordinate_and_infinite_values_are_refused() -> None
 def test_crossed_bounds_are_refused() -> None:
     with pytest.raises(DataError, match="lower <= upper"):
         minimize_batch(rosenbrock, torch.zeros(1, 2, dtype=torch.float64), bounds=box(1.0, 0.0))
+
+
+@pytest.mark.parametrize("shape", [(9, 4), (3, 4, 4)])
+def test_leaving_out_those_that_have_stopped_changes_no_end(shape: tuple[int, ...]) -> None:
+    start = torch.rand(*shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 3.0 - 1.5
+    scale = torch.logspace(-3.0, 2.0, start[..., 0].numel(), dtype=torch.float64)
+    sizes: list[int] = []
+
+    def scaled(by: Tensor) -> ValueAndGrad:
+        def function(x: Tensor) -> tuple[Tensor, Tensor]:
+            sizes.append(x[..., 0].numel())
+            value, gradient = rosenbrock(x)
+            return by * value, by[..., None] * gradient
+
+        return function
+
+    def minimized(narrow: Callable[[Tensor], ValueAndGrad] | None) -> BatchResult:
+        sizes.clear()
+        return minimize_batch(
+            scaled(scale.reshape(shape[:-1])),
+            start,
+            bounds=box(-2.0, 0.8),
+            max_evaluations=90,
+            gradient_tolerance=1e-6,
+            narrow=narrow,
+        )
+
+    whole = minimized(None)
+    assert len(set(sizes)) == 1
+    part = minimized(lambda places: scaled(scale[places]))
+    assert len(set(sizes)) > 2
+    assert sizes == sorted(sizes, reverse=True)
+    assert part.evaluations == whole.evaluations == len(sizes)
+    assert torch.equal(part.converged, whole.converged)
+    assert part.x.shape == start.shape
+    assert_close(part.x, whole.x, rtol=1e-9, atol=1e-9)
+    assert_close(part.value, whole.value, rtol=1e-9, atol=1e-12)
+
+
+def test_elements_that_run_out_of_evaluations_end_where_they_are_also_when_others_were_left_out() -> None:
+    start = torch.tensor([[1.0, 1.0, 1.0], [-1.2, 1.0, -1.2], [-1.9, -1.9, 1.9]], dtype=torch.float64)
+    whole = minimize_batch(rosenbrock, start, bounds=box(-2.0, 2.0), max_evaluations=12)
+    part = minimize_batch(
+        rosenbrock, start, bounds=box(-2.0, 2.0), max_evaluations=12, narrow=lambda places: rosenbrock
+    )
+    assert whole.converged.tolist() == part.converged.tolist()
+    assert not bool(whole.converged.all())
+    assert_close(part.x, whole.x, rtol=1e-12, atol=1e-12)

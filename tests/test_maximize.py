@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from bo_suite import Choice, Float, Int, Space
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
-from bo_suite.optim.maximize import maximize, representable, whole
+from bo_suite.optim.maximize import maximize, whole
 
 MIXED = Space(
     {
@@ -23,7 +23,7 @@ def data(space: Space, count: int, *batch: int, seed: int = 0) -> Dataset:
     uniform = torch.rand(
         *batch, count, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
-    x = representable(space, space.spread(uniform))
+    x = space.representable(space.spread(uniform))
     return Dataset(x, x.sum(-1), None, x[..., :0, :], space.unordered)
 
 
@@ -39,7 +39,7 @@ def test_the_maximum_of_a_mixed_space_is_found_in_native_values(differentiable: 
     assert (point["n"], point["k"], point["o"]) == (7, "c", 4)
     assert point["x"] == pytest.approx(0.3141, abs=2e-3)
     assert point["big"] == pytest.approx(54_321, rel=0.02)
-    assert_close(representable(MIXED, row[None])[0], row, rtol=0.0, atol=0.0)
+    assert_close(MIXED.representable(row[None])[0], row, rtol=0.0, atol=0.0)
 
 
 def test_the_corner_of_a_box_is_reached_exactly_and_not_twice() -> None:
@@ -86,6 +86,73 @@ def test_replicates_are_searched_side_by_side_as_alone() -> None:
         bowl(target[1]), space, Dataset(both.x[1], both.y[1], None, both.pending[1]), Seeds((6,))
     )
     assert_close(rows[1], alone, rtol=1e-6, atol=1e-6)
+
+
+def waves(target: Tensor, rate: Tensor):
+    """Bumps of a different width in every replicate, whose discrete columns lean on each other."""
+
+    def score(x: Tensor) -> Tensor:
+        value = -(x - target).square().sum(-1) + 0.3 * torch.sin(rate * x[..., 0]) * torch.cos(
+            4.0 * x[..., 3]
+        )
+        return value + 0.5 * (x[..., 1] - x[..., 2]) * (x[..., 4] - 0.4)
+
+    return score
+
+
+@pytest.mark.parametrize("differentiable", [True, False])
+def test_replicates_of_a_mixed_space_are_searched_as_alone(differentiable: bool) -> None:
+    generator = torch.Generator().manual_seed(4)
+    told = data(MIXED, 7, 5)
+    target = torch.rand(5, 1, MIXED.dim, generator=generator, dtype=torch.float64)
+    rate = torch.logspace(0.0, 1.7, 5, dtype=torch.float64)[:, None]
+    for trial in range(3):
+        seeds = Seeds.of_each(range(5), trial)
+        found = maximize(waves(target, rate), MIXED, told, seeds, differentiable=differentiable)
+        assert len({tuple(row) for row in found.tolist()}) == 5
+        for place in range(5):
+            alone = maximize(
+                waves(target[place], rate[place]),
+                MIXED,
+                told.replicates(place),
+                Seeds.of(place, trial),
+                differentiable=differentiable,
+            )
+            assert_close(found[place], alone, rtol=0.0, atol=1e-9)
+
+
+def test_a_replicate_that_finds_nothing_new_goes_on_and_leaves_the_others_as_they_are() -> None:
+    space = Space({"n": Int(1, 1500), "k": Choice(["a", "b"])})
+    low, high = (
+        space.encode([{"n": n, "k": k} for n in numbers for k in "ab"])
+        for numbers in (range(1, 1101), range(401, 1501))
+    )
+    x = torch.stack((low, high))
+    told = Dataset(x, -x.sum(-1), None, x[:, :0], space.unordered, space.levels)
+    target = torch.tensor([[[0.1, 0.0]], [[0.1, 0.0]]], dtype=torch.float64)
+    seeds = Seeds.of_each((0, 1), 0)
+    rows = maximize(bowl(target), space, told, seeds)
+    for place in (0, 1):
+        alone = maximize(bowl(target[place]), space, told.replicates(place), Seeds.of(place, 0))
+        assert torch.equal(rows[place], alone)
+        assert not bool((x[place] == rows[place]).all(-1).any())
+    assert int(space.decode(rows)[0]["n"]) > 1100
+    assert int(space.decode(rows)[1]["n"]) <= 400
+
+
+def test_the_score_of_many_replicates_is_taken_a_few_rows_at_a_time() -> None:
+    space = Space({name: Float(0, 1) for name in "ab"})
+    sizes: list[int] = []
+    target = torch.rand(40, 1, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+    def score(x: Tensor) -> Tensor:
+        sizes.append(x[..., 0].numel())
+        return bowl(target)(x)
+
+    found = maximize(score, space, data(space, 5, 40), Seeds.of_each(range(40), 0))
+    assert max(sizes) <= 4096
+    assert len(sizes) > 8
+    assert_close(found, target[:, 0], rtol=0.0, atol=1e-3)
 
 
 def test_a_score_that_is_infinite_or_nan_in_places_is_survived() -> None:

@@ -180,6 +180,25 @@ def test_replicates_are_their_solo_fits(n: int, steps: int) -> None:
         assert_close(together(x)[i, j], solo(x[i, j]), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("columns", [1, 2, 6])
+@pytest.mark.parametrize("n", [4, 15, 16, 17, 33, 61])
+def test_replicates_are_their_solo_fits_to_the_last_bit(n: int, columns: int) -> None:
+    """As shipped, so that whole runs of several hundred gradient steps a suggestion are equal too."""
+    data = labelled(rows(3, n, columns, seed=n))
+    classifier = MLPClassifier(steps=120, warm_steps=40)
+    keys = (5, 6, 7)
+    together = classifier.fit(data, Seeds(keys, (3,)))
+    start = WarmStart(together.theta, n)
+    again = classifier.fit(data, Seeds(keys, (3,)), start)
+    for place, key in enumerate(keys):
+        part = replicate(data, place)
+        solo = classifier.fit(part, Seeds((key,)))
+        assert torch.equal(together.theta[place], solo.theta)
+        assert torch.equal(together(data.x)[place], solo(part.x))
+        warm = classifier.fit(part, Seeds((key,)), WarmStart(solo.theta, n))
+        assert torch.equal(again.theta[place], warm.theta)
+
+
 def test_a_network_that_has_settled_rests_while_others_move_on(evaluations: list[int]) -> None:
     x = rows(2, 60, 3)
     hard = labelled(x).positive[1]

@@ -171,6 +171,24 @@ def test_joint_samples_have_the_posterior_moments() -> None:
     assert_close(samples.T.cov(), process.cov(x, x), rtol=0.0, atol=0.02)
 
 
+def test_rows_that_do_not_count_leave_the_draws_of_the_others_as_they_are() -> None:
+    process = ExactGP().process(dataset(2, 6, 2), theta(2, 2))
+    x = dataset(2, 4, 2, seed=3).x
+    x[1, 3] = x[1, 0]  # a copy is correlated with the original as much as can be
+    base = torch.randn(2, 16, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    counted = torch.tensor([[True, False, True, True], [True, True, False, False]])
+    draws = sample_joint(process, x, base, counted)
+    assert draws.shape == (16, 2, 4)
+    assert bool(torch.isfinite(draws).all())
+    for place, kept in enumerate(counted):
+        alone = ExactGP().process(dataset(2, 6, 2).replicates(place), theta(2))
+        expected = sample_joint(alone, x[place, kept], base[place, :, kept])
+        assert_close(draws[:, place, kept], expected, rtol=1e-8, atol=1e-8)
+    everything = sample_joint(process, x, base, torch.ones_like(counted))
+    assert_close(everything, sample_joint(process, x, base), rtol=0.0, atol=0.0)
+    assert not torch.allclose(everything[:, 0, 2:], draws[:, 0, 2:])
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 4))
 def test_a_fit_beats_its_starts_and_interpolates_sanely(seed: int, n: int, d: int) -> None:

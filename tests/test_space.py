@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -24,9 +24,11 @@ def parameters(draw: st.DrawFn) -> Parameter:
     fidelity = draw(st.booleans())
     if kind == "float":
         low, high = sorted(draw(st.lists(finite, min_size=2, max_size=2, unique=True)))
+        assume(high - low > 1e-12 * max(abs(low), abs(high)))
         return Float(low, high, fidelity=fidelity)
     if kind == "log":
         low, high = sorted(draw(st.lists(positive, min_size=2, max_size=2, unique=True)))
+        assume(math.log(high / low) > 1e-7)
         return Float(low, high, log=True, fidelity=fidelity)
     if kind == "int":
         low = draw(st.integers(-(2**40), 2**40))
@@ -138,6 +140,90 @@ def test_snap_and_spread_give_representable_rows() -> None:
     for moved in (space.snap(rows), space.spread(rows)):
         exact = space.encode(space.decode(moved.reshape(-1, 3))).reshape(moved.shape)
         assert_close(moved[..., 1:], exact[..., 1:], rtol=0.0, atol=0.0)
+
+
+@st.composite
+def intervals(draw: st.DrawFn) -> Float:
+    """Of all sizes and places, also such as 12345.6 to 12345.7 and -1e15 to 3e15."""
+    width = draw(st.floats(0.1, 1.0)) * 10.0 ** draw(st.integers(-30, 30))
+    low = draw(st.floats(-1.0, 1.0)) * width * 10.0 ** draw(st.integers(0, 8))
+    return Float(low, low + width)
+
+
+wide = st.lists(st.one_of(parameters(), intervals()), min_size=1, max_size=5).filter(
+    lambda parts: not all(map(is_fidelity, parts))
+)
+
+
+def near_ends(seed: int, dim: int) -> torch.Tensor:
+    """Rows in general places, at the ends, and a little inside and outside of them."""
+    uniform = torch.rand(60, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    ends = torch.tensor([0.0, 1.0, 1e-13, 1.0 - 1e-13, 1e-11, 3e-12, 0.5], dtype=torch.float64)
+    return torch.cat((uniform, ends[:, None].expand(-1, dim)))
+
+
+def grid(parameter: Parameter) -> float:
+    """Distance of neighbours that whole tensors are rounded to; 0 where each value is on its own."""
+    if not isinstance(parameter, Float) or parameter.power is None:
+        return 0.0
+    spacing = float(np.spacing(max(abs(parameter.low), abs(parameter.high))))
+    return (1.0 / parameter.power + spacing) / (parameter.high - parameter.low)
+
+
+@settings(deadline=None, max_examples=300)
+@given(wide, st.integers(0, 2**32))
+def test_representable_rows_are_those_that_points_encode_to(parts: list[Parameter], seed: int) -> None:
+    space = Space({f"p{i}": part for i, part in enumerate(parts)})
+    rows = near_ends(seed, space.dim)
+    found, expected = space.representable(rows), space.encode(space.decode(rows))
+    assert torch.equal(space.representable(found), found)
+    assert torch.equal(space.encode(space.decode(found)), found)
+    # where a row is halfway between two, as far as rounding errors tell, it may go to either
+    steps = torch.tensor([grid(part) for part in parts], dtype=torch.float64)
+    assert bool(((found == expected) | ((found - expected).abs() <= 1.01 * steps)).all())
+    assert bool(((found == expected) | ((found - rows).abs() <= 0.8 * steps)).all())
+    lead = rows[:66].reshape(2, 3, 11, space.dim)
+    assert torch.equal(space.representable(lead).reshape(66, -1), found[:66])
+    assert space.representable(rows.float()).dtype == torch.float32
+
+
+def test_representable_rows_are_to_the_last_bit_those_of_the_points_in_ordinary_ranges() -> None:
+    space = Space(
+        {
+            "a": Float(0, 1),
+            "b": Float(-5, 10),
+            "c": Float(-600, 900),
+            "d": Float(1e-6, 1e2, log=True),
+            "e": Float(1e-9, 3e-9),
+            "f": Float(-3e14, 1e15),
+            "n": Int(1, 9, log=True),
+            "k": Choice(["a", "b", "c"]),
+        }
+    )
+    rows = torch.rand(20_000, space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.equal(space.representable(rows), space.encode(space.decode(rows)))
+    floats = Space({name: parameter for name, parameter in space if isinstance(parameter, Float)})
+    decoded = [list(point.values()) for point in floats.decode(rows[:, : floats.dim])]
+    assert floats.values(rows[:, : floats.dim]).tolist() == decoded
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(intervals(), min_size=1, max_size=4), st.booleans(), st.integers(0, 2**32))
+def test_values_are_what_representable_rows_decode_to(parts: list[Float], log: bool, seed: int) -> None:
+    space = Space({f"p{i}": part for i, part in enumerate([*parts, Float(1e-3, 7.0, log=log)])})
+    rows = near_ends(seed, space.dim)
+    exact = space.representable(rows)
+    assert space.values(exact).tolist() == [list(point.values()) for point in space.decode(exact)]
+    decoded = torch.tensor([list(point.values()) for point in space.decode(rows)], dtype=torch.float64)
+    steps = torch.tensor([grid(part) * (part.high - part.low) for _, part in space], dtype=torch.float64)
+    assert bool(((space.values(rows) - decoded).abs() <= 1.01 * steps).all())
+    assert torch.equal(space.values(rows[:66].reshape(6, 11, -1)).reshape(66, -1), space.values(rows[:66]))
+
+
+def test_values_need_a_space_of_floats() -> None:
+    space = Space({"x": Float(0, 1), "n": Int(1, 3)})
+    with pytest.raises(SpaceError, match="only Floats have values that are real numbers, got 'n'"):
+        space.values(torch.zeros(1, 2, dtype=torch.float64))
 
 
 def test_cardinality_counts_points() -> None:

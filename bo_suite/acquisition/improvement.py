@@ -21,6 +21,8 @@ _ROWS = 4096
 """Rows whose covariances with what a process knows are held in memory at once."""
 _SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Variance with which a process is conditioned on its own joint samples, relative to its scale."""
+_UNKNOWN = 1e20
+"""How many times that variance a sample has which does not count."""
 
 
 class _LogH(torch.autograd.Function):
@@ -160,10 +162,11 @@ class NoisyExpectedImprovement:
         """
         refuse_fidelities(self, data)
         process = self.surrogate.fit(data, seeds, start)
-        promising = _promising(process, data.x, self.baseline, seeds)
-        points = torch.cat((promising, data.pending), -2)
+        promising, won = _promising(process, data.x, self.baseline, seeds)
+        points = torch.cat((data.pending, promising), -2)
+        counted = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)
-        return _fantasise(process, points, best, seeds, self.fantasies)
+        return _fantasise(process, points, best, seeds, self.fantasies, counted)
 
 
 def _at_least_one(name: str, count: int) -> None:
@@ -171,8 +174,11 @@ def _at_least_one(name: str, count: int) -> None:
         raise DataError(f"`{name} >= 1` must hold, got {count!r}")
 
 
-def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> Tensor:
-    """Those rows of x that are the best in some joint posterior sample."""
+def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    """Those rows of x that are the best in some joint posterior sample, and which of them are.
+
+    Replicates with fewer of them than others have further rows, which do not count.
+    """
     with torch.no_grad():
         moments = [process.mean_and_var(part) for part in x.split(_ROWS, -2)]
         mean, var = (torch.cat(parts, -1) for parts in zip(*moments, strict=True))
@@ -182,16 +188,25 @@ def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> Tensor:
         winners = sample_joint(process, rows, base).argmin(-1)
         wins = torch.nn.functional.one_hot(winners, rows.shape[-2]).sum(0)
         count = int((wins > 0).sum(-1).max())
-        chosen = wins.topk(count, -1).indices
-        return rows.gather(-2, chosen[..., None].expand(*chosen.shape, x.shape[-1]))
+        chosen = wins.argsort(dim=-1, descending=True, stable=True)[..., :count]
+        won = wins.gather(-1, chosen) > 0
+        return rows.gather(-2, chosen[..., None].expand(*chosen.shape, x.shape[-1])), won
 
 
-def _fantasise(process: Process, points: Tensor, best: Tensor, seeds: Seeds, count: int) -> ImprovementScore:
-    """The score with `count` joint samples of f at the points taken as observed."""
+def _fantasise(
+    process: Process, points: Tensor, best: Tensor, seeds: Seeds, count: int, counted: Tensor | None = None
+) -> ImprovementScore:
+    """The score with `count` joint samples of f at the points, those that count, taken as observed."""
     with torch.no_grad():
         base = seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
-        samples = sample_joint(process, points, base)
+        samples = sample_joint(process, points, base, counted)
         noise = (process.scale * _SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
+        lowest = samples
+        if counted is not None:
+            noise, lowest = (
+                torch.where(counted, noise, _UNKNOWN * noise),
+                lowest.masked_fill(~counted, torch.inf),
+            )
         conditioned = process.condition(points, samples, noise)
-        best = torch.minimum(best, samples.amin(-1, keepdim=True))
+        best = torch.minimum(best, lowest.amin(-1, keepdim=True))
         return ImprovementScore(conditioned, best, process.hyperparameters)

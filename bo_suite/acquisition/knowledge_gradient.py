@@ -161,11 +161,11 @@ class KnowledgeGradient:
             pool = Pool.of(data, mean, _POOL, seeds.split("pool"))
             expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
             minima = _minima(expected, pool)
-            spread = pool.x[..., : _SPREAD // pool.x.shape[-1], :]
-            known = torch.cat((minima, at_target(spread, pool.fidelities)), -2)
+            spread = _SPREAD // pool.x.shape[-1]
+            known = torch.cat((minima, at_target(pool.x[..., :spread, :], pool.fidelities)), -2)
             score = self._score(process, expected, known, data.fidelities)
             for _ in range(_REFRESHES):
-                candidates = _climb(score, pool, self.candidates)
+                candidates = _climb(score, pool, spread, self.candidates)
                 after = self._after(process, expected, pool, minima, candidates)
                 score = self._score(process, expected, torch.cat((known, after), -2), data.fidelities)
         return score
@@ -230,8 +230,13 @@ def _minima(process: Process, pool: Pool) -> Tensor:
     return present.minimize(pool, starts, evaluations=2 * _EVALUATIONS)
 
 
-def _climb(score: KnowledgeGradientScore, pool: Pool, count: int) -> Tensor:
-    """Candidates of large score, reached in a few steps by gradients."""
-    starts = pool.leaders(score(pool.x), count)
+def _climb(score: KnowledgeGradientScore, pool: Pool, alternatives: int, count: int) -> Tensor:
+    """Candidates of large score, reached in a few steps by gradients from rows that are no alternatives.
+
+    Where a candidate is an alternative their lines are one, and rounding errors would choose the gradient.
+    """
+    value = score(pool.x)
+    value[..., :alternatives] = -torch.inf
+    starts = pool.leaders(value, count)
     held = [column for column in pool.held if column not in pool.fidelities]
     return starts if len(held) == starts.shape[-1] else ascend(score, starts, held, _STEPS)

@@ -12,7 +12,7 @@ from bo_suite.acquisition.base import Score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.evolve import mutate
-from bo_suite.optim.maximize import nearby, representable, top
+from bo_suite.optim.maximize import nearby, top
 from bo_suite.space import Space
 
 _SPREAD, _NEAR = 1024, 256
@@ -78,7 +78,7 @@ class SteinBatch:
             if not bool(still.all()):
                 rows, memory = self._descend(score, rows, memory, still, data.unordered, turn)
         with torch.no_grad():
-            return torch.cat((representable(space, rows), top(pool, value, pool.shape[-2])), -2)
+            return torch.cat((space.representable(rows), top(pool, value, pool.shape[-2])), -2)
 
     def _descend(
         self, score: Score, rows: Tensor, memory: Tensor, still: Tensor, unordered: tuple[int, ...], turn: int

@@ -8,7 +8,7 @@ from itertools import pairwise
 import jaxtyping as jt
 import torch
 from torch import Tensor
-from torch.nn.functional import elu, logsigmoid, softplus
+from torch.nn.functional import elu, logsigmoid, pad, softplus
 
 from bo_suite.classifiers.base import Labelled
 from bo_suite.classifiers.features import one_hot
@@ -18,6 +18,11 @@ from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 _BATCH = 512
 """Rows of a gradient step; all of them where there are no more."""
+
+_LANES = 16
+"""Rows are filled up to a multiple of this, with rows of no weight: vectorised loops then have no scalar
+rest, and a network gets the same weights to the last bit whether it is fitted alone or beside others. Several
+hundred steps of Adam would make much of rounding errors."""
 
 _WINDOW = 25
 """Steps over which the loss must change."""
@@ -161,13 +166,14 @@ class _Rows:
 
     @staticmethod
     def of(data: Labelled) -> "_Rows":
-        """All rows of the data."""
+        """All rows of the data, and some without weight."""
         x = _features(data.x, data.unordered, data.levels)
         total = data.positive + data.negative
         label = data.positive / torch.where(total > 0, total, 1.0)
         weight = total / total.sum(-1, keepdim=True)
-        n = x.shape[-2]
-        return _Rows(x.reshape(-1, n, x.shape[-1]), label.reshape(-1, n), weight.reshape(-1, n))
+        n, more = x.shape[-2], -x.shape[-2] % _LANES
+        x = pad(x.reshape(-1, n, x.shape[-1]), (0, 0, 0, more))
+        return _Rows(x, pad(label.reshape(-1, n), (0, more)), pad(weight.reshape(-1, n), (0, more)))
 
     def count(self, members: int) -> jt.Float[Tensor, "rk 1"]:
         """Number of rows that have a weight, for each member."""
@@ -218,11 +224,12 @@ class _Loss:
         value = (rows.weight * (softplus(logit) - rows.label * logit)).sum(-1)
         value = value + 0.5 * (shrink * theta).sum(-1)
         back = (rows.weight * (logit.sigmoid() - rows.label))[..., None]
-        parts = []
-        for (matrix, _), units in zip(layers[:0:-1], hidden[::-1], strict=True):
-            parts += [back.sum(-2), (units.mT @ back).flatten(-2)]
-            back = (back @ matrix.mT).mul_(units.clamp(max=0.0).add_(1.0))  # ELU' = 1 + min(ELU, 0)
-        parts += [back.sum(-2), (rows.x.mT @ back).flatten(-2)]
+        below = [rows.x, *hidden]
+        parts = [back.sum(-2), (below[-1] * back).sum(-2)]
+        for (matrix, _), units, inputs in zip(layers[:0:-1], below[:0:-1], below[-2::-1], strict=True):
+            back = back * matrix.mT if matrix.shape[-1] == 1 else back @ matrix.mT
+            back.mul_(units.clamp(max=0.0).add_(1.0))  # ELU' = 1 + min(ELU, 0)
+            parts += [back.sum(-2), (inputs.mT @ back).flatten(-2)]
         return value, torch.cat(parts[::-1], -1).add_(shrink)
 
 
@@ -272,7 +279,8 @@ def _outputs(layers: list[tuple[Tensor, Tensor]], x: Tensor) -> list[Tensor]:
         x = elu(x @ matrix + bias)
         outputs.append(x)
     matrix, bias = layers[-1]
-    return [*outputs, x @ matrix + bias]
+    # no matrix product: with one column, it rounds in another way for one network than for several
+    return [*outputs, (x * matrix.mT).sum(-1, keepdim=True) + bias]
 
 
 def _matrices(sizes: tuple[int, ...], like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ together; a problem whose step was refused shortens it while its neighbours move
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import jaxtyping as jt
 import torch
@@ -49,6 +49,7 @@ def minimize_batch(
     gradient_tolerance: float = 1e-5,
     value_tolerance: float = 1e-9,
     memory: int = 10,
+    narrow: Callable[[Tensor], ValueAndGrad] | None = None,
 ) -> BatchResult:
     """Local minima of one function a batch element, from one start each.
 
@@ -62,6 +63,8 @@ def minimize_batch(
         value_tolerance: an element stops when a step lowers its value by less than this, relative to
             max(1, |value|).
         memory: number of (step, gradient change) pairs kept.
+        narrow: the function of some elements alone, points (k, p), given their places (k) among the
+            flattened `*b`: with it, elements that have stopped are no longer evaluated.
 
     Raises:
         DataError: lower > upper somewhere.
@@ -71,47 +74,117 @@ def minimize_batch(
         raise DataError("`lower <= upper` must hold for every coordinate")
     shape = start.shape
     x = start.reshape(lower.shape).clamp(lower, upper)
-
-    def evaluate(points: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = function(points.reshape(shape))
-        value = torch.where(torch.isfinite(value), value, torch.inf).reshape(-1)
-        return value, torch.nan_to_num(gradient.reshape(lower.shape), 0.0, 0.0, 0.0)
-
-    value, gradient = evaluate(x)
-    steps = x.new_zeros(x.shape[0], memory, x.shape[1])
-    changes = torch.zeros_like(steps)
+    value, gradient = _evaluate(function, x, shape)
     free = _free(x, gradient, lower, upper)
     done = ~torch.isfinite(value) | (_largest(gradient * free) < gradient_tolerance)
-    direction, step = _first_direction(gradient, free), torch.ones_like(value)
-    evaluations, pairs = 1, 0
-    while evaluations < max_evaluations and not bool(done.all()):
-        trial = (x + step[:, None] * direction).clamp(lower, upper)
-        trial = torch.where(done[:, None], x, trial)
-        trial_value, trial_gradient = evaluate(trial)
+    pairs = x.new_zeros(x.shape[0], memory, x.shape[1])
+    first = _first_direction(gradient, free)
+    now = _State(x, value, gradient, pairs, pairs, first, torch.ones_like(value), done, lower, upper)
+    ended, places = now, torch.arange(x.shape[0], device=x.device)
+    evaluations, kept = 1, 0
+    while evaluations < max_evaluations:
+        left = int((~now.done).sum())
+        if left == 0:
+            break
+        if narrow is not None and 2 * left <= places.shape[0]:
+            ended = ended.replaced(places, now)
+            going = (~now.done).nonzero()[:, 0]
+            now, places = now.part(going), places[going]
+            function, shape = narrow(places), now.x.shape
+        kept = min(kept + 1, memory)
+        now = _step(function, shape, now, kept, gradient_tolerance, value_tolerance)
         evaluations += 1
-        moved = trial - x
-        slope = (gradient * moved).sum(-1).clamp(max=0.0)  # projection can turn a step uphill
-        accepted = (trial_value <= value + _ARMIJO * slope) & ~done
-        decrease = value - trial_value
-        small = decrease <= value_tolerance * value.abs().clamp(min=1.0)
+    ended = ended.replaced(places, now)
+    lead = start.shape[:-1]
+    return BatchResult(
+        ended.x.reshape(start.shape), ended.value.reshape(lead), evaluations, ended.done.reshape(lead)
+    )
 
-        change = trial_gradient - gradient
-        curved = (moved * change).sum(-1) > _CURVATURE * change.square().sum(-1)
-        keep = (accepted & curved)[:, None, None]
-        steps = torch.where(keep, torch.cat((steps[:, 1:], moved[:, None]), 1), steps)
-        changes = torch.where(keep, torch.cat((changes[:, 1:], change[:, None]), 1), changes)
-        pairs = min(pairs + 1, memory)
 
-        x = torch.where(accepted[:, None], trial, x)
-        value = torch.where(accepted, trial_value, value)
-        gradient = torch.where(accepted[:, None], trial_gradient, gradient)
-        free = _free(x, gradient, lower, upper)
-        done = done | (accepted & (small | (_largest(gradient * free) < gradient_tolerance)))
-        quasi = _direction(gradient, free, steps[:, memory - pairs :], changes[:, memory - pairs :])
-        direction = torch.where(accepted[:, None], quasi, direction)
-        step = torch.where(accepted, 1.0, step * _shorten(slope, trial_value - value))
-        done = done | (step < _SMALLEST_STEP)
-    return BatchResult(x.reshape(shape), value.reshape(shape[:-1]), evaluations, done.reshape(shape[:-1]))
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Where the searches are, a row an element.
+
+    Attributes:
+        x: the best points.
+        value: objective there.
+        gradient: its gradient.
+        steps: the last steps taken, the latest last.
+        changes: of the gradient, in these.
+        direction: where to go next.
+        step: how far, in units of it.
+        done: whether an element has stopped.
+        lower: bound.
+        upper: bound.
+    """
+
+    x: Tensor
+    value: Tensor
+    gradient: Tensor
+    steps: Tensor
+    changes: Tensor
+    direction: Tensor
+    step: Tensor
+    done: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    def part(self, rows: Tensor) -> "_State":
+        """Some elements alone."""
+        return _State(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def replaced(self, rows: Tensor, other: "_State") -> "_State":
+        """With points, values and ends of some elements from another state."""
+        if other is self or rows.shape == self.value.shape:
+            return other
+        return replace(
+            self,
+            x=self.x.index_copy(0, rows, other.x),
+            value=self.value.index_copy(0, rows, other.value),
+            done=self.done.index_copy(0, rows, other.done),
+        )
+
+
+def _evaluate(function: ValueAndGrad, x: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    value, gradient = function(x.reshape(shape))
+    value = torch.where(torch.isfinite(value), value, torch.inf).reshape(-1)
+    return value, torch.nan_to_num(gradient.reshape(x.shape), 0.0, 0.0, 0.0)
+
+
+def _step(
+    function: ValueAndGrad,
+    shape: torch.Size,
+    now: _State,
+    pairs: int,
+    gradient_tolerance: float,
+    value_tolerance: float,
+) -> _State:
+    """One round: a step of every element that has not stopped, accepted or shortened."""
+    trial = (now.x + now.step[:, None] * now.direction).clamp(now.lower, now.upper)
+    trial = torch.where(now.done[:, None], now.x, trial)
+    trial_value, trial_gradient = _evaluate(function, trial, shape)
+    moved = trial - now.x
+    slope = (now.gradient * moved).sum(-1).clamp(max=0.0)  # projection can turn a step uphill
+    accepted = (trial_value <= now.value + _ARMIJO * slope) & ~now.done
+    decrease = now.value - trial_value
+    small = decrease <= value_tolerance * now.value.abs().clamp(min=1.0)
+
+    change = trial_gradient - now.gradient
+    curved = (moved * change).sum(-1) > _CURVATURE * change.square().sum(-1)
+    keep = (accepted & curved)[:, None, None]
+    steps = torch.where(keep, torch.cat((now.steps[:, 1:], moved[:, None]), 1), now.steps)
+    changes = torch.where(keep, torch.cat((now.changes[:, 1:], change[:, None]), 1), now.changes)
+
+    x = torch.where(accepted[:, None], trial, now.x)
+    value = torch.where(accepted, trial_value, now.value)
+    gradient = torch.where(accepted[:, None], trial_gradient, now.gradient)
+    free = _free(x, gradient, now.lower, now.upper)
+    done = now.done | (accepted & (small | (_largest(gradient * free) < gradient_tolerance)))
+    quasi = _direction(gradient, free, steps[:, -pairs:], changes[:, -pairs:])
+    direction = torch.where(accepted[:, None], quasi, now.direction)
+    step = torch.where(accepted, 1.0, now.step * _shorten(slope, trial_value - value))
+    done = done | (step < _SMALLEST_STEP)
+    return _State(x, value, gradient, steps, changes, direction, step, done, now.lower, now.upper)
 
 
 def _largest(gradient: Tensor) -> Tensor:

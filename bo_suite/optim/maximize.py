@@ -5,6 +5,7 @@ turns; where it has none, a population of points evolves. Every point that is sc
 represent.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
 from bo_suite.optim.evolve import evolve
-from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.space import Space
 
 ScoreFunction = Callable[[Tensor], Tensor]
@@ -26,6 +27,9 @@ _ENUMERATE = 1024
 
 _SPARE = 8
 """Sampled points kept of each kind, in case that all ends of the local searches are taken."""
+
+_ROWS_CPU, _ROWS_ELSEWHERE = 4096, 2**18
+"""Rows of all replicates together that are scored at once: what comes of them stays in a core's cache."""
 
 _SWEEP_ROUNDS = 8
 
@@ -74,7 +78,9 @@ def maximize(
     with torch.no_grad():
         spread = space.spread(seeds.split("sobol").sobol(search.sobol, data.x))
         near = nearby(space, data, seeds.split("nearby"), search.nearby)
-        first, second = score(torch.cat((spread, near), -2)).split((spread.shape[-2], near.shape[-2]), -1)
+        first, second = _in_parts(score, torch.cat((spread, near), -2)).split(
+            (spread.shape[-2], near.shape[-2]), -1
+        )
         half = max(search.starts // 2, 1)
         starts = torch.cat((top(spread, first, half), top(near, second, half)), -2)
     if differentiable:
@@ -84,6 +90,13 @@ def maximize(
     with torch.no_grad():
         spare = torch.cat((top(spread, first, _SPARE), top(near, second, _SPARE)), -2)
         return _best_new(score, space, data, torch.cat((ends, spare), -2), seeds.split("new"))
+
+
+def _in_parts(score: ScoreFunction, rows: Tensor) -> Tensor:
+    """The score of many rows, a few of every replicate at a time."""
+    most = _ROWS_CPU if rows.device.type == "cpu" else _ROWS_ELSEWHERE
+    part = max(most // max(rows.shape[:-2].numel(), 1), 1)
+    return torch.cat([score(few) for few in rows.split(part, -2)], -1)
 
 
 def top(
@@ -115,14 +128,17 @@ def _local_search(score: ScoreFunction, space: Space, rows: Tensor, seeds: Seeds
     """Ends of the local searches from the given rows."""
     discrete = [column for column, levels in enumerate(space.levels) if levels is not None]
     continuous = len(discrete) < space.dim
+    settled = torch.zeros(rows.shape[:-2], dtype=torch.bool, device=rows.device)[..., None, None]
     for turn in range(search.turns if discrete and continuous else 1):
         before = rows
         if discrete:
             rows = _sweep(score, space, rows, discrete, seeds.split(f"sweep {turn}"))
-        if turn and torch.equal(before, rows):
-            break
+        if turn:
+            settled = settled | (before == rows).all(-1).all(-1)[..., None, None]
+            if bool(settled.all()):
+                break
         if continuous:
-            rows = ascend(score, rows, discrete, search.evaluations)
+            rows = torch.where(settled, before, ascend(score, rows, discrete, search.evaluations))
     return rows
 
 
@@ -148,7 +164,28 @@ def ascend(
         max_evaluations=evaluations,
         gradient_tolerance=1e-2,
         value_tolerance=1e-4,
+        narrow=(lambda places: _of_some(negated, rows, places)) if rows.ndim > 2 else None,
     ).x
+
+
+def _of_some(function: ValueAndGrad, rows: Tensor, places: Tensor) -> ValueAndGrad:
+    """The function of some of the rows, given their places in order: as many of every replicate as of any.
+
+    Replicates with fewer of them are filled up with points that nobody looks at.
+    """
+    *lead, m, d = rows.shape
+    replicate = places // m
+    counts = torch.bincount(replicate, minlength=max(math.prod(lead), 1))
+    most = int(counts.max())
+    begin = counts.cumsum(0) - counts
+    slots = replicate * most + torch.arange(len(places), device=places.device) - begin[replicate]
+
+    def some(x: Tensor) -> tuple[Tensor, Tensor]:
+        filled = rows.new_full((len(counts) * most, d), 0.5).index_copy(0, slots, x)
+        value, gradient = function(filled.reshape(*lead, most, d))
+        return value.flatten()[slots], gradient.reshape(-1, d)[slots]
+
+    return some
 
 
 def _move(score: ScoreFunction, rows: Tensor, value: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,14 +202,16 @@ def _sweep(score: ScoreFunction, space: Space, rows: Tensor, discrete: list[int]
     """Coordinate ascent over the levels of the discrete columns, the best single change a round."""
     with torch.no_grad():
         value = score(rows)
+        moving = torch.ones_like(value[..., :1], dtype=torch.bool)
         for turn in range(_SWEEP_ROUNDS):
-            before = value
             blocks = [
                 _column_moves(space, rows, column, seeds.split(f"{turn} {column}")) for column in discrete
             ]
-            rows, value = _move(score, rows, value, torch.cat(blocks, -2))
-            if torch.equal(before, value):
+            moved, higher = _move(score, rows, value, torch.cat(blocks, -2))
+            moving = moving & (higher != value).any(-1, keepdim=True)
+            if not bool(moving.any()):
                 break
+            rows, value = torch.where(moving[..., None], moved, rows), torch.where(moving, higher, value)
     return rows
 
 
@@ -198,14 +237,18 @@ def _column_moves(space: Space, rows: Tensor, column: int, seeds: Seeds) -> Tens
 def _best_new(score: ScoreFunction, space: Space, data: Dataset, found: Tensor, seeds: Seeds) -> Tensor:
     """The representable row of largest score that is not in the data: of those found, else of any."""
     taken = torch.cat((data.x, data.pending), -2)
+    chosen, missing = found[..., 0, :], torch.ones_like(found[..., 0, :1], dtype=torch.bool)
     for rows in _pools(space, found, seeds):
-        exact = representable(space, rows)
+        exact = space.representable(rows)
         new = ~(exact[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
-        if bool(new.any(-1).all()):
-            value = torch.where(new, score(exact), -torch.inf)
-            value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
-            first = value.argmax(-1, keepdim=True)[..., None]
-            return exact.gather(-2, first.expand(*first.shape[:-1], exact.shape[-1]))[..., 0, :]
+        value = torch.where(new, _in_parts(score, exact), -torch.inf)
+        value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
+        first = value.argmax(-1, keepdim=True)[..., None]
+        best = exact.gather(-2, first.expand(*first.shape[:-1], exact.shape[-1]))[..., 0, :]
+        chosen = torch.where(missing, best, chosen)
+        missing = missing & ~new.any(-1, keepdim=True)
+        if not bool(missing.any()):
+            return chosen
     raise exhausted(space)
 
 
@@ -236,9 +279,3 @@ def whole(space: Space) -> jt.Float64[Tensor, "n d"]:
     """Every row of a finite space."""
     columns = [space.positions(column, np.arange(levels or 0)) for column, levels in enumerate(space.levels)]
     return torch.cartesian_prod(*columns).reshape(-1, space.dim)
-
-
-def representable(space: Space, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
-    """The rows that the decoded points encode to."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    return space.encode(space.decode(flat)).to(rows).reshape(rows.shape)

@@ -1,7 +1,7 @@
 """Exact Gaussian process regression with maximum a posteriori hyperparameters."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
@@ -104,13 +104,15 @@ class ExactGP:
         self, kernel: Kernel, data: Dataset, starts: jt.Float[Tensor, "r *b p"]
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "1 *b p"]]:
         """Smallest negative log posterior density found from the starts, and where."""
+        objective = _Objective(self, kernel, data)
         result = minimize_batch(
-            _Objective(self, kernel, data),
+            objective,
             starts,
             bounds=self.bounds(kernel, data),
             max_evaluations=80 if data.x.shape[-2] <= _MANY else 15,
             gradient_tolerance=1e-2,
             value_tolerance=1e-4,
+            narrow=lambda places: objective.part(places % data.batch_shape.numel()),
         )
         value, best = result.value.min(0)
         return value, result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))
@@ -123,6 +125,10 @@ class _Objective:
     surrogate: ExactGP
     kernel: Kernel
     data: Dataset
+
+    def part(self, replicates: Tensor) -> "_Objective":
+        """Of some replicates, by their places among the flattened ones, each as often as it is named."""
+        return replace(self, data=self.data.replicates(replicates))
 
     def __call__(self, hyperparameters: Tensor) -> tuple[Tensor, Tensor]:
         data, n = self.data, self.data.x.shape[-2]

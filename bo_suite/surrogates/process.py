@@ -248,7 +248,19 @@ def check_observations(x: Tensor, y: Tensor) -> None:
         raise DataError(f"y must be (*s, *b, q) for x (*b, q, d), got {tuple(y.shape)}, {tuple(x.shape)}")
 
 
-def sample_joint(process: Process, x: jt.Float[Tensor, "*b q d"], base: jt.Float[Tensor, "*b s q"]) -> Tensor:
-    """Joint draws of the latent function at x, mean + chol(cov) base: shape (s, *b, q)."""
-    chol, _ = jittered_cholesky(process.cov(x, x), process.scale)
+def sample_joint(
+    process: Process,
+    x: jt.Float[Tensor, "*b q d"],
+    base: jt.Float[Tensor, "*b s q"],
+    counted: jt.Bool[Tensor, "*b q"] | None = None,
+) -> Tensor:
+    """Joint draws of the latent function at x, mean + chol(cov) base: shape (s, *b, q).
+
+    Rows that are not `counted` are drawn on their own, and so have no influence on the others.
+    """
+    cov = process.cov(x, x)
+    if counted is not None:
+        both = counted[..., :, None] & counted[..., None, :]
+        cov = torch.where(both, cov, torch.diag_embed(process.scale[..., None].expand(counted.shape)))
+    chol, _ = jittered_cholesky(cov, process.scale)
     return (base @ chol.mT).movedim(-2, 0) + process.mean(x)
