@@ -13,7 +13,9 @@ from scipy.optimize import minimize
 from bo_suite.errors import DataError, SpaceError
 from bo_suite.parameters import Choice, Float, Int
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, problems, shifted
+from bo_suite.problems.fidelity import FIDELITY
 from bo_suite.problems.synthetic import synthetic_names
+from bo_suite.problems.tabular import TABLES, table
 from bo_suite.problems.tuning import TUNING
 from bo_suite.space import Params, Space
 from bo_suite.testing import check_problem
@@ -62,6 +64,9 @@ def test_every_problem_keeps_its_contract(name: str) -> None:
     assert problem.name == name
     check_problem(problem)
     assert (problem.minimum is None) == (name in TUNING)
+    assert problem.best_known is not None
+    floats = all(isinstance(parameter, Float) for _, parameter in problem.space)
+    assert (problem.vectorized is None) == (name in FIDELITY or name in TUNING or not floats)
     assert bool(problem.minimizers) == (name not in TUNING)
 
 
@@ -165,6 +170,10 @@ def square(params: Params) -> float:
     return float(params["x"]) ** 2  # type: ignore[arg-type]
 
 
+def squares(rows: torch.Tensor) -> torch.Tensor:
+    return rows[:, 0] ** 2
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -177,12 +186,24 @@ def square(params: Params) -> float:
         ({"noise": float("inf")}, "noise >= 0"),
         ({"seed": -1}, "seed"),
         ({"seed": True}, "seed"),
+        ({"best_known": 0.5}, "best_known == minimum"),
+        ({"best_known": float("nan")}, "best known value must be a finite number"),
+        ({"vectorized": 3}, "vectorized function must be callable"),
+        ({"space": Space({"x": Int(0, 1)}), "vectorized": squares}, r"Float columns alone, got \['x'\]"),
     ],
 )
 def test_a_problem_refuses_what_breaks_a_rule(fields: dict[str, object], words: str) -> None:
     problem = Problem("square", SPACE, square, 0.0, ({"x": 0.0},))
     with pytest.raises(DataError, match=words):
         replace(problem, **fields)  # type: ignore[arg-type]
+
+
+def test_the_best_known_value_is_the_minimum_where_that_is_known() -> None:
+    assert Problem("square", SPACE, square).best_known is None
+    assert Problem("square", SPACE, square, best_known=0.5).best_known == 0.5
+    problem = Problem("square", SPACE, square, 0.0, ({"x": 0.0},))
+    assert problem.best_known == 0.0
+    assert replace(problem, seed=3).best_known == 0.0
 
 
 def test_a_minimizer_must_be_a_point() -> None:
@@ -266,6 +287,9 @@ def test_embedded_adds_columns_that_do_not_matter() -> None:
     ]
     assert len(matters) == 6
     assert matters != list(base)[:6]
+    assert problem.vectorized is not None
+    rows = problem.space.encode([base, *problem.minimizers])
+    torch.testing.assert_close(problem.vectorized(rows)[0].item(), problem.value(base), rtol=1e-12, atol=0.0)
     assert problem.value(problem.minimizers[0]) == plain.minimum
     assert problem.minimum == plain.minimum
     with pytest.raises(DataError, match="dim >= 6"):
@@ -302,6 +326,16 @@ def test_mixed_minimum_agrees_with_enumeration() -> None:
     ]
     assert len(values) == 49
     assert min(values) == problem.minimum
+
+
+def test_wrappers_keep_what_stays_true() -> None:
+    branin, svr = get_problem("branin"), get_problem("svr_diabetes")
+    assert shifted(branin).vectorized == branin.vectorized == noisy(branin, 1.0).vectorized
+    assert mixed(branin, integers=(0,)).vectorized is None
+    assert shifted(branin).best_known == mixed(branin, integers=(0,)).best_known == branin.minimum
+    # A smaller space may leave out where the best known value was seen; a larger one may not.
+    assert shifted(svr).best_known is mixed(svr, integers=(0,)).best_known is None
+    assert embedded(svr, 5).best_known == noisy(svr, 1.0).best_known == svr.best_known
 
 
 def test_mixed_without_a_known_minimum() -> None:
@@ -378,6 +412,103 @@ def test_check_problem_finds_what_is_wrong(rule: str, words: str) -> None:
 def test_check_problem_finds_a_wrong_minimizer() -> None:
     with pytest.raises(AssertionError, match="must attain"):
         check_problem(Problem("broken", SPACE, Broken("none"), 0.0, ({"x": 0.5},)))
+
+
+def test_check_problem_finds_a_best_known_value_that_anyone_beats() -> None:
+    with pytest.raises(AssertionError, match="below the best known value"):
+        check_problem(Problem("broken", SPACE, square, best_known=0.9))
+
+
+def halves(rows: torch.Tensor) -> torch.Tensor:
+    return squares(rows) / 2
+
+
+def columns(rows: torch.Tensor) -> torch.Tensor:
+    return rows**2
+
+
+def rough(rows: torch.Tensor) -> torch.Tensor:
+    return squares(rows.float())
+
+
+def in_place(rows: torch.Tensor) -> torch.Tensor:
+    return rows.pow_(2)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [(halves, "agree"), (columns, "a value a row"), (rough, "a value a row"), (in_place, "leave its rows")],
+)
+def test_check_problem_finds_a_wrong_vectorized_function(function: object, words: str) -> None:
+    check_problem(Problem("square", SPACE, square, vectorized=squares))
+    with pytest.raises(AssertionError, match=words):
+        check_problem(Problem("broken", SPACE, square, vectorized=function))  # type: ignore[arg-type]
+
+
+# --- vectorized functions ---------------------------------------------------------------------------------
+
+
+VECTORIZED = [*synthetic_names(), *OTHER_DIMS]
+
+
+@pytest.mark.parametrize("name", VECTORIZED)
+def test_vectorized_agrees_with_the_function(name: str) -> None:
+    problem = get_problem(name)
+    assert problem.vectorized is not None
+    uniform = torch.from_numpy(np.random.default_rng(5).random((50, problem.space.dim)))
+    points = [*problem.space.decode(uniform), *problem.minimizers]
+    rows = torch.tensor([list(point.values()) for point in points], dtype=torch.float64)
+    expected = torch.tensor([problem.value(point) for point in points], dtype=torch.float64)
+    torch.testing.assert_close(problem.vectorized(rows), expected, rtol=1e-12, atol=1e-12)
+    assert problem.vectorized(rows[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("name", VECTORIZED)
+def test_vectorized_follows_the_device_and_dtype_of_its_rows(name: str) -> None:
+    problem = get_problem(name)
+    assert problem.vectorized is not None
+    row = torch.tensor([list(problem.minimizers[0].values())], dtype=torch.float64)
+    before = problem.vectorized(row)
+    # Tensors on `meta` have a device and no memory; those of another device would be refused.
+    elsewhere = problem.vectorized(row.to("meta"))
+    assert (elsewhere.device.type, elsewhere.dtype) == ("meta", torch.float64)
+    assert problem.vectorized(row.float()).dtype == torch.float32
+    assert torch.equal(problem.vectorized(row), before)
+    assert problem.value(problem.minimizers[0]) == problem.minimum
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", VECTORIZED)
+def test_vectorized_on_a_cuda_device_agrees_with_the_function(name: str) -> None:
+    problem = get_problem(name)
+    assert problem.vectorized is not None
+    uniform = torch.from_numpy(np.random.default_rng(5).random((50, problem.space.dim)))
+    points = problem.space.decode(uniform)
+    rows = torch.tensor([list(point.values()) for point in points], dtype=torch.float64)
+    expected = torch.tensor([problem.value(point) for point in points], dtype=torch.float64)
+    values = problem.vectorized(rows.cuda())
+    assert values.is_cuda
+    torch.testing.assert_close(values.cpu(), expected, rtol=1e-11, atol=1e-11)
+
+
+# --- models to tune, and tables --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in TUNING if TUNING[name].at is not None])
+def test_the_best_known_loss_is_that_of_the_point_kept_with_it(name: str) -> None:
+    model = TUNING[name]
+    assert model.at is not None
+    # Other versions of the libraries may move a value a little.
+    assert get_problem(name).value(model.at) == pytest.approx(model.best, rel=0.1)
+
+
+def test_a_table_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not set(problems()) & set(TABLES)
+    table.cache_clear()
+    with pytest.raises(DataError, match=r"hpolib_naval needs .*bo-suite\[tables\]"):
+        get_problem("hpolib_naval")
 
 
 @pytest.mark.parametrize("name", TUNING)

@@ -1,4 +1,4 @@
-"""Problems to try optimisers on: test functions with known minima, and models to tune."""
+"""Problems to try optimisers on: test functions with known minima, models to tune, and tables of models."""
 
 import difflib
 
@@ -6,6 +6,7 @@ from bo_suite.errors import DataError
 from bo_suite.problems.base import Problem
 from bo_suite.problems.fidelity import FIDELITY, fidelity_problem
 from bo_suite.problems.synthetic import synthetic_names, synthetic_problem
+from bo_suite.problems.tabular import TABLES, tabular_names, tabular_problem
 from bo_suite.problems.tuning import TUNING, tuning_problem
 from bo_suite.problems.wrappers import embedded, mixed, noisy, shifted
 
@@ -13,20 +14,27 @@ __all__ = ["Problem", "embedded", "get_problem", "mixed", "noisy", "problems", "
 
 
 def problems() -> tuple[str, ...]:
-    """Names of all problems; a function of any dimension is listed in one of them."""
-    return (*synthetic_names(), *FIDELITY, *TUNING)
+    """Names of all problems that can be had here.
+
+    A function of any dimension is listed in one of them, and the tables of the extra `bo-suite[tables]` where
+    it is installed.
+    """
+    return (*synthetic_names(), *FIDELITY, *TUNING, *tabular_names())
 
 
 def get_problem(name: str) -> Problem:
     """The problem of a name, such as `branin`, `hartmann6`, `ackley20` or `svm_digits`.
 
     Raises:
-        DataError: a name that no problem has, or a dimension that a function does not exist in.
+        DataError: a name that no problem has, a dimension that a function does not exist in, or a table
+            whose library is not installed.
     """
     if name in FIDELITY:
         return fidelity_problem(name)
+    if name in TABLES:
+        return tabular_problem(name)
     problem = tuning_problem(name) if name in TUNING else synthetic_problem(name)
     if problem is None:
-        close = difflib.get_close_matches(name, problems(), n=3) or list(problems()[:3])
+        close = difflib.get_close_matches(name, (*problems(), *TABLES), n=3) or list(problems()[:3])
         raise DataError(f"a problem's name must be one of problems(), such as {close}, got {name!r}")
     return problem

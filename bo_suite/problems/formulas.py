@@ -1,10 +1,32 @@
 """Test functions that BoTorch does not have, written out, with their bounds and minimisers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 Point = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Maths:
+    """What formulas are made of, beside arithmetic, `abs` and `**`: for numbers, or for tensors of them."""
+
+    sin: Callable[[Any], Any]
+    cos: Callable[[Any], Any]
+    exp: Callable[[Any], Any]
+    sqrt: Callable[[Any], Any]
+    hypot: Callable[[Any, Any], Any]
+    total: Callable[[Any], Any]
+
+
+FLOATS = Maths(math.sin, math.cos, math.exp, math.sqrt, math.hypot, math.fsum)
+TENSORS = Maths(torch.sin, torch.cos, torch.exp, torch.sqrt, torch.hypot, sum)
+
+Value = Callable[[Sequence[Any], Maths], Any]
+"""A formula: of the columns of a point or, with maths to suit, of those of many points at once."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +40,7 @@ class Formula:
         dims: The dimensions it exists in; empty for any.
     """
 
-    value: Callable[[Point], float]
+    value: Value
     bounds: tuple[tuple[float, float], ...]
     points: Callable[[int], tuple[Point, ...]]
     dims: tuple[int, ...] = ()
@@ -44,22 +66,22 @@ class _Diagonal:
         return ((self.coordinate,) * dim,)
 
 
-def forrester(x: Point) -> float:
+def forrester(x: Sequence[Any], maths: Maths) -> Any:
     """(6 x − 2)² sin(12 x − 4). Forrester, Sobester and Keane 2008, appendix."""
-    return (6 * x[0] - 2) ** 2 * math.sin(12 * x[0] - 4)
+    return (6 * x[0] - 2) ** 2 * maths.sin(12 * x[0] - 4)
 
 
-def sin3(x: Point) -> float:
+def sin3(x: Sequence[Any], maths: Maths) -> Any:
     """sin 3x + x² − 0.7 x: two valleys of nearly equal depth."""
-    return math.sin(3 * x[0]) + x[0] ** 2 - 0.7 * x[0]
+    return maths.sin(3 * x[0]) + x[0] ** 2 - 0.7 * x[0]
 
 
-def gramacy_lee(x: Point) -> float:
+def gramacy_lee(x: Sequence[Any], maths: Maths) -> Any:
     """sin(10 π x) / (2 x) + (x − 1)⁴. Gramacy and Lee 2012, section 5."""
-    return math.sin(10 * math.pi * x[0]) / (2 * x[0]) + (x[0] - 1) ** 4
+    return maths.sin(10 * math.pi * x[0]) / (2 * x[0]) + (x[0] - 1) ** 4
 
 
-def goldstein_price(x: Point) -> float:
+def goldstein_price(x: Sequence[Any], maths: Maths) -> Any:
     """Two quartics multiplied; values from 3 to a million. Goldstein and Price 1971."""
     a, b = x
     first = 1 + (a + b + 1) ** 2 * (19 - 14 * a + 3 * a * a - 14 * b + 6 * a * b + 3 * b * b)
@@ -67,28 +89,28 @@ def goldstein_price(x: Point) -> float:
     return first * second
 
 
-def booth(x: Point) -> float:
+def booth(x: Sequence[Any], maths: Maths) -> Any:
     """(x + 2 y − 7)² + (2 x + y − 5)²."""
     return (x[0] + 2 * x[1] - 7) ** 2 + (2 * x[0] + x[1] - 5) ** 2
 
 
-def mccormick(x: Point) -> float:
+def mccormick(x: Sequence[Any], maths: Maths) -> Any:
     """sin(x + y) + (x − y)² − 1.5 x + 2.5 y + 1. McCormick 1976."""
-    return math.sin(x[0] + x[1]) + (x[0] - x[1]) ** 2 - 1.5 * x[0] + 2.5 * x[1] + 1
+    return maths.sin(x[0] + x[1]) + (x[0] - x[1]) ** 2 - 1.5 * x[0] + 2.5 * x[1] + 1
 
 
-def easom(x: Point) -> float:
+def easom(x: Sequence[Any], maths: Maths) -> Any:
     """−cos x cos y exp(−(x − π)² − (y − π)²): a needle on a plain. Easom 1990."""
-    return -math.cos(x[0]) * math.cos(x[1]) * math.exp(-((x[0] - math.pi) ** 2) - (x[1] - math.pi) ** 2)
+    return -maths.cos(x[0]) * maths.cos(x[1]) * maths.exp(-((x[0] - math.pi) ** 2) - (x[1] - math.pi) ** 2)
 
 
-def cross_in_tray(x: Point) -> float:
+def cross_in_tray(x: Sequence[Any], maths: Maths) -> Any:
     """−1e-4 (|sin x sin y exp|100 − ‖x‖/π|| + 1)^0.1."""
-    bump = abs(math.sin(x[0]) * math.sin(x[1]) * math.exp(abs(100 - math.hypot(*x) / math.pi)))
-    return -1e-4 * math.pow(bump + 1, 0.1)
+    bump = abs(maths.sin(x[0]) * maths.sin(x[1]) * maths.exp(abs(100 - maths.hypot(*x) / math.pi)))
+    return -1e-4 * (bump + 1) ** 0.1
 
 
-def colville(x: Point) -> float:
+def colville(x: Sequence[Any], maths: Maths) -> Any:
     """Colville's coupled quartic in four columns. Colville 1968."""
     a, b, c, d = x
     return (
@@ -101,25 +123,25 @@ def colville(x: Point) -> float:
     )
 
 
-def sphere(x: Point) -> float:
+def sphere(x: Sequence[Any], maths: Maths) -> Any:
     """Σ x_i²."""
-    return math.fsum(value * value for value in x)
+    return maths.total(value * value for value in x)
 
 
-def ellipsoid(x: Point) -> float:
+def ellipsoid(x: Sequence[Any], maths: Maths) -> Any:
     """Σ i x_i²."""
-    return math.fsum(i * value * value for i, value in enumerate(x, start=1))
+    return maths.total(i * value * value for i, value in enumerate(x, start=1))
 
 
-def zakharov(x: Point) -> float:
+def zakharov(x: Sequence[Any], maths: Maths) -> Any:
     """Σ x_i² + s² + s⁴ with s = Σ i x_i / 2: a curved plate."""
-    s = math.fsum(0.5 * i * value for i, value in enumerate(x, start=1))
-    return sphere(x) + s**2 + s**4
+    s = maths.total(0.5 * i * value for i, value in enumerate(x, start=1))
+    return sphere(x, maths) + s**2 + s**4
 
 
-def schwefel(x: Point) -> float:
+def schwefel(x: Sequence[Any], maths: Maths) -> Any:
     """418.98... d − Σ x_i sin √|x_i|: the second-best valley is far from the best. Schwefel 1981."""
-    return 418.9828872724337 * len(x) - math.fsum(v * math.sin(math.sqrt(abs(v))) for v in x)
+    return 418.9828872724337 * len(x) - maths.total(v * maths.sin(maths.sqrt(abs(v))) for v in x)
 
 
 _TRAY = 1.3494066171539107

@@ -5,6 +5,7 @@ Michalewicz in most). The ones here were refined until the value no longer fell,
 several, all are listed. Functions that end in a dimension, such as `ackley5`, exist in every dimension.
 """
 
+import copy
 import math
 import re
 import warnings
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import jaxtyping as jt
 import torch
+from torch import Tensor
 
 from bo_suite.errors import DataError
 from bo_suite.parameters import Float
 from bo_suite.problems.base import Problem
-from bo_suite.problems.formulas import FORMULAS, Formula
+from bo_suite.problems.formulas import FLOATS, FORMULAS, TENSORS, Formula, Value
 from bo_suite.space import Params, Space
 
 Point = tuple[float, ...]
@@ -189,14 +192,45 @@ class _BoTorchValue:
         return value if function.is_minimization_problem else -value
 
 
+@lru_cache(maxsize=64)
+def _botorch_on(kind: str, dim: int, device: torch.device, dtype: torch.dtype) -> Any:
+    # A copy for each: some functions move their constants, in place, to where they were called last.
+    return copy.deepcopy(_botorch(kind, dim)).to(device=device, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class _BoTorchRows:
+    """The values of a BoTorch test function at rows of parameters; smaller is better."""
+
+    kind: str
+    dim: int
+
+    def __call__(self, rows: jt.Float[Tensor, "n d"]) -> jt.Float[Tensor, " n"]:
+        function = _botorch_on(self.kind, self.dim, rows.device, rows.dtype)
+        # Without BoTorch's own check of the bounds, which would make the host wait for the device.
+        values: Tensor = function._evaluate_true(rows)
+        return values if function.is_minimization_problem else -values
+
+
 @dataclass(frozen=True)
 class _FormulaValue:
     """The value of one of the formulas at the parameters, taken in order."""
 
-    formula: Callable[[Point], float]
+    formula: Value
 
     def __call__(self, params: Params) -> float:
-        return self.formula(tuple(params.values()))  # type: ignore[arg-type]
+        return float(self.formula(tuple(params.values()), FLOATS))
+
+
+@dataclass(frozen=True)
+class _FormulaRows:
+    """The values of one of the formulas at rows of parameters."""
+
+    formula: Value
+
+    def __call__(self, rows: jt.Float[Tensor, "n d"]) -> jt.Float[Tensor, " n"]:
+        values: Tensor = self.formula(rows.unbind(-1), TENSORS)
+        return values
 
 
 def _point(values: Point) -> Params:
@@ -218,6 +252,7 @@ def _from_botorch(name: str, wrapped: _Wrapped, dim: int) -> Problem:
         function=function,
         minimum=min(function(point) for point in points),
         minimizers=points,
+        vectorized=_BoTorchRows(wrapped.kind, dim),
     )
 
 
@@ -230,6 +265,7 @@ def _from_formula(name: str, formula: Formula, dim: int) -> Problem:
         function=function,
         minimum=min(function(point) for point in points),
         minimizers=points,
+        vectorized=_FormulaRows(formula.value),
     )
 
 

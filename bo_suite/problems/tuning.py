@@ -2,7 +2,11 @@
 
 The value is a loss on held-out folds. It is a function of the parameters alone: folds, subsets and the
 models' own randomness are fixed. Nothing is downloaded, and one evaluation takes some tenths of a second
-on one core. The smallest possible loss is not known.
+on one core.
+
+The smallest possible loss is not known. The best known one is the smallest that was seen in some thousands of
+evaluations, by optimisers of several kinds and by mutations of the best point: no proven minimum. It was
+measured with scikit-learn 1.9, NumPy 2.4 and SciPy 1.17 on x86-64; values depend slightly on these.
 """
 
 import warnings
@@ -103,10 +107,21 @@ def _linear_breast_cancer(p: Params) -> float:
 
 @dataclass(frozen=True)
 class _Tuning:
-    """A model's parameters and its loss."""
+    """A model's parameters and its loss.
+
+    Attributes:
+        space: The parameters.
+        loss: The loss.
+        best: Smallest loss that was seen, which is no proven minimum.
+        evaluations: In how many evaluations, points evaluated twice included.
+        at: A point that has this loss; None where it was not kept.
+    """
 
     space: Space
     loss: Callable[[Params], float]
+    best: float
+    evaluations: int
+    at: Params | None = None
 
 
 TUNING = {
@@ -121,6 +136,15 @@ TUNING = {
             }
         ),
         _svm_digits,
+        best=0.01777777777777778,
+        evaluations=5_887,
+        at={
+            "C": 7.291690424,
+            "gamma": 0.010876766336,
+            "kernel": "sigmoid",
+            "degree": 5,
+            "coef0": -0.88523565637,
+        },
     ),
     "svr_diabetes": _Tuning(
         Space(
@@ -131,6 +155,9 @@ TUNING = {
             }
         ),
         _svr_diabetes,
+        best=53.226618157127085,
+        evaluations=7_968,
+        at={"C": 1.5328993665, "gamma": 0.022849554889, "epsilon": 0.26723339257},
     ),
     "boosting_diabetes": _Tuning(
         Space(
@@ -145,6 +172,8 @@ TUNING = {
             }
         ),
         _boosting_diabetes,
+        best=53.81397831230063,
+        evaluations=5_247,
     ),
     "forest_wine": _Tuning(
         Space(
@@ -158,6 +187,16 @@ TUNING = {
             }
         ),
         _forest_wine,
+        best=0.0909189266208948,
+        evaluations=5_556,
+        at={
+            "n_estimators": 28,
+            "max_depth": 6,
+            "min_samples_leaf": 1,
+            "max_features": 0.613198170445,
+            "criterion": "entropy",
+            "bootstrap": False,
+        },
     ),
     "mlp_digits": _Tuning(
         Space(
@@ -172,6 +211,17 @@ TUNING = {
             }
         ),
         _mlp_digits,
+        best=0.14785140003701072,
+        evaluations=5_372,
+        at={
+            "learning_rate": 0.023185992366,
+            "alpha": 0.0047697067323,
+            "beta_1": 0.290929029121,
+            "batch_size": 21,
+            "width": 56,
+            "depth": 1,
+            "activation": "relu",
+        },
     ),
     "linear_breast_cancer": _Tuning(
         Space(
@@ -184,6 +234,15 @@ TUNING = {
             }
         ),
         _linear_breast_cancer,
+        best=0.07449139374067057,
+        evaluations=8_198,
+        at={
+            "alpha": 0.00044556332363,
+            "l1_ratio": 1.0,
+            "eta0": 0.56618311334,
+            "learning_rate": "invscaling",
+            "average": False,
+        },
     ),
 }
 
@@ -191,4 +250,4 @@ TUNING = {
 def tuning_problem(name: str) -> Problem:
     """The problem of tuning one of the models in TUNING."""
     model = TUNING[name]
-    return Problem(name=name, space=model.space, function=model.loss)
+    return Problem(name=name, space=model.space, function=model.loss, best_known=model.best)

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import jaxtyping as jt
 import numpy as np
+import torch
+from torch import Tensor
 
 from bo_suite.errors import DataError
 from bo_suite.parameters import Choice, Float, Int
-from bo_suite.problems.base import Problem
+from bo_suite.problems.base import Problem, Rows
 from bo_suite.space import Params, Space
 
 _KEPT = 0.6
@@ -30,7 +33,8 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
     lies there. Each Float column keeps a random stretch of 0.6 of its length that contains the minimiser,
     at least a tenth of the stretch away from its middle; a fidelity keeps its range.
     The function stays as it is: a translation would move values from outside the box into it, which
-    need not be above the minimum. Where no minimiser is known, any stretch will do.
+    need not be above the minimum. Where no minimiser is known, any stretch will do, and the best known value,
+    which may lie outside, is forgotten.
 
     Raises:
         DataError: a minimum without a minimiser.
@@ -58,7 +62,13 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
         parameters[name] = Float(low, high, parameter.log)
     space = Space(parameters)
     inside = tuple(point for point in problem.minimizers if _contains(space, point))
-    return replace(problem, name=f"shifted_{problem.name}", space=space, minimizers=inside)
+    return replace(
+        problem,
+        name=f"shifted_{problem.name}",
+        space=space,
+        minimizers=inside,
+        best_known=problem.minimum,
+    )
 
 
 def embedded(problem: Problem, dim: int, seed: int = 0) -> Problem:
@@ -85,8 +95,14 @@ def embedded(problem: Problem, dim: int, seed: int = 0) -> Problem:
         for point in problem.minimizers
     )
     function = _Renamed(problem, tuple(renamed[name] for name in originals))
+    places = tuple(names.index(renamed[name]) for name in originals)
     return replace(
-        problem, name=f"{problem.name}_in_{dim}d", space=space, function=function, minimizers=points
+        problem,
+        name=f"{problem.name}_in_{dim}d",
+        space=space,
+        function=function,
+        minimizers=points,
+        vectorized=None if problem.vectorized is None else _Selected(problem.vectorized, places),
     )
 
 
@@ -102,8 +118,9 @@ def mixed(
 
     A reduced column takes `levels` values spread evenly over its range, ends included, of which the one
     nearest to the first minimiser is moved onto it. So that minimiser stays in the space, and
-    the minimum is the problem's. An integer column counts the values from 0; an ordered one names them in
-    order; an unordered one names them in a scrambled order.
+    the minimum is the problem's; where it is not known, the best known value is forgotten. An integer column
+    counts the values from 0; an ordered one names them in order; an unordered one names them in a scrambled
+    order.
 
     Args:
         problem: The problem to restrict.
@@ -149,7 +166,13 @@ def mixed(
     function = _Levels(problem, tuple(tables.items()))
     points = tuple(found for point in problem.minimizers if (found := function.inverse(point)) is not None)
     return replace(
-        problem, name=f"mixed_{problem.name}", space=Space(parameters), function=function, minimizers=points
+        problem,
+        name=f"mixed_{problem.name}",
+        space=Space(parameters),
+        function=function,
+        minimizers=points,
+        best_known=problem.minimum,
+        vectorized=None,
     )
 
 
@@ -186,6 +209,18 @@ class _Renamed:
                 for original, name in zip(self.problem.space.parameters, self.names, strict=True)
             }
         )
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """A vectorized function of some of the columns."""
+
+    vectorized: Rows
+    columns: tuple[int, ...]
+
+    def __call__(self, rows: jt.Float64[Tensor, "n d"]) -> jt.Float64[Tensor, " n"]:
+        # An index of integers would be sent to the device at each call; views of columns are there already.
+        return self.vectorized(torch.stack([rows[:, column] for column in self.columns], dim=-1))
 
 
 @dataclass(frozen=True)

