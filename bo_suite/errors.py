@@ -7,6 +7,7 @@ BoSuiteError
 ├── TrialError (ValueError)          an ask, tell or fail that the history refuses
 ├── FitError (RuntimeError)          a surrogate could not be fitted
 ├── NumericalError (ArithmeticError) a matrix is not positive definite, or not finite
+├── WorkersDied (RuntimeError)       worker processes died with all that they were given
 └── StorageError (RuntimeError)      a history file that cannot be used
 """
 
@@ -37,6 +38,10 @@ class FitError(BoSuiteError, RuntimeError):
 
 class NumericalError(BoSuiteError, ArithmeticError):
     """A matrix is not positive definite, bounded jitter included, or not finite."""
+
+
+class WorkersDied(BoSuiteError, RuntimeError):
+    """Worker processes died with every task that they were given, before one had ended."""
 
 
 class StorageError(BoSuiteError, RuntimeError):

@@ -2,7 +2,6 @@
 
 import concurrent.futures as futures
 import logging
-import multiprocessing
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.errors import SpaceExhausted, StorageError, TrialError
-from bo_suite.evaluate import Outcome, evaluate, start_worker
+from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
+from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
+from bo_suite.workers import Crew, Executor, Pool
 
 Function = Callable[[Params], float]
-Executor = futures.Executor | Callable[[], futures.Executor]
 
 logger = logging.getLogger("bo_suite")
 
@@ -108,7 +107,7 @@ def minimize(
         _check_picklable(f)
     optimizer = Optimizer(space, acquisition, seed, budget=budget, storage=storage)
     try:
-        with _bar(progress, optimizer, budget) as show, _Pool(workers, executor) as pool:
+        with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
             stopped = _run(f, optimizer, budget, workers, pool, show)
         return Result(optimizer.trials, optimizer.direction, stopped, optimizer.space)
     finally:
@@ -126,60 +125,37 @@ def _check_picklable(f: Function) -> None:
 
 
 def _run(
-    f: Function, optimizer: Optimizer, budget: int, workers: int, pool: "_Pool", show: Callable[[], None]
+    f: Function, optimizer: Optimizer, budget: int, workers: int, pool: Pool, show: Callable[[], None]
 ) -> str | None:
     """Keeps `workers` evaluations going until the budget is spent; the reason if it ends before."""
     again = deque(_survivors(optimizer))
-    running: dict[futures.Future[Outcome], Trial] = {}
-    suspects: deque[Trial] = deque()
-    blamed: set[int] = set()
+    crew = Crew[Trial](lambda trial: pool.submit(evaluate, f, trial.params), workers)
     stopped: str | None = None
-    worked = False
+
+    def following() -> Trial | None:
+        nonlocal stopped
+        try:
+            return None if stopped else _next(optimizer, again, budget)
+        except SpaceExhausted as error:
+            stopped = str(error)
+            return None
+
     try:
-        while True:
-            # Which point broke the workers is found out by evaluating each suspect alone.
-            alone = suspects.popleft() if suspects and not running else None
-            if alone is not None:
-                running[pool.submit(f, alone.params)] = alone
-            while not suspects and alone is None and len(running) < workers and stopped is None:
-                try:
-                    trial = _next(optimizer, again, budget)
-                except SpaceExhausted as error:
-                    stopped = str(error)
-                    break
-                if trial is None:
-                    break
-                running[pool.submit(f, trial.params)] = trial
-            if not running and not suspects:
-                return stopped
-            done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-            for future in done:
-                trial = running[future]
-                outcome = _outcome(future)
-                if outcome is not None:
-                    _record(optimizer, trial, outcome)
-                elif trial is not alone:
-                    suspects.append(trial)
-                elif worked:
-                    _record(optimizer, trial, Outcome(None, "its worker process died"))
-                elif suspects and trial.id not in blamed:  # another suspect may show that workers can run f
-                    blamed.add(trial.id)
-                    suspects.append(trial)
-                else:
-                    raise TrialError(
-                        "worker processes must be able to run f, but they died before one evaluation ended "
-                        '(does the script have `if __name__ == "__main__":`?)'
-                    )
-                worked = worked or outcome is not None
-                del running[future]
-                show()
-    except KeyboardInterrupt:
+        for trial, future in crew.completed(following):
+            lost = Outcome(None, "its worker process died")
+            _record(optimizer, trial, lost if future is None else _outcome(future))
+            show()
+        return stopped
+    except BaseException as error:
         pool.abandon()
-        _keep_finished(optimizer, running)
-        return "interrupted"
-    except BaseException:
-        pool.abandon()
-        _keep_finished(optimizer, running)
+        _keep_finished(optimizer, crew)
+        if isinstance(error, KeyboardInterrupt):
+            return "interrupted"
+        if isinstance(error, WorkersDied):
+            raise TrialError(
+                "worker processes must be able to run f, but they died before one evaluation ended "
+                '(does the script have `if __name__ == "__main__":`?)'
+            ) from error
         raise
 
 
@@ -199,24 +175,21 @@ def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | Non
     return optimizer.ask() if len(optimizer.trials) < budget else None
 
 
-def _keep_finished(optimizer: Optimizer, running: "dict[futures.Future[Outcome], Trial]") -> None:
+def _keep_finished(optimizer: Optimizer, crew: Crew[Trial]) -> None:
     """Stores what has come back, as far as it can be stored."""
-    for future, trial in running.items():
-        if future.done() and not future.cancelled() and future.exception() is None:
-            with suppress(StorageError):
-                _record(optimizer, trial, future.result())
+    for trial, outcome in crew.ended():
+        with suppress(StorageError):
+            _record(optimizer, trial, outcome)
 
 
-def _outcome(future: "futures.Future[Outcome]") -> Outcome | None:
-    """What came of an evaluation; None when its worker was lost.
+def _outcome(future: "futures.Future[Outcome]") -> Outcome:
+    """What came of an evaluation.
 
     Raises:
         TrialError: the executor could not run f at all: what f itself raises is an Outcome.
     """
     try:
         return future.result()
-    except futures.BrokenExecutor:
-        return None
     except Exception as error:
         raise TrialError(
             f"the executor must be able to run f, got {type(error).__name__}: {error}"
@@ -235,63 +208,6 @@ def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> None:
     except StorageError as error:
         error.add_note(f"the outcome that was not stored: trial {trial.id}, {outcome}")
         raise
-
-
-class _Here(futures.Executor):
-    """Evaluates in the calling thread, so that one worker needs no process."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "futures.Future[Any]":
-        future: futures.Future[Any] = futures.Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
-class _Pool:
-    """The executor of a run: given, made by a factory, or our own; remade once its workers broke."""
-
-    def __init__(self, workers: int, executor: Executor | None) -> None:
-        self._given = executor if isinstance(executor, futures.Executor) else None
-        self._own = executor is None and workers > 1
-        self._workers = workers
-        if executor is not None and not isinstance(executor, futures.Executor):
-            self._make: Callable[[], futures.Executor] = executor
-        else:
-            self._make = self._processes if self._own else _Here
-        self._executor: futures.Executor | None = self._given
-        self._before = set(multiprocessing.active_children())
-        self._abandoned = False
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._executor is not None and self._given is None:
-            self._executor.shutdown(wait=not self._abandoned, cancel_futures=True)
-
-    def submit(self, f: Function, params: Params) -> "futures.Future[Outcome]":
-        """Starts an evaluation, on new workers if the old ones broke and a factory can make them."""
-        if self._executor is None:
-            self._executor = self._make()
-        try:
-            return self._executor.submit(evaluate, f, params)
-        except futures.BrokenExecutor:
-            if self._given is not None:
-                raise
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = self._make()
-            return self._executor.submit(evaluate, f, params)
-
-    def abandon(self) -> None:
-        """Ends our own workers, and waits for nobody's."""
-        self._abandoned = True
-        if self._own:
-            for process in set(multiprocessing.active_children()) - self._before:
-                process.terminate()
-
-    def _processes(self) -> futures.Executor:
-        # Forking a process whose libraries have threads can deadlock the child.
-        spawn = multiprocessing.get_context("spawn")
-        return futures.ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=start_worker)
 
 
 @contextmanager
