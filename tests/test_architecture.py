@@ -29,9 +29,12 @@ LAYERS = (
     "history",
     "optimizer",
     "evaluate",
+    "workers",
     "plot",
     "loop",
     "problems",
+    "bench",
+    "integrations",
     "testing",
     "cli",
 )

@@ -384,6 +384,8 @@ class TestHelp:
             History.open(run_db, None).close()
             Path(run_db).unlink()
             call("ask run.db --space space.toml --count 3")
+        if name == "report":
+            call("bench branin --methods random,sobol --budget 4 --workers 1 --out first")
         for example in examples:
             call(example.removeprefix("bo-suite "))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bo_suite import __version__
-from bo_suite.cli import run, trials
+from bo_suite.cli import bench, run, trials
 
 __all__ = ["app", "main"]
 
@@ -24,7 +24,7 @@ _CODES = (
 
 app = typer.Typer(
     name="bo-suite",
-    help="Minimise expensive functions in few evaluations, and lose nothing on the way.",
+    help="Minimise expensive functions in few evaluations, compare optimisers, and lose nothing on the way.",
     epilog=_examples(
         "bo-suite minimize branin --budget 12 --storage run.db --plot run.png",
         "bo-suite trials run.db --top 5",
@@ -76,6 +76,13 @@ app.command(
 app.command(
     epilog=_examples("bo-suite plot run.db", "bo-suite plot run.db --out run.svg --minimum 0.397887")
 )(trials.plot)
+app.command(
+    epilog=_examples(
+        "bo-suite bench smoke --methods bo_suite,random --seeds 0:2 --budget 8 --out first",
+        "bo-suite bench branin,noisy_branin --methods sobol,lfbo:mlp --budget 8 --out second --json",
+    )
+)(bench.bench)
+app.command(epilog=_examples("bo-suite report first"))(bench.report)
 app.command(epilog=_examples("bo-suite problems", "bo-suite problems --json"))(run.problems)
 
 

@@ -134,7 +134,8 @@ def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, pi
 
 @sentences()
 def problems(as_json: JsonOption = False) -> None:
-    """List the problems that `minimize` knows by name."""
+    """List the problems that `minimize` and `bench` know by name, and the suites of `bench`."""
+    from bo_suite.bench import get_suite, suites
     from bo_suite.problems import get_problem
     from bo_suite.problems import problems as names
 
@@ -146,6 +147,11 @@ def problems(as_json: JsonOption = False) -> None:
         return
     rows = [(one.name, str(one.space.dim), _kinds(one.space), _minimum(one.minimum)) for one in known]
     print_table(("problem", "parameters", "of type", "minimum"), rows)
+    sets = [get_suite(name) for name in suites()]
+    print_table(
+        ("suite, for bench", "problems", "what it is"),
+        [(one.name, str(len(one.problems)), one.description) for one in sets],
+    )
 
 
 def _kinds(space: "Space") -> str:

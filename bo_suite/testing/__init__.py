@@ -5,7 +5,8 @@ Each raises AssertionError, in words, on the first rule that is broken.
 
 from bo_suite.testing.acquisition import check_acquisition
 from bo_suite.testing.classifier import check_classifier
+from bo_suite.testing.method import check_method
 from bo_suite.testing.problem import check_problem
 from bo_suite.testing.surrogate import check_surrogate
 
-__all__ = ["check_acquisition", "check_classifier", "check_problem", "check_surrogate"]
+__all__ = ["check_acquisition", "check_classifier", "check_method", "check_problem", "check_surrogate"]

@@ -1,0 +1,56 @@
+"""Comparing optimisers over suites of problems: runs, replicates, statistics and reports.
+
+Names are imported when they are used: a method in a process of its own needs few of them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bo_suite.bench.method import Method, Run, Task
+    from bo_suite.bench.peers import BoSuite, Isolated, get_method, methods
+    from bo_suite.bench.records import Records
+    from bo_suite.bench.replicates import Replicates, run_replicates
+    from bo_suite.bench.reporting import report
+    from bo_suite.bench.runner import run_suite
+    from bo_suite.bench.statistics import Comparison, compare
+    from bo_suite.bench.suite import Suite, get_suite, suites
+
+__all__ = [
+    "BoSuite",
+    "Comparison",
+    "Isolated",
+    "Method",
+    "Records",
+    "Replicates",
+    "Run",
+    "Suite",
+    "Task",
+    "compare",
+    "get_method",
+    "get_suite",
+    "methods",
+    "report",
+    "run_replicates",
+    "run_suite",
+    "suites",
+]
+
+
+_HOMES = {
+    "method": ("Method", "Run", "Task"),
+    "peers": ("BoSuite", "Isolated", "get_method", "methods"),
+    "records": ("Records",),
+    "replicates": ("Replicates", "run_replicates"),
+    "reporting": ("report",),
+    "runner": ("run_suite",),
+    "statistics": ("Comparison", "compare"),
+    "suite": ("Suite", "get_suite", "suites"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,88 @@
+"""Bootstrap intervals: exact ones of a median, and resampled ones within strata."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+_Array = npt.NDArray[np.float64]
+_Integers = npt.NDArray[np.int64]
+RESAMPLES = 1000
+LEVEL = 0.95
+_NEGLIGIBLE = 1e-13  # weight of a pair of order statistics that is left out
+
+
+def median_interval(values: _Array) -> tuple[_Array, _Array]:
+    """The 95% bootstrap percentile interval of the median over the last axis, without resampling.
+
+    The median of a resample of n sorted values x is (x_i + x_j) / 2 for its two middle values, i = j for
+    odd n, with a probability that n alone decides. So the quantiles of the bootstrap distribution are read
+    off the sorted midpoints. inf counts as the worst; NaN for fewer than two values, which show no spread.
+
+    Reference: Efron (1979), "Bootstrap methods: another look at the jackknife", section 3.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    count = values.shape[-1]
+    if count < 2:
+        nothing = np.full(values.shape[:-1], np.nan)
+        return nothing, nothing
+    lower, upper, weights = _median_weights(count)
+    ordered = np.sort(values, axis=-1)
+    middles = (ordered[..., lower] + ordered[..., upper]) / 2
+    order = np.argsort(middles, axis=-1)
+    cumulated = np.cumsum(weights[order], axis=-1)
+    tail = (1 - LEVEL) / 2
+    ends = [np.argmax(cumulated >= share - 1e-9, axis=-1)[..., None] for share in (tail, 1 - tail)]
+    low, high = (np.take_along_axis(order, end, axis=-1) for end in ends)
+    return np.take_along_axis(middles, low, -1)[..., 0], np.take_along_axis(middles, high, -1)[..., 0]
+
+
+def percentile_interval(resampled: _Array) -> tuple[_Array, _Array]:
+    """The 95% percentile interval over the first axis, of statistics that may be inf."""
+    ordered = np.sort(resampled, axis=0)
+    tail = (1 - LEVEL) / 2
+    last = len(ordered) - 1
+    return ordered[math.floor(tail * last)], ordered[math.ceil((1 - tail) * last)]
+
+
+def resampled_counts(strata: npt.ArrayLike, resamples: int = RESAMPLES) -> _Integers:
+    """How often each member is drawn when each stratum is resampled with replacement: (resamples, members).
+
+    The generator is fixed: the same strata give the same draws.
+    """
+    labels = np.asarray(strata)
+    generator = np.random.default_rng(0)
+    counts = np.zeros((resamples, len(labels)), dtype=np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        counts[:, members] = generator.multinomial(
+            len(members), np.full(len(members), 1 / len(members)), resamples
+        )
+    return counts
+
+
+@lru_cache(maxsize=64)
+def _median_weights(count: int) -> tuple[_Integers, _Integers, _Array]:
+    """Places of the two middle values of a resample in the sorted sample, and their probabilities."""
+    half = count // 2
+    places = np.arange(count + 1) / count
+    if count % 2:
+        singles = np.diff(special.bdtrc(half, count, places))
+        every = np.arange(count)
+        return every, every, singles
+    # Exactly half of the draws are at most x_i, one of them x_i, and half at least x_j, one of them x_j.
+    with np.errstate(divide="ignore"):
+        powers = half * np.log(places)
+    both = math.lgamma(count + 1) - 2 * math.lgamma(half + 1)
+    below = np.exp(both / 2 + powers[1:]) - np.exp(both / 2 + powers[:-1])
+    lower, upper = np.triu_indices(count, 1)
+    apart = below[lower] * below[::-1][upper]
+    first = np.diff(special.bdtrc(half - 1, count, places))
+    same = first - np.bincount(lower, apart, minlength=count)
+    weights = np.concatenate([np.maximum(same, 0.0), apart])
+    every = np.arange(count)
+    lower, upper = np.concatenate([every, lower]), np.concatenate([every, upper])
+    kept = weights > _NEGLIGIBLE
+    return lower[kept], upper[kept], weights[kept]

@@ -1,0 +1,105 @@
+"""Methods to compare: bo_suite's own, baselines, and other libraries' at their shipped defaults.
+
+Each library has one small file; where it ships parts and no loop, they are put together as its documentation
+does. Libraries are imported where a run starts, so that one missing costs only its own runs.
+"""
+
+import difflib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+
+from bo_suite.bench.method import Method
+from bo_suite.bench.peers.ax_client import AxClient
+from bo_suite.bench.peers.baselines import Random, Sobol
+from bo_suite.bench.peers.botorch_loop import BoTorchLoop
+from bo_suite.bench.peers.hebo import Hebo
+from bo_suite.bench.peers.isolated import Isolated
+from bo_suite.bench.peers.nevergrad_ngopt import NevergradNGOpt
+from bo_suite.bench.peers.optuna_study import OptunaStudy
+from bo_suite.bench.peers.own import (
+    ACQUISITIONS,
+    CLASSIFIERS,
+    WEIGHTINGS,
+    BoSuite,
+    with_acquisition,
+    with_classifier,
+)
+from bo_suite.bench.peers.pycma import PyCma
+from bo_suite.bench.peers.scikit_optimize import ScikitOptimize
+from bo_suite.bench.peers.smac_facade import SmacFacade
+from bo_suite.bench.peers.syne_tune_bore import SyneTuneBore
+from bo_suite.errors import DataError
+
+__all__ = ["BoSuite", "Isolated", "get_method", "methods"]
+
+_PEERS = "which `pip install 'bo-suite[peers]'` brings"
+_TABLES = "which `pip install 'bo-suite[tables]'` brings"
+_SYNE_TUNE = "which `pip install syne-tune` brings"
+_HEBO = "which needs an interpreter of its own, given as `python`"
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """How a method is made, the modules that it imports, and how one comes by them."""
+
+    make: Callable[[], Method]
+    modules: tuple[str, ...] = ()
+    install: str = _PEERS
+
+
+_TREES = {"xgb": ("xgboost",), "lgbm": ("lightgbm",)}
+_LISTED: dict[str, _Listed] = {
+    "bo_suite": _Listed(BoSuite),
+    **{f"bo_suite:{name}": _Listed(partial(with_acquisition, name)) for name in ACQUISITIONS},
+    **{
+        f"{kind}:{name}": _Listed(partial(with_classifier, kind, name), _TREES.get(name, ()), _TABLES)
+        for kind in WEIGHTINGS
+        for name in CLASSIFIERS
+    },
+    "random": _Listed(Random),
+    "sobol": _Listed(Sobol),
+    "botorch": _Listed(BoTorchLoop),
+    "tpe": _Listed(partial(OptunaStudy, "tpe", "TPESampler"), ("optuna",)),
+    "optuna_gp": _Listed(partial(OptunaStudy, "optuna_gp", "GPSampler"), ("optuna", "jax")),
+    "optuna_cmaes": _Listed(partial(OptunaStudy, "optuna_cmaes", "CmaEsSampler"), ("optuna", "cmaes")),
+    "ax": _Listed(AxClient, ("ax",)),
+    "scikit_optimize": _Listed(ScikitOptimize, ("skopt",)),
+    "pycma": _Listed(PyCma, ("cma",)),
+    "nevergrad": _Listed(NevergradNGOpt, ("nevergrad",)),
+    "smac": _Listed(SmacFacade, ("smac", "ConfigSpace")),
+    "syne_tune_bore": _Listed(SyneTuneBore, ("syne_tune", "xgboost"), _SYNE_TUNE),
+    "hebo": _Listed(Hebo, ("hebo",), _HEBO),
+}
+
+
+def methods() -> tuple[str, ...]:
+    """Names of all methods, whether their libraries are installed or not."""
+    return tuple(_LISTED)
+
+
+def get_method(name: str, python: str | None = None) -> Method:
+    """The method of a name, such as `bo_suite`, `bo_suite:KnowledgeGradient`, `lfbo:mlp`, `tpe` or `ax`.
+
+    Args:
+        name: one of methods().
+        python: an interpreter that has the method's library: the method runs there, in a process of its own.
+
+    Raises:
+        DataError: a name that no method has, or an interpreter that is not there.
+        ImportError: the method's library is not installed here; of another interpreter, `start` raises it.
+    """
+    listed = _LISTED.get(name)
+    if listed is None:
+        close = difflib.get_close_matches(name, methods(), n=3) or list(methods()[:3])
+        raise DataError(f"a method's name must be one of methods(), such as {close}, got {name!r}")
+    if python is not None:
+        if shutil.which(python) is None:
+            raise DataError(f"python must be an interpreter that can be run, got {python!r}")
+        return Isolated(name, python)
+    if missing := [module for module in listed.modules if find_spec(module) is None]:
+        needed = " and ".join(missing)
+        raise ImportError(f"the method {name!r} needs {needed}, {listed.install}")
+    return listed.make()

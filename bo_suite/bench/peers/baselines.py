@@ -1,0 +1,64 @@
+"""Methods that learn nothing: what any optimiser has to beat."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.quasirandom import SobolEngine
+
+from bo_suite.bench.method import Task
+from bo_suite.space import Params, Space
+
+
+@dataclass(frozen=True)
+class Random:
+    """Independent uniform draws: on the scale of each parameter, equal mass a level of a discrete one."""
+
+    name: str = "random"
+
+    def start(self, task: Task) -> "Draws":
+        """The draws of the task's seed."""
+        generator = np.random.default_rng(task.seed)
+        return Draws(task.space, lambda: torch.from_numpy(generator.random((1, task.space.dim))))
+
+
+@dataclass(frozen=True)
+class Sobol:
+    """A scrambled Sobol sequence, moved to levels as uniform draws are.
+
+    Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points".
+    """
+
+    name: str = "sobol"
+
+    def start(self, task: Task) -> "Draws":
+        """The sequence that the task's seed scrambles."""
+        engine = SobolEngine(task.space.dim, scramble=True, seed=task.seed)
+        return Draws(task.space, lambda: engine.draw(1, dtype=torch.float64))
+
+
+class Draws:
+    """A run that returns one draw after the other, whatever comes of them."""
+
+    def __init__(self, space: Space, draw: Callable[[], torch.Tensor]) -> None:
+        self._space = space
+        self._draw = draw
+
+    def ask(self) -> Params:
+        """The next draw."""
+        return self._space.decode(self._space.spread(self._draw()))[0]
+
+    def tell(self, params: Params, value: float) -> None:
+        """Nothing is learnt."""
+
+    def fail(self, params: Params, reason: str) -> None:
+        """Nothing is learnt."""
+
+    def add(self, params: Params, value: float) -> None:
+        """Nothing is learnt."""
+
+    def provenance(self) -> dict[str, Any]:
+        """Nothing to say."""
+        return {}

@@ -1,0 +1,112 @@
+"""The loop of BoTorch's own tutorials."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bo_suite.bench.method import Task
+from bo_suite.bench.peers.guest import Guest, Penalty
+from bo_suite.parameters import Choice
+from bo_suite.space import Params
+
+
+@dataclass(frozen=True)
+class BoTorchLoop:
+    """The loop of BoTorch's own tutorials, on the unit cube.
+
+    Sobol points first (2 a dimension, 10 at most), then a SingleTaskGP with Normalize and Standardize,
+    fitted by fit_gpytorch_mll, and LogExpectedImprovement (qLogNoisyExpectedImprovement where
+    observations are noisy) by optimize_acqf with 10 restarts and 512 raw samples. Discrete columns are
+    relaxed and rounded, unordered ones are one-hot. A failure counts as the worst value so far.
+
+    Balandat et al. (2020), "BoTorch: A Framework for Efficient Monte-Carlo Bayesian Optimization".
+    """
+
+    name: str = "botorch"
+
+    def start(self, task: Task) -> Guest:
+        """The loop before its first point."""
+        return Guest(_Loop, task)
+
+
+class _Loop:
+    def __init__(self, task: Task) -> None:
+        from botorch.utils.sampling import draw_sobol_samples
+
+        self._task = task
+        self._widths = [
+            parameter.levels if isinstance(parameter, Choice) and not parameter.ordered else 1
+            for _, parameter in task.space
+        ]
+        self._dim = sum(self._widths)
+        self._bounds = torch.tensor([[0.0] * self._dim, [1.0] * self._dim], dtype=torch.float64)
+        count = min(2 * task.space.dim, 10)
+        unit = torch.tensor([[0.0] * task.space.dim, [1.0] * task.space.dim], dtype=torch.float64)
+        sobol = draw_sobol_samples(unit, n=count, q=1, seed=task.seed).squeeze(1)
+        self._initial = task.space.decode(task.space.spread(sobol))
+        self._rows: list[torch.Tensor] = []
+        self._values: list[float] = []
+        self._outcomes = Penalty(self._observe)
+
+    def _observe(self, params: Params, value: float) -> None:
+        self._rows.append(self._encode(params))
+        self._values.append(value)
+
+    def _encode(self, params: Params) -> torch.Tensor:
+        row = self._task.space.encode([params])[0]
+        columns = []
+        for unit, width, (name, parameter) in zip(row, self._widths, self._task.space, strict=True):
+            if isinstance(parameter, Choice) and not parameter.ordered:
+                columns.append(torch.eye(width, dtype=row.dtype)[parameter.options.index(params[name])])
+            else:
+                columns.append(unit.reshape(1))
+        return torch.cat(columns)
+
+    def _decode(self, row: torch.Tensor) -> Params:
+        params: Params = {}
+        for part, (name, parameter) in zip(row.split(self._widths), self._task.space, strict=True):
+            if isinstance(parameter, Choice) and not parameter.ordered:
+                params[name] = parameter.options[int(part.argmax())]
+            else:
+                params[name] = parameter.decode(float(part))
+        return params
+
+    def ask(self) -> Params:
+        place, space = len(self._values) + self._outcomes.waiting, self._task.space
+        if place < len(self._initial):
+            return self._initial[place]
+        if not self._values:  # every initial point has failed
+            return space.decode(space.spread(torch.rand(1, space.dim, dtype=torch.float64)))[0]
+        return self._decode(self._suggest())
+
+    def _suggest(self) -> torch.Tensor:
+        from botorch.acquisition import LogExpectedImprovement
+        from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models import SingleTaskGP
+        from botorch.models.transforms import Normalize, Standardize
+        from botorch.optim import optimize_acqf
+        from gpytorch.mlls import ExactMarginalLogLikelihood
+
+        x = torch.stack(self._rows)
+        y = -torch.tensor(self._values, dtype=torch.float64).unsqueeze(-1)
+        model = SingleTaskGP(x, y, input_transform=Normalize(self._dim), outcome_transform=Standardize(m=1))
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        acquisition: Any
+        if self._task.noisy:
+            acquisition = qLogNoisyExpectedImprovement(model, X_baseline=x)
+        else:
+            acquisition = LogExpectedImprovement(model, best_f=y.max())
+        candidate, _ = optimize_acqf(acquisition, self._bounds, q=1, num_restarts=10, raw_samples=512)
+        row: torch.Tensor = candidate[0]
+        return row
+
+    def tell(self, params: Params, value: float) -> None:
+        self._outcomes.tell(params, value)
+
+    def fail(self, params: Params) -> None:
+        self._outcomes.fail(params)
+
+    def add(self, params: Params, value: float) -> None:
+        self._outcomes.tell(params, value)

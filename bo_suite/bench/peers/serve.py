@@ -1,0 +1,72 @@
+"""A method in this process, over lines of JSON: `python -m bo_suite.bench.peers.serve METHOD`.
+
+Each line on standard input is one call, `{"call": NAME, "with": [...]}`, of `start` (which takes a task, and
+comes first) or of a verb of the run. Each is answered by a line on standard output, `{"answer": ...}`, or
+`{"error": TEXT, "kind": CLASS, "trace": TEXT}`. The process ends with its input.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from typing import Any, TextIO
+
+from bo_suite.bench.method import Task
+from bo_suite.bench.peers import get_method
+from bo_suite.space import Space
+
+_GRACE = 5.0
+"""Seconds for the call at hand to finish after the input has ended."""
+
+
+def task_form(task: Task) -> dict[str, Any]:
+    """JSON form of a task."""
+    form = {"seed": task.seed, "budget": task.budget, "noisy": task.noisy}
+    return form | {"space": task.space.to_dict()}
+
+
+def task_of(form: dict[str, Any]) -> Task:
+    """The task of a JSON form."""
+    return Task(Space.from_dict(form["space"]), form["seed"], form["budget"], form["noisy"])
+
+
+def _read(lines: TextIO, calls: "queue.SimpleQueue[str | None]") -> None:
+    for line in lines:
+        calls.put(line)
+    calls.put(None)
+    time.sleep(_GRACE)
+    os._exit(1)  # in the middle of a long call, for nobody any more
+
+
+def serve(method: str, calls: "queue.SimpleQueue[str | None]", answers: TextIO) -> None:
+    """Answers calls until there are no more."""
+    run: Any = None
+    while (line := calls.get()) is not None:
+        try:
+            call = json.loads(line)
+            if call["call"] == "start":
+                run, answer = get_method(method).start(task_of(*call["with"])), None
+            else:
+                answer = getattr(run, call["call"])(*call["with"])
+            text = json.dumps({"answer": answer})
+        except Exception as error:
+            told = {"error": str(error), "kind": type(error).__name__, "trace": traceback.format_exc()}
+            text = json.dumps(told)
+        print(text, file=answers, flush=True)
+
+
+def main() -> None:
+    """Command line."""
+    # What libraries print must not come between the answers: their standard output is standard error.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        calls: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(sys.stdin, calls), daemon=True).start()
+        serve(sys.argv[1], calls, answers)
+
+
+if __name__ == "__main__":
+    main()

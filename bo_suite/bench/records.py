@@ -1,0 +1,92 @@
+"""What a suite has measured, as tables."""
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bo_suite.bench.store import FILE
+from bo_suite.errors import StorageError
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """What a suite has measured.
+
+    Attributes:
+        problems: a row a problem: problem, minimum (NaN where not known), best_known (the minimum, or else
+            the smallest value known, or NaN), noise (standard deviation), dim, budget.
+        units: a row a (problem, method, seed): state ("finished", "crashed" or "timed out"), reason (why it
+            ended early, None where it did not), seconds (its wall time; of a share, where several replicates
+            ran at once), replicates (how many ran at once as one program), environment (a row of
+            environments).
+        evaluations: a row an evaluation: problem, method, seed, evaluation (1, 2, ...), params (JSON), value
+            (as observed, NaN where it failed), true_value (without noise, NaN where it failed), regret
+            (true_value - minimum, NaN where that is not known), ask_seconds, evaluate_seconds, tell_seconds,
+            provenance (JSON), failure (text, None where there was none).
+        environments: a row an environment: environment, python, platform, device, threads, commit, command,
+            versions (JSON, of the libraries).
+    """
+
+    problems: pd.DataFrame
+    units: pd.DataFrame
+    evaluations: pd.DataFrame
+    environments: pd.DataFrame
+
+    @staticmethod
+    def read(folder: str | Path) -> "Records":
+        """The records in the folder of a suite, of units that have ended.
+
+        Raises:
+            StorageError: no records there, or none that can be read.
+        """
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise StorageError(f"the folder of a suite must hold {FILE}, got {folder}, where there is none")
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                connection.execute("BEGIN")  # one state of it, while others may be writing
+                tables = [pd.read_sql_query(query, connection) for query in _QUERIES]
+        except (sqlite3.Error, pd.errors.DatabaseError) as error:
+            raise StorageError(f"{path} must be the records of a suite: {error}") from error
+        problems, units, evaluations, environments = tables
+        numbers = ["value", "true_value", "regret"]
+        evaluations[numbers] = evaluations[numbers].astype(float)
+        units["reason"], evaluations["failure"] = _texts(units["reason"]), _texts(evaluations["failure"])
+        return Records(
+            _unfolded(problems, ("minimum", "best_known", "noise", "dim", "budget")).astype(
+                {"minimum": float, "best_known": float}
+            ),
+            units,
+            evaluations,
+            _unfolded(
+                environments, ("python", "platform", "device", "threads", "commit", "command", "versions")
+            ),
+        )
+
+
+_QUERIES = (
+    "SELECT problem, form FROM problems WHERE problem IN (SELECT problem FROM units) ORDER BY rowid",
+    """SELECT problem, method, seed, state, reason, seconds, replicates, environment FROM units
+        WHERE state != 'running' ORDER BY problem, method, seed""",
+    "SELECT * FROM evaluations ORDER BY problem, method, seed, evaluation",
+    "SELECT environment, form FROM environments ORDER BY environment",
+)
+
+
+def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """With None where there is no text, which some versions of pandas turn into NaN."""
+    return column.astype(object).where(column.notna(), None)
+
+
+def _unfolded(table: pd.DataFrame, fields: tuple[str, ...]) -> pd.DataFrame:
+    """With fields of the JSON in a column `form` in columns of their own."""
+    forms = [json.loads(form) for form in table.pop("form")]
+    for field in fields:
+        values = [form.get(field) for form in forms]
+        table[field] = [json.dumps(value) if isinstance(value, dict) else value for value in values]
+    return table

@@ -1,0 +1,164 @@
+"""Whether paired differences have a sign: signed-rank tests within strata, effects, Holm's correction."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from bo_suite.bench.bootstrap import percentile_interval, resampled_counts
+from bo_suite.errors import DataError
+
+_Array = npt.NDArray[np.float64]
+_Integers = npt.NDArray[np.int64]
+_WORK = 20_000_000  # additions that an exact distribution may take
+_EXACT_PAIRS = 1000  # beyond, probabilities underflow
+_MOST_SEEDS = 10_000
+
+
+def differences(first: npt.ArrayLike, second: npt.ArrayLike) -> _Array:
+    """first - second, where equal infinities differ by 0."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, a - b)
+
+
+def signed_rank_p(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
+    """Two-sided p-value of the stratified signed-rank test that differences are symmetric about 0.
+
+    T = sum_i sum_j sign(d_ij) r_ij / (N_i (N_i + 1) / 2), where r_ij is the rank of |d_ij| among the N_i of
+    stratum i, ties averaged: each stratum weighs the same. Differences of 0 take part in the ranking, and
+    have no sign (Pratt 1959), so that a stratum of ties says nothing instead of leaving its vote to a few.
+
+    p = P(|T| >= |t|) where each sign other than 0 is + or - with probability 1/2: exact, from the
+    distribution of the sums of the ranks over a common denominator; where that would take more than 2e7
+    additions, from a normal distribution with the exact variance, the sum of the squared weights.
+    1 where every difference is 0.
+
+    Args:
+        differences: Of the pairs; may be inf, not NaN.
+        strata: The label of each pair's stratum.
+
+    Raises:
+        DataError: differences that are NaN, or no pairs.
+
+    Reference: Wilcoxon (1945); Pratt (1959); van Elteren (1960) for the sum over strata.
+    """
+    signs, doubled, sizes = _signed_ranks(differences, strata)
+    whole = math.lcm(*(int(size * (size + 1)) for size in np.unique(sizes)))
+    kept = signs != 0
+    weights = doubled[kept] * (whole // (sizes[kept] * (sizes[kept] + 1)))
+    if not len(weights):
+        return 1.0
+    weights //= np.gcd.reduce(weights)
+    total, positive = int(weights.sum()), int(weights[signs[kept] > 0].sum())
+    extreme = max(positive, total - positive)
+    if len(weights) <= _EXACT_PAIRS and len(weights) * total <= _WORK:
+        return min(1.0, 2 * float(_tails(tuple(np.sort(weights).tolist()))[extreme]))
+    deviation = math.sqrt(float(np.sum(weights.astype(np.float64) ** 2)))
+    return float(special.erfc((2 * extreme - total) / deviation / math.sqrt(2)))
+
+
+def rank_biserial(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
+    """Matched-pairs rank-biserial correlation, the mean over the strata: the T of `signed_rank_p` / strata.
+
+    In each stratum the ranks of positive differences less those of negative ones, over the sum of all
+    ranks: -1 where all are negative, 1 where all are positive.
+
+    Raises:
+        DataError: differences that are NaN, or no pairs.
+
+    Reference: Kerby (2014), "The simple difference formula", equation 1.
+    """
+    signs, doubled, sizes = _signed_ranks(differences, strata)
+    return float(np.sum(signs * doubled / (sizes * (sizes + 1))) / len(np.unique(np.asarray(strata))))
+
+
+def rank_biserial_interval(differences: npt.ArrayLike, strata: npt.ArrayLike) -> tuple[float, float]:
+    """The 95% bootstrap percentile interval of `rank_biserial`, pairs resampled within strata.
+
+    NaN where every stratum has but one pair.
+    """
+    values, labels = np.asarray(differences, dtype=np.float64), np.asarray(strata)
+    names = np.unique(labels)
+    if len(names) == len(labels):
+        return math.nan, math.nan
+    counts = resampled_counts(labels)
+    effects = np.zeros(len(counts))
+    for name in names:
+        members = np.flatnonzero(labels == name)
+        members = members[np.argsort(np.abs(values[members]), kind="stable")]
+        sizes = np.abs(values[members])
+        starts = np.flatnonzero(np.concatenate([[True], sizes[1:] != sizes[:-1]]))
+        drawn = np.add.reduceat(counts[:, members], starts, axis=1)
+        signed = np.add.reduceat(counts[:, members] * np.sign(values[members]), starts, axis=1)
+        ranks = np.cumsum(drawn, axis=1) - (drawn - 1) / 2
+        effects += (signed * ranks).sum(axis=1) * 2 / (len(members) * (len(members) + 1))
+    low, high = percentile_interval(effects / len(names))
+    return float(low), float(high)
+
+
+def holm(p: npt.ArrayLike) -> _Array:
+    """Holm's step-down p-values: max over the i-th smallest and those before of (m - i + 1) p_i, at most 1.
+
+    NaN stands for a test that was not made, and stays.
+
+    Reference: Holm (1979).
+    """
+    values = np.asarray(p, dtype=np.float64)
+    made = np.flatnonzero(~np.isnan(values))
+    order = made[np.argsort(values[made], kind="stable")]
+    adjusted = np.full_like(values, np.nan)
+    steps = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps * values[order]))
+    return adjusted
+
+
+def seeds_needed(effect: float, problems: int, level: float) -> int | None:
+    """Seeds a problem with which a test at the level would have 80% power, were the effect the observed one.
+
+    The smallest N with |effect| sqrt(3 problems N (N + 1) / (2 (2 N + 1))) >= z(1 - level / 2) + z(0.8), the
+    left side being the mean of T over its standard deviation under no difference. None beyond 10,000.
+
+    Reference: Noether (1987), "Sample size determination for some common nonparametric tests".
+    """
+    needed = float(special.ndtri(1 - level / 2) + special.ndtri(0.8))
+    seeds = np.arange(1, _MOST_SEEDS + 1, dtype=np.float64)
+    reached = abs(effect) * np.sqrt(3 * problems * seeds * (seeds + 1) / (2 * (2 * seeds + 1))) >= needed
+    return int(np.argmax(reached)) + 1 if reached.any() else None
+
+
+def _signed_ranks(differences: npt.ArrayLike, strata: npt.ArrayLike) -> tuple[_Array, _Integers, _Integers]:
+    """Of each pair: its sign, twice the rank of its size within its stratum, and the size of that stratum."""
+    values = np.asarray(differences, dtype=np.float64)
+    if not len(values) or np.isnan(values).any():
+        raise DataError(f"a signed-rank test needs differences that are no NaN, got {values}")
+    labels = np.unique(np.asarray(strata), return_inverse=True)[1]
+    sizes = np.abs(values)
+    order = np.lexsort((sizes, labels))
+    ordered, groups = sizes[order], labels[order]
+    fresh = np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (groups[1:] != groups[:-1])])
+    starts = np.flatnonzero(fresh)
+    lengths = np.diff(np.concatenate([starts, [len(values)]]))
+    counts = np.bincount(labels)
+    before = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    # Places start to start + length - 1 of the stratum, counted from 0: twice the mean of places + 1.
+    doubled = np.repeat(2 * starts + lengths + 1, lengths) - 2 * before[groups]
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[order] = doubled
+    return np.sign(values), ranks, counts[labels].astype(np.int64)
+
+
+@lru_cache(maxsize=16)
+def _tails(weights: tuple[int, ...]) -> _Array:
+    """P(S >= s) for s = 0, ..., sum of the weights, where S sums a random half of the weights."""
+    chances = np.zeros(sum(weights) + 1)
+    chances[0] = 1.0
+    reach = 0
+    for weight in weights:
+        reach += weight
+        head = chances[: reach + 1] / 2
+        head[weight:] += chances[: reach + 1 - weight] / 2
+        chances[: reach + 1] = head
+    return np.asarray(np.cumsum(chances[::-1])[::-1])

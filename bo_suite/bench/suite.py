@@ -1,0 +1,209 @@
+"""Named sets of problems to compare optimisers on, and problems of outsiders beside them."""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+
+from bo_suite.errors import DataError
+from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
+from bo_suite.problems.tabular import TABLES
+from bo_suite.problems.tuning import TUNING
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of problems under one name; they are made when asked for, not before.
+
+    Attributes:
+        name: Identifies the suite.
+        description: What it is for, in a sentence.
+        problems: Functions of no arguments that make one problem each.
+
+    Raises:
+        DataError: an empty name or description, no problem, or one that is no function that makes it.
+    """
+
+    name: str
+    description: str
+    problems: tuple[Callable[[], Problem], ...]
+
+    def __post_init__(self) -> None:
+        for field in (self.name, self.description):
+            if not isinstance(field, str) or not field:
+                raise DataError(f"a suite's name and description must be non-empty strings, got {field!r}")
+        if not isinstance(self.problems, tuple) or not self.problems:
+            raise DataError(f"a suite's problems must be a tuple that is not empty, got {self.problems!r}")
+        for make in self.problems:
+            if not callable(make) or isinstance(make, Problem):
+                raise DataError(f"a suite's problems must be functions that make them, got {make!r}")
+
+    def build(self) -> tuple[Problem, ...]:
+        """The problems.
+
+        Raises:
+            DataError: something else than problems, two of the same name, or a library that is missing.
+        """
+        return _distinct([make() for make in self.problems], f"the suite {self.name}")
+
+
+def _distinct(found: list[Problem], source: str) -> tuple[Problem, ...]:
+    if others := [problem for problem in found if not isinstance(problem, Problem)]:
+        raise DataError(f"the problems of {source} must be Problems, got {others[0]!r}")
+    names = [problem.name for problem in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"the problems of {source} must have names that differ, got {twice} more than once")
+    return tuple(found)
+
+
+MADE: dict[str, Callable[[], Problem]] = {
+    "shifted_levy4": lambda: shifted(get_problem("levy4")),
+    "shifted_ackley5": lambda: shifted(get_problem("ackley5")),
+    "shifted_levy10": lambda: shifted(get_problem("levy10")),
+    "shifted_ackley20": lambda: shifted(get_problem("ackley20")),
+    "shifted_levy20": lambda: shifted(get_problem("levy20")),
+    "hartmann6_in_20d": lambda: embedded(get_problem("hartmann6"), 20),
+    "branin_in_50d": lambda: embedded(get_problem("branin"), 50),
+    "noisy_branin": lambda: noisy(get_problem("branin"), 2.0),
+    "noisy_hartmann3": lambda: noisy(get_problem("hartmann3"), 0.2),
+    "noisy_hartmann6": lambda: noisy(get_problem("hartmann6"), 0.2),
+    "noisy_shifted_levy4": lambda: noisy(shifted(get_problem("levy4")), 1.0),
+    "noisy_styblinski_tang5": lambda: noisy(get_problem("styblinski_tang5"), 5.0),
+    "noisy_shifted_ackley5": lambda: noisy(shifted(get_problem("ackley5")), 0.5),
+    "mixed_branin": lambda: mixed(get_problem("branin"), integers=(0,), levels=21),
+    "mixed_rosenbrock5": lambda: mixed(get_problem("rosenbrock5"), integers=(0, 2, 4), levels=11),
+    "mixed_hartmann6": lambda: mixed(get_problem("hartmann6"), ordered=(5,), unordered=(0, 3)),
+    "mixed_shifted_levy6": lambda: mixed(shifted(get_problem("levy6")), integers=(1, 3), unordered=(2, 5)),
+    "mixed_styblinski_tang5": lambda: mixed(
+        get_problem("styblinski_tang5"), integers=(0, 1), ordered=(2,), unordered=(3, 4), levels=6
+    ),
+}
+"""Problems made from others, by their names. Results are filed under these: change a name with a recipe."""
+
+
+def _suite(name: str, description: str, names: tuple[str, ...]) -> Suite:
+    return Suite(name, description, tuple(partial(named_problem, problem) for problem in names))
+
+
+def named_problem(name: str) -> Problem:
+    """The problem of a name: one of `get_problem`, or one that the suites make of those.
+
+    Raises:
+        DataError: a name that no problem has, and what `get_problem` raises.
+    """
+    if name in MADE:
+        return MADE[name]()
+    try:
+        return get_problem(name)
+    except DataError as error:
+        close = difflib.get_close_matches(name, (*suites(), *MADE), n=3)
+        if not close:
+            raise
+        raise DataError(f"{error}; suites and the problems they make are called {close}") from None
+
+
+_SYNTHETIC = (
+    *("branin", "goldstein_price", "eggholder", "hartmann3", "shekel", "shifted_levy4"),
+    *("shifted_ackley5", "rosenbrock5", "michalewicz5", "hartmann6"),
+)
+_NOISY = (
+    *("noisy_branin", "noisy_hartmann3", "noisy_shifted_levy4", "noisy_styblinski_tang5"),
+    *("noisy_shifted_ackley5", "noisy_hartmann6"),
+)
+_MIXED = (
+    *("mixed_branin", "mixed_rosenbrock5", "mixed_styblinski_tang5", "mixed_hartmann6"),
+    "mixed_shifted_levy6",
+)
+_HIGH = (
+    *("hartmann6_in_20d", "shifted_ackley20", "shifted_levy20", "rosenbrock20", "styblinski_tang20"),
+    "branin_in_50d",
+)
+
+_SUITES = {
+    suite.name: suite
+    for suite in (
+        _suite(
+            "smoke",
+            "three cheap problems for a first try: smooth, noisy, and with integers and categories",
+            ("branin", "noisy_hartmann6", "mixed_shifted_levy6"),
+        ),
+        _suite(
+            "synthetic",
+            "well-known functions in 2 to 6 dimensions, none with its minimum at the centre of the box",
+            _SYNTHETIC,
+        ),
+        _suite("noisy", "functions in 2 to 6 dimensions, observed with Gaussian noise", _NOISY),
+        _suite("mixed", "functions of real, integer, ordered and categorical parameters together", _MIXED),
+        _suite("high-dimensional", "functions of 20 to 50 parameters, of which few matter in some", _HIGH),
+        _suite("tuning", "models of scikit-learn to tune, on data that comes with it", tuple(TUNING)),
+        _suite("tabular", "networks trained at every point of a grid (extra `tables`)", tuple(TABLES)),
+    )
+}
+
+
+def suites() -> tuple[str, ...]:
+    """Names of all suites."""
+    return tuple(_SUITES)
+
+
+def get_suite(name: str) -> Suite:
+    """The suite of a name, such as `smoke` or `synthetic`.
+
+    Raises:
+        DataError: a name that no suite has.
+    """
+    if name not in _SUITES:
+        close = difflib.get_close_matches(name, suites(), n=3) or list(suites())
+        raise DataError(f"a suite's name must be one of suites(), such as {close}, got {name!r}")
+    return _SUITES[name]
+
+
+def problems_of(spec: str) -> tuple[Problem, ...]:
+    """The problems that a text names, such as `synthetic`, `branin,noisy_hartmann6` or `mine:problems`.
+
+    Its parts, between commas, are names of suites, names of problems, and module:attribute, where the module
+    can be imported, from the current folder too, and the attribute is a Problem, a tuple of them or a Suite.
+
+    Raises:
+        DataError: a name that nothing has, an import that fails, or two problems of the same name.
+    """
+    found: list[Problem] = []
+    for part in spec.split(","):
+        found += _named(part.strip())
+    return _distinct(found, repr(spec))
+
+
+def _named(name: str) -> tuple[Problem, ...]:
+    if ":" in name:
+        return _imported(name)
+    return get_suite(name).build() if name in _SUITES else (named_problem(name),)
+
+
+def _imported(name: str) -> tuple[Problem, ...]:
+    law = "problems of yours must be module:attribute, the module as in an import statement"
+    module_name, _, attribute = name.partition(":")
+    if module_name.endswith(".py") or "/" in module_name:
+        raise DataError(f"{law} (mine:problems for mine.py), got {name!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a module of the user raises
+        raise DataError(
+            f"{law}, got {name!r}, whose import raised {type(error).__name__}: {error}"
+        ) from error
+    try:
+        found = attrgetter(attribute)(module)
+    except AttributeError:
+        raise DataError(f"{law}, got {name!r}, but {module_name} has no {attribute!r}") from None
+    if isinstance(found, Suite):
+        return found.build()
+    if isinstance(found, Problem):
+        return (found,)
+    if isinstance(found, tuple | list) and found:
+        return _distinct(list(found), name)
+    raise DataError(f"{name} must be a Problem, a tuple of them or a Suite, got {found!r}")

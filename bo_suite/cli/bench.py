@@ -1,0 +1,132 @@
+"""`bo-suite bench` and `bo-suite report`: comparing optimisers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bo_suite.cli.console import USAGE, human, json_owns_stdout, print_json, sentences, stop
+from bo_suite.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bo_suite.bench import Comparison, Method, Records
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the suite's records.")]
+
+
+@sentences()
+def bench(
+    suite: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUITE",
+            help="smoke, synthetic, noisy, mixed, high-dimensional, tuning, tabular, names from `bo-suite "
+            "problems`, or module:attribute of problems of your own; several with commas.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Keep the records here, or go on with those here.")
+    ],
+    methods: Annotated[
+        str, typer.Option(help="Names with commas, such as bo_suite,bo_suite:KnowledgeGradient,lfbo:mlp,tpe.")
+    ] = "bo_suite,random",
+    seeds: Annotated[str, typer.Option(metavar="FIRST:END", help="Seeds, the end left out.")] = "0:5",
+    budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 50,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once, a process each.", show_default="cores")
+    ] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds after which a run is ended.")] = None,
+    together: Annotated[
+        int, typer.Option(min=1, help="Seeds that run as one tensor program at most; 1 for each on its own.")
+    ] = 64,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD=PYTHON", help="Run a method by another interpreter; may be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run methods on problems with several seeds, and say what the runs show.
+
+    Run again with the same --out, it goes on where it stopped, or adds seeds. `bo-suite report` draws it.
+    """
+    with json_owns_stdout(as_json):
+        from bo_suite.bench import compare, run_suite
+
+        found = run_suite(
+            suite,
+            _methods(methods, python or []),
+            _seeds(seeds),
+            budget,
+            out,
+            workers=workers,
+            time_limit=time_limit,
+            together=together,
+        )
+        comparison = compare(found)
+    if as_json:
+        print_json(_json(found, comparison))
+    else:
+        human().print(f"{comparison}\n\nrecords: {out} (bo-suite report {out} draws them)")
+
+
+@sentences()
+def report(
+    folder: FolderArgument,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page.", show_default="DIR/report.html")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what a suite has shown as one HTML page, and its tables as CSV beside the records."""
+    from bo_suite import bench
+
+    page = bench.report(folder, out)
+    if as_json:
+        records = bench.Records.read(folder)
+        print_json({"report": str(page)} | _json(records, bench.compare(records)))
+    else:
+        human().print(f"report: {page}")
+
+
+def _methods(names: str, python: list[str]) -> "list[Method]":
+    from bo_suite.bench import get_method
+
+    interpreters = dict(one.split("=", 1) for one in python if "=" in one)
+    wanted = [name.strip() for name in names.split(",")]
+    if len(interpreters) < len(python) or set(interpreters) - set(wanted):
+        stop(f"--python must be METHOD=PYTHON of a method in --methods, got {python}", USAGE)
+    try:
+        return [get_method(name, interpreters.get(name)) for name in wanted]
+    except ImportError as error:
+        stop(str(error), USAGE)
+
+
+def _seeds(text: str) -> range:
+    first, colon, end = text.partition(":")
+    try:
+        found = range(int(first), int(end)) if colon else range(int(text), int(text) + 1)
+    except ValueError:
+        found = range(0)
+    if not found or found[0] < 0:
+        stop(f"--seeds must be FIRST:END with 0 <= FIRST < END, got {text!r}", USAGE)
+    return found
+
+
+def _json(records: "Records", comparison: "Comparison") -> dict[str, Any]:
+    tables = {"ranks": comparison.ranks.table, "summary": comparison.summary, "pairs": comparison.pairs}
+    return {
+        "sentences": list(comparison.sentences),
+        "units": len(records.units),
+        **{name: _rows(table) for name, table in tables.items()},
+        "failures": _rows(comparison.failures),
+    }
+
+
+def _rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Rows in JSON values: what is not finite becomes null."""
+    import json
+
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows

@@ -1,0 +1,201 @@
+"""Ranks, pairs and sentences about whole suites, of the kinds that go wrong as well."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from bench_suites import ended, one_row, suite, without
+from scipy import stats
+
+from bo_suite.bench import statistics
+from bo_suite.bench.ranks import critical_difference, friedman_p
+from bo_suite.bench.records import Records
+
+INF = math.inf
+
+
+def single(outcomes: np.ndarray) -> Records:
+    """A suite of one evaluation a unit: (problem, method, seed)."""
+    return suite(outcomes[..., None])
+
+
+@pytest.mark.parametrize(
+    ("methods", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (10, 3.164)]
+)
+def test_the_critical_difference_is_that_of_demsars_table(methods: int, q: float) -> None:
+    difference = critical_difference(methods, 14)
+    assert difference / math.sqrt(methods * (methods + 1) / (6 * 14)) == pytest.approx(q, abs=8e-4)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_friedmans_test_is_scipys(tied: bool) -> None:
+    values = np.random.default_rng(0).normal(size=(12, 4)) + np.array([0.0, 0.3, 0.6, 0.9])
+    values = np.round(values) if tied else values
+    assert friedman_p(values) == pytest.approx(stats.friedmanchisquare(*values.T).pvalue)
+    assert friedman_p(np.ones((5, 3))) == 1.0
+
+
+def test_mean_ranks_by_hand_with_ties_to_nine_digits() -> None:
+    outcomes = np.array([[[1.0, 5.0], [1.0 + 1e-12, 3.0], [2.0, 4.0]]])  # ranks 1.5 1.5 3 and 3 1 2
+    found = statistics.ranks(single(outcomes))
+    ranks = found.table.set_index("method")["mean_rank"]
+    assert ranks.to_dict() == {"m0": 2.25, "m1": 1.25, "m2": 2.5}
+    assert (found.problems, found.seeds, found.pairs, found.left_out) == (1, 2, 2, 0)
+    # Medians 3, 2 and 3 over the seeds.
+    assert found.table.set_index("method")["problem_rank"].to_dict() == {"m0": 2.5, "m1": 1.0, "m2": 2.5}
+    assert found.table["method"].tolist() == ["m1", "m0", "m2"]
+
+
+def test_intervals_of_mean_ranks_cover_the_truth() -> None:
+    generator = np.random.default_rng(1)
+    covered = []
+    for _ in range(60):
+        table = statistics.ranks(single(generator.normal(size=(3, 3, 10)))).table
+        covered += ((table["low"] <= 2.0) & (table["high"] >= 2.0)).tolist()
+    assert np.mean(covered) > 0.88
+
+
+def test_groups_are_the_maximal_sets_within_the_critical_difference() -> None:
+    place = np.arange(5.0).reshape(1, 5, 1)
+    found = statistics.ranks(single(np.broadcast_to(place, (12, 5, 2)) + 1.0))
+    assert 1.0 < found.critical_difference < 2.0
+    assert found.groups == (("m0", "m1"), ("m1", "m2"), ("m2", "m3"), ("m3", "m4"))
+    wide = statistics.ranks(single(np.broadcast_to(place, (2, 5, 2)) + 1.0))
+    assert wide.groups == (("m0", "m1", "m2", "m3", "m4"),)
+    apart = statistics.ranks(single(np.broadcast_to(place[:, :2], (12, 2, 2)) + 1.0))
+    assert apart.groups == ()
+
+
+def test_ranks_and_pairs_leave_out_what_some_method_has_not_run_and_say_so() -> None:
+    records = without(single(np.random.default_rng(2).lognormal(size=(2, 3, 5))), "m1", 3)
+    comparison = statistics.compare(records)
+    assert (comparison.ranks.pairs, comparison.ranks.left_out) == (9, 1)
+    table = comparison.pairs
+    assert one_row(table, first="m0", second="m1")[["pairs", "left_out"]].tolist() == [9, 1]
+    assert one_row(table, first="m0", second="m2")[["pairs", "left_out"]].tolist() == [10, 0]
+    assert any(
+        sentence.startswith("1 of 10 (problem, seed) were not run") for sentence in comparison.sentences
+    )
+
+
+def test_methods_that_share_no_unit_are_not_compared() -> None:
+    records = without(without(single(np.ones((1, 2, 2))), "m0", 0), "m1", 1)
+    comparison = statistics.compare(records)
+    row = comparison.pairs.iloc[0]
+    assert (row["pairs"], row["separated"], row["seeds_needed"]) == (0, False, None)
+    assert "nothing compares them" in row["sentence"]
+    assert comparison.ranks.table["mean_rank"].isna().all()
+    assert comparison.profile.empty
+    assert comparison.overall_curves.empty
+    assert "no common ranks" in str(comparison)
+
+
+def test_a_method_that_crashes_loses_and_this_is_said() -> None:
+    generator = np.random.default_rng(3)
+    records = single(generator.lognormal(size=(1, 2, 12)) * np.array([1.0, 100.0]).reshape(1, 2, 1))
+    for seed in range(12):
+        records = ended(records, "m0", seed, state="crashed", after=seed % 2)
+    comparison = statistics.compare(records)
+    assert comparison.pairs["losses"].item() == 12
+    assert comparison.pairs["separated"].item()
+    assert one_row(comparison.summary, method="m0")[["regret", "low", "high", "crashed"]].tolist() == [
+        INF
+    ] * 3 + [12]
+    assert comparison.ranks.table["method"].tolist() == ["m1", "m0"]
+    assert "12 units crashed (m0) and counted as the worst outcome." in comparison.sentences
+    assert "m1 reached lower regret than m0 in 12 of 12 pairs" in comparison.pairs["sentence"].item()
+
+
+def test_where_all_crash_or_all_are_alike_nothing_is_separated() -> None:
+    alike = single(np.ones((2, 3, 4)))
+    crashed = Records(
+        alike.problems,
+        alike.units.assign(state="crashed", reason="broke"),
+        alike.evaluations.iloc[:0],
+        pd.DataFrame(),
+    )
+    for records in (alike, crashed):
+        comparison = statistics.compare(records)
+        assert not comparison.pairs["separated"].any()
+        assert (comparison.pairs["ties"] == 8).all()
+        assert comparison.ranks.friedman_p == 1.0
+        assert comparison.ranks.table["mean_rank"].tolist() == [2.0] * 3
+        assert "m0, m1 and m2 share the best mean rank" in str(comparison)
+        assert "reached the same regret in all 8 pairs" in comparison.pairs["sentence"].iloc[0]
+    assert (comparison.curves["normalized"] == INF).all()
+    assert (comparison.profile["share"] == 0.0).all()
+    assert comparison.failures["reason"].tolist() == ["broke"] * 3
+
+
+def test_a_single_method_problem_or_seed_is_summarised_and_its_limits_said() -> None:
+    generator = np.random.default_rng(4)
+    one_method = statistics.compare(single(generator.lognormal(size=(6, 1, 3))))
+    assert one_method.pairs.empty
+    assert math.isnan(one_method.ranks.critical_difference)
+    assert "One method: there is nothing to compare it with." in one_method.sentences
+    one_seed = statistics.compare(single(generator.lognormal(size=(2, 2, 1))))
+    assert one_seed.summary[["low", "high"]].isna().all(axis=None)
+    assert one_seed.ranks.table[["low", "high"]].isna().all(axis=None)
+    assert one_seed.overall_curves["normalized_low"].isna().all()
+    assert any(sentence.startswith("One seed") for sentence in one_seed.sentences)
+    assert any("no difference, however clear" in sentence for sentence in one_seed.sentences)
+    one_problem = statistics.compare(single(generator.lognormal(size=(1, 2, 8))))
+    assert "1 problem cannot show how the methods do on others." in one_problem.sentences
+
+
+def test_an_unknown_minimum_is_said() -> None:
+    records = suite(np.random.default_rng(5).lognormal(size=(1, 2, 3, 2)), best=np.nan)
+    comparison = statistics.compare(records)
+    assert comparison.finals["regret"].min() == 0.0
+    assert any(sentence.startswith("The minimum of p0 is not known") for sentence in comparison.sentences)
+
+
+def test_failed_evaluations_are_counted_and_their_first_reason_given() -> None:
+    values = np.array([[np.nan, 1.0], [2.0, 1.0]]).reshape(1, 2, 1, 2)
+    comparison = statistics.compare(suite(values))
+    assert comparison.failures["failed_evaluations"].tolist() == [1, 0]
+    assert comparison.failures["reason"].tolist() == ["no outcome", None]
+    assert "1 evaluation had no outcome; they used up budget." in comparison.sentences
+
+
+def test_the_summary_holds_medians_with_intervals_and_seconds_per_suggestion() -> None:
+    records = suite(np.arange(1.0, 6.0).reshape(1, 1, 5, 1))
+    row = statistics.summary(records).iloc[0]
+    assert row[["seeds", "regret", "low", "high"]].tolist() == [5, 3.0, 1.0, 5.0]
+    assert row["suggestion_seconds"] == 0.75
+
+
+def test_a_clear_leader_is_named_with_whom_the_data_separate_it_from() -> None:
+    outcomes = np.random.default_rng(6).lognormal(size=(5, 3, 20)) * np.array([1.0, 1.0, 20.0]).reshape(
+        1, 3, 1
+    )
+    comparison = statistics.compare(single(outcomes))
+    leader, second = comparison.ranks.table["method"].iloc[:2]
+    assert comparison.ranks.table["method"].iloc[2] == "m2"
+    assert f"The data separate {leader} from m2." in comparison.sentences
+    unclear = next(s for s in comparison.sentences if s.startswith("These data do not separate"))
+    assert leader in unclear
+    assert second in unclear
+    assert "after Holm's correction for 3 comparisons" in unclear
+
+
+def test_pairs_on_single_problems_are_corrected_over_all_problems() -> None:
+    outcomes = np.random.default_rng(7).lognormal(size=(3, 2, 10))
+    outcomes[1, 1] *= 1e3
+    table = statistics.per_problem_pairs(single(outcomes))
+    assert table["problem"].tolist() == ["p0", "p1", "p2"]
+    assert table["separated"].tolist() == [False, True, False]
+    assert table["p_holm"].iloc[1] == pytest.approx(3 * 2 / 2**10)
+
+
+def test_a_table_read_with_other_types_is_compared_alike() -> None:
+    records = single(np.random.default_rng(8).lognormal(size=(2, 2, 6)))
+    columns = ["problem", "method"]
+    other = Records(
+        records.problems,
+        records.units.astype(dict.fromkeys(columns, "category")),
+        records.evaluations.astype(dict.fromkeys(columns, "category")).sample(frac=1.0, random_state=0),
+        records.environments,
+    )
+    assert str(statistics.compare(other)) == str(statistics.compare(records))
