@@ -14,7 +14,6 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before numpy and torch are imported
 
 import argparse
-import dataclasses
 import json
 import platform
 import statistics
@@ -29,9 +28,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.quasirandom import SobolEngine
 
+from bo_suite import Optimizer
 from bo_suite.bench.method import Run, Task
 from bo_suite.bench.peers import BoSuite, get_method
-from bo_suite.bench.peers.own import WEIGHTINGS
+from bo_suite.bench.peers.own import WEIGHTINGS, BoSuiteRun
 from bo_suite.problems import Problem, get_problem
 from bo_suite.space import Params
 
@@ -51,7 +51,10 @@ class Peer(Run, Protocol):
 def start(method: str, task: Task, storage: Path) -> Any:
     """The run of a method, ours with its history in a file."""
     found = get_method(method)
-    return (dataclasses.replace(found, storage=storage) if isinstance(found, BoSuite) else found).start(task)
+    if not isinstance(found, BoSuite):
+        return found.start(task)
+    kept = Optimizer(task.space, found.acquisition, task.seed, budget=task.budget, storage=storage)
+    return BoSuiteRun(kept)
 
 
 def measure(peer: Peer, problem: Problem, n: int, asks: int) -> tuple[list[float], list[dict[str, Any]]]:

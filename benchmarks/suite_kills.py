@@ -46,6 +46,7 @@ from bo_suite.bench.method import Method, Run, Task
 from bo_suite.bench.peers import get_method
 from bo_suite.bench.replicates import Replicates
 from bo_suite.bench.store import FILE
+from bo_suite.bench.unit import seed_on
 from bo_suite.problems import Problem, get_problem, noisy
 from bo_suite.space import Params
 
@@ -57,6 +58,10 @@ PAUSE = 0.08
 
 processes = multiprocessing.get_context("forkserver")  # one import of torch serves every runner
 processes.set_forkserver_preload(["bo_suite.bench.runner", "bo_suite.optimizer", "bo_suite.acquisition"])
+
+PROBLEMS = ("noisy_branin", "brittle")
+_GIVEN = {seed_on(problem, seed): seed for problem in PROBLEMS for seed in SEEDS}
+"""Seeds as given by those of the runs."""
 
 Start = Callable[[Path], None]
 """What runs the suite in a folder, in a process of its own."""
@@ -94,7 +99,7 @@ class Noted:
     def start(self, task: Task) -> Run:
         """The method's run."""
         self._note(task.space.dim, [task.seed])
-        crash_at = self.crash_at if task.seed == 1 else None
+        crash_at = self.crash_at if _GIVEN[task.seed] == 1 else None
         return Slow(self.method.start(task), self.pause, crash_at)
 
     def replicates(self, problem: Problem, seeds: Sequence[int], budget: int) -> Replicates:
@@ -105,7 +110,7 @@ class Noted:
 
     def _note(self, dim: int, seeds: Sequence[int]) -> None:
         out = os.open(self.folder / "starts", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        for seed in seeds:  # dim tells the problems apart
+        for seed in map(_GIVEN.__getitem__, seeds):  # dim tells the problems apart
             os.write(out, (json.dumps([f"{dim} {self.name} {seed}", time.time()]) + "\n").encode())
         os.close(out)
 

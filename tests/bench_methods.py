@@ -1,5 +1,6 @@
 """Methods and problems that misbehave, and suites of them, for tests of the runner."""
 
+import asyncio
 import concurrent.futures as futures
 import multiprocessing
 import os
@@ -15,9 +16,18 @@ from bo_suite.bench import Records, run_suite
 from bo_suite.bench.method import Run, Task
 from bo_suite.bench.peers import BoSuite, get_method
 from bo_suite.bench.replicates import Replicates
+from bo_suite.bench.unit import seed_on
 from bo_suite.parameters import Choice, Float, Int
 from bo_suite.problems import Problem
 from bo_suite.space import Params, Space
+
+_PROBLEMS = ("branin", "noisy_branin", "hartmann3", "noisy_hartmann3", "moody", "exits", "finite")
+_GIVEN = {seed_on(problem, seed): seed for problem in _PROBLEMS for seed in range(100)}
+
+
+def given(seed: int) -> int:
+    """The seed of a unit, from that of its run."""
+    return _GIVEN.get(seed, seed)
 
 
 def fine(seed: int, step: int) -> None:
@@ -32,6 +42,11 @@ def raises(seed: int, step: int) -> None:
 def quits(seed: int, step: int) -> None:
     if step == 2:
         sys.exit("usage")
+
+
+def cancels(seed: int, step: int) -> None:
+    """As asyncio does, with a text that cannot be encoded."""
+    raise asyncio.CancelledError("file \udcff")
 
 
 def interrupts(seed: int, step: int) -> None:
@@ -97,7 +112,7 @@ class Scripted:
     provenance: Any = None
 
     def start(self, task: Task) -> "ScriptedRun":
-        self.note(f"start {task.space.dim} {task.seed} {os.getpid()}")
+        self.note(f"start {task.space.dim} {given(task.seed)} {os.getpid()}")
         return ScriptedRun(self, task, get_method("random").start(task))
 
     def note(self, line: str) -> None:
@@ -111,7 +126,7 @@ class ScriptedRun:
         self._method, self._task, self._draws, self._step = method, task, draws, 0
 
     def ask(self) -> Params:
-        self._method.act(self._task.seed, self._step)
+        self._method.act(given(self._task.seed), self._step)
         self._step += 1
         return self._draws.ask()
 
@@ -119,7 +134,7 @@ class ScriptedRun:
         """Nothing is learnt."""
 
     def fail(self, params: Params, reason: str) -> None:
-        self._method.note(f"fail {self._task.seed} {reason}")
+        self._method.note(f"fail {given(self._task.seed)} {reason}")
 
     def provenance(self) -> dict[str, Any]:
         return {"step": self._step} if self._method.provenance is None else self._method.provenance
@@ -135,11 +150,13 @@ class Together:
     lockstep: bool = True
 
     def start(self, task: Task) -> Run:
-        Scripted.note(self, f"start {task.space.dim} {task.seed} {os.getpid()}")
+        Scripted.note(self, f"start {task.space.dim} {given(task.seed)} {os.getpid()}")
         return BoSuite().start(task)
 
     def replicates(self, problem: Problem, seeds: Sequence[int], budget: int) -> Replicates:
-        Scripted.note(self, f"together {problem.space.dim} {','.join(map(str, seeds))} {os.getpid()}")
+        Scripted.note(
+            self, f"together {problem.space.dim} {','.join(str(given(seed)) for seed in seeds)} {os.getpid()}"
+        )
         self.act(0, 2)
         return BoSuite().replicates(problem, seeds, budget)
 

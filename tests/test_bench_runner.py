@@ -2,11 +2,13 @@
 
 import concurrent.futures as futures
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import bench_methods
@@ -19,7 +21,7 @@ from bo_suite import Choice, Space
 from bo_suite.bench import BoSuite, Records
 from bo_suite.bench.peers import get_method
 from bo_suite.errors import DataError, StorageError
-from bo_suite.problems import Problem, get_problem
+from bo_suite.problems import Problem, get_problem, noisy
 
 BRANIN = get_problem("branin")
 KEY = ["problem", "method", "seed"]
@@ -241,11 +243,11 @@ def test_what_cannot_be_sent_to_processes_is_an_error_before_anything_runs(tmp_p
     assert not (tmp_path / "out").exists()
     records = run("branin", ["random", method], [0], 3, tmp_path / "out")
     assert set(records.units["state"]) == {"finished"}
-    with futures.ProcessPoolExecutor(1, mp_context=forked) as executor:
-        records = run("branin", ["random", method], [1], 3, tmp_path / "out", executor)
-    assert states(records)["scripted", 1] == "crashed"
-    assert "the executor must be able to run a unit, got" in reasons(records)["scripted", 1]
-    assert states(records)["random", 1] == "finished"
+    with (
+        futures.ProcessPoolExecutor(1, mp_context=forked) as executor,
+        pytest.raises(DataError, match="must be picklable"),
+    ):
+        run("branin", ["random", method], [1], 3, tmp_path / "out", executor)
 
 
 def test_a_method_that_takes_its_worker_down_costs_its_own_unit_alone(tmp_path: Path) -> None:
@@ -293,7 +295,10 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
 
 def test_an_executor_instance_that_broke_ends_the_suite_and_keeps_what_has_ended(tmp_path: Path) -> None:
     method = Scripted(bench_methods.exits, name="exits")
-    with futures.ProcessPoolExecutor(1, mp_context=forked) as executor, pytest.raises(DataError, match="a function that makes it"):
+    with (
+        futures.ProcessPoolExecutor(1, mp_context=forked) as executor,
+        pytest.raises(DataError, match="a function that makes it"),
+    ):
         run("branin", [method], range(3), 4, tmp_path, executor)
     assert states(Records.read(tmp_path)) == {("exits", 0): "finished"}
 
@@ -307,6 +312,32 @@ def test_an_interrupt_keeps_what_has_ended(tmp_path: Path) -> None:
 
 
 # What is asked for.
+
+
+def test_what_crashed_is_run_again_where_asked_for(tmp_path: Path) -> None:
+    run("branin", [Scripted(bench_methods.raises, name="m")], range(2), 4, tmp_path)
+    assert set(run("branin", ["random"], [0], 4, tmp_path).units["state"]) == {"crashed", "finished"}
+    with pytest.raises(StorageError, match="'m' must be what it was"):
+        run("branin", [Scripted(name="m")], range(2), 4, tmp_path)
+    records = run("branin", [Scripted(name="m")], range(2), 4, tmp_path, again=["crashed"])
+    assert states(records) == {("m", 0): "finished", ("m", 1): "finished", ("random", 0): "finished"}
+    assert counts(records)["m", 0] == 4
+
+
+def test_a_seed_draws_otherwise_on_another_problem_and_alike_for_all_methods(tmp_path: Path) -> None:
+    two = [noisy(BRANIN, 1.0), replace(noisy(BRANIN, 1.0), name="twin")]
+    found = run(two, "random,sobol", [0], 3, tmp_path).evaluations
+    noise = (found["value"] - found["true_value"]).groupby([found["problem"], found["method"]]).apply(list)
+    np.testing.assert_allclose(noise["twin", "random"], noise["twin", "sobol"])
+    assert noise["twin", "random"][0] != pytest.approx(noise["noisy_branin", "random"][0])
+    points = found.groupby(["problem", "method"])["params"].first()
+    assert points["twin", "random"] != points["noisy_branin", "random"]
+
+
+def test_errors_that_no_one_expects_cost_their_unit_alone(tmp_path: Path) -> None:
+    records = run("branin", [Scripted(bench_methods.cancels, name="m"), "random"], [0], 3, tmp_path)
+    assert states(records) == {("m", 0): "crashed", ("random", 0): "finished"}
+    assert "\\udcff" in reasons(records)["m", 0]
 
 
 def test_the_progress_bar_tells_what_has_ended_and_what_went_wrong(
@@ -325,10 +356,19 @@ def test_the_progress_bar_tells_what_has_ended_and_what_went_wrong(
         ({"budget": 0}, "budget"),
         ({"workers": 0}, "workers"),
         ({"together": 0}, "together"),
-        ({"time_limit": 0.0}, "`time_limit > 0` must hold, got 0.0"),
+        ({"time_limit": 0.0}, "`0 < time_limit < inf` must hold, got 0.0"),
         ({"seeds": []}, r"seeds must be given, differ and be less than 2\*\*63, got \[\]"),
         ({"seeds": [1, 1]}, r"seeds must be given, differ and be less than 2\*\*63, got \[1, 1\]"),
+        ({"time_limit": math.inf}, "`0 < time_limit < inf` must hold, got inf"),
         ({"seeds": [-1]}, "a seed"),
+        ({"seeds": 3}, "seeds must be several integers"),
+        ({"seeds": [2**63]}, r"less than 2\*\*63"),
+        ({"methods": [Scripted(name="")]}, "the name of a method must be a string that is not empty"),
+        ({"methods": [Scripted(name=5)]}, "the name of a method must be a string"),
+        ({"methods": "math:pi"}, "must be an object with `name` and `start`"),
+        ({"problems": [BRANIN.function]}, "a problem must be a name or a Problem"),
+        ({"executor": "processes"}, "an executor must be"),
+        ({"again": ["lost"]}, "again must name states"),
         ({"methods": "random,nothing"}, "a method's name must be one of"),
         ({"methods": ["random", "random"]}, r"names of methods that differ, got \['random'\]"),
         ({"methods": []}, "a suite needs a method, .*got none"),

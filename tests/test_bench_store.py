@@ -136,11 +136,23 @@ def test_records_are_what_was_stored(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_name_stands_for_one_thing(store: Store) -> None:
+    store.agree("methods", "method", "m", {"a": 0})  # of no unit yet
     store.agree("methods", "method", "m", {"a": 1, "b": [2]})
+    store.claim([("p", "m", 0)])
     store.agree("methods", "method", "m", {"b": [2], "a": 1})
     store.agree("methods", "method", "n", {"a": 2})
     with pytest.raises(StorageError, match=r"method 'm' must be what .*\"a\": 1.*got .*\"a\": 3"):
         store.agree("methods", "method", "m", {"a": 3, "b": [2]})
+
+
+def test_units_are_forgotten_by_their_state(store: Store) -> None:
+    units = [("p", "m", seed) for seed in range(3)]
+    store.claim(units)
+    end(store, unit(0), unit(1, "crashed"))
+    store.forget(units, ("crashed",))
+    assert store.states() == {units[0]: "finished", units[2]: "running"}
+    store.forget(units, ("running", "timed out"))
+    assert store.claim(units) == units[1:]
 
 
 def test_many_runners_open_one_new_folder_at_once_and_share_its_units(tmp_path: Path) -> None:
@@ -182,7 +194,7 @@ def test_records_of_another_version_are_an_error(tmp_path: Path, statement: str)
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute(statement)
     connection.close()
-    with pytest.raises(StorageError, match=r"version 1|must be usable"):
+    with pytest.raises(StorageError, match=r"version 1|must be the records of a suite"):
         Store(tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_more_seeds_are_added_to_the_records(folder: Path) -> None:
     line = "bench branin --methods random --budget 4 --workers 1 --out b --json"
     assert json.loads(call(f"{line} --seeds 0:2")[0])["units"] == 2
     assert json.loads(call(f"{line} --seeds 0:3")[0])["units"] == 3
-    assert json.loads(call(f"{line} --seeds 7")[0])["units"] == 4
+    assert json.loads(call(f"{line} --seeds 7:8")[0])["units"] == 4
 
 
 def test_a_problem_of_ones_own_is_named_by_module_and_attribute(folder: Path) -> None:
@@ -81,6 +81,8 @@ def test_a_problem_of_ones_own_is_named_by_module_and_attribute(folder: Path) ->
         ("bench branin --methods rondom --out b", 1, "'random'"),
         ("bench branin --seeds 5:5 --out b", 2, "FIRST < END"),
         ("bench branin --seeds a:b --out b", 2, "FIRST < END"),
+        ("bench branin --seeds 20 --out b", 2, "FIRST < END"),
+        ("bench branin --methods random --again lost --out b", 1, "crashed"),
         ("bench branin --methods random,random --out b", 1, "differ"),
         ("bench branin --methods random --python tpe=python3 --out b", 2, "METHOD=PYTHON"),
         ("bench branin --methods random --python random=nowhere/python --out b", 1, "interpreter"),

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from bo_suite.bench.method import Method, Run, Task, inside
-from bo_suite.bench.peers import BoSuite, Isolated, get_method, methods
+from bo_suite.bench.peers import Isolated, get_method, methods
 from bo_suite.bench.peers.guest import Guest, Penalty, from_levels, to_levels
 from bo_suite.bench.peers.isolated import IsolatedRun
 from bo_suite.errors import DataError, SpaceError, SpaceExhausted
@@ -172,14 +172,6 @@ def test_a_library_neither_sees_nor_leaves_traces_in_the_process() -> None:
     alone = Guest(Noisy, Task(space, 0, 4, noisy=False))
     assert [pair[0] for pair in together] == [alone.ask() for _ in range(3)]
     assert together[0][0] != together[0][1]
-
-
-def test_bo_suite_keeps_its_history_where_it_is_told_to(tmp_path: Path) -> None:
-    run = BoSuite(storage=tmp_path / "run.db").start(Task(MIXED, 0, 5, noisy=False))
-    assert run.provenance() == {}
-    run.tell(run.ask(), 1.0)
-    assert (tmp_path / "run.db").exists()
-    assert run.provenance()
 
 
 def walk(run: Run, steps: int) -> list[tuple[Params, list[str]]]:

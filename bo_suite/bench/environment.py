@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+
+from threadpoolctl import threadpool_info
 
 from bo_suite import __version__
 
@@ -44,7 +45,7 @@ def environment() -> str:
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
             "device": _device(),
-            "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+            "threads": _threads(),
             "commit": _commit(),
             "versions": {"bo-suite": __version__}
             | {name: version for name in _LIBRARIES if (version := _version(name))},
@@ -54,10 +55,16 @@ def environment() -> str:
 
 def command() -> str:
     """The command that this process was started with, as one would type it."""
-    program, *arguments = sys.argv or [""]
-    name = Path(program).name
-    first = ["bo-suite"] if name in ("bo-suite", "__main__.py") else ["python", name]
-    return shlex.join([*first, *arguments])
+    if Path(sys.argv[0]).name == "bo-suite":
+        return shlex.join(["bo-suite", *sys.argv[1:]])
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def _threads() -> int:
+    """The most threads that numerical libraries take, as they are set now."""
+    torch = sys.modules.get("torch")
+    counts = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return max([1, *counts, *([] if torch is None else [int(torch.get_num_threads())])])
 
 
 def _version(library: str) -> str | None:

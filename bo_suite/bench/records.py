@@ -1,6 +1,7 @@
 """What a suite has measured, as tables."""
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bo_suite.bench.store import FILE
+from bo_suite.bench.store import FILE, VERSION
 from bo_suite.errors import StorageError
 
 
@@ -47,9 +48,14 @@ class Records:
         path = Path(folder) / FILE
         if not path.is_file():
             raise StorageError(f"the folder of a suite must hold {FILE}, got {folder}, where there is none")
+        # a folder that cannot be written to has no place for what readers share
+        mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection:
                 connection.execute("BEGIN")  # one state of it, while others may be writing
+                (version,) = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+                if version != VERSION:
+                    raise StorageError(f"{path} must be records of version {VERSION}, got {version}")
                 tables = [pd.read_sql_query(query, connection) for query in _QUERIES]
         except (sqlite3.Error, pd.errors.DatabaseError) as error:
             raise StorageError(f"{path} must be the records of a suite: {error}") from error

@@ -7,9 +7,8 @@ whose process has died is free again. WAL needs shared memory: keep the folder o
 
 import json
 import sqlite3
-import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ FILE = "suite.db"
 
 VERSION = "1"
 
+_LAW = f"{FILE} must be the records of a suite"
+
 Key = tuple[str, str, int]
 """A unit: problem, method, seed."""
 
@@ -36,7 +37,6 @@ _TABLES = (
         problem TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'crashed', 'timed out')),
         owner TEXT NOT NULL, reason TEXT, seconds REAL, replicates INTEGER, environment INTEGER,
-        changed REAL NOT NULL,
         PRIMARY KEY (problem, method, seed))""",
     """CREATE TABLE evaluations (
         problem TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL, evaluation INTEGER NOT NULL,
@@ -44,9 +44,9 @@ _TABLES = (
         evaluate_seconds REAL NOT NULL, tell_seconds REAL NOT NULL, provenance TEXT NOT NULL, failure TEXT,
         PRIMARY KEY (problem, method, seed, evaluation)) WITHOUT ROWID""",
 )
-_CLAIM = """INSERT INTO units VALUES (?, ?, ?, 'running', ?, NULL, NULL, NULL, NULL, ?)
-    ON CONFLICT DO UPDATE SET owner = excluded.owner, changed = excluded.changed"""
-_END = """UPDATE units SET state = ?, reason = ?, seconds = ?, replicates = ?, environment = ?, changed = ?
+_CLAIM = """INSERT INTO units VALUES (?, ?, ?, 'running', ?, NULL, NULL, NULL, NULL)
+    ON CONFLICT DO UPDATE SET owner = excluded.owner"""
+_END = """UPDATE units SET state = ?, reason = ?, seconds = ?, replicates = ?, environment = ?
     WHERE problem = ? AND method = ? AND seed = ? AND state = 'running' AND owner = ?"""
 _EVALUATION = "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -73,7 +73,10 @@ class Store:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
         with self._transaction() as execute:
-            if not execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+            there = {name for (name,) in execute("SELECT name FROM sqlite_master").fetchall()}
+            if there and "meta" not in there:
+                raise StorageError(f"{_LAW}, got {self._path}")
+            if not there:
                 for table in _TABLES:
                     execute(table)
                 execute("INSERT INTO meta VALUES ('version', ?)", VERSION)
@@ -90,18 +93,31 @@ class Store:
         self._connection.close()
 
     def agree(self, table: str, key: str, name: str, form: dict[str, Any]) -> None:
-        """Stores what a name stands for, or compares it with what it stood for in earlier runs.
+        """Stores what a name stands for, or compares it with what it stands for in units that are there.
 
         Raises:
             StorageError: the name stood for something else.
         """
-        text = json.dumps(form, sort_keys=True)
+        text = json.dumps(form, sort_keys=True, default=float)
         with self._transaction() as execute:
+            units = execute(f"SELECT DISTINCT state, owner FROM units WHERE {key} = ?", name).fetchall()
+            if all(state == "running" and not self._in_care(owner) for state, owner in units):
+                execute(f"DELETE FROM {table} WHERE {key} = ?", name)
             execute(f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT DO NOTHING", name, text)
             (stored,) = execute(f"SELECT form FROM {table} WHERE {key} = ?", name).fetchone()
         if stored != text:
             law = f"{key} {name!r} must be what it was in earlier runs in {self._path.parent}"
             raise StorageError(f"{law}: {stored}, got {text}")
+
+    def forget(self, units: Sequence[Key], states: Collection[str]) -> None:
+        """Deletes those of the units that are in one of the states, with their evaluations."""
+        with self._transaction() as execute:
+            for unit in units:
+                which = "problem = ? AND method = ? AND seed = ?"
+                found = execute(f"SELECT state FROM units WHERE {which}", *unit).fetchone()
+                if found is not None and found[0] in states:
+                    execute(f"DELETE FROM evaluations WHERE {which}", *unit)
+                    execute(f"DELETE FROM units WHERE {which}", *unit)
 
     def claim(self, units: Sequence[Key]) -> list[Key]:
         """Those of the units that nobody works on or has ended, from now on this runner's."""
@@ -112,7 +128,7 @@ class Store:
                     "SELECT state, owner FROM units WHERE problem = ? AND method = ? AND seed = ?", *unit
                 ).fetchone()
                 if found is None or (found[0] == "running" and not self._in_care(found[1])):
-                    execute(_CLAIM, *unit, self.owner, time.time())
+                    execute(_CLAIM, *unit, self.owner)
                     free.append(unit)
         return free
 
@@ -133,7 +149,7 @@ class Store:
             (place,) = execute("SELECT environment FROM environments WHERE form = ?", form).fetchone()
             for unit in units:
                 key = unit.problem, unit.method, unit.seed
-                end = unit.state, unit.reason, unit.seconds, unit.replicates, place, time.time()
+                end = unit.state, unit.reason, unit.seconds, unit.replicates, place
                 if execute(_END, *end, *key, self.owner).rowcount:
                     for number, one in enumerate(unit.evaluations, 1):
                         execute(_EVALUATION, *key, number, *_row(one, minimum))

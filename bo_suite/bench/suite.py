@@ -1,14 +1,11 @@
 """Named sets of problems to compare optimisers on, and problems of outsiders beside them."""
 
 import difflib
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 
+from bo_suite.bench.outside import imported
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.tabular import TABLES
@@ -184,22 +181,7 @@ def _named(name: str) -> tuple[Problem, ...]:
 
 
 def _imported(name: str) -> tuple[Problem, ...]:
-    law = "problems of yours must be module:attribute, the module as in an import statement"
-    module_name, _, attribute = name.partition(":")
-    if module_name.endswith(".py") or "/" in module_name:
-        raise DataError(f"{law} (mine:problems for mine.py), got {name!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module of the user raises
-        raise DataError(
-            f"{law}, got {name!r}, whose import raised {type(error).__name__}: {error}"
-        ) from error
-    try:
-        found = attrgetter(attribute)(module)
-    except AttributeError:
-        raise DataError(f"{law}, got {name!r}, but {module_name} has no {attribute!r}") from None
+    found = imported("problem", name)
     if isinstance(found, Suite):
         return found.build()
     if isinstance(found, Problem):

@@ -1,5 +1,6 @@
 """One unit of a suite: a method on a problem with a seed, from the first evaluation to the last."""
 
+import hashlib
 import json
 import logging
 import math
@@ -58,7 +59,7 @@ class Unit:
     Attributes:
         problem: name.
         method: name.
-        seed: of the method, and of the problem's noise.
+        seed: as given; the run's own, and that of its noise, is `seed_on` the problem.
         state: "finished", "crashed" or "timed out".
         reason: why it ended early; None where it did not.
         seconds: wall time, or its share of the time of several.
@@ -76,11 +77,17 @@ class Unit:
     evaluations: tuple[Evaluation, ...]
 
 
+def seed_on(problem: str, seed: int) -> int:
+    """The seed of a unit's run, less than 2**31: equal draws on several problems would not be independent."""
+    digest = hashlib.blake2b(f"{problem}/{seed}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
 def noise_at(problem: Problem, seed: int, evaluation: int) -> float:
-    """The noise of an evaluation, 0, 1, ...: all methods meet the same in the same place."""
+    """The noise of an evaluation, 0, 1, ... of a run: all methods meet the same in the same place."""
     if problem.noise == 0.0:
         return 0.0
-    return problem.noise * float(np.random.default_rng((seed, evaluation)).standard_normal())
+    return problem.noise * float(np.random.default_rng((seed, evaluation, 1)).standard_normal())
 
 
 def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limit: float | None) -> Unit:
@@ -89,7 +96,7 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
     Args:
         problem: what to minimise.
         method: what suggests points.
-        seed: of both.
+        seed: of the unit.
         budget: number of evaluations.
         time_limit: seconds after which the run is ended, if need be within a suggestion (there only on the
             main thread of a system with interval timers).
@@ -98,9 +105,10 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
     state, reason = "finished", None
     try:
         with _alarm(time_limit):
-            run = method.start(Task(problem.space, seed, budget, problem.noise > 0))
+            own = seed_on(problem.name, seed)
+            run = method.start(Task(problem.space, own, budget, problem.noise > 0))
             while len(done) < budget:
-                done.append(_evaluation(problem, run, seed, len(done)))
+                done.append(_evaluation(problem, run, own, len(done)))
                 if time_limit is not None and time.perf_counter() - began > time_limit:
                     raise _TimeOut
     except SpaceExhausted as error:
@@ -108,8 +116,10 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
     except _TimeOut:
         if len(done) < budget:
             state, reason = "timed out", f"the time limit of {time_limit:g} s was over"
-    except (Exception, SystemExit):
-        state, reason = "crashed", traceback.format_exc()[-_LONGEST:]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        state, reason = "crashed", _text(traceback.format_exc())
     seconds = time.perf_counter() - began
     return Unit(problem.name, method.name, seed, state, reason, seconds, 1, tuple(done))
 
@@ -125,8 +135,12 @@ def run_together(
     began = time.perf_counter()
     try:
         with _alarm(None if time_limit is None else time_limit * len(seeds)):
-            found = method.replicates(problem, seeds, budget)
-    except (Exception, SystemExit, _TimeOut) as error:
+            found = method.replicates(problem, [seed_on(problem.name, seed) for seed in seeds], budget)
+        runs = found.evaluations()
+        json.dumps([one.provenance for run in runs for one in run])  # while it can be done in another way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         logger.warning(
             "the runs of %s on %s are made one by one, since together there was %r",
             method.name,
@@ -137,7 +151,7 @@ def run_together(
     share = (time.perf_counter() - began) / len(seeds)
     return [
         Unit(problem.name, method.name, seed, "finished", None, share, len(seeds), evaluations)
-        for seed, evaluations in zip(seeds, found.evaluations(), strict=True)
+        for seed, evaluations in zip(seeds, runs, strict=True)
     ]
 
 
@@ -149,8 +163,10 @@ def _evaluation(problem: Problem, run: Run, seed: int, number: int) -> Evaluatio
     point, value, failure = inside(problem.space, params), math.nan, None
     try:
         value = problem.value(point)
-    except (Exception, SystemExit) as error:
-        failure = f"{type(error).__name__}: {error}"[-_LONGEST:]
+    except (KeyboardInterrupt, _TimeOut):
+        raise
+    except BaseException as error:
+        failure = _text(f"{type(error).__name__}: {error}")
     if failure is None and not math.isfinite(value):
         failure = f"the function returned {value}"
     evaluated = time.perf_counter()
@@ -174,6 +190,11 @@ def _evaluation(problem: Problem, run: Run, seed: int, number: int) -> Evaluatio
     )
 
 
+def _text(raw: str) -> str:
+    """The end of a text, without what cannot be stored, such as the undecodable part of a file's name."""
+    return raw[-_LONGEST:].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class _TimeOut(BaseException):
     """The time is over: no `except Exception` of a method may hold it up."""
 
@@ -186,13 +207,18 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         yield
         return
 
+    over = False
+
     def ring(number: int, frame: FrameType | None) -> None:
-        raise _TimeOut
+        if not over:
+            raise _TimeOut
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # again every second, for a library may have swallowed the first
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)

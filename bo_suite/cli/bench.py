@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bo_suite.cli.console import USAGE, human, json_owns_stdout, print_json, sentences, stop
+from bo_suite.cli.console import FAILURE, USAGE, human, json_owns_stdout, print_json, sentences, stop
 from bo_suite.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def bench(
         Path, typer.Option(metavar="DIR", help="Keep the records here, or go on with those here.")
     ],
     methods: Annotated[
-        str, typer.Option(help="Names with commas, such as bo_suite,bo_suite:KnowledgeGradient,lfbo:mlp,tpe.")
+        str,
+        typer.Option(
+            help="Names with commas, such as bo_suite,lfbo:mlp,tpe, or module:attribute of your own."
+        ),
     ] = "bo_suite,random",
     seeds: Annotated[str, typer.Option(metavar="FIRST:END", help="Seeds, the end left out.")] = "0:5",
     budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 50,
@@ -41,6 +44,13 @@ def bench(
     together: Annotated[
         int, typer.Option(min=1, help="Seeds that run as one tensor program at most; 1 for each on its own.")
     ] = 64,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATE",
+            help="Redo units that are crashed, 'timed out', or running elsewhere; may be repeated.",
+        ),
+    ] = None,
     python: Annotated[
         list[str] | None,
         typer.Option(metavar="METHOD=PYTHON", help="Run a method by another interpreter; may be repeated."),
@@ -63,6 +73,7 @@ def bench(
             workers=workers,
             time_limit=time_limit,
             together=together,
+            again=again or (),
         )
         comparison = compare(found)
     if as_json:
@@ -82,7 +93,10 @@ def report(
     """Write what a suite has shown as one HTML page, and its tables as CSV beside the records."""
     from bo_suite import bench
 
-    page = bench.report(folder, out)
+    try:
+        page = bench.report(folder, out)
+    except OSError as error:
+        stop(f"the report cannot be written: {error}", FAILURE)
     if as_json:
         records = bench.Records.read(folder)
         print_json({"report": str(page)} | _json(records, bench.compare(records)))
@@ -106,7 +120,7 @@ def _methods(names: str, python: list[str]) -> "list[Method]":
 def _seeds(text: str) -> range:
     first, colon, end = text.partition(":")
     try:
-        found = range(int(first), int(end)) if colon else range(int(text), int(text) + 1)
+        found = range(int(first), int(end)) if colon else range(0)
     except ValueError:
         found = range(0)
     if not found or found[0] < 0:

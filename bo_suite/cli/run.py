@@ -134,8 +134,8 @@ def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, pi
 
 @sentences()
 def problems(as_json: JsonOption = False) -> None:
-    """List the problems that `minimize` and `bench` know by name, and the suites of `bench`."""
-    from bo_suite.bench import get_suite, suites
+    """List the problems that `minimize` and `bench` know by name, and the suites and methods of `bench`."""
+    from bo_suite.bench import get_suite, methods, suites
     from bo_suite.problems import get_problem
     from bo_suite.problems import problems as names
 
@@ -152,6 +152,7 @@ def problems(as_json: JsonOption = False) -> None:
         ("suite, for bench", "problems", "what it is"),
         [(one.name, str(len(one.problems)), one.description) for one in sets],
     )
+    human().print(f"methods of bench: {', '.join(methods())}")
 
 
 def _kinds(space: "Space") -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from importlib.util import find_spec
 
 from bo_suite.bench.method import Method
+from bo_suite.bench.outside import imported
 from bo_suite.bench.peers.ax_client import AxClient
 from bo_suite.bench.peers.baselines import Random, Sobol
 from bo_suite.bench.peers.botorch_loop import BoTorchLoop
@@ -75,6 +76,9 @@ _LISTED: dict[str, _Listed] = {
 }
 
 
+_KINDS = ("bo_suite", *WEIGHTINGS)
+
+
 def methods() -> tuple[str, ...]:
     """Names of all methods, whether their libraries are installed or not."""
     return tuple(_LISTED)
@@ -84,7 +88,7 @@ def get_method(name: str, python: str | None = None) -> Method:
     """The method of a name, such as `bo_suite`, `bo_suite:KnowledgeGradient`, `lfbo:mlp`, `tpe` or `ax`.
 
     Args:
-        name: one of methods().
+        name: one of methods(), or module:attribute of a Method of yours.
         python: an interpreter that has the method's library: the method runs there, in a process of its own.
 
     Raises:
@@ -92,6 +96,8 @@ def get_method(name: str, python: str | None = None) -> Method:
         ImportError: the method's library is not installed here; of another interpreter, `start` raises it.
     """
     listed = _LISTED.get(name)
+    if listed is None and ":" in name and name.split(":")[0] not in _KINDS:
+        return _outside(name)
     if listed is None:
         close = difflib.get_close_matches(name, methods(), n=3) or list(methods()[:3])
         raise DataError(f"a method's name must be one of methods(), such as {close}, got {name!r}")
@@ -103,3 +109,10 @@ def get_method(name: str, python: str | None = None) -> Method:
         needed = " and ".join(missing)
         raise ImportError(f"the method {name!r} needs {needed}, {listed.install}")
     return listed.make()
+
+
+def _outside(name: str) -> Method:
+    found = imported("method", name)
+    if isinstance(found, type) or not isinstance(found, Method):
+        raise DataError(f"{name} must be an object with `name` and `start`, got {found!r}")
+    return found

@@ -1,6 +1,7 @@
 """What a library's optimiser is given to live with the rest of the process, and what it lacks."""
 
 import random
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ import torch
 from bo_suite.bench.method import Task, inside
 from bo_suite.parameters import Choice
 from bo_suite.space import Params, Space
+
+_one_at_a_time = threading.RLock()
+"""The generators and the filter of warnings are the process's: of several threads, one has them at a time."""
 
 
 class Library(Protocol):
@@ -35,15 +39,16 @@ class Guest:
 
     Its warnings are silenced, and it alone has the global random generators of Python, NumPy and PyTorch
     that it draws from: they are seeded by the task, put in place for a call, and those of the process put
-    back after it. So runs side by side in one thread draw what each draws alone.
+    back after it. So runs side by side, in threads too, draw what each draws alone.
     """
 
     def __init__(self, make: Callable[[Task], Library], task: Task) -> None:
         self._space = task.space
-        outside = _generators()
-        _seed(task.seed)
-        self._generators = _generators()
-        _restore(outside)
+        with _one_at_a_time:
+            outside = _generators()
+            _seed(task.seed)
+            self._generators = _generators()
+            _restore(outside)
         with self._apart():
             self._library = make(task)
 
@@ -73,15 +78,16 @@ class Guest:
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        outside = _generators()
-        _restore(self._generators)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            self._generators = _generators()
-            _restore(outside)
+        with _one_at_a_time:
+            outside = _generators()
+            _restore(self._generators)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    yield
+            finally:
+                self._generators = _generators()
+                _restore(outside)
 
 
 def _seed(seed: int) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.bench.method import Task
@@ -37,13 +36,11 @@ class BoSuite:
         acquisition: how to choose; None is the Optimizer's default.
         name: what records call it.
         device: where surrogates live ("cpu", "cuda").
-        storage: a file that keeps the history; None keeps it in memory.
     """
 
     acquisition: "Acquisition | None" = None
     name: str = "bo_suite"
     device: str = "cpu"
-    storage: Path | None = None
 
     def start(self, task: Task) -> "BoSuiteRun":
         """An Optimizer with the task's space, seed and budget."""
@@ -53,7 +50,6 @@ class BoSuite:
             acquisition=self.acquisition,
             seed=task.seed,
             budget=task.budget,
-            storage=self.storage,
             device=self.device,
         )
         return BoSuiteRun(optimizer)
