@@ -4,7 +4,9 @@
 
 Suites are simulated: final outcomes of methods by problem and seed, in three distributions. Identical methods
 draw from the same one; a better method is one standard deviation of an outcome below the other. Of more than
-two methods, any pair that is called different counts, after Holm's correction.
+two methods, any pair that is called different counts, after Holm's correction. The last line is of random
+search against itself on three problems of the same values, once with equal draws on all three, as if a seed
+were used as it is given, and once with the draws of a suite, which are others on each.
 """
 
 import argparse
@@ -12,10 +14,13 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from bo_suite.bench.signed_ranks import differences, holm, signed_rank_p
+from bo_suite.bench.unit import seed_on
+from bo_suite.problems import get_problem
 
 SHAPES = ((10, 20), (3, 5), (1, 20))
 """Problems and seeds."""
@@ -48,6 +53,22 @@ def rate(draw: Draw, shape: tuple[int, int], methods: int, shift: float, suites:
     return found / suites
 
 
+def random_search(own: bool, suites: int) -> float:
+    """Share of suites in which random search is called different from random search with other seeds."""
+    problem = get_problem("branin")
+    assert problem.vectorized is not None
+    names, seeds, found = ("one", "two", "three"), 10, 0
+    for suite in range(suites):
+        outcomes = np.empty((2, len(names), seeds))
+        for method, place, seed in np.ndindex(outcomes.shape):
+            given = (2 * suite + method) * seeds + seed
+            key = seed_on(names[place], given) if own else given
+            draws = torch.from_numpy(np.random.default_rng(key).random((20, problem.space.dim)))
+            outcomes[method, place, seed] = float(problem.vectorized(problem.space.values(draws)).min())
+        found += separated(outcomes)
+    return found / suites
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -64,6 +85,9 @@ def main() -> None:
         rates = [f"{rate(draw, shape, methods, shift, suites):.1%}" for methods, shift in cases]
         table.add_row(name, f"{shape[0]} x {shape[1]}", *rates)
     Console().print(table)
+    few = max(suites // 10, 1)
+    equal, own = random_search(False, few), random_search(True, few)
+    print(f"random search against itself, {few} suites: equal draws {equal:.1%}, own draws {own:.1%}")
 
 
 if __name__ == "__main__":
