@@ -33,7 +33,8 @@ def suite(values: np.ndarray, *, best: float = 0.0, noise: np.ndarray | float = 
             "budget": values.shape[3],
         }
     )
-    units = units.assign(state="finished", reason=pd.Series([None] * len(units), dtype=object))
+    reasons = pd.Series([None] * len(units), dtype=object)
+    units = units.assign(state="finished", reason=reasons, replicates=1)
     return Records(table, units, evaluations, pd.DataFrame())
 
 

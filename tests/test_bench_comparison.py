@@ -9,6 +9,7 @@ from bench_suites import ended, one_row, suite, without
 from scipy import stats
 
 from bo_suite.bench import statistics
+from bo_suite.bench.pairs import outcomes as outcomes_of
 from bo_suite.bench.ranks import critical_difference, friedman_p
 from bo_suite.bench.records import Records
 
@@ -103,7 +104,8 @@ def test_a_method_that_crashes_loses_and_this_is_said() -> None:
         INF
     ] * 3 + [12]
     assert comparison.ranks.table["method"].tolist() == ["m1", "m0"]
-    assert "12 units crashed (m0) and counted as the worst outcome." in comparison.sentences
+    said = "12 units crashed (m0) and counted as the worst outcome; the first: crashed it was."
+    assert said in comparison.sentences
     assert "m1 reached lower regret than m0 in 12 of 12 pairs" in comparison.pairs["sentence"].item()
 
 
@@ -121,11 +123,20 @@ def test_where_all_crash_or_all_are_alike_nothing_is_separated() -> None:
         assert (comparison.pairs["ties"] == 8).all()
         assert comparison.ranks.friedman_p == 1.0
         assert comparison.ranks.table["mean_rank"].tolist() == [2.0] * 3
-        assert "m0, m1 and m2 share the best mean rank" in str(comparison)
-        assert "reached the same regret in all 8 pairs" in comparison.pairs["sentence"].iloc[0]
+    led = [str(statistics.compare(records)) for records in (alike, crashed)]
+    assert "m0, m1 and m2 share the best mean rank" in led[0]
+    assert "m0 and m1 reached the same regret in all 8 pairs." in led[0]
+    assert "best mean rank" not in led[1]
+    assert "no method leads" in led[1]
+    assert (comparison.pairs["neither"] == 8).all()
+    assert "both crashed, or found nothing, in all 8 pairs" in comparison.pairs["sentence"].iloc[0]
     assert (comparison.curves["normalized"] == INF).all()
     assert (comparison.profile["share"] == 0.0).all()
     assert comparison.failures["reason"].tolist() == ["broke"] * 3
+
+
+def one_method_of(seeds: int) -> statistics.Comparison:
+    return statistics.compare(single(np.random.default_rng(9).lognormal(size=(6, 1, seeds))))
 
 
 def test_a_single_method_problem_or_seed_is_summarised_and_its_limits_said() -> None:
@@ -138,7 +149,12 @@ def test_a_single_method_problem_or_seed_is_summarised_and_its_limits_said() -> 
     assert one_seed.summary[["low", "high"]].isna().all(axis=None)
     assert one_seed.ranks.table[["low", "high"]].isna().all(axis=None)
     assert one_seed.overall_curves["normalized_low"].isna().all()
-    assert any(sentence.startswith("One seed") for sentence in one_seed.sentences)
+    few = (
+        "With 1 seed there is no interval of a problem's median, which takes 6, nor one of ranks and effects"
+    )
+    assert any(sentence.startswith(few) for sentence in one_seed.sentences)
+    assert not any("interval" in sentence for sentence in one_method_of(6).sentences)
+    assert any(sentence.endswith("which takes 6.") for sentence in one_method_of(5).sentences)
     assert any("no difference, however clear" in sentence for sentence in one_seed.sentences)
     one_problem = statistics.compare(single(generator.lognormal(size=(1, 2, 8))))
     assert "1 problem cannot show how the methods do on others." in one_problem.sentences
@@ -160,9 +176,9 @@ def test_failed_evaluations_are_counted_and_their_first_reason_given() -> None:
 
 
 def test_the_summary_holds_medians_with_intervals_and_seconds_per_suggestion() -> None:
-    records = suite(np.arange(1.0, 6.0).reshape(1, 1, 5, 1))
+    records = suite(np.arange(1.0, 8.0).reshape(1, 1, 7, 1))
     row = statistics.summary(records).iloc[0]
-    assert row[["seeds", "regret", "low", "high"]].tolist() == [5, 3.0, 1.0, 5.0]
+    assert row[["seeds", "regret", "low", "high"]].tolist() == [7, 4.0, 2.0, 6.0]
     assert row["suggestion_seconds"] == 0.75
 
 
@@ -178,6 +194,106 @@ def test_a_clear_leader_is_named_with_whom_the_data_separate_it_from() -> None:
     assert leader in unclear
     assert second in unclear
     assert "after Holm's correction for 3 comparisons" in unclear
+
+
+def test_a_leader_on_the_losing_side_of_a_separated_pair_is_not_called_separated_from_it() -> None:
+    steps = np.arange(1.0, 31.0)
+    gains = np.where(steps <= 16, 1e-3 * steps, -steps)  # more wins, by far smaller
+    outcomes = 100.0 - np.stack([gains, np.zeros(30)])[None]
+    comparison = statistics.compare(single(outcomes))
+    pair = comparison.pairs.iloc[0]
+    assert comparison.ranks.table["method"].iloc[0] == "m0"
+    assert pair["separated"]
+    assert pair["effect"] < 0
+    assert pair["sentence"] in comparison.sentences
+    assert "m1 reached lower regret than m0" in pair["sentence"]
+    assert not any(sentence.startswith("The data separate") for sentence in comparison.sentences)
+
+
+def test_rounding_errors_about_a_minimum_of_zero_are_ties_and_larger_differences_are_none() -> None:
+    first = np.full((1, 2, 8), 10.0)
+    for apart, ties in ((4e-16, 8), (2e-9, 8), (2e-8, 0)):
+        ends = np.broadcast_to(np.array([0.0, apart]).reshape(1, 2, 1), (1, 2, 8))
+        row = statistics.pairs(suite(np.stack([first, ends], axis=-1))).iloc[0]
+        assert row["ties"] == ties
+        unknown = suite(np.stack([first, ends], axis=-1), best=np.nan)
+        assert statistics.pairs(unknown)["ties"].item() == 0  # nine significant digits tell them apart
+    crashed = ended(single(np.array([[[1.0, 2.0], [3.0, 2.0]]])), "m0", 0, state="crashed", after=0)
+    assert outcomes_of(crashed).to_numpy().tolist() == [[INF, 3.0], [2.0, 2.0]]
+
+
+def test_a_known_minimum_that_runs_have_beaten_is_said() -> None:
+    values = np.random.default_rng(10).lognormal(size=(2, 2, 6, 3))
+    values[1, 0, 2, 1] = -0.25
+    said = "Runs found less than the best known value of p1 (by 0.250)"
+    assert any(sentence.startswith(said) for sentence in statistics.compare(suite(values)).sentences)
+    values[1, 0, 2, 1] = -1e-12
+    assert "less than the best known value" not in str(statistics.compare(suite(values)))
+
+
+def test_ties_of_crashes_are_counted_among_ties() -> None:
+    records = single(np.ones((1, 2, 6)))
+    for method in ("m0", "m1"):
+        records = ended(records, method, 2, state="crashed", after=0)
+    row = statistics.pairs(records).iloc[0]
+    assert row[["ties", "neither"]].tolist() == [6, 1]
+    assert "the same regret in all 6 pairs, of which both crashed, or found nothing, in 1." in row["sentence"]
+
+
+def test_medians_of_the_text_are_over_the_units_that_every_method_has_run() -> None:
+    outcomes = np.full((1, 2, 4), 8.0)
+    outcomes[0, 0, 2:] = 800.0  # where only the first was run
+    records = without(without(single(outcomes), "m1", 2), "m1", 3)
+    rows = [line.split() for line in str(statistics.compare(records)).splitlines()[1:3]]
+    assert rows[0][2:4] == rows[1][2:4]
+
+
+def test_units_that_ended_before_their_budget_was_spent_are_counted_with_a_reason() -> None:
+    records = ended(suite(np.ones((1, 2, 6, 3))), "m1", 4, state="finished", after=2)
+    records.units.loc[records.units["reason"].notna(), "reason"] = "Traceback\n  deep\nno more points.\n"
+    comparison = statistics.compare(records)
+    assert comparison.failures["ended_early"].tolist() == [0, 1]
+    assert comparison.failures["finished"].tolist() == [6, 6]
+    said = "1 unit ended before the budget was spent (m1) and counted with what had been found by then"
+    assert f"{said}; the first: no more points." in comparison.sentences
+
+
+def test_too_few_problems_for_the_critical_difference_are_said() -> None:
+    outcomes = np.broadcast_to(np.arange(1.0, 3.0).reshape(1, 2, 1), (6, 2, 6))
+    found = {count: statistics.compare(single(outcomes[:count])) for count in (3, 4)}
+    few = "3 problems are too few for their ranks to separate any two of 2 methods (Friedman's test: p = 0.08"
+    assert any(sentence.startswith(few[:-5]) for sentence in found[3].sentences)
+    assert found[3].ranks.few
+    assert found[3].ranks.groups == (("m0", "m1"),)
+    assert any(
+        sentence.startswith("Over problems, ranks that differ by less") for sentence in found[4].sentences
+    )
+    assert found[4].ranks.groups == ()
+
+
+def test_the_seeds_that_are_needed_are_not_told_from_fewer_than_six_pairs() -> None:
+    outcomes = np.random.default_rng(11).lognormal(size=(1, 2, 6))
+    five, six = (statistics.pairs(single(outcomes[..., :seeds])).iloc[0] for seeds in (5, 6))
+    assert five["seeds_needed"] is None
+    assert five["sentence"].endswith(": too few pairs to say how many seeds would.")
+    assert six["seeds_needed"] is not None
+    assert f"about {six['seeds_needed']:,} seeds would" in six["sentence"]
+
+
+def test_mean_ranks_that_were_all_alike_have_no_interval() -> None:
+    outcomes = np.random.default_rng(12).lognormal(size=(1, 3, 8)) * np.array([1, 1, 1e9]).reshape(1, 3, 1)
+    table = statistics.ranks(single(outcomes)).table.set_index("method")
+    assert table["low"].isna().to_dict() == {"m0": False, "m1": False, "m2": True}
+    assert "95% interval" not in statistics.compare(single(outcomes[:, [0, 2]])).sentences[1]
+
+
+def test_seconds_that_are_shares_of_runs_at_once_are_called_so() -> None:
+    records = single(np.ones((1, 3, 6)))
+    assert statistics.shares(records) == []
+    records.units.loc[records.units["method"] != "m1", "replicates"] = 6
+    said = "Seconds of m0 and m2 are shares of up to 6 runs at once; `--together 1` times single suggestions."
+    assert statistics.shares(records) == [said]
+    assert said in statistics.compare(records).sentences
 
 
 def test_pairs_on_single_problems_are_corrected_over_all_problems() -> None:

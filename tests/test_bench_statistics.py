@@ -65,6 +65,10 @@ def test_a_crashed_unit_counts_as_the_worst_and_one_that_timed_out_keeps_its_inc
     assert list(final["incumbent"]) == [INF, 1.0, 1.0, 2.0]
     assert one_row(final, method="m0", seed=0)[["regret", "normalized", "auc"]].tolist() == [INF] * 3
     runs = statistics.runs(records)
+    crash = runs[(runs["method"] == "m0") & (runs["seed"] == 0)]
+    assert crash["incumbent"].tolist() == [8.0, 4.0, 4.0, 4.0]
+    assert crash["regret"].tolist() == [8.0, 4.0, INF, INF]
+    assert crash["normalized"].tolist() == [1.0, 0.5, INF, INF]
     late = runs[(runs["method"] == "m1") & (runs["seed"] == 1)]
     assert late["incumbent"].tolist() == [8.0, 4.0, 2.0, 2.0]
     assert late["seconds"].tolist()[2:] == [3 * 2.75] * 2
@@ -111,17 +115,17 @@ def test_records_that_do_not_fit_together_are_refused() -> None:
 # Medians, curves and profiles
 
 
-@pytest.mark.parametrize("count", [2, 3, 6, 19, 20])
+@pytest.mark.parametrize("count", [6, 7, 19, 20])
 def test_the_interval_of_a_median_is_that_of_every_possible_resample(count: int) -> None:
     values = np.random.default_rng(count).lognormal(size=count)
     low, high = median_interval(values)
-    if count <= 6:
+    if count <= 7:
         resamples = np.array(list(itertools.product(values, repeat=count)))
     else:
         resamples = np.random.default_rng(0).choice(values, (40_000, count))
     medians = np.sort(np.median(resamples, axis=1))
     share = len(medians) / 40
-    slack = 0.0 if count <= 6 else 6 * math.sqrt(share)
+    slack = 0.0 if count <= 7 else 6 * math.sqrt(share)
     for end, place in ((low, share), (high, len(medians) - share)):
         assert np.searchsorted(medians, end * (1 - 1e-12)) <= place + slack
         assert np.searchsorted(medians, end * (1 + 1e-12)) >= place - slack
@@ -137,13 +141,30 @@ def test_the_interval_of_a_median_agrees_with_scipy_and_covers() -> None:
     np.testing.assert_allclose((low[0], high[0]), peer.confidence_interval, rtol=0.02)
 
 
-def test_the_interval_of_a_median_takes_infinities_and_shows_none_for_one_value() -> None:
-    assert median_interval(np.array([1.0, 2.0, INF, INF, INF])) == (1.0, INF)
-    assert np.isnan(median_interval(np.array([3.0]))).all()
+def test_the_interval_of_a_median_takes_infinities() -> None:
+    assert median_interval(np.array([1.0, 2.0, 3.0, INF, INF, INF])) == (1.5, INF)
+
+
+def test_intervals_are_given_only_from_as_many_seeds_on_as_let_them_cover() -> None:
+    generator = np.random.default_rng(9)
+    low, high = median_interval(generator.normal(size=(4000, 6)))
+    assert ((low < 0.0) & (high > 0.0)).mean() > 0.88
+    assert np.isnan(median_interval(generator.normal(size=(3, 5)))).all()
+    values = generator.normal(size=29)
+    assert np.isnan(rank_biserial_interval(values[:-20], strata(3, 3))).all()
+    uneven = np.repeat([0, 1, 2], [20, 5, 4])
+    assert np.isnan(rank_biserial_interval(values, uneven)).all()
+    assert np.isfinite(rank_biserial_interval(values[:25], uneven[:25])).all()
+    few, enough = (suite(generator.lognormal(size=(2, 2, seeds, 3))) for seeds in (4, 5))
+    for records, given in ((few, False), (enough, True)):
+        assert statistics.overall_curves(records)["normalized_low"].notna().all() == given
+        assert statistics.ranks(records).table["low"].notna().all() == given
+        assert statistics.curves(records)["regret_low"].isna().all()
+        assert statistics.summary(records)["low"].isna().all()
 
 
 def test_curves_hold_the_medians_of_the_runs() -> None:
-    records = suite(np.random.default_rng(0).lognormal(size=(2, 2, 5, 6)))
+    records = suite(np.random.default_rng(0).lognormal(size=(2, 2, 6, 6)))
     runs, found = statistics.runs(records), statistics.curves(records)
     medians = runs.groupby(["problem", "method", "evaluation"])["normalized"].median()
     np.testing.assert_allclose(found["normalized"], medians)
@@ -156,19 +177,48 @@ def test_curves_hold_the_medians_of_the_runs() -> None:
     assert (overall["normalized_low"] < overall["normalized_high"]).all()
 
 
+def test_curves_and_profiles_lose_a_run_from_its_crash_on_and_agree_with_what_counts_in_the_end() -> None:
+    records = suite(np.full((1, 2, 2, 3), 1.0) * np.array([8.0, 0.0, 0.0]))
+    for seed, after in ((0, 2), (1, 3)):  # the second after its last evaluation
+        records = ended(records, "m0", seed, state="crashed", after=after)
+        records = ended(records, "m1", seed, state="timed out", after=after)
+    final = statistics.finals(records).groupby("method")["normalized"].median()
+    assert final.tolist() == [INF, 0.0]
+    overall, own = statistics.overall_curves(records), statistics.curves(records)
+    for frame in (overall, own):
+        steps = frame.pivot(index="method", columns="evaluation", values="normalized")
+        assert steps.loc["m0"].tolist() == [1.0, 0.0, INF]
+        assert steps[3].tolist() == final.tolist()
+    shares = statistics.profile(records).pivot(index="method", columns="evaluation", values="share")
+    np.testing.assert_allclose(shares, [[1 / 41, 1.0, 0.0], [1 / 41, 1.0, 1.0]])
+    timed = statistics.profile_over_time(records).groupby("method")["share"].last()
+    assert timed.tolist() == [0.0, 1.0]
+    later = statistics.overall_curves_over_time(records).groupby("method")["normalized"].last()
+    assert later.tolist() == final.tolist()
+
+
+def test_regret_is_normalised_by_the_first_regrets_that_there_are() -> None:
+    values = np.array([[0.0, 0.0], [0.0, 0.0], [8.0, 4.0]]).reshape(1, 3, 1, 2)
+    assert statistics.finals(suite(values))["normalized"].tolist() == [0.0, 0.0, 0.5]
+    noise = np.array([0.0, -5.0]).reshape(1, 1, 1, 2)  # which leads away from the minimum
+    misled = suite(np.array([[0.0, 4.0], [0.0, 2.0]]).reshape(1, 2, 1, 2), noise=noise)
+    assert statistics.finals(misled)["normalized"].tolist() == [1.0, 0.5]
+    nothing = statistics.finals(suite(np.zeros((1, 2, 1, 2))))
+    assert nothing["normalized"].tolist() == [0.0, 0.0]
+
+
 def test_curves_over_time_are_steps_of_the_optimiser_seconds() -> None:
     records = suite(np.array([[8.0, 4.0, 2.0], [8.0, 4.0, 1.0]]).reshape(1, 2, 1, 3))
     slow = records.evaluations["method"] == "m1"
     records.evaluations.loc[slow, "ask_seconds"] = 99.75
-    for frame in (statistics.curves_over_time(records), statistics.overall_curves_over_time(records)):
-        own = dict(list(frame.groupby("method")))
-        times = own["m0"]["optimizer_seconds"].to_numpy()
-        assert times[0] == pytest.approx(0.75)
-        assert times[-1] == pytest.approx(300.0)
-        fast = np.array([1.0, 0.5, 0.25])[np.minimum(times / 0.75 + 1e-9, 3).astype(int) - 1]
-        np.testing.assert_array_equal(own["m0"]["normalized"], fast)
-        steps = np.array([INF, 1.0, 0.5, 0.125])[(times / 100 + 1e-9).astype(int)]
-        np.testing.assert_array_equal(own["m1"]["normalized"], steps)
+    own = dict(list(statistics.overall_curves_over_time(records).groupby("method")))
+    times = own["m0"]["optimizer_seconds"].to_numpy()
+    assert times[0] == pytest.approx(0.75)
+    assert times[-1] == pytest.approx(300.0)
+    fast = np.array([1.0, 0.5, 0.25])[np.minimum(times / 0.75 + 1e-9, 3).astype(int) - 1]
+    np.testing.assert_array_equal(own["m0"]["normalized"], fast)
+    steps = np.array([INF, 1.0, 0.5, 0.125])[(times / 100 + 1e-9).astype(int)]
+    np.testing.assert_array_equal(own["m1"]["normalized"], steps)
 
 
 def test_a_profile_is_the_share_of_targets_reached_by_hand() -> None:
@@ -200,6 +250,19 @@ def test_the_signed_rank_test_of_many_pairs_is_wilcoxons_normal_approximation() 
     values = np.random.default_rng(0).normal(0.03, size=1500)
     expected = stats.wilcoxon(values, method="asymptotic", correction=False).pvalue
     assert signed_rank_p(values, np.zeros(1500)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_many_strata_of_different_sizes_have_no_common_denominator_that_fits() -> None:
+    labels = np.repeat(np.arange(10), [20, 23, 27, 30, 33, 37, 41, 46, 52, 58])
+    values = np.random.default_rng(2).normal(0.1, size=len(labels))
+    ranks = np.concatenate(
+        [
+            stats.rankdata(abs(values[labels == k])) / stats.rankdata(abs(values[labels == k])).sum()
+            for k in range(10)
+        ]
+    )
+    expected = 2 * stats.norm.sf(abs(np.sign(values) @ ranks) / np.linalg.norm(ranks))
+    assert signed_rank_p(values, labels) == pytest.approx(expected, rel=1e-9)
 
 
 def test_ties_are_ranked_as_pratt_ranks_them() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from bo_suite.bench.charts import Axis, Curve, Row, axis, dots, lines, rank_diagram, short
+from bo_suite.bench.page import Page, level
 from bo_suite.bench.records import Records
 from bo_suite.bench.reporting import render, report, tables
 from bo_suite.bench.statistics import compare
@@ -244,9 +245,57 @@ def test_that_nothing_failed_is_said() -> None:
 
 
 def test_seconds_of_replicates_that_ran_as_one_program_are_called_shares() -> None:
-    text = Text(page_of(suite())).text
-    assert "each replicate's share: ours_replicates (up to 4 at once)." in text
-    assert "share:" not in Text(page_of(suite(methods=("ours", "theirs")))).text
+    said = "Seconds of ours_replicates are shares of up to 4 runs at once; `--together 1` times single"
+    page = Page(suite(), compare(suite()), COMMAND)
+    assert [said in figure.note for figure in page.overall] == [False, True, False, True]
+    # In the summary, under the standings, in both charts over time, and in the section about time.
+    assert Text(page_of(suite())).text.count(said) == 5
+    assert "shares of" not in Text(page_of(suite(methods=("ours", "theirs")))).text
+
+
+def test_the_standings_are_medians_of_what_counts_in_the_end() -> None:
+    records = suite(problems=1, methods=("ours", "theirs"), seeds=6)
+    gone = records.units["method"] == "theirs"
+    records.units.loc[gone, ["state", "reason"]] = ["crashed", CRASH]
+    found = compare(records)
+    standings = {line.cells[0]: line.cells for line in Page(records, found, COMMAND).standings.rows}
+    medians = found.finals.groupby("method")["normalized"].median()
+    assert standings["ours"][3] == number(medians["ours"])
+    assert standings["theirs"][3:5] == ("∞", "0.0%")
+
+
+def test_the_summary_counts_no_separated_pair_among_those_that_are_not() -> None:
+    records = suite(methods=METHODS[:2], seeds=4)
+    found = compare(records)
+    against = found.pairs.assign(separated=True, sentence="theirs is ahead.")
+    many = replace(
+        found, pairs=pd.concat([against] * 4), sentences=(*found.sentences[:2], *["theirs is ahead."] * 4)
+    )
+    assert "do not separate" not in Page(records, many, COMMAND).rest
+
+
+def test_units_that_ended_early_are_shown_with_their_reasons() -> None:
+    records = suite()
+    records.units.loc[0, "reason"] = "the space is exhausted"
+    page = Page(records, compare(records), COMMAND)
+    assert page.failures_sentence.endswith("1 unit finished before the budget was spent.")
+    (row,) = page.reasons.rows
+    assert row.cells == ("ours", "ended early", "1", "the space is exhausted")
+    place = [column.label for column in page.failures.columns].index("Ended early")
+    assert {row.cells[0]: row.cells[place] for row in page.failures.rows}["ours"] == "1"
+
+
+def test_intervals_are_spoken_of_only_where_there_are_any() -> None:
+    notes = [
+        Page(records, compare(records), COMMAND).overall[2].note
+        for records in (suite(seeds=4), suite(seeds=5))
+    ]
+    assert ["95% interval" in note for note in notes] == [False, True]
+
+
+def test_p_values_are_written_alike_in_cells_and_sentences() -> None:
+    assert [level(p) for p in (0.5, 0.0123, 3e-5, math.nan)] == ["0.50", "0.012", "3×10⁻⁵", "–"]
+    assert level(1e-120) == "<\N{NO-BREAK SPACE}1×10⁻⁹⁹"
 
 
 def test_every_chart_and_table_has_a_name_for_those_who_do_not_see_it(full: tuple[Records, str]) -> None:
@@ -295,7 +344,7 @@ def nothing_in_common() -> Records:
     ("make", "said"),
     [
         (lambda: suite(methods=("ours",)), "a comparison takes two methods"),
-        (lambda: suite(seeds=1), "One seed"),
+        (lambda: suite(seeds=1), "With 1 seed there is no interval"),
         (lambda: suite(problems=1, seeds=1, budget=1), "1 problem"),
         (all_crashed, "24 of 24 units did not finish"),
         (unknown, "minimum not known"),
@@ -324,12 +373,17 @@ def test_the_report_is_written_with_its_tables(tmp_path: Path, monkeypatch: pyte
     page = report(tmp_path)
     assert page == tmp_path / "report.html"
     assert page.read_text(encoding="utf-8") == render(records, compare(records), COMMAND)
-    assert report(tmp_path, tmp_path / "other.html") == tmp_path / "other.html"
-    assert (tmp_path / "other.html").read_bytes() == page.read_bytes()
+    other = tmp_path / "elsewhere" / "other.html"
+    other.parent.mkdir()
+    assert report(tmp_path, other) == other
+    assert other.read_bytes() == page.read_bytes()
     written = tables(records, compare(records))
     assert list(written) == [
-        *("summary.csv", "ranks.csv", "pairs.csv", "profile.csv", "failures.csv", "units.csv")
+        *("summary.csv", "ranks.csv", "pairs.csv", "problem_pairs.csv", "finals.csv", "curves.csv"),
+        *("overall_curves.csv", "overall_curves_over_time.csv", "profile.csv", "profile_over_time.csv"),
+        *("failures.csv", "units.csv"),
     ]
+    assert {path.name for path in other.parent.iterdir()} == {"other.html", *written}
     for name, frame in written.items():
         back = pd.read_csv(tmp_path / name)
         assert list(back.columns) == list(frame.columns)

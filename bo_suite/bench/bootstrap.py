@@ -11,6 +11,8 @@ _Array = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
 RESAMPLES = 1000
 LEVEL = 0.95
+LEAST_VALUES = 6  # of a median whose interval is given: fewer do not cover, however far their ends are apart
+LEAST_SEEDS = 5  # in each stratum, where means over strata are resampled
 _NEGLIGIBLE = 1e-13  # weight of a pair of order statistics that is left out
 
 
@@ -19,13 +21,14 @@ def median_interval(values: _Array) -> tuple[_Array, _Array]:
 
     The median of a resample of n sorted values x is (x_i + x_j) / 2 for its two middle values, i = j for
     odd n, with a probability that n alone decides. So the quantiles of the bootstrap distribution are read
-    off the sorted midpoints. inf counts as the worst; NaN for fewer than two values, which show no spread.
+    off the sorted midpoints. inf counts as the worst; NaN for fewer than 6 values: even the range of 5 covers
+    the median in 94% of cases only.
 
     Reference: Efron (1979), "Bootstrap methods: another look at the jackknife", section 3.
     """
     values = np.asarray(values, dtype=np.float64)
     count = values.shape[-1]
-    if count < 2:
+    if count < LEAST_VALUES:
         nothing = np.full(values.shape[:-1], np.nan)
         return nothing, nothing
     lower, upper, weights = _median_weights(count)
@@ -45,6 +48,12 @@ def percentile_interval(resampled: _Array) -> tuple[_Array, _Array]:
     tail = (1 - LEVEL) / 2
     last = len(ordered) - 1
     return ordered[math.floor(tail * last)], ordered[math.ceil((1 - tail) * last)]
+
+
+def fewest(strata: npt.ArrayLike) -> int:
+    """The members of the smallest stratum; 0 without any."""
+    counts = np.unique(np.asarray(strata), return_counts=True)[1]
+    return int(counts.min()) if len(counts) else 0
 
 
 def resampled_counts(strata: npt.ArrayLike, resamples: int = RESAMPLES) -> _Integers:

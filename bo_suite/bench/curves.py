@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bo_suite.bench.bootstrap import median_interval, percentile_interval, resampled_counts
+from bo_suite.bench.bootstrap import (
+    LEAST_SEEDS,
+    fewest,
+    median_interval,
+    percentile_interval,
+    resampled_counts,
+)
 from bo_suite.bench.records import Records
 from bo_suite.bench.trajectories import Trajectories, common_units, trajectories
 
@@ -19,39 +25,33 @@ def curves(records: Records) -> pd.DataFrame:
     """Median and interval of what the runs had found: a row a (problem, method, evaluation).
 
     Columns regret, regret_low, regret_high and normalized, normalized_low, normalized_high: the median
-    over the seeds of the columns of `runs`, and its 95% bootstrap interval (NaN for one seed). Before its
-    first success a run counts as inf; after its crash or time-out it keeps what it had.
+    over the seeds of the columns of `runs`, and its 95% bootstrap interval (NaN for fewer than 6 seeds).
+    Before its first success and from its crash on a run counts as inf; one that timed out keeps what it had.
 
     Raises:
         DataError: records that do not fit together.
     """
     paths = trajectories(records)
-    table = _medians(paths, "evaluation", _evaluations(paths))
-    budgets = records.problems.set_index("problem")["budget"].loc[table["problem"]].to_numpy()
-    return table[table["evaluation"].to_numpy() <= budgets].reset_index(drop=True)
-
-
-def curves_over_time(records: Records) -> pd.DataFrame:
-    """As `curves`, but a row a (problem, method, optimizer_seconds).
-
-    The seconds are those spent in ask and tell, 50 instants spread evenly over the logarithm, from the
-    first evaluation of the fastest run to the last of the slowest; between evaluations a run keeps
-    what it had, and before its first it counts as inf.
-
-    Raises:
-        DataError: records that do not fit together.
-    """
-    paths = trajectories(records)
-    instants = _instants(paths)
-    return _medians(_at_instants(paths, instants), "optimizer_seconds", instants)
+    problems, methods = paths.column("problem"), paths.column("method")
+    tables = []
+    for problem, method in dict.fromkeys(zip(problems, methods, strict=True)):
+        rows = np.flatnonzero((problems == problem) & (methods == method))
+        budget = int(paths.units["budget"].iloc[rows[0]])
+        table = pd.DataFrame({"problem": problem, "method": method, "evaluation": range(1, budget + 1)})
+        for name in ("regret", "normalized"):
+            values = _worst_for_nan(getattr(paths, name)[rows, :budget]).T
+            table[name] = np.median(values, axis=1)
+            table[f"{name}_low"], table[f"{name}_high"] = median_interval(values)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def overall_curves(records: Records) -> pd.DataFrame:
     """Median of the normalised regret over all problems and seeds: a row a (method, evaluation).
 
     Over the (problem, seed) that every method has run; columns normalized, normalized_low and
-    normalized_high, a 95% interval that resamples the seeds within each problem. Where a problem's budget
-    is spent its runs keep what they had.
+    normalized_high, a 95% interval that resamples the seeds within each problem, NaN where one has fewer
+    than 5. Where a problem's budget is spent its runs keep what they had; from its crash on a run is inf.
 
     Raises:
         DataError: records that do not fit together.
@@ -61,7 +61,11 @@ def overall_curves(records: Records) -> pd.DataFrame:
 
 
 def overall_curves_over_time(records: Records) -> pd.DataFrame:
-    """As `overall_curves`, but a row a (method, optimizer_seconds); the seconds are as in `curves_over_time`.
+    """As `overall_curves`, but a row a (method, optimizer_seconds).
+
+    The seconds are those spent in ask and tell, 50 instants spread evenly over the logarithm, from the
+    first evaluation of the fastest run to the last of the slowest; between evaluations a run keeps
+    what it had, and before its first it counts as inf. A crash shows with the last evaluation before it.
 
     Raises:
         DataError: records that do not fit together.
@@ -75,7 +79,8 @@ def profile(records: Records) -> pd.DataFrame:
     """Share of the (problem, seed, target) that a method has reached: a row a (method, evaluation).
 
     The targets are normalised regrets of 10^0, 10^-0.1, ..., 10^-4; one that an incumbent has reached
-    stays reached. Over the (problem, seed) that every method has run.
+    stays reached until the run crashes: a crashed one has reached none. Over the (problem, seed) that every
+    method has run.
 
     Raises:
         DataError: records that do not fit together.
@@ -87,7 +92,7 @@ def profile(records: Records) -> pd.DataFrame:
 
 
 def profile_over_time(records: Records) -> pd.DataFrame:
-    """As `profile`, but a row a (method, optimizer_seconds); the seconds are as in `curves_over_time`.
+    """As `profile`, but a row a (method, optimizer_seconds), as in `overall_curves_over_time`.
 
     Raises:
         DataError: records that do not fit together.
@@ -125,20 +130,6 @@ def _at_instants(paths: Trajectories, instants: _Array) -> Trajectories:
     )
 
 
-def _medians(paths: Trajectories, axis: str, points: npt.NDArray[np.generic]) -> pd.DataFrame:
-    problems, methods = paths.column("problem"), paths.column("method")
-    tables = []
-    for problem, method in dict.fromkeys(zip(problems, methods, strict=True)):
-        rows = np.flatnonzero((problems == problem) & (methods == method))
-        table = pd.DataFrame({"problem": problem, "method": method, axis: points})
-        for name in ("regret", "normalized"):
-            values = _worst_for_nan(getattr(paths, name)[rows]).T
-            table[name] = np.median(values, axis=1)
-            table[f"{name}_low"], table[f"{name}_high"] = median_interval(values)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
 def _overall(paths: Trajectories, axis: str, points: npt.NDArray[np.generic]) -> pd.DataFrame:
     tables = []
     for method, rows in _common_rows(paths).items():
@@ -146,7 +137,7 @@ def _overall(paths: Trajectories, axis: str, points: npt.NDArray[np.generic]) ->
         values = _worst_for_nan(paths.normalized[rows]).T
         resampled = np.stack([_weighted_medians(one, counts) for one in values], axis=1)
         low, high = percentile_interval(resampled)
-        if len(rows) == len(set(paths.column("problem")[rows])):
+        if fewest(paths.column("problem")[rows].astype(str)) < LEAST_SEEDS:
             low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
         tables.append(
             pd.DataFrame(
@@ -165,7 +156,8 @@ def _overall(paths: Trajectories, axis: str, points: npt.NDArray[np.generic]) ->
 
 def _profile(paths: Trajectories, axis: str, points: npt.NDArray[np.generic]) -> pd.DataFrame:
     slack = 1.0 + 1e-9  # a target reached but for rounding
-    reached = np.minimum.accumulate(_worst_for_nan(paths.normalized), axis=1)
+    values = _worst_for_nan(paths.normalized)
+    reached = np.where(np.isinf(values), np.inf, np.minimum.accumulate(values, axis=1))
     counts = len(_TARGETS) - np.searchsorted(_TARGETS[::-1] * slack, reached)
     tables = [
         pd.DataFrame({"method": method, axis: points, "share": counts[rows].mean(axis=0) / len(_TARGETS)})

@@ -10,9 +10,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from bo_suite.bench.charts import Axis, Curve, Row, axis, dots, lines, rank_diagram, swatch
-from bo_suite.bench.pairs import written
 from bo_suite.bench.records import Records
-from bo_suite.bench.statistics import Comparison
+from bo_suite.bench.statistics import Comparison, shares
+from bo_suite.bench.trajectories import common_units
 from bo_suite.bench.wording import (
     chance,
     counted,
@@ -99,7 +99,8 @@ class Page:
 
         More than three methods that they do not separate from it are counted, for each has a sentence below.
         """
-        sentences, below = list(self.comparison.sentences[2:]), set(self.comparison.pairs["sentence"])
+        pairs, sentences = self.comparison.pairs, list(self.comparison.sentences[2:])
+        below = {one for one, apart in zip(pairs["sentence"], pairs["separated"], strict=True) if not apart}
         alike = [place for place, sentence in enumerate(sentences) if sentence in below]
         if len(alike) > _LISTED:
             sentences[alike[0]] = (
@@ -111,14 +112,15 @@ class Page:
     @property
     def standings(self) -> Table:
         ranks, failures = keyed(self.comparison.ranks.table), keyed(self.comparison.failures)
-        regret, reached = keyed(self.comparison.overall_curves), keyed(self.comparison.profile)
+        finals, reached = self.comparison.finals, keyed(self.comparison.profile)
+        regret = finals[common_units(finals)].groupby("method")["normalized"].median().to_dict()
         rows = []
         for name in self.ranked:
             rank, lost = ranks.get(name, {}), failures[name]
             cells = (
                 number(rank.get("mean_rank")),
                 interval(rank.get("low"), rank.get("high")),
-                number(regret.get(name, {}).get("normalized")),
+                number(regret.get(name)),
                 percent(reached.get(name, {}).get("share")),
                 number(self.seconds(name).median()),
                 f"{lost['units'] - lost['finished']:,} of {lost['units']:,}",
@@ -145,12 +147,19 @@ class Page:
         ends = [*bounds(regret, "normalized"), *bounds(later, "normalized")]
         scale = axis("Normalised regret (log scale)", ends, log=True)
         higher = "Share of the targets that were reached, over all problems and seeds. Higher is better."
-        lower = "Median over all problems and seeds, with its 95% interval. Lower is better."
+        lower = "Median over all problems and seeds. Lower is better."
+        if regret["normalized_low"].notna().any():
+            lower = lower.replace(".", ", with its 95% interval.", 1)
+        timing = "".join(f" {sentence}" for sentence in self.shared)
         return [
             self.progress("Targets reached over evaluations", higher, profile, evaluations, share),
-            self.progress("Targets reached over the optimiser's time", higher, timed, seconds, share),
+            self.progress(
+                "Targets reached over the optimiser's time", higher + timing, timed, seconds, share
+            ),
             self.progress("Normalised regret over evaluations", lower, regret, evaluations, scale),
-            self.progress("Normalised regret over the optimiser's time", lower, later, seconds, scale),
+            self.progress(
+                "Normalised regret over the optimiser's time", lower + timing, later, seconds, scale
+            ),
         ]
 
     @property
@@ -166,11 +175,15 @@ class Page:
         chart = rank_diagram(
             rows, ranks.groups, ranks.critical_difference, title="Ranks over problems", text=f"{told}."
         )
-        tested = written(ranks.friedman_p)
+        bars = (
+            f"A bar joins methods that differ by less than the critical difference, "
+            f"{number(ranks.critical_difference)}: these problems do not separate them."
+        )
+        if ranks.few:
+            bars = "The problems are too few to separate any two methods: one bar joins them all."
         note = typeset(
             f"Mean over {counted(ranks.problems, 'problem')} of the rank of the median over seeds "
-            f"(Friedman's test: {tested}). A bar joins methods that differ by less than the critical "
-            f"difference, {number(ranks.critical_difference)}: these problems do not separate them."
+            f"(Friedman's test: {chance(ranks.friedman_p)}). {bars}"
         )
         if missing(ranks.critical_difference):
             note = "Ranks take two methods, and a problem and seed that all of them have run."
@@ -186,8 +199,8 @@ class Page:
                 f"{pair['wins']:,} / {pair['ties']:,} / {pair['losses']:,}",
                 number(pair["effect"]),
                 interval(pair["low"], pair["high"]),
-                chance(pair["p"]),
-                chance(pair["p_holm"]),
+                level(pair["p"]),
+                level(pair["p_holm"]),
                 "yes" if pair["separated"] else "no",
                 "–" if needed is None or pd.isna(needed) else f"{int(needed):,}",
             )
@@ -253,16 +266,12 @@ class Page:
 
     @property
     def shared(self) -> list[str]:
-        """The methods whose replicates ran as one program, so that their seconds are shares."""
-        units = self.records.units
-        together = units[units["replicates"] > 1].groupby("method")["replicates"].max()
-        return [
-            f"{name} (up to {int(together[name])} at once)" for name in self.ranked if name in together.index
-        ]
+        """What is said of seconds that are shares of those of several replicates."""
+        return shares(self.records)
 
     @property
     def failures(self) -> Table:
-        kinds = ("units", "finished", "crashed", "timed_out", "failed_evaluations")
+        kinds = ("units", "finished", "crashed", "timed_out", "ended_early", "failed_evaluations")
         found = keyed(self.comparison.failures)
         rows = [self.line(name, *(f"{found[name][kind]:,}" for kind in kinds)) for name in self.ranked]
         head = [kind.replace("_", " ").capitalize() for kind in kinds]
@@ -273,17 +282,20 @@ class Page:
         counts = self.comparison.failures
         lost = int((counts["units"] - counts["finished"]).sum())
         failed = int(counts["failed_evaluations"].sum())
+        early = int(counts["ended_early"].sum())
         every = counted(int(counts["units"].sum()), "unit")
+        more = f" {counted(early, 'unit')} finished before the budget was spent." if early else ""
         if not lost and not failed:
-            return f"None: all of {every} finished, and no evaluation failed."
-        ended = "did not finish" if lost else "ended early"
-        return f"{lost:,} of {every} {ended}, and {counted(failed, 'evaluation')} failed. All of them count."
+            return f"None: all of {every} finished, and no evaluation failed.{more}"
+        what = f"{lost:,} of {every} did not finish, and {counted(failed, 'evaluation')} failed."
+        return f"{what} All of them count.{more}"
 
     @property
     def reasons(self) -> Table:
         """What is said of failures, most frequent first."""
         units, evaluations = self.records.units, self.records.evaluations
-        ended = units[units["state"] != "finished"][["method", "state", "reason"]]
+        ended = units[(units["state"] != "finished") | units["reason"].notna()][["method", "state", "reason"]]
+        ended = ended.replace({"state": {"finished": "ended early"}})
         failed = evaluations[evaluations["failure"].notna()][["method", "failure"]]
         failed = failed.rename(columns={"failure": "reason"}).assign(state="failed evaluation")
         every = pd.concat([ended, failed]) if len(failed) else ended
@@ -355,6 +367,12 @@ def columns(names: Sequence[str], numbers: Sequence[str]) -> tuple[Column, ...]:
 def keyed(frame: pd.DataFrame, by: str = "method") -> dict[Any, dict[Hashable, Any]]:
     """The last row of each method."""
     return {row[by]: row for row in frame.to_dict("records")}
+
+
+def level(p: float) -> str:
+    """A p-value without its letter, as cells have it."""
+    space = "\N{NO-BREAK SPACE}"
+    return "–" if missing(p) else typeset(chance(p)).removeprefix(f"p{space}").removeprefix(f"={space}")
 
 
 def bounds(frame: pd.DataFrame, name: str) -> list[float]:

@@ -16,12 +16,13 @@ from bo_suite.bench.signed_ranks import (
     seeds_needed,
     signed_rank_p,
 )
-from bo_suite.bench.trajectories import finals
+from bo_suite.bench.trajectories import finals, trajectories
+from bo_suite.bench.wording import chance
 
 ALPHA = 0.05
-_DIGITS = 9
+_LEAST_PAIRS = 6  # fewer cannot be separated, and say too little of what would be
 _COLUMNS = [
-    *("first", "second", "problems", "pairs", "left_out", "wins", "ties", "losses"),
+    *("first", "second", "problems", "pairs", "left_out", "wins", "ties", "losses", "neither"),
     *("effect", "low", "high", "p", "p_holm", "separated", "seeds_needed", "sentence"),
 ]
 
@@ -29,17 +30,19 @@ _COLUMNS = [
 def pairs(records: Records) -> pd.DataFrame:
     """Each pair of methods, compared on the (problem, seed) that both have run.
 
-    The outcome of a run is its final incumbent, see `finals`, to 9 significant digits; a crashed run is
-    inf, worse than any other and equal to another crashed one. The columns:
+    The outcome of a run is its final incumbent, see `outcomes`; a crashed run is inf, worse than any other
+    and equal to another crashed one. The columns:
 
     - first, second: the methods; problems, pairs: how many both have run; left_out: the (problem, seed)
       that only one of them has.
-    - wins, ties, losses: pairs in which first found less, the same, more.
-    - effect: `rank_biserial` within problems, 1 where first always found less; low, high: its interval.
+    - wins, ties, losses: pairs in which first found less, the same, more; neither: ties in which both
+      crashed, or found nothing.
+    - effect: `rank_biserial` within problems, 1 where first always found less; low, high: its interval, NaN
+      where a problem has fewer than 5 pairs.
     - p: of `signed_rank_p`, each problem a stratum; NaN where there are no pairs.
     - p_holm: Holm's correction of p over the rows; separated: p_holm < 0.05.
     - seeds_needed: seeds a problem for 80% power at the level 0.05 / rows, would the effect stay; None
-      where that is more than 10,000.
+      where that is more than 10,000, or there are fewer than 6 pairs.
     - sentence: the result in words; its p is p_holm.
 
     Raises:
@@ -67,20 +70,32 @@ def per_problem_pairs(records: Records) -> pd.DataFrame:
 
 
 def outcomes(records: Records) -> pd.DataFrame:
-    """Final incumbents to 9 digits: a row a (problem, seed), a column a method, NaN where not run."""
+    """What runs found, but for rounding: a row a (problem, seed), a column a method, NaN where not run.
+
+    On a problem whose best_known value is known, final incumbents within 1e-9 of its span, see `runs`, above
+    another are that other: rounding errors about a minimum of 0 are ties as well. On others, and where the
+    span is 0, they are rounded to 9 significant digits. inf for a run that crashed or found nothing.
+
+    Raises:
+        DataError: records that do not fit together.
+    """
     table = finals(records)
-    table["incumbent"] = [float(f"{value:.{_DIGITS}g}") for value in table["incumbent"]]
+    units = trajectories(records).units  # in the same order
+    for _, own in units.groupby("problem"):
+        values, span = table.loc[own.index, "incumbent"].tolist(), float(own["span"].iloc[0])
+        known = span > 0.0 and not own["best_known"].isna().any()
+        rounded = _tied(values, 1e-9 * span) if known else [float(f"{value:.9g}") for value in values]
+        table.loc[own.index, "incumbent"] = rounded
     return table.pivot(index=["problem", "seed"], columns="method", values="incumbent")
 
 
-def written(p: float) -> str:
-    """A p-value in one or two digits."""
-    if p < 1e-99:
-        return "p < 1e-99"
-    if p < 0.001:
-        mantissa, exponent = f"{p:.0e}".split("e")
-        return f"p = {mantissa}e{int(exponent)}"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+def _tied(values: list[float], width: float) -> list[float]:
+    """The values, each of which is the smallest that is left where it lies within the width above that."""
+    found, kept = values.copy(), -math.inf
+    for place in sorted(range(len(values)), key=values.__getitem__):
+        kept = values[place] if values[place] - kept > width else kept
+        found[place] = kept
+    return found
 
 
 def _each(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -104,6 +119,7 @@ def _compared(table: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
         "wins": int((gains > 0).sum()),
         "ties": int((gains == 0).sum()),
         "losses": int((gains < 0).sum()),
+        "neither": int((np.isinf(a) & np.isinf(b)).sum()),
         "effect": rank_biserial(gains, strata) if made else math.nan,
         "low": low,
         "high": high,
@@ -126,7 +142,7 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _seeds(row: dict[Any, Any], tests: int) -> int | None:
-    if not row["pairs"]:
+    if row["pairs"] < _LEAST_PAIRS:
         return None
     needed = seeds_needed(row["effect"], row["problems"], ALPHA / tests)
     if needed is None or row["separated"]:
@@ -138,19 +154,23 @@ def _sentence(row: dict[Any, Any], needed: int | None, tests: int) -> str:
     first, second = row["first"], row["second"]
     if not row["pairs"]:
         return f"{first} and {second} have run no problem with the same seed: nothing compares them."
-    p = written(row["p_holm"])
+    p = chance(row["p_holm"])
     if row["separated"]:
         better, worse, wins, losses = first, second, row["wins"], row["losses"]
         if row["effect"] < 0:
             better, worse, wins, losses = second, first, losses, wins
         note = ", the larger differences among them" if wins <= losses else ""
         return f"{better} reached lower regret than {worse} in {wins} of {row['pairs']} pairs{note} ({p})."
+    every = f"all {row['pairs']:,} pairs" if row["pairs"] > 1 else "the one pair"
+    if row["neither"] == row["pairs"]:
+        return f"{first} and {second} both crashed, or found nothing, in {every}: nothing compares them."
     if row["ties"] == row["pairs"]:
-        return f"{first} and {second} reached the same regret in all {row['pairs']} pairs."
+        both = f", of which both crashed, or found nothing, in {row['neither']:,}" if row["neither"] else ""
+        return f"{first} and {second} reached the same regret in {every}{both}."
     after = f" after Holm's correction for {tests} comparisons" if tests > 1 else ""
     where = " a problem" if row["problems"] > 1 else ""
+    said = f"These data do not separate {first} and {second} ({p}{after})"
+    if row["pairs"] < _LEAST_PAIRS:
+        return f"{said}: too few pairs to say how many seeds would."
     hope = f"about {needed:,} seeds{where} would" if needed else f"not even 10,000 seeds{where} would"
-    return (
-        f"These data do not separate {first} and {second} ({p}{after}); {hope}, "
-        "were the difference as it seems here."
-    )
+    return f"{said}; {hope}, were the difference as it seems here."

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special, stats
 
-from bo_suite.bench.bootstrap import LEVEL, percentile_interval, resampled_counts
+from bo_suite.bench.bootstrap import LEAST_SEEDS, LEVEL, fewest, percentile_interval, resampled_counts
 from bo_suite.bench.pairs import outcomes
 from bo_suite.bench.records import Records
 
@@ -21,8 +21,9 @@ class Ranks:
 
     Attributes:
         table: method, mean_rank over (problem, seed), low, high (95% bootstrap over seeds within problems,
-            NaN for one seed), problem_rank (mean over problems of the rank of the median over seeds);
-            best mean_rank first. Ties are averaged. Ranks are NaN where no pair is common.
+            NaN where a problem has fewer than 5 seeds, and where it has no width), problem_rank (mean over
+            problems of the rank of the median over seeds); best mean_rank first. Ties are averaged. Ranks are
+            NaN where no pair is common.
         problems: with a (problem, seed) that every method has run.
         seeds: that are in these.
         pairs: (problem, seed) that every method has run.
@@ -30,6 +31,8 @@ class Ranks:
         critical_difference: methods whose problem_rank differ by less are not separated; NaN for one method.
         friedman_p: p-value of the hypothesis that all methods rank alike over problems; NaN for one method.
         groups: the maximal sets of two methods or more that the critical difference does not separate.
+        few: whether there are too few problems for their ranks to separate any two methods: the critical
+            difference is no less than methods - 1, the largest difference that there can be.
     """
 
     table: pd.DataFrame
@@ -40,6 +43,10 @@ class Ranks:
     critical_difference: float
     friedman_p: float
     groups: tuple[tuple[str, ...], ...]
+
+    @property
+    def few(self) -> bool:
+        return self.critical_difference >= len(self.table) - 1
 
 
 def ranks(records: Records) -> Ranks:
@@ -115,10 +122,12 @@ def _mean(values: _Array) -> _Array:
 
 
 def _interval(values: _Array, strata: npt.NDArray[np.str_]) -> tuple[_Array, _Array]:
-    if len(np.unique(strata)) == len(strata):
+    if fewest(strata) < LEAST_SEEDS:
         nothing = np.full(values.shape[1], np.nan)
         return nothing, nothing
-    return percentile_interval(resampled_counts(strata) @ values / len(values))
+    low, high = percentile_interval(resampled_counts(strata) @ values / len(values))
+    # Ranks that were all alike say nothing of how they would vary.
+    return np.where(low < high, low, np.nan), np.where(low < high, high, np.nan)
 
 
 def _groups(problem_rank: dict[str, float], difference: float) -> tuple[tuple[str, ...], ...]:

@@ -11,7 +11,7 @@ from bo_suite.bench.statistics import Comparison, compare
 
 
 def report(folder: str | Path, out: Path | None = None) -> Path:
-    """Writes what the suite in a folder has shown: a page, and its tables as CSV into the folder.
+    """Writes what the suite in a folder has shown: a page, and beside it its tables as CSV.
 
     The page is one file without scripts, images or links to elsewhere. It states intervals, the number of
     seeds, and what crashed, timed out or failed; `compare` says how its numbers are computed.
@@ -31,9 +31,9 @@ def report(folder: str | Path, out: Path | None = None) -> Path:
     comparison = compare(records)
     commands = records.environments["command"].dropna().astype(str)
     page = render(records, comparison, "\n".join(dict.fromkeys(commands)))
-    for name, frame in tables(records, comparison).items():
-        frame.to_csv(folder / name, index=False)
     path = folder / "report.html" if out is None else Path(out)
+    for name, frame in tables(records, comparison).items():
+        frame.to_csv(path.parent / name, index=False)
     path.write_text(page, encoding="utf-8")
     return path
 
@@ -58,7 +58,13 @@ def tables(records: Records, comparison: Comparison) -> dict[str, pd.DataFrame]:
         "summary.csv": comparison.summary,
         "ranks.csv": comparison.ranks.table,
         "pairs.csv": comparison.pairs,
+        "problem_pairs.csv": comparison.per_problem_pairs,
+        "finals.csv": comparison.finals,
+        "curves.csv": comparison.curves,
+        "overall_curves.csv": comparison.overall_curves,
+        "overall_curves_over_time.csv": comparison.overall_curves_over_time,
         "profile.csv": comparison.profile,
+        "profile_over_time.csv": comparison.profile_over_time,
         "failures.csv": comparison.failures,
         "units.csv": records.units,
     }

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from bo_suite.bench.bootstrap import percentile_interval, resampled_counts
+from bo_suite.bench.bootstrap import LEAST_SEEDS, fewest, percentile_interval, resampled_counts
 from bo_suite.errors import DataError
 
 _Array = npt.NDArray[np.float64]
@@ -15,6 +15,7 @@ _Integers = npt.NDArray[np.int64]
 _WORK = 20_000_000  # additions that an exact distribution may take
 _EXACT_PAIRS = 1000  # beyond, probabilities underflow
 _MOST_SEEDS = 10_000
+_WHOLE = 2**62  # largest sum of whole weights
 
 
 def differences(first: npt.ArrayLike, second: npt.ArrayLike) -> _Array:
@@ -33,7 +34,8 @@ def signed_rank_p(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
 
     p = P(|T| >= |t|) where each sign other than 0 is + or - with probability 1/2: exact, from the
     distribution of the sums of the ranks over a common denominator; where that would take more than 2e7
-    additions, from a normal distribution with the exact variance, the sum of the squared weights.
+    additions, or the denominator is too large, from a normal distribution with the exact variance, the sum
+    of the squared weights.
     1 where every difference is 0.
 
     Args:
@@ -48,16 +50,18 @@ def signed_rank_p(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
     signs, doubled, sizes = _signed_ranks(differences, strata)
     whole = math.lcm(*(int(size * (size + 1)) for size in np.unique(sizes)))
     kept = signs != 0
-    weights = doubled[kept] * (whole // (sizes[kept] * (sizes[kept] + 1)))
-    if not len(weights):
+    if not kept.any():
         return 1.0
-    weights //= np.gcd.reduce(weights)
-    total, positive = int(weights.sum()), int(weights[signs[kept] > 0].sum())
-    extreme = max(positive, total - positive)
-    if len(weights) <= _EXACT_PAIRS and len(weights) * total <= _WORK:
-        return min(1.0, 2 * float(_tails(tuple(np.sort(weights).tolist()))[extreme]))
-    deviation = math.sqrt(float(np.sum(weights.astype(np.float64) ** 2)))
-    return float(special.erfc((2 * extreme - total) / deviation / math.sqrt(2)))
+    signs, doubled, parts = signs[kept], doubled[kept], sizes[kept] * (sizes[kept] + 1)
+    if len(sizes) * whole < _WHOLE:
+        weights = doubled * (whole // parts)
+        weights //= np.gcd.reduce(weights)
+        total, positive = int(weights.sum()), int(weights[signs > 0].sum())
+        if len(weights) <= _EXACT_PAIRS and len(weights) * total <= _WORK:
+            tails = _tails(tuple(np.sort(weights).tolist()))
+            return min(1.0, 2 * float(tails[max(positive, total - positive)]))
+    shares = doubled / parts
+    return float(special.erfc(abs(float(signs @ shares)) / math.sqrt(2 * float(shares @ shares))))
 
 
 def rank_biserial(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
@@ -78,11 +82,11 @@ def rank_biserial(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
 def rank_biserial_interval(differences: npt.ArrayLike, strata: npt.ArrayLike) -> tuple[float, float]:
     """The 95% bootstrap percentile interval of `rank_biserial`, pairs resampled within strata.
 
-    NaN where every stratum has but one pair.
+    NaN where a stratum has fewer than 5 pairs.
     """
     values, labels = np.asarray(differences, dtype=np.float64), np.asarray(strata)
     names = np.unique(labels)
-    if len(names) == len(labels):
+    if fewest(labels) < LEAST_SEEDS:
         return math.nan, math.nan
     counts = resampled_counts(labels)
     effects = np.zeros(len(counts))

@@ -22,10 +22,11 @@ class Trajectories:
     A unit that ended early, or whose problem has a smaller budget than another, holds its last values.
 
     Attributes:
-        units: problem, method, seed, state, budget; in the order of these columns.
+        units: problem, method, seed, state, budget, and of the problem best_known (NaN where not known) and
+            span (what its regrets are divided by, see `runs`); in the order of the first three.
         incumbent: noise-free value (or else the observed one) of the best observation; NaN before the first.
-        regret: of the incumbent, see `runs`.
-        normalized: of the incumbent, see `runs`.
+        regret: of the incumbent, inf from a crash on, see `runs`.
+        normalized: of the incumbent, inf from a crash on, see `runs`.
         optimizer_seconds: spent so far in ask and tell.
         seconds: spent so far in ask, tell and evaluations.
     """
@@ -66,7 +67,14 @@ def trajectories(records: Records) -> Trajectories:
     incumbent = _incumbents(observed, grid(np.where(np.isfinite(true), true, value), np.nan))
     optimizer_seconds = np.cumsum(grid(np.asarray(optimizer), 0.0), axis=1)
     evaluating = np.cumsum(grid(np.nan_to_num(_numbers(evaluations, "evaluate_seconds")), 0.0), axis=1)
-    regret, normalized = _regrets(records, units, incumbent)
+    regret, span = _regrets(units, incumbent)
+    made = np.bincount(rows, minlength=len(units))
+    crashed = (units["state"] == "crashed").to_numpy()[:, None]
+    # A crash after the last evaluation shows at that one.
+    since = np.minimum(made, units["budget"].to_numpy() - 1)[:, None]
+    regret[crashed & (np.arange(shape[1]) >= since)] = np.inf
+    normalized = regret / np.where(span > 0.0, span, 1.0)[:, None]
+    units["span"] = span
     return Trajectories(
         units, incumbent, regret, normalized, optimizer_seconds, optimizer_seconds + evaluating
     )
@@ -78,14 +86,14 @@ def runs(records: Records) -> pd.DataFrame:
     - incumbent: the noise-free value of the evaluation with the best value observed so far, or the
       observed one where none is recorded; NaN before any succeeded.
     - regret: max(incumbent - best, 0), where best is the problem's best_known or, where that is NaN, the
-      smallest incumbent that any run of the problem has had.
-    - normalized: regret / (reference - best), where the reference is the median over all runs of the
-      problem of the noise-free value of the first evaluation that succeeded; 0 where that span is not
-      positive.
+      smallest incumbent that any run of the problem has had; inf from a crash on.
+    - normalized: regret / span, where the span is the median of the positive among the first regrets of
+      the problem's runs, at the noise-free value of the first evaluation that succeeded; where none is
+      positive, the largest regret of any run; where that is 0, all are 0.
     - optimizer_seconds: spent so far in ask and tell; seconds: in evaluations as well.
 
     A unit that crashed or timed out keeps its last incumbent and its last seconds for the evaluations it
-    did not make; `finals` says what counts in the end.
+    did not make. One that crashed after its last evaluation has that regret, too, inf.
 
     Raises:
         DataError: records that do not fit together, see `trajectories`.
@@ -148,6 +156,8 @@ def _checked_units(records: Records) -> pd.DataFrame:
     budgets = problems.set_index("problem")["budget"]
     table = _keyed(units).assign(state=units["state"].to_numpy()).sort_values(_UNIT, ignore_index=True)
     table["budget"] = budgets.loc[table["problem"]].to_numpy(dtype=np.int64)
+    known = pd.Series(_numbers(problems, "best_known"), index=problems["problem"])
+    table["best_known"] = known.loc[table["problem"]].to_numpy()
     if int(table["budget"].min()) < 1:
         raise DataError(f"`budget >= 1` must hold, got {table['budget'].min()}")
     return table
@@ -191,23 +201,23 @@ def _incumbents(observed: _Array, true: _Array) -> _Array:
     return np.where(latest < 0, np.nan, np.take_along_axis(true, np.maximum(latest, 0), axis=1))
 
 
-def _regrets(records: Records, units: pd.DataFrame, incumbent: _Array) -> tuple[_Array, _Array]:
-    """Regret and normalised regret of the incumbents, problem by problem."""
-    known = pd.Series(_numbers(records.problems, "best_known"), index=records.problems["problem"])
-    regret, normalized = np.full_like(incumbent, np.nan), np.full_like(incumbent, np.nan)
+def _regrets(units: pd.DataFrame, incumbent: _Array) -> tuple[_Array, _Array]:
+    """Regret of the incumbents, and the span of each unit's problem."""
+    regret, spans = np.full_like(incumbent, np.nan), np.zeros(len(units))
     names = units["problem"].to_numpy(dtype=object)
     for problem in dict.fromkeys(names):
         rows = names == problem
         values = incumbent[rows]
         found = ~np.isnan(values)
-        best = float(known.loc[problem])
+        best = float(units["best_known"].to_numpy()[rows][0])
         if np.isnan(best):
             best = float(np.min(values, where=found, initial=np.inf))
-        first = values[found.any(axis=1), found.argmax(axis=1)[found.any(axis=1)]]
-        span = float(np.median(first)) - best if len(first) else 0.0
-        regret[rows] = np.maximum(values - best, 0.0)
-        normalized[rows] = regret[rows] / span if span > 0.0 else regret[rows] * 0.0
-    return regret, normalized
+        over = np.maximum(values - best, 0.0)
+        regret[rows] = over
+        first = over[found.any(axis=1), found.argmax(axis=1)[found.any(axis=1)]]
+        apart = first[first > 0.0]
+        spans[rows] = np.median(apart) if len(apart) else np.max(over, where=found, initial=0.0)
+    return regret, spans
 
 
 def _areas(paths: Trajectories) -> _Array:
@@ -217,7 +227,7 @@ def _areas(paths: Trajectories) -> _Array:
     for problem in dict.fromkeys(problems):
         rows = problems == problem
         found = values[rows]
-        worst = float(np.max(found, where=~np.isnan(found), initial=1.0))
+        worst = float(np.max(found, where=np.isfinite(found), initial=1.0))
         values[rows] = np.where(np.isnan(found), worst, found)
     budget = paths.units["budget"].to_numpy()
     made = np.arange(values.shape[1]) < budget[:, None]

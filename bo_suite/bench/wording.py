@@ -4,6 +4,8 @@ import json
 import math
 import re
 
+_LETTERS = 200  # of a reason in a sentence
+
 
 def number(value: float | None) -> str:
     """The value to three significant digits, with a power of ten below 0.001 and from 100,000."""
@@ -28,6 +30,16 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
+def listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def last_line(reason: str) -> str:
+    """The last line of a reason that says anything, for the middle of a sentence."""
+    lines = [" ".join(line.split()) for line in reason.splitlines() if line.strip()]
+    return lines[-1][:_LETTERS].rstrip(".") if lines else "no reason given"
+
+
 def missing(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
@@ -41,7 +53,13 @@ def percent(share: float | None) -> str:
 
 
 def chance(p: float) -> str:
-    return "< 0.001" if p < 0.001 else number(p)
+    """The p-value in one or two digits: "p = 0.012", "p = 3e-05" or "p < 1e-99"."""
+    if p < 1e-99:
+        return "p < 1e-99"
+    if p < 0.001:
+        mantissa, exponent = f"{p:.0e}".split("e")
+        return f"p = {mantissa}e{int(exponent)}"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def typeset(sentence: str) -> str:
@@ -49,8 +67,8 @@ def typeset(sentence: str) -> str:
 
     def value(match: re.Match[str]) -> str:
         sign, digits, power = match.groups()
-        written = f"{digits}×10{raised(int(power))}" if power else digits
-        return f"p\N{NO-BREAK SPACE}{sign}\N{NO-BREAK SPACE}{written}"
+        found = f"{digits}×10{raised(int(power))}" if power else digits
+        return f"p\N{NO-BREAK SPACE}{sign}\N{NO-BREAK SPACE}{found}"
 
     return re.sub(r"\bp ([=<]) ([\d.]+)(?:e(-?\d+))?", value, sentence)
 
