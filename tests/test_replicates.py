@@ -259,7 +259,7 @@ NOISY = noisy(get_problem("branin"), 30.0)
 def test_noise_is_drawn_from_the_seed_and_the_number_of_the_evaluation() -> None:
     found = run_replicates(NOISY, LogExpectedImprovement(), (3, 5), 8)
     drawn = [
-        [30.0 * np.random.default_rng((seed, number)).standard_normal() for number in range(8)]
+        [30.0 * np.random.default_rng((seed, number, 1)).standard_normal() for number in range(8)]
         for seed in (3, 5)
     ]
     noise = found.values - found.true_values
