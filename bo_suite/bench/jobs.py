@@ -24,10 +24,9 @@ class Job:
     Attributes:
         problem: what to minimise.
         method: what suggests points.
-        seeds: one a unit.
+        seeds: one a unit; several run as one program.
         budget: evaluations of each.
         time_limit: seconds of each; None for no limit.
-        together: whether they may run as one program.
     """
 
     problem: Problem
@@ -35,7 +34,6 @@ class Job:
     seeds: tuple[int, ...]
     budget: int
     time_limit: float | None
-    together: bool
 
     @property
     def keys(self) -> list[Key]:
@@ -45,7 +43,7 @@ class Job:
     def __call__(self) -> tuple[list[Unit], str]:
         """What has come of the units, and where they ran."""
         units = None
-        if self.together and isinstance(self.method, Lockstep):
+        if len(self.seeds) > 1 and isinstance(self.method, Lockstep):
             units = run_together(self.problem, self.method, self.seeds, self.budget, self.time_limit)
         if units is None:
             units = [
@@ -55,7 +53,7 @@ class Job:
 
     def alone(self) -> "list[Job]":
         """A job for each of the units."""
-        return [replace(self, seeds=(seed,), together=False) for seed in self.seeds]
+        return [replace(self, seeds=(seed,)) for seed in self.seeds]
 
     def crashed(self, reason: str) -> list[Unit]:
         """The units, without any evaluation."""
@@ -116,7 +114,7 @@ def all_jobs(
             for first in range(0, len(whole), size):
                 part = tuple(whole[first : first + size])
                 jobs = large if len(part) > 1 else small
-                jobs.append(Job(problem, method, part, budget, time_limit, len(part) > 1))
+                jobs.append(Job(problem, method, part, budget, time_limit))
     return large + sorted(small, key=lambda job: whole.index(job.seeds[0]))
 
 
