@@ -167,7 +167,7 @@ class History:
         """
         pairs = zip(params, provenance, strict=True)
         return self._append(
-            [(self._point(p), "running", None, None, True, provenance_text(o), None) for p, o in pairs],
+            [(self._point(p), "running", None, None, None, True, provenance_text(o), None) for p, o in pairs],
             expected,
         )
 
@@ -178,8 +178,11 @@ class History:
             SpaceError: a point that is not complete or not in the space.
             TrialError: a value or std that is not finite, or a std below 0.
         """
-        row = (self._point(params), "finished", *checked_outcome(value, std), False, "{}", time.time())
-        return cast(list[Trial], self._append([row], None))[0]
+        return self._add(params, "finished", *checked_outcome(value, std), None)
+
+    def add_failed(self, params: Params, reason: str) -> Trial:
+        """Stores a failure that was not asked for; raises SpaceError as `add` does."""
+        return self._add(params, "failed", None, None, schema.storable(reason))
 
     def tell(
         self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None, attempt: int | None = None
@@ -200,8 +203,7 @@ class History:
 
     def fail(self, trial: int, reason: str, attempt: int | None = None) -> Trial:
         """Ends a running trial that has no value; arguments and refusals are those of `tell`."""
-        text = str(reason).encode(errors="backslashreplace").decode()  # a lone surrogate is no UTF-8
-        return self._end(trial, attempt, "failed", None, None, text)
+        return self._end(trial, attempt, "failed", None, None, schema.storable(reason))
 
     def reclaim(self) -> list[Trial]:
         """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
@@ -294,15 +296,20 @@ class History:
     def _next_revision(self) -> int:
         return self._number("SELECT coalesce(max(revision), 0) + 1 FROM trials")
 
+    def _add(self, params: Params, *outcome: Any) -> Trial:
+        return cast(
+            list[Trial], self._append([(self._point(params), *outcome, False, "{}", time.time())], None)
+        )[0]
+
     def _append(self, rows: Sequence[tuple[Any, ...]], expected: int | None) -> list[Trial] | None:
         with self._transaction():
             first = self._number("SELECT coalesce(max(id), -1) + 1 FROM trials")
             if expected is not None and expected != first:
                 return None
             revision, now = self._next_revision(), time.time()
-            for number, (params, state, value, std, asked, provenance, ended) in enumerate(rows, first):
-                row = (number, params, state, value, std, None, 1, asked, provenance, now, ended)
-                self._write(schema.INSERT, (*row, self.owner, revision))
+            for number, (params, *outcome, asked, provenance, ended) in enumerate(rows, first):
+                row = (number, params, *outcome, 1, asked, provenance, now, ended, self.owner, revision)
+                self._write(schema.INSERT, row)
             return [trial_of_row(row) for row in self._rows("WHERE id >= ? ORDER BY id", first)]
 
     def _end(self, trial: int, attempt: int | None, *outcome: Any) -> Trial:

@@ -1,22 +1,20 @@
 """The sequential loop: ask for a point, tell its outcome, over a history that can be resumed."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement, SteinBatch
+from bo_suite.acquisition import Acquisition, SteinBatch
 from bo_suite.acquisition.form import from_form, to_form
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
-from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
+from bo_suite.data import Seeds
+from bo_suite.errors import SpaceError, TrialError
 from bo_suite.history import History
+from bo_suite.proposer import Proposer, default_acquisition
 from bo_suite.space import Params, Space
-from bo_suite.suggest import Suggestion, design, recommend, suggest, suggest_batch
-from bo_suite.surrogates import WarmStart
-from bo_suite.trials import Header, Trial, best_trial, kept, to_frame, whole_number
+from bo_suite.suggest import recommend
+from bo_suite.trials import Header, Trial, best_trial, to_frame, whole_number
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because another process asked meanwhile, before any new point will do."""
@@ -83,15 +81,17 @@ class Optimizer:
 
     def _begin(self, history: History, acquisition: Acquisition | None, device: str) -> None:
         self._history = history
-        stored = history.header.acquisition
-        if acquisition is None and stored is None:
-            acquisition = KnowledgeGradient() if self.space.fidelities else LogExpectedImprovement()
-        elif acquisition is None:
-            acquisition = from_form(stored)
-        self._acquisition: Acquisition = acquisition
-        self._device = torch.device(device)
-        self._sign = 1.0 if history.header.direction == "minimize" else -1.0
-        self._rows: dict[int, Tensor] = {}
+        header = history.header
+        if acquisition is None and header.acquisition is not None:
+            acquisition = from_form(header.acquisition)
+        self._proposer = Proposer(
+            header.space,
+            acquisition or default_acquisition(header.space),
+            header.seed,
+            header.direction,
+            header.budget,
+            torch.device(device),
+        )
 
     @property
     def space(self) -> Space:
@@ -140,7 +140,9 @@ class Optimizer:
         asks = 0
         while True:
             trials = self._history.trials()
-            points, sources = self._suggest(trials, number, batch)
+            found = self._proposer.propose(trials, number, batch)
+            points = [proposal.params for proposal in found]
+            sources = [proposal.provenance for proposal in found]
             asked = self._history.insert(points, sources, expected=len(trials))
             asks += 1
             if asked is None and asks >= _PATIENT_ASKS:
@@ -191,6 +193,14 @@ class Optimizer:
         """
         return self._history.add(params, value, std)
 
+    def add_failed(self, params: Params, reason: str) -> Trial:
+        """Stores a failure from elsewhere as a failed trial; later suggestions stay away from its point.
+
+        Raises:
+            SpaceError: a parameter missing, unknown or out of range.
+        """
+        return self._history.add_failed(params, reason)
+
     def reclaim(self) -> list[Trial]:
         """Running trials whose process has died, now in the care of this one, to be evaluated again."""
         return self._history.reclaim()
@@ -212,7 +222,7 @@ class Optimizer:
                 f"nothing can be recommended before a trial has finished, got {len(trials)} trials"
             )
         seeds = Seeds.of(self._history.header.seed, len(trials))
-        row = recommend(self._dataset(trials, []), self.space, torch.tensor(finished), seeds)
+        row = recommend(self._proposer.dataset(trials), self.space, torch.tensor(finished), seeds)
         return self.space.decode(row[None])[0]
 
     def to_frame(self) -> pd.DataFrame:
@@ -231,105 +241,3 @@ class Optimizer:
         if trial.id < len(known) and known[trial.id].params != trial.params:
             raise TrialError(f"trial {trial.id} must be one of this history, got that of another")
         return trial.id, trial.attempt
-
-    def _suggest(
-        self, trials: Sequence[Trial], count: int, batch: SteinBatch | None
-    ) -> tuple[list[Params], list[dict[str, Any]]]:
-        """Points of the next trials, each given the ones before as pending, and their provenance."""
-        header = self._history.header
-        start = self._last_fit(trials)
-        steps: list[Suggestion] = []
-        sources: list[dict[str, Any]] = []
-        finished = any(trial.state == "finished" for trial in trials)
-        while len(steps) < count:
-            number = len(trials) + len(steps)
-            data = self._dataset(trials, [step.rows for step in steps])
-            seeds = Seeds.of(header.seed, number)
-            try:
-                if number < design_size(header.budget) or not finished:
-                    found = [design(header.space, data, header.seed, number)]
-                elif batch is None:
-                    found = [suggest(data, header.space, self._acquisition, seeds, start)]
-                else:
-                    left = count - len(steps)
-                    found = suggest_batch(data, header.space, self._acquisition, seeds, start, batch, left)
-            except SpaceExhausted:
-                if steps:  # the last points of a finite space, fewer than were asked for
-                    break
-                raise
-            for step in found:
-                sources.append(self._provenance(step, len(trials) + len(steps), data.x.shape[-2]))
-                steps.append(step)
-                start = self._start(sources[-1]) or start
-        return [header.space.decode(step.rows[None])[0] for step in steps], sources
-
-    def _provenance(self, step: Suggestion, number: int, observations: int) -> dict[str, Any]:
-        source: dict[str, Any] = {"source": step.source, "number": number, "observations": observations}
-        if step.source != "design":
-            source["acquisition"] = repr(self._acquisition)
-        if step.source == "acquisition":
-            source["fit_ms"] = round(1e3 * step.fit_seconds, 3)
-            source["search_ms"] = round(1e3 * step.search_seconds, 3)
-        if step.hyperparameters is not None:
-            source["hyperparameters"] = kept(step.hyperparameters.tolist())
-        if step.reason is not None:
-            source["fallback"] = step.reason
-        return source
-
-    def _last_fit(self, trials: Sequence[Trial]) -> WarmStart | None:
-        for trial in reversed(trials):
-            if start := self._start(trial.provenance):
-                return start
-        return None
-
-    def _start(self, provenance: Mapping[str, Any]) -> WarmStart | None:
-        """What a suggestion has left for the next one, as a history keeps it."""
-        if "hyperparameters" not in provenance:
-            return None
-        found = torch.tensor(provenance["hyperparameters"], dtype=torch.float64, device=self._device)
-        return WarmStart(found, provenance["observations"])
-
-    def _dataset(self, trials: Sequence[Trial], extra: Sequence[Tensor]) -> Dataset:
-        """Encoded trials in order of id; failed ones count as bad as the worst finished one."""
-        for trial in trials:
-            if trial.id not in self._rows:
-                self._rows[trial.id] = self.space.encode([trial.params])[0]
-        ended = [trial for trial in trials if trial.state != "running"]
-        running = [self._rows[trial.id] for trial in trials if trial.state == "running"]
-        empty = torch.zeros(0, self.space.dim, dtype=torch.float64)
-        x = torch.stack([self._rows[trial.id] for trial in ended]) if ended else empty
-        pending = torch.stack(running) if running else empty
-        y, noise = self._outcomes(ended)
-        pending = torch.cat((pending.to(self._device), *(row[None].to(self._device) for row in extra)))
-        return Dataset(
-            x.to(self._device),
-            y.to(self._device),
-            None if noise is None else noise.to(self._device),
-            pending,
-            self.space.unordered,
-            self.space.levels,
-            self.space.fidelities,
-        )
-
-    def _outcomes(self, ended: Sequence[Trial]) -> tuple[Tensor, Tensor | None]:
-        """Transformed outcomes and, where any was told, their noise variances."""
-        values = [trial.value for trial in ended if trial.value is not None]
-        if not values:
-            return torch.zeros(len(ended), dtype=torch.float64), None
-        told = self._sign * torch.tensor(values, dtype=torch.float64)
-        transform = OutcomeTransform.fit(told)
-        finished = torch.tensor([trial.state == "finished" for trial in ended])
-        y = torch.zeros(len(ended), dtype=torch.float64)
-        y[finished] = transform(told)
-        y[~finished] = y[finished].max()
-        if all(trial.std is None for trial in ended):
-            return y, None
-        std = torch.tensor([torch.nan if t.std is None else t.std for t in ended], dtype=torch.float64)
-        noise = torch.full_like(y, torch.nan)
-        noise[finished] = transform.noise(told, std[finished])
-        return y, noise
-
-
-def design_size(budget: int | None) -> int:
-    """Number of points of the space-filling start, outside observations counted in."""
-    return 6 if budget is None else max(2, min(6, budget // 3))

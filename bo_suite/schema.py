@@ -38,3 +38,8 @@ LAWS = {
     **dict.fromkeys(BUSY, f"other processes must leave the storage free for a moment in {PATIENCE:.0f} s"),
 }
 """What must hold, by SQLite's error code."""
+
+
+def storable(text: object) -> str:
+    """The text as far as it is UTF-8, which a lone surrogate is not."""
+    return str(text).encode(errors="backslashreplace").decode()

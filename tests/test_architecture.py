@@ -24,6 +24,7 @@ LAYERS = (
     "acquisition",
     "suggest",
     "trials",
+    "proposer",
     "owners",
     "schema",
     "history",

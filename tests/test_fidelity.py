@@ -27,6 +27,7 @@ from bo_suite.errors import DataError, StorageError, TrialError
 from bo_suite.problems import embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.fidelity import FIDELITY
 from bo_suite.problems.synthetic import _botorch
+from bo_suite.proposer import Proposer, default_acquisition
 from bo_suite.testing import check_problem
 from bo_suite.testing.data import dataset
 
@@ -139,7 +140,7 @@ def test_a_history_keeps_fidelities_and_is_not_that_of_a_space_without(tmp_path:
 
 def test_data_tell_which_columns_are_which() -> None:
     space = Space({"n": Int(1, 9), **SPACE.parameters, "epochs": Int(1, 81, log=True, fidelity=True)})
-    data = Optimizer(space)._dataset([], [])
+    data = Proposer(space, default_acquisition(space)).dataset([])
     assert (data.unordered, data.discrete, data.fidelities) == ((3,), (0, 3, 4), (2, 4))
     moved = replace(data, y=data.y + 1.0)
     assert (moved.discrete, moved.fidelities) == (data.discrete, data.fidelities)

@@ -10,7 +10,7 @@ import torch
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
 from bo_suite.acquisition.form import to_form
-from bo_suite.errors import SpaceExhausted, StorageError, TrialError
+from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
 from bo_suite.surrogates import ExactGP
 
 SPACE = Space({"x": Float(-2, 2), "y": Float(1e-3, 1e3, log=True), "n": Int(1, 5), "k": Choice(["a", "b"])})
@@ -322,3 +322,18 @@ def test_a_recommendation_without_noise_is_no_worse_than_the_best_and_needs_a_fi
     small = Optimizer(Space({"n": Int(1, 2)}))
     drive(small, 2, lambda params: params["n"])
     assert small.recommend() == {"n": 1}  # nothing else is left to look at
+
+
+def test_a_failure_from_elsewhere_is_stored_and_avoided(tmp_path) -> None:
+    space = Space({"x": Float(0.0, 1.0)})
+    opt = Optimizer(space, storage=tmp_path / "run.db", direction="maximize")
+    failed = opt.add_failed({"x": 0.25}, "diverged")
+    assert (failed.state, failed.reason, failed.asked, failed.value) == ("failed", "diverged", False, None)
+    for x in (0.1, 0.3, 0.5, 0.7, 0.9):
+        opt.add({"x": x}, x)
+    opt.close()
+    again = Optimizer.resume(tmp_path / "run.db")
+    assert again.trials[0] == failed
+    assert abs(again.ask().params["x"] - 0.25) > 0.1
+    with pytest.raises(SpaceError, match="must hold, got 2"):
+        again.add_failed({"x": 2.0}, "outside")

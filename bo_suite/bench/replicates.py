@@ -23,8 +23,8 @@ from bo_suite.bench.unit import Evaluation, noise_at
 from bo_suite.classifiers import MLPClassifier
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError, FitError, NumericalError
-from bo_suite.optimizer import design_size
 from bo_suite.problems import Problem
+from bo_suite.proposer import design_size
 from bo_suite.suggest import Suggestion, attempt, design, suggest
 from bo_suite.surrogates import SGPR, AutoGP, ExactGP, WarmStart
 from bo_suite.trials import kept, whole_number

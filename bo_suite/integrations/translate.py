@@ -1,0 +1,105 @@
+"""Another library's search space in terms of ours: one value in, the same value out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from bo_suite.errors import SpaceError
+from bo_suite.parameters import Choice, Int, Parameter, Value
+from bo_suite.space import Params, Space
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension of another library's space.
+
+    Attributes:
+        parameter: what is searched instead.
+        theirs: their value of one of ours.
+        ours: our value of one of theirs; a SpaceError or another ValueError where there is none.
+    """
+
+    parameter: Parameter
+    theirs: Callable[[Any], Any] = _same
+    ours: Callable[[Any], Value] = _same
+
+
+def stepped(low: float, step: float, count: int) -> Dimension:
+    """The values low + i step with i = 0 ... count - 1, for count >= 2; others are not taken.
+
+    Integers where low and step are integers, and floats otherwise.
+    """
+
+    def place(value: Any) -> int:
+        number: int = round((value - low) / step)
+        if abs(low + number * step - value) > 1e-6 * step:
+            raise SpaceError(f"the value must be {low} and a multiple of {step}, got {value!r}")
+        return number
+
+    return Dimension(Int(0, count - 1), lambda number: low + number * step, place)
+
+
+def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
+    """One of any objects: known by themselves where a Choice can hold them, and by their places otherwise."""
+    known = list(options)
+    try:
+        return Dimension(Choice(tuple(known), ordered))
+    except SpaceError:
+        choice = Choice(tuple(range(len(known))), ordered)
+
+    def place(value: Any) -> int:
+        for number, option in enumerate(known):
+            if option is value or (type(option) is type(value) and bool(option == value)):
+                return number
+        raise SpaceError(f"the value must be one of {known}, got {value!r}")
+
+    return Dimension(choice, lambda number: known[number], place)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A space of another library: its dimensions by name, and what is always the same.
+
+    Attributes:
+        dimensions: those that are searched.
+        constants: values that points of theirs have beside them.
+    """
+
+    dimensions: Mapping[str, Dimension]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def space(self) -> Space:
+        """What is searched.
+
+        Raises:
+            SpaceError: no dimensions.
+        """
+        return Space({name: dimension.parameter for name, dimension in self.dimensions.items()})
+
+    def theirs(self, params: Params) -> dict[str, Any]:
+        """Their point, of one of ours."""
+        found = {name: dimension.theirs(params[name]) for name, dimension in self.dimensions.items()}
+        return {**self.constants, **found}
+
+    def ours(self, point: Mapping[str, Any]) -> Params:
+        """Our point, of one of theirs; what it has beside the dimensions is left out.
+
+        Raises:
+            SpaceError: a dimension missing, or a value that is not among those searched.
+        """
+        missing = [name for name in self.dimensions if name not in point]
+        if missing:
+            raise SpaceError(f"every parameter must be given, missing {missing}")
+        found: Params = {}
+        for name, dimension in self.dimensions.items():
+            try:
+                found[name] = dimension.ours(point[name])
+            except (TypeError, ValueError, OverflowError) as error:
+                raise SpaceError(f"parameter {name!r}: {error}") from error
+        return self.space.check(found)
