@@ -32,7 +32,7 @@ class Dimension:
 def stepped(low: float, step: float, count: int) -> Dimension:
     """The values low + i step with i = 0 ... count - 1, for count >= 2; others are not taken.
 
-    Integers where low and step are integers, and floats otherwise.
+    Integers where low and step are integers, and otherwise floats of 15 digits: 0.3 is three steps of 0.1.
     """
 
     def place(value: Any) -> int:
@@ -41,7 +41,11 @@ def stepped(low: float, step: float, count: int) -> Dimension:
             raise SpaceError(f"the value must be {low} and a multiple of {step}, got {value!r}")
         return number
 
-    return Dimension(Int(0, count - 1), lambda number: low + number * step, place)
+    def value_at(number: int) -> float:
+        value = low + number * step
+        return value if isinstance(value, int) else float(f"{value:.15g}")
+
+    return Dimension(Int(0, count - 1), value_at, place)
 
 
 def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
