@@ -26,6 +26,8 @@ class Dataset:
         unordered: columns that hold codes of categories, which are only equal or different.
         levels: number of values of each column, None where it is continuous; () when all are.
         fidelities: columns that say how closely the function was evaluated, 1 being the target.
+        constraints: values of `c` constraints, at most 0 where they are met, NaN where not known; None when
+            there are none.
 
     Raises:
         DataError: shapes that do not fit together, or values that are not finite.
@@ -38,6 +40,7 @@ class Dataset:
     unordered: tuple[int, ...] = ()
     levels: tuple[int | None, ...] = ()
     fidelities: tuple[int, ...] = ()
+    constraints: jt.Float[Tensor, "*b n c"] | None = None
 
     def __post_init__(self) -> None:
         if self.x.shape[:-1] != self.y.shape or self.pending.shape[-1] != self.x.shape[-1]:
@@ -47,6 +50,8 @@ class Dataset:
             )
         if self.noise is not None and self.noise.shape != self.y.shape:
             raise DataError(f"noise must have the shape of y, got {tuple(self.noise.shape)}")
+        if self.constraints is not None and self.constraints.shape[:-1] != self.y.shape:
+            raise DataError(f"constraints must be (*b, n, c), got {tuple(self.constraints.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where they are not known")
         if self.levels and len(self.levels) != self.x.shape[-1]:
@@ -64,12 +69,22 @@ class Dataset:
         count = self.batch_shape.numel()
         x, pending = (t.reshape(count, *t.shape[-2:])[places] for t in (self.x, self.pending))
         noise = None if self.noise is None else self.noise.reshape(count, -1)[places]
-        return replace(self, x=x, y=self.y.reshape(count, -1)[places], noise=noise, pending=pending)
+        limits = self.constraints
+        limits = None if limits is None else limits.reshape(count, *limits.shape[-2:])[places]
+        y = self.y.reshape(count, -1)[places]
+        return replace(self, x=x, y=y, noise=noise, pending=pending, constraints=limits)
 
     @property
     def discrete(self) -> tuple[int, ...]:
         """Columns that hold levels."""
         return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
+
+    @property
+    def feasible(self) -> jt.Bool[Tensor, "*b n"]:
+        """Which observations are known to meet all constraints."""
+        if self.constraints is None:
+            return torch.ones_like(self.y, dtype=torch.bool)
+        return (self.constraints <= 0.0).all(-1)
 
 
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}
@@ -159,6 +174,16 @@ def _yeo_johnson(z: Tensor, power: Tensor) -> Tensor:
     return torch.where(z >= 0, up, down)
 
 
+def _yeo_johnson_inverse(w: Tensor, power: Tensor) -> Tensor:
+    """The z that `_yeo_johnson` maps to w; infinite at and above -1 / power, which no z reaches."""
+    flat = power.abs() < 1e-8
+    up = w.clamp(min=0.0)
+    log_up = torch.log1p((power * up).clamp(min=-1.0)) / torch.where(flat, 1.0, power)
+    other = 2.0 - power
+    log_down = torch.log1p(other * (-w).clamp(min=0.0)) / other
+    return torch.where(w >= 0, torch.expm1(torch.where(flat, up, log_up)), -torch.expm1(log_down))
+
+
 def _location_scale(y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over the last dimension, one where the values do not differ."""
     mean = y.mean(-1, keepdim=True)
@@ -209,6 +234,16 @@ class OutcomeTransform:
         """Outcomes on the surrogate's scale."""
         z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
         return (_yeo_johnson(z, self.power) - self.shift) / self.spread
+
+    def inverse(self, z: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """Outcomes, user scale, of values on the surrogate's scale; increasing.
+
+        y = unit (location + scale YJ_p⁻¹(shift + spread z)). The cap is not applied: beyond the values
+        of outcomes the map goes on as it was, so that inverse(self(y)) = min(y, cap) and
+        self(inverse(z)) = min(z, self(cap)). A power p < 0 maps all outcomes below -1 / p: infinite there.
+        """
+        part = _yeo_johnson_inverse(z * self.spread + self.shift, self.power)
+        return (part * self.scale + self.location) * self.unit
 
     def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """Variances on the surrogate's scale of outcomes with standard deviations std.

@@ -1,5 +1,6 @@
 """Trials in, the next points out: for an Optimizer with its history, or a translator with another."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,7 @@ class Proposer:
         count: int = 1,
         batch: SteinBatch | None = None,
         number: int | None = None,
+        constraints: Mapping[int, Sequence[float]] | None = None,
     ) -> list[Proposal]:
         """The next points, each given those before as pending; fewer where a finite space has no more.
 
@@ -59,6 +61,8 @@ class Proposer:
             count: of points.
             batch: chooses them jointly, once the space-filling start is over.
             number: of the first point, which its random numbers come from; that of the trials when None.
+            constraints: values by the id of a trial, at most 0 where they are met; for acquisitions that take
+                note of them.
 
         Raises:
             SpaceExhausted: a finite space has no new point left.
@@ -69,7 +73,7 @@ class Proposer:
         sources: list[dict[str, Any]] = []
         finished = any(trial.state == "finished" for trial in trials)
         while len(steps) < count:
-            data = self.dataset(trials, [step.rows for step in steps])
+            data = self.dataset(trials, [step.rows for step in steps], constraints)
             seeds = Seeds.of(self.seed, first + len(steps))
             try:
                 if len(trials) + len(steps) < design_size(self.budget) or not finished:
@@ -90,12 +94,18 @@ class Proposer:
         points = [self.space.decode(step.rows[None])[0] for step in steps]
         return [Proposal(point, source) for point, source in zip(points, sources, strict=True)]
 
-    def dataset(self, trials: Sequence[Trial], extra: Sequence[Tensor] = ()) -> Dataset:
+    def dataset(
+        self,
+        trials: Sequence[Trial],
+        extra: Sequence[Tensor] = (),
+        constraints: Mapping[int, Sequence[float]] | None = None,
+    ) -> Dataset:
         """Encoded trials in order; failed ones count as bad as the worst finished one.
 
         Args:
             trials: what is known; running ones are pending.
             extra: rows that are pending, too.
+            constraints: values by the id of a trial.
         """
         for trial in trials:
             if trial.id not in self._rows:
@@ -115,6 +125,7 @@ class Proposer:
             self.space.unordered,
             self.space.levels,
             self.space.fidelities,
+            None if not constraints else _limits(ended, constraints).to(self.device),
         )
 
     def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
@@ -168,6 +179,12 @@ class Proposer:
             return None
         found = torch.tensor(provenance["hyperparameters"], dtype=torch.float64, device=self.device)
         return WarmStart(found, provenance["observations"])
+
+
+def _limits(ended: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
+    """Values of the constraints, NaN for trials that have none."""
+    unknown = [math.nan] * max(map(len, constraints.values()))
+    return torch.tensor([constraints.get(trial.id, unknown) for trial in ended], dtype=torch.float64)
 
 
 def default_acquisition(space: Space) -> Acquisition:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bo_suite.acquisition import (
+    ConstrainedExpectedImprovement,
     KnowledgeGradient,
     LogExpectedImprovement,
     NoisyExpectedImprovement,
@@ -43,6 +44,7 @@ def test_surrogates(surrogate: Surrogate) -> None:
     "acquisition",
     [
         LogExpectedImprovement(),
+        ConstrainedExpectedImprovement(),
         LogExpectedImprovement(fantasies=8),
         NoisyExpectedImprovement(),
         UpperConfidenceBound(),

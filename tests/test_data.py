@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import yeojohnson
 from torch.testing import assert_close
 
-from bo_suite.data import Dataset, OutcomeTransform, Seeds, _yeo_johnson
+from bo_suite.data import Dataset, OutcomeTransform, Seeds, _yeo_johnson, _yeo_johnson_inverse
 
 
 @pytest.mark.parametrize("power", [-1.0, -0.3, 0.0, 0.5, 1.0])
@@ -115,3 +115,61 @@ def test_replicates_of_data_are_picked_by_their_places(noisy: bool, pending: int
     assert torch.equal(data.replicates(4).replicates(0).x, x[1, 1])
     with pytest.raises(IndexError):
         data.replicates(6)
+
+
+def outcomes(seed: int, kind: str) -> torch.Tensor:
+    normal = torch.randn(25, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return {"normal": normal, "skewed": normal.mul(2.0).exp(), "left": -normal.exp(), "flat": normal * 0.0}[
+        kind
+    ]
+
+
+KINDS = ["normal", "skewed", "left", "flat"]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.sampled_from(KINDS), st.sampled_from([1e-300, 1e-30, 1.0, 1e30, 1e280]))
+def test_the_inverse_gives_outcomes_back_up_to_the_cap(seed: int, kind: str, scale: float) -> None:
+    y = outcomes(seed, kind) * scale
+    transform = OutcomeTransform.fit(y)
+    below = y - torch.linspace(0.0, 3.0, 25, dtype=torch.float64) * transform.unit
+    capped = torch.minimum(y, transform.cap * transform.unit)
+    assert_close(transform.inverse(transform(y)) / transform.unit, capped / transform.unit, rtol=0, atol=1e-9)
+    assert_close(
+        transform.inverse(transform(below)) / transform.unit,
+        torch.minimum(below, transform.cap * transform.unit) / transform.unit,
+        rtol=0,
+        atol=1e-9,
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.sampled_from(KINDS), st.lists(st.floats(-8.0, 8.0), min_size=1, max_size=20))
+def test_the_inverse_increases_and_is_undone_by_the_map_up_to_the_cap(
+    seed: int, kind: str, values: list[float]
+) -> None:
+    transform = OutcomeTransform.fit(outcomes(seed, kind))
+    z = torch.tensor(values, dtype=torch.float64).sort().values
+    y = transform.inverse(z)
+    assert not bool(y.isnan().any())
+    assert bool((y[:-1] <= y[1:]).all())
+    largest = transform(transform.cap * transform.unit)
+    assert_close(transform(y), torch.minimum(z, largest), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("power", [-1.0, -0.3, 0.0, 0.5, 1.0])
+def test_the_inverse_of_yeo_johnson_is_infinite_beyond_what_it_reaches(power: float) -> None:
+    one = torch.tensor(power, dtype=torch.float64)
+    z = torch.linspace(-6, 6, 61, dtype=torch.float64)
+    assert_close(_yeo_johnson_inverse(_yeo_johnson(z, one), one), z, rtol=1e-9, atol=1e-9)
+    ends = _yeo_johnson_inverse(torch.tensor([-50.0, 5.0, 50.0], dtype=torch.float64), one)
+    assert bool(ends[0].isfinite())
+    assert bool(ends[2].isinf()) == (power < 0)
+
+
+def test_replicates_are_mapped_back_alone() -> None:
+    y = torch.randn(3, 12, generator=torch.Generator().manual_seed(4), dtype=torch.float64).exp()
+    z = torch.linspace(-3, 1, 5, dtype=torch.float64)
+    together = OutcomeTransform.fit(y).inverse(z.expand(3, 5))
+    for row, whole in zip(y, together, strict=True):
+        assert_close(OutcomeTransform.fit(row).inverse(z), whole)

@@ -3,6 +3,7 @@
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.bore import Bore, RootGamma
 from bo_suite.acquisition.confidence_bound import UpperConfidenceBound
+from bo_suite.acquisition.constrained import ConstrainedExpectedImprovement
 from bo_suite.acquisition.improvement import LogExpectedImprovement, NoisyExpectedImprovement
 from bo_suite.acquisition.knowledge_gradient import AffineCost, Cost, KnowledgeGradient
 from bo_suite.acquisition.lines import discrete_knowledge_gradient, log_discrete_knowledge_gradient
@@ -14,6 +15,7 @@ __all__ = [
     "Acquisition",
     "AffineCost",
     "Bore",
+    "ConstrainedExpectedImprovement",
     "Cost",
     "KnowledgeGradient",
     "LogExpectedImprovement",

@@ -45,3 +45,16 @@ def refuse_fidelities(acquisition: object, data: Dataset) -> None:
             f"{type(acquisition).__name__} knows one fidelity only; a space with fidelities needs "
             "KnowledgeGradient"
         )
+
+
+def refuse_constraints(acquisition: object, data: Dataset) -> None:
+    """Refuse data with constraints, on behalf of an acquisition that would take no note of them.
+
+    Raises:
+        DataError: data with constraints.
+    """
+    if data.constraints is not None:
+        raise DataError(
+            f"{type(acquisition).__name__} knows no constraints; observations with constraints need "
+            "ConstrainedExpectedImprovement"
+        )

@@ -9,7 +9,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_fidelities
+from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.classifiers.base import Classifier, Labelled
 from bo_suite.classifiers.mlp import MLPClassifier
 from bo_suite.data import Dataset, Seeds
@@ -117,6 +117,7 @@ class Bore:
             FitError: no observation, or a classifier that can not be fitted.
         """
         refuse_fidelities(self, data)
+        refuse_constraints(self, data)
         n = data.y.shape[-1]
         if n == 0:
             raise FitError("a classifier needs at least one observation, got none")

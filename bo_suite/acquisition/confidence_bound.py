@@ -7,7 +7,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_fidelities
+from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -55,9 +55,10 @@ class UpperConfidenceBound:
         """The score given the data.
 
         Raises:
-            DataError: data with fidelities.
+            DataError: data with fidelities or constraints.
         """
         refuse_fidelities(self, data)
+        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         if data.pending.shape[-2]:

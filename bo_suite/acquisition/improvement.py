@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bo_suite.acquisition.base import refuse_fidelities
+from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -121,14 +121,21 @@ class LogExpectedImprovement:
         """The score given the data.
 
         Raises:
-            DataError: data with fidelities.
+            DataError: data with fidelities or constraints.
         """
         refuse_fidelities(self, data)
+        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
-        best = data.y.amin(-1, keepdim=True)
-        if data.pending.shape[-2]:
-            return _fantasise(process, data.pending, best, seeds, self.fantasies)
-        return ImprovementScore(process, best, process.hyperparameters)
+        return improvement_on(data.y.amin(-1, keepdim=True), process, data, seeds, self.fantasies)
+
+
+def improvement_on(
+    best: jt.Float[Tensor, "*b 1"], process: Process, data: Dataset, seeds: Seeds, fantasies: int
+) -> ImprovementScore:
+    """The score of improvement on a value, averaged over fantasies of the pending points if there are any."""
+    if data.pending.shape[-2]:
+        return _fantasise(process, data.pending, best, seeds, fantasies)
+    return ImprovementScore(process, best, process.hyperparameters)
 
 
 @dataclass(frozen=True)
@@ -158,9 +165,10 @@ class NoisyExpectedImprovement:
         """The score given the data.
 
         Raises:
-            DataError: data with fidelities.
+            DataError: data with fidelities or constraints.
         """
         refuse_fidelities(self, data)
+        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         promising, won = _promising(process, data.x, self.baseline, seeds)
         points = torch.cat((data.pending, promising), -2)

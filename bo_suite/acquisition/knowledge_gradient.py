@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.alternatives import Outlooks, Pool, at_target
+from bo_suite.acquisition.base import refuse_constraints
 from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
@@ -154,7 +155,12 @@ class KnowledgeGradient:
             raise DataError(f"a cost must be a function of rows and fidelity columns, got {self.cost!r}")
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> KnowledgeGradientScore:
-        """The score given the data."""
+        """The score given the data.
+
+        Raises:
+            DataError: data with constraints.
+        """
+        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         with torch.no_grad():
             mean = torch.cat([process.mean(part) for part in data.x.split(_ROWS, -2)], -1)

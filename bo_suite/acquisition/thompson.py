@@ -6,7 +6,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_fidelities
+from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -53,9 +53,10 @@ class ThompsonSampling:
         """The score given the data.
 
         Raises:
-            DataError: data with fidelities.
+            DataError: data with fidelities or constraints.
         """
         refuse_fidelities(self, data)
+        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         with torch.no_grad():

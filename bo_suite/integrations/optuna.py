@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bo_suite.acquisition import Acquisition
+from bo_suite.acquisition import Acquisition, ConstrainedExpectedImprovement
 from bo_suite.data import Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
@@ -39,8 +39,14 @@ logger = logging.getLogger("bo_suite")
 _PROPOSAL = "bo_suite:proposal"
 """System attribute with the whole point of a trial, before the objective has asked for its parameters."""
 
+_CONSTRAINT = "constraints:"
+"""What Optuna's attributes with the values of constraints begin with."""
+
 _ATTRIBUTE_LENGTH = 2045
 """Characters that every storage of Optuna keeps of an attribute."""
+
+_LARGEST = 1e100
+"""Size of a constraint's value beyond which it is cut, infinity included."""
 
 _MOST_OPTIONS = 1000
 """Values of a stepped parameter up to which `from_optuna` lists them."""
@@ -51,10 +57,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
 
     How trials count:
 
-    - complete ones by their value. Where constraints were set (`trial.set_constraint`), infeasible ones by
-      max(value, best feasible value) + s v, so never better than a feasible one: v is the sum of the positive
-      constraint values, each relative to the median positive one, and s the range of feasible values. Before
-      any is feasible, by v alone;
+    - complete ones by their value, and by those of their constraints where these were set
+      (`trial.set_constraint`);
     - pruned ones by their last intermediate value, but no better than the median complete one;
     - failed ones, those of infinite value, and those pruned before they reported a value, as places to
       avoid;
@@ -64,13 +68,15 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     search space is drawn uniformly on its scale; so are points once a finite space has no new one.
 
     Args:
-        acquisition: how to choose; LogExpectedImprovement when None.
+        acquisition: how to choose; when None, LogExpectedImprovement, or ConstrainedExpectedImprovement once
+            a trial has set a constraint.
         search_space: what is searched jointly: a dict of Optuna distributions, or a Space; when None, the
             parameters that all complete and pruned trials have in common.
         seed: of the random numbers; drawn when None.
 
     Raises:
-        ValueError: a space that cannot be searched, or a study with several objectives.
+        ValueError: a space that cannot be searched, a study with several objectives, or constraints that the
+            given acquisition takes no note of.
     """
 
     def __init__(
@@ -121,11 +127,13 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
 
     def _propose(self, study: "optuna.Study", trial: FrozenTrial, translation: Translation) -> dict[str, Any]:
         space = translation.space
-        acquisition = self._acquisition or default_acquisition(space)
-        proposer = Proposer(space, acquisition, self._seed, study.direction.name.lower())
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        limits = _constraints(others)
+        default = ConstrainedExpectedImprovement() if limits else default_acquisition(space)
+        proposer = Proposer(space, self._acquisition or default, self._seed, study.direction.name.lower())
+        known = to_trials(others, translation, study)
         try:
-            (proposal,) = proposer.propose(to_trials(others, translation, study), number=trial.number)
+            (proposal,) = proposer.propose(known, number=trial.number, constraints=limits)
         except SpaceExhausted as error:
             logger.info("trial %d repeats a point at random: %s", trial.number, error)
             return translation.theirs(self._drawn(space, trial, "point"))
@@ -169,8 +177,8 @@ def from_optuna(
 ) -> Optimizer:
     """An Optimizer that starts from a study's trials, over the parameters that all of these have in common.
 
-    Trials count as they do for BoSuiteSampler; running ones are left out. Parameters with a step become a
-    Choice of their values, in order.
+    Trials count as they do for BoSuiteSampler; but infeasible ones as failed, and running ones are left out.
+    Parameters with a step become a Choice of their values, in order.
 
     Args:
         study: with one objective.
@@ -193,8 +201,11 @@ def from_optuna(
         optimizer.close()
         raise TrialError(f"a storage must be new to be filled from a study, got {storage} with trials in it")
     same = Translation({name: Dimension(parameter) for name, parameter in space})
+    limits = _constraints(trials)
     for trial in to_trials(trials, same, study):
-        if trial.value is not None:
+        if any(value > 0.0 for value in limits.get(trial.id, ())):
+            optimizer.add_failed(trial.params, "infeasible")
+        elif trial.value is not None:
             optimizer.add(trial.params, trial.value)
         elif trial.state == "failed":
             optimizer.add_failed(trial.params, trial.reason or "failed")
@@ -306,45 +317,33 @@ def _translated(
 
 def _outcomes(trials: Sequence[FrozenTrial], sign: float) -> Iterator[tuple[int, float]]:
     """Number and value of each trial to learn a value from, by the rules that BoSuiteSampler states."""
-    complete = {t.number: sign * t.value for t in trials if t.value is not None and math.isfinite(t.value)}
-    excess = _violations([trial for trial in trials if trial.number in complete])
-    feasible = sorted(value for number, value in complete.items() if not excess.get(number))
-    for number, value in complete.items():
-        if not excess.get(number):
-            yield number, sign * value
-        elif feasible:
-            spread = (feasible[-1] - feasible[0]) or abs(feasible[0]) or 1.0
-            yield number, sign * (max(value, feasible[0]) + spread * excess[number])
-        else:
-            yield number, sign * excess[number]
+    complete = {t.number: t.value for t in trials if t.value is not None and math.isfinite(t.value)}
+    yield from complete.items()
+    ordered = sorted(complete.values(), key=lambda value: sign * value)
     for trial in trials:
         last = trial.last_step
-        if trial.state == TrialState.PRUNED and last is not None and feasible:
-            value = sign * trial.intermediate_values[last]
+        if trial.state == TrialState.PRUNED and last is not None and ordered:
+            value = trial.intermediate_values[last]
             if math.isfinite(value):
-                yield trial.number, sign * max(value, feasible[len(feasible) // 2])
+                yield trial.number, sign * max(sign * value, sign * ordered[len(ordered) // 2])
 
 
-def _violations(trials: Sequence[FrozenTrial]) -> dict[int, float]:
-    """Sum of the positive constraint values of each trial, each relative to the median positive one."""
-    exceeded: dict[str, dict[int, float]] = {}
-    for trial in trials:
-        for name, value in _constraints(trial).items():
-            if value > 0.0:
-                exceeded.setdefault(name, {})[trial.number] = min(value, 1e300)
-    total: dict[int, float] = {}
-    for found in exceeded.values():
-        middle = sorted(found.values())[len(found) // 2]
-        for number, value in found.items():
-            total[number] = total.get(number, 0.0) + value / middle
-    return total
+def _constraints(trials: Sequence[FrozenTrial]) -> dict[int, list[float]]:
+    """Constraint values by the number of a complete trial, NaN where not set; at most 0 is feasible."""
+    complete = (trial for trial in trials if trial.state == TrialState.COMPLETE)
+    found = {trial.number: values for trial in complete if (values := _constraints_of(trial))}
+    names = sorted({name for values in found.values() for name in values})
+    return {number: [values.get(name, math.nan) for name in names] for number, values in found.items()}
 
 
-def _constraints(trial: FrozenTrial) -> dict[str, float]:
-    """Values by name, of `set_constraint` or the older `constraints_func`; feasible ones are at most 0."""
+def _constraints_of(trial: FrozenTrial) -> dict[str, float]:
+    """Values by name, of `set_constraint` or the older `constraints_func`, within what a model can take."""
     attributes = trial.system_attrs
     found = {str(place): value for place, value in enumerate(attributes.get("constraints") or ())}
-    return found | {name: value for name, value in attributes.items() if name.startswith("constraints:")}
+    for name, value in attributes.items():
+        if name.startswith(_CONSTRAINT):
+            found[name.removeprefix(_CONSTRAINT)] = value
+    return {name: min(max(value, -_LARGEST), _LARGEST) for name, value in found.items()}
 
 
 def _remember(

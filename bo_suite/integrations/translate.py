@@ -1,5 +1,6 @@
 """Another library's search space in terms of ours: one value in, the same value out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,8 +33,11 @@ class Dimension:
 def stepped(low: float, step: float, count: int) -> Dimension:
     """The values low + i step with i = 0 ... count - 1, for count >= 2; others are not taken.
 
-    Integers where low and step are integers, and otherwise floats of 15 digits: 0.3 is three steps of 0.1.
+    Integers where low and step are integers, and otherwise floats without the rounding errors of the sum:
+    three steps of 0.1 are 0.3.
     """
+    largest = max(abs(low), abs(low + (count - 1) * step))
+    decimals = 14 - math.floor(math.log10(largest))
 
     def place(value: Any) -> int:
         number: int = round((value - low) / step)
@@ -43,7 +47,7 @@ def stepped(low: float, step: float, count: int) -> Dimension:
 
     def value_at(number: int) -> float:
         value = low + number * step
-        return value if isinstance(value, int) else float(f"{value:.15g}")
+        return value if isinstance(value, int) else round(value, decimals)
 
     return Dimension(Int(0, count - 1), value_at, place)
 
