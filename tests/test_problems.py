@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from sklearn.model_selection import GridSearchCV
 
 from bo_suite.errors import DataError, SpaceError
 from bo_suite.parameters import Choice, Float, Int
@@ -72,7 +73,7 @@ def test_every_problem_keeps_its_contract(name: str) -> None:
 
 def test_there_are_enough() -> None:
     assert len(synthetic_names()) >= 25
-    assert len(TUNING) >= 6
+    assert len(TUNING) >= 8
     assert len(set(problems())) == len(problems())
 
 
@@ -509,6 +510,18 @@ def test_a_table_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyP
     table.cache_clear()
     with pytest.raises(DataError, match=r"hpolib_naval needs .*bo-suite\[tables\]"):
         get_problem("hpolib_naval")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", TUNING)
+def test_a_search_over_cross_validation_meets_the_same_loss(name: str) -> None:
+    model = TUNING[name]
+    (point,) = model.space.decode(torch.full((1, model.space.dim), 0.4, dtype=torch.float64))
+    splits = list(model.folds().split(*model.data()))
+    # A grid of nothing: the model as it is, once.
+    search = GridSearchCV(model.estimator(point), {}, scoring=model.scoring, cv=splits, refit=False)
+    search.fit(*model.data())
+    assert model.loss(float(search.cv_results_["mean_test_score"][0])) == get_problem(name).value(point)
 
 
 @pytest.mark.parametrize("name", TUNING)

@@ -280,7 +280,8 @@ class BoTorchAcquisition:
         """The score given the data.
 
         Raises:
-            DataError: data with fidelities or constraints, or a factory that does not return an acquisition of one point.
+            DataError: data with fidelities or constraints, or a factory that does not return an acquisition
+                of one point.
         """
         refuse_fidelities(self, data)
         refuse_constraints(self, data)

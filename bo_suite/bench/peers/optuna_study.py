@@ -1,4 +1,4 @@
-"""Optuna's samplers."""
+"""Optuna's samplers, and others in an Optuna study."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,10 +12,14 @@ from bo_suite.space import Params
 
 @dataclass(frozen=True)
 class OptunaStudy:
-    """An Optuna study with one of its samplers at its defaults, and told of failures as such.
+    """An Optuna study with a sampler at its defaults, and told of failures as such.
 
     Options are told by their places: as categories, or, where ordered, as an integer, for Optuna has no such
     kind. CmaEsSampler needs the library cmaes, draws categories at random, and takes no note of failures.
+
+    Attributes:
+        name: Identifies the method.
+        sampler: A class of `optuna.samplers`, or module:class, made with the seed alone.
     """
 
     name: str
@@ -35,13 +39,19 @@ def _distribution(kinds: Any, parameter: Parameter) -> Any:
     return kind(parameter.low, parameter.high, log=parameter.log)
 
 
+def _sampler(name: str, seed: int) -> Any:
+    module, colon, attribute = name.partition(":")
+    home, kind = (module, attribute) if colon else ("optuna.samplers", name)
+    return getattr(import_module(home), kind)(seed=seed)
+
+
 class _Study:
     def __init__(self, task: Task, sampler: str) -> None:
         optuna = import_module("optuna")
         self._optuna = optuna
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = task.space
-        self._study = optuna.create_study(sampler=getattr(optuna.samplers, sampler)(seed=task.seed))
+        self._study = optuna.create_study(sampler=_sampler(sampler, task.seed))
         self._distributions = {name: _distribution(optuna.distributions, p) for name, p in task.space}
         self._trial: Any = None
 
