@@ -24,6 +24,9 @@ from bo_suite.workers import Crew, Executor, Pool
 
 Function = Callable[[Params], float]
 
+Callback = Callable[[Optimizer, Trial], str | None]
+"""Called after each evaluation; a string that it returns ends the run."""
+
 logger = logging.getLogger("bo_suite")
 
 _ATTEMPTS = 3
@@ -37,7 +40,8 @@ class Result:
     Attributes:
         trials: all trials of the history, ordered by id.
         direction: "minimize" or "maximize".
-        stopped: why the run ended before its budget ("interrupted", or that the space is exhausted), or None.
+        stopped: why the run ended before its budget ("interrupted", that the space is exhausted, or what a
+            callback returned), or None.
         space: where was searched.
     """
 
@@ -76,12 +80,19 @@ def minimize(
     storage: str | Path | None = None,
     acquisition: Acquisition | None = None,
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
     An exception in f, or a value that is not a finite number, is recorded as a failed trial with its text;
     the run goes on. Ctrl-C ends the run and returns what has finished. Run again with the same storage,
     it goes on where it stopped: points that were being evaluated come first.
+
+    Evaluations are not waited for together: when one has ended, its outcome is stored, and the next point
+    is chosen in view of those that go on. Where a worker process dies, the executor is made again, and each
+    point that was being evaluated is evaluated again, alone; if its worker dies once more, it is a failed
+    trial. (While no evaluation of the run has ended yet, it gets one more chance, so three in all.) A point
+    whose evaluation takes the whole run down is left to the next run, and failed after three of them.
 
     Args:
         f: takes a dict of parameters, returns a number; smaller is better.
@@ -91,24 +102,37 @@ def minimize(
         workers: evaluations side by side. More than one means that many processes, which import f: it
             must be defined at the top of a module, and a script needs `if __name__ == "__main__":`.
         executor: where to evaluate instead: any `concurrent.futures.Executor`, left open, or a function
-            that makes one, called again when its workers break.
+            that makes one, called again when its workers break: `ThreadPoolExecutor`, loky's
+            `get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`, Dask's
+            `client.get_executor(pure=False)` (each time, Dask itself tries a deadly point on
+            `distributed.scheduler.allowed-failures` more workers), or, in a script that is run by
+            `mpiexec -n 3 python -m mpi4py.futures script.py`, mpi4py's `MPIPoolExecutor`.
         storage: a file that keeps the history; None keeps it in memory.
         acquisition: how to choose; the Optimizer's default when None.
         progress: whether to show a progress bar.
+        callbacks: functions of the Optimizer and of a trial, called here after each evaluation that was
+            stored, finished or failed. Where one returns a string, no new point is chosen, those being
+            evaluated are waited for, and the string is `Result.stopped`; `bo_suite.stopping` has some.
+            An exception ends the run like Ctrl-C, and is raised.
 
     Raises:
-        TrialError: budget or workers below 1, or f cannot be sent to other processes or run there.
+        TrialError: budget or workers below 1, f cannot be sent to other processes or run there, an executor
+            that was given breaks, or a callback returns something else than None or a reason.
         StorageError: a file that cannot be used, or that belongs to another space or seed.
     """
     whole_number("workers", workers, at_least=1)
     if not callable(f):
         raise TrialError(f"f must be a function of a dict of parameters, got {f!r}")
+    for callback in callbacks:
+        if isinstance(callback, type) or not callable(callback):
+            raise TrialError(f"a callback must be a function of an Optimizer and a Trial, got {callback!r}")
     if workers > 1 and executor is None:
         _check_picklable(f)
     optimizer = Optimizer(space, acquisition, seed, budget=budget, storage=storage)
     try:
         with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
-            stopped = _run(f, optimizer, budget, workers, pool, show)
+            crew = Crew[Trial](lambda trial: pool.submit(evaluate, f, trial.params), workers)
+            stopped = _run(optimizer, budget, crew, pool, _Watch(callbacks, optimizer, show))
         return Result(optimizer.trials, optimizer.direction, stopped, optimizer.space)
     finally:
         optimizer.close()
@@ -124,12 +148,30 @@ def _check_picklable(f: Function) -> None:
         ) from error
 
 
-def _run(
-    f: Function, optimizer: Optimizer, budget: int, workers: int, pool: Pool, show: Callable[[], None]
-) -> str | None:
-    """Keeps `workers` evaluations going until the budget is spent; the reason if it ends before."""
+@dataclass(frozen=True)
+class _Watch:
+    """What follows each trial that was stored: the progress bar and the callbacks."""
+
+    callbacks: Sequence[Callback]
+    optimizer: Optimizer
+    show: Callable[[], None]
+
+    def __call__(self, trial: Trial | None) -> str | None:
+        """The first reason to stop, after all callbacks were called; None of a trial that was not stored."""
+        self.show()
+        if trial is None:
+            return None
+        reasons = [callback(self.optimizer, trial) for callback in self.callbacks]
+        for reason, callback in zip(reasons, self.callbacks, strict=True):
+            if reason is not None and not (isinstance(reason, str) and reason):
+                law = "a callback must return None, or why the run is to end, a string"
+                raise TrialError(f"{law}, got {reason!r} from {callback!r}")
+        return next(filter(None, reasons), None)
+
+
+def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch: _Watch) -> str | None:
+    """Keeps the crew going until the budget is spent; the reason if the run ends before."""
     again = deque(_survivors(optimizer))
-    crew = Crew[Trial](lambda trial: pool.submit(evaluate, f, trial.params), workers)
     stopped: str | None = None
 
     def following() -> Trial | None:
@@ -142,19 +184,27 @@ def _run(
 
     try:
         for trial, future in crew.completed(following):
+            if future is None and not pool.works():
+                raise WorkersDied("workers must live while they have nothing to do")
             lost = Outcome(None, "its worker process died")
-            _record(optimizer, trial, lost if future is None else _outcome(future))
-            show()
+            reason = watch(_record(optimizer, trial, lost if future is None else _outcome(future)))
+            stopped = stopped or reason
         return stopped
     except BaseException as error:
         pool.abandon()
+        crew.cancel()
         _keep_finished(optimizer, crew)
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
         if isinstance(error, WorkersDied):
             raise TrialError(
-                "worker processes must be able to run f, but they died before one evaluation ended "
+                f"worker processes must be able to run f, but they died: {error} "
                 '(does the script have `if __name__ == "__main__":`?)'
+            ) from error
+        if isinstance(error, futures.BrokenExecutor):
+            raise TrialError(
+                "an executor whose workers can die must be given as a function that makes one, to be "
+                f"made again, got one that broke: {error}"
             ) from error
         raise
 
@@ -176,10 +226,13 @@ def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | Non
 
 
 def _keep_finished(optimizer: Optimizer, crew: Crew[Trial]) -> None:
-    """Stores what has come back, as far as it can be stored."""
-    for trial, outcome in crew.ended():
-        with suppress(StorageError):
-            _record(optimizer, trial, outcome)
+    """Stores what has come back and was not stored yet, as far as it can be stored."""
+    with suppress(StorageError):
+        running = {trial.id for trial in optimizer.trials if trial.state == "running"}
+        for trial, outcome in crew.ended():
+            if trial.id in running:
+                with suppress(StorageError):
+                    _record(optimizer, trial, outcome)
 
 
 def _outcome(future: "futures.Future[Outcome]") -> Outcome:
@@ -191,20 +244,19 @@ def _outcome(future: "futures.Future[Outcome]") -> Outcome:
     try:
         return future.result()
     except Exception as error:
-        raise TrialError(
-            f"the executor must be able to run f, got {type(error).__name__}: {error}"
-        ) from error
+        law = "the executor must be able to run f (other processes need it to be picklable)"
+        raise TrialError(f"{law}, got {type(error).__name__}: {error}") from error
 
 
-def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> None:
-    """Tells or fails the trial; one that somebody else has ended meanwhile stays as it is."""
+def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> Trial | None:
+    """Tells or fails the trial; None of one that somebody else has ended meanwhile, which stays as it is."""
     try:
         if outcome.value is not None:
-            optimizer.tell(trial, outcome.value)
-        else:
-            optimizer.fail(trial, outcome.reason or "no reason given")
+            return optimizer.tell(trial, outcome.value)
+        return optimizer.fail(trial, outcome.reason or "no reason given")
     except TrialError as error:
         logger.warning("an outcome was not stored: %s", error)
+        return None
     except StorageError as error:
         error.add_note(f"the outcome that was not stored: trial {trial.id}, {outcome}")
         raise

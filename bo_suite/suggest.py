@@ -182,6 +182,59 @@ def recommend(
         return at_target(rows[best][None], data.fidelities)[0]
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What is known of the minimum, on the surrogate's scale.
+
+    Attributes:
+        upper: smallest upper confidence bound of the rows that may be recommended.
+        lower: smallest lower confidence bound over the space.
+        place: place of the row of the smallest upper bound among these rows.
+        mean: posterior mean of that row.
+        noise: variance of an observation of that row about it.
+    """
+
+    upper: jt.Float[Tensor, ""]
+    lower: jt.Float[Tensor, ""]
+    place: int
+    mean: jt.Float[Tensor, ""]
+    noise: jt.Float[Tensor, ""]
+
+
+def bounds(
+    data: Dataset, space: Space, finished: jt.Int64[Tensor, " f"], seeds: Seeds, width: float
+) -> Bounds:
+    """Confidence bounds of the minimum by an AutoGP: mean ± width standard deviations of f without noise.
+
+    upper = min over finished rows of mean + width σ, lower = min over the space of mean - width σ, all
+    fidelities at the target (Makarova et al. 2022, equation 3).
+
+    Args:
+        data: observations.
+        space: where to look.
+        finished: those of the observations that have an outcome.
+        seeds: of the fit and of the search.
+        width: standard deviations.
+    """
+    with one_thread(), torch.no_grad():
+        process = AutoGP().fit(data, seeds)
+        optimistic = ConfidenceBoundScore(process, width, process.hyperparameters)
+
+        def score(x: Tensor) -> Tensor:
+            return optimistic(at_target(x, data.fidelities))
+
+        rows = at_target(data.x[finished.to(data.x.device)], data.fidelities)
+        parts = [process.mean_and_var(part) for part in rows.split(_ROWS)]
+        mean, var = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+        deviation = width * var.clamp(min=1e-20).sqrt()
+        place = int((mean + deviation).argmin())
+        lowest = (mean - deviation).min()
+        with suppress(SpaceExhausted):
+            found = maximize(score, space, data, seeds.split("bounds"))
+            lowest = torch.minimum(lowest, -score(found[None])[0])
+        return Bounds((mean + deviation)[place], lowest, place, mean[place], process.noise)
+
+
 def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
     """Point `trial` of the space-filling start: the centre, then scrambled Sobol points, none twice.
 

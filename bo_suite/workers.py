@@ -1,12 +1,14 @@
 """Tasks on workers: an executor that is remade when it breaks, and which task it was that broke it."""
 
 import concurrent.futures as futures
+import inspect
 import multiprocessing
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from bo_suite.errors import WorkersDied
+from bo_suite.errors import TrialError, WorkersDied
 from bo_suite.evaluate import start_worker
 
 Executor = futures.Executor | Callable[[], futures.Executor]
@@ -48,20 +50,29 @@ class Pool:
 
     def __exit__(self, *error: object) -> None:
         if self._executor is not None and self._given is None:
-            self._executor.shutdown(wait=not self._abandoned, cancel_futures=True)
+            _shut(self._executor, wait=not self._abandoned)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> "futures.Future[Any]":
-        """Starts function(*args), on new workers if the old ones broke and a factory can make them."""
+        """Starts function(*args), on new workers if the old ones broke and a factory can make them.
+
+        Raises:
+            BrokenExecutor: the executor that was given has broken.
+            WorkersDied: the function that makes executors made one that was broken from the start.
+            TrialError: it made something else, or an executor that does not take the task.
+        """
         if self._executor is None:
-            self._executor = self._make()
+            self._executor = self._made()
         try:
-            return self._executor.submit(function, *args)
+            return _start(self._executor, function, *args)
         except futures.BrokenExecutor:
             if self._given is not None:
                 raise
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = self._make()
-            return self._executor.submit(function, *args)
+            _shut(self._executor, wait=False)
+            self._executor = self._made()
+        try:
+            return _start(self._executor, function, *args)
+        except futures.BrokenExecutor as error:
+            raise WorkersDied("a function that makes an executor must make one that is not broken") from error
 
     def works(self) -> bool:
         """Whether as many tasks as there are workers come back, tasks that do nothing."""
@@ -79,14 +90,54 @@ class Pool:
             for process in set(multiprocessing.active_children()) - self._before:
                 process.terminate()
 
+    def _made(self) -> futures.Executor:
+        made = self._make()
+        if not isinstance(made, futures.Executor):
+            raise TrialError(f"an executor must be a concurrent.futures.Executor, got {made!r}")
+        return made
+
     def _processes(self) -> futures.Executor:
         # Forking a process whose libraries have threads can deadlock the child.
         spawn = multiprocessing.get_context("spawn")
         return futures.ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=start_worker)
 
 
+def _start(executor: futures.Executor, function: Callable[..., Any], *args: Any) -> "futures.Future[Any]":
+    try:
+        return executor.submit(function, *args)
+    except futures.BrokenExecutor:
+        raise
+    except Exception as error:  # it was shut down, or cannot send the task, as Dask finds out here
+        law = "the executor must take tasks (other processes need what runs there to be picklable)"
+        raise TrialError(f"{law}, got {type(error).__name__}: {error}") from error
+
+
+def _shut(executor: futures.Executor, *, wait: bool) -> None:
+    """Shuts down, without the tasks that wait; loky and Dask know no such option."""
+    if "cancel_futures" in inspect.signature(executor.shutdown).parameters:
+        executor.shutdown(wait=wait, cancel_futures=True)
+    else:
+        executor.shutdown(wait=wait)
+
+
+def _worker_died(future: "futures.Future[Any]") -> bool:
+    """Whether a task took its worker down, or shared one that another task took down.
+
+    Dask says so only after it has run the task again itself, on `distributed.scheduler.allowed-failures`
+    more workers.
+    """
+    if future.cancelled():
+        return False
+    dask = sys.modules.get("distributed.scheduler")
+    kinds = (futures.BrokenExecutor,) if dask is None else (futures.BrokenExecutor, dask.KilledWorker)
+    return isinstance(future.exception(), kinds)
+
+
 class Crew(Generic[Task]):
     """Keeps a number of tasks going, whose futures come as they end.
+
+    A task runs three times at most: beside others; alone, where the workers broke meanwhile; and alone once
+    more, where they broke again, no task had ended by then, and others that shared the workers might.
 
     Args:
         submit: starts a task.
@@ -131,7 +182,7 @@ class Crew(Generic[Task]):
             done, _ = futures.wait(self._running, return_when=futures.FIRST_COMPLETED)
             for future in done:
                 task = self._running[future]
-                lost = not future.cancelled() and isinstance(future.exception(), futures.BrokenExecutor)
+                lost = _worker_died(future)
                 if lost and task is not alone:
                     suspects.append(task)
                 elif lost and not worked and suspects and task not in blamed:
@@ -143,6 +194,11 @@ class Crew(Generic[Task]):
                     worked = worked or not lost
                     yield task, None if lost else future
                 del self._running[future]
+
+    def cancel(self) -> None:
+        """Takes back what has not started."""
+        for future in self._running:
+            future.cancel()
 
     def ended(self) -> "Iterator[tuple[Task, Any]]":
         """Tasks that have ended but were not yet reported, with their results."""

@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import optuna
 from lightgbm import LGBMClassifier
+from matplotlib.ticker import NullLocator
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
@@ -149,12 +150,11 @@ def main() -> None:
         axes.step(range(1, len(found) + 1), found, line, where="post", label=name, linewidth=1.8)
         print(f"{name:>22}: {found[-1]:.4f} after {len(found)} evaluations")
     axes.axhline(default, color="0.6", linewidth=1, label="LightGBM's defaults")
-    axes.set(
-        xlabel="evaluations",
-        ylabel="lowest held-out log loss",
-        yscale="log",
-        title="LightGBM on breast cancer",
-    )
+    ticks = [0.07, 0.1, 0.15, 0.2, 0.3]
+    axes.set_yscale("log")
+    axes.set_yticks(ticks, [str(tick) for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel="evaluations", ylabel="lowest held-out log loss", title="LightGBM on breast cancer")
     axes.legend(frameon=False)
     figure.savefig(given.plot, dpi=150)
     print(f"the picture is in {given.plot}")

@@ -29,6 +29,7 @@ LAYERS = (
     "schema",
     "history",
     "optimizer",
+    "stopping",
     "evaluate",
     "workers",
     "plot",

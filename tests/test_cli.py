@@ -448,3 +448,16 @@ def _finished(path):
     count = sum(trial.state == "finished" for trial in history.trials())
     history.close()
     return count
+
+
+def test_a_run_ends_at_its_target_or_its_time_as_was_asked_for(folder):
+    line = "minimize branin --budget 40 --storage"
+    found = as_json(f"{line} target.db --target 20")
+    assert found["stopped"].startswith(f"trial {found['best']['id']} reached the target 20 with")
+    assert found["best"]["value"] <= 20
+    assert len(found["trials"]) < 40
+    shown = call(f"{line} time.db --time-limit 0.001").stdout
+    assert "ended early: the 0.001 seconds are over" in shown
+    assert len(Optimizer.resume("time.db").trials) == 1
+    assert refused(f"{line} none.db --time-limit 0", 1) == "`seconds > 0` must hold, got 0.0"
+    assert not Path("none.db").exists()

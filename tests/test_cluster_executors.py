@@ -1,11 +1,13 @@
 """Suites and runs on a local Ray and a local Dask cluster, and tasks that kill their worker there."""
 
 import concurrent.futures as futures
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from bench_methods import Scripted, Together, lines
 
 from bo_suite import Float, Space, minimize
 from bo_suite.bench import Records, run_suite
+from bo_suite.errors import TrialError
 from bo_suite.integrations.ray import RayExecutor
 
 SPACE = Space({"x": Float(-1, 2)})
@@ -191,7 +194,7 @@ def client() -> Iterator[object]:
 @pytest.mark.integration
 def test_a_suite_runs_on_dask(client: object, tmp_path: Path) -> None:
     records = suite(tmp_path / "out", tmp_path / "ledger", client.get_executor(pure=False))
-    check(records, tmp_path / "ledger", "the executor must be able to run a unit, got KilledWorker")
+    check(records, tmp_path / "ledger", "its worker process died")
 
 
 @pytest.mark.integration
@@ -199,3 +202,57 @@ def test_minimize_runs_on_dask(client: object) -> None:
     executor = client.get_executor(pure=False)
     result = minimize(parabola, SPACE, budget=8, workers=2, executor=executor, progress=False)
     assert [trial.state for trial in result.trials] == ["finished"] * 8
+
+
+def dies_the_first_time(ledger: Path, params: dict) -> float:
+    """Writes down that it runs, and kills its worker where x > 1 and it had not run there before."""
+    before = lines(ledger).count(str(params["x"])) if ledger.exists() else 0
+    with ledger.open("a") as file:
+        file.write(f"{params['x']}\n")
+    if params["x"] > 1.0 and not before:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return parabola(params)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("given", [True, False])
+def test_what_dask_runs_again_by_itself_is_told_once(
+    client: object, tmp_path: Path, caplog: pytest.LogCaptureFixture, given: bool
+) -> None:
+    told = []
+    executor = client.get_executor(pure=False) if given else partial(client.get_executor, pure=False)
+    with caplog.at_level(logging.WARNING, "bo_suite"):
+        result = minimize(
+            *(partial(dies_the_first_time, tmp_path / "ledger"), SPACE, 4, 1, 2, executor),
+            progress=False,
+            callbacks=[lambda optimizer, trial: told.append(trial.id)],
+        )
+    assert [trial.state for trial in result.trials] == ["finished"] * 4
+    assert sorted(told) == [0, 1, 2, 3]
+    assert not [record for record in caplog.records if record.name == "bo_suite"]
+    evaluated = Counter(map(float, lines(tmp_path / "ledger")))
+    again = [trial for trial in result.trials if trial.params["x"] > 1.0]
+    assert again
+    assert all(evaluated[trial.params["x"]] >= 2 for trial in again)
+
+
+@pytest.mark.integration
+def test_a_point_that_kills_every_dask_worker_is_failed_alone(client: object) -> None:
+    executor = client.get_executor(pure=False)
+    result = minimize(
+        partial(deadly, HERE), SPACE, budget=4, seed=1, workers=2, executor=executor, progress=False
+    )
+    assert any(trial.params["x"] > 1.0 for trial in result.trials)
+    for trial in result.trials:
+        assert (trial.state == "failed") == (trial.params["x"] > 1.0)
+        assert trial.reason in (None, "its worker process died")
+
+
+@pytest.mark.integration
+def test_a_function_that_cannot_be_sent_to_dask_or_ray_is_one_clear_sentence(
+    client: object, ray: object
+) -> None:
+    lock = threading.Lock()
+    for executor in (client.get_executor(pure=False), RayExecutor):
+        with pytest.raises(TrialError, match=r"\(other processes need .* to be picklable\), got .*"):
+            minimize(lambda params: lock.locked(), SPACE, executor=executor, progress=False)

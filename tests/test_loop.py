@@ -1,15 +1,21 @@
 import concurrent.futures as futures
+import logging
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bo_suite import Float, Optimizer, Space, minimize
+from bo_suite import Float, Optimizer, Space, Trial, minimize
 from bo_suite.errors import StorageError, TrialError
 
 SPACE = Space({"x": Float(-1, 2)})
@@ -183,7 +189,7 @@ def test_the_neighbours_of_a_deadly_point_are_evaluated_again() -> None:
 def test_an_executor_that_cannot_run_f_stops_the_run() -> None:
     with (
         futures.ProcessPoolExecutor(1) as executor,
-        pytest.raises(TrialError, match="the executor must be able to run f, got"),
+        pytest.raises(TrialError, match=r"the executor must be able to run f .*, got"),
     ):
         minimize(lambda params: 0.0, SPACE, budget=3, executor=executor, progress=False)
 
@@ -218,3 +224,252 @@ def test_sys_exit_and_numbers_beyond_floats_are_failures() -> None:
     assert result.trials[0].reason == "SystemExit: usage"
     result = minimize(lambda params: 10**400, SPACE, budget=1, progress=False)
     assert "must return a number" in result.trials[0].reason
+
+
+# Callbacks.
+
+
+def test_callbacks_see_each_trial_once_after_it_was_stored() -> None:
+    seen = []
+
+    def watch(optimizer: Optimizer, trial: Trial) -> None:
+        assert optimizer.trials[trial.id] == trial
+        seen.append((trial.id, trial.state))
+
+    result = minimize(fragile, SPACE, budget=8, progress=False, callbacks=[watch])
+    assert seen == [(trial.id, trial.state) for trial in result.trials]
+    assert {state for _, state in seen} == {"finished", "failed"}
+    assert result.stopped is None
+
+
+def test_a_string_from_a_callback_ends_the_run_once_those_that_run_have_ended() -> None:
+    told = threading.Event()
+
+    def waits(params: dict) -> float:
+        if params["x"] != 0.5:
+            assert told.wait(30)
+        return parabola(params)
+
+    def enough(optimizer: Optimizer, trial: Trial) -> str:
+        told.set()
+        return f"enough after {trial.id}"
+
+    calls = []
+    others = [enough, lambda optimizer, trial: calls.append(trial.id) or "another reason"]
+    with futures.ThreadPoolExecutor(2) as executor:
+        result = minimize(waits, SPACE, workers=2, executor=executor, progress=False, callbacks=others)
+    assert result.stopped == "enough after 0"
+    assert [trial.state for trial in result.trials] == ["finished", "finished"]
+    assert calls == [0, 1], "every callback sees every trial"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exception_in_a_callback_is_raised_and_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    storage = tmp_path / "run.db"
+
+    def breaks(optimizer: Optimizer, trial: Trial) -> None:
+        if len([one for one in optimizer.trials if one.state == "finished"]) == 3:
+            raise RuntimeError("the disk of the plot is full")
+
+    with (
+        futures.ThreadPoolExecutor(2) as executor,
+        caplog.at_level(logging.WARNING, "bo_suite"),
+        pytest.raises(RuntimeError, match="the disk of the plot is full"),
+    ):
+        minimize(*(parabola, SPACE, 8, 0, workers, executor, storage), progress=False, callbacks=[breaks])
+    assert caplog.text == "", "nothing is told twice"
+    kept = Optimizer.resume(storage)
+    assert sum(trial.state == "finished" for trial in kept.trials) >= 3
+    kept.close()
+    result = minimize(parabola, SPACE, budget=8, storage=storage, progress=False)
+    assert [trial.state for trial in result.trials] == ["finished"] * 8
+
+
+@pytest.mark.parametrize("answer", [True, "", 3])
+def test_a_callback_returns_none_or_a_reason(answer: object) -> None:
+    with pytest.raises(TrialError, match=f"a callback must return None, or why .*, got {answer!r}"):
+        minimize(parabola, SPACE, progress=False, callbacks=[lambda optimizer, trial: answer])
+
+
+@pytest.mark.parametrize("callback", ["stop", int])
+def test_a_callback_is_a_function(callback: object) -> None:
+    with pytest.raises(TrialError, match="a callback must be a function of an Optimizer and a Trial, got"):
+        minimize(lambda params: pytest.fail("no evaluation"), SPACE, progress=False, callbacks=[callback])
+
+
+# Executors.
+
+
+def test_no_evaluation_waits_for_the_slowest() -> None:
+    ended = threading.Semaphore(0)
+
+    def one_slow(params: dict) -> float:
+        if params["x"] != 0.5:
+            ended.release()
+            return parabola(params)
+        assert all(ended.acquire(timeout=60) for _ in range(5)), "the others go on meanwhile"
+        return parabola(params)
+
+    order = []
+    result = minimize(
+        *(one_slow, SPACE, 6, 0, 2, lambda: futures.ThreadPoolExecutor(2)),
+        progress=False,
+        callbacks=[lambda optimizer, trial: order.append(trial.id)],
+    )
+    assert order[-1] == 0
+    assert [trial.state for trial in result.trials] == ["finished"] * 6
+
+
+def forked() -> futures.Executor:
+    return futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
+
+
+def spawned() -> futures.Executor:
+    return futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
+def loky() -> futures.Executor:
+    module = pytest.importorskip("joblib.externals.loky", reason="needs joblib, which brings loky")
+    return module.get_reusable_executor(max_workers=2)
+
+
+@pytest.fixture
+def no_loky_workers_after() -> Iterator[None]:
+    yield
+    if "joblib.externals.loky" in sys.modules:
+        loky().shutdown(wait=True, kill_workers=True)
+
+
+def noted(ledger: Path, params: dict) -> float:
+    """Writes down that it runs, and kills its worker where x > 1."""
+    with ledger.open("a") as file:
+        file.write(f"{params['x']}\n")
+    if params["x"] > 1.0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return parabola(params)
+
+
+@pytest.mark.parametrize("make", [spawned, loky])
+@pytest.mark.usefixtures("no_loky_workers_after")
+def test_a_deadly_point_is_tried_three_times_at_most_and_nothing_is_told_twice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[], futures.Executor]
+) -> None:
+    told: list[int] = []
+    with caplog.at_level(logging.WARNING, "bo_suite"):
+        result = minimize(
+            *(partial(noted, tmp_path / "ledger"), SPACE, 4, 1, 2, make),
+            progress=False,
+            callbacks=[lambda optimizer, trial: told.append(trial.id)],
+        )
+    evaluated = Counter(map(float, (tmp_path / "ledger").read_text().split()))
+    assert any(trial.state == "failed" for trial in result.trials)
+    for trial in result.trials:
+        deadly = trial.params["x"] > 1.0
+        assert (trial.state, trial.reason) == (
+            ("failed", "its worker process died") if deadly else ("finished", None)
+        )
+        assert (2 if deadly else 1) <= evaluated[trial.params["x"]] <= 3
+        assert trial.attempt == 1
+    assert sorted(told) == [0, 1, 2, 3]
+    assert caplog.text == ""
+
+
+@pytest.mark.usefixtures("no_loky_workers_after")
+@pytest.mark.parametrize("make", [forked, loky])
+def test_an_executor_that_is_given_and_breaks_ends_the_run_and_loses_nothing(
+    tmp_path: Path, make: Callable[[], futures.Executor]
+) -> None:
+    storage = tmp_path / "run.db"
+    law = (
+        "an executor whose workers can die must be given as a function that makes one, .*, got one that broke"
+    )
+    executor = make()
+    with pytest.raises(TrialError, match=law):
+        minimize(deadly, SPACE, 6, 1, executor=executor, storage=storage, progress=False)
+    executor.shutdown()
+    kept = Optimizer.resume(storage)
+    assert [trial.state for trial in kept.trials] == ["finished", "running"]
+    kept.close()
+    result = minimize(parabola, SPACE, 6, 1, storage=storage, progress=False)
+    assert [trial.state for trial in result.trials] == ["finished"] * 6
+    assert [trial.attempt for trial in result.trials] == [1, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.usefixtures("no_loky_workers_after")
+@pytest.mark.parametrize("make", [forked, loky])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_function_that_cannot_be_sent_is_one_clear_sentence(
+    make: Callable[[], futures.Executor], given: bool
+) -> None:
+    lock = threading.Lock()
+    executor = make()
+    with pytest.raises(TrialError, match=r"\(other processes need .* to be picklable\), got .*"):
+        minimize(
+            *(lambda params: lock.locked(), SPACE, 3, 0, 2, executor if given else lambda: executor),
+            progress=False,
+        )
+    executor.shutdown()
+
+
+class Dying(futures.Executor):
+    """Runs so many evaluations of all executors together; in all others the worker dies."""
+
+    def __init__(self, left: list[int]) -> None:
+        self._left = left
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = futures.Future()
+        if fn is not int and self._left[0] > 0:
+            self._left[0] -= 1
+            future.set_result(fn(*args, **kwargs))
+        else:
+            future.set_exception(futures.BrokenExecutor("no worker lives"))
+        return future
+
+
+class Broken(futures.Executor):
+    def submit(self, fn, /, *args, **kwargs):
+        raise futures.BrokenExecutor("broken from the start")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("good", [0, 1, 4])
+def test_workers_that_all_die_end_the_run_and_fail_no_trial(tmp_path: Path, workers: int, good: int) -> None:
+    left, made = [good], []
+    storage = tmp_path / "run.db"
+
+    def make() -> futures.Executor:
+        made.append(Dying(left))
+        return made[-1]
+
+    with pytest.raises(TrialError, match="worker processes must be able to run f, but they died"):
+        minimize(parabola, SPACE, 20, 0, workers, make, storage, progress=False)
+    assert len(made) <= 5
+    kept = Optimizer.resume(storage)
+    states = Counter(trial.state for trial in kept.trials)
+    assert states["finished"] == good
+    assert states.keys() <= {"finished", "running"}
+    assert 1 <= states["running"] <= workers
+    kept.close()
+    result = minimize(parabola, SPACE, 6, storage=storage, progress=False)
+    assert {trial.state for trial in result.trials} == {"finished"}
+
+
+def test_a_factory_of_what_cannot_be_used_does_not_loop_for_ever() -> None:
+    made = []
+    with pytest.raises(
+        TrialError, match="a function that makes an executor must make one that is not broken"
+    ):
+        minimize(parabola, SPACE, executor=lambda: made.append(Broken()) or made[-1], progress=False)
+    assert len(made) == 2
+    with pytest.raises(TrialError, match=r"an executor must be a concurrent\.futures\.Executor, got None"):
+        minimize(parabola, SPACE, executor=lambda: None, progress=False)
+    closed = futures.ThreadPoolExecutor(1)
+    closed.shutdown()
+    with pytest.raises(
+        TrialError, match=r"the executor must take tasks .*, got RuntimeError: cannot schedule"
+    ):
+        minimize(parabola, SPACE, executor=closed, progress=False)

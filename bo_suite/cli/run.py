@@ -34,7 +34,8 @@ from bo_suite.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bo_suite.loop import Result
+    from bo_suite.loop import Callback, Result
+    from bo_suite.optimizer import Optimizer
     from bo_suite.space import Space
     from bo_suite.trials import Trial
 
@@ -56,6 +57,12 @@ def minimize(
     ] = None,
     seed: SeedOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Evaluations side by side, a process each.")] = 1,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Start no evaluation after so many seconds.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(metavar="VALUE", help="End when a value as good as this was found.")
+    ] = None,
     acquisition: AcquisitionOption = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save a convergence plot: .png, .pdf or .svg.")
@@ -74,6 +81,7 @@ def minimize(
         from bo_suite.trials import at_target
 
         header = stored_header(storage)
+        rules = _rules(time_limit, target)
         found = find(objective, space, header)
         result = loop.minimize(
             found.function,
@@ -83,6 +91,7 @@ def minimize(
             workers=workers,
             storage=storage,
             acquisition=named_acquisition(acquisition, header),
+            callbacks=rules,
         )
         final = at_target(result.trials, result.space)
         if picture is not None:
@@ -102,14 +111,34 @@ def minimize(
         )
     else:
         _summary(result, best, storage, picture)
-    _end(result)
+    _end(result, [rule.reason for rule in rules])
 
 
-def _end(result: "Result") -> None:
-    """Leaves with the exit code that a run earned."""
+class _Rule:
+    """A rule that remembers why it ended a run."""
+
+    def __init__(self, rule: "Callback") -> None:
+        self._rule, self.reason = rule, ""
+
+    def __call__(self, optimizer: "Optimizer", trial: "Trial") -> str | None:
+        found = self._rule(optimizer, trial)
+        self.reason = self.reason or found or ""
+        return found
+
+
+def _rules(time_limit: float | None, target: float | None) -> list[_Rule]:
+    from bo_suite.stopping import TargetValue, TimeLimit
+
+    rules: list[Callback] = [] if time_limit is None else [TimeLimit(time_limit)]
+    rules += [] if target is None else [TargetValue(target)]
+    return [_Rule(rule) for rule in rules]
+
+
+def _end(result: "Result", asked_for: Sequence[str]) -> None:
+    """Leaves with the exit code that a run earned: 0 where it ended as the user had asked for."""
     if result.stopped == "interrupted":
         stop("interrupted; what had finished is kept", INTERRUPTED)
-    if result.stopped is not None:
+    if result.stopped is not None and result.stopped not in asked_for:
         stop(result.stopped, EXHAUSTED)
     if not any(trial.state == "finished" for trial in result.trials):
         last = " ".join((result.trials[-1].reason or "").split())
@@ -126,6 +155,8 @@ def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, pi
     if finished:
         found = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
         console.print(f"best: {found}, of {finished} evaluated, {failed} failed")
+    if result.stopped is not None:
+        console.print(f"ended early: {result.stopped}")
     if storage is not None:
         console.print(f"history: {storage} (the same command with a larger --budget goes on from here)")
     if picture is not None:

@@ -1,0 +1,128 @@
+"""Rules that end a run before its budget is spent: callbacks of `minimize`, each a function of what is known.
+
+A rule is called with the Optimizer and the trial that has just ended, and returns why the run is to end, or
+None. It holds no state: what it says depends on the history alone, that of `TimeLimit` also on when the
+Optimizer was made or resumed. A run that is resumed after a rule had ended it goes on for one trial at least.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+from bo_suite.errors import DataError, FitError, NumericalError
+from bo_suite.optimizer import Optimizer
+from bo_suite.trials import Trial, at_target, best_trial, whole_number
+
+logger = logging.getLogger("bo_suite")
+
+
+@dataclass(frozen=True)
+class TimeLimit:
+    """Ends a run so many seconds after its Optimizer was made or, of a run that goes on, resumed.
+
+    Evaluations that have started are not cut short: no other starts.
+
+    Attributes:
+        seconds: of the clock on the wall.
+
+    Raises:
+        DataError: seconds not above 0, or not a number.
+    """
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise DataError(f"`seconds > 0` must hold, got {self.seconds!r}")
+
+    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
+        """Why the run is to end, or None."""
+        spent = time.monotonic() - optimizer.opened
+        return f"the {self.seconds:g} seconds are over" if spent >= self.seconds else None
+
+
+@dataclass(frozen=True)
+class TargetValue:
+    """Ends a run when a value as good as this was observed, at the target where the space has fidelities.
+
+    Under noise a lucky observation counts as well.
+
+    Attributes:
+        value: in the user's units; smaller is better, or larger where the Optimizer maximises.
+
+    Raises:
+        DataError: a value that is not finite.
+    """
+
+    value: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise DataError(f"a target value must be finite, got {self.value!r}")
+
+    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
+        """Why the run is to end, or None."""
+        finished = [one for one in optimizer.trials if one.value is not None]
+        final = at_target(finished, optimizer.space)
+        if not final:
+            return None
+        best = best_trial(final, optimizer.direction, optimizer.space)
+        found = best.value or 0.0
+        good = found <= self.value if optimizer.direction == "minimize" else found >= self.value
+        return f"trial {best.id} reached the target {self.value:g} with {found:g}" if good else None
+
+
+@dataclass(frozen=True)
+class RegretBelow:
+    """Ends a run when no point can be much better than the best evaluated one, says a Gaussian process.
+
+    That is, when `Optimizer.regret_bound(width).value <= bound`: see there for the formula, and for what it
+    is worth. Without a bound of its own it ends when what is left to gain is less than the noise: the
+    standard deviation of an observation of the best point, as told or else as the model finds it. That takes
+    at least 4 width² evaluations near that point, 80 by default: of 30 noisy runs of 60 evaluations it ended
+    none. A function without noise needs a bound. Where the model cannot be fitted, that is logged, and the
+    run goes on.
+
+    Makarova et al. (2022), algorithm 1.
+
+    Attributes:
+        bound: in the user's units; None for the noise.
+        width: of the bound, standard deviations; None for its own. Narrower ones hold less often: of width 2,
+            in two thirds of the runs.
+        after: finished trials before which nothing is said: the bound holds less often there.
+        every: asked of each trial whose number of finished ones this divides; the bound takes as long as
+            a suggestion.
+
+    Raises:
+        DataError: a bound not above 0, or a width not above 0.
+        TrialError: after or every below 1.
+    """
+
+    bound: float | None = None
+    width: float | None = None
+    after: int = 30
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bound is not None and not self.bound > 0:
+            raise DataError(f"`bound > 0` must hold, got {self.bound!r}")
+        if self.width is not None and not 0 < self.width < math.inf:
+            raise DataError(f"`0 < width < inf` must hold, got {self.width!r}")
+        whole_number("after", self.after, at_least=1)
+        whole_number("every", self.every, at_least=1)
+
+    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
+        """Why the run is to end, or None."""
+        count = sum(one.state == "finished" for one in optimizer.trials)
+        if count < self.after or count % self.every:
+            return None
+        try:
+            found = optimizer.regret_bound(self.width)
+        except (FitError, NumericalError) as error:
+            logger.warning("there is no regret bound, since the model failed: %s", error)
+            return None
+        limit, what = (found.noise, "the noise ") if self.bound is None else (self.bound, "")
+        if not found.value <= limit:
+            return None
+        return f"the regret of trial {found.trial.id} is below {found.value:.3g}, within {what}{limit:.3g}"
