@@ -2,8 +2,8 @@
 
     python benchmarks/constraints.py --seeds 0:10 --out /tmp/constraints.jsonl
 
-Four functions of two parameters whose minimum lies where a constraint ends, 30 evaluations each. The table has
-the median and the worst regret of the best feasible point over the seeds, and CPU seconds a trial.
+Four functions of two parameters, 30 evaluations each. The table has the median and the worst regret of the
+best feasible point over the seeds, and CPU seconds a trial.
 """
 
 import os
@@ -33,7 +33,7 @@ TRIALS = 30
 
 @dataclass(frozen=True)
 class Constrained:
-    """A function on a rectangle, constraints that are to be at most 0, and the least value that meets them."""
+    """A function on a rectangle, constraints to be at most 0, and the least value that meets them."""
 
     function: Callable[[float, float], float]
     constraints: Callable[[float, float], tuple[float, ...]]
