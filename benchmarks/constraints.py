@@ -63,7 +63,7 @@ PROBLEMS = {
         lambda x, y: (math.cos(x) * math.cos(y) - math.sin(x) * math.sin(y) + 0.5,),
         (0.0, 0.0),
         (6.0, 6.0),
-        -1.88865,
+        -1.888751361,
     ),
     # Gelbart et al. (2014), section 6.1: Branin within a disk
     "branin in a disk": Constrained(
