@@ -81,10 +81,10 @@ class Dataset:
 
     @property
     def feasible(self) -> jt.Bool[Tensor, "*b n"]:
-        """Which observations are known to meet all constraints."""
+        """Which observations are known to meet a constraint, and not known to miss any."""
         if self.constraints is None:
             return torch.ones_like(self.y, dtype=torch.bool)
-        return (self.constraints <= 0.0).all(-1)
+        return (self.constraints <= 0.0).any(-1) & ~(self.constraints > 0.0).any(-1)
 
 
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}

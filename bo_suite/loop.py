@@ -19,13 +19,11 @@ from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDie
 from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
+from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
 from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
 from bo_suite.workers import Crew, Executor, Pool
 
 Function = Callable[[Params], float]
-
-Callback = Callable[[Optimizer, Trial], str | None]
-"""Called after each evaluation; a string that it returns ends the run."""
 
 logger = logging.getLogger("bo_suite")
 
@@ -123,11 +121,9 @@ def minimize(
     whole_number("workers", workers, at_least=1)
     if not callable(f):
         raise TrialError(f"f must be a function of a dict of parameters, got {f!r}")
-    for callback in callbacks:
-        if isinstance(callback, type) or not callable(callback):
-            raise TrialError(f"a callback must be a function of an Optimizer and a Trial, got {callback!r}")
+    check_callbacks(callbacks)
     if workers > 1 and executor is None:
-        _check_picklable(f)
+        _check_picklable(f, workers)
     optimizer = Optimizer(space, acquisition, seed, budget=budget, storage=storage)
     try:
         with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
@@ -138,13 +134,13 @@ def minimize(
         optimizer.close()
 
 
-def _check_picklable(f: Function) -> None:
+def _check_picklable(f: Function, workers: int) -> None:
     try:
         pickle.dumps(f)
     except Exception as error:
         raise TrialError(
-            "workers > 1 send f to other processes, so f must be picklable (defined at the top of a module), "
-            f"got {f!r}: {error}"
+            "workers > 1 send f to other processes, so f must be picklable (defined at the top of a module; "
+            f"executor=ThreadPoolExecutor({workers}) takes any), got {f!r}: {error}"
         ) from error
 
 
@@ -157,16 +153,9 @@ class _Watch:
     show: Callable[[], None]
 
     def __call__(self, trial: Trial | None) -> str | None:
-        """The first reason to stop, after all callbacks were called; None of a trial that was not stored."""
+        """A reason to end the run; None of a trial that was not stored."""
         self.show()
-        if trial is None:
-            return None
-        reasons = [callback(self.optimizer, trial) for callback in self.callbacks]
-        for reason, callback in zip(reasons, self.callbacks, strict=True):
-            if reason is not None and not (isinstance(reason, str) and reason):
-                law = "a callback must return None, or why the run is to end, a string"
-                raise TrialError(f"{law}, got {reason!r} from {callback!r}")
-        return next(filter(None, reasons), None)
+        return None if trial is None else reason_to_stop(self.callbacks, self.optimizer, trial)
 
 
 def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch: _Watch) -> str | None:
@@ -199,7 +188,8 @@ def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch
         if isinstance(error, WorkersDied):
             raise TrialError(
                 f"worker processes must be able to run f, but they died: {error} "
-                '(does the script have `if __name__ == "__main__":`?)'
+                '(a script needs `if __name__ == "__main__":`, and a notebook f in a module, or an '
+                "executor of threads)"
             ) from error
         if isinstance(error, futures.BrokenExecutor):
             raise TrialError(

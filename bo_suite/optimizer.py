@@ -15,7 +15,7 @@ from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Seeds
 from bo_suite.errors import SpaceError, TrialError
 from bo_suite.history import History
-from bo_suite.proposer import Proposer, default_acquisition
+from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
 from bo_suite.trials import Header, Trial, best_trial, to_frame, whole_number
@@ -75,10 +75,8 @@ class Optimizer:
         if direction not in ("minimize", "maximize"):
             raise TrialError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
         planned = None if budget is None else whole_number("budget", budget, at_least=1)
-        if acquisition is not None and (
-            isinstance(acquisition, type) or not isinstance(acquisition, Acquisition)
-        ):
-            raise TrialError(f"an acquisition must be an object with a `build` method, got {acquisition!r}")
+        if acquisition is not None:
+            check_acquisition(acquisition)
         torch.empty(0, device=device)  # a device that is not there is refused before a file is made
         form = None if acquisition is None else to_form(acquisition)
         header = Header(space, whole_number("seed", seed), direction, planned, form)

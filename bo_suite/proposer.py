@@ -10,9 +10,9 @@ from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement, SteinBatch
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
-from bo_suite.errors import SpaceExhausted
+from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.space import Params, Space
-from bo_suite.suggest import Suggestion, design, suggest, suggest_batch
+from bo_suite.suggest import Suggestion, design, one_thread, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
 from bo_suite.trials import Trial, kept
 
@@ -67,7 +67,17 @@ class Proposer:
         Raises:
             SpaceExhausted: a finite space has no new point left.
         """
-        first = len(trials) if number is None else number
+        with one_thread():
+            return self._propose(trials, count, batch, len(trials) if number is None else number, constraints)
+
+    def _propose(
+        self,
+        trials: Sequence[Trial],
+        count: int,
+        batch: SteinBatch | None,
+        first: int,
+        constraints: Mapping[int, Sequence[float]] | None,
+    ) -> list[Proposal]:
         start = self._last_fit(trials)
         steps: list[Suggestion] = []
         sources: list[dict[str, Any]] = []
@@ -185,6 +195,12 @@ def _limits(ended: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) 
     """Values of the constraints, NaN for trials that have none."""
     unknown = [math.nan] * max(map(len, constraints.values()))
     return torch.tensor([constraints.get(trial.id, unknown) for trial in ended], dtype=torch.float64)
+
+
+def check_acquisition(acquisition: object) -> None:
+    """Raises a TrialError unless an acquisition is one."""
+    if isinstance(acquisition, type) or not isinstance(acquisition, Acquisition):
+        raise TrialError(f"an acquisition must be an object with a `build` method, got {acquisition!r}")
 
 
 def default_acquisition(space: Space) -> Acquisition:

@@ -8,13 +8,49 @@ Optimizer was made or resumed. A run that is resumed after a rule had ended it g
 import logging
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bo_suite.errors import DataError, FitError, NumericalError
+import numpy as np
+
+from bo_suite.errors import DataError, FitError, NumericalError, TrialError
 from bo_suite.optimizer import Optimizer
 from bo_suite.trials import Trial, at_target, best_trial, whole_number
 
+Callback = Callable[[Optimizer, Trial], str | None]
+"""Called after each evaluation; a string that it returns ends the run."""
+
 logger = logging.getLogger("bo_suite")
+
+
+def check_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raises a TrialError unless callbacks are a list of functions."""
+    if not isinstance(callbacks, Sequence):
+        raise TrialError(f"callbacks must be a list of functions, got {callbacks!r}")
+    for callback in callbacks:
+        if isinstance(callback, type) or not callable(callback):
+            raise TrialError(f"a callback must be a function of an Optimizer and a Trial, got {callback!r}")
+
+
+def reason_to_stop(callbacks: Sequence[Callback], optimizer: Optimizer, trial: Trial) -> str | None:
+    """The first reason to end a run, after all callbacks were called; None where they give none.
+
+    Raises:
+        TrialError: a callback returns something else than None or a reason.
+    """
+    reasons = [callback(optimizer, trial) for callback in callbacks]
+    for reason, callback in zip(reasons, callbacks, strict=True):
+        if reason is not None and not (isinstance(reason, str) and reason):
+            law = "a callback must return None, or why the run is to end, a string"
+            raise TrialError(f"{law}, got {reason!r} from {callback!r}")
+    return next(filter(None, reasons), None)
+
+
+def _number(value: object) -> float:
+    """The value, NaN where it is no number."""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return float(value)
+    return math.nan
 
 
 @dataclass(frozen=True)
@@ -33,7 +69,7 @@ class TimeLimit:
     seconds: float
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
+        if not _number(self.seconds) > 0:
             raise DataError(f"`seconds > 0` must hold, got {self.seconds!r}")
 
     def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
@@ -58,7 +94,7 @@ class TargetValue:
     value: float
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.value):
+        if not math.isfinite(_number(self.value)):
             raise DataError(f"a target value must be finite, got {self.value!r}")
 
     def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
@@ -105,9 +141,9 @@ class RegretBelow:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if self.bound is not None and not self.bound > 0:
+        if self.bound is not None and not _number(self.bound) > 0:
             raise DataError(f"`bound > 0` must hold, got {self.bound!r}")
-        if self.width is not None and not 0 < self.width < math.inf:
+        if self.width is not None and not 0 < _number(self.width) < math.inf:
             raise DataError(f"`0 < width < inf` must hold, got {self.width!r}")
         whole_number("after", self.after, at_least=1)
         whole_number("every", self.every, at_least=1)

@@ -22,7 +22,8 @@ optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
-from bo_suite.integrations.optuna import BoSuiteSampler, from_optuna, to_translation, to_trials  # noqa: E402
+from bo_suite.integrations.optuna import BoSuiteSampler, from_optuna  # noqa: E402
+from bo_suite.integrations.optuna_trials import to_translation, to_trials  # noqa: E402
 from bo_suite.integrations.optuna_view import HistoryStorage, to_study  # noqa: E402
 
 PLANE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(1e-3, 1.0, log=True)}
@@ -138,7 +139,16 @@ def test_a_pruned_trial_counts_as_its_last_value_but_no_better_than_the_median()
     study.add_trial(told(TrialState.PRUNED, 0.5, intermediate_values={1: 9.0, 5: 0.5}))
     study.add_trial(told(TrialState.PRUNED, 0.6))
     study.add_trial(told(TrialState.PRUNED, 0.7, intermediate_values={1: float("nan")}))
-    assert learnt(study)[3:] == [("finished", 7.0), ("finished", 2.0), ("failed", None), ("failed", None)]
+    study.add_trial(
+        told(TrialState.PRUNED, 0.8, value=0.5, intermediate_values={1: 0.5})
+    )  # as Optuna ends one
+    assert learnt(study)[3:] == [
+        ("finished", 7.0),
+        ("finished", 2.0),
+        ("failed", None),
+        ("failed", None),
+        ("finished", 2.0),
+    ]
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -275,6 +285,99 @@ def test_workers_in_processes_share_a_study(tmp_path: Path) -> None:
     assert len({tuple(trial.params.values()) for trial in study.trials[2:]}) == 10
 
 
+def test_no_two_threads_propose_the_same_point() -> None:
+    grid = {"x": IntDistribution(0, 9), "y": IntDistribution(0, 9)}
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space=grid, seed=0))
+
+    def objective(trial: Any) -> float:
+        return (trial.suggest_int("x", 0, 9) - 3) ** 2 + (trial.suggest_int("y", 0, 9) - 7) ** 2
+
+    study.optimize(objective, n_trials=16, n_jobs=4)
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 16
+
+
+def test_a_process_that_asked_meanwhile_is_taken_note_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
+    study.optimize(on_plane, n_trials=8)
+    propose = BoSuiteSampler._proposal
+    found = []
+
+    def slowly(self: Any, study: Any, trial: Any, translation: Any, known: Any) -> Any:
+        found.append(propose(self, study, trial, translation, known))
+        if len(found) == 1:  # somebody else stores the very same point before we do
+            study.add_trial(
+                create_trial(params=translation.theirs(found[0].params), distributions=PLANE, value=0.5)
+            )
+        return found[-1]
+
+    monkeypatch.setattr(BoSuiteSampler, "_proposal", slowly)
+    asked = study.ask(PLANE)
+    assert len(found) == 2
+    assert asked.params == found[1].params != found[0].params
+
+
+def test_choices_may_be_any_objects() -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's, of choices that no file could hold
+        kinds = {"layers": CategoricalDistribution([(64,), (64, 64), None]), "x": PLANE["x"]}
+        study = optuna.create_study(sampler=BoSuiteSampler(seed=0))
+        for _ in range(10):
+            trial = study.ask(kinds)
+            study.tell(trial, trial.params["x"] + len(trial.params["layers"] or ()))
+    assert study.best_params["layers"] is None
+
+
+def test_what_is_drawn_at_random_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    def branching(trial: Any) -> float:
+        kind = trial.suggest_categorical("kind", ["a", "b"])
+        return float(trial.suggest_float(f"x_{kind}", 0.0, 1.0))
+
+    study = optuna.create_study(sampler=BoSuiteSampler(seed=0))
+    with caplog.at_level(logging.WARNING, logger="bo_suite"):
+        study.optimize(branching, n_trials=8)
+        said = [record.message for record in caplog.records]
+        assert len(said) == 2
+        assert all("is drawn at random" in message for message in said)
+        caplog.clear()
+        study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
+        study.optimize(lambda trial: trial.suggest_float("x", 2.0, 3.0), n_trials=5)
+        said = [record.message for record in caplog.records]
+    assert sum("no trial has the parameters that are searched" in message for message in said) == 1
+
+
+def test_arguments_that_are_none_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="must be an object with a `build` method, got 'EI'"):
+        BoSuiteSampler("EI")
+    with pytest.raises(ValueError, match="must have one of Optuna's distributions, got"):
+        BoSuiteSampler(search_space={"x": (0, 1)})
+    with pytest.raises(ValueError, match="must be a dict of Optuna's distributions, got"):
+        BoSuiteSampler(search_space=["x"])
+    with pytest.raises(ValueError, match="a study has no fidelities"):
+        BoSuiteSampler(search_space=Space({"x": Float(0, 1), "e": Float(0.1, 1, fidelity=True)}))
+
+
+def test_an_infinite_constraint_value_does_not_hide_the_others() -> None:
+    def objective(trial: Any) -> float:
+        x = trial.suggest_float("x", 0.0, 1.0)
+        trial.set_constraint("c", float("inf") if trial.number == 3 else 0.5 - x)
+        return float(x)
+
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space={"x": PLANE["x"]}, seed=0))
+    study.optimize(objective, n_trials=14)
+    assert 0.5 <= study.best_value < 0.51
+
+
+def test_many_trials_with_constraints_and_odd_attributes_are_taken() -> None:
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
+    for place in range(520):
+        x = (place * 0.618) % 1.0
+        attributes = {"constraints:c": 0.5 - x, "constraints:d": None, "another": [1]}
+        study.add_trial(told(TrialState.COMPLETE, x, value=x, system_attrs=attributes))
+    assert 0.0 <= study.ask(PLANE).params["x"] <= 1.0
+
+
 def test_pruners_work_with_it() -> None:
     def objective(trial: Any) -> float:
         value = on_plane(trial)
@@ -322,10 +425,25 @@ def test_an_optimizer_starts_from_a_study(tmp_path: Path) -> None:
         from_optuna(study, seed=4, storage=tmp_path / "run.db")
 
 
+def test_an_optimizer_takes_over_every_trial_of_stepped_parameters() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def objective(trial: Any) -> float:
+        i, f = trial.suggest_int("i", 0, 100, step=10), trial.suggest_float("f", 0.0, 1.0, step=0.1)
+        return (i - 40) ** 2 + f
+
+    study.optimize(objective, n_trials=30)
+    opt = from_optuna(study)
+    assert opt.space.parameters["i"] == Choice(tuple(range(0, 101, 10)), ordered=True)
+    assert [trial.value for trial in opt.trials] == [trial.value for trial in study.trials]
+    assert opt.best.params == pytest.approx(study.best_params)
+    assert opt.ask().params["i"] in range(0, 101, 10)
+
+
 def test_studies_that_are_no_data_for_an_optimizer_are_refused() -> None:
     with pytest.raises(ValueError, match="one objective, got 2"):
         from_optuna(optuna.create_study(directions=["minimize", "minimize"]))
-    with pytest.raises(ValueError, match="at least one parameter"):
+    with pytest.raises(ValueError, match="with a parameter in common, got none"):
         from_optuna(optuna.create_study())
     study = optuna.create_study()
     fine = {"x": FloatDistribution(0.0, 1.0, step=1e-4)}
@@ -335,7 +453,7 @@ def test_studies_that_are_no_data_for_an_optimizer_are_refused() -> None:
     study = optuna.create_study()
     twice = {"x": CategoricalDistribution([1, True])}
     study.add_trial(create_trial(params={"x": True}, distributions=twice, value=1.0))
-    with pytest.raises(ValueError, match="must differ"):
+    with pytest.raises(ValueError, match="cannot be one of a Space: the options of a Choice must differ"):
         from_optuna(study)
 
 

@@ -691,3 +691,26 @@ def test_callbacks_of_scikit_learn_itself_are_called() -> None:
     search = a_search(n_points=2)
     search.set_callbacks(callbacks.ProgressBar())
     assert len(search.fit(*small()).trials_) == 6
+
+
+def test_a_storage_of_another_scoring_is_refused(tmp_path) -> None:
+    path, (x, y) = tmp_path / "search.db", load_iris(return_X_y=True)
+    space = {"C": (1e-2, 1e2, "log-uniform")}
+    model = LogisticRegression(max_iter=500)
+    BOSearchCV(model, space, n_iter=2, storage=path).fit(x, y)
+    with pytest.raises(StorageError, match="`scoring` and `refit` must be those"):
+        BOSearchCV(model, space, n_iter=3, storage=path, scoring="neg_log_loss").fit(x, y)
+    assert len(BOSearchCV(model, space, n_iter=3, storage=path).fit(x, y).trials_) == 3
+
+
+def test_a_callback_that_returns_no_reason_is_refused() -> None:
+    x, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=500)
+    search = BOSearchCV(model, {"C": (1e-2, 1e2)}, n_iter=3, callbacks=[lambda optimizer, trial: False])
+    with pytest.raises(ValueError, match="a callback must return None, or why the run is to end"):
+        search.fit(x, y)
+
+
+def test_a_discrete_distribution_of_listed_values_is_those_values() -> None:
+    dimension = translated({"n": stats.rv_discrete(values=([16, 32, 64], [0.2, 0.3, 0.5]))}).dimensions["n"]
+    assert dimension.parameter.options == (16, 32, 64)

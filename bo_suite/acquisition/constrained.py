@@ -13,8 +13,8 @@ from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
-_UNKNOWN = 1e6
-"""Variance of a constraint's value where it was not seen; its values have variance one."""
+_FARTHEST = 10.0
+"""Median sizes of a constraint's values beyond which these are cut: what is farther says no more."""
 
 _SMALLEST_VAR = 1e-12
 
@@ -50,8 +50,8 @@ class ConstrainedExpectedImprovement:
     """log E[(y* - f(x))₊] + Σ_j log P(c_j(x) <= 0), y* the best feasible outcome.
 
     Objective and constraints are independent processes (Gardner et al. 2014, equation 7). Before a feasible
-    point is known, the sum alone. Values of each constraint are standardised first. At pending points the
-    objective is fantasised, and constraints are taken to be what they are expected to be.
+    point is known, the sum alone. Values of each constraint are cut and standardised first. At pending points
+    the objective is fantasised, and constraints are taken to be what they are expected to be.
 
     Attributes:
         surrogate: what is fitted to the outcomes and to each constraint.
@@ -69,11 +69,12 @@ class ConstrainedExpectedImprovement:
         """The score given the data; that of LogExpectedImprovement where there are no constraints.
 
         Raises:
-            DataError: data with fidelities.
+            DataError: data with fidelities, or replicates with values that are not known.
         """
         refuse_fidelities(self, data)
-        feasible = data.feasible
         values = () if data.constraints is None else data.constraints.unbind(-1)
+        values = tuple(value for value in values if not bool(value.isnan().all()))
+        feasible, data = data.feasible, replace(data, constraints=None)
         known = bool(feasible.any(-1).all())
         starts = _parts(start, known + len(values))
         improvement = None
@@ -85,8 +86,8 @@ class ConstrainedExpectedImprovement:
             found.append(process.hyperparameters)
         limits, bounds = [], []
         for place, value in enumerate(values):
-            limited, bound = _constraint(data, value)
-            process = self.surrogate.fit(limited, seeds.split(f"constraint {place}"), starts[known + place])
+            seen, bound = _constraint(data, value)
+            process = self.surrogate.fit(seen, seeds.split(f"constraint {place}"), starts[known + place])
             found.append(process.hyperparameters)
             with torch.no_grad():
                 limits.append(process.condition(data.pending, process.mean(data.pending)))
@@ -95,15 +96,19 @@ class ConstrainedExpectedImprovement:
 
 
 def _constraint(data: Dataset, value: Tensor) -> tuple[Dataset, Tensor]:
-    """Standardised values of a constraint as data, and what 0 is on that scale."""
-    seen = ~value.isnan()
-    count = seen.sum(-1, keepdim=True).clamp(min=1)
-    mean = value.nan_to_num().sum(-1, keepdim=True) / count
-    spread = ((value - mean).nan_to_num().square().sum(-1, keepdim=True) / count).sqrt()
+    """The observations of a constraint, standardised, and what 0 is on that scale."""
+    x, seen = data.x, ~value.isnan()
+    if not bool(seen.all()):
+        if data.batch_shape:
+            raise DataError("constraints of replicates must be known of all observations, got NaN")
+        x, value = x[seen], value[seen]
+    size = value.abs().median(-1, keepdim=True).values
+    cut = torch.where(size > 0, _FARTHEST * size, torch.inf)
+    value = torch.minimum(torch.maximum(value, -cut), cut)
+    mean = value.mean(-1, keepdim=True)
+    spread = (value - mean).square().mean(-1, keepdim=True).sqrt()
     scale = torch.where(spread > 0, spread, 1.0)
-    noise = torch.where(seen, torch.nan, _UNKNOWN)
-    y = ((value - mean) / scale).nan_to_num()
-    return replace(data, y=y, noise=None if bool(seen.all()) else noise, constraints=None), -mean / scale
+    return replace(data, x=x, y=(value - mean) / scale, noise=None), -mean / scale
 
 
 def _parts(start: WarmStart | None, count: int) -> list[WarmStart | None]:

@@ -34,9 +34,10 @@ from bo_suite.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bo_suite.loop import Callback, Result
+    from bo_suite.loop import Result
     from bo_suite.optimizer import Optimizer
     from bo_suite.space import Space
+    from bo_suite.stopping import Callback
     from bo_suite.trials import Trial
 
 

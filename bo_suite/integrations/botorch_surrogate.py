@@ -205,8 +205,8 @@ class BoTorchSurrogate:
 
     The factory makes an unfitted model of outcomes that are to be minimised, standardised already:
     `BoTorchSurrogate(lambda X, Y, Yvar: SingleTaskGP(X, Y, Yvar))`. It is fitted here by `fit_gpytorch_mll`
-    unless `fit` is False, which says that the factory returns it fitted. Its prior, data and noise are then
-    taken over into an `ExactProcess`, raw rows and outcomes in and out, so that every acquisition of this
+    unless `fit_model` is False: then the factory has fitted it. Its prior, data and noise are then taken over
+    into an `ExactProcess`, raw rows and outcomes in and out, so that every acquisition of this
     package works with it; its input transforms become part of the kernel. The translation is compared with
     the model's own posterior.
 

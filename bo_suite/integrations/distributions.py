@@ -105,10 +105,13 @@ def _of_distribution(given: Any) -> Dimension:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise SpaceError(f"a distribution must have bounds, got {name} on [{low}, {high}]; truncate it")
     if hasattr(given, "pmf"):
+        values = getattr(given, "xk", getattr(getattr(given, "dist", None), "xk", None))
+        if values is not None:
+            return _options([value.item() for value in values])
         return listed([int(low)]) if low == high else Dimension(Int(int(low), int(high)))
     if name == "uniform":
         return Dimension(Float(low, high))
-    if name in _LOG and np.isclose(given.median(), np.sqrt(low * high), rtol=1e-9):  # no loc
+    if name in _LOG and np.isclose(given.median(), np.sqrt(low * high), rtol=1e-9, atol=0.0):  # no loc
         return Dimension(Float(low, high, log=True))
     return Dimension(
         Float(0.0, 1.0), lambda level: float(given.ppf(level)), lambda value: float(given.cdf(value))

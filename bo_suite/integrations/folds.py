@@ -45,25 +45,28 @@ class Journal:
 
     Attributes:
         path: the history file beside which it is kept, or None.
+        scoring: what the scores are, in words.
         records: those of each trial.
     """
 
     path: Path | None
+    scoring: str = ""
     records: dict[int, Record] = field(default_factory=dict)
 
     @staticmethod
-    def open(path: str | os.PathLike[str] | None, begun: bool, folds: int) -> "Journal":
+    def open(path: str | os.PathLike[str] | None, begun: bool, folds: int, scoring: str = "") -> "Journal":
         """The journal beside a history.
 
         Args:
             path: the history file, or None.
             begun: whether the history has trials; if not, what is left of an earlier one is dropped.
             folds: number of folds.
+            scoring: what the scores are, in words.
 
         Raises:
-            StorageError: records of another number of folds.
+            StorageError: records of another number of folds, or another scoring.
         """
-        journal = Journal(None if path is None else Path(path))
+        journal = Journal(None if path is None else Path(path), scoring)
         if journal.path is None:
             return journal
         if not begun:
@@ -90,7 +93,12 @@ class Journal:
         self.records[trial] = record
         if self.path is None:
             return
-        form = {"trial": trial, "reason": record.reason, "folds": [_form(fold) for fold in record.folds]}
+        form = {
+            "trial": trial,
+            "scoring": self.scoring,
+            "reason": record.reason,
+            "folds": [_form(fold) for fold in record.folds],
+        }
         with self._lines.open("ab") as file:
             file.write(f"\n{json.dumps(form, allow_nan=False)}\n".encode())  # the line before may be torn
             file.flush()
@@ -134,6 +142,9 @@ class Journal:
             record = Record.of(found["folds"], found["reason"])
         except (KeyError, TypeError, ValueError):
             return
+        if found.get("scoring") != self.scoring:
+            law = f"`scoring` and `refit` must be those that {self.path} was begun with"
+            raise StorageError(f"{law}, {found.get('scoring')!r}, got {self.scoring!r}")
         self.records[found["trial"]] = record
 
 

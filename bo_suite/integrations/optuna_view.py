@@ -6,16 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bo_suite.history import History
-from bo_suite.integrations.optuna import to_distribution
-from bo_suite.trials import Trial
+import optuna
 
-try:
-    import optuna
-except ModuleNotFoundError as missing:
-    raise ImportError(
-        "HistoryStorage needs optuna, which `pip install 'bo-suite[optuna]'` brings"
-    ) from missing
+from bo_suite.history import History
+from bo_suite.integrations.optuna_trials import to_distribution
+from bo_suite.trials import Trial
 
 _STUDY_ID = 0
 

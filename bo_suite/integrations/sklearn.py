@@ -27,9 +27,8 @@ from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fol
 from bo_suite.integrations.translate import Translation
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Space
+from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
 from bo_suite.trials import Trial
-
-Callback = Callable[[Optimizer, Trial], str | None]
 
 _ATTEMPTS = 3
 """Times that a candidate may take the whole process down before its trial is failed."""
@@ -50,10 +49,10 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
     Run again with the same storage, a search goes on where it was killed: candidates that have finished keep
     their rows and are not evaluated again, those that were being evaluated come first, and `n_iter` counts
     them all. Beside the history PATH there are PATH.folds.jsonl and PATH.splits.npz: keep and delete them
-    together. A changed space or seed is refused and so, once a candidate is evaluated, are other splits, as
-    those of other data mostly are. It cannot be seen whether the estimator, the values of the data, a
-    distribution that is searched by its quantiles, objects in a list of options or the definition of a metric
-    have changed: take another path then. One search a path at a time.
+    together. A changed space, seed or name of a metric is refused and so, once a candidate is evaluated, are
+    other splits, as those of other data mostly are. It cannot be seen whether the estimator, the values of
+    the data, a distribution that is searched by its quantiles, objects in a list of options or the definition
+    of a metric have changed: take another path then. One search a path at a time.
 
     Args:
         estimator: what is fitted.
@@ -144,16 +143,13 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         """Called by `fit` of BaseSearchCV, which makes `cv_results_` and the best of what is left behind."""
         translation = translated(self.search_space)
         _check_names(self.estimator, list(translation.dimensions))
-        if wrong := [one for one in self.callbacks if not callable(one)]:
-            raise ValueError(
-                f"callbacks must be functions of an Optimizer and a Trial, got {wrong[0]!r:.100}"
-            )
+        check_callbacks(self.callbacks)
         optimizer = Optimizer(
             translation.space, self.acquisition, self._seed(), "maximize", self.n_iter, self.storage
         )
         try:
             splitter, folds = _splitter(self, evaluate_candidates)
-            journal = Journal.open(self.storage, bool(optimizer.trials), folds)
+            journal = Journal.open(self.storage, bool(optimizer.trials), folds, self._scoring())
             batch = _Batch(self, evaluate_candidates, _Frozen(splitter, journal), folds)
             run = _Run(self, optimizer, translation, journal, batch)
             with _task(callback_ctx, self, "search", None) as batch.context:
@@ -162,6 +158,16 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
             self._leave(run, batch)
         finally:
             optimizer.close()
+
+    def _scoring(self) -> str:
+        """What is scored and what guides the search, by name: of a function, its own."""
+        scoring = self.scoring
+        if isinstance(scoring, Mapping):
+            scoring = {name: _named(one) for name, one in scoring.items()}
+        elif not isinstance(scoring, str | list | tuple | set):
+            scoring = _named(scoring)
+        named = sorted(scoring) if isinstance(scoring, set) else scoring
+        return f"{named}, {self.refit}" if isinstance(self.refit, str) else f"{named}"
 
     def _seed(self) -> int:
         if isinstance(self.random_state, Integral):
@@ -294,8 +300,8 @@ class _Run:
         for trial, record in zip(batch, self.evaluate(points), strict=True):
             self.journal.add(trial.id, record)
             ended = self._end(trial, record)
-            reasons += [callback(self.optimizer, ended) for callback in self.search.callbacks]
-        return next((reason for reason in reasons if reason is not None), None)
+            reasons.append(reason_to_stop(self.search.callbacks, self.optimizer, ended))
+        return next(filter(None, reasons), None)
 
     def _lost(self) -> list[Trial]:
         """Trials that a dead process was evaluating, but for those that no process has survived."""
@@ -363,6 +369,11 @@ def _task(parent: Any, owner: BOSearchCV, name: str, subtasks: int | None) -> It
     task.call_on_fit_task_begin(estimator=owner)
     yield task
     task.call_on_fit_task_end(estimator=owner)
+
+
+def _named(scorer: Any) -> str:
+    """A name of a scorer that the next process gives it, too."""
+    return scorer if isinstance(scorer, str) else str(getattr(scorer, "__qualname__", type(scorer).__name__))
 
 
 def _check_names(estimator: Any, names: list[str]) -> None:

@@ -11,7 +11,8 @@ from bo_suite.parameters import Choice, Int, Parameter, Value
 from bo_suite.space import Params, Space
 
 
-def _same(value: Any) -> Any:
+def same(value: Any) -> Any:
+    """The value."""
     return value
 
 
@@ -26,8 +27,8 @@ class Dimension:
     """
 
     parameter: Parameter
-    theirs: Callable[[Any], Any] = _same
-    ours: Callable[[Any], Value] = _same
+    theirs: Callable[[Any], Any] = same
+    ours: Callable[[Any], Value] = same
 
 
 def stepped(low: float, step: float, count: int) -> Dimension:
