@@ -238,7 +238,11 @@ class TestRefusals:
             ("ask none.db", 2, "the first ask of a history needs --space FILE, got none.db"),
             ("ask none.db --space none.toml", 1, "none.toml"),
             ("ask nowhere/none.db --space space.toml", 1, "nowhere"),
-            ("ask run.db --acquisition luck", 2, "the acquisition must be one of Bore, KnowledgeGradient"),
+            (
+                "ask run.db --acquisition luck",
+                2,
+                "the acquisition must be one of Bore, ConstrainedExpectedImprovement",
+            ),
             ("plot run.db --out run.txt", 2, "a picture must end in .png, .pdf or .svg, got 'run.txt'"),
             ("plot run.db --out nowhere/run.png", 2, "the folder of the picture must exist"),
             ("minimize branin --plot nowhere/run.png", 2, "the folder of the picture must exist"),

@@ -610,7 +610,7 @@ def test_splits_without_a_seed_are_those_of_before(tmp_path: Path) -> None:
         ({"random_state": 1}, "another seed"),
         ({"cv": 4}, "folds"),
         ({"cv": KFold(3)}, "the data and `cv` must be those"),
-        ({"scoring": ["accuracy"], "refit": "accuracy"}, "metrics must be those of earlier candidates"),
+        ({"scoring": ["accuracy"], "refit": "accuracy"}, "`scoring` and `refit` must be those"),
     ],
 )
 def test_the_storage_of_another_search_is_refused(tmp_path: Path, changed: dict[str, Any], law: str) -> None:
