@@ -23,6 +23,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
     assert {name for name, _ in BLOCKS} == {"python", "bash", "console"}
 
 
+@pytest.mark.filterwarnings("ignore:A not p.d.")  # BoTorch, of two of its candidates that are close
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[0][:40])
 def test_python(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for library in re.findall(r"^(?:from|import) (optuna|ray)\b", code, re.MULTILINE):
