@@ -182,7 +182,7 @@ TUNING = {
         900,
         "accuracy",
         best=0.01777777777777778,
-        evaluations=5_887,
+        evaluations=9_837,
         at={
             "C": 7.291690424,
             "gamma": 0.010876766336,
@@ -204,7 +204,7 @@ TUNING = {
         442,
         _RMSE,
         best=53.226618157127085,
-        evaluations=7_968,
+        evaluations=11_868,
         at={"C": 1.5328993665, "gamma": 0.022849554889, "epsilon": 0.26723339257},
     ),
     "boosting_diabetes": Tuning(
@@ -224,7 +224,7 @@ TUNING = {
         442,
         _RMSE,
         best=53.81397831230063,
-        evaluations=5_247,
+        evaluations=9_147,
     ),
     "forest_wine": Tuning(
         Space(
@@ -242,7 +242,7 @@ TUNING = {
         178,
         "neg_log_loss",
         best=0.0909189266208948,
-        evaluations=5_556,
+        evaluations=9_456,
         at={
             "n_estimators": 28,
             "max_depth": 6,
@@ -268,14 +268,14 @@ TUNING = {
         "digits",
         450,
         "neg_log_loss",
-        best=0.14785140003701072,
-        evaluations=5_372,
+        best=0.1477667242359718,
+        evaluations=9_222,
         at={
-            "learning_rate": 0.023185992366,
-            "alpha": 0.0047697067323,
-            "beta_1": 0.290929029121,
-            "batch_size": 21,
-            "width": 56,
+            "learning_rate": 0.027358194775,
+            "alpha": 0.0065121999251,
+            "beta_1": 0.227471747715,
+            "batch_size": 26,
+            "width": 64,
             "depth": 1,
             "activation": "relu",
         },
@@ -295,7 +295,7 @@ TUNING = {
         569,
         "neg_log_loss",
         best=0.07449139374067057,
-        evaluations=8_198,
+        evaluations=11_998,
         at={
             "alpha": 0.00044556332363,
             "l1_ratio": 1.0,
@@ -320,7 +320,7 @@ TUNING = {
         569,
         "roc_auc",
         best=0.0026466924798088654,
-        evaluations=3_700,
+        evaluations=7_500,
         at={
             "C": 0.76557916395,
             "gamma": 0.026772084195,
@@ -347,7 +347,7 @@ TUNING = {
         569,
         "neg_log_loss",
         best=0.07582626000043985,
-        evaluations=3_700,
+        evaluations=6_700,
         at={
             "learning_rate": 0.24751968692,
             "max_iter": 37,
