@@ -107,10 +107,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         """Proposes the point of a trial and stores it, so that other workers know it while the trial runs."""
         if len(study.directions) == 1:
             search_space = self.infer_relative_search_space(study, trial)
-            if (
-                not search_space.keys()
-                <= {**trial.system_attrs.get("fixed_params", {}), **trial.params}.keys()
-            ):
+            decided = {*trial.system_attrs.get("fixed_params", {}), *trial.params}
+            if not search_space.keys() <= decided:
                 self._propose(study, trial, self._translation(search_space))
 
     def sample_relative(
@@ -169,7 +167,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     ) -> Any:
         """A value drawn uniformly on the parameter's scale; the centre for the first trial."""
         self._raise_error_if_multi_objective(study)
-        if any(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False)):
+        started = any(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False))
+        if started and param_name not in self.infer_relative_search_space(study, trial):
             law = "only what all trials have, with the same range, is searched jointly"
             self._warn(f"{law}: {param_name!r} is drawn at random (a `search_space` can be given)")
         translation = self._translation({param_name: param_distribution})
