@@ -102,9 +102,10 @@ def minimize(
         executor: where to evaluate instead: any `concurrent.futures.Executor`, left open, or a function
             that makes one, called again when its workers break: `ThreadPoolExecutor`, loky's
             `get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`, Dask's
-            `client.get_executor(pure=False)` (each time, Dask itself tries a deadly point on
-            `distributed.scheduler.allowed-failures` more workers), or, in a script that is run by
-            `mpiexec -n 3 python -m mpi4py.futures script.py`, mpi4py's `MPIPoolExecutor`.
+            `client.get_executor(pure=False)`, or, in a script that is run by
+            `mpiexec -n 3 python -m mpi4py.futures script.py`, mpi4py's `MPIPoolExecutor`. Dask itself tries a
+            deadly point on `distributed.scheduler.allowed-failures` more workers each time; set it to 0:
+            a cluster whose workers die one by one may be left with none, and waits for ever.
         storage: a file that keeps the history; None keeps it in memory.
         acquisition: how to choose; the Optimizer's default when None.
         progress: whether to show a progress bar.

@@ -179,12 +179,14 @@ def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) 
 # Dask.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client() -> Iterator[object]:
+    """Of a cluster for each test, since one whose workers die again and again may be left with none."""
     reason = "needs distributed, which `pip install 'bo-suite[dask]'` brings"
     distributed = pytest.importorskip("distributed", reason=reason)
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with (
+        pytest.importorskip("dask").config.set({"distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(**options) as cluster,
         distributed.Client(cluster) as client,
     ):
