@@ -318,7 +318,7 @@ def test_no_evaluation_waits_for_the_slowest() -> None:
         progress=False,
         callbacks=[lambda optimizer, trial: order.append(trial.id)],
     )
-    assert order[-1] == 0
+    assert order.index(0) >= 4  # the fifth of the others has begun, and so four were told
     assert [trial.state for trial in result.trials] == ["finished"] * 6
 
 
