@@ -7,31 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import jittered_cholesky, solve_lower
+from bo_suite.surrogates.lookahead import Cross
 from bo_suite.surrogates.paths import Pathwise
 from bo_suite.surrogates.process import Process
-
-
-class _Prior(torch.autograd.Function):
-    """k(x, z), with the kernel's own gradients by x and z."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, z: Tensor, kernel: Kernel, theta: Tensor) -> Tensor:
-        ctx.joint = ctx.needs_input_grad[1]
-        k, ctx.pullback = (kernel.joint if ctx.joint else kernel.cross)(theta, x, z)
-        return k
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        if ctx.joint:
-            _, by_x, by_z = ctx.pullback(gradients[0])
-            return by_x, by_z, None, None
-        return ctx.pullback(gradients[0]), None, None, None
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +153,7 @@ class Belief:
 
     def _prior(self, x: Tensor, z: Tensor) -> Tensor:
         theta = self.theta.expand(*x.shape[:-2], -1)
-        return _Prior.apply(x, z, self.kernel, theta)  # type: ignore[no-untyped-call, no-any-return]
+        return Cross.apply(x, z, self.kernel, theta)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _solve(chol: Tensor, right: Tensor) -> Tensor:

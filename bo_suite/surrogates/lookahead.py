@@ -65,7 +65,7 @@ class Lookahead:
         """Covariance of each row of x with the row of z in the same place, differentiable once by both."""
         basis, m = self.basis, x.shape[-2]
         theta = basis.theta[..., None, :].expand(*x.shape[:-1], -1)
-        known = _Cross.apply(x[..., None, :], z[..., None, :], basis.kernel, theta)  # type: ignore[no-untyped-call]
+        known = Cross.apply(x[..., None, :], z[..., None, :], basis.kernel, theta)  # type: ignore[no-untyped-call]
         a = solve_lower(basis.chol, _cross(basis, torch.cat((x, z), -2), basis.rows).mT)
         cov = known[..., 0, 0] - (a[..., :m] * a[..., m:]).sum(-2)
         if basis.precision_chol is None:
@@ -80,7 +80,7 @@ class Lookahead:
         return mean + self.prior_mean[..., None], _cross(self.basis, x, self.points) - columns[..., count:]
 
 
-class _Cross(torch.autograd.Function):
+class Cross(torch.autograd.Function):
     """k(x, z), with the analytic gradients by x and z."""
 
     @staticmethod
@@ -99,4 +99,4 @@ class _Cross(torch.autograd.Function):
 
 
 def _cross(basis: Basis, x: Tensor, z: Tensor) -> Tensor:
-    return _Cross.apply(x, z, basis.kernel, basis.theta)  # type: ignore[no-untyped-call, no-any-return]
+    return Cross.apply(x, z, basis.kernel, basis.theta)  # type: ignore[no-untyped-call, no-any-return]
