@@ -27,7 +27,7 @@ Function = Callable[[Params], float]
 
 logger = logging.getLogger("bo_suite")
 
-_ATTEMPTS = 3
+ATTEMPTS = 3
 """Times that a point may take the whole run down before its trial is failed."""
 
 
@@ -203,8 +203,8 @@ def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch
 def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
     """Running trials of processes that died, but for those that no process has survived."""
     for trial in optimizer.reclaim():
-        if trial.attempt > _ATTEMPTS:
-            optimizer.fail(trial, f"{_ATTEMPTS} processes died while evaluating it")
+        if trial.attempt > ATTEMPTS:
+            optimizer.fail(trial, f"{ATTEMPTS} processes died while evaluating it")
         else:
             yield trial
 

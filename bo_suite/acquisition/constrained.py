@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.base import refuse_fidelities
-from bo_suite.acquisition.improvement import ImprovementScore, improvement_on
+from bo_suite.acquisition.improvement import ImprovementScore, at_least_one, improvement_on
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -62,8 +62,7 @@ class ConstrainedExpectedImprovement:
     fantasies: int = 32
 
     def __post_init__(self) -> None:
-        if not self.fantasies >= 1:
-            raise DataError(f"`fantasies >= 1` must hold, got {self.fantasies!r}")
+        at_least_one("fantasies", self.fantasies)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ConstrainedScore:
         """The score given the data; that of LogExpectedImprovement where there are no constraints.

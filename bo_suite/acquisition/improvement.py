@@ -115,7 +115,7 @@ class LogExpectedImprovement:
     fantasies: int = 32
 
     def __post_init__(self) -> None:
-        _at_least_one("fantasies", self.fantasies)
+        at_least_one("fantasies", self.fantasies)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data.
@@ -158,8 +158,8 @@ class NoisyExpectedImprovement:
     baseline: int = 32
 
     def __post_init__(self) -> None:
-        _at_least_one("fantasies", self.fantasies)
-        _at_least_one("baseline", self.baseline)
+        at_least_one("fantasies", self.fantasies)
+        at_least_one("baseline", self.baseline)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data.
@@ -177,7 +177,8 @@ class NoisyExpectedImprovement:
         return _fantasise(process, points, best, seeds, self.fantasies, counted)
 
 
-def _at_least_one(name: str, count: int) -> None:
+def at_least_one(name: str, count: int) -> None:
+    """Raises a DataError unless the count is."""
     if not count >= 1:
         raise DataError(f"`{name} >= 1` must hold, got {count!r}")
 

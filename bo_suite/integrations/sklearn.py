@@ -25,13 +25,11 @@ from bo_suite.errors import SpaceExhausted
 from bo_suite.integrations.distributions import translated
 from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fold_noise
 from bo_suite.integrations.translate import Translation
+from bo_suite.loop import ATTEMPTS
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Space
 from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
 from bo_suite.trials import Trial
-
-_ATTEMPTS = 3
-"""Times that a candidate may take the whole process down before its trial is failed."""
 
 
 class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
@@ -307,8 +305,8 @@ class _Run:
         """Trials that a dead process was evaluating, but for those that no process has survived."""
         lost = []
         for trial in self.optimizer.reclaim():
-            if trial.id not in self.journal.records and trial.attempt > _ATTEMPTS:
-                record = Record([], f"{_ATTEMPTS} processes died while evaluating it")
+            if trial.id not in self.journal.records and trial.attempt > ATTEMPTS:
+                record = Record([], f"{ATTEMPTS} processes died while evaluating it")
                 self.journal.add(trial.id, record)
             if trial.id in self.journal.records:  # it died between two writes
                 self._end(trial, self.journal.records[trial.id])
