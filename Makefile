@@ -1,6 +1,7 @@
 # make demo    tune a support vector machine on handwritten digits, and show what came of it
 # make test    the tests
 # make check   what CI runs: formatting, types, tests
+# make notebooks    execute the scripts in notebooks/ into notebooks with their pictures: all, or ARGS="03 05"
 #
 # The first of them makes a virtual environment in $(VENV) with $(PYTHON), and installs everything into it.
 # An interpreter that has everything already (a GPU machine without internet, say) is named by PY instead:
@@ -23,7 +24,7 @@ endif
 # Also from a checkout that nobody installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: setup demo test check
+.PHONY: setup demo test check notebooks
 
 setup: $(READY)
 
@@ -58,3 +59,7 @@ check: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(MAKE) test
+
+notebooks: setup
+	$(PY) -m pip install -q -c constraints.txt -e '.[notebooks]'
+	$(PY) notebooks/execute.py $(ARGS)

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from bo_suite.plot.style import INK, MIST, RED, new_figure
 from bo_suite.trials import Trial
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_EVALUATION, _BEST, _FAILED = "#9fb1c4", "#c8324a", "#303030"
 
 _LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-200, 1e200
 """Magnitudes are drawn within these, so that an axis, its margins and its ticks stay finite."""
@@ -32,19 +31,16 @@ def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float 
     Returns:
         A figure; `figure.savefig(path)` writes it.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     sign = -1.0 if direction == "maximize" else 1.0
     told = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
     failed = sorted(trial.id for trial in trials if trial.state == "failed")
 
-    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    figure, ((axes,),) = new_figure(height=4.2)
     axes.set_title(_title(told, len(failed), sign), loc="left", fontsize=11)
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     if told:
         _draw_evaluations(axes, told, sign, minimum)
@@ -54,7 +50,7 @@ def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float 
     if failed:
         lower_edge = [0.025] * len(failed)
         across = axes.get_xaxis_transform()
-        axes.plot(failed, lower_edge, "x", color=_FAILED, markersize=6, transform=across, label="failed")
+        axes.plot(failed, lower_edge, "x", color=INK, markersize=6, transform=across, label="failed")
     if told or failed:
         ids = [number for number, _ in told] + failed
         axes.set_xlim(min(ids) - 0.8, max(ids) + 0.8)
@@ -86,10 +82,10 @@ def _draw_evaluations(
         axes.set_ylabel(f"distance to the {'maximum' if sign < 0 else 'minimum'} {minimum:.6g}")
         axes.set_yscale("log")
     best = list(accumulate(heights, max if sign < 0 and minimum is None else min))
-    axes.plot(ids, heights, "o", color=_EVALUATION, markersize=5, markeredgewidth=0, label="evaluation")
-    axes.step(ids, best, where="post", color=_BEST, linewidth=1.8, label="best so far", zorder=1.9)
+    axes.plot(ids, heights, "o", color=MIST, markersize=5, markeredgewidth=0, label="evaluation")
+    axes.step(ids, best, where="post", color=RED, linewidth=1.8, label="best so far", zorder=1.9)
     first = best.index(best[-1])
-    axes.plot(ids[first], best[-1], "o", color=_BEST, markersize=7, markeredgecolor="white")
+    axes.plot(ids[first], best[-1], "o", color=RED, markersize=7, markeredgecolor="white")
 
 
 def _regrets(losses: list[float], minimum: float) -> list[float]:
@@ -113,4 +109,4 @@ def _choose_scale(axes: "Axes", ids: list[int], losses: list[float], sign: float
         edge = [0.975 if sign > 0 else 0.025] * len(beyond)
         style = "^" if sign > 0 else "v"
         across = axes.get_xaxis_transform()
-        axes.plot(beyond, edge, style, color=_EVALUATION, transform=across, label="evaluation off the axis")
+        axes.plot(beyond, edge, style, color=MIST, transform=across, label="evaluation off the axis")

@@ -1,0 +1,104 @@
+"""The house style: figures without pyplot, lines that differ also in grey, and a process of one input.
+
+Colours are told apart by colour-blind readers, and differ in lightness; where two may meet in one panel,
+their dashes or markers differ as well. Letters are ten points in figures about seven inches wide.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bo_suite.surrogates.process import Process
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RED, INK, MIST, GOLD = "#c8324a", "#303030", "#9fb1c4", "#d9a441"
+"""What is best or fitted; what is true or given; what was observed; what is to come."""
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """Colour, dashes and marker of one of several lines in a panel."""
+
+    color: str
+    dashes: str | tuple[int, tuple[float, ...]]
+    marker: str
+
+
+LINES = (
+    LineStyle(RED, "-", "o"),
+    LineStyle("#0b3c5d", (0, (6, 2)), "s"),
+    LineStyle("#e69f00", (0, (5, 1.5, 1, 1.5)), "^"),
+    LineStyle("#3d8fc4", (0, (1, 1.2)), "D"),
+    LineStyle("#00775a", (0, (9, 3)), "v"),
+    LineStyle("#9467bd", (0, (3, 1, 1, 1, 1, 1)), "P"),
+    LineStyle("#8c8c8c", (0, (2, 2)), "X"),
+)
+"""For lines side by side, the first for what the picture is about."""
+
+
+def new_figure(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float = 7.2,
+    height: float = 4.0,
+    ratios: tuple[float, ...] | None = None,
+) -> tuple["Figure", npt.NDArray[np.object_]]:
+    """A figure and its axes (rows, columns), without boxes about them.
+
+    Args:
+        rows: of axes.
+        columns: of axes.
+        width: in inches; up to 8 the letters are legible at half the size.
+        height: in inches.
+        ratios: of the heights of the rows; all the same by default.
+
+    Returns:
+        The figure, which a notebook shows after `%matplotlib inline`, and an array of axes.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
+    for axes in panels.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
+
+
+def draw_process(
+    axes: "Axes",
+    process: Process,
+    x: Tensor,
+    *,
+    at: Tensor | None = None,
+    style: LineStyle = LINES[0],
+    label: str = "mean, and two standard deviations",
+) -> None:
+    """Mean of a process of one input, with bands of two standard deviations.
+
+    The dark band is of the function, the light one of an observation: 2 sqrt(var(x) + noise).
+
+    Args:
+        axes: to draw on.
+        process: of one replicate and one input.
+        x: rows (m, 1) to evaluate it at, in ascending order, encoded.
+        at: where they lie on the axis (m,), the rows themselves by default.
+        style: colour and dashes.
+        label: of the mean, in the legend.
+    """
+    with torch.no_grad():
+        rows = x.to(process.noise)
+        mean, var = process.mean_and_var(rows)
+        latent, outer = 2.0 * var.sqrt(), 2.0 * (var + process.noise).sqrt()
+    places = (x[:, 0] if at is None else at).cpu()
+    for width, alpha in ((outer, 0.12), (latent, 0.24)):
+        low, high = (mean - width).cpu(), (mean + width).cpu()
+        axes.fill_between(places, low, high, color=style.color, alpha=alpha, linewidth=0)
+    axes.plot(places, mean.cpu(), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)

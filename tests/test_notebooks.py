@@ -1,0 +1,86 @@
+"""The notebooks: each script runs on a small budget without a warning, and its .ipynb is it, executed."""
+
+import ast
+import sys
+import types
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+jupytext = pytest.importorskip("jupytext")
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.py"))
+SMALL: dict[str, dict[str, object]] = {}
+"""What the cell tagged `parameters` of a notebook sets, smaller."""
+
+over_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def run_cell(source: str, names: dict[str, object]) -> object:
+    """Runs a cell as a notebook does: the value of its last line, if that is an expression, is its output."""
+    lines = ["" if line.startswith("%") else line for line in source.splitlines()]
+    tree = ast.parse("\n".join(lines))
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, names["__name__"], "exec"), names)
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), names["__name__"], "eval"), names)
+
+
+def assert_legible(figure: Figure) -> None:
+    """Labelled axes, and letters of eight points at least, about eight inches wide."""
+    figure.draw_without_rendering()
+    assert figure.get_figwidth() <= 10
+    for axes in figure.axes:
+        if not axes.axison:
+            continue
+        for axis in (axes.xaxis, axes.yaxis):
+            ticks = [label.get_text() for label in axis.get_ticklabels() if label.get_visible()]
+            assert axis.get_label_text() or not any(ticks), f"an axis of {axes.get_title()!r} has no label"
+    sizes = [text.get_size() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    assert min(sizes) >= 8
+
+
+@over_notebooks
+def test_the_script_runs_and_its_figures_are_legible(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(path.parent)
+    module = types.ModuleType(path.stem)
+    monkeypatch.setitem(sys.modules, path.stem, module)  # so that what it defines can be pickled
+    small = SMALL.get(path.stem, {})
+    for cell in jupytext.read(path).cells:
+        tags = cell.metadata.get("tags", [])
+        needed = [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
+        if cell.cell_type != "code" or any(find_spec(library) is None for library in needed):
+            continue
+        output = run_cell(cell.source, module.__dict__)
+        if isinstance(output, Figure):
+            assert_legible(output)
+        if "parameters" in tags:
+            assert small.keys() <= module.__dict__.keys()
+            module.__dict__.update(small)
+    assert capsys.readouterr().err == ""
+
+
+@over_notebooks
+def test_the_notebook_is_the_script_executed(path):
+    written = path.with_suffix(".ipynb")
+    assert written.stat().st_size < 600_000
+    script, notebook = jupytext.read(path), jupytext.read(written)
+    for mine, its in zip(script.cells, notebook.cells, strict=True):
+        assert (mine.cell_type, mine.source) == (its.cell_type, its.source), "`make notebooks` mends this"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@over_notebooks
+def test_the_story_ends_with_when_to_use_it(path):
+    cells = jupytext.read(path).cells
+    assert cells[0].source.startswith("# ")
+    assert cells[-1].cell_type == "markdown"
+    assert cells[-1].source.startswith("## When to use this")
