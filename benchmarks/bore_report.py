@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bo_suite.plot.style import LINES, legend_below, new_figure
+
 Record = dict[str, Any]
 
 KEYS = ("problem", "method", "seed", "budget")
@@ -142,54 +144,27 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         print("| " + " | ".join(row) + " |")
 
 
-COLOURS = ("#000000", "#999999", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
-
-
 def plot(records: Sequence[Record], file: Path) -> None:
     """Draws medians and quartiles of the regret, a panel a problem; zeros lie on the lower edge."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     methods = list(dict.fromkeys(record["method"] for record in records))
     names = list(dict.fromkeys(record["problem"] for record in records))
-    columns = min(len(names) + 1, 4)
-    figure, axes = plt.subplots(
-        -(-(len(names) + 1) // columns),
-        columns,
-        figsize=(3.6 * columns, 2.9 * -(-(len(names) + 1) // columns)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for name, axis in zip(names, axes.flat, strict=False):
-        _panel(axis, [record for record in records if record["problem"] == name], methods)
-        axis.set_title(name, fontsize=10)
-    for axis in axes.flat[len(names) :]:
-        axis.axis("off")
-    legend = axes.flat[len(names)]
-    for place, method in enumerate(methods):
-        height = 0.95 - 0.9 * place / max(len(methods), 8)
-        legend.plot([0.02, 0.14], [height] * 2, color=_colour(place), ls=_dash(place), lw=2)
-        legend.text(0.18, height, method, color=_colour(place), va="center")
-    legend.set(xlim=(0, 1), ylim=(0, 1))
-    figure.supxlabel("evaluations", fontsize=10)
+    rows = -(-len(names) // 3)
+    figure, panels = new_figure(rows, 3, width=8.4, height=2.5 * rows + 0.6)
+    for name, axes in zip(names, panels.flat, strict=False):
+        _panel(axes, [record for record in records if record["problem"] == name], methods)
+        axes.set_title(name)
+        axes.set_xlabel("evaluations" if name in names[-3:] else "")
+    for axes in panels.flat[len(names) :]:
+        axes.axis("off")
     figure.supylabel("normalised regret: median and quartiles", fontsize=10)
-    figure.savefig(file, dpi=130)
-    plt.close(figure)
-
-
-def _colour(place: int) -> str:
-    return COLOURS[place % len(COLOURS)]
-
-
-def _dash(place: int) -> str:
-    return ("-", "--", ":")[place // len(COLOURS) % 3]
+    legend_below(figure, 4)
+    figure.savefig(file)
 
 
 def _panel(axis: Any, records: Sequence[Record], methods: Sequence[str]) -> None:
     lowest, highest = math.inf, 0.0
     for place, method in enumerate(methods):
+        line = LINES[place % len(LINES)]
         chosen = [record for record in records if record["method"] == method]
         if not chosen:
             continue
@@ -199,12 +174,11 @@ def _panel(axis: Any, records: Sequence[Record], methods: Sequence[str]) -> None
         lowest = min(lowest, float(middle[middle > 0].min(initial=1.0)))
         steps, below = np.arange(1, length + 1), 1e-30
         axis.fill_between(
-            steps, np.maximum(lower, below), np.maximum(upper, below), color=_colour(place), alpha=0.13, lw=0
+            steps, np.maximum(lower, below), np.maximum(upper, below), color=line.color, alpha=0.13, lw=0
         )
-        axis.plot(steps, np.maximum(middle, below), color=_colour(place), ls=_dash(place), lw=1.4)
+        shown = np.maximum(middle, below)
+        axis.plot(steps, shown, color=line.color, linestyle=line.dashes, linewidth=1.6, label=method)
         highest = max(highest, float(middle[min(9, length - 1)]))
     axis.set_yscale("log")
     axis.set_ylim(lowest / 2, 4 * highest)  # the first few draws go off the top
     axis.margins(x=0.0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)

@@ -15,6 +15,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before numpy and torch are imported
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -25,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if "--without-numba" in sys.argv:
     sys.modules["numba"] = None  # type: ignore[assignment]
@@ -37,10 +38,19 @@ from torch import Tensor
 
 from bo_suite.data import Dataset
 from bo_suite.linalg import cholesky_append, cholesky_delete, cholesky_downdate, cholesky_update
+from bo_suite.plot.style import INK, LINES, legend_below, new_figure
 from bo_suite.surrogates import ExactGP, ExactProcess
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+LOOKS = {
+    name: (line.color, line.marker)
+    for name, line in zip(("update", "downdate", "delete first", "append"), LINES, strict=False)
+}
+"""Colour and marker of the operations that are drawn."""
 SECONDS = 0.4
 """Time spent on a measurement."""
 
@@ -241,50 +251,53 @@ def table(title: str, records: list[dict[str, Any]]) -> Table:
 
 def plot(records: list[dict[str, Any]], path: Path) -> None:
     """Ratios over n for single vectors and rows, and time over k at the largest n that has several."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, ((left, right),) = new_figure(1, 2, width=8.4, height=4.8)
     single = [r for r in records if r.get("k") == 1 and not r["batch"]]
-    colours = {"update": "C0", "downdate": "C1", "delete first": "C2", "append": "C3"}
-    for operation, colour in colours.items():
-        for numba, style in ((True, "o-"), (False, "s:")):
-            rows = [r for r in single if r["operation"] == operation and r["numba"] == numba]
-            if operation == "append":
-                rows = [r for r in rows if numba and r["n"] in SIZES]  # numba has no part in it
-            label = operation if numba else f"{operation}, without numba"
-            if rows:
-                left.loglog(
-                    [r["n"] for r in rows], [r["ratio"] for r in rows], style, color=colour, label=label
-                )
+    for operation, numba in itertools.product(LOOKS, (True, False)):
+        rows = [r for r in single if r["operation"] == operation and r["numba"] == numba]
+        if operation == "append":
+            rows = [r for r in rows if numba and r["n"] in SIZES]  # numba has no part in it
+        draw(left, operation, numba, [(r["n"], r["ratio"]) for r in rows])
     left.axhline(1.0, color="grey", linewidth=0.8)
-    left.set(xlabel="n", ylabel="times faster than refactoring", title="One vector or row, float64, one core")
+    left.set(
+        xlabel="rows of the matrix, n", ylabel="times faster than refactoring", title="One vector or row"
+    )
     n = max((r["n"] for r in records if r.get("k", 1) > 1), default=0)
     many = [r for r in records if r["n"] == n and "k" in r and not r["batch"]]
-    for operation, numba, style in (
-        ("update", True, "C0o-"),
-        ("update", False, "C0s:"),
-        ("downdate", True, "C1o-"),
-        ("downdate", False, "C1s:"),
-    ):
+    for operation, numba in itertools.product(("update", "downdate"), (True, False)):
         rows = [r for r in many if r["operation"] == operation and r["numba"] == numba]
-        label = operation if numba else f"{operation}, without numba"
-        right.loglog([r["k"] for r in rows], [r["ms"] for r in rows], style, label=label)
+        draw(right, operation, numba, [(r["k"], r["ms"]) for r in rows])
     rows = [r for r in many if r["operation"] == "update" and r["numba"]]
-    right.loglog(
-        [r["k"] for r in rows], [r["refactor_ms"] for r in rows], "k--", label="refactoring, A given"
+    right.plot(
+        [r["k"] for r in rows], [r["refactor_ms"] for r in rows], color=INK, label="refactoring, A given"
     )
-    right.set(xlabel="number of vectors k", ylabel="ms", title=f"k vectors, n = {n}")
+    right.set(xlabel="number of vectors, k", ylabel="milliseconds", title=f"k vectors, n = {n}")
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     for axes, ticks in ((left, SIZES), (right, RANKS)):
+        axes.set(xscale="log", yscale="log")
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8)
-        axes.set_xticks(ticks)
+        axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=9)
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(plain)
         axes.yaxis.set_major_formatter(plain)
-    figure.savefig(path, dpi=110)
+    legend_below(figure, 3)
+    figure.savefig(path)
+
+
+def draw(axes: "Axes", operation: str, numba: bool, points: list[tuple[int, float]]) -> None:
+    """One operation; its markers are open and its line is dotted where numba has no part."""
+    if points:
+        color, marker = LOOKS[operation]
+        axes.plot(
+            *zip(*points, strict=True),
+            color=color,
+            linestyle="-" if numba else ":",
+            marker=marker,
+            markerfacecolor=color if numba else "white",
+            markersize=5,
+            label=operation if numba else f"{operation}, no numba",
+        )
 
 
 def main() -> None:

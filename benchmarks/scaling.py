@@ -57,22 +57,26 @@ def one(n: int, asks: int) -> dict[str, Any]:
 
 def plot(records: list[dict[str, Any]], path: Path) -> None:
     """Time and added memory against n, on logarithmic axes."""
-    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    from bo_suite.plot.style import LINES, RED, new_figure
+
+    figure, ((left, right),) = new_figure(1, 2, width=8.4, height=3.8)
     n = [record["n"] for record in records]
-    for key, label in (("seconds", "ask"), ("fit", "of it: fit"), ("search", "of it: search")):
-        left.loglog(n, [record[key] for record in records], "o-", label=label)
-    left.set(
-        xlabel="observations n", ylabel="seconds (median)", title="Time of a suggestion, d = 6, one core"
-    )
+    parts = (("seconds", "ask"), ("fit", "of it: fit"), ("search", "of it: search"))
+    for (key, label), line in zip(parts, LINES, strict=False):
+        seconds = [record[key] for record in records]
+        left.plot(n, seconds, color=line.color, linestyle=line.dashes, marker=line.marker, label=label)
+    left.set(xlabel="observations, n", ylabel="seconds (median)", title="Time of a suggestion, d = 6")
     left.legend(frameon=False)
-    right.loglog(n, [max(record["mb"], 1.0) for record in records], "o-", color="tab:red")
-    right.set(xlabel="observations n", ylabel="MB", title="Memory that suggestions add (peak)")
+    right.plot(n, [max(record["mb"], 1.0) for record in records], color=RED, marker="o")
+    right.set(xlabel="observations, n", ylabel="megabytes (peak)", title="Memory that suggestions add")
     for axes in (left, right):
-        axes.grid(alpha=0.3, which="both")
-    figure.savefig(path, dpi=110)
+        axes.set(xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+    right.set_yticks([20, 50, 100, 200, 400], ["20", "50", "100", "200", "400"])
+    right.yaxis.set_minor_formatter(NullFormatter())
+    figure.savefig(path)
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from bo_suite.plot.style import LINES, legend_below, new_figure
+
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes
 
@@ -21,15 +23,15 @@ IGNORANT = 0.5 * math.log(2.0 * math.pi * math.e)
 """NLPD of who knows nothing but the mean and the variance of the outcomes."""
 
 LOOKS = {
-    "gpytorch_1024": ("GPyTorch SVGP, batch 1024", "#1f5a96"),
-    "gpytorch_256": ("GPyTorch SVGP, batch 256", "#6fa8d6"),
-    "botorch": ("BoTorch SingleTaskVariationalGP", "#7a8b3a"),
-    "SGPR": ("bo_suite SGPR", "#c8324a"),
-    "SVGP": ("bo_suite SVGP", "#e0892e"),
-    "SGPR_learned": ("bo_suite SGPR, learned inputs", "#7d1128"),
-    "SVGP_learned": ("bo_suite SVGP, learned inputs", "#9c5a12"),
+    "gpytorch_1024": ("GPyTorch SVGP, batch 1024", LINES[1].color, LINES[1].dashes),
+    "gpytorch_256": ("GPyTorch SVGP, batch 256", LINES[3].color, LINES[3].dashes),
+    "botorch": ("BoTorch SingleTaskVariationalGP", LINES[4].color, LINES[4].dashes),
+    "SGPR": ("bo_suite SGPR", LINES[0].color, "o"),
+    "SVGP": ("bo_suite SVGP", LINES[2].color, "^"),
+    "SGPR_learned": ("bo_suite SGPR, learned inputs", LINES[0].color, "D"),
+    "SVGP_learned": ("bo_suite SVGP, learned inputs", LINES[2].color, "v"),
 }
-"""Name and colour of each method."""
+"""Name, colour, and marker or dashes of each method."""
 
 
 def is_ours(record: Record) -> bool:
@@ -176,30 +178,14 @@ def paired(differences: Sequence[float]) -> list[str]:
 
 def plot(records: Sequence[Record], path: Path) -> None:
     """Held-out NLPD over training seconds: curves of the peers, dots for bo_suite; one panel a data set."""
-    from matplotlib.figure import Figure
-
     fits = latest(records, "fit", "data", "method")
     names = [name for name in ("small", "large") if any(r["data"] == name for r in fits)]
     if not names:
         return
-    figure = Figure(figsize=(5.2 * len(names), 4.2), dpi=150, layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    figure, (panels,) = new_figure(1, len(names), width=4.2 * len(names), height=4.6)
+    for axes, name in zip(panels, names, strict=True):
         panel(axes, [r for r in fits if r["data"] == name])
-    shown = [r["method"] for r in fits]
-    handles = {
-        text: line
-        for axes in figure.axes
-        for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    order = [text for method, (text, _) in LOOKS.items() if method in shown]
-    figure.legend(
-        [handles[text] for text in order],
-        order,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=9,
-    )
+    legend_below(figure, 2)
     figure.savefig(path)
 
 
@@ -210,22 +196,21 @@ def panel(axes: "Axes", fits: Sequence[Record]) -> None:
     first = fits[0]
     floor, best = first["floor"], min(r["nlpd"] for r in fits)
     for r in sorted(fits, key=is_ours):
-        label, colour = LOOKS[r["method"]]
+        label, colour, look = LOOKS[r["method"]]
         at, nlpd = [point[0] for point in r["curve"]], [point[1] for point in r["curve"]]
         if is_ours(r):
-            marker = "D" if r["method"].endswith("_learned") else "o"
             axes.axvline(at[0], color=colour, linewidth=0.8, alpha=0.35, zorder=1)
             axes.plot(
-                at, nlpd, marker, color=colour, markersize=9, markeredgecolor="white", label=label, zorder=4
+                at, nlpd, look, color=colour, markersize=9, markeredgecolor="white", label=label, zorder=4
             )
         else:
-            axes.plot(at, nlpd, color=colour, linewidth=1.8, label=label, zorder=2)
+            axes.plot(at, nlpd, color=colour, linestyle=look, linewidth=1.8, label=label, zorder=2)
             axes.plot(at[-1:], nlpd[-1:], "o", color=colour, markersize=4.5, zorder=3)
     span = IGNORANT - best
     if best - floor < 0.3 * span:
         axes.axhline(floor, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        axes.annotate("noise alone", (0.01, floor), xytext=(0, 3), fontsize=8, color="0.4", **place)
+        axes.annotate("noise alone", (0.01, floor), xytext=(0, 3), fontsize=9, color="0.4", **place)
         best = min(best, floor)
     axes.set_ylim(best - 0.06 * span, IGNORANT + 0.06 * span)
     axes.set_xscale("log")

@@ -102,3 +102,14 @@ def draw_process(
         low, high = (mean - width).cpu(), (mean + width).cpu()
         axes.fill_between(places, low, high, color=style.color, alpha=alpha, linewidth=0)
     axes.plot(places, mean.cpu(), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)
+
+
+def legend_below(figure: "Figure", columns: int) -> None:
+    """One legend for all panels, below them: an entry a label, in the order in which they were drawn."""
+    entries: dict[str, object] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside lower center", ncols=columns, frameon=False
+    )
