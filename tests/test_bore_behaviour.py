@@ -4,6 +4,7 @@ import statistics
 
 import pytest
 import torch
+from matplotlib.text import Text
 from sklearn.ensemble import RandomForestClassifier
 from torch.testing import assert_close
 
@@ -13,7 +14,8 @@ from bo_suite.classifiers import Classifier, GPClassifier, MLPClassifier, Sklear
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.plot import plot_bore
-from bo_suite.problems import get_problem
+from bo_suite.problems import Problem, get_problem
+from bo_suite.trials import Trial
 
 F64 = torch.float64
 FOREST = SklearnClassifier(RandomForestClassifier(100, min_samples_leaf=30))
@@ -82,16 +84,53 @@ def test_a_picture_of_the_last_steps() -> None:
         optimizer.tell(trial, problem(trial.params))
     figure = plot_bore(acquisition, problem.space, optimizer.trials, problem, steps=3)
     assert len(figure.axes) == 9
-    for column, place in enumerate((4, 5, 6)):
-        top, bottom = figure.axes[column], figure.axes[6 + column]
+    for number, place in enumerate((4, 5, 6)):
+        top, share, classes = figure.axes[3 * number : 3 * number + 3]
+        assert top.get_title(loc="left") == f"{number + 1}. after {place} outcomes"
         told = {line.get_label(): line.get_xydata() for line in top.lines}
         outcomes = sorted(trial.value for trial in optimizer.trials[:place])
         drawn = sorted([*told["positive"][:, 1], *told["negative"][:, 1]])
         assert drawn == pytest.approx(outcomes)
         assert told["suggestion"][0, 0] == optimizer.trials[place].params["x1"]
-        tau = told["tau"][0, 1]
+        tau = told["τ"][0, 1]
         assert told["positive"][:, 1].max() <= tau < told["negative"][:, 1].min()
-        assert bottom.lines[1].get_xdata()[0] == tau
+        assert share.lines[1].get_ydata()[0] == tau
+        assert share.lines[2].get_xdata()[0] == len(told["positive"]) / place
+        labels = {line.get_label(): line.get_ydata() for line in classes.lines}
+        assert set(labels["positive"]) == {1.0}
+        assert set(labels["negative"]) == {0.0}
+
+
+def test_a_picture_is_legible_on_a_page_for_any_number_of_steps() -> None:
+    """At most 8.4 inches wide, letters of nine points, labelled axes, and markers that differ in grey."""
+    problem = get_problem("forrester")
+    trials = _design_and_more(problem, 9)
+    for steps, size in ((1, 3), (2, 6), (4, 12), (6, 18)):
+        figure = plot_bore(
+            Bore(classifier=GPClassifier(optimism=2.0)), problem.space, trials, problem, steps=steps
+        )
+        figure.draw_without_rendering()
+        assert len(figure.axes) == size
+        assert figure.get_figwidth() <= 8.4
+        sizes = [text.get_size() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+        assert min(sizes) >= 9
+        assert [axes.get_xlabel() for axes in figure.axes] == ["", "share ≤ y", "x1"] * steps
+        assert [axes.get_ylabel() for axes in figure.axes[:3]] == ["y", "", "π(x)"]
+        lines = {line.get_label(): line for line in figure.axes[0].lines}
+        assert lines["positive"].get_markerfacecolor() != lines["negative"].get_markerfacecolor() == "white"
+        (legend,) = figure.legends
+        assert legend.get_window_extent().x0 >= 0
+        assert legend.get_window_extent().x1 <= figure.bbox.width
+        assert legend.get_window_extent().y1 < min(axes.get_tightbbox().y0 for axes in figure.axes)
+
+
+def _design_and_more(problem: Problem, count: int) -> list[Trial]:
+    """Finished trials at the points of a design."""
+    optimizer = Optimizer(problem.space, seed=0, budget=4 * count)
+    for _ in range(count):
+        trial = optimizer.ask()
+        optimizer.tell(trial, problem(trial.params))
+    return list(optimizer.trials)
 
 
 def test_a_picture_needs_one_column_and_finished_trials() -> None:

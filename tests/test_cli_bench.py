@@ -44,6 +44,11 @@ def test_a_suite_is_run_summed_up_and_drawn(folder: Path) -> None:
     page = (folder / "b" / "report.html").read_text()
     assert "branin" in page
     assert "sobol" in page
+    said, _ = call("report b --plot b.svg --highlight sobol")
+    assert said.split() == ["report:", "b/report.html", "plot:", "b.svg"]
+    assert (folder / "b.svg").read_text().count("sobol") >= 2
+    _, said = call("report b --plot b.nothing", code=2)
+    assert "nothing" in said
     call("report b --out page.html")
     assert (folder / "page.html").read_text() == page
 

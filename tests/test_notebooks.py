@@ -7,13 +7,50 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 jupytext = pytest.importorskip("jupytext")
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.py"))
-SMALL: dict[str, dict[str, object]] = {}
+SMALL: dict[str, dict[str, object]] = {
+    "01_optimise_a_black_box": {"EVALUATIONS": 12},
+    "02_sparse_variational_gps": {"STEPS": 20, "COUNTS": (14,), "BATCH_STEPS": 9, "N": 2000, "M": 30},
+    "03_knowledge_gradient": {
+        "OUTCOMES": 110,
+        "SIMULATED": 20,
+        "SEEDS": 2,
+        "BUDGET": 8,
+        "FIDELITY_BUDGET": 7,
+    },
+    "05_low_rank_cholesky": {
+        "SIZES": (32, 64, 128),
+        "RANKS": (1, 4, 16, 64),
+        "N": 128,
+        "SECONDS": 0.01,
+        "DRAWS": 2,
+        "READINGS": 300,
+        "WINDOWS": (64, 128),
+    },
+    "06_natural_gradients_and_polya_gamma": {
+        "adam_count": 60,
+        "natural_count": 25,
+        "sweeps": 60,
+        "fresh": 2000,
+        "n_plane": 40,
+        "rounds": 1,
+    },
+    "07_benchmark_a_suite": {
+        "SEEDS": 4,
+        "BUDGET": 12,
+        "SUITE_SEEDS": 2,
+        "SUITE_BUDGET": 7,
+        "TWIN_SEEDS": 8,
+        "TOURNAMENTS": 300,
+    },
+    "08_tuning_loops": {"BUDGET": 10, "CUT": 5, "RAY_TRIALS": 4, "STOP_BUDGET": 12},
+}
 """What the cell tagged `parameters` of a notebook sets, smaller."""
 
 over_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -44,7 +81,16 @@ def assert_legible(figure: Figure) -> None:
     assert min(sizes) >= 8
 
 
+@pytest.fixture
+def torch_as_it_was():
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
+
+
 @over_notebooks
+@pytest.mark.usefixtures("torch_as_it_was")
 def test_the_script_runs_and_its_figures_are_legible(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(path.parent)
     module = types.ModuleType(path.stem)

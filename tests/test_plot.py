@@ -8,10 +8,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from bo_suite.acquisition import discrete_knowledge_gradient
 from bo_suite.acquisition.simulation import simulate_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.plot import plot_convergence, plot_fit, plot_simulation
+from bo_suite.plot import plot_convergence, plot_fit, plot_lines, plot_simulation
 from bo_suite.surrogates import SGPR, ExactGP
 from bo_suite.trials import Trial
 
@@ -177,7 +178,7 @@ def test_the_steps_of_a_simulated_knowledge_gradient_have_a_panel_each() -> None
     fit, minimum, outcomes, minima = plot_simulation(simulation, data.x, data.y).axes
     assert fit.get_title(loc="left") == "predictive of 8 observations"
     assert list(fit.lines[0].get_ydata()) == data.y.tolist()
-    assert len(fit.collections) == 1, "the band"
+    assert len(fit.collections) == 2, "the bands of an observation and of the function"
     (mean,) = _curves(fit)
     assert (
         abs(float(mean.get_ydata()[399]) - float(simulation.process.mean(torch.ones_like(data.x[:1]))[0]))
@@ -237,3 +238,66 @@ def test_only_a_simulation_of_one_input_can_be_drawn() -> None:
     wide = replace(simulation, candidate=two, minimizer=two, minimizers=two.expand(2, 2))
     with pytest.raises(DataError, match=r"and \(2,\)"):
         plot_simulation(wide, data.x, data.y)
+
+
+def test_panels_are_drawn_alone_and_in_the_users_units() -> None:
+    simulation, data, before = _simulated(3)
+    for outcomes, panels in ((simulation, ("outcomes", "minima")), (_simulated(1)[0], ("outcomes",))):
+        figure = plot_simulation(outcomes, data.x, data.y, panels=panels, bounds=(-1.0, 2.0))
+        assert len(figure.axes) == len(panels)
+        first = figure.axes[0]
+        assert first.get_xlim() == (-1.0, 2.0)
+        count = len(outcomes.outcomes)
+        noun = "1 outcome" if count == 1 else f"{count} outcomes"
+        assert first.get_title(loc="left") == f"{noun} simulated at x = 0.2"
+        assert list(first.lines[0].get_xdata()) == pytest.approx((3.0 * data.x[:, 0] - 1.0).tolist())
+    figure = plot_simulation(simulation, data.x, data.y, before=before, panels=("fit", "before"))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "predictive of 8 observations",
+        "before hyperparameters are estimated",
+    ]
+
+
+def test_panels_that_cannot_be_drawn_are_refused() -> None:
+    simulation, data, _ = _simulated(2)
+    for panels in (("before",), ("fit", "regret")):
+        with pytest.raises(DataError, match=r"panels must be among \('fit', .*got \("):
+            plot_simulation(simulation, data.x, data.y, panels=panels)
+
+
+def test_the_envelope_of_the_lines_holds_the_knowledge_gradient_as_its_area(tmp_path) -> None:
+    _, data, _ = _simulated(1)
+    theta = torch.tensor([0.1, 1.0, 0.1], dtype=torch.float64).log()
+    process, row = ExactGP().process(data, theta), torch.full_like(data.x[:1], 0.5)
+    rows = torch.linspace(0, 1, 21, dtype=torch.float64)[:, None]
+    figure = plot_lines(process, row[0], rows, bounds=(-1.0, 2.0))
+    top, bottom = figure.axes
+    mean, slope = process.mean(rows), process.cov(rows, row)[:, 0] / (process.var(row) + process.noise).sqrt()
+    value = float(discrete_knowledge_gradient(-mean, -slope))
+    assert bottom.get_title(loc="left").endswith(f"is the knowledge gradient: {value:.4g}")
+    (gain,) = [line for line in bottom.lines if len(line.get_xdata()) > 100]
+    area = torch.trapezoid(*(torch.tensor(part) for part in (gain.get_ydata(), gain.get_xdata())))
+    assert float(area) == pytest.approx(value, rel=0.02)
+
+    drawn = {line.get_label(): line for line in top.lines}
+    z, envelope = drawn["the lowest: envelope"].get_data()
+    assert envelope[400] == pytest.approx(float(mean.min())), "an outcome as expected changes nothing"
+    assert envelope[700] == pytest.approx(float((mean + slope * z[700]).min()))
+    lowest_at = (mean[:, None] + slope[:, None] * torch.tensor(z)).argmin(0).unique()
+    count = f"21 alternatives, of which {len(lowest_at)} have the lowest mean"
+    assert top.get_title(loc="left").startswith(count)
+    assert len(drawn["breakpoint"].get_xdata()) == len(lowest_at) - 1 >= 2
+    lowest = 3.0 * float(rows[mean.argmin(), 0]) - 1.0
+    assert f"x = {lowest:.2f}" in [text.get_text() for text in top.texts]
+    figure.savefig(tmp_path / "lines.png", dpi=30)
+
+
+def test_lines_of_several_inputs_are_refused() -> None:
+    process = _simulated(1)[0].process
+    row = torch.zeros(2, dtype=torch.float64)
+    for candidate, rows, got in (
+        (row, row[:, None], r"\(2,\) and \(2, 1\)"),
+        (row[:1], row[None], r"\(1, 2\)"),
+    ):
+        with pytest.raises(DataError, match=rf"candidate must be \(1,\) .*got .*{got}"):
+            plot_lines(process, candidate, rows)

@@ -82,7 +82,7 @@ app.command(
         "bo-suite bench branin,noisy_branin --methods sobol,lfbo:mlp --budget 8 --out second --json",
     )
 )(bench.bench)
-app.command(epilog=_examples("bo-suite report first"))(bench.report)
+app.command(epilog=_examples("bo-suite report first", "bo-suite report first --plot first.png"))(bench.report)
 app.command(epilog=_examples("bo-suite problems", "bo-suite problems --json"))(run.problems)
 
 

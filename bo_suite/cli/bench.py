@@ -88,6 +88,13 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page.", show_default="DIR/report.html")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw regret over evaluations and seconds: PNG, SVG or PDF."),
+    ] = None,
+    highlight: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="The method that the drawing is about.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what a suite has shown as one HTML page, and its tables as CSV beside the records."""
@@ -95,13 +102,25 @@ def report(
 
     try:
         page = bench.report(folder, out)
+        if plot is not None:
+            _draw(bench.compare(folder), plot, highlight)
     except OSError as error:
         stop(f"the report cannot be written: {error}", FAILURE)
     if as_json:
         records = bench.Records.read(folder)
         print_json({"report": str(page)} | _json(records, bench.compare(records)))
     else:
-        human().print(f"report: {page}")
+        human().print(f"report: {page}" + (f"\nplot: {plot}" if plot is not None else ""))
+
+
+def _draw(comparison: "Comparison", plot: Path, highlight: str | None) -> None:
+    from bo_suite.plot import plot_regret
+
+    figure = plot_regret(comparison.overall_curves, comparison.overall_curves_over_time, highlight=highlight)
+    try:
+        figure.savefig(plot)
+    except ValueError as error:  # an ending that matplotlib does not know
+        stop(f"the plot cannot be written: {error}", USAGE)
 
 
 def _methods(names: str, python: list[str]) -> "list[Method]":

@@ -1,21 +1,32 @@
 """Steps of a search by classification in one dimension: labels, class probability, suggestion, threshold."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from bo_suite.acquisition import Bore
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError
+from bo_suite.plot.style import GOLD, INK, LINES, RED
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
 
-_GOOD, _OTHER, _CURVE, _NEXT = "#c8324a", "#5b7c99", "#303030", "#d9a441"
+_COLUMNS = 3
+"""Steps side by side: so a figure is as wide as a page, and its letters are legible."""
+
+_LETTERS = 9
+"""Points."""
+
+_Array = npt.NDArray[np.float64]
 
 
 def plot_bore(
@@ -25,11 +36,12 @@ def plot_bore(
     function: Callable[[Params], float],
     steps: int = 6,
 ) -> "Figure":
-    """The last suggestions of a minimisation, each with what was known before it, one column a step.
+    """The last suggestions of a minimisation, each with what was known before it, three steps a row.
 
-    From above: the function, the outcomes with their labels, and tau; the class probability that is fitted to
-    them, and the point suggested; the distribution of the outcomes, with tau where it passes their share of
-    positives. Classifiers are fitted anew, without a warm start.
+    A step has three panels. The large one: the function, the outcomes with their labels, and tau. Beside it
+    the distribution of the outcomes, which passes their share of positives at tau. Below, the class
+    probability that is fitted to the labels, and the point suggested. Classifiers are fitted anew, without a
+    warm start.
 
     Args:
         acquisition: whose suggestions the trials are.
@@ -52,31 +64,63 @@ def plot_bore(
         raise DataError(f"{steps} steps need as many finished trials and one before, got {len(trials)}")
     grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64)[:, None]
     curve = np.array([function(point) for point in space.decode(grid)])
-    figure = Figure(figsize=(2.5 * steps, 5.6), dpi=110, layout="constrained")
-    panes = figure.subplots(3, steps, sharey="row", squeeze=False, height_ratios=(2.2, 1.3, 1.5))
-    for column, first in enumerate(range(len(trials) - steps, len(trials))):
-        _draw_step(panes[:, column], acquisition, space, trials[: first + 1], grid, curve)
-        panes[0, column].set_title(f"suggestion {column + 1}", fontsize=10)
-    for pane, label in zip(panes[:, 0], ("y", "π(x)", "share ≤ y"), strict=True):
-        pane.set_ylabel(label)
-    figure.legend(
-        *panes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    columns, rows = min(steps, _COLUMNS), -(-steps // _COLUMNS)
+    entries = (2, 3, 5)[columns - 1]  # of the legend side by side
+    below = 0.52 + 0.24 * -(-5 // entries)
+    width, height = 2.6 * columns + 0.5, 2.75 * rows + below - 0.16
+    figure = Figure(figsize=(width, height), dpi=110)
+    blocks = figure.add_gridspec(
+        rows,
+        columns,
+        left=0.58 / width,
+        right=1.0 - 0.16 / width,
+        top=1.0 - 0.3 / height,
+        bottom=below / height,
+        hspace=0.34,
+        wspace=0.14,
     )
+    for number, first in enumerate(range(len(trials) - steps, len(trials))):
+        step = _step(acquisition, space, trials[: first + 1], grid)
+        axes = _draw_step(figure, blocks[divmod(number, columns)], step, curve)
+        axes.set_title(f"{number + 1}. after {first} outcomes", loc="left", fontsize=10)
+        if number % columns:
+            for one in figure.axes[-3:]:
+                one.tick_params(labelleft=False)
+                one.set_ylabel("")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=entries, frameon=False, fontsize=_LETTERS)
     return figure
 
 
-def _draw_step(
-    panes: "np.ndarray",
-    acquisition: Bore,
-    space: Space,
-    trials: Sequence[Trial],
-    grid: torch.Tensor,
-    curve: np.ndarray,
-) -> None:
-    """One column: the last of the trials is the suggestion, the others are what it came from."""
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What was known at a step, and what was made of it.
+
+    Attributes:
+        name: of the parameter.
+        at: values of the parameter (m,).
+        told: those that were observed (n,).
+        y: their outcomes (n,).
+        good: which of them are positive (n,).
+        tau: between the outcomes of positives and of the others.
+        probability: of the class, at each of `at`.
+        suggested: value of the parameter.
+    """
+
+    name: str
+    at: _Array
+    told: _Array
+    y: _Array
+    good: npt.NDArray[np.bool_]
+    tau: float
+    probability: _Array
+    suggested: float
+
+
+def _step(acquisition: Bore, space: Space, trials: Sequence[Trial], grid: torch.Tensor) -> _Step:
+    """The last of the trials is the suggestion, the others are what it came from."""
     (name,) = space.parameters
-    at = np.array([point[name] for point in space.decode(grid)])
-    told = np.array([trial.params[name] for trial in trials])
+    places = np.array([trial.params[name] for trial in trials], dtype=np.float64)
     x = space.encode([trial.params for trial in trials])
     y = torch.tensor([trial.value for trial in trials[:-1]], dtype=torch.float64)
     scaled = OutcomeTransform.fit(y)(y)
@@ -85,22 +129,79 @@ def _draw_step(
         probability = score.probability(grid)
     good = scaled <= score.threshold
     tau = float(y.max() if good.all() else 0.5 * (y[good].max() + y[~good].min()))
-    top, middle, bottom = panes
-    top.plot(at, curve, color=_CURVE, linewidth=1.0, label="function")
-    for chosen, color, label in ((good, _GOOD, "positive"), (~good, _OTHER, "negative")):
-        top.plot(told[:-1][chosen.numpy()], y[chosen], "o", color=color, markersize=5, label=label)
-    top.axhline(tau, color=_GOOD, linewidth=0.9, linestyle="--", label="tau")
-    middle.plot(at, probability, color=_CURVE, linewidth=1.2)
-    middle.set_ylim(-0.03, 1.03)
-    for pane in (top, middle):
-        pane.axvline(told[-1], color=_NEXT, linewidth=1.8, zorder=0, label="suggestion")
-        pane.set_xlim(at[0], at[-1])
-    bottom.ecdf(y.numpy(), color=_CURVE, linewidth=1.2)
-    bottom.axvline(tau, color=_GOOD, linewidth=0.9, linestyle="--")
-    bottom.axhline(float(good.double().mean()), color=_GOOD, linewidth=0.6, linestyle=":")
-    bottom.set_xlim(float(curve.min()) - 1.0, float(curve.max()) + 1.0)
-    middle.set_xlabel(name)
-    bottom.set_xlabel("y")
-    for pane in panes:
-        pane.spines[["top", "right"]].set_visible(False)
-        pane.tick_params(labelsize=7)
+    at = np.array([point[name] for point in space.decode(grid)], dtype=np.float64)
+    suggested = float(places[-1])
+    return _Step(name, at, places[:-1], y.numpy(), good.numpy(), tau, probability.numpy(), suggested)
+
+
+def _draw_step(figure: "Figure", block: "SubplotSpec", step: _Step, curve: _Array) -> "Axes":
+    """Outcomes, their distribution beside them, and the class probability below; the first is returned."""
+    cells = block.subgridspec(
+        2, 2, width_ratios=(3.2, 1.0), height_ratios=(1.9, 1.0), wspace=0.1, hspace=0.12
+    )
+    outcomes = figure.add_subplot(cells[0, 0])
+    share = figure.add_subplot(cells[0, 1], sharey=outcomes)
+    classes = figure.add_subplot(cells[1, 0], sharex=outcomes)
+    _draw_outcomes(outcomes, step, curve)
+    _draw_share(share, step)
+    _draw_classes(classes, step)
+    for axes in (outcomes, share, classes):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=_LETTERS)
+        axes.xaxis.label.set_fontsize(_LETTERS)
+        axes.yaxis.label.set_fontsize(_LETTERS)
+    outcomes.tick_params(labelbottom=False)
+    share.tick_params(labelleft=False)
+    return outcomes
+
+
+def _draw_outcomes(axes: "Axes", step: _Step, curve: _Array) -> None:
+    """The function, what was observed of it, tau, and where to look next."""
+    axes.plot(step.at, curve, color=INK, linewidth=1.0, label="function")
+    _draw_labelled(axes, step, step.y)
+    axes.axhline(step.tau, color=RED, linewidth=1.1, linestyle="--", label="τ")
+    _draw_suggestion(axes, step)
+    margin = 0.08 * float(curve.max() - curve.min())
+    axes.set(xlim=(step.at[0], step.at[-1]), ylabel="y")
+    axes.locator_params(axis="x", nbins=3)
+    axes.set_ylim(min(curve.min(), step.y.min()) - margin, max(curve.max(), step.y.max()) + margin)
+
+
+def _draw_share(axes: "Axes", step: _Step) -> None:
+    """The share of outcomes at or below y, lying on its side, and that of the positives."""
+    axes.ecdf(step.y, orientation="horizontal", color=INK, linewidth=1.2)
+    axes.axhline(step.tau, color=RED, linewidth=1.1, linestyle="--")
+    axes.axvline(float(step.good.mean()), color=RED, linewidth=1.0, linestyle=":")
+    axes.set(xlim=(0.0, 1.08), xticks=(0, 1), xlabel="share ≤ y")
+
+
+def _draw_classes(axes: "Axes", step: _Step) -> None:
+    """The class probability, with positives at one and negatives at zero."""
+    axes.plot(step.at, step.probability, color=INK, linewidth=1.3)
+    _draw_labelled(axes, step, step.good.astype(np.float64))
+    _draw_suggestion(axes, step)
+    axes.set(ylim=(-0.14, 1.14), yticks=(0, 1), xlabel=step.name, ylabel="π(x)")
+
+
+def _draw_labelled(axes: "Axes", step: _Step, heights: _Array) -> None:
+    """Discs are positives, open circles are negatives: they differ in grey, too."""
+    edge = LINES[1].color
+    for chosen, face, rim, label in (
+        (step.good, RED, RED, "positive"),
+        (~step.good, "white", edge, "negative"),
+    ):
+        places = step.told[chosen], heights[chosen]
+        axes.plot(
+            *places,
+            "o",
+            markersize=5,
+            markerfacecolor=face,
+            markeredgecolor=rim,
+            label=label,
+            clip_on=False,
+            zorder=3,
+        )
+
+
+def _draw_suggestion(axes: "Axes", step: _Step) -> None:
+    axes.axvline(step.suggested, color=GOLD, linewidth=2.0, zorder=0, label="suggestion")

@@ -1,30 +1,33 @@
 """A sparse process of one input, and how it was fitted."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bo_suite.errors import DataError
+from bo_suite.plot.style import INK, MIST, RED, draw_process, new_figure
 from bo_suite.surrogates.sparse import SparseProcess
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_EVALUATION, _BEST, _FAILED = "#9fb1c4", "#c8324a", "#303030"
 
-
-def plot_fit(process: SparseProcess, x: Tensor, y: Tensor) -> "Figure":
+def plot_fit(
+    process: SparseProcess, x: Tensor, y: Tensor, *, truth: Callable[[Tensor], Tensor] | None = None
+) -> "Figure":
     """A sparse process of one input: mean and two standard deviations, inducing inputs, and the fit's losses.
 
     The dark band is of the latent function, the light one of observations. Ticks below are the inducing
-    inputs as they were chosen, and as fitted.
+    inputs as they were chosen, and as fitted, each with a line from where it was to where it went.
 
     Args:
         process: of one replicate; its trace, if it has one, shows how it was fitted.
         x: observed inputs (n, 1).
         y: outcomes (n,), on the process's scale.
+        truth: of rows (m, 1), drawn where given.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
@@ -32,53 +35,55 @@ def plot_fit(process: SparseProcess, x: Tensor, y: Tensor) -> "Figure":
     Raises:
         DataError: inputs of several columns, or replicates.
     """
-    from matplotlib.figure import Figure
-
     if x.ndim != 2 or x.shape[-1] != 1 or process.inducing.ndim != 2:
         raise DataError(f"x must be (n, 1), of one replicate, got {tuple(x.shape)}")
     x, y = x.cpu(), y.cpu()
     margin = 0.08 * float(x.max() - x.min())
     low, high = float(x.min()) - margin, float(x.max()) + margin
-    grid = torch.linspace(low, high, 400, dtype=process.inducing.dtype, device=process.inducing.device)
-    with torch.no_grad():
-        mean, var = (part.cpu() for part in process.mean_and_var(grid[:, None]))
-    at = grid.cpu()
-    figure = Figure(figsize=(8.4, 5.2), dpi=110, layout="constrained")
-    traced = process.trace is not None
-    axes, rows, *rest = figure.subplots(
-        3 if traced else 2, 1, height_ratios=(5, 0.8, 2) if traced else (5, 0.8)
-    )
-    latent, outer = 2.0 * var.sqrt(), 2.0 * (var + process.noise.cpu()).sqrt()
-    axes.plot(x[:, 0], y, ".", color=_EVALUATION, markersize=3, label="observation", zorder=1)
-    axes.fill_between(at, mean - outer, mean + outer, color=_BEST, alpha=0.12, linewidth=0)
-    axes.fill_between(at, mean - latent, mean + latent, color=_BEST, alpha=0.28, linewidth=0)
-    axes.plot(at, mean, color=_BEST, linewidth=1.6, label="mean, and two standard deviations")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=9)
+    at = torch.linspace(low, high, 400, dtype=process.inducing.dtype)[:, None]
+    ratios = (5.0, 1.2) if process.trace is None else (5.0, 1.2, 2.0)
+    figure, panels = new_figure(len(ratios), width=8.0, height=0.7 * sum(ratios), ratios=ratios)
+    axes, rows, *rest = panels[:, 0]
+    axes.plot(x[:, 0], y, ".", color=MIST, markersize=4, label="observation", zorder=1)
+    if truth is not None:
+        axes.plot(at[:, 0], truth(at), color=INK, linestyle="--", linewidth=1.2, label="truth")
+    draw_process(axes, process, at)
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     axes.set_ylabel("y")
-    axes.set_title(
-        f"{len(y)} observations, {process.inducing.shape[0]} inducing inputs", loc="left", fontsize=10
-    )
+    title = f"{len(y)} observations, {process.inducing.shape[0]} inducing inputs"
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.tick_params(labelbottom=False)
     _draw_inducing(rows, process)
     for part in (axes, rows):
         part.set_xlim(low, high)
-    axes.tick_params(labelbottom=False)
-    rows.set_xlabel("x")
     for part in rest:
         _draw_losses(part, process)
-    for part in (axes, rows, *rest):
-        part.spines[["top", "right"]].set_visible(False)
+    figure.align_ylabels()
     return figure
 
 
 def _draw_inducing(axes: "Axes", process: SparseProcess) -> None:
-    """Inducing inputs as ticks, those before the fit above those after it."""
-    sets = [("fitted", process.inducing, _BEST)]
+    """Inducing inputs as ticks, those before the fit above those after it, and the ways between."""
+    fitted = process.inducing[:, 0].cpu()
+    sets = [("fitted", fitted, RED)]
     if process.trace is not None:
-        sets.append(("chosen", process.trace.initial, _FAILED))
+        initial = process.trace.initial[:, 0].cpu()
+        sets.append(("chosen", initial, INK))
+        _draw_ways(axes, initial, fitted)
     for height, (_, inputs, color) in enumerate(sets):
-        axes.plot(inputs[:, 0].cpu(), [height] * len(inputs), "|", color=color, markersize=11, mew=1.5)
-    axes.set_yticks(range(len(sets)), [f"inducing, {name}" for name, _, _ in sets], fontsize=8)
-    axes.set_ylim(-0.7, len(sets) - 0.3)
+        axes.plot(inputs, [height] * len(inputs), "|", color=color, markersize=12, mew=1.8)
+    axes.set_yticks(range(len(sets)), [name for name, _, _ in sets], fontsize=9)
+    axes.set_ylim(-0.5, len(sets) - 0.5)
+    axes.set(xlabel="x", ylabel="inducing")
+
+
+def _draw_ways(axes: "Axes", initial: Tensor, fitted: Tensor) -> None:
+    """A line from each inducing input as chosen to the same as fitted."""
+    from matplotlib.collections import LineCollection
+
+    ways = [((start, 1.0), (end, 0.0)) for start, end in zip(initial.tolist(), fitted.tolist(), strict=True)]
+    axes.add_collection(LineCollection(ways, colors=MIST, linewidths=1.0, zorder=1))
 
 
 def _draw_losses(axes: "Axes", process: SparseProcess) -> None:
@@ -87,10 +92,10 @@ def _draw_losses(axes: "Axes", process: SparseProcess) -> None:
 
     assert process.trace is not None, "only what was traced is drawn"
     losses = process.trace.losses.cpu()
-    axes.plot(range(1, len(losses) + 1), losses, color=_FAILED, linewidth=1.2)
+    axes.plot(range(1, len(losses) + 1), losses, color=INK, linewidth=1.2)
     settled = losses[len(losses) // 10 :]
     span = float(settled.max() - settled.min()) or 1.0
     axes.set_ylim(float(settled.min()) - 0.08 * span, float(settled.max()) + 0.3 * span)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="evaluation", ylabel="-bound")
+    axes.set(xlabel="step of the fit", ylabel="- bound")
     axes.grid(axis="y", color="0.92", linewidth=0.8)

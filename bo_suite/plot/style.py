@@ -15,6 +15,7 @@ from torch import Tensor
 from bo_suite.surrogates.process import Process
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -106,7 +107,7 @@ def draw_process(
 
 def legend_below(figure: "Figure", columns: int) -> None:
     """One legend for all panels, below them: an entry a label, in the order in which they were drawn."""
-    entries: dict[str, object] = {}
+    entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
