@@ -42,6 +42,9 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
     Ray has forgotten are evaluated again first. A trial that Ray's scheduler stops counts with the last
     value that it reported; one that raises, or reports no finite value, is a place to avoid.
 
+    With a Space, give the metric and mode here too: Ray passes those of the TuneConfig on only together with
+    a `param_space`.
+
     A `max_concurrent` is kept here, and results are learnt one by one: `batch=True` of Ray's
     ConcurrencyLimiter has no effect.
 
