@@ -14,18 +14,13 @@ from importlib.util import find_spec
 from itertools import accumulate
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import optuna
 from lightgbm import LGBMClassifier
-from matplotlib.ticker import NullLocator
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from bo_suite import Float, Int, Optimizer, Space
+from bo_suite.plot.style import INK, LINES, new_figure
 
 SPACE = Space(
     {
@@ -140,20 +135,28 @@ def main() -> None:
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     default = loss({})
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, ((axes,),) = new_figure(width=7.0)
     print(f"{'defaults of LightGBM':>22}: {default:.4f}")
-    for (name, door), line in zip(DOORS.items(), ("-", "--", "-.", ":"), strict=True):
+    for (name, door), style in zip(DOORS.items(), LINES, strict=False):
         if name == "Ray Tune" and find_spec("ray") is None:
             print(f"{name:>22}: left out, since Ray is not installed")
             continue
         found = list(accumulate(door(given.budget), min))
-        axes.step(range(1, len(found) + 1), found, line, where="post", label=name, linewidth=1.8)
+        axes.step(
+            range(1, len(found) + 1),
+            found,
+            where="post",
+            color=style.color,
+            linestyle=style.dashes,
+            label=name,
+            linewidth=1.8,
+        )
         print(f"{name:>22}: {found[-1]:.4f} after {len(found)} evaluations")
-    axes.axhline(default, color="0.6", linewidth=1, label="LightGBM's defaults")
+    axes.axhline(default, color=INK, linewidth=1, label="LightGBM's defaults")
     ticks = [0.07, 0.1, 0.15, 0.2, 0.3]
     axes.set_yscale("log")
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_yticks([], minor=True)
     axes.set(
         xlabel="evaluations", ylabel="lowest cross-validated log loss", title="LightGBM on breast cancer"
     )

@@ -54,7 +54,7 @@ def starts(tmp_path: Path) -> list[tuple[str, int]]:
     return [(line.split()[2], int(line.split()[3])) for line in lines(tmp_path / "ledger")]
 
 
-def wait_for(what, seconds: float = 20.0) -> None:
+def wait_for(what, seconds: float = 90.0) -> None:  # workers import torch, perhaps on a busy machine
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not come in time"

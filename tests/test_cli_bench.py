@@ -47,8 +47,17 @@ def test_a_suite_is_run_summed_up_and_drawn(folder: Path) -> None:
     said, _ = call("report b --plot b.svg --highlight sobol")
     assert said.split() == ["report:", "b/report.html", "plot:", "b.svg"]
     assert (folder / "b.svg").read_text().count("sobol") >= 2
-    _, said = call("report b --plot b.nothing", code=2)
-    assert "nothing" in said
+    assert "report" in json.loads(call("report b --plot c.png --json")[0])
+    assert (folder / "c.png").stat().st_size > 10_000
+    for wrong, code in (
+        ("--plot b.nothing", 2),
+        ("--plot no/b.png", 2),
+        ("--highlight sobol", 2),
+        ("--plot b.png --highlight nobody", 1),
+    ):
+        _, said = call(f"report b --out no.html {wrong}", code=code)
+        assert said.startswith("error: ")
+    assert not (folder / "no.html").exists()
     call("report b --out page.html")
     assert (folder / "page.html").read_text() == page
 

@@ -62,6 +62,8 @@ SMALL: dict[str, dict[str, object]] = {
 }
 """What the cell tagged `parameters` of a notebook sets, smaller."""
 
+assert NOTEBOOKS
+
 over_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -105,7 +107,7 @@ def test_the_script_runs_and_its_figures_are_legible(path, tmp_path, monkeypatch
     monkeypatch.chdir(path.parent)
     module = types.ModuleType(path.stem)
     monkeypatch.setitem(sys.modules, path.stem, module)  # so that what it defines can be pickled
-    small = SMALL.get(path.stem, {})
+    small, tagged = SMALL[path.stem], 0
     for cell in jupytext.read(path).cells:
         tags = cell.metadata.get("tags", [])
         needed = [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
@@ -117,6 +119,8 @@ def test_the_script_runs_and_its_figures_are_legible(path, tmp_path, monkeypatch
         if "parameters" in tags:
             assert small.keys() <= module.__dict__.keys()
             module.__dict__.update(small)
+            tagged += 1
+    assert tagged == 1
     assert capsys.readouterr().err == ""
 
 

@@ -1,4 +1,4 @@
-"""The convergence plot: what is drawn, on which axis, for any run."""
+"""Pictures of a run, of a simulated knowledge gradient, of its lines, and of a search by classification."""
 
 import subprocess
 import sys
@@ -8,12 +8,15 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from bo_suite.acquisition import discrete_knowledge_gradient
+from bo_suite.acquisition import Bore, discrete_knowledge_gradient
 from bo_suite.acquisition.simulation import simulate_knowledge_gradient
+from bo_suite.classifiers import GPClassifier
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.plot import plot_convergence, plot_fit, plot_lines, plot_simulation
-from bo_suite.surrogates import SGPR, ExactGP
+from bo_suite.parameters import Float
+from bo_suite.plot import plot_bore, plot_convergence, plot_lines, plot_simulation
+from bo_suite.space import Space
+from bo_suite.surrogates import ExactGP
 from bo_suite.trials import Trial
 
 
@@ -129,28 +132,6 @@ def test_pyplot_is_not_touched():
         "plot_convergence([], 'minimize'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_fit_is_drawn_with_its_band_inducing_inputs_and_losses() -> None:
-    x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
-    y = torch.sin(6 * x[:, 0])
-    process = SGPR(inducing=5, learn_inducing=True).fit(Dataset(x, y, None, x[:0]), Seeds.of(0, 0))
-    band, inducing, losses = plot_fit(process, x, y).axes
-    (mean,) = [line for line in band.lines if len(line.get_xdata()) == 400]
-    assert band.get_title(loc="left") == "60 observations, 5 inducing inputs"
-    assert abs(float(mean.get_ydata()[200]) - float(process.mean(x[30:31])[0])) < 0.1
-    fitted, chosen = inducing.lines
-    assert list(fitted.get_xdata()) == process.inducing[:, 0].tolist()
-    assert list(chosen.get_xdata()) == process.trace.initial[:, 0].tolist()
-    assert list(losses.lines[0].get_ydata()) == process.trace.losses.tolist()
-    assert len(plot_fit(process.absorb(x[:1], y[:1]), x, y).axes) == 2, "without a trace there is no loss"
-
-
-def test_only_one_input_can_be_drawn() -> None:
-    x = torch.rand(9, 2, dtype=torch.float64)
-    process = SGPR().fit(Dataset(x, x[:, 0], None, x[:0]), Seeds.of(0, 0))
-    with pytest.raises(DataError, match=r"x must be \(n, 1\), of one replicate, got \(9, 2\)"):
-        plot_fit(process, x, x[:, 0])
 
 
 def _simulated(outcomes: int):
@@ -292,12 +273,40 @@ def test_the_envelope_of_the_lines_holds_the_knowledge_gradient_as_its_area(tmp_
     figure.savefig(tmp_path / "lines.png", dpi=30)
 
 
-def test_lines_of_several_inputs_are_refused() -> None:
-    process = _simulated(1)[0].process
+def test_a_single_alternative_that_learns_nothing_is_a_flat_line() -> None:
+    _, data, _ = _simulated(1)
+    theta = torch.tensor([0.01, 1.0, 0.1], dtype=torch.float64).log()
+    process = ExactGP().process(data, theta)
+    top, bottom = plot_lines(process, data.x[0], torch.full_like(data.x[:1], 50.0)).axes
+    assert bottom.get_title(loc="left").endswith("knowledge gradient: 0")
+    assert "breakpoint" in [line.get_label() for line in top.lines]
+
+
+def test_lines_of_several_inputs_or_replicates_are_refused() -> None:
+    simulation, data, _ = _simulated(1)
+    process = simulation.process
+    pair = ExactGP().process(
+        Dataset(data.x.expand(2, 8, 1), data.y.expand(2, 8), None, data.x[:0].expand(2, 0, 1)),
+        torch.tensor([[0.2, 1.0, 0.01]] * 2, dtype=torch.float64).log(),
+    )
+    with pytest.raises(DataError, match=r"the noise \(\), .*got \(1,\), \(8, 1\) and \(2,\)"):
+        plot_lines(pair, simulation.candidate, data.x)
     row = torch.zeros(2, dtype=torch.float64)
     for candidate, rows, got in (
-        (row, row[:, None], r"\(2,\) and \(2, 1\)"),
+        (row, row[:, None], r"\(2,\), \(2, 1\)"),
         (row[:1], row[None], r"\(1, 2\)"),
     ):
-        with pytest.raises(DataError, match=rf"candidate must be \(1,\) .*got .*{got}"):
+        with pytest.raises(DataError, match=rf"candidate must be \(1,\), .*got .*{got}"):
             plot_lines(process, candidate, rows)
+
+
+def test_a_search_by_classification_of_equal_outcomes_is_drawn_on_the_parameters_scale() -> None:
+    trials = _run(1.0, 1.0, 1.0)
+    acquisition, space = Bore(classifier=GPClassifier()), Space({"x": Float(1e-3, 1.0, log=True)})
+    figure = plot_bore(acquisition, space, trials, lambda params: 1.0, steps=1)
+    figure.draw_without_rendering()
+    outcomes, _, classes = figure.axes
+    assert (outcomes.get_xscale(), classes.get_xscale()) == ("log", "log")
+    assert outcomes.get_xlim() == pytest.approx((1e-3, 1.0))
+    low, high = outcomes.get_ylim()
+    assert low < 1.0 < high

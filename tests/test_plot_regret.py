@@ -130,6 +130,25 @@ def test_a_regret_of_zero_has_a_place_and_a_lost_method_its_name_above():
     assert {name.get_text(): name.xy[1] for name in _names(figure)} == {"found": 1e-9, "lost": high}
 
 
+def test_a_method_that_never_finds_anything_has_a_name_and_no_line():
+    figure = plot_regret(_table({"found": [1.0, 0.5], "lost": [INF, INF]}))
+    figure.draw_without_rendering()
+    assert "lost" not in [line.get_label() for line in figure.axes[0].get_lines()]
+    assert [name.get_text() for name in _names(figure)] == ["found", "lost"]
+
+
+@pytest.mark.parametrize("level", [0.21, 0.3, 0.7, 1.0])
+def test_axes_that_span_little_have_ticks(level):
+    over_time = _table({"a": [level] * 3}, "optimizer_seconds")
+    over_time["optimizer_seconds"] = [2.1, 2.2, 2.3]
+    figure = plot_regret(_table({"a": [level] * 3}), over_time)
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert [tick for tick in axes.get_yticks() if low <= tick <= high]
+    low, high = figure.axes[1].get_xlim()
+    assert [tick for tick in figure.axes[1].get_xticks() if low <= tick <= high]
+
+
 def test_a_wide_interval_does_not_squash_the_medians():
     table = _table({"a": [1.0, 0.01]}, spread=1e6)
     low, high = plot_regret(table).axes[0].get_ylim()

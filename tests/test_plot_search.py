@@ -49,6 +49,9 @@ def test_each_step_shows_what_was_known_and_its_suggestion_where_the_score_is_hi
     figure = plot_search(acquisition, FORRESTER.space, trials, FORRESTER, steps=4)
     assert len(figure.axes) == 8
     assert figure.get_figwidth() <= 8.4
+    (legend,) = figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["function", "model, and two standard deviations", "observation", "suggestion", "score"]
     for place, (row, column) in zip((4, 5, 6, 7), ((0, 0), (0, 1), (2, 0), (2, 1)), strict=True):
         top, bottom = figure.axes[2 * row + column], figure.axes[2 * (row + 1) + column]
         told, scored = _lines(top), _lines(bottom)
@@ -115,6 +118,17 @@ def test_a_log_scale_is_a_log_axis_and_letters_are_legible(tmp_path) -> None:
     assert [axes.get_xlabel() for axes in figure.axes[3:]] == ["rate"] * 3
     ticks = [label for axes in figure.axes for label in axes.get_xticklabels() + axes.get_yticklabels()]
     assert min(label.get_size() for label in ticks) >= 9
+
+
+def test_a_function_without_a_value_where_trials_fail_is_drawn_where_it_has_one() -> None:
+    def broken(params) -> float:
+        return math.nan if params["x1"] > 0.9 else FORRESTER(params)
+
+    trials = _run(LogExpectedImprovement(), FORRESTER, 5, failing=(1,))
+    top = plot_search(LogExpectedImprovement(), FORRESTER.space, trials, broken, steps=1).axes[0]
+    low, high = top.get_ylim()
+    assert low < np.nanmin(_lines(top)["function"].get_ydata())
+    assert np.isfinite(high)
 
 
 def _valley(params) -> float:

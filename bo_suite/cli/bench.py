@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bo_suite.cli.console import FAILURE, USAGE, human, json_owns_stdout, print_json, sentences, stop
-from bo_suite.cli.options import JsonOption
+from bo_suite.cli.options import JsonOption, picture_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,27 +100,28 @@ def report(
     """Write what a suite has shown as one HTML page, and its tables as CSV beside the records."""
     from bo_suite import bench
 
+    if highlight is not None and plot is None:
+        stop("--highlight needs --plot, which draws what it marks", USAGE)
+    picture = None if plot is None else picture_path(plot)
+    records = bench.Records.read(folder)
+    comparison = bench.compare(records)
     try:
+        if picture is not None:
+            _draw(comparison, picture, highlight)
         page = bench.report(folder, out)
-        if plot is not None:
-            _draw(bench.compare(folder), plot, highlight)
     except OSError as error:
         stop(f"the report cannot be written: {error}", FAILURE)
     if as_json:
-        records = bench.Records.read(folder)
-        print_json({"report": str(page)} | _json(records, bench.compare(records)))
+        print_json({"report": str(page)} | _json(records, comparison))
     else:
-        human().print(f"report: {page}" + (f"\nplot: {plot}" if plot is not None else ""))
+        human().print(f"report: {page}" + (f"\nplot: {picture}" if picture is not None else ""))
 
 
-def _draw(comparison: "Comparison", plot: Path, highlight: str | None) -> None:
+def _draw(comparison: "Comparison", picture: Path, highlight: str | None) -> None:
     from bo_suite.plot import plot_regret
 
-    figure = plot_regret(comparison.overall_curves, comparison.overall_curves_over_time, highlight=highlight)
-    try:
-        figure.savefig(plot)
-    except ValueError as error:  # an ending that matplotlib does not know
-        stop(f"the plot cannot be written: {error}", USAGE)
+    by_evaluation, by_second = comparison.overall_curves, comparison.overall_curves_over_time
+    plot_regret(by_evaluation, by_second, highlight=highlight).savefig(picture)
 
 
 def _methods(names: str, python: list[str]) -> "list[Method]":

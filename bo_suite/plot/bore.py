@@ -11,6 +11,7 @@ import torch
 from bo_suite.acquisition import Bore
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError
+from bo_suite.parameters import Float
 from bo_suite.plot.style import GOLD, INK, LINES, RED
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial
@@ -62,6 +63,7 @@ def plot_bore(
         raise DataError(f"the space must have one continuous parameter, got {list(space.parameters)}")
     if any(trial.value is None for trial in trials) or not 1 <= steps < len(trials):
         raise DataError(f"{steps} steps need as many finished trials and one before, got {len(trials)}")
+    ((_, parameter),) = space
     grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64)[:, None]
     curve = np.array([function(point) for point in space.decode(grid)])
     columns, rows = min(steps, _COLUMNS), -(-steps // _COLUMNS)
@@ -82,6 +84,8 @@ def plot_bore(
     for number, first in enumerate(range(len(trials) - steps, len(trials))):
         step = _step(acquisition, space, trials[: first + 1], grid)
         axes = _draw_step(figure, blocks[divmod(number, columns)], step, curve)
+        if isinstance(parameter, Float) and parameter.log:
+            axes.set_xscale("log")
         axes.set_title(f"{number + 1}. after {first} outcomes", loc="left", fontsize=10)
         if number % columns:
             for one in figure.axes[-3:]:
@@ -161,10 +165,11 @@ def _draw_outcomes(axes: "Axes", step: _Step, curve: _Array) -> None:
     _draw_labelled(axes, step, step.y)
     axes.axhline(step.tau, color=RED, linewidth=1.1, linestyle="--", label="τ")
     _draw_suggestion(axes, step)
-    margin = 0.08 * float(curve.max() - curve.min())
+    lowest, highest = float(np.nanmin(curve)), float(np.nanmax(curve))
+    margin = 0.08 * (highest - lowest or 1.0)
     axes.set(xlim=(step.at[0], step.at[-1]), ylabel="y")
     axes.locator_params(axis="x", nbins=3)
-    axes.set_ylim(min(curve.min(), step.y.min()) - margin, max(curve.max(), step.y.max()) + margin)
+    axes.set_ylim(min(lowest, step.y.min()) - margin, max(highest, step.y.max()) + margin)
 
 
 def _draw_share(axes: "Axes", step: _Step) -> None:

@@ -24,29 +24,33 @@ def plot_fit(
     inputs as they were chosen, and as fitted, each with a line from where it was to where it went.
 
     Args:
-        process: of one replicate; its trace, if it has one, shows how it was fitted.
+        process: of one replicate and one input; its trace, if it has one, shows how it was fitted.
         x: observed inputs (n, 1).
         y: outcomes (n,), on the process's scale.
-        truth: of rows (m, 1), drawn where given.
+        truth: from rows (m, 1) to values (m,), on the process's device and scale; drawn where given.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
 
     Raises:
-        DataError: inputs of several columns, or replicates.
+        DataError: inputs of several columns, outcomes that do not match, replicates or fantasies.
     """
-    if x.ndim != 2 or x.shape[-1] != 1 or process.inducing.ndim != 2:
-        raise DataError(f"x must be (n, 1), of one replicate, got {tuple(x.shape)}")
+    if x.shape[1:] != (1,) or y.shape != x.shape[:1] or process.linear.ndim != 1:
+        raise DataError(
+            "x must be (n, 1), y (n,) and the inducing values (m,), of one replicate, got "
+            f"{tuple(x.shape)}, {tuple(y.shape)} and {tuple(process.linear.shape)}"
+        )
     x, y = x.cpu(), y.cpu()
-    margin = 0.08 * float(x.max() - x.min())
+    margin = 0.08 * (float(x.max() - x.min()) or 1.0)
     low, high = float(x.min()) - margin, float(x.max()) + margin
-    at = torch.linspace(low, high, 400, dtype=process.inducing.dtype)[:, None]
+    dtype, device = process.inducing.dtype, process.inducing.device
+    at = torch.linspace(low, high, 400, dtype=dtype, device=device)[:, None]
     ratios = (5.0, 1.2) if process.trace is None else (5.0, 1.2, 2.0)
     figure, panels = new_figure(len(ratios), width=8.0, height=0.7 * sum(ratios), ratios=ratios)
     axes, rows, *rest = panels[:, 0]
     axes.plot(x[:, 0], y, ".", color=MIST, markersize=4, label="observation", zorder=1)
     if truth is not None:
-        axes.plot(at[:, 0], truth(at), color=INK, linestyle="--", linewidth=1.2, label="truth")
+        axes.plot(at[:, 0].cpu(), truth(at).cpu(), color=INK, linestyle="--", linewidth=1.2, label="truth")
     draw_process(axes, process, at)
     handles = axes.get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)

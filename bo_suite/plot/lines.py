@@ -48,10 +48,10 @@ def plot_lines(
     Raises:
         DataError: inputs of several columns, or replicates.
     """
-    if candidate.shape != (1,) or alternatives.shape[1:] != (1,):
+    if candidate.shape != (1,) or alternatives.shape[1:] != (1,) or process.noise.ndim:
         raise DataError(
-            "candidate must be (1,) and alternatives (j, 1), of one replicate, got "
-            f"{tuple(candidate.shape)} and {tuple(alternatives.shape)}"
+            "candidate must be (1,), alternatives (j, 1) and the noise (), of one replicate, got "
+            f"{tuple(candidate.shape)}, {tuple(alternatives.shape)} and {tuple(process.noise.shape)}"
         )
     with torch.no_grad():
         row = candidate[None]
@@ -97,7 +97,7 @@ def _draw_lines(axes: "Axes", z: Tensor, lines: Tensor, breaks: Tensor) -> None:
     seen = breaks[breaks.abs() < _REACH]
     heights = torch.stack([envelope[(z - place).abs().argmin()] for place in seen]) if len(seen) else seen
     axes.plot(seen, heights, "o", color=INK, markersize=4.5, zorder=4, label="breakpoint")
-    span = float(before.min() - envelope.min())
+    span = float(before.min() - envelope.min()) or 1.0
     axes.set_xlim(-_REACH, _REACH)
     axes.set_ylim(float(envelope.min()) - 0.25 * span, float(before.min()) + 1.5 * span)
     axes.set_ylabel("mean after the observation")

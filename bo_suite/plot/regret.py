@@ -31,6 +31,9 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 8.4, 4.0, 0.88, 0.52, 0.34
 _LONGEST = 26
 """Letters of a name."""
 
+_NARROWEST = 2.5
+"""Ratio of the ends of a logarithmic axis at least: it then has a tick, of one, two and five."""
+
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _LETTERS, _SMALL, _GAP, _LEAD = 10.5, 9.5, 14.5, 17.0
@@ -162,7 +165,7 @@ def _limits(drawn: Sequence[Sequence[_Curve]]) -> tuple[float, float]:
     ends = np.concatenate([end for curves in drawn for curve in curves for end in (curve.low, curve.high)])
     near = ends[(ends > 0.3 * least) & (ends < 3.0 * most)]
     least, most = min([least, *near]), max([most, *near])
-    margin = max((most / least) ** 0.04, 1.15)
+    margin = max((most / least) ** 0.04, 1.15, (_NARROWEST * least / most) ** 0.5)
     return least / margin, most * margin
 
 
@@ -170,6 +173,8 @@ def _draw(axes: "Axes", curves: Sequence[_Curve], thin: bool) -> None:
     """Bands below, then lines, that of the highlighted method on top."""
     low, high = axes.get_ylim()
     for place, curve in reversed(list(enumerate(curves))):
+        if np.isnan(curve.median).all():  # of which matplotlib cannot mark any place
+            continue
         color, over = curve.style.color, 3.0 - 0.05 * place
         end = curve.settled + 1 if thin else len(curve.x)
         known = ~np.isnan(curve.median) & ~np.isnan(curve.low) & ~np.isnan(curve.high)
@@ -296,7 +301,7 @@ def _span(axes: "Axes") -> tuple[float, float]:
     """Ends of what is drawn along the horizontal axis."""
     drawn = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
     x = np.concatenate([np.asarray(line.get_xdata())[np.isfinite(line.get_ydata())] for line in drawn])
-    return float(x.min()), max(float(x.max()), 1.5 * float(x.min()))
+    return float(x.min()), max(float(x.max()), _NARROWEST * float(x.min()))
 
 
 def _ticks(

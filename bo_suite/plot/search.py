@@ -12,7 +12,7 @@ from bo_suite.acquisition import Acquisition, Score
 from bo_suite.data import OutcomeTransform, Seeds
 from bo_suite.errors import DataError
 from bo_suite.parameters import Float
-from bo_suite.plot.style import GOLD, INK, LINES, MIST, legend_below, new_figure
+from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_process, legend_below, new_figure
 from bo_suite.proposer import Proposer
 from bo_suite.space import Params, Space
 from bo_suite.surrogates import WarmStart
@@ -73,6 +73,7 @@ def plot_search(
     grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64)[:, None]
     curve = np.array([function(point) for point in space.decode(grid)])
     drawn = np.append(curve, [trial.value for trial in trials if trial.value is not None])
+    drawn = drawn[np.isfinite(drawn)]
     margin = 0.08 * (float(np.ptp(drawn)) or 1.0)
     limits = (float(drawn.min()) - margin, float(drawn.max()) + margin)
     columns = 2 if steps == 4 else min(steps, _ROW)
@@ -130,7 +131,7 @@ def _draw_step(
     if "hyperparameters" in found:
         start = WarmStart(torch.tensor(found["hyperparameters"], dtype=torch.float64), found["observations"])
     process = acquisition.surrogate.fit(data, seeds, start)
-    _draw_model(top, process, proposer.transform(known), grid, _at(space, grid))
+    _draw_model(top, process, proposer.transform(known), space, grid)
     _draw_outcomes(top, space, known)
     chosen = space.encode([suggestion.params])
     _draw_score(bottom, acquisition.build(data, seeds, start), space, grid, chosen)
@@ -145,8 +146,7 @@ def _draw_outcomes(axes: "Axes", space: Space, trials: Sequence[Trial]) -> None:
     told = [trial.value for trial in trials if trial.value is not None]
     at = _at(space, space.encode([trial.params for trial in trials]))
     failed = np.array([trial.value is None for trial in trials])
-    dots = axes.plot(at[~failed], told, "o", color=MIST, markersize=5, label="observation")
-    dots[0].set_markeredgecolor(INK)
+    axes.plot(at[~failed], told, "o", color=MIST, markeredgecolor=INK, markersize=5, label="observation")
     if failed.any():
         edge = axes.get_xaxis_transform()
         axes.plot(
@@ -168,24 +168,17 @@ def _draw_score(axes: "Axes", score: Score, space: Space, grid: Tensor, chosen: 
 
 
 def _draw_model(
-    axes: "Axes", process: Process, transform: OutcomeTransform, rows: Tensor, at: "npt.NDArray[np.float64]"
+    axes: "Axes", process: Process, transform: OutcomeTransform, space: Space, rows: Tensor
 ) -> None:
     """Mean and bands of two standard deviations, of the function and of an observation, mapped back."""
     low, high = axes.get_ylim()
     span = high - low
 
     def back(value: Tensor) -> Tensor:  # infinite where the transform ends
-        return transform.inverse(value.cpu()).clamp(low - span, high + span)
+        return transform.inverse(value).clamp(low - span, high + span)
 
-    with torch.no_grad():
-        mean, var = process.mean_and_var(rows)
-        for width, alpha in ((2.0 * (var + process.noise).sqrt(), 0.12), (2.0 * var.sqrt(), 0.24)):
-            axes.fill_between(
-                at, back(mean - width), back(mean + width), color=LINES[0].color, alpha=alpha, linewidth=0
-            )
-        axes.plot(
-            at, back(mean), color=LINES[0].color, linewidth=1.8, label="model, and two standard deviations"
-        )
+    at, label = space.values(rows)[:, 0], "model, and two standard deviations"
+    draw_process(axes, process, rows, at=at, label=label, inverse=back)
 
 
 def _label(panes: "npt.NDArray[np.object_]", space: Space, *, first: bool) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bo_suite.acquisition.simulation import Simulation
 from bo_suite.errors import DataError
-from bo_suite.plot.style import INK, LINES, RED, LineStyle, draw_process, new_figure
+from bo_suite.plot.style import INK, LINES, RED, LineStyle, draw_process, legend_entries, new_figure
 from bo_suite.surrogates.process import Process
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
 
 _DRAWN = 8
 """Simulated outcomes drawn at most: more curves can not be told apart."""
-
-_PANELS = ("before", "fit", "minimum", "outcomes", "minima")
 
 
 def plot_simulation(
@@ -60,7 +58,7 @@ def plot_simulation(
             "x must be (n, 1), y (n,) and the candidate (1,), of one replicate, got "
             f"{tuple(x.shape)}, {tuple(y.shape)} and {tuple(simulation.candidate.shape)}"
         )
-    known = _PANELS if before is not None else _PANELS[1:]
+    known = tuple(name for name in _DRAW if before is not None or name != "before")
     names = tuple(panels) or known
     if not set(names) <= set(known):
         raise DataError(f"panels must be among {known}, got {names}")
@@ -70,7 +68,7 @@ def plot_simulation(
         pane.set(xlim=bounds, ylim=scene.limits, xlabel="x", ylabel="y")
         _draw_data(pane, scene)
         _DRAW[name](pane, scene)
-    _draw_legend(figure, axes[: len(names)], axes[-1] if len(axes) > len(names) else None)
+    _draw_legend(figure, 3 if len(names) > 1 else 4, axes[-1] if len(axes) > len(names) else None)
     return figure
 
 
@@ -277,14 +275,10 @@ def _grid(count: int) -> tuple["Figure", list["Axes"]]:
     return figure, list(panels.ravel())
 
 
-def _draw_legend(figure: "Figure", panels: list["Axes"], spare: "Axes | None") -> None:
-    """One entry a label, in the spare panel or else below all."""
-    pairs = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    entries = {label: handle for handle, label in reversed(pairs)}
-    labels = list(dict.fromkeys(label for _, label in pairs))
-    handles = [entries[label] for label in labels]
+def _draw_legend(figure: "Figure", columns: int, spare: "Axes | None") -> None:
+    """One entry a label, in the spare panel or else in columns below all."""
+    handles, labels = legend_entries(figure)
     if spare is None:
-        columns = 3 if len(panels) > 1 else 4
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     else:
         spare.axis("off")

@@ -4,6 +4,7 @@ Colours are told apart by colour-blind readers, and differ in lightness; where t
 their dashes or markers differ as well. Letters are ten points in figures about seven inches wide.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,7 @@ def draw_process(
     at: Tensor | None = None,
     style: LineStyle = LINES[0],
     label: str = "mean, and two standard deviations",
+    inverse: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Mean of a process of one input, with bands of two standard deviations.
 
@@ -93,24 +95,31 @@ def draw_process(
         at: where they lie on the axis (m,), the rows themselves by default.
         style: colour and dashes.
         label: of the mean, in the legend.
+        inverse: from the process's scale to that of the axis, where these differ; increasing.
     """
+
+    def height(value: Tensor) -> Tensor:
+        return value.cpu() if inverse is None else inverse(value.cpu())
+
     with torch.no_grad():
-        rows = x.to(process.noise)
-        mean, var = process.mean_and_var(rows)
+        mean, var = process.mean_and_var(x.to(process.noise))
         latent, outer = 2.0 * var.sqrt(), 2.0 * (var + process.noise).sqrt()
     places = (x[:, 0] if at is None else at).cpu()
     for width, alpha in ((outer, 0.12), (latent, 0.24)):
-        low, high = (mean - width).cpu(), (mean + width).cpu()
+        low, high = height(mean - width), height(mean + width)
         axes.fill_between(places, low, high, color=style.color, alpha=alpha, linewidth=0)
-    axes.plot(places, mean.cpu(), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)
+    axes.plot(places, height(mean), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)
 
 
-def legend_below(figure: "Figure", columns: int) -> None:
-    """One legend for all panels, below them: an entry a label, in the order in which they were drawn."""
+def legend_entries(figure: "Figure") -> "tuple[list[Artist], list[str]]":
+    """What the panels show, an entry a label, in the order in which they were drawn: handles and labels."""
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center", ncols=columns, frameon=False
-    )
+    return list(entries.values()), list(entries)
+
+
+def legend_below(figure: "Figure", columns: int) -> None:
+    """One legend for all panels, below them."""
+    figure.legend(*legend_entries(figure), loc="outside lower center", ncols=columns, frameon=False)
