@@ -30,7 +30,8 @@ setup: $(READY)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python >= 3.11 is needed, got {sys.version}")'
-	$(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV), once: about 2 GB, some minutes."
+	@$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[dev,numba]'
 	@touch $@
 

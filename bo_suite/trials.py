@@ -103,8 +103,10 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
     """
     finished = [trial for trial in trials if trial.value is not None]
     if not finished:
+        reasons = [" ".join((trial.reason or "").split()) for trial in trials if trial.state == "failed"]
+        last = f"; {len(reasons)} failed, the last with: {reasons[-1]}" if reasons else ""
         raise TrialError(
-            f"there is no best trial before one has finished, got {len(trials)} trials, none finished"
+            f"there is no best trial before one has finished, got {len(trials)} trials, none finished{last}"
         )
     final = at_target(finished, space)
     if not final:

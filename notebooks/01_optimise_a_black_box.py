@@ -115,10 +115,11 @@ assert regret < 0.01
 plot_search(acquisition, problem.space, opt.trials, problem)
 
 # %% [markdown]
-# Read the panels row by row. At first the highest peak of the score is in the valley, and the
-# suggestions close in on its floor. Once the floor is known, little is to be gained there: the peak
-# becomes a needle and then loses, and the optimiser turns to the widest gap, then to the far edge,
-# in case something deeper hides there. Nobody told it when to explore. The same score did both.
+# These are the last six steps; read them row by row. At first the highest peak of the score is in
+# the valley, and the suggestions close in on its floor. Once the floor is known, little is to be
+# gained there: the peak becomes a needle and then loses, and the optimiser turns to the widest gap,
+# then to the far edge, in case something deeper hides there. Nobody told it when to explore. The
+# same score did both.
 #
 # Why is the band lopsided? The model sees the outcomes on a scale of its own, on which the long
 # tail of bad values is shortened, and the score is computed there, too. Mapped back, what is high

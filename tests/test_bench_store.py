@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) 
         Store(tmp_path)
     with pytest.raises(StorageError, match="must be the records of a suite"):
         Records.read(tmp_path)
-    with pytest.raises(StorageError, match=f"must hold {FILE}, got .*/nowhere, where there is none"):
+    with pytest.raises(StorageError, match=f"must hold {FILE}, which .* makes, got '.*/nowhere'"):
         Records.read(tmp_path / "nowhere")
 
 

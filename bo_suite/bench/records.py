@@ -47,7 +47,9 @@ class Records:
         """
         path = Path(folder) / FILE
         if not path.is_file():
-            raise StorageError(f"the folder of a suite must hold {FILE}, got {folder}, where there is none")
+            raise StorageError(
+                f"the folder of a suite must hold {FILE}, which `bo-suite bench` makes, got {str(folder)!r}"
+            )
         # a folder that cannot be written to has no place for what readers share
         mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
         try:

@@ -97,9 +97,7 @@ def named_problem(name: str) -> Problem:
     try:
         return get_problem(name)
     except DataError as error:
-        close = difflib.get_close_matches(name, (*suites(), *MADE), n=3)
-        if not close:
-            raise
+        close = difflib.get_close_matches(name, (*suites(), *MADE), n=3) or list(suites())
         raise DataError(f"{error}; suites and the problems they make are called {close}") from None
 
 
