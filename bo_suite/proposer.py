@@ -100,7 +100,7 @@ class Proposer:
             for step in found:
                 sources.append(self._provenance(step, first + len(steps), data.x.shape[-2]))
                 steps.append(step)
-                start = self._start(sources[-1]) or start
+                start = self.warm_start(sources[-1]) or start
         points = [self.space.decode(step.rows[None])[0] for step in steps]
         return [Proposal(point, source) for point, source in zip(points, sources, strict=True)]
 
@@ -179,11 +179,11 @@ class Proposer:
 
     def _last_fit(self, trials: Sequence[Trial]) -> WarmStart | None:
         for trial in reversed(trials):
-            if start := self._start(trial.provenance):
+            if start := self.warm_start(trial.provenance):
                 return start
         return None
 
-    def _start(self, provenance: Mapping[str, Any]) -> WarmStart | None:
+    def warm_start(self, provenance: Mapping[str, Any]) -> WarmStart | None:
         """What a suggestion has left for the next one, as a history keeps it."""
         if "hyperparameters" not in provenance:
             return None

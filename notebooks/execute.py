@@ -3,8 +3,8 @@
     python notebooks/execute.py            # all of them
     python notebooks/execute.py 03 05      # those whose names begin so
 
-A cell that fails or warns stops it. What it writes holds no times and no random names, so that only outputs
-that have changed differ.
+A cell that fails or warns stops it. What it writes holds no times of execution and no random names, so that a
+notebook differs only where what its cells show does.
 """
 
 import base64
@@ -49,13 +49,15 @@ def smaller(png: str) -> str:
 
 
 def main() -> None:
-    wanted = tuple(sys.argv[1:])
-    for source in sorted(HERE.glob("[0-9]*.py")):
-        if not wanted or source.name.startswith(wanted):
-            start = time.perf_counter()
-            target = source.with_suffix(".ipynb")
-            nbformat.write(execute(source), target)
-            print(f"{target.name}: {time.perf_counter() - start:.0f} s, {target.stat().st_size / 1e3:.0f} kB")
+    beginnings = tuple(sys.argv[1:]) or ("",)
+    wanted = [source for source in sorted(HERE.glob("[0-9]*.py")) if source.name.startswith(beginnings)]
+    if not wanted:
+        raise SystemExit(f"a notebook's name must begin with one of {beginnings}, none does")
+    for source in wanted:
+        start = time.perf_counter()
+        target = source.with_suffix(".ipynb")
+        nbformat.write(execute(source), target)
+        print(f"{target.name}: {time.perf_counter() - start:.0f} s, {target.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

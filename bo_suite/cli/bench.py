@@ -103,16 +103,15 @@ def report(
     if highlight is not None and plot is None:
         stop("--highlight needs --plot, which draws what it marks", USAGE)
     picture = None if plot is None else picture_path(plot)
-    records = bench.Records.read(folder)
-    comparison = bench.compare(records)
     try:
         if picture is not None:
-            _draw(comparison, picture, highlight)
+            _draw(bench.compare(folder), picture, highlight)
         page = bench.report(folder, out)
     except OSError as error:
         stop(f"the report cannot be written: {error}", FAILURE)
     if as_json:
-        print_json({"report": str(page)} | _json(records, comparison))
+        records = bench.Records.read(folder)
+        print_json({"report": str(page)} | _json(records, bench.compare(records)))
     else:
         human().print(f"report: {page}" + (f"\nplot: {picture}" if picture is not None else ""))
 

@@ -15,7 +15,6 @@ from bo_suite.parameters import Float
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_process, legend_below, new_figure
 from bo_suite.proposer import Proposer
 from bo_suite.space import Params, Space
-from bo_suite.surrogates import WarmStart
 from bo_suite.surrogates.process import Process, Surrogate
 from bo_suite.trials import Trial
 
@@ -127,9 +126,7 @@ def _draw_step(
     top, bottom = panes
     proposer = Proposer(space, acquisition)
     data, seeds = proposer.dataset(known), Seeds.of(0, len(known))
-    start, found = None, suggestion.provenance
-    if "hyperparameters" in found:
-        start = WarmStart(torch.tensor(found["hyperparameters"], dtype=torch.float64), found["observations"])
+    start = proposer.warm_start(suggestion.provenance)
     process = acquisition.surrogate.fit(data, seeds, start)
     _draw_model(top, process, proposer.transform(known), space, grid)
     _draw_outcomes(top, space, known)
