@@ -42,7 +42,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bo_suite import history
+from bo_suite import database
 from bo_suite.errors import SpaceError, StorageError
 from bo_suite.optimizer import Optimizer
 from bo_suite.parameters import Choice, Float, Int
@@ -91,7 +91,7 @@ def work(path: str, ledger: str, count: int, kill_at: int | None, pause: float =
             note("killed", " ".join(moment.split()[:5]))
             os.kill(os.getpid(), signal.SIGKILL)
 
-    history._failpoint = die
+    database._failpoint = die
     try:
         optimizer = Optimizer.resume(path)
     except StorageError:  # only the first children: nothing is stored yet
@@ -336,7 +336,7 @@ def ledger_of(path: Path) -> Path:
 
 def copy(source: Path, target: Path) -> None:
     """The files of a history, and its ledger."""
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-journal"):
         if Path(f"{source}{suffix}").exists():
             shutil.copy(f"{source}{suffix}", f"{target}{suffix}")
     if ledger_of(source).exists():

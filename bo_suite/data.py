@@ -28,6 +28,7 @@ class Dataset:
         fidelities: columns that say how closely the function was evaluated, 1 being the target.
         constraints: values of `c` constraints, at most 0 where they are met, NaN where not known; None when
             there are none.
+        failures: rows whose evaluation has failed, which have no outcome; None when there are none.
 
     Raises:
         DataError: shapes that do not fit together, or values that are not finite.
@@ -41,6 +42,7 @@ class Dataset:
     levels: tuple[int | None, ...] = ()
     fidelities: tuple[int, ...] = ()
     constraints: jt.Float[Tensor, "*b n c"] | None = None
+    failures: jt.Float[Tensor, "*b f d"] | None = None
 
     def __post_init__(self) -> None:
         if self.x.shape[:-1] != self.y.shape or self.pending.shape[-1] != self.x.shape[-1]:
@@ -54,6 +56,8 @@ class Dataset:
             raise DataError(f"constraints must be (*b, n, c), got {tuple(self.constraints.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where they are not known")
+        if self.failures is not None and self.failures.shape[-1] != self.x.shape[-1]:
+            raise DataError(f"failures must be (*b, f, d), got {tuple(self.failures.shape)}")
         if self.levels and len(self.levels) != self.x.shape[-1]:
             raise DataError(f"levels must be one a column, got {self.levels} for {self.x.shape[-1]} columns")
         if not bool(torch.isfinite(self.y).all()) or not bool(torch.isfinite(self.x).all()):
@@ -71,8 +75,16 @@ class Dataset:
         noise = None if self.noise is None else self.noise.reshape(count, -1)[places]
         limits = self.constraints
         limits = None if limits is None else limits.reshape(count, *limits.shape[-2:])[places]
+        failures = self.failures
+        failures = None if failures is None else failures.reshape(count, *failures.shape[-2:])[places]
         y = self.y.reshape(count, -1)[places]
-        return replace(self, x=x, y=y, noise=noise, pending=pending, constraints=limits)
+        return replace(self, x=x, y=y, noise=noise, pending=pending, constraints=limits, failures=failures)
+
+    @property
+    def taken(self) -> jt.Float[Tensor, "*b t d"]:
+        """Rows that are not to be suggested again: observed, failed and pending ones."""
+        failed = () if self.failures is None else (self.failures,)
+        return torch.cat((self.x, *failed, self.pending), -2)
 
     @property
     def discrete(self) -> tuple[int, ...]:

@@ -18,10 +18,10 @@ from bo_suite.history import History
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
-from bo_suite.trials import Header, Trial, best_trial, to_frame, whole_number
+from bo_suite.trials import Header, Trial, best_trial, next_id, to_frame, whole_number
 
 _PATIENT_ASKS = 2
-"""Times that an ask starts again because another process asked meanwhile, before any new point will do."""
+"""Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ class Optimizer:
         shorter where a finite space has fewer new points left.
 
         On return the complete points are stored as running, and later suggestions take them into account.
+        Threads and processes that ask on one history take turns.
 
         Raises:
             SpaceExhausted: a finite space has no new point left.
@@ -158,26 +159,27 @@ class Optimizer:
         if batch is not None and (self.space.fidelities or not isinstance(batch, SteinBatch)):
             raise TrialError(f"a batch must be a SteinBatch(), and no fidelity in the space, got {batch!r}")
         number = 1 if count is None else whole_number("count", count, at_least=1)
-        asks = 0
-        while True:
-            trials = self._history.trials()
-            found = self._proposer.propose(trials, number, batch)
-            points = [proposal.params for proposal in found]
-            sources = [proposal.provenance for proposal in found]
-            asked = self._history.insert(points, sources, expected=len(trials))
-            asks += 1
-            if asked is None and asks >= _PATIENT_ASKS:
-                asked = self._settle(points, sources)
-            if asked is not None:
-                return asked if count is not None else asked[0]
+        with self._history.turn():
+            asks = 0
+            while True:
+                trials = self._history.trials()
+                found = self._proposer.propose(trials, number, batch)
+                points = [proposal.params for proposal in found]
+                sources = [proposal.provenance for proposal in found]
+                asked = self._history.insert(points, sources, expected=next_id(trials))
+                asks += 1
+                if asked is None and asks >= _PATIENT_ASKS:
+                    asked = self._settle(points, sources)
+                if asked is not None:
+                    return asked if count is not None else asked[0]
 
     def _settle(self, points: list[Params], sources: list[dict[str, Any]]) -> list[Trial] | None:
-        """Stores points found without knowing the latest of other processes, if none of them is a repeat."""
+        """Stores points found without knowing the latest trials, if none of them is a repeat."""
         for _ in range(_PATIENT_ASKS):
             known = self._history.trials()
             if any(trial.params in points for trial in known):
                 return None
-            asked = self._history.insert(points, sources, expected=len(known))
+            asked = self._history.insert(points, sources, expected=next_id(known))
             if asked is not None:
                 return asked
         return None
@@ -191,19 +193,35 @@ class Optimizer:
             std: standard deviation of its noise, if known.
 
         Raises:
-            TrialError: a value that is not finite, or a trial that is unknown or has ended.
+            TrialError: a value that is not finite, or a trial that is unknown, has ended or was handed out
+                again since.
         """
         number, attempt = self._which(trial)
         return self._history.tell(number, value, std, attempt)
 
-    def fail(self, trial: Trial | int, reason: str) -> Trial:
-        """Stores that a running trial has no outcome; later suggestions stay away from its point.
+    def fail(self, trial: Trial | int, reason: str, transient: bool = False) -> Trial:
+        """Stores that a running trial has no outcome; later suggestions stay away from where trials fail.
+
+        Args:
+            trial: the trial, or its id.
+            reason: why.
+            transient: whether the cause has nothing to do with the point, such as a lost connection: then
+                nothing is learnt from it, and its point may be suggested again.
 
         Raises:
             TrialError: a trial that is unknown or has ended.
         """
         number, attempt = self._which(trial)
-        return self._history.fail(number, reason, attempt)
+        return self._history.fail(number, reason, attempt, transient=transient)
+
+    def withdraw(self, trial: Trial | int) -> Trial:
+        """Stores that a running trial is not going to be evaluated; its point may be suggested again.
+
+        Raises:
+            TrialError: a trial that is unknown or has ended.
+        """
+        number, attempt = self._which(trial)
+        return self._history.withdraw(number, attempt=attempt)
 
     def add(self, params: Params, value: float, std: float | None = None) -> Trial:
         """Stores an observation from elsewhere as a finished trial.
@@ -236,9 +254,9 @@ class Optimizer:
             TrialError: no trial has finished.
         """
         trials = self.trials
-        finished = torch.tensor(self._finished(trials, "nothing can be recommended"))
+        _finished(trials, "nothing can be recommended")
         seeds = Seeds.of(self._history.header.seed, len(trials))
-        row = recommend(self._proposer.dataset(trials), self.space, finished, seeds)
+        row = recommend(self._proposer.dataset(trials), self.space, seeds)
         return self.space.decode(row[None])[0]
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
@@ -263,18 +281,17 @@ class Optimizer:
         if width is not None and not 0 < width < math.inf:
             raise TrialError(f"`0 < width < inf` must hold, got {width!r}")
         trials = self.trials
-        finished = self._finished(trials, "there is no regret bound")
+        finished = _finished(trials, "there is no regret bound")
         if width is None:
             width = math.sqrt(2.0 * math.log(self.space.dim * len(finished) ** 2 * math.pi**2 / 0.6))
         seeds = Seeds.of(self._history.header.seed, len(trials))
         data = self._proposer.dataset(trials)
-        found = bounds(data, self.space, torch.tensor(finished), seeds, width)
+        found = bounds(data, self.space, seeds, width)
         low = (found.lower, found.mean - found.noise.sqrt())
         transform = self._proposer.transform(trials)
         ends = transform.inverse(torch.stack((found.upper, found.mean, *low)).cpu())
         upper, mean, lower, below = ends.tolist()
-        ended = [trial for trial in trials if trial.state != "running"]
-        trial = ended[finished[found.place]]
+        trial = finished[found.place]
         return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
 
     def to_frame(self) -> pd.DataFrame:
@@ -285,19 +302,23 @@ class Optimizer:
         """Lets go of the storage."""
         self._history.close()
 
-    def _finished(self, trials: Sequence[Trial], what: str) -> list[int]:
-        """Places of the finished trials among those that have ended."""
-        ended = [trial for trial in trials if trial.state != "running"]
-        finished = [place for place, trial in enumerate(ended) if trial.state == "finished"]
-        if not finished:
-            raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")
-        return finished
-
     def _which(self, trial: Trial | int) -> tuple[int, int | None]:
         """Id and, where a Trial was given, attempt."""
         if not isinstance(trial, Trial):
             return whole_number("a trial's id", trial), None
-        known = self._history.trials()
-        if trial.id < len(known) and known[trial.id].params != trial.params:
+        run = self._history.header.run
+        if trial.run and run and trial.run != run:
             raise TrialError(f"trial {trial.id} must be one of this history, got that of another")
         return trial.id, trial.attempt
+
+
+def _finished(trials: Sequence[Trial], what: str) -> list[Trial]:
+    """The finished ones among the trials.
+
+    Raises:
+        TrialError: there are none.
+    """
+    finished = [trial for trial in trials if trial.state == "finished"]
+    if not finished:
+        raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")
+    return finished

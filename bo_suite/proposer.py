@@ -14,7 +14,7 @@ from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, one_thread, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
-from bo_suite.trials import Trial, kept
+from bo_suite.trials import Trial, kept, next_id
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ class Proposer:
     direction: str = "minimize"
     budget: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _rows: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _encoded: "_Encoded" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_encoded", _Encoded(self.space))
 
     def propose(
         self,
@@ -60,15 +63,17 @@ class Proposer:
             trials: what is known, in order of id; no two of one id may have different params, in any call.
             count: of points.
             batch: chooses them jointly, once the space-filling start is over.
-            number: of the first point, which its random numbers come from; that of the trials when None.
+            number: of the first point, which its random numbers come from; the id that follows when None.
             constraints: values by the id of a trial, at most 0 where they are met; for acquisitions that take
                 note of them.
 
         Raises:
             SpaceExhausted: a finite space has no new point left.
         """
+        first = next_id(trials) if number is None else number
         with one_thread():
-            return self._propose(trials, count, batch, len(trials) if number is None else number, constraints)
+            informative = [trial for trial in trials if trial.informative]
+            return self._propose(informative, count, batch, first, constraints)
 
     def _propose(
         self,
@@ -110,32 +115,28 @@ class Proposer:
         extra: Sequence[Tensor] = (),
         constraints: Mapping[int, Sequence[float]] | None = None,
     ) -> Dataset:
-        """Encoded trials in order; failed ones count as bad as the worst finished one.
+        """Encoded trials in order: finished ones are observations, failed ones failures.
 
         Args:
             trials: what is known; running ones are pending.
             extra: rows that are pending, too.
             constraints: values by the id of a trial.
         """
-        for trial in trials:
-            if trial.id not in self._rows:
-                self._rows[trial.id] = self.space.encode([trial.params])[0]
-        ended = [trial for trial in trials if trial.state != "running"]
-        running = [self._rows[trial.id] for trial in trials if trial.state == "running"]
-        empty = torch.zeros(0, self.space.dim, dtype=torch.float64)
-        x = torch.stack([self._rows[trial.id] for trial in ended]) if ended else empty
-        pending = torch.stack(running) if running else empty
-        y, noise = self._outcomes(ended)
-        pending = torch.cat((pending.to(self.device), *(row[None].to(self.device) for row in extra)))
+        finished = [trial for trial in trials if trial.state == "finished"]
+        failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
+        running = [trial for trial in trials if trial.state == "running"]
+        y, noise = self._outcomes(finished)
+        pending = self._encoded.rows(running).to(self.device)
         return Dataset(
-            x.to(self.device),
+            self._encoded.rows(finished).to(self.device),
             y.to(self.device),
             None if noise is None else noise.to(self.device),
-            pending,
+            torch.cat((pending, *(row[None].to(self.device) for row in extra))),
             self.space.unordered,
             self.space.levels,
             self.space.fidelities,
-            None if not constraints else _limits(ended, constraints).to(self.device),
+            None if not constraints else _limits(finished, constraints).to(self.device),
+            self._encoded.rows(failed).to(self.device) if failed else None,
         )
 
     def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
@@ -147,22 +148,16 @@ class Proposer:
         sign = 1.0 if self.direction == "minimize" else -1.0
         return sign * torch.tensor([t.value for t in trials if t.value is not None], dtype=torch.float64)
 
-    def _outcomes(self, ended: Sequence[Trial]) -> tuple[Tensor, Tensor | None]:
+    def _outcomes(self, finished: Sequence[Trial]) -> tuple[Tensor, Tensor | None]:
         """Transformed outcomes and, where any was told, their noise variances."""
-        told = self._told(ended)
-        y = torch.zeros(len(ended), dtype=torch.float64)
+        told = self._told(finished)
         if not len(told):
-            return y, None
+            return told, None
         transform = OutcomeTransform.fit(told)
-        finished = torch.tensor([trial.state == "finished" for trial in ended])
-        y[finished] = transform(told)
-        y[~finished] = y[finished].max()
-        if all(trial.std is None for trial in ended):
-            return y, None
-        std = torch.tensor([torch.nan if t.std is None else t.std for t in ended], dtype=torch.float64)
-        noise = torch.full_like(y, torch.nan)
-        noise[finished] = transform.noise(told, std[finished])
-        return y, noise
+        if all(trial.std is None for trial in finished):
+            return transform(told), None
+        stds = [math.nan if trial.std is None else trial.std for trial in finished]
+        return transform(told), transform.noise(told, torch.tensor(stds, dtype=torch.float64))
 
     def _provenance(self, step: Suggestion, number: int, observations: int) -> dict[str, Any]:
         source: dict[str, Any] = {"source": step.source, "number": number, "observations": observations}
@@ -173,6 +168,9 @@ class Proposer:
             source["search_ms"] = round(1e3 * step.search_seconds, 3)
         if step.hyperparameters is not None:
             source["hyperparameters"] = kept(step.hyperparameters.tolist())
+        if step.success is not None:
+            source["success"] = kept(step.success.hyperparameters.tolist())
+            source["failures"] = step.success.observations - observations
         if step.reason is not None:
             source["fallback"] = step.reason
         return source
@@ -187,14 +185,39 @@ class Proposer:
         """What a suggestion has left for the next one, as a history keeps it."""
         if "hyperparameters" not in provenance:
             return None
-        found = torch.tensor(provenance["hyperparameters"], dtype=torch.float64, device=self.device)
-        return WarmStart(found, provenance["observations"])
+        seen = provenance["observations"]
+        success = None
+        if "success" in provenance:
+            success = WarmStart(self._vector(provenance["success"]), seen + provenance["failures"])
+        return WarmStart(self._vector(provenance["hyperparameters"]), seen, success)
+
+    def _vector(self, numbers: Sequence[float]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.float64, device=self.device)
 
 
-def _limits(ended: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
+class _Encoded:
+    """Rows of trials, each encoded once."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._known: tuple[dict[int, int], Tensor] = ({}, space.encode([]))
+
+    def rows(self, trials: Sequence[Trial]) -> Tensor:
+        """The rows of trials, by their ids."""
+        index, rows = self._known
+        new = [trial for trial in trials if trial.id not in index]
+        if new:
+            fresh = {trial.id: len(rows) + place for place, trial in enumerate(new)}
+            index = {**index, **fresh}
+            rows = torch.cat((rows, self._space.encode([trial.params for trial in new])))
+            self._known = index, rows  # at once, for other threads
+        return rows[[index[trial.id] for trial in trials]]
+
+
+def _limits(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
     """Values of the constraints, NaN for trials that have none."""
     unknown = [math.nan] * max(map(len, constraints.values()))
-    return torch.tensor([constraints.get(trial.id, unknown) for trial in ended], dtype=torch.float64)
+    return torch.tensor([constraints.get(trial.id, unknown) for trial in finished], dtype=torch.float64)
 
 
 def check_acquisition(acquisition: object) -> None:

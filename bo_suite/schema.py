@@ -5,34 +5,41 @@ import sqlite3
 APPLICATION = 0x626F7331
 """SQLite's application_id: "bos1" in ASCII marks a file as ours."""
 
-VERSION = 1
+VERSION = 2
+"""Version 1, of bo_suite 0.8 and before, had no columns `transient` and `seal`, and no withdrawn trials."""
+
+_TRIALS = """CREATE TABLE {name} (
+        id INTEGER PRIMARY KEY, params TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed', 'withdrawn')),
+        value REAL CHECK ((value IS NOT NULL) = (state = 'finished')), std REAL,
+        reason TEXT CHECK ((reason IS NOT NULL) = (state IN ('failed', 'withdrawn'))),
+        attempt INTEGER NOT NULL, asked INTEGER NOT NULL, provenance TEXT NOT NULL,
+        started REAL NOT NULL, ended REAL, owner TEXT NOT NULL, revision INTEGER NOT NULL,
+        transient INTEGER NOT NULL, seal TEXT NOT NULL)"""
+_INDEX = "CREATE INDEX trials_revision ON trials (revision)"
+_PUT = "REPLACE INTO {name} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    """CREATE TABLE trials (
-        id INTEGER PRIMARY KEY, params TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed')),
-        value REAL CHECK ((value IS NOT NULL) = (state = 'finished')), std REAL,
-        reason TEXT CHECK ((reason IS NOT NULL) = (state = 'failed')),
-        attempt INTEGER NOT NULL, asked INTEGER NOT NULL, provenance TEXT NOT NULL,
-        started REAL NOT NULL, ended REAL, owner TEXT NOT NULL, revision INTEGER NOT NULL)""",
-    "CREATE INDEX trials_revision ON trials (revision)",
+    _TRIALS.format(name="trials"),
+    _INDEX,
 )
-INSERT = "INSERT INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-END = """UPDATE trials SET state = ?, value = ?, std = ?, reason = ?, ended = ?, revision = ?
-    WHERE id = ? AND attempt = ? AND state = 'running'"""
-TAKE_OVER = """UPDATE trials SET attempt = attempt + 1, started = ?, owner = ?, revision = ?
-    WHERE id = ? AND state = 'running'"""
+PUT = _PUT.format(name="trials")
+
+BEGIN_MIGRATION = _TRIALS.format(name="trials_2")
+PUT_MIGRATED = _PUT.format(name="trials_2")
+END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_2 RENAME TO trials", _INDEX)
 
 PATIENCE = 60.0
 """Seconds to wait for other processes' transactions, which take milliseconds."""
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
-_BARRED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+BARRED_CODES = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+BARRED = "the storage and its folder must be writable"
 LAWS = {
     sqlite3.SQLITE_FULL: "the disk must have room for the history (the change was undone)",
     sqlite3.SQLITE_IOERR: "the disk must take what is written (is it full? the change was undone)",
-    **dict.fromkeys(_BARRED, "the storage and its folder must be writable"),
+    **dict.fromkeys(BARRED_CODES, BARRED),
     sqlite3.SQLITE_NOTADB: "the storage must be a history of bo_suite",
     sqlite3.SQLITE_CORRUPT: "the storage must be intact (SQLite's `.recover` may save its rows)",
     **dict.fromkeys(BUSY, f"other processes must leave the storage free for a moment in {PATIENCE:.0f} s"),

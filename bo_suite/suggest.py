@@ -1,6 +1,7 @@
 """One step as a pure function: data, space, acquisition and seeds in, the next points out."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from bo_suite.acquisition.alternatives import at_target
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
 from bo_suite.acquisition.stein import SteinBatch
+from bo_suite.acquisition.success import LikelyScore, SuccessProbability, score_of
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
 from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, whole
@@ -44,6 +46,7 @@ class Suggestion:
         fit_seconds: time to build the score.
         search_seconds: time to maximise it.
         reason: why a fallback was taken.
+        success: what the model of failures has found, if there were any.
     """
 
     rows: jt.Float[Tensor, "*b d"]
@@ -52,6 +55,7 @@ class Suggestion:
     fit_seconds: float = 0.0
     search_seconds: float = 0.0
     reason: str | None = None
+    success: WarmStart | None = None
 
 
 def suggest(
@@ -129,18 +133,22 @@ def _chosen(
     """The points chosen by a score, its maximum where there are none."""
     with one_thread():
         began = time.perf_counter()
-        score = acquisition.build(data, seeds, start)
+        score = score_of(acquisition, data, seeds, start)
         fitted = time.perf_counter()
         chosen = choose(score)
         if not chosen:
             chosen = [maximize(score, space, data, seeds, differentiable=score.differentiable)]
     took = time.perf_counter() - fitted
-    return [Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took) for row in chosen]
+    found = score.success.found if isinstance(score, LikelyScore) else None
+    return [
+        Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took, success=found)
+        for row in chosen
+    ]
 
 
 def _first_new(rows: Tensor, data: Dataset, count: int) -> list[Tensor]:
     """The first rows that are neither in the data nor copies, `count` at most."""
-    taken = {tuple(row) for row in torch.cat((data.x, data.pending)).tolist()}
+    taken = {tuple(row) for row in data.taken.tolist()}
     chosen: list[Tensor] = []
     for row in rows:
         key = tuple(row.tolist())
@@ -157,29 +165,35 @@ def _random(data: Dataset, space: Space, seeds: Seeds, error: Exception) -> Sugg
     return Suggestion(unseen(space, data, space.spread(uniform), seeds), "fallback", reason=str(error))
 
 
-def recommend(
-    data: Dataset, space: Space, finished: jt.Int64[Tensor, " f"], seeds: Seeds
-) -> jt.Float[Tensor, " d"]:
+def recommend(data: Dataset, space: Space, seeds: Seeds) -> jt.Float[Tensor, " d"]:
     """The row of smallest mean + standard deviation of an AutoGP, its fidelities at the target.
 
     Args:
-        data: observations.
-        space: where to look.
-        finished: those of the observations that may be recommended, beside rows that are not in the data.
+        data: observations; one that is likelier to fail than not is worse by minus log 2 P(success).
+        space: where to look, beside the rows of the data.
         seeds: of the fit and of the search.
     """
     with one_thread(), torch.no_grad():
         process = AutoGP().fit(data, seeds)
-        bound = ConfidenceBoundScore(process, -1.0, process.hyperparameters)
-
-        def score(x: Tensor) -> Tensor:
-            return bound(at_target(x, data.fidelities))
-
-        rows = data.x[finished.to(data.x.device)]
+        score = _at_target(ConfidenceBoundScore(process, -1.0, process.hyperparameters), data, seeds)
+        rows = data.x
         with suppress(SpaceExhausted):
             rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
         best = torch.cat([score(part) for part in rows.split(_ROWS)]).argmax()
         return at_target(rows[best][None], data.fidelities)[0]
+
+
+def _at_target(score: Score, data: Dataset, seeds: Seeds) -> Callable[[Tensor], Tensor]:
+    """The score of rows with their fidelities at the target, less where they are likely to fail."""
+    if data.failures is None:
+        return lambda x: score(at_target(x, data.fidelities))
+    success = SuccessProbability.fit(data, seeds)
+
+    def likely(x: Tensor) -> Tensor:
+        rows = at_target(x, data.fidelities)
+        return score(rows) + (success.log(rows) + math.log(2.0)).clamp(max=0.0)
+
+    return likely
 
 
 @dataclass(frozen=True)
@@ -187,9 +201,9 @@ class Bounds:
     """What is known of the minimum, on the surrogate's scale.
 
     Attributes:
-        upper: smallest upper confidence bound of the rows that may be recommended.
+        upper: smallest upper confidence bound of the observed rows.
         lower: smallest lower confidence bound over the space.
-        place: place of the row of the smallest upper bound among these rows.
+        place: index of the row of the smallest upper bound.
         mean: posterior mean of that row.
         noise: variance of an observation of that row about it.
     """
@@ -201,29 +215,23 @@ class Bounds:
     noise: jt.Float[Tensor, ""]
 
 
-def bounds(
-    data: Dataset, space: Space, finished: jt.Int64[Tensor, " f"], seeds: Seeds, width: float
-) -> Bounds:
+def bounds(data: Dataset, space: Space, seeds: Seeds, width: float) -> Bounds:
     """Confidence bounds of the minimum by an AutoGP: mean ± width standard deviations of f without noise.
 
-    upper = min over finished rows of mean + width σ, lower = min over the space of mean - width σ, all
-    fidelities at the target (Makarova et al. 2022, equation 3).
+    upper = min over observed rows of mean + width σ, lower = min over the space of mean - width σ, all
+    fidelities at the target (Makarova et al. 2022, equation 3). Where evaluations are likelier to fail than
+    not, minus log 2 P(success) is added to the lower bound.
 
     Args:
         data: observations.
         space: where to look.
-        finished: those of the observations that have an outcome.
         seeds: of the fit and of the search.
         width: standard deviations.
     """
     with one_thread(), torch.no_grad():
         process = AutoGP().fit(data, seeds)
-        optimistic = ConfidenceBoundScore(process, width, process.hyperparameters)
-
-        def score(x: Tensor) -> Tensor:
-            return optimistic(at_target(x, data.fidelities))
-
-        rows = at_target(data.x[finished.to(data.x.device)], data.fidelities)
+        score = _at_target(ConfidenceBoundScore(process, width, process.hyperparameters), data, seeds)
+        rows = at_target(data.x, data.fidelities)
         parts = [process.mean_and_var(part) for part in rows.split(_ROWS)]
         mean, var = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
         deviation = width * var.clamp(min=1e-20).sqrt()
@@ -256,7 +264,7 @@ def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
 
 def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:
     """The row as the space represents it or, where that is in the data, a random row that is not."""
-    taken = torch.cat((data.x, data.pending), -2)
+    taken = data.taken
     seen = {tuple(one) for one in taken.tolist()}
     exact = space.representable(row[None])[0]
     for turn in range(1000):

@@ -5,7 +5,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, SupportsFloat
 
 import pandas as pd
@@ -13,24 +13,61 @@ import pandas as pd
 from bo_suite.errors import TrialError
 from bo_suite.space import Params, Space
 
-State = Literal["running", "finished", "failed"]
+State = Literal["running", "finished", "failed", "withdrawn"]
+
+STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn")
+
+
+class _Copied:
+    """A field that is copied when it is set and whenever it is read, all the way down; text is JSON."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, trial: "Trial | None", owner: type | None = None) -> Any:
+        if trial is None:
+            return self
+        value = trial.__dict__[self._name]
+        return json.loads(value) if type(value) is str else _copy(value)
+
+    def __set__(self, trial: "Trial", value: Any) -> None:
+        trial.__dict__[self._name] = _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(one) for key, one in value.items()}
+    return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One evaluation, as the history holds it."""
+    """One evaluation, as the history holds it; whatever it hands out is the caller's own."""
 
     id: int  # 0, 1, 2, ... in order of asking
-    params: Params = field(hash=False)
+    params: Params
     state: State
     value: float | None  # as told, in the user's units and direction
     std: float | None  # of the value's noise, where told
-    reason: str | None  # of a failure
+    reason: str | None  # of a failure or a withdrawal
     attempt: int  # 1, and one more each time the trial was handed out again
     asked: bool  # False for an observation that came through `add`
-    provenance: Mapping[str, Any] = field(hash=False)  # acquisition, hyperparameters, milliseconds, fallback
+    provenance: Mapping[str, Any]  # acquisition, hyperparameters, milliseconds, fallback
     started: float  # unix seconds at which this attempt was handed out
     ended: float | None
+    transient: bool = False  # whether it failed for a cause that has nothing to do with its point
+    run: str = field(default="", repr=False, compare=False)  # name of the history that it belongs to
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.attempt, self.state))
+
+    @property
+    def informative(self) -> bool:
+        """Whether later suggestions take note of it: they do not if it was withdrawn or failed by chance."""
+        return self.state != "withdrawn" and not self.transient
+
+
+Trial.params, Trial.provenance = _Copied("params"), _Copied("provenance")  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -42,6 +79,7 @@ class Header:
     direction: str
     budget: int | None
     acquisition: Any
+    run: str = field(default="", compare=False)  # a name of its own; "" in files of version 0.8
 
 
 def finite(law: str, value: SupportsFloat) -> float:
@@ -75,10 +113,14 @@ def kept(hyperparameters: Sequence[float]) -> list[float]:
     return [float(f"{one:.7g}") for one in hyperparameters]
 
 
-def trial_of_row(row: tuple[Any, ...]) -> Trial:
-    fields = dict(zip(Trial.__dataclass_fields__, row, strict=False))
-    fields |= {name: json.loads(fields[name]) for name in ("params", "provenance")}
-    return Trial(**fields | {"asked": bool(fields["asked"])})
+def record(trial: Trial) -> dict[str, Any]:
+    """The fields of a trial, in JSON values."""
+    return {one.name: getattr(trial, one.name) for one in fields(trial) if one.name != "run"}
+
+
+def next_id(trials: Sequence[Trial]) -> int:
+    """The id of the trial that follows."""
+    return trials[-1].id + 1 if trials else 0
 
 
 def differences(stored: Space, given: Space) -> str:
@@ -92,7 +134,9 @@ def differences(stored: Space, given: Space) -> str:
 
 def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
     """The trials at the target fidelity: all of them where the space has no fidelities."""
-    return [trial for trial in trials if space.at_target(trial.params) == trial.params]
+    if not space.fidelities:
+        return list(trials)
+    return [trial for trial in trials if space.at_target(params := trial.params) == params]
 
 
 def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
@@ -120,6 +164,7 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
 
 def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
     """One row a trial."""
+    sources = [trial.provenance for trial in trials]
     return pd.DataFrame(
         [
             {
@@ -130,13 +175,13 @@ def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
                 **{f"param_{name}": value for name, value in trial.params.items()},
                 "reason": trial.reason,
                 "attempt": trial.attempt,
-                "source": trial.provenance.get("source", "added"),
-                "fit_ms": trial.provenance.get("fit_ms"),
-                "search_ms": trial.provenance.get("search_ms"),
+                "source": source.get("source", "added"),
+                "fit_ms": source.get("fit_ms"),
+                "search_ms": source.get("search_ms"),
                 "started": trial.started,
                 "ended": trial.ended,
             }
-            for trial in trials
+            for trial, source in zip(trials, sources, strict=True)
         ]
     )
 

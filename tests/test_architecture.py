@@ -12,6 +12,7 @@ import bo_suite
 ROOT = Path(bo_suite.__file__).parent
 LAYERS = (
     "errors",
+    "locks",
     "parameters",
     "space",
     "data",
@@ -27,6 +28,10 @@ LAYERS = (
     "proposer",
     "owners",
     "schema",
+    "rows",
+    "database",
+    "headers",
+    "turns",
     "history",
     "optimizer",
     "stopping",

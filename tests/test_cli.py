@@ -384,7 +384,7 @@ class TestHelp:
         assert examples
         if name in ("", "minimize", "ask"):
             Path(run_db).unlink()
-        if name in ("tell", "fail"):
+        if name in ("tell", "fail", "withdraw"):
             History.open(run_db, None).close()
             Path(run_db).unlink()
             call("ask run.db --space space.toml --count 3")

@@ -29,9 +29,9 @@ def test_a_kill_before_and_after_each_writing_statement() -> None:
     assert result.problems == []
     assert result.resumed_equal == result.files > 50
     assert result.kills == sum(result.moments.values()) >= result.files - 1
-    creation = ["PRAGMA journal_mode", "PRAGMA application_id", "CREATE TABLE meta", "CREATE TABLE trials"]
-    creation += ["CREATE INDEX", "INSERT INTO meta", "DELETE FROM meta"]
-    calls = ["BEGIN", "INSERT INTO trials", "UPDATE trials SET state", "UPDATE trials SET attempt", "COMMIT"]
+    creation = ["PRAGMA application_id", "CREATE TABLE meta", "CREATE TABLE trials"]
+    creation += ["CREATE INDEX", "REPLACE INTO meta", "DELETE FROM meta"]
+    calls = ["BEGIN", "REPLACE INTO trials", "COMMIT"]
     for statement in creation + calls:
         for when in ("before", "after"):
             assert any(moment.startswith(f"{when} {statement}") for moment in result.moments), statement
@@ -64,7 +64,7 @@ def test_eight_processes_double_no_trial_and_lose_none(count: int, suggest: bool
 def test_the_checker_notices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, found: list[str]
 ) -> None:
-    monkeypatch.setattr(durability.history, "_failpoint", durability.history._no_failpoint)  # work sets one
+    monkeypatch.setattr(durability.database, "_failpoint", durability.database._no_failpoint)  # work sets one
     path, result = tmp_path / "run.db", durability.Result("checker")
     ledger = durability.ledger_of(path)
     durability.work(str(path), str(ledger), 3, None)

@@ -64,7 +64,12 @@ app.command(
     # An unknown option is handed on as an argument: so is -0.5.
     context_settings={"ignore_unknown_options": True},
 )(trials.tell)
-app.command(epilog=_examples('bo-suite fail run.db 2 "out of memory"'))(trials.fail)
+app.command(
+    epilog=_examples(
+        'bo-suite fail run.db 2 "out of memory"', 'bo-suite fail run.db 1 "connection lost" --transient'
+    )
+)(trials.fail)
+app.command(epilog=_examples("bo-suite withdraw run.db 2"))(trials.withdraw)
 app.command(epilog=_examples("bo-suite best run.db", "bo-suite best run.db --json"))(trials.best)
 app.command(
     epilog=_examples(

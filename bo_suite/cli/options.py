@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # what a command needs, it imports when it runs
 
 StorageArgument = Annotated[Path, typer.Argument(metavar="RUN.DB", help="The history of the run, a file.")]
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The trial, as `ask` named it.")]
+AttemptOption = Annotated[
+    int | None,
+    typer.Option("--attempt", help="Which attempt it was, of a trial that was handed out again."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 SpaceOption = Annotated[
     Path | None, typer.Option("--space", metavar="FILE", help="The search space, a .toml or .json file.")
@@ -49,6 +53,7 @@ class State(StrEnum):
     running = "running"
     finished = "finished"
     failed = "failed"
+    withdrawn = "withdrawn"
 
 
 @contextmanager

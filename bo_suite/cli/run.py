@@ -1,6 +1,5 @@
 """`bo-suite minimize` and `bo-suite problems`: whole runs."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,7 +78,7 @@ def minimize(
     with json_owns_stdout(as_json):
         from bo_suite import loop
         from bo_suite.cli.objective import find
-        from bo_suite.trials import at_target
+        from bo_suite.trials import at_target, record
 
         header = stored_header(storage)
         rules = _rules(time_limit, target)
@@ -106,8 +105,8 @@ def minimize(
                 "stopped": result.stopped,
                 "storage": None if storage is None else str(storage),
                 "plot": None if picture is None else str(picture),
-                "best": dataclasses.asdict(best[0]) if best else None,
-                "trials": [dataclasses.asdict(trial) for trial in result.trials],
+                "best": record(best[0]) if best else None,
+                "trials": [record(trial) for trial in result.trials],
             }
         )
     else:

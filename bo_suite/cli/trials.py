@@ -1,6 +1,5 @@
-"""Commands on a history: `ask`, `tell`, `fail`, `best`, `trials`, `plot`."""
+"""Commands on a history: `ask`, `tell`, `fail`, `withdraw`, `best`, `trials`, `plot`."""
 
-import dataclasses
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import typer
 from bo_suite.cli.console import USAGE, human, print_json, print_trials, ranked, sentences, stop
 from bo_suite.cli.options import (
     AcquisitionOption,
+    AttemptOption,
     Direction,
     IdArgument,
     JsonOption,
@@ -28,6 +28,9 @@ from bo_suite.cli.options import (
 if TYPE_CHECKING:
     from bo_suite.space import Space
     from bo_suite.trials import Trial
+
+_PAGE = 200
+"""Trials that are listed at once."""
 
 
 @sentences()
@@ -52,6 +55,7 @@ def ask(
     """
     from bo_suite.optimizer import Optimizer
     from bo_suite.space import Space
+    from bo_suite.trials import record
 
     header = stored_header(storage)
     given = None if space is None else Space.from_file(space)
@@ -69,7 +73,7 @@ def ask(
     with closing(optimizer):
         trials = optimizer.ask(count or 1)
     if as_json:
-        records = [dataclasses.asdict(trial) for trial in trials]
+        records = [record(trial) for trial in trials]
         print_json(records[0] if count is None else records)
     else:
         print_trials(trials, where)
@@ -81,11 +85,12 @@ def tell(
     trial: IdArgument,
     value: Annotated[float, typer.Argument(metavar="VALUE", help="The outcome, a finite number.")],
     std: Annotated[float | None, typer.Option(help="Standard deviation of its noise, if known.")] = None,
+    attempt: AttemptOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store the value of a running trial; once this returns 0, it survives any crash."""
     with existing(storage) as history:
-        _report(history.tell(trial, value, std), history.header.space, as_json=as_json)
+        _report(history.tell(trial, value, std, attempt), history.header.space, as_json=as_json)
 
 
 @sentences()
@@ -93,11 +98,28 @@ def fail(
     storage: StorageArgument,
     trial: IdArgument,
     reason: Annotated[str, typer.Argument(metavar="REASON", help="Why there is no value.")],
+    transient: Annotated[
+        bool, typer.Option("--transient", help="The cause has nothing to do with the point.")
+    ] = False,
+    attempt: AttemptOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store that a running trial has no value; later suggestions stay away from its point."""
+    """Store that a running trial has no value; later suggestions stay away from where trials fail."""
     with existing(storage) as history:
-        _report(history.fail(trial, reason), history.header.space, as_json=as_json)
+        failed = history.fail(trial, reason, attempt, transient=transient)
+        _report(failed, history.header.space, as_json=as_json)
+
+
+@sentences()
+def withdraw(
+    storage: StorageArgument,
+    trial: IdArgument,
+    attempt: AttemptOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store that a running trial is not going to be evaluated; nothing is learnt from it."""
+    with existing(storage) as history:
+        _report(history.withdraw(trial, attempt=attempt), history.header.space, as_json=as_json)
 
 
 @sentences()
@@ -112,7 +134,9 @@ def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
 
 def _report(trial: "Trial", space: "Space", *, as_json: bool) -> None:
     if as_json:
-        print_json(dataclasses.asdict(trial))
+        from bo_suite.trials import record
+
+        print_json(record(trial))
     else:
         print_trials([trial], space)
 
@@ -125,21 +149,29 @@ def trials(
         typer.Option(min=1, help="Only the best so many, the best first.", show_default="all, by id"),
     ] = None,
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    page: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"This page of {_PAGE} trials; not with --json.", show_default="the last"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the trials."""
+    """List the trials, a page of them."""
+    from bo_suite.trials import at_target, record
+
     with existing(storage) as history:
         listed, header = history.trials(), history.header
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        from bo_suite.trials import at_target
-
         listed = ranked(at_target(listed, header.space), header.direction)[:top]
     if as_json:
-        print_json([dataclasses.asdict(trial) for trial in listed])
-    else:
-        print_trials(listed, header.space)
+        print_json([record(trial) for trial in listed])
+        return
+    pages = max(-(-len(listed) // _PAGE), 1)
+    shown = pages if page is None and top is None else min(page or 1, pages)
+    print_trials(listed[(shown - 1) * _PAGE : shown * _PAGE], header.space)
+    if pages > 1:
+        human().print(f"page {shown} of {pages} (--page), {len(listed)} trials")
 
 
 @sentences()

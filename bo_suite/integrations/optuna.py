@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,16 @@ except ModuleNotFoundError as missing:
 
 from bo_suite.integrations.optuna_trials import (
     constraints_by_number,
+    let_pass,
     remember,
     remembered,
     to_distribution,
     to_translation,
     to_trials,
+    wait_for_earlier,
 )
 
 logger = logging.getLogger("bo_suite")
-
-_turns = threading.RLock()
-"""Held while a point is proposed and stored, so that threads of one study do not propose the same one."""
 
 _MOST_OPTIONS = 1000
 """Values of a stepped parameter up to which `from_optuna` lists them."""
@@ -57,6 +55,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
       avoid;
     - running ones as pending, by their whole point: it is in the study before the objective starts.
 
+    Threads and processes take turns, in the order of the trials' numbers: no two propose the same point.
     Trial k draws its random numbers from (seed, k), whatever the thread or process. A parameter outside the
     search space is drawn uniformly on its scale; so are points once a finite space has no new one.
 
@@ -108,7 +107,9 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         if len(study.directions) == 1:
             search_space = self.infer_relative_search_space(study, trial)
             decided = {*trial.system_attrs.get("fixed_params", {}), *trial.params}
-            if not search_space.keys() <= decided:
+            if search_space.keys() <= decided:
+                let_pass(study, trial)
+            else:
                 self._propose(study, trial, self._translation(search_space))
 
     def sample_relative(
@@ -125,14 +126,14 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         return translation.theirs(self._propose(study, trial, translation))
 
     def _propose(self, study: "optuna.Study", trial: FrozenTrial, translation: Translation) -> Params:
-        """The next point, which is stored with the trial before another thread proposes one."""
-        with _turns:
-            known = self._known(study, trial, translation)
-            proposal = self._proposal(study, trial, translation, known)
-            now = self._known(study, trial, translation)
-            if len(now) > len(known):  # another process has asked meanwhile
-                proposal = self._proposal(study, trial, translation, now)
-            remember(study, trial, translation.space, proposal)
+        """The next point, stored with the trial once those of all trials begun before it are."""
+        wait_for_earlier(study, trial)
+        known = self._known(study, trial, translation)
+        proposal = self._proposal(study, trial, translation, known)
+        now = self._known(study, trial, translation)
+        if len(now) > len(known):  # trials that took no turn were added meanwhile
+            proposal = self._proposal(study, trial, translation, now)
+        remember(study, trial, translation.space, proposal)
         return proposal.params
 
     def _known(self, study: "optuna.Study", trial: FrozenTrial, translation: Translation) -> list[Trial]:

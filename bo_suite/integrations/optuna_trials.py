@@ -1,8 +1,10 @@
 """Optuna's distributions and trials in our terms, and what of ours is kept with its trials."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -24,8 +26,17 @@ from bo_suite.trials import Trial
 _PROPOSAL = "bo_suite:proposal"
 """System attribute with the whole point of a trial, before the objective has asked for its parameters."""
 
+_PASSED = "bo_suite:passed"
+"""System attribute of a trial whose parameters are all decided, or drawn one by one."""
+
 _CONSTRAINT = "constraints:"
 """What Optuna's attributes with the values of constraints begin with."""
+
+_PATIENCE = 30.0
+"""Seconds that a trial may take to get its point."""
+
+_POLL = 0.005
+"""Seconds between looks at the other trials."""
 
 _LARGEST = 1e100
 """What stands for an infinite value of a constraint."""
@@ -153,6 +164,36 @@ def _constraints_of(trial: FrozenTrial) -> dict[str, float]:
         if name.startswith(_CONSTRAINT):
             found[name.removeprefix(_CONSTRAINT)] = value
     return {name: min(max(value, -_LARGEST), _LARGEST) for name, value in found.items() if value is not None}
+
+
+def wait_for_earlier(study: "optuna.Study", trial: FrozenTrial) -> None:
+    """Waits until each running trial of a smaller number has its point, or seems to have been given up.
+
+    A trial whose point is not there after a while is one whose process died, or that another sampler asks for.
+    """
+    started = trial.datetime_start or datetime.now()
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        earlier = [other for other in running if other.number < trial.number and not _has_point(other)]
+        if not any(_recent(other, started) for other in earlier):
+            return
+        time.sleep(_POLL)
+
+
+def let_pass(study: "optuna.Study", trial: FrozenTrial) -> None:
+    """Says with a trial that nothing is proposed for it, so that others need not wait for its point."""
+    study._storage.set_trial_system_attr(trial._trial_id, _PASSED, True)
+
+
+def _has_point(trial: FrozenTrial) -> bool:
+    return bool(trial.params) or not {_PROPOSAL, _PASSED}.isdisjoint(trial.system_attrs)
+
+
+def _recent(trial: FrozenTrial, started: datetime) -> bool:
+    """Whether a trial began so shortly before that it may still be without a point."""
+    began = trial.datetime_start
+    return began is not None and (started - began).total_seconds() < _PATIENCE
 
 
 def remember(study: "optuna.Study", trial: FrozenTrial, space: Space, proposal: Proposal) -> None:

@@ -18,6 +18,7 @@ _STATES = {
     "running": optuna.trial.TrialState.RUNNING,
     "finished": optuna.trial.TrialState.COMPLETE,
     "failed": optuna.trial.TrialState.FAIL,
+    "withdrawn": optuna.trial.TrialState.FAIL,
 }
 
 
@@ -95,10 +96,12 @@ class HistoryStorage(optuna.storages.BaseStorage):
         Raises:
             KeyError: no such trial.
         """
-        trials = self._history.trials()
-        if not 0 <= trial_id < len(trials):
-            raise KeyError(f"a trial must be one of the {len(trials)} of the study, got {trial_id}")
-        return self._frozen(trials[trial_id])
+        trial = self._history.trial(trial_id)
+        if trial is None:
+            raise KeyError(
+                f"a trial must be one of the {len(self._history.trials())} of the study, got {trial_id}"
+            )
+        return self._frozen(trial)
 
     def get_all_trials(
         self,

@@ -38,7 +38,7 @@ def evolve(
         rows: the first generation, representable in the space.
         seeds: of the random numbers.
     """
-    taken, finite = torch.cat((data.x, data.pending), -2), space.cardinality is not None
+    taken, finite = data.taken, space.cardinality is not None
     with torch.no_grad():
         parents, value = _select(rows, score(rows), taken, finite, seeds.split("first"))
         for turn in range(_GENERATIONS):

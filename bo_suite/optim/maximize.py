@@ -236,7 +236,7 @@ def _column_moves(space: Space, rows: Tensor, column: int, seeds: Seeds) -> Tens
 
 def _best_new(score: ScoreFunction, space: Space, data: Dataset, found: Tensor, seeds: Seeds) -> Tensor:
     """The representable row of largest score that is not in the data: of those found, else of any."""
-    taken = torch.cat((data.x, data.pending), -2)
+    taken = data.taken
     chosen, missing = found[..., 0, :], torch.ones_like(found[..., 0, :1], dtype=torch.bool)
     for rows in _pools(space, found, seeds):
         exact = space.representable(rows)

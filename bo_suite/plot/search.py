@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, Score
+from bo_suite.acquisition.success import score_of
 from bo_suite.data import OutcomeTransform, Seeds
 from bo_suite.errors import DataError
 from bo_suite.parameters import Float
@@ -131,7 +132,7 @@ def _draw_step(
     _draw_model(top, process, proposer.transform(known), space, grid)
     _draw_outcomes(top, space, known)
     chosen = space.encode([suggestion.params])
-    _draw_score(bottom, acquisition.build(data, seeds, start), space, grid, chosen)
+    _draw_score(bottom, score_of(acquisition, data, seeds, start), space, grid, chosen)
     for pane in panes:
         place = float(_at(space, chosen)[0])
         pane.axvline(place, color=GOLD, linewidth=2.0, zorder=0, clip_on=False, label="suggestion")

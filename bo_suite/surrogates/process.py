@@ -28,10 +28,17 @@ Hyperparameters = jt.Float[Tensor, "*b p"]
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """Hyperparameters of an earlier fit, and the number of observations that it saw."""
+    """What an earlier fit has found.
+
+    Attributes:
+        hyperparameters: of the surrogate.
+        observations: number that it saw.
+        success: of the model of failures beside it, if there was one.
+    """
 
     hyperparameters: Hyperparameters
     observations: int
+    success: "WarmStart | None" = None
 
 
 @runtime_checkable

@@ -1,0 +1,122 @@
+"""How likely an evaluation is to succeed, over the space: a failed trial is no outcome, but it tells this."""
+
+from dataclasses import dataclass
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.acquisition.base import Acquisition, Score
+from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.search import has_grown, thinned
+
+_LEVEL = 0.9
+"""Share of the success at successes that counts as success elsewhere."""
+
+_MOST = 300
+"""Rows that the model is fitted to."""
+
+_SMALLEST_VAR = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class SuccessProbability:
+    """Probability that evaluations at x succeed about as often as they do where trials have succeeded.
+
+    The share of evaluations that succeed is a Gaussian process regression g on 1 for each success and 0 for
+    each failure; the probability is P(g(x) > t), with t nine tenths of the mean of g at the successes.
+    Failures at random are noise of that regression: g hardly varies, and the probability is near 1
+    everywhere. Where trials fail for certain there is no noise, and it vanishes within a few failures; so it
+    does in such a region of a flaky cluster, once its failures are more than chance explains.
+
+    Attributes:
+        process: g, standardised.
+        level: t, standardised.
+        rows: number of successes and failures.
+    """
+
+    process: Process
+    level: jt.Float[Tensor, "*b 1"]
+    rows: int
+
+    @staticmethod
+    def fit(data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> "SuccessProbability":
+        """The probability given observations and failures, at least one of each.
+
+        Raises:
+            FitError, NumericalError: the regression cannot be fitted.
+        """
+        assert data.failures is not None, "there must be failures"
+        x = torch.cat((data.x, data.failures), -2)
+        label = torch.cat((torch.ones_like(data.y), torch.zeros_like(data.failures[..., 0])), -1)
+        mean = label.mean(-1, keepdim=True)
+        scale = (mean * (1.0 - mean)).sqrt()
+        seen = Dataset(
+            x, (label - mean) / scale, None, x[..., :0, :], data.unordered, data.levels, data.fidelities
+        )
+        process = _fitted(thinned(seen, _MOST), x.shape[-2], seeds.split("success"), start)
+        success = mean + scale * process.mean(data.x).mean(-1, keepdim=True)
+        level = (_LEVEL * success.clamp(0.0, 1.0) - mean) / scale
+        return SuccessProbability(process, level, x.shape[-2])
+
+    @property
+    def found(self) -> WarmStart:
+        """What the next fit may start from."""
+        return WarmStart(self.process.hyperparameters, self.rows)
+
+    def log(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """log P(g(x) > t) = log Φ((mean(x) - t) / σ(x))."""
+        mean, var = self.process.mean_and_var(x)
+        value: Tensor = torch.special.log_ndtr((mean - self.level) / var.clamp(min=_SMALLEST_VAR).sqrt())
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class LikelyScore:
+    """A score plus the log probability that an evaluation succeeds.
+
+    Attributes:
+        score: of an evaluation that succeeds.
+        success: its probability.
+    """
+
+    score: Score
+    success: SuccessProbability
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the score is."""
+        return self.score.differentiable
+
+    @property
+    def hyperparameters(self) -> Hyperparameters | None:
+        """The score's."""
+        return self.score.hyperparameters
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """score(x) + log P(x succeeds)."""
+        return self.score(x) + self.success.log(x)
+
+
+def score_of(acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmStart | None) -> Score:
+    """The acquisition's score given the data, and the probability of success where trials have failed.
+
+    Raises:
+        DataError: data that the acquisition does not understand.
+        FitError, NumericalError: a model that cannot be fitted.
+    """
+    score = acquisition.build(data, seeds, start)
+    if data.failures is None:
+        return score
+    return LikelyScore(score, SuccessProbability.fit(data, seeds, None if start is None else start.success))
+
+
+def _fitted(seen: Dataset, rows: int, seeds: Seeds, start: WarmStart | None) -> ExactProcess:
+    """The regression; hyperparameters are searched anew when the rows have grown by a fifth."""
+    surrogate = ExactGP(restarts=1)
+    size = surrogate.start(seen).shape[-1]
+    if start is None or start.hyperparameters.shape[-1] != size or has_grown(start.observations, rows):
+        return surrogate.fit(seen, seeds, start)
+    return surrogate.process(seen, start.hyperparameters.to(seen.x))
