@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
 from bo_suite import schema
+from bo_suite.describe import SHORT, shortened
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.owners import is_alive, is_own, new_owner
 from bo_suite.space import Params, Space
@@ -328,7 +329,8 @@ class History:
                     f"{found.attempt}, got attempt {attempt}"
                 )
             if found.state != "running":
-                how = f"with value {found.value}" if found.state == "finished" else f"({found.reason})"
+                reason = shortened(found.reason or "", SHORT)
+                how = f"with value {found.value}" if found.state == "finished" else f"({reason})"
                 raise TrialError(f"a trial ends once: trial {number} is {found.state} already, {how}")
             self._write(schema.END, (*outcome, time.time(), self._next_revision(), number, found.attempt))
             return trial_of_row(self._rows("WHERE id = ?", number)[0])

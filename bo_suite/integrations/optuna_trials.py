@@ -14,6 +14,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
 from bo_suite.parameters import Choice, Float, Int, Parameter
@@ -53,12 +54,14 @@ def to_translation(
         ValueError: no dict of distributions, or a distribution that cannot be searched.
     """
     if not isinstance(search_space, Mapping):
-        raise ValueError(f"a search space must be a dict of Optuna's distributions, got {search_space!r}")
+        raise ValueError(
+            f"a search space must be a dict of Optuna's distributions, got {described(search_space)}"
+        )
     dimensions, constants = {}, {}
     for name, distribution in search_space.items():
         if not isinstance(distribution, BaseDistribution):
             raise ValueError(
-                f"parameter {name!r} must have one of Optuna's distributions, got {distribution!r}"
+                f"parameter {name!r} must have one of Optuna's distributions, got {described(distribution)}"
             )
         if distribution.single():
             constants[name] = _only(distribution)
