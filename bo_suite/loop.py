@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
+from bo_suite.describe import LONGEST, described, error_text
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
@@ -82,9 +83,9 @@ def minimize(
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
-    An exception in f, or a value that is not a finite number, is recorded as a failed trial with its text;
-    the run goes on. Ctrl-C ends the run and returns what has finished. Run again with the same storage,
-    it goes on where it stopped: points that were being evaluated come first.
+    An exception in f, or a value that is not a finite number, is recorded as a failed trial with its text,
+    of which 10,000 characters are stored; the run goes on. Ctrl-C ends the run and returns what has finished.
+    Run again with the same storage, it goes on where it stopped: points that were being evaluated come first.
 
     Evaluations are not waited for together: when one has ended, its outcome is stored, and the next point
     is chosen in view of those that go on. Where a worker process dies, the executor is made again, and each
@@ -93,7 +94,7 @@ def minimize(
     whose evaluation takes the whole run down is left to the next run, and failed after three of them.
 
     Args:
-        f: takes a dict of parameters, returns a number; smaller is better.
+        f: takes a dict of parameters, which is its own to change, returns a number; smaller is better.
         space: where to search.
         budget: number of trials of the history in all.
         seed: same seed, same run (with one worker; with more, the order of completion matters).
@@ -115,13 +116,14 @@ def minimize(
             An exception ends the run like Ctrl-C, and is raised.
 
     Raises:
-        TrialError: budget or workers below 1, f cannot be sent to other processes or run there, an executor
-            that was given breaks, or a callback returns something else than None or a reason.
+        TrialError: budget or workers below 1, f cannot be sent to other processes or read there, an executor
+            that was given is shut down, breaks or fails, an evaluation that somebody cancels, or a callback
+            returns something else than None or a reason.
         StorageError: a file that cannot be used, or that belongs to another space or seed.
     """
     whole_number("workers", workers, at_least=1)
     if not callable(f):
-        raise TrialError(f"f must be a function of a dict of parameters, got {f!r}")
+        raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
     check_callbacks(callbacks)
     if workers > 1 and executor is None:
         _check_picklable(f, workers)
@@ -138,10 +140,12 @@ def minimize(
 def _check_picklable(f: Function, workers: int) -> None:
     try:
         pickle.dumps(f)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise TrialError(
             "workers > 1 send f to other processes, so f must be picklable (defined at the top of a module; "
-            f"executor=ThreadPoolExecutor({workers}) takes any), got {f!r}: {error}"
+            f"executor=ThreadPoolExecutor({workers}) takes any), got {described(f)}: {error_text(error)}"
         ) from error
 
 
@@ -177,7 +181,7 @@ def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch
             if future is None and not pool.works():
                 raise WorkersDied("workers must live while they have nothing to do")
             lost = Outcome(None, "its worker process died")
-            reason = watch(_record(optimizer, trial, lost if future is None else _outcome(future)))
+            reason = watch(_record(optimizer, trial, lost if future is None else pool.result(future)))
             stopped = stopped or reason
         return stopped
     except BaseException as error:
@@ -195,7 +199,7 @@ def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch
         if isinstance(error, futures.BrokenExecutor):
             raise TrialError(
                 "an executor whose workers can die must be given as a function that makes one, to be "
-                f"made again, got one that broke: {error}"
+                f"made again, got one that broke: {error_text(error)}"
             ) from error
         raise
 
@@ -226,19 +230,6 @@ def _keep_finished(optimizer: Optimizer, crew: Crew[Trial]) -> None:
                     _record(optimizer, trial, outcome)
 
 
-def _outcome(future: "futures.Future[Outcome]") -> Outcome:
-    """What came of an evaluation.
-
-    Raises:
-        TrialError: the executor could not run f at all: what f itself raises is an Outcome.
-    """
-    try:
-        return future.result()
-    except Exception as error:
-        law = "the executor must be able to run f (other processes need it to be picklable)"
-        raise TrialError(f"{law}, got {type(error).__name__}: {error}") from error
-
-
 def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> Trial | None:
     """Tells or fails the trial; None of one that somebody else has ended meanwhile, which stays as it is."""
     try:
@@ -249,7 +240,7 @@ def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> Trial | Non
         logger.warning("an outcome was not stored: %s", error)
         return None
     except StorageError as error:
-        error.add_note(f"the outcome that was not stored: trial {trial.id}, {outcome}")
+        error.add_note(f"the outcome that was not stored: trial {trial.id}, {described(outcome, LONGEST)}")
         raise
 
 
