@@ -3,7 +3,7 @@
 import concurrent.futures as futures
 import logging
 import pickle
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.describe import LONGEST, described, error_text
+from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
@@ -80,6 +80,7 @@ def minimize(
     acquisition: Acquisition | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    retries: int = 0,
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
@@ -114,14 +115,18 @@ def minimize(
             stored, finished or failed. Where one returns a string, no new point is chosen, those being
             evaluated are waited for, and the string is `Result.stopped`; `bo_suite.stopping` has some.
             An exception ends the run like Ctrl-C, and is raised.
+        retries: times that a failed evaluation is repeated at its point, beside those that go on, before its
+            trial is recorded as failed, with the last failure and the number of tries. Each is logged at the
+            level INFO. A run that ends repeats nothing. The death of a worker is no failure of this kind.
 
     Raises:
-        TrialError: budget or workers below 1, f cannot be sent to other processes or read there, an executor
-            that was given is shut down, breaks or fails, an evaluation that somebody cancels, or a callback
-            returns something else than None or a reason.
+        TrialError: budget or workers below 1, retries below 0, f cannot be sent to other processes or read
+            there, an executor that was given is shut down, breaks or fails, an evaluation that somebody
+            cancels, or a callback returns something else than None or a reason.
         StorageError: a file that cannot be used, or that belongs to another space or seed.
     """
     whole_number("workers", workers, at_least=1)
+    whole_number("retries", retries, at_least=0)
     if not callable(f):
         raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
     check_callbacks(callbacks)
@@ -131,7 +136,8 @@ def minimize(
     try:
         with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
             crew = Crew[Trial](lambda trial: pool.submit(evaluate, f, trial.params), workers)
-            stopped = _run(optimizer, budget, crew, pool, _Watch(callbacks, optimizer, show))
+            watch, tries = _Watch(callbacks, optimizer, show), _Tries(optimizer, retries)
+            stopped = _run(optimizer, budget, crew, pool, watch, tries)
         return Result(optimizer.trials, optimizer.direction, stopped, optimizer.space)
     finally:
         optimizer.close()
@@ -163,31 +169,83 @@ class _Watch:
         return None if trial is None else reason_to_stop(self.callbacks, self.optimizer, trial)
 
 
-def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch: _Watch) -> str | None:
+class _Tries:
+    """Which failed evaluations are repeated, and how often they were."""
+
+    def __init__(self, optimizer: Optimizer, retries: int) -> None:
+        self._optimizer, self._retries = optimizer, retries
+        self._repeated = Counter[int]()
+        self._waiting = deque[tuple[Trial, Outcome]]()
+
+    def counted(self, trial: Trial, outcome: Outcome) -> Outcome:
+        """The outcome; of a failure that may be repeated, with the number of tries."""
+        if outcome.value is not None or not self._retries:
+            return outcome
+        count = 1 + self._repeated[trial.id]
+        return Outcome(None, f"{outcome.reason} ({count} {'try' if count == 1 else 'tries'})")
+
+    def repeats(self, trial: Trial, outcome: Outcome) -> bool:
+        """Whether the trial is to be evaluated again after this outcome; if so, it waits for `next`."""
+        if outcome.value is not None or self._repeated[trial.id] >= self._retries:
+            return False
+        now = self._optimizer.trials[trial.id]
+        if (now.state, now.attempt) != ("running", trial.attempt):
+            return False  # somebody else has ended it meanwhile
+        reason = shortened(outcome.reason or "", SHORT)
+        logger.info("trial %d is evaluated again, since it failed: %s", trial.id, reason)
+        self._repeated[trial.id] += 1
+        self._waiting.append((trial, outcome))
+        return True
+
+    def next(self) -> Trial | None:
+        """A trial to evaluate again."""
+        return self._waiting.popleft()[0] if self._waiting else None
+
+    def given_up(self) -> "Iterator[tuple[Trial, Outcome]]":
+        """Trials that are not evaluated again after all, with their last outcomes."""
+        while self._waiting:
+            yield self._waiting.popleft()
+
+
+def _run(
+    optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch: _Watch, tries: _Tries
+) -> str | None:
     """Keeps the crew going until the budget is spent; the reason if the run ends before."""
     again = deque(_survivors(optimizer))
+    exhausted: str | None = None
     stopped: str | None = None
 
     def following() -> Trial | None:
-        nonlocal stopped
+        nonlocal exhausted
+        if stopped:
+            return None
+        if (trial := tries.next()) is not None or exhausted:
+            return trial
         try:
-            return None if stopped else _next(optimizer, again, budget)
+            return _next(optimizer, again, budget)
         except SpaceExhausted as error:
-            stopped = str(error)
+            exhausted = str(error)
             return None
 
     try:
         for trial, future in crew.completed(following):
             if future is None and not pool.works():
                 raise WorkersDied("workers must live while they have nothing to do")
-            lost = Outcome(None, "its worker process died")
-            reason = watch(_record(optimizer, trial, lost if future is None else pool.result(future)))
+            if future is None:
+                outcome = Outcome(None, "its worker process died")
+            else:
+                outcome = tries.counted(trial, pool.result(future))
+                if not stopped and tries.repeats(trial, outcome):
+                    continue
+            reason = watch(_record(optimizer, trial, outcome))
             stopped = stopped or reason
-        return stopped
+        for trial, outcome in tries.given_up():
+            watch(_record(optimizer, trial, outcome))
+        return exhausted or stopped
     except BaseException as error:
         pool.abandon()
         crew.cancel()
-        _keep_finished(optimizer, crew)
+        _keep_finished(optimizer, crew, tries)
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
         if isinstance(error, WorkersDied):
@@ -220,11 +278,12 @@ def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | Non
     return optimizer.ask() if len(optimizer.trials) < budget else None
 
 
-def _keep_finished(optimizer: Optimizer, crew: Crew[Trial]) -> None:
+def _keep_finished(optimizer: Optimizer, crew: Crew[Trial], tries: _Tries) -> None:
     """Stores what has come back and was not stored yet, as far as it can be stored."""
     with suppress(StorageError):
         running = {trial.id for trial in optimizer.trials if trial.state == "running"}
-        for trial, outcome in crew.ended():
+        back = [(trial, tries.counted(trial, outcome)) for trial, outcome in crew.ended()]
+        for trial, outcome in (*tries.given_up(), *back):
             if trial.id in running:
                 with suppress(StorageError):
                     _record(optimizer, trial, outcome)
