@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from bo_suite.describe import described, error_text
+from bo_suite.describe import described, error_text, plain_text
 from bo_suite.errors import TrialError, WorkersDied
 from bo_suite.evaluate import TaskNotReadable, call_pickled, start_worker
 
@@ -30,6 +30,9 @@ _NOT_PICKLABLE = re.compile(r"pickl|serializ|local object", re.IGNORECASE)
 """What executors say of a task that cannot be pickled, where they do not say the above."""
 
 _SHUT_DOWN = re.compile(r"shut ?down", re.IGNORECASE)
+
+_CAUSE = 500
+"""The most characters of the cause of an executor's error that are repeated."""
 
 
 class _Here(futures.Executor):
@@ -176,7 +179,7 @@ class Pool:
 
     def _refusal(self, error: BaseException) -> TrialError:
         """What it means that the executor raised this: a task of ours returns its failures."""
-        text = error_text(error)
+        text = _with_cause(error)
         if isinstance(error, futures.CancelledError | asyncio.CancelledError):
             return TrialError(
                 "nobody may cancel what runs on the executor, but somebody has, or its cluster is gone "
@@ -196,11 +199,11 @@ class Pool:
     def _not_picklable(self, error: BaseException) -> TrialError:
         return TrialError(
             f"{self._task} and all that it holds must be picklable, to be sent to other processes (define it "
-            f"at the top of a module; a ThreadPoolExecutor takes any), got {error_text(error)}"
+            f"at the top of a module; a ThreadPoolExecutor takes any), got {_with_cause(error)}"
         )
 
     def _not_readable(self, error: BaseException) -> TrialError:
-        text = str(error) if isinstance(error, TaskNotReadable) else error_text(error)
+        text = str(error) if isinstance(error, TaskNotReadable) else _with_cause(error)
         return TrialError(
             f"workers must be able to import {self._task} and to unpickle what it holds (it must be in a "
             f"module that they find, not in a notebook), but one failed with {text}"
@@ -210,6 +213,14 @@ class Pool:
         # Forking a process whose libraries have threads can deadlock the child.
         spawn = multiprocessing.get_context("spawn")
         return futures.ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=start_worker)
+
+
+def _with_cause(error: BaseException) -> str:
+    """The text of an executor's error, and the last line of its cause: loky's own text does not say why."""
+    if error.__cause__ is None:
+        return error_text(error)
+    cause = plain_text(error.__cause__, _CAUSE).strip('" \n').rpartition("\n")[2]
+    return f"{error_text(error)} (from {cause})"
 
 
 def _shut(executor: futures.Executor, *, wait: bool) -> None:

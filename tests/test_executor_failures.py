@@ -117,6 +117,13 @@ def test_an_executor_that_is_broken_is_told_from_workers_that_die() -> None:
         run(Failing(future=futures.BrokenExecutor("A task has failed to un-serialize.")))
 
 
+def test_the_cause_of_an_error_is_told_too() -> None:
+    error = pickle.PicklingError("Could not pickle the task to send it to the workers.")
+    error.__cause__ = Exception('\n"""\nTraceback\n  f\nTypeError: cannot pickle a lock\n"""')
+    with pytest.raises(TrialError, match=rf"{PICKLABLE}, .* \(from TypeError: cannot pickle a lock\)$"):
+        run(Failing(future=error))
+
+
 def test_what_f_raises_is_its_own_even_if_executors_raise_the_same() -> None:
     for error, _ in CAUSES:
         trials = minimize(raising(error), SPACE, 1, executor=Failing(), progress=False).trials
