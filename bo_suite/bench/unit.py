@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.bench.method import Lockstep, Method, Run, Task, inside
-from bo_suite.describe import error_text, shortened
+from bo_suite.describe import described, error_text, shortened
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
 from bo_suite.space import Params
@@ -146,7 +146,7 @@ def run_together(
             "the runs of %s on %s are made one by one, since together there was %s",
             method.name,
             problem.name,
-            error_text(error),
+            described(error),
         )
         return None
     share = (time.perf_counter() - began) / len(seeds)
