@@ -145,7 +145,7 @@ class Database:
         return int(self.execute(statement)[0][0])
 
     def configure(self) -> None:
-        """Sets how commits reach the disk; a file of version 0.8 leaves write-ahead mode unless it is in use."""
+        """Sets how commits reach the disk; one of version 0.8 leaves write-ahead mode if it can."""
         if not self.writable:
             return
         self.execute("PRAGMA wal_autocheckpoint = 16")

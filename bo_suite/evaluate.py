@@ -1,8 +1,10 @@
 """Calling a user's function on a point, here or in a worker process; imports nothing heavy."""
 
+import copy
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -11,6 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from threadpoolctl import threadpool_limits
+
+from bo_suite.describe import LONGEST, SHORT, described, error_text
+from bo_suite.errors import BoSuiteError
+
+_REASON = LONGEST - 100
+"""The most characters of a reason: the number of tries is added to it."""
+
+
+class TaskNotReadable(BoSuiteError):
+    """A worker cannot import or unpickle the task that it was sent."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +34,41 @@ class Outcome:
 
 
 def evaluate(function: Callable[[dict[str, Any]], float], params: dict[str, Any]) -> Outcome:
-    """The outcome of function(params); an exception, a NaN or another type becomes a reason."""
+    """The outcome of function(params), which gets a copy of params.
+
+    An exception, a NaN or another type becomes a reason; so does a BaseException, such as the panic of an
+    extension in Rust. Only a KeyboardInterrupt is raised.
+    """
     try:
-        raw = function(params)
-    except (Exception, SystemExit) as error:
-        return Outcome(None, f"{type(error).__name__}: {error}")
+        raw = function(copy.deepcopy(params))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Outcome(None, error_text(error, _REASON))
     try:
         value = float(raw)
-    except Exception:
-        return Outcome(None, f"the function must return a number, got {raw!r:.200}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return Outcome(None, f"the function must return a number, got {described(raw, SHORT)}")
     if not math.isfinite(value):
         return Outcome(None, f"the function returned {value}")
     return Outcome(value, None)
+
+
+def call_pickled(task: bytes) -> Any:
+    """Calls a pickled pair of a function and its arguments.
+
+    Raises:
+        TaskNotReadable: they cannot be unpickled here. Unpickled by the executor, they would end the worker.
+    """
+    try:
+        function, arguments = pickle.loads(task)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise TaskNotReadable(error_text(error)) from None
+    return function(*arguments)
 
 
 def start_worker() -> None:

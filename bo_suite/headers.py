@@ -22,7 +22,7 @@ def stored_header(database: Database, given: Header | None) -> Header | None:
     """The header in the file, checked against the given one; None where nothing was written yet.
 
     Raises:
-        StorageError: a file that is no history, is damaged or of a newer version, or belongs to something else.
+        StorageError: a file that is no history, is damaged, is of a newer version or belongs to another run.
     """
     name = database.name
     if database.number("PRAGMA application_id") != schema.APPLICATION:
@@ -45,7 +45,7 @@ def stored_header(database: Database, given: Header | None) -> Header | None:
 
 
 def agreed_header(database: Database, given: Header, stored: Header | None) -> Header:
-    """The given header with what the file has beyond it; the file is made, or has its budget and acquisition."""
+    """The given header with what the file has beyond it; the file is made or brought up to date."""
     if stored is None:
         given = replace(given, run=uuid.uuid4().hex)
         for statement in (f"PRAGMA application_id = {schema.APPLICATION}", *schema.TABLES):
@@ -122,16 +122,16 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
             fields[key] = json.loads(text)
         except (TypeError, ValueError, RecursionError) as error:
             raise StorageError(f"{law}, got {key}: {error}") from error
-    if not is_count(version := fields.get("schema"), 1):
+    version = fields.get("schema")
+    if not isinstance(version, int) or not is_count(version, 1):
         raise StorageError(f"{law}, got schema {version!r:.50}")
     if version > schema.VERSION:
         raise StorageError(
             f"this version of bo_suite reads histories up to schema {schema.VERSION}, got schema "
             f"{version} in {name}, which a newer version wrote"
         )
-    if missing := [
-        key for key in (*_PLAIN[: 4 + (version > 1)], "space", "fingerprint") if key not in fields
-    ]:
+    needed = (*(_PLAIN if version > 1 else _PLAIN[:-1]), "space", "fingerprint")
+    if missing := [key for key in needed if key not in fields]:
         raise StorageError(f"{law}, got none of {missing}")
     for key, fits in (
         ("seed", is_count(abs(fields["seed"]) if isinstance(fields["seed"], int) else None, 0)),

@@ -23,6 +23,7 @@ from typing import Any, SupportsFloat, cast
 
 from bo_suite import schema
 from bo_suite.database import Database
+from bo_suite.describe import SHORT, shortened
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.headers import agreed_header, migrated, row_error, stored_header, stored_run
 from bo_suite.owners import is_alive, is_own, new_owner
@@ -331,7 +332,8 @@ class History:
                     f"{there.attempt}, got attempt {attempt}"
                 )
             if there.state != "running":
-                how = f"with value {there.value}" if there.state == "finished" else f"({there.reason:.200})"
+                reason = shortened(there.reason or "", SHORT)
+                how = f"with value {there.value}" if there.state == "finished" else f"({reason})"
                 raise TrialError(f"a trial ends once: trial {number} is {there.state} already, {how}")
             value, std, reason = outcome
             changes = {"state": state, "value": value, "std": std, "reason": reason}

@@ -3,7 +3,7 @@
 import concurrent.futures as futures
 import logging
 import pickle
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
+from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
@@ -79,12 +80,13 @@ def minimize(
     acquisition: Acquisition | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    retries: int = 0,
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
-    An exception in f, or a value that is not a finite number, is recorded as a failed trial with its text;
-    the run goes on. Ctrl-C ends the run and returns what has finished. Run again with the same storage,
-    it goes on where it stopped: points that were being evaluated come first.
+    An exception in f, or a value that is not a finite number, is recorded as a failed trial with its text,
+    of which 10,000 characters are stored; the run goes on. Ctrl-C ends the run and returns what has finished.
+    Run again with the same storage, it goes on where it stopped: points that were being evaluated come first.
 
     Evaluations are not waited for together: when one has ended, its outcome is stored, and the next point
     is chosen in view of those that go on. Where a worker process dies, the executor is made again, and each
@@ -93,7 +95,7 @@ def minimize(
     whose evaluation takes the whole run down is left to the next run, and failed after three of them.
 
     Args:
-        f: takes a dict of parameters, returns a number; smaller is better.
+        f: takes a dict of parameters, which is its own to change, returns a number; smaller is better.
         space: where to search.
         budget: number of trials of the history in all.
         seed: same seed, same run (with one worker; with more, the order of completion matters).
@@ -113,15 +115,20 @@ def minimize(
             stored, finished or failed. Where one returns a string, no new point is chosen, those being
             evaluated are waited for, and the string is `Result.stopped`; `bo_suite.stopping` has some.
             An exception ends the run like Ctrl-C, and is raised.
+        retries: times that a failed evaluation is repeated at its point, beside those that go on, before its
+            trial is recorded as failed, with the last failure and the number of tries. Each is logged at the
+            level INFO. A run that ends repeats nothing. The death of a worker is no failure of this kind.
 
     Raises:
-        TrialError: budget or workers below 1, f cannot be sent to other processes or run there, an executor
-            that was given breaks, or a callback returns something else than None or a reason.
+        TrialError: budget or workers below 1, retries below 0, f cannot be sent to other processes or read
+            there, an executor that was given is shut down, breaks or fails, an evaluation that somebody
+            cancels, or a callback returns something else than None or a reason.
         StorageError: a file that cannot be used, or that belongs to another space or seed.
     """
     whole_number("workers", workers, at_least=1)
+    whole_number("retries", retries, at_least=0)
     if not callable(f):
-        raise TrialError(f"f must be a function of a dict of parameters, got {f!r}")
+        raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
     check_callbacks(callbacks)
     if workers > 1 and executor is None:
         _check_picklable(f, workers)
@@ -129,8 +136,9 @@ def minimize(
     try:
         with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
             crew = Crew[Trial](lambda trial: pool.submit(evaluate, f, trial.params), workers)
-            stopped = _run(optimizer, budget, crew, pool, _Watch(callbacks, optimizer, show))
-        return Result(optimizer.trials, optimizer.direction, stopped, optimizer.space)
+            watch, tries = _Watch(callbacks, optimizer, show), _Tries(optimizer, retries)
+            stopped = _run(optimizer, budget, crew, pool, watch, tries)
+        return Result(tuple(optimizer.trials), optimizer.direction, stopped, optimizer.space)
     finally:
         optimizer.close()
 
@@ -138,10 +146,12 @@ def minimize(
 def _check_picklable(f: Function, workers: int) -> None:
     try:
         pickle.dumps(f)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise TrialError(
             "workers > 1 send f to other processes, so f must be picklable (defined at the top of a module; "
-            f"executor=ThreadPoolExecutor({workers}) takes any), got {f!r}: {error}"
+            f"executor=ThreadPoolExecutor({workers}) takes any), got {described(f)}: {error_text(error)}"
         ) from error
 
 
@@ -159,31 +169,83 @@ class _Watch:
         return None if trial is None else reason_to_stop(self.callbacks, self.optimizer, trial)
 
 
-def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch: _Watch) -> str | None:
+class _Tries:
+    """Which failed evaluations are repeated, and how often they were."""
+
+    def __init__(self, optimizer: Optimizer, retries: int) -> None:
+        self._optimizer, self._retries = optimizer, retries
+        self._repeated = Counter[int]()
+        self._waiting = deque[tuple[Trial, Outcome]]()
+
+    def counted(self, trial: Trial, outcome: Outcome) -> Outcome:
+        """The outcome; of a failure that may be repeated, with the number of tries."""
+        if outcome.value is not None or not self._retries:
+            return outcome
+        count = 1 + self._repeated[trial.id]
+        return Outcome(None, f"{outcome.reason} ({count} {'try' if count == 1 else 'tries'})")
+
+    def repeats(self, trial: Trial, outcome: Outcome) -> bool:
+        """Whether the trial is to be evaluated again after this outcome; if so, it waits for `next`."""
+        if outcome.value is not None or self._repeated[trial.id] >= self._retries:
+            return False
+        now = self._optimizer.trial(trial.id)
+        if (now.state, now.attempt) != ("running", trial.attempt):
+            return False  # somebody else has ended it meanwhile
+        reason = shortened(outcome.reason or "", SHORT)
+        logger.info("trial %d is evaluated again, since it failed: %s", trial.id, reason)
+        self._repeated[trial.id] += 1
+        self._waiting.append((trial, outcome))
+        return True
+
+    def next(self) -> Trial | None:
+        """A trial to evaluate again."""
+        return self._waiting.popleft()[0] if self._waiting else None
+
+    def given_up(self) -> "Iterator[tuple[Trial, Outcome]]":
+        """Trials that are not evaluated again after all, with their last outcomes."""
+        while self._waiting:
+            yield self._waiting.popleft()
+
+
+def _run(
+    optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch: _Watch, tries: _Tries
+) -> str | None:
     """Keeps the crew going until the budget is spent; the reason if the run ends before."""
     again = deque(_survivors(optimizer))
+    exhausted: str | None = None
     stopped: str | None = None
 
     def following() -> Trial | None:
-        nonlocal stopped
+        nonlocal exhausted
+        if stopped:
+            return None
+        if (trial := tries.next()) is not None or exhausted:
+            return trial
         try:
-            return None if stopped else _next(optimizer, again, budget)
+            return _next(optimizer, again, budget)
         except SpaceExhausted as error:
-            stopped = str(error)
+            exhausted = str(error)
             return None
 
     try:
         for trial, future in crew.completed(following):
             if future is None and not pool.works():
                 raise WorkersDied("workers must live while they have nothing to do")
-            lost = Outcome(None, "its worker process died")
-            reason = watch(_record(optimizer, trial, lost if future is None else _outcome(future)))
+            if future is None:
+                outcome = Outcome(None, "its worker process died")
+            else:
+                outcome = tries.counted(trial, pool.result(future))
+                if not stopped and tries.repeats(trial, outcome):
+                    continue
+            reason = watch(_record(optimizer, trial, outcome))
             stopped = stopped or reason
-        return stopped
+        for trial, outcome in tries.given_up():
+            watch(_record(optimizer, trial, outcome))
+        return exhausted or stopped
     except BaseException as error:
         pool.abandon()
         crew.cancel()
-        _keep_finished(optimizer, crew)
+        _keep_finished(optimizer, crew, tries)
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
         if isinstance(error, WorkersDied):
@@ -195,7 +257,7 @@ def _run(optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch
         if isinstance(error, futures.BrokenExecutor):
             raise TrialError(
                 "an executor whose workers can die must be given as a function that makes one, to be "
-                f"made again, got one that broke: {error}"
+                f"made again, got one that broke: {error_text(error)}"
             ) from error
         raise
 
@@ -213,30 +275,19 @@ def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | Non
     """A trial to evaluate: one that was lost, else a new one while the budget lasts."""
     if again:
         return again.popleft()
-    return optimizer.ask() if len(optimizer.trials) < budget else None
+    spent = sum(trial.state != "withdrawn" for trial in optimizer.trials)
+    return optimizer.ask() if spent < budget else None
 
 
-def _keep_finished(optimizer: Optimizer, crew: Crew[Trial]) -> None:
+def _keep_finished(optimizer: Optimizer, crew: Crew[Trial], tries: _Tries) -> None:
     """Stores what has come back and was not stored yet, as far as it can be stored."""
     with suppress(StorageError):
         running = {trial.id for trial in optimizer.trials if trial.state == "running"}
-        for trial, outcome in crew.ended():
+        back = [(trial, tries.counted(trial, outcome)) for trial, outcome in crew.ended()]
+        for trial, outcome in (*tries.given_up(), *back):
             if trial.id in running:
                 with suppress(StorageError):
                     _record(optimizer, trial, outcome)
-
-
-def _outcome(future: "futures.Future[Outcome]") -> Outcome:
-    """What came of an evaluation.
-
-    Raises:
-        TrialError: the executor could not run f at all: what f itself raises is an Outcome.
-    """
-    try:
-        return future.result()
-    except Exception as error:
-        law = "the executor must be able to run f (other processes need it to be picklable)"
-        raise TrialError(f"{law}, got {type(error).__name__}: {error}") from error
 
 
 def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> Trial | None:
@@ -249,7 +300,7 @@ def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> Trial | Non
         logger.warning("an outcome was not stored: %s", error)
         return None
     except StorageError as error:
-        error.add_note(f"the outcome that was not stored: trial {trial.id}, {outcome}")
+        error.add_note(f"the outcome that was not stored: trial {trial.id}, {described(outcome, LONGEST)}")
         raise
 
 
@@ -264,7 +315,7 @@ def _bar(shown: bool, optimizer: Optimizer, budget: int) -> Iterator[Callable[[]
         task = progress.add_task("", total=budget)
 
         def show() -> None:
-            ended = [trial for trial in optimizer.trials if trial.state != "running"]
+            ended = [trial for trial in optimizer.trials if trial.state in ("finished", "failed")]
             failed = sum(trial.state == "failed" for trial in ended)
             text = _best_so_far(optimizer) + f", {failed} failed" * bool(failed)
             progress.update(task, completed=len(ended), description=text)

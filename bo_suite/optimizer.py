@@ -13,6 +13,7 @@ import torch
 from bo_suite.acquisition import Acquisition, SteinBatch
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Seeds
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError, TrialError
 from bo_suite.history import History
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
@@ -71,9 +72,9 @@ class Optimizer:
         device: str = "cpu",
     ) -> None:
         if not isinstance(space, Space):
-            raise SpaceError(f"an Optimizer needs a Space, got {space!r}")
+            raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
         if direction not in ("minimize", "maximize"):
-            raise TrialError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
+            raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
         planned = None if budget is None else whole_number("budget", budget, at_least=1)
         if acquisition is not None:
             check_acquisition(acquisition)
@@ -129,6 +130,17 @@ class Optimizer:
         """All trials, ordered by id."""
         return self._history.trials()
 
+    def trial(self, number: int) -> Trial:
+        """The trial of an id, as it is now.
+
+        Raises:
+            TrialError: no such trial.
+        """
+        found = self._history.trial(whole_number("a trial's id", number))
+        if found is None:
+            raise TrialError(f"a trial must be one of this history, got unknown id {number}")
+        return found
+
     @property
     def best(self) -> Trial:
         """The finished trial with the best value, of those at the target where the space has fidelities.
@@ -157,7 +169,8 @@ class Optimizer:
             TrialError: count < 1, a batch of another kind, or one in a space with fidelities.
         """
         if batch is not None and (self.space.fidelities or not isinstance(batch, SteinBatch)):
-            raise TrialError(f"a batch must be a SteinBatch(), and no fidelity in the space, got {batch!r}")
+            law = "a batch must be a SteinBatch(), and no fidelity in the space"
+            raise TrialError(f"{law}, got {described(batch)}")
         number = 1 if count is None else whole_number("count", count, at_least=1)
         with self._history.turn():
             asks = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 
 Value = float | int | str | bool | None
@@ -30,14 +31,14 @@ def _finite(what: str, value: object) -> float:
         with suppress(OverflowError):
             number = float(value)
     if not math.isfinite(number):
-        raise SpaceError(f"{what} must be a finite number, got {value!r:.100}")
+        raise SpaceError(f"{what} must be a finite number, got {described(value, 100)}")
     return number
 
 
 def _check_range(low: object, high: object, *, log: bool) -> tuple[float, float]:
     first, last = _finite("low", low), _finite("high", high)
     if not first < last:
-        raise SpaceError(f"`low < high` must hold, got low={low}, high={high}")
+        raise SpaceError(f"`low < high` must hold, got low={described(low)}, high={described(high)}")
     if log and first <= 0:
         raise SpaceError(f"`low > 0` must hold on a log scale, got low={low}")
     if not math.isfinite(last - first):
@@ -47,7 +48,7 @@ def _check_range(low: object, high: object, *, log: bool) -> tuple[float, float]
 
 def _check_fidelity(given: object) -> None:
     if not isinstance(given, bool):
-        raise SpaceError(f"fidelity must be True or False, got {given!r:.100}")
+        raise SpaceError(f"fidelity must be True or False, got {described(given, 100)}")
 
 
 def _form(fidelity: bool) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class Float:
         """The value as a float; raises SpaceError unless low <= value <= high."""
         number = _finite("a Float", value)
         if not self.low <= number <= self.high:
-            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {value!r}")
+            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
         return number
 
     def encode(self, value: float) -> float:
@@ -160,9 +161,9 @@ class Int:
         _check_range(self.low, self.high, log=self.log)
         for name, bound in (("low", self.low), ("high", self.high)):
             if int(bound) != bound:
-                raise SpaceError(f"{name} of an Int must be an integer, got {bound!r}")
+                raise SpaceError(f"{name} of an Int must be an integer, got {described(bound)}")
             if abs(bound) > _MAX_INT:
-                raise SpaceError(f"`|{name}| <= 2**53` must hold for an Int, got {bound!r}")
+                raise SpaceError(f"`|{name}| <= 2**53` must hold for an Int, got {described(bound)}")
             object.__setattr__(self, name, int(bound))
         if self.log and self.levels > _MAX_LOG_LEVELS:
             raise SpaceError(
@@ -178,9 +179,9 @@ class Int:
         """The value as an int; raises SpaceError unless it is an integer with low <= value <= high."""
         number = _finite("an Int", value)
         if not (isinstance(value, Integral) or number.is_integer()):
-            raise SpaceError(f"an Int must be an integer, got {value!r}")
+            raise SpaceError(f"an Int must be an integer, got {described(value)}")
         if not self.low <= number <= self.high:
-            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {value!r}")
+            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
         return int(value) if isinstance(value, Integral) else int(number)
 
     def encode(self, value: int) -> float:
@@ -233,7 +234,7 @@ class Choice:
     def __post_init__(self) -> None:
         given: object = self.options
         if isinstance(given, str) or not isinstance(given, Sequence):
-            raise SpaceError(f"the options of a Choice must be a list, got {given!r}")
+            raise SpaceError(f"the options of a Choice must be a list, got {described(given)}")
         options = tuple(given)
         if not options:
             raise SpaceError("a Choice must have at least one option, got none")
@@ -241,11 +242,11 @@ class Choice:
             plain = option is None or isinstance(option, str | bool | int | float)
             if not plain or (isinstance(option, float) and not math.isfinite(option)):
                 raise SpaceError(
-                    f"an option must be a string, a finite number, a bool or None, got {option!r}; "
+                    f"an option must be a string, a finite number, a bool or None, got {described(option)}; "
                     "give names here and look the objects up in your function"
                 )
             if option in options[:place]:
-                raise SpaceError(f"the options of a Choice must differ, got {option!r} twice")
+                raise SpaceError(f"the options of a Choice must differ, got {described(option)} twice")
         object.__setattr__(self, "options", options)
 
     @property
@@ -258,7 +259,7 @@ class Choice:
         for option in self.options:
             if option is value or (np.ndim(value) == 0 and option == value):  # type: ignore[arg-type]
                 return option
-        raise SpaceError(f"the value must be one of {list(self.options)}, got {value!r}")
+        raise SpaceError(f"the value must be one of {described(list(self.options))}, got {described(value)}")
 
     def encode(self, value: Value) -> float:
         """Position of an option in [0, 1]."""

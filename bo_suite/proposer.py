@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement, SteinBatch
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.describe import described
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, one_thread, suggest, suggest_batch
@@ -223,7 +224,8 @@ def _limits(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]
 def check_acquisition(acquisition: object) -> None:
     """Raises a TrialError unless an acquisition is one."""
     if isinstance(acquisition, type) or not isinstance(acquisition, Acquisition):
-        raise TrialError(f"an acquisition must be an object with a `build` method, got {acquisition!r}")
+        law = "an acquisition must be an object with a `build` method"
+        raise TrialError(f"{law}, got {described(acquisition)}")
 
 
 def default_acquisition(space: Space) -> Acquisition:

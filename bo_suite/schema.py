@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from bo_suite.describe import plain_text
+
 APPLICATION = 0x626F7331
 """SQLite's application_id: "bos1" in ASCII marks a file as ours."""
 
@@ -48,5 +50,5 @@ LAWS = {
 
 
 def storable(text: object) -> str:
-    """The text as far as it is UTF-8, which a lone surrogate is not."""
-    return str(text).encode(errors="backslashreplace").decode()
+    """The text as it is stored: what is too long is cut, and a lone surrogate, which is no UTF-8, escaped."""
+    return plain_text(text)

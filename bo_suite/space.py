@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
 
@@ -26,11 +27,13 @@ Params = dict[str, Value]
 
 def _parameter_from_dict(name: str, form: Any) -> Parameter:
     if not isinstance(form, Mapping) or "type" not in form:
-        raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {form!r}")
+        raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")
     kinds: dict[str, type[Parameter]] = {"float": Float, "int": Int, "choice": Choice}
     kind = kinds.get(form["type"])
     if kind is None:
-        raise SpaceError(f"the type of {name!r} must be one of {sorted(kinds)}, got {form['type']!r}")
+        raise SpaceError(
+            f"the type of {name!r} must be one of {sorted(kinds)}, got {described(form['type'])}"
+        )
     fields = {key: value for key, value in form.items() if key != "type"}
     try:
         return kind(**fields)
@@ -53,12 +56,16 @@ class Space:
 
     def __post_init__(self) -> None:
         if not isinstance(self.parameters, Mapping) or not self.parameters:
-            raise SpaceError(f"a Space needs a dict with at least one parameter, got {self.parameters!r}")
+            raise SpaceError(
+                f"a Space needs a dict with at least one parameter, got {described(self.parameters)}"
+            )
         for name, parameter in self.parameters.items():
             if not isinstance(name, str) or not name:
-                raise SpaceError(f"a parameter's name must be a non-empty string, got {name!r}")
+                raise SpaceError(f"a parameter's name must be a non-empty string, got {described(name)}")
             if not isinstance(parameter, Float | Int | Choice):
-                raise SpaceError(f"parameter {name!r} must be a Float, Int or Choice, got {parameter!r}")
+                raise SpaceError(
+                    f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
+                )
         object.__setattr__(self, "parameters", dict(self.parameters))
         if len(self.fidelities) == self.dim:
             raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
@@ -118,13 +125,15 @@ class Space:
             SpaceError: a parameter missing, unknown, out of range or of the wrong type.
         """
         if not isinstance(params, Mapping):
-            raise SpaceError(f"a point must be a dict of parameters, got {params!r}")
+            raise SpaceError(f"a point must be a dict of parameters, got {described(params)}")
         missing = [name for name in self.parameters if name not in params]
         if missing:
             raise SpaceError(f"every parameter must be given, missing {missing}")
         unknown = [name for name in params if name not in self.parameters]
         if unknown:
-            raise SpaceError(f"parameters must be among {list(self.parameters)}, got unknown {unknown}")
+            raise SpaceError(
+                f"parameters must be among {list(self.parameters)}, got unknown {described(unknown)}"
+            )
         point: Params = {}
         for name, parameter in self:
             try:
@@ -239,7 +248,7 @@ class Space:
             SpaceError: a form that is not a table of parameters, or a parameter that breaks a rule.
         """
         if not isinstance(form, Mapping):
-            raise SpaceError(f"a space must be a table of parameters, got {form!r}")
+            raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
         return Space({name: _parameter_from_dict(name, fields) for name, fields in form.items()})
 
     @staticmethod

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bo_suite.describe import described, plain_text
 from bo_suite.errors import DataError, FitError, NumericalError, TrialError
 from bo_suite.optimizer import Optimizer
 from bo_suite.trials import Trial, at_target, best_trial, whole_number
@@ -26,10 +27,11 @@ logger = logging.getLogger("bo_suite")
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
     """Raises a TrialError unless callbacks are a list of functions."""
     if not isinstance(callbacks, Sequence):
-        raise TrialError(f"callbacks must be a list of functions, got {callbacks!r}")
+        raise TrialError(f"callbacks must be a list of functions, got {described(callbacks)}")
     for callback in callbacks:
         if isinstance(callback, type) or not callable(callback):
-            raise TrialError(f"a callback must be a function of an Optimizer and a Trial, got {callback!r}")
+            law = "a callback must be a function of an Optimizer and a Trial"
+            raise TrialError(f"{law}, got {described(callback)}")
 
 
 def reason_to_stop(callbacks: Sequence[Callback], optimizer: Optimizer, trial: Trial) -> str | None:
@@ -40,10 +42,11 @@ def reason_to_stop(callbacks: Sequence[Callback], optimizer: Optimizer, trial: T
     """
     reasons = [callback(optimizer, trial) for callback in callbacks]
     for reason, callback in zip(reasons, callbacks, strict=True):
-        if reason is not None and not (isinstance(reason, str) and reason):
+        # by the true type: `__class__` of a user's object may raise
+        if reason is not None and not (issubclass(type(reason), str) and reason):
             law = "a callback must return None, or why the run is to end, a string"
-            raise TrialError(f"{law}, got {reason!r} from {callback!r}")
-    return next(filter(None, reasons), None)
+            raise TrialError(f"{law}, got {described(reason)} from {described(callback)}")
+    return next((plain_text(reason) for reason in reasons if reason), None)
 
 
 def _number(value: object) -> float:
@@ -70,7 +73,7 @@ class TimeLimit:
 
     def __post_init__(self) -> None:
         if not _number(self.seconds) > 0:
-            raise DataError(f"`seconds > 0` must hold, got {self.seconds!r}")
+            raise DataError(f"`seconds > 0` must hold, got {described(self.seconds)}")
 
     def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
         """Why the run is to end, or None."""
@@ -95,7 +98,7 @@ class TargetValue:
 
     def __post_init__(self) -> None:
         if not math.isfinite(_number(self.value)):
-            raise DataError(f"a target value must be finite, got {self.value!r}")
+            raise DataError(f"a target value must be finite, got {described(self.value)}")
 
     def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
         """Why the run is to end, or None."""
@@ -142,9 +145,9 @@ class RegretBelow:
 
     def __post_init__(self) -> None:
         if self.bound is not None and not _number(self.bound) > 0:
-            raise DataError(f"`bound > 0` must hold, got {self.bound!r}")
+            raise DataError(f"`bound > 0` must hold, got {described(self.bound)}")
         if self.width is not None and not 0 < _number(self.width) < math.inf:
-            raise DataError(f"`0 < width < inf` must hold, got {self.width!r}")
+            raise DataError(f"`0 < width < inf` must hold, got {described(self.width)}")
         whole_number("after", self.after, at_least=1)
         whole_number("every", self.every, at_least=1)
 

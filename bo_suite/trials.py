@@ -10,6 +10,7 @@ from typing import Any, Literal, SupportsFloat
 
 import pandas as pd
 
+from bo_suite.describe import SHORT, described, shortened
 from bo_suite.errors import TrialError
 from bo_suite.space import Params, Space
 
@@ -84,11 +85,11 @@ class Header:
 
 def finite(law: str, value: SupportsFloat) -> float:
     number = math.nan
-    if isinstance(value, SupportsFloat) and not isinstance(value, bool):
-        with suppress(TypeError, ValueError, OverflowError, RuntimeError):  # torch: of many elements
+    with suppress(Exception):  # whatever an object of a user raises
+        if isinstance(value, SupportsFloat) and not isinstance(value, bool):
             number = float(value)
     if not math.isfinite(number):
-        raise TrialError(f"{law}, got {value!r}")
+        raise TrialError(f"{law}, got {described(value)}")
     return number + 0.0  # SQLite does not keep the sign of a zero: have none from the start
 
 
@@ -97,7 +98,7 @@ def checked_outcome(value: SupportsFloat, std: SupportsFloat | None) -> tuple[fl
     law = "a std must be a finite number >= 0"
     noise = None if std is None else finite(law, std)
     if noise is not None and noise < 0:
-        raise TrialError(f"{law}, got {std!r}")
+        raise TrialError(f"{law}, got {described(std)}")
     return number, noise
 
 
@@ -105,7 +106,8 @@ def provenance_text(provenance: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(provenance), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise TrialError(f"provenance must be JSON without NaN or infinity, got {provenance!r}") from error
+        law = "provenance must be JSON without NaN or infinity"
+        raise TrialError(f"{law}, got {described(provenance)}") from error
 
 
 def kept(hyperparameters: Sequence[float]) -> list[float]:
@@ -148,7 +150,7 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
     finished = [trial for trial in trials if trial.value is not None]
     if not finished:
         reasons = [" ".join((trial.reason or "").split()) for trial in trials if trial.state == "failed"]
-        last = f"; {len(reasons)} failed, the last with: {reasons[-1]}" if reasons else ""
+        last = f"; {len(reasons)} failed, the last with: {shortened(reasons[-1], SHORT)}" if reasons else ""
         raise TrialError(
             f"there is no best trial before one has finished, got {len(trials)} trials, none finished{last}"
         )
@@ -196,8 +198,8 @@ def whole_number(name: str, value: object, *, at_least: int | None = None) -> in
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise TrialError(f"{name} must be an integer, got {value!r}") from error
+    except Exception as error:  # whatever an object of a user raises
+        raise TrialError(f"{name} must be an integer, got {described(value)}") from error
     if at_least is not None and number < at_least:
-        raise TrialError(f"`{name} >= {at_least}` must hold, got {value!r}")
+        raise TrialError(f"`{name} >= {at_least}` must hold, got {described(value)}")
     return number

@@ -59,7 +59,7 @@ class Turns:
         """Waits for a turn, which lasts until the end of the block.
 
         Args:
-            patience: seconds after which it goes on without: another process may have been stopped in its turn.
+            patience: seconds after which it goes on without: a process may have been stopped in its turn.
 
         Yields:
             Whether it is this one's turn.

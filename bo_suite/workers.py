@@ -1,19 +1,38 @@
 """Tasks on workers: an executor that is remade when it breaks, and which task it was that broke it."""
 
+import asyncio
 import concurrent.futures as futures
 import inspect
+import logging
 import multiprocessing
+import pickle
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from bo_suite.describe import described, error_text, plain_text
 from bo_suite.errors import TrialError, WorkersDied
-from bo_suite.evaluate import start_worker
+from bo_suite.evaluate import TaskNotReadable, call_pickled, start_worker
 
 Executor = futures.Executor | Callable[[], futures.Executor]
 
 Task = TypeVar("Task")
+
+logger = logging.getLogger("bo_suite")
+
+_NOT_READABLE = re.compile(r"un-?pickl|un-?serializ|deserializ|fail\w* to import", re.IGNORECASE)
+"""What executors say of a task that a worker cannot unpickle."""
+
+_NOT_PICKLABLE = re.compile(r"pickl|serializ|local object", re.IGNORECASE)
+"""What executors say of a task that cannot be pickled, where they do not say the above."""
+
+_SHUT_DOWN = re.compile(r"shut ?down", re.IGNORECASE)
+
+_CAUSE = 500
+"""The most characters of the cause of an executor's error that are repeated."""
 
 
 class _Here(futures.Executor):
@@ -31,9 +50,19 @@ class Pool:
     Args:
         workers: processes of our own, or one for none but the calling thread.
         executor: instead of these, any `concurrent.futures.Executor`, left open, or what makes one.
+        task: what runs there, for errors.
+
+    Raises:
+        TrialError: an executor that is neither.
     """
 
-    def __init__(self, workers: int, executor: Executor | None) -> None:
+    def __init__(self, workers: int, executor: Executor | None, task: str = "f") -> None:
+        if not (executor is None or isinstance(executor, futures.Executor) or callable(executor)):
+            raise TrialError(
+                "an executor must be a concurrent.futures.Executor or a function that makes one, "
+                f"got {described(executor)}"
+            )
+        self._task = task
         self._given = executor if isinstance(executor, futures.Executor) else None
         self._own = executor is None and workers > 1
         self._workers = workers
@@ -63,24 +92,49 @@ class Pool:
         if self._executor is None:
             self._executor = self._made()
         try:
-            return _start(self._executor, function, *args)
+            return self._start(self._executor, function, *args)
         except futures.BrokenExecutor:
             if self._given is not None:
                 raise
             _shut(self._executor, wait=False)
             self._executor = self._made()
         try:
-            return _start(self._executor, function, *args)
+            return self._start(self._executor, function, *args)
         except futures.BrokenExecutor as error:
             raise WorkersDied("a function that makes an executor must make one that is not broken") from error
 
-    def works(self) -> bool:
-        """Whether as many tasks as there are workers come back, tasks that do nothing."""
+    def result(self, future: "futures.Future[Any]") -> Any:
+        """What a task has returned.
+
+        Raises:
+            TrialError: the executor has not run it.
+        """
         try:
-            for future in [self.submit(int) for _ in range(self._workers)]:
-                future.result()
+            return future.result()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise self._refusal(error) from error
+
+    def works(self) -> bool:
+        """Whether as many tasks as there are workers come back, tasks that do nothing.
+
+        Raises:
+            TrialError: the executor has failed in another way than that its workers died.
+        """
+        try:
+            tasks = [self.submit(int) for _ in range(self._workers)]
         except futures.BrokenExecutor:
             return False
+        for future in tasks:
+            try:
+                future.result()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                if _is_death(error):
+                    return False
+                raise self._refusal(error) from error
         return True
 
     def abandon(self) -> None:
@@ -93,8 +147,67 @@ class Pool:
     def _made(self) -> futures.Executor:
         made = self._make()
         if not isinstance(made, futures.Executor):
-            raise TrialError(f"an executor must be a concurrent.futures.Executor, got {made!r}")
+            raise TrialError(f"an executor must be a concurrent.futures.Executor, got {described(made)}")
         return made
+
+    def _start(
+        self, executor: futures.Executor, function: Callable[..., Any], *args: Any
+    ) -> "futures.Future[Any]":
+        try:
+            if isinstance(executor, futures.ProcessPoolExecutor):
+                return executor.submit(call_pickled, self._pickled(function, *args))
+            return executor.submit(function, *args)
+        except (futures.BrokenExecutor, KeyboardInterrupt, TrialError):
+            raise
+        except BaseException as error:
+            if _is_death(error):
+                raise futures.BrokenExecutor(error_text(error)) from error
+            raise self._refusal(error) from error
+
+    def _pickled(self, function: Callable[..., Any], *args: Any) -> bytes:
+        """The task as bytes, for standard process pools.
+
+        They pickle tasks in a thread that does not survive a BaseException, and unpickle them where an error
+        ends the worker.
+        """
+        try:
+            return pickle.dumps((function, args))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise self._not_picklable(error) from error
+
+    def _refusal(self, error: BaseException) -> TrialError:
+        """What it means that the executor raised this: a task of ours returns its failures."""
+        text = _with_cause(error)
+        if isinstance(error, futures.CancelledError | asyncio.CancelledError):
+            return TrialError(
+                "nobody may cancel what runs on the executor, but somebody has, or its cluster is gone "
+                f"({text})"
+            )
+        if isinstance(error, RuntimeError) and _SHUT_DOWN.search(text):
+            return TrialError(f"the executor must be open as long as the run, but it was shut down ({text})")
+        unread = isinstance(error, TaskNotReadable | ImportError | pickle.UnpicklingError)
+        if unread or _NOT_READABLE.search(text):
+            return self._not_readable(error)
+        if isinstance(error, pickle.PicklingError) or _NOT_PICKLABLE.search(text):
+            return self._not_picklable(error)
+        if isinstance(error, AttributeError):
+            return self._not_readable(error)
+        return TrialError(f"the executor itself must work as long as the run, but it failed with {text}")
+
+    def _not_picklable(self, error: BaseException) -> TrialError:
+        return TrialError(
+            f"{self._task} and all that it holds must be picklable, to be sent to other processes (define it "
+            f"at the top of a module; a ThreadPoolExecutor takes any), got {_with_cause(error)}"
+        )
+
+    def _not_readable(self, error: BaseException) -> TrialError:
+        text = str(error) if isinstance(error, TaskNotReadable) else _with_cause(error)
+        return TrialError(
+            f"workers must be able to import {self._task} and to unpickle what it holds (it must be in a "
+            f"module that they find, not in a notebook), but one failed with {text}"
+        )
 
     def _processes(self) -> futures.Executor:
         # Forking a process whose libraries have threads can deadlock the child.
@@ -102,35 +215,45 @@ class Pool:
         return futures.ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=start_worker)
 
 
-def _start(executor: futures.Executor, function: Callable[..., Any], *args: Any) -> "futures.Future[Any]":
-    try:
-        return executor.submit(function, *args)
-    except futures.BrokenExecutor:
-        raise
-    except Exception as error:  # it was shut down, or cannot send the task, as Dask finds out here
-        law = "the executor must take tasks (other processes need what runs there to be picklable)"
-        raise TrialError(f"{law}, got {type(error).__name__}: {error}") from error
+def _with_cause(error: BaseException) -> str:
+    """The text of an executor's error, and the last line of its cause: loky's own text does not say why."""
+    if error.__cause__ is None:
+        return error_text(error)
+    cause = plain_text(error.__cause__, _CAUSE).strip('" \n').rpartition("\n")[2]
+    return f"{error_text(error)} (from {cause})"
 
 
 def _shut(executor: futures.Executor, *, wait: bool) -> None:
-    """Shuts down, without the tasks that wait; loky and Dask know no such option."""
-    if "cancel_futures" in inspect.signature(executor.shutdown).parameters:
-        executor.shutdown(wait=wait, cancel_futures=True)
-    else:
-        executor.shutdown(wait=wait)
+    """Shuts down, without the tasks that wait; loky and Dask know no such option.
+
+    An executor that cannot shut down is logged: what has run on it stands.
+    """
+    try:
+        if "cancel_futures" in inspect.signature(executor.shutdown).parameters:
+            executor.shutdown(wait=wait, cancel_futures=True)
+        else:
+            executor.shutdown(wait=wait)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        logger.warning("an executor could not be shut down: %s", error_text(error))
 
 
 def _worker_died(future: "futures.Future[Any]") -> bool:
-    """Whether a task took its worker down, or shared one that another task took down.
+    """Whether a task took its worker down, or shared one that another task took down."""
+    return not future.cancelled() and _is_death(future.exception())
+
+
+def _is_death(error: BaseException | None) -> bool:
+    """Whether an executor says so that workers died.
 
     Dask says so only after it has run the task again itself, on `distributed.scheduler.allowed-failures`
     more workers.
     """
-    if future.cancelled():
-        return False
     dask = sys.modules.get("distributed.scheduler")
     kinds = (futures.BrokenExecutor,) if dask is None else (futures.BrokenExecutor, dask.KilledWorker)
-    return isinstance(future.exception(), kinds)
+    # loky also breaks where a worker cannot unpickle a task
+    return isinstance(error, kinds) and not _NOT_READABLE.search(error_text(error))
 
 
 class Crew(Generic[Task]):
@@ -153,6 +276,7 @@ class Crew(Generic[Task]):
     ) -> None:
         self._submit, self._workers, self._worked = submit, workers, worked
         self._running: dict[futures.Future[Any], Task] = {}
+        self._ended: SimpleQueue[futures.Future[Any]] = SimpleQueue()
 
     def completed(
         self, following: Callable[[], Task | None]
@@ -171,16 +295,15 @@ class Crew(Generic[Task]):
         while True:
             alone = suspects.popleft() if suspects and not self._running else None
             if alone is not None:
-                self._running[self._submit(alone)] = alone
+                self._start(alone)
             while not suspects and alone is None and len(self._running) < self._workers:
                 task = following()
                 if task is None:
                     break
-                self._running[self._submit(task)] = task
+                self._start(task)
             if not self._running:
                 return
-            done, _ = futures.wait(self._running, return_when=futures.FIRST_COMPLETED)
-            for future in done:
+            for future in self._wait():
                 task = self._running[future]
                 lost = _worker_died(future)
                 if lost and task is not alone:
@@ -194,6 +317,18 @@ class Crew(Generic[Task]):
                     worked = worked or not lost
                     yield task, None if lost else future
                 del self._running[future]
+
+    def _start(self, task: Task) -> None:
+        future = self._submit(task)
+        self._running[future] = task
+        future.add_done_callback(self._ended.put)
+
+    def _wait(self) -> "list[futures.Future[Any]]":
+        """Futures that have ended, at least one; `futures.wait` would not see all that are cancelled."""
+        ended = [self._ended.get()]
+        while not self._ended.empty():
+            ended.append(self._ended.get())
+        return ended
 
     def cancel(self) -> None:
         """Takes back what has not started."""

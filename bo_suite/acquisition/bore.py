@@ -14,6 +14,7 @@ from bo_suite.classifiers.base import Classifier, Labelled
 from bo_suite.classifiers.mlp import MLPClassifier
 from bo_suite.data import Dataset, Seeds
 from bo_suite.density_ratio import DensityRatio, ratio_of
+from bo_suite.describe import described
 from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
@@ -102,7 +103,7 @@ class Bore:
         if foreign or not isinstance(self.classifier, Classifier):
             raise DataError(
                 "a classifier must be an object with `fit(data, seeds, start)`; one of scikit-learn is "
-                f"given as SklearnClassifier(estimator), got {self.classifier!r}"
+                f"given as SklearnClassifier(estimator), got {described(self.classifier)}"
             )
         if self.weighting not in ("improvement", "probability"):
             raise DataError(f"weighting must be 'improvement' or 'probability', got {self.weighting!r}")

@@ -12,6 +12,7 @@ from bo_suite.acquisition.alternatives import Outlooks, Pool, at_target
 from bo_suite.acquisition.base import refuse_constraints
 from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
+from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
 from bo_suite.optim.maximize import ascend
@@ -152,7 +153,9 @@ class KnowledgeGradient:
             if not getattr(self, name) >= 1:
                 raise DataError(f"`{name} >= 1` must hold, got {getattr(self, name)!r}")
         if self.cost is not None and not callable(self.cost):
-            raise DataError(f"a cost must be a function of rows and fidelity columns, got {self.cost!r}")
+            raise DataError(
+                f"a cost must be a function of rows and fidelity columns, got {described(self.cost)}"
+            )
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> KnowledgeGradientScore:
         """The score given the data.

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from bo_suite.bench.peers import get_method
 from bo_suite.bench.store import Key, Store
 from bo_suite.bench.suite import problems_of
 from bo_suite.bench.unit import Unit, run_together, run_unit
+from bo_suite.describe import LONGEST, described, error_text, shortened
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem
 from bo_suite.trials import whole_number
@@ -65,7 +67,7 @@ def chosen_problems(given: str | Problem | Sequence[str | Problem]) -> list[Prob
     found = [p for part in parts for p in (problems_of(part) if isinstance(part, str) else [part])]
     for problem in found:
         if not isinstance(problem, Problem):
-            raise DataError(f"a problem must be a name or a Problem, got {problem!r}")
+            raise DataError(f"a problem must be a name or a Problem, got {described(problem)}")
     _check_names("problem", [problem.name for problem in found])
     if several := [problem.name for problem in found if problem.space.fidelities]:
         raise DataError(f"problems of a suite must have one fidelity, to be compared by value, got {several}")
@@ -79,14 +81,16 @@ def chosen_methods(given: str | Method | Sequence[str | Method]) -> list[Method]
     found = [get_method(part) if isinstance(part, str) else part for part in parts]
     for method in found:
         if isinstance(method, type) or not isinstance(method, Method):
-            raise DataError(f"a method must be a name or an object with `name` and `start`, got {method!r}")
+            law = "a method must be a name or an object with `name` and `start`"
+            raise DataError(f"{law}, got {described(method)}")
     _check_names("method", [method.name for method in found])
     return found
 
 
 def _check_names(kind: str, names: Sequence[object]) -> None:
     if odd := [name for name in names if not isinstance(name, str) or not name]:
-        raise DataError(f"the name of a {kind} must be a string that is not empty, got {odd[0]!r}")
+        law = f"the name of a {kind} must be a string that is not empty"
+        raise DataError(f"{law}, got {described(odd[0])}")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if not names or twice:
         raise DataError(f"a suite needs a {kind}, and names of {kind}s that differ, got {twice or 'none'}")
@@ -102,7 +106,7 @@ def all_jobs(
 ) -> list[Job]:
     """Units that run together first, for they take longest; then seed by seed, for an early end is fair."""
     if not isinstance(seeds, Iterable):
-        raise DataError(f"seeds must be several integers, such as range(20), got {seeds!r}")
+        raise DataError(f"seeds must be several integers, such as range(20), got {described(seeds)}")
     whole = [whole_number("a seed", seed, at_least=0) for seed in seeds]
     if not whole or len(set(whole)) < len(whole) or max(whole) >= 2**63:
         raise DataError(f"seeds must be given, differ and be less than 2**63, got {whole}")
@@ -122,10 +126,12 @@ def check_picklable(jobs: Sequence[Job]) -> None:
     for job in jobs:
         try:
             pickle.dumps(job)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise DataError(
                 "problems and methods must be picklable, for other processes (workers=1 sends none), "
-                f"got {job.problem.name}, {job.method.name}: {error}"
+                f"got {job.problem.name}, {job.method.name}: {error_text(error)}"
             ) from error
 
 
@@ -144,6 +150,7 @@ def agree(
         store.agree("problems", "problem", problem.name, numbers | limits | form)
     for method in methods:
         plain = type(method).__repr__ is object.__repr__
-        shown = f"{type(method).__name__} {vars(method)}" if plain else repr(method)
-        shown = re.sub(r" at 0x[0-9a-fA-F]+", "", shown)  # functions are shown with their addresses
+        text = described(vars(method) if plain else method, sys.maxsize)
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # functions are shown with their addresses
+        shown = shortened(f"{type(method).__name__} {text}" if plain else text, LONGEST)
         store.agree("methods", "method", method.name, {"method": shown})

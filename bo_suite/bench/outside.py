@@ -6,6 +6,7 @@ import sys
 from operator import attrgetter
 from typing import Any
 
+from bo_suite.describe import error_text
 from bo_suite.errors import DataError
 
 
@@ -27,10 +28,10 @@ def imported(kind: str, name: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module of the user raises
-        raise DataError(
-            f"{law}, got {name!r}, whose import raised {type(error).__name__}: {error}"
-        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module of the user raises
+        raise DataError(f"{law}, got {name!r}, whose import raised {error_text(error)}") from error
     try:
         return attrgetter(attribute)(module)
     except AttributeError:

@@ -28,7 +28,8 @@ from bo_suite.bench.method import Method
 from bo_suite.bench.records import Records
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Unit
-from bo_suite.errors import DataError, StorageError, WorkersDied
+from bo_suite.describe import described, error_text
+from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
 from bo_suite.problems import Problem
 from bo_suite.suggest import one_thread
 from bo_suite.trials import whole_number
@@ -102,14 +103,20 @@ def run_suite(
     if unknown := set(again) - {"crashed", "timed out", "running"}:
         raise DataError(f"again must name states among crashed, timed out and running, got {unknown}")
     if executor is not None and not (isinstance(executor, futures.Executor) or callable(executor)):
-        raise DataError(f"an executor must be an Executor or a function that makes one, got {executor!r}")
+        raise DataError(
+            f"an executor must be an Executor or a function that makes one, got {described(executor)}"
+        )
     found, chosen = chosen_problems(problems), chosen_methods(methods)
     jobs = all_jobs(found, chosen, seeds, budget, time_limit, whole_number("together", together, at_least=1))
     here = executor is None and count == 1
     if not here and not isinstance(executor, futures.ThreadPoolExecutor):
         check_picklable(jobs)
     # as in processes of our own, one thread for all arithmetic: seconds are to be comparable
-    with closing(Store(out)) as store, Pool(count, executor) as pool, one_thread() if here else nullcontext():
+    with (
+        closing(Store(out)) as store,
+        Pool(count, executor, "a unit") as pool,
+        one_thread() if here else nullcontext(),
+    ):
         store.forget([key for job in jobs for key in job.keys], again)
         agree(store, found, chosen, budget, time_limit)
         runner = _Runner(store, pool, count, {problem.name: problem.minimum for problem in found})
@@ -157,7 +164,7 @@ class _Runner:
                 raise DataError(f"{law} {hint}") from error
             if isinstance(error, futures.BrokenExecutor):
                 law = "an executor whose workers may die must be given as a function that makes it"
-                raise DataError(f"{law}, got one that broke: {error}") from error
+                raise DataError(f"{law}, got one that broke: {error_text(error)}") from error
             raise
 
     def _not_ended(self, jobs: Sequence[Job]) -> list[Job]:
@@ -192,9 +199,9 @@ class _Runner:
         units, where, reason = None, "", "its worker process died"
         if future is not None:
             try:
-                units, where = future.result()
-            except Exception as error:  # of the executor: a unit raises nothing
-                reason = f"the executor must be able to run a unit, got {type(error).__name__}: {error}"
+                units, where = self._pool.result(future)
+            except TrialError as error:
+                reason = str(error)
         if units is not None:
             self._store_units(job, units, where)
         elif len(job.seeds) > 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bo_suite.bench.outside import imported
+from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.tabular import TABLES
@@ -32,12 +33,16 @@ class Suite:
     def __post_init__(self) -> None:
         for field in (self.name, self.description):
             if not isinstance(field, str) or not field:
-                raise DataError(f"a suite's name and description must be non-empty strings, got {field!r}")
+                raise DataError(
+                    f"a suite's name and description must be non-empty strings, got {described(field)}"
+                )
         if not isinstance(self.problems, tuple) or not self.problems:
-            raise DataError(f"a suite's problems must be a tuple that is not empty, got {self.problems!r}")
+            raise DataError(
+                f"a suite's problems must be a tuple that is not empty, got {described(self.problems)}"
+            )
         for make in self.problems:
             if not callable(make) or isinstance(make, Problem):
-                raise DataError(f"a suite's problems must be functions that make them, got {make!r}")
+                raise DataError(f"a suite's problems must be functions that make them, got {described(make)}")
 
     def build(self) -> tuple[Problem, ...]:
         """The problems.
@@ -50,7 +55,7 @@ class Suite:
 
 def _distinct(found: list[Problem], source: str) -> tuple[Problem, ...]:
     if others := [problem for problem in found if not isinstance(problem, Problem)]:
-        raise DataError(f"the problems of {source} must be Problems, got {others[0]!r}")
+        raise DataError(f"the problems of {source} must be Problems, got {described(others[0])}")
     names = [problem.name for problem in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"the problems of {source} must have names that differ, got {twice} more than once")
@@ -186,4 +191,4 @@ def _imported(name: str) -> tuple[Problem, ...]:
         return (found,)
     if isinstance(found, tuple | list) and found:
         return _distinct(list(found), name)
-    raise DataError(f"{name} must be a Problem, a tuple of them or a Suite, got {found!r}")
+    raise DataError(f"{name} must be a Problem, a tuple of them or a Suite, got {described(found)}")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.bench.method import Lockstep, Method, Run, Task, inside
+from bo_suite.describe import described, error_text, shortened
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
 from bo_suite.space import Params
@@ -24,7 +25,7 @@ from bo_suite.space import Params
 logger = logging.getLogger("bo_suite")
 
 _LONGEST = 2000
-"""Characters of an error that are kept, its last ones."""
+"""The most characters of an error that are stored."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
     except KeyboardInterrupt:
         raise
     except BaseException:
-        state, reason = "crashed", _text(traceback.format_exc())
+        state, reason = "crashed", shortened(traceback.format_exc(), _LONGEST)
     seconds = time.perf_counter() - began
     return Unit(problem.name, method.name, seed, state, reason, seconds, 1, tuple(done))
 
@@ -142,10 +143,10 @@ def run_together(
         raise
     except BaseException as error:
         logger.warning(
-            "the runs of %s on %s are made one by one, since together there was %r",
+            "the runs of %s on %s are made one by one, since together there was %s",
             method.name,
             problem.name,
-            error,
+            described(error),
         )
         return None
     share = (time.perf_counter() - began) / len(seeds)
@@ -166,7 +167,7 @@ def _evaluation(problem: Problem, run: Run, seed: int, number: int) -> Evaluatio
     except (KeyboardInterrupt, _TimeOut):
         raise
     except BaseException as error:
-        failure = _text(f"{type(error).__name__}: {error}")
+        failure = error_text(error, _LONGEST)
     if failure is None and not math.isfinite(value):
         failure = f"the function returned {value}"
     evaluated = time.perf_counter()
@@ -188,11 +189,6 @@ def _evaluation(problem: Problem, run: Run, seed: int, number: int) -> Evaluatio
         provenance,
         failure,
     )
-
-
-def _text(raw: str) -> str:
-    """The end of a text, without what cannot be stored, such as the undecodable part of a file's name."""
-    return raw[-_LONGEST:].encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _TimeOut(BaseException):

@@ -12,6 +12,7 @@ from torch import Tensor
 from bo_suite.classifiers.base import Labelled
 from bo_suite.classifiers.features import one_hot
 from bo_suite.data import Seeds
+from bo_suite.describe import error_text
 from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.surrogates.process import WarmStart
 
@@ -220,7 +221,7 @@ def _fit(estimator: Any, examples: _Examples, seeds: Seeds) -> _Model:
             chosen = _resample(weight, examples.label, seeds.split("resample"))
             fresh.fit(examples.x[chosen], examples.label[chosen])
     except Exception as error:  # whatever a foreign fit raises
-        raise FitError(f"{name} could not be fitted: {error}") from error
+        raise FitError(f"{name} could not be fitted: {error_text(error)}") from error
     classes = [int(label) for label in getattr(fresh, "classes_", ())]
     if sorted(classes) != [0, 1]:
         raise FitError(f"{name} must learn the classes 0 and 1, learned {classes}")
@@ -272,7 +273,7 @@ def _probabilities(estimator: Any, x: _Array) -> _Array:
     try:
         p = np.asarray(estimator.predict_proba(x), dtype=np.float64)
     except Exception as error:  # whatever a foreign predict_proba raises
-        raise FitError(f"{name} has no probabilities to give: {error}") from error
+        raise FitError(f"{name} has no probabilities to give: {error_text(error)}") from error
     if p.shape != (len(x), 2):
         raise NumericalError(f"{name} must give two probabilities a row, gave {p.shape} for {len(x)} rows")
     if not bool(((p >= -1e-6) & (p <= 1.0 + 1e-6)).all()):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from bo_suite.describe import SHORT, shortened
 from bo_suite.errors import BoSuiteError, SpaceExhausted
 
 if TYPE_CHECKING:  # typing only: a command that prints no table does not wait for rich or torch
@@ -103,7 +104,7 @@ def _text(value: object) -> str:
 
 def outcome(trial: "Trial") -> str:
     if trial.value is None:
-        return trial.reason or ""
+        return shortened(trial.reason or "", SHORT)
     return f"{trial.value:.6g}" + (f" ± {trial.std:.2g}" if trial.std else "")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.cli.console import USAGE, stop
+from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError
 from bo_suite.problems import get_problem
 from bo_suite.space import Params, Space
@@ -59,17 +60,17 @@ def _imported(name: str) -> tuple[Callable[[Params], float], Space | None]:
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module of the user raises
-        stop(f"{law}, got {name!r}, whose import raised {type(error).__name__}: {error}", USAGE)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module of the user raises
+        stop(f"{law}, got {name!r}, whose import raised {error_text(error)}", USAGE)
     try:
         function = attrgetter(function_name)(module)
     except AttributeError:
         stop(f"{law}, got {name!r}, but {module_name} has no {function_name!r}", USAGE)
     if not (callable(function) and _takes_one_argument(function)):
-        stop(
-            f"an objective must take a dict of parameters and return a float, got {name!r}: {function!r}",
-            USAGE,
-        )
+        law = "an objective must take a dict of parameters and return a float"
+        stop(f"{law}, got {name!r}: {described(function)}", USAGE)
     space = getattr(module, "space", None)
     return function, space if isinstance(space, Space) else None
 

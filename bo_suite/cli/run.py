@@ -31,6 +31,7 @@ from bo_suite.cli.options import (
     picture_path,
     stored_header,
 )
+from bo_suite.describe import SHORT, shortened
 
 if TYPE_CHECKING:
     from bo_suite.loop import Result
@@ -141,7 +142,7 @@ def _end(result: "Result", asked_for: Sequence[str]) -> None:
     if result.stopped is not None and result.stopped not in asked_for:
         stop(result.stopped, EXHAUSTED)
     if not any(trial.state == "finished" for trial in result.trials):
-        last = " ".join((result.trials[-1].reason or "").split())
+        last = shortened(" ".join((result.trials[-1].reason or "").split()), SHORT)
         law = "a run needs an evaluation that succeeds"
         stop(f"{law}, got {len(result.trials)} that failed, the last with {last}", FAILURE)
 

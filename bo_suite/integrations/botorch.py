@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
+from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.integrations.botorch_belief import Belief
 from bo_suite.integrations.botorch_surrogate import BoTorchSurrogate, seeded
@@ -273,7 +274,7 @@ class BoTorchAcquisition:
     def __post_init__(self) -> None:
         if not callable(self.factory):
             raise DataError(
-                f"a factory must be a function of a model and what was seen, got {self.factory!r}"
+                f"a factory must be a function of a model and what was seen, got {described(self.factory)}"
             )
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> BoTorchScore:
@@ -312,7 +313,7 @@ class BoTorchAcquisition:
     def _make(self, process: Process, seen: Seen) -> Any:
         made = self.factory(ProcessModel(process, negate=True), seen)
         if not isinstance(made, AcquisitionFunction):
-            raise DataError(f"a factory must return a BoTorch AcquisitionFunction, got {made!r}")
+            raise DataError(f"a factory must return a BoTorch AcquisitionFunction, got {described(made)}")
         if isinstance(made, OneShotAcquisitionFunction):
             raise DataError(
                 f"an acquisition must score single points, got the one-shot {type(made).__name__}; "

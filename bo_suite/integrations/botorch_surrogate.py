@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.linalg import jittered_cholesky, solve_lower
@@ -225,7 +226,7 @@ class BoTorchSurrogate:
 
     def __post_init__(self) -> None:
         if not callable(self.factory):
-            raise DataError(f"a factory must be a function of X, Y and Yvar, got {self.factory!r}")
+            raise DataError(f"a factory must be a function of X, Y and Yvar, got {described(self.factory)}")
 
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ExactProcess:
         """The process of the fitted model.
@@ -267,7 +268,7 @@ class BoTorchSurrogate:
                 try:
                     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
                 except (ModelFittingError, NotPSDError) as error:
-                    raise FitError(f"the BoTorch model could not be fitted: {error}") from error
+                    raise FitError(f"the BoTorch model could not be fitted: {error_text(error)}") from error
         return model.eval()
 
 

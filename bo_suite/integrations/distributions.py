@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed
 from bo_suite.parameters import Choice, Float, Int
@@ -40,7 +41,9 @@ def translated(space: Any) -> Translation:
             which cross-validated scores cannot be compared across.
     """
     if not isinstance(space, Space | Mapping):
-        raise SpaceError(f"a search space must be a Space or a dict of parameters, got {space!r:.100}")
+        raise SpaceError(
+            f"a search space must be a Space or a dict of parameters, got {described(space, 100)}"
+        )
     found = {}
     for name, given in space if isinstance(space, Space) else space.items():
         try:
@@ -66,7 +69,7 @@ def _dimension(given: Any) -> Dimension:
         return _options(list(given.categories))
     if all(hasattr(given, name) for name in ("low", "high", "prior", "dtype")):
         return _range(given.low, given.high, given.prior, np.issubdtype(np.dtype(given.dtype), np.integer))
-    raise SpaceError(f"must be {_KINDS}, got {given!r:.100}")
+    raise SpaceError(f"must be {_KINDS}, got {described(given, 100)}")
 
 
 def _is_number(value: Any) -> bool:
@@ -85,7 +88,7 @@ def _of_tuple(given: tuple[Any, ...]) -> Dimension:
 
 def _range(low: Any, high: Any, prior: Any, whole: bool) -> Dimension:
     if prior not in _PRIORS:
-        raise SpaceError(f"a prior must be one of {list(_PRIORS)}, got {prior!r}")
+        raise SpaceError(f"a prior must be one of {list(_PRIORS)}, got {described(prior)}")
     if whole:
         return Dimension(Int(int(low), int(high), _PRIORS[prior]))
     return Dimension(Float(float(low), float(high), _PRIORS[prior]))

@@ -16,6 +16,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
 from bo_suite.parameters import Choice, Float, Int, Parameter
@@ -64,12 +65,14 @@ def to_translation(
         ValueError: no dict of distributions, or a distribution that cannot be searched.
     """
     if not isinstance(search_space, Mapping):
-        raise ValueError(f"a search space must be a dict of Optuna's distributions, got {search_space!r}")
+        raise ValueError(
+            f"a search space must be a dict of Optuna's distributions, got {described(search_space)}"
+        )
     dimensions, constants = {}, {}
     for name, distribution in search_space.items():
         if not isinstance(distribution, BaseDistribution):
             raise ValueError(
-                f"parameter {name!r} must have one of Optuna's distributions, got {distribution!r}"
+                f"parameter {name!r} must have one of Optuna's distributions, got {described(distribution)}"
             )
         if distribution.single():
             constants[name] = _only(distribution)
@@ -169,7 +172,7 @@ def _constraints_of(trial: FrozenTrial) -> dict[str, float]:
 def wait_for_earlier(study: "optuna.Study", trial: FrozenTrial) -> None:
     """Waits until each running trial of a smaller number has its point, or seems to have been given up.
 
-    A trial whose point is not there after a while is one whose process died, or that another sampler asks for.
+    A trial whose point is not there after a while is one whose process died, or of another sampler.
     """
     started = trial.datetime_start or datetime.now()
     deadline = time.monotonic() + _PATIENCE

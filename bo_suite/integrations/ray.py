@@ -6,6 +6,8 @@ from importlib import import_module
 from threading import Lock
 from typing import Any
 
+from bo_suite.describe import error_text
+
 
 class RayExecutor(futures.Executor):
     """Runs each call as one Ray task, for `minimize` and `run_suite`; a context manager like any executor.
@@ -71,7 +73,9 @@ class RayExecutor(futures.Executor):
         if error is None:
             future.set_result(found.result())
         elif self._lost(error):
-            broken = futures.BrokenExecutor(f"the worker of a task must live until it ends, got {error}")
+            broken = futures.BrokenExecutor(
+                f"the worker of a task must live until it ends, got {error_text(error)}"
+            )
             broken.__cause__ = error
             future.set_exception(broken)
         else:

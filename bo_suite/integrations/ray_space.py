@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed
 from bo_suite.parameters import Float, Int
@@ -71,7 +72,7 @@ def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str,
             raise ValueError(f"a param_space must have a domain to be searched, got {list(constants)} alone")
         translation = Translation(dimensions, constants)
     else:
-        raise ValueError(f"the space must be a Space or a dict of Ray's domains, got {space!r}")
+        raise ValueError(f"the space must be a Space or a dict of Ray's domains, got {described(space)}")
     inner = {path[:depth] for path in paths.values() for depth in range(1, len(path))}
     clash = [name for name, path in paths.items() if path in inner]
     if clash:
@@ -87,7 +88,7 @@ def _dimension(name: str, key: object, value: Any) -> Dimension | None:
     if not domains:
         return None
     if domains[0][0] != (key,):
-        raise ValueError(f"parameter {name!r}: domains must be in dicts, got one in {value!r}")
+        raise ValueError(f"parameter {name!r}: domains must be in dicts, got one in {described(value)}")
     try:
         return _of_domain(domains[0][1])
     except ValueError as error:
@@ -126,7 +127,7 @@ def _multiples(domain: Any, step: float, log: bool) -> Dimension:
     def place(value: Any) -> int:
         number: int = round(value / step)
         if abs(number * step - value) > 1e-6 * step:
-            raise SpaceError(f"the value must be a multiple of {step}, got {value!r}")
+            raise SpaceError(f"the value must be a multiple of {step}, got {described(value)}")
         return number
 
     return Dimension(Int(first, last, log=log), lambda number: domain.cast(number * step), place)

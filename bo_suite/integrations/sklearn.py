@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
 from bo_suite.acquisition import Acquisition
+from bo_suite.describe import LONGEST, described, shortened
 from bo_suite.errors import SpaceExhausted
 from bo_suite.integrations.distributions import translated
 from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fold_noise
@@ -381,8 +382,9 @@ def _check_names(estimator: Any, names: list[str]) -> None:
         parts = name.split("__")
         outer = {"__".join(parts[:depth]) for depth in range(1, len(parts))}
         if name not in known and not outer.intersection(names):
-            raise ValueError(f"a parameter must be one of {sorted(known)} of {estimator!r}, got {name!r}")
+            law = f"a parameter must be one of {sorted(known)} of {described(estimator)}"
+            raise ValueError(f"{law}, got {name!r}")
 
 
 def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
+    return shortened(text.strip().rpartition("\n")[2], LONGEST)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.parameters import Choice, Int, Parameter, Value
 from bo_suite.space import Params, Space
@@ -43,7 +44,7 @@ def stepped(low: float, step: float, count: int) -> Dimension:
     def place(value: Any) -> int:
         number: int = round((value - low) / step)
         if abs(low + number * step - value) > 1e-6 * step:
-            raise SpaceError(f"the value must be {low} and a multiple of {step}, got {value!r}")
+            raise SpaceError(f"the value must be {low} and a multiple of {step}, got {described(value)}")
         return number
 
     def value_at(number: int) -> float:
@@ -65,7 +66,7 @@ def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
         for number, option in enumerate(known):
             if option is value or (type(option) is type(value) and bool(option == value)):
                 return number
-        raise SpaceError(f"the value must be one of {known}, got {value!r}")
+        raise SpaceError(f"the value must be one of {described(known)}, got {described(value)}")
 
     return Dimension(choice, lambda number: known[number], place)
 

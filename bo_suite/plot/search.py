@@ -11,6 +11,7 @@ from torch import Tensor
 from bo_suite.acquisition import Acquisition, Score
 from bo_suite.acquisition.success import score_of
 from bo_suite.data import OutcomeTransform, Seeds
+from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.parameters import Float
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_process, legend_below, new_figure
@@ -103,7 +104,7 @@ def plot_search(
 def _check(acquisition: Modelled, space: Space, trials: Sequence[Trial], steps: int) -> None:
     """Raises a DataError unless the last steps of the trials can be drawn."""
     if not isinstance(acquisition, Modelled):
-        raise DataError(f"the acquisition must have a surrogate, got {acquisition!r}")
+        raise DataError(f"the acquisition must have a surrogate, got {described(acquisition)}")
     if space.levels != (None,):
         raise DataError(f"the space must have one continuous parameter, got {list(space.parameters)}")
     running = sum(trial.state == "running" for trial in trials)

@@ -10,6 +10,7 @@ import jaxtyping as jt
 import numpy as np
 from torch import Tensor
 
+from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.parameters import Float
 from bo_suite.space import Params, Space
@@ -62,11 +63,11 @@ class Problem:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise DataError(f"a problem's name must be a non-empty string, got {self.name!r}")
+            raise DataError(f"a problem's name must be a non-empty string, got {described(self.name)}")
         if not isinstance(self.space, Space):
-            raise DataError(f"a problem's space must be a Space, got {self.space!r}")
+            raise DataError(f"a problem's space must be a Space, got {described(self.space)}")
         if not callable(self.function):
-            raise DataError(f"a problem's function must be callable, got {self.function!r}")
+            raise DataError(f"a problem's function must be callable, got {described(self.function)}")
         if self.minimum is None and self.minimizers:
             raise DataError(f"minimizers need a minimum, got {len(self.minimizers)} minimizers and None")
         if self.minimum is not None and not math.isfinite(self.minimum):
@@ -91,7 +92,9 @@ class Problem:
         if self.vectorized is None:
             return
         if not callable(self.vectorized):
-            raise DataError(f"a vectorized function must be callable or None, got {self.vectorized!r}")
+            raise DataError(
+                f"a vectorized function must be callable or None, got {described(self.vectorized)}"
+            )
         others = [name for name, parameter in self.space if not isinstance(parameter, Float)]
         if others:
             raise DataError(f"a vectorized function needs a space of Float columns alone, got {others}")

@@ -32,6 +32,7 @@ from bo_suite.bench.peers.pycma import PyCma
 from bo_suite.bench.peers.scikit_optimize import ScikitOptimize
 from bo_suite.bench.peers.smac_facade import SmacFacade
 from bo_suite.bench.peers.syne_tune_bore import SyneTuneBore
+from bo_suite.describe import described
 from bo_suite.errors import DataError
 
 __all__ = ["BoSuite", "Isolated", "get_method", "methods"]
@@ -114,5 +115,5 @@ def get_method(name: str, python: str | None = None) -> Method:
 def _outside(name: str) -> Method:
     found = imported("method", name)
     if isinstance(found, type) or not isinstance(found, Method):
-        raise DataError(f"{name} must be an object with `name` and `start`, got {found!r}")
+        raise DataError(f"{name} must be an object with `name` and `start`, got {described(found)}")
     return found
