@@ -236,7 +236,7 @@ class Optimizer:
             TrialError: no trial has finished.
         """
         trials = self.trials
-        finished = torch.tensor(self._finished(trials, "nothing can be recommended"))
+        finished = torch.tensor(self._finished(trials, "nothing can be recommended"), device="cpu")
         seeds = Seeds.of(self._history.header.seed, len(trials))
         row = recommend(self._proposer.dataset(trials), self.space, finished, seeds)
         return self.space.decode(row[None])[0]
@@ -268,7 +268,7 @@ class Optimizer:
             width = math.sqrt(2.0 * math.log(self.space.dim * len(finished) ** 2 * math.pi**2 / 0.6))
         seeds = Seeds.of(self._history.header.seed, len(trials))
         data = self._proposer.dataset(trials)
-        found = bounds(data, self.space, torch.tensor(finished), seeds, width)
+        found = bounds(data, self.space, torch.tensor(finished, device="cpu"), seeds, width)
         low = (found.lower, found.mean - found.noise.sqrt())
         transform = self._proposer.transform(trials)
         ends = transform.inverse(torch.stack((found.upper, found.mean, *low)).cpu())

@@ -11,10 +11,14 @@ from torch import Tensor
 from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement, SteinBatch
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.space import Params, Space
-from bo_suite.suggest import Suggestion, design, one_thread, suggest, suggest_batch
+from bo_suite.suggest import Suggestion, design, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
 from bo_suite.trials import Trial, kept
+
+_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
+"""Where trials are encoded, whatever the defaults."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Proposer:
         Raises:
             SpaceExhausted: a finite space has no new point left.
         """
-        with one_thread():
+        with numerical_environment():
             return self._propose(trials, count, batch, len(trials) if number is None else number, constraints)
 
     def _propose(
@@ -122,7 +126,7 @@ class Proposer:
                 self._rows[trial.id] = self.space.encode([trial.params])[0]
         ended = [trial for trial in trials if trial.state != "running"]
         running = [self._rows[trial.id] for trial in trials if trial.state == "running"]
-        empty = torch.zeros(0, self.space.dim, dtype=torch.float64)
+        empty = torch.zeros(0, self.space.dim, **_CPU)
         x = torch.stack([self._rows[trial.id] for trial in ended]) if ended else empty
         pending = torch.stack(running) if running else empty
         y, noise = self._outcomes(ended)
@@ -145,21 +149,23 @@ class Proposer:
     def _told(self, trials: Sequence[Trial]) -> Tensor:
         """Outcomes, the smaller the better."""
         sign = 1.0 if self.direction == "minimize" else -1.0
-        return sign * torch.tensor([t.value for t in trials if t.value is not None], dtype=torch.float64)
+        return sign * torch.tensor([t.value for t in trials if t.value is not None], **_CPU)
 
     def _outcomes(self, ended: Sequence[Trial]) -> tuple[Tensor, Tensor | None]:
         """Transformed outcomes and, where any was told, their noise variances."""
         told = self._told(ended)
-        y = torch.zeros(len(ended), dtype=torch.float64)
+        y = torch.zeros(len(ended), **_CPU)
         if not len(told):
             return y, None
         transform = OutcomeTransform.fit(told)
-        finished = torch.tensor([trial.state == "finished" for trial in ended])
+        finished = torch.tensor(
+            [trial.state == "finished" for trial in ended], dtype=torch.bool, device="cpu"
+        )
         y[finished] = transform(told)
         y[~finished] = y[finished].max()
         if all(trial.std is None for trial in ended):
             return y, None
-        std = torch.tensor([torch.nan if t.std is None else t.std for t in ended], dtype=torch.float64)
+        std = torch.tensor([torch.nan if t.std is None else t.std for t in ended], **_CPU)
         noise = torch.full_like(y, torch.nan)
         noise[finished] = transform.noise(told, std[finished])
         return y, noise
@@ -194,7 +200,7 @@ class Proposer:
 def _limits(ended: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
     """Values of the constraints, NaN for trials that have none."""
     unknown = [math.nan] * max(map(len, constraints.values()))
-    return torch.tensor([constraints.get(trial.id, unknown) for trial in ended], dtype=torch.float64)
+    return torch.tensor([constraints.get(trial.id, unknown) for trial in ended], **_CPU)
 
 
 def check_acquisition(acquisition: object) -> None:

@@ -12,10 +12,11 @@ import bo_suite
 ROOT = Path(bo_suite.__file__).parent
 LAYERS = (
     "errors",
+    "locks",
     "parameters",
     "space",
-    "data",
     "linalg",
+    "data",
     "optim",
     "kernels",
     "surrogates",

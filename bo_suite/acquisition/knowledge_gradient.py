@@ -195,9 +195,11 @@ class KnowledgeGradient:
         """Minima of the posterior mean after each quantile of the outcome at each candidate."""
         lookahead = expected.lookahead(candidates)
         count, levels = candidates.shape[-2], self.quantiles
-        z = torch.special.ndtri((torch.arange(levels).to(candidates) + 0.5) / levels)
+        z = torch.special.ndtri(
+            (torch.arange(levels, device=candidates.device).to(candidates) + 0.5) / levels
+        )
         deviation = (expected.var(candidates) + process.noise[..., None]).sqrt()
-        own = torch.eye(count).to(candidates).repeat_interleave(levels, 0)
+        own = torch.eye(count, dtype=candidates.dtype, device=candidates.device).repeat_interleave(levels, 0)
         shifts = own * z.repeat(count)[:, None] / deviation[..., None, :]
         fantasies = math.prod(lookahead.fantasies)
         turns = torch.arange(count * levels, device=z.device) % fantasies
@@ -228,7 +230,7 @@ def _minima(process: Process, pool: Pool) -> Tensor:
     starts = at_target(pool.leaders(-average, 2 * _MINIMA), pool.fidelities)
     weights = mean.new_full((count, starts.shape[-2]), 1.0 / count)
     if lookahead.fantasies:
-        few = torch.eye(count).to(mean)[:, :_MINIMA]
+        few = torch.eye(count, dtype=mean.dtype, device=mean.device)[:, :_MINIMA]
         each = Outlooks(lookahead, mean.new_zeros(*starts.shape[:-2], few.shape[-1], 1), few)
         starts = torch.cat((starts, each.best_of(target)), -2)
         weights = torch.cat((weights, few), -1)

@@ -29,8 +29,8 @@ from bo_suite.bench.records import Records
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Unit
 from bo_suite.errors import DataError, StorageError, WorkersDied
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
-from bo_suite.suggest import one_thread
 from bo_suite.trials import whole_number
 from bo_suite.workers import Crew, Executor, Pool
 
@@ -109,7 +109,8 @@ def run_suite(
     if not here and not isinstance(executor, futures.ThreadPoolExecutor):
         check_picklable(jobs)
     # as in processes of our own, one thread for all arithmetic: seconds are to be comparable
-    with closing(Store(out)) as store, Pool(count, executor) as pool, one_thread() if here else nullcontext():
+    alone = numerical_environment() if here else nullcontext()
+    with closing(Store(out)) as store, Pool(count, executor) as pool, alone:
         store.forget([key for job in jobs for key in job.keys], again)
         agree(store, found, chosen, budget, time_limit)
         runner = _Runner(store, pool, count, {problem.name: problem.minimum for problem in found})

@@ -28,7 +28,7 @@ class GPyTorchKernel:
     def start(self, dim: int) -> jt.Float[Tensor, " p"]:
         """The raw parameters that the kernel came with."""
         parts = [parameter.detach().double().flatten() for parameter in self.kernel.parameters()]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64, device="cpu")
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Within 10 of the start on the raw scale, where gpytorch maps to the constraint."""

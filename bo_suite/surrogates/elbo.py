@@ -43,13 +43,13 @@ class Model:
 
     def start(self, like: Tensor) -> jt.Float[Tensor, " p"]:
         """Eta to begin with."""
-        parts = (self.kernel.start(self.dim), self.likelihood.start(), torch.zeros(self._sizes[2]))
+        parts = (self.kernel.start(self.dim), self.likelihood.start(), like.new_zeros(self._sizes[2]))
         return torch.cat([part.to(like) for part in parts])
 
     def bounds(self, like: Tensor) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """The box of eta."""
         box = zip(self.kernel.bounds(self.dim), self.likelihood.bounds(like), strict=True)
-        ends = [torch.full((self._sizes[2],), end) for end in (-10.0, 10.0)]
+        ends = [like.new_full((self._sizes[2],), end) for end in (-10.0, 10.0)]
         lower, upper = (
             torch.cat([part.to(like) for part in (*pair, end)]) for pair, end in zip(box, ends, strict=True)
         )
