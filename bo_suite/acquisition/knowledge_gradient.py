@@ -14,6 +14,7 @@ from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.maximize import ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
@@ -154,6 +155,7 @@ class KnowledgeGradient:
         if self.cost is not None and not callable(self.cost):
             raise DataError(f"a cost must be a function of rows and fidelity columns, got {self.cost!r}")
 
+    @outside_inference_mode
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> KnowledgeGradientScore:
         """The score given the data.
 

@@ -259,7 +259,7 @@ class BoTorchSurrogate:
 
     def _model(self, data: Dataset, key: int, former: Tensor | None) -> Any:
         """The fitted model of one replicate, in evaluation mode."""
-        with warnings.catch_warnings(), seeded(key):
+        with warnings.catch_warnings(), seeded(key), torch.enable_grad():
             for category in (InputDataWarning, NumericalWarning):  # rows and outcomes are scaled already
                 warnings.simplefilter("ignore", category)
             model = self.factory(data.x.clone(), data.y[:, None].clone(), _variances_of(data))

@@ -155,12 +155,13 @@ class GPyTorchKernel:
     @staticmethod
     def _each(theta: Tensor, evaluate: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         leaf = theta.detach().requires_grad_()
-        rows = leaf.reshape(leaf.shape[:-1].numel(), leaf.shape[-1])
         with torch.enable_grad():
+            rows = leaf.reshape(leaf.shape[:-1].numel(), leaf.shape[-1])
             values = torch.stack([evaluate(row) for row in rows]).reshape(theta.shape[:-1])
-        if not values.requires_grad:
+            total = values.sum()
+        if not total.requires_grad:
             return values, torch.zeros_like(theta)
-        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+        (gradient,) = torch.autograd.grad(total, leaf)
         return values.detach(), gradient
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 _lock = FairLock()
 """Of several threads, one computes: they share the number of threads, among other things."""
 
-_ERRORS: dict[str, Literal["ignore", "warn"]] = {
+_ERRORS: Any = {
     "divide": "warn",
     "over": "warn",
     "under": "ignore",

@@ -69,9 +69,10 @@ class Model:
         leaf = phi.detach().requires_grad_()
         with torch.enable_grad():
             of_phi = self.likelihood.log_prior(leaf)
+            total = of_phi.sum()
         by_phi = torch.zeros_like(leaf)
-        if of_phi.requires_grad:
-            (by_phi,) = torch.autograd.grad(of_phi.sum(), leaf)
+        if total.requires_grad:
+            (by_phi,) = torch.autograd.grad(total, leaf)
         value, gradients = value + of_phi.detach(), [by_theta, by_phi]
         if self.mean is None:
             value = value - 0.5 * mean.square()
@@ -152,7 +153,7 @@ class Expectation:
                 self._y, leaves[0], leaves[1], leaves[2], self._noise
             )
             value = of_each.sum(-1)
-        found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+            found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
         gradients = [
             torch.zeros_like(leaf) if part is None else part for leaf, part in zip(leaves, found, strict=True)
         ]
