@@ -211,6 +211,7 @@ OWN_DTYPE = {"BoTorchSurrogate": ("default dtype",)}
 
 
 SLOW = (
+    "SVGP, Gaussian",
     "SVGP, StudentT",
     "SVGP, Poisson",
     "SVGP, BernoulliProbit",
