@@ -78,9 +78,7 @@ def threads(path: str, count: int, trials: int, *, shared: bool) -> tuple[float,
     first = Optimizer(SPACE, storage=path)
     optimizers = [first if shared else Optimizer(SPACE, storage=path) for _ in range(count)]
     asks: list[list[float]] = []
-    members = [
-        threading.Thread(target=lambda one=one: asks.append(work(one, trials))) for one in optimizers
-    ]
+    members = [threading.Thread(target=lambda one=one: asks.append(work(one, trials))) for one in optimizers]
     began = time.perf_counter()
     for member in members:
         member.start()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import differentiable
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Dataset:
     failures: jt.Float[Tensor, "*b f d"] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("x", "y", "noise", "pending", "constraints"):
+            if (tensor := getattr(self, name)) is not None:
+                object.__setattr__(self, name, differentiable(tensor))
         if self.x.shape[:-1] != self.y.shape or self.pending.shape[-1] != self.x.shape[-1]:
             raise DataError(
                 "x must be (*b, n, d), y (*b, n) and pending (*b, p, d), got "

@@ -12,10 +12,14 @@ from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImpr
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.describe import described
 from bo_suite.errors import SpaceExhausted, TrialError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.space import Params, Space
-from bo_suite.suggest import Suggestion, design, one_thread, suggest, suggest_batch
+from bo_suite.suggest import Suggestion, design, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
 from bo_suite.trials import Trial, kept, next_id
+
+_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
+"""Where trials are encoded, whatever the defaults."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Proposer:
             SpaceExhausted: a finite space has no new point left.
         """
         first = next_id(trials) if number is None else number
-        with one_thread():
+        with numerical_environment():
             informative = [trial for trial in trials if trial.informative]
             return self._propose(informative, count, batch, first, constraints)
 
@@ -147,7 +151,7 @@ class Proposer:
     def _told(self, trials: Sequence[Trial]) -> Tensor:
         """Outcomes, the smaller the better."""
         sign = 1.0 if self.direction == "minimize" else -1.0
-        return sign * torch.tensor([t.value for t in trials if t.value is not None], dtype=torch.float64)
+        return sign * torch.tensor([t.value for t in trials if t.value is not None], **_CPU)
 
     def _outcomes(self, finished: Sequence[Trial]) -> tuple[Tensor, Tensor | None]:
         """Transformed outcomes and, where any was told, their noise variances."""
@@ -158,7 +162,7 @@ class Proposer:
         if all(trial.std is None for trial in finished):
             return transform(told), None
         stds = [math.nan if trial.std is None else trial.std for trial in finished]
-        return transform(told), transform.noise(told, torch.tensor(stds, dtype=torch.float64))
+        return transform(told), transform.noise(told, torch.tensor(stds, **_CPU))
 
     def _provenance(self, step: Suggestion, number: int, observations: int) -> dict[str, Any]:
         source: dict[str, Any] = {"source": step.source, "number": number, "observations": observations}
@@ -212,13 +216,14 @@ class _Encoded:
             index = {**index, **fresh}
             rows = torch.cat((rows, self._space.encode([trial.params for trial in new])))
             self._known = index, rows  # at once, for other threads
-        return rows[[index[trial.id] for trial in trials]]
+        places = [index[trial.id] for trial in trials]
+        return rows[torch.tensor(places, dtype=torch.long, device="cpu")]
 
 
 def _limits(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
     """Values of the constraints, NaN for trials that have none."""
     unknown = [math.nan] * max(map(len, constraints.values()))
-    return torch.tensor([constraints.get(trial.id, unknown) for trial in finished], dtype=torch.float64)
+    return torch.tensor([constraints.get(trial.id, unknown) for trial in finished], **_CPU)
 
 
 def check_acquisition(acquisition: object) -> None:

@@ -149,7 +149,7 @@ class Space:
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "n d"]:
         """Rows in [0, 1]^d of points in canonical form."""
         rows = [[p.encode(point[name]) for name, p in self] for point in points]  # type: ignore[arg-type]
-        return torch.tensor(rows, dtype=torch.float64).reshape(len(points), self.dim)
+        return torch.tensor(rows, dtype=torch.float64, device="cpu").reshape(len(points), self.dim)
 
     def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[Params]:
         """Points of rows; `encode(decode(rows))` are the representable rows nearest to them."""
@@ -212,7 +212,7 @@ class Space:
         for column, (_, parameter) in enumerate(self):
             if not isinstance(parameter, Float):
                 draws = uniform[..., column].cpu().numpy()
-                rows[..., column] = torch.as_tensor(parameter.position(parameter.quantile(draws))).to(rows)
+                rows[..., column] = torch.from_numpy(parameter.position(parameter.quantile(draws))).to(rows)
         return rows
 
     def snap(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
@@ -221,7 +221,7 @@ class Space:
         for column, (_, parameter) in enumerate(self):
             if not isinstance(parameter, Float):
                 units = rows[..., column].cpu().numpy()
-                snapped[..., column] = torch.as_tensor(parameter.position(parameter.level(units))).to(rows)
+                snapped[..., column] = torch.from_numpy(parameter.position(parameter.level(units))).to(rows)
         return snapped
 
     def level(self, column: int, rows: jt.Float[Tensor, "*b"]) -> np.ndarray:
@@ -234,7 +234,7 @@ class Space:
         """Encoded positions of levels of a discrete column."""
         parameter = list(self.parameters.values())[column]
         assert not isinstance(parameter, Float), "a continuous column has no levels"
-        return torch.as_tensor(parameter.position(np.asarray(levels, dtype=np.float64)))
+        return torch.from_numpy(parameter.position(np.asarray(levels, dtype=np.float64)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: a table of parameters in order, each with its `type` and fields."""

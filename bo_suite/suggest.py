@@ -2,16 +2,13 @@
 
 import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 
 import jaxtyping as jt
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
@@ -22,12 +19,11 @@ from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.success import LikelyScore, SuccessProbability, score_of
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, whole
 from bo_suite.space import Space
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
-
-_one_at_a_time = threading.RLock()
 
 _ROWS = 4096
 """Rows whose covariances with what a process knows are held in memory at once."""
@@ -58,6 +54,7 @@ class Suggestion:
     success: WarmStart | None = None
 
 
+@numerical_environment()
 def suggest(
     data: Dataset,
     space: Space,
@@ -96,6 +93,7 @@ def attempt(
     return found
 
 
+@numerical_environment()
 def suggest_batch(
     data: Dataset,
     space: Space,
@@ -131,7 +129,7 @@ def _chosen(
     choose: Callable[[Score], list[Tensor]],
 ) -> list[Suggestion]:
     """The points chosen by a score, its maximum where there are none."""
-    with one_thread():
+    with numerical_environment():
         began = time.perf_counter()
         score = score_of(acquisition, data, seeds, start)
         fitted = time.perf_counter()
@@ -173,7 +171,7 @@ def recommend(data: Dataset, space: Space, seeds: Seeds) -> jt.Float[Tensor, " d
         space: where to look, beside the rows of the data.
         seeds: of the fit and of the search.
     """
-    with one_thread(), torch.no_grad():
+    with numerical_environment(), torch.no_grad():
         process = AutoGP().fit(data, seeds)
         score = _at_target(ConfidenceBoundScore(process, -1.0, process.hyperparameters), data, seeds)
         rows = data.x
@@ -228,7 +226,7 @@ def bounds(data: Dataset, space: Space, seeds: Seeds, width: float) -> Bounds:
         seeds: of the fit and of the search.
         width: standard deviations.
     """
-    with one_thread(), torch.no_grad():
+    with numerical_environment(), torch.no_grad():
         process = AutoGP().fit(data, seeds)
         score = _at_target(ConfidenceBoundScore(process, width, process.hyperparameters), data, seeds)
         rows = at_target(data.x, data.fidelities)
@@ -243,6 +241,7 @@ def bounds(data: Dataset, space: Space, seeds: Seeds, width: float) -> Bounds:
         return Bounds((mean + deviation)[place], lowest, place, mean[place], process.noise)
 
 
+@numerical_environment()
 def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
     """Point `trial` of the space-filling start: the centre, then scrambled Sobol points, none twice.
 
@@ -255,8 +254,11 @@ def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
         row = torch.full((space.dim,), 0.5, dtype=torch.float64, device="cpu")
     else:
         (key,) = Seeds.of(seed, 0).split("design").keys
-        engine = SobolEngine(space.dim, scramble=True, seed=key)
-        row = engine.fast_forward(trial - 1).draw(1, dtype=torch.float64)[0]
+        with torch.device("cpu"):
+            engine = SobolEngine(space.dim, scramble=True, seed=key)
+            row = engine.fast_forward(trial - 1).draw(1, dtype=torch.float64)[0]
+        if trial == 1:  # the engine rounds the first point to the default dtype, float32 in a fresh process
+            row = (engine.quasi.to(torch.float64) / 2.0**engine.MAXBIT).to(torch.float32).to(torch.float64)
     row = space.spread(row)
     row[list(space.fidelities)] = 0.0
     return Suggestion(unseen(space, data, row.to(data.x), Seeds.of(seed, trial)), "design")
@@ -277,22 +279,3 @@ def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:
             found: Tensor = candidate.to(row)
             return found
     raise exhausted(space)
-
-
-@lru_cache(maxsize=1)
-def _libraries() -> ThreadpoolController:
-    """The BLAS libraries that are loaded: to look for them takes milliseconds, so it is done once."""
-    return ThreadpoolController()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS and torch limited to one thread inside, restored after: small matrices are faster so."""
-    with _one_at_a_time:  # of several threads, the last to leave must find what the first one found
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with _libraries().limit(limits=1, user_api="blas"):
-                yield
-        finally:
-            torch.set_num_threads(threads)

@@ -15,6 +15,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.maximize import ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
@@ -157,6 +158,7 @@ class KnowledgeGradient:
                 f"a cost must be a function of rows and fidelity columns, got {described(self.cost)}"
             )
 
+    @outside_inference_mode
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> KnowledgeGradientScore:
         """The score given the data.
 
@@ -198,9 +200,11 @@ class KnowledgeGradient:
         """Minima of the posterior mean after each quantile of the outcome at each candidate."""
         lookahead = expected.lookahead(candidates)
         count, levels = candidates.shape[-2], self.quantiles
-        z = torch.special.ndtri((torch.arange(levels).to(candidates) + 0.5) / levels)
+        z = torch.special.ndtri(
+            (torch.arange(levels, device=candidates.device).to(candidates) + 0.5) / levels
+        )
         deviation = (expected.var(candidates) + process.noise[..., None]).sqrt()
-        own = torch.eye(count).to(candidates).repeat_interleave(levels, 0)
+        own = torch.eye(count, dtype=candidates.dtype, device=candidates.device).repeat_interleave(levels, 0)
         shifts = own * z.repeat(count)[:, None] / deviation[..., None, :]
         fantasies = math.prod(lookahead.fantasies)
         turns = torch.arange(count * levels, device=z.device) % fantasies
@@ -231,7 +235,7 @@ def _minima(process: Process, pool: Pool) -> Tensor:
     starts = at_target(pool.leaders(-average, 2 * _MINIMA), pool.fidelities)
     weights = mean.new_full((count, starts.shape[-2]), 1.0 / count)
     if lookahead.fantasies:
-        few = torch.eye(count).to(mean)[:, :_MINIMA]
+        few = torch.eye(count, dtype=mean.dtype, device=mean.device)[:, :_MINIMA]
         each = Outlooks(lookahead, mean.new_zeros(*starts.shape[:-2], few.shape[-1], 1), few)
         starts = torch.cat((starts, each.best_of(target)), -2)
         weights = torch.cat((weights, few), -1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim import minimize_batch
 from bo_suite.surrogates.process import Process
 
@@ -52,6 +53,7 @@ class Simulation:
         return ((self.minima - self.minima.mean(0)).square().sum(0) / (count - 1) / count).sqrt()
 
 
+@numerical_environment()
 def simulate_knowledge_gradient(
     process: Process,
     candidate: jt.Float[Tensor, "*b d"],

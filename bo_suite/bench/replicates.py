@@ -23,6 +23,7 @@ from bo_suite.bench.unit import Evaluation, noise_at
 from bo_suite.classifiers import MLPClassifier
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError, FitError, NumericalError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
 from bo_suite.proposer import design_size
 from bo_suite.suggest import Suggestion, attempt, design, suggest
@@ -67,7 +68,7 @@ class Replicates:
             raise DataError(
                 f"values of one fidelity can be compared, got {self.problem.name}, which has several"
             )
-        place = torch.arange(self.values.shape[-1]).expand(self.values.shape)
+        place = torch.arange(self.values.shape[-1], device=self.values.device).expand(self.values.shape)
         better = self.values == self.values.cummin(-1).values
         return self.true_values.gather(-1, torch.where(better, place, 0).cummax(-1).values)
 
@@ -140,13 +141,15 @@ def run_replicates(
     sources, ask_seconds, evaluate_seconds = [], [], []
     for trial in range(min(budget, space.cardinality or budget)):
         began = time.perf_counter()
-        y = OutcomeTransform.fit(values)(values) if trial else values
-        data = Dataset(rows, y, None, rows[:, :0], space.unordered, space.levels, space.fidelities)
-        if trial < first:
-            found = [design(space, data.replicates(place), seed, trial) for place, seed in enumerate(seeds)]
-        else:
-            found = _next(data, problem, acquisition, Seeds.of_each(seeds, trial), starts)
-        starts = [_warm_start(one, trial) or before for one, before in zip(found, starts, strict=True)]
+        with numerical_environment():
+            y = OutcomeTransform.fit(values)(values) if trial else values
+            data = Dataset(rows, y, None, rows[:, :0], space.unordered, space.levels, space.fidelities)
+            if trial < first:
+                parts = [data.replicates(place) for place in range(len(seeds))]
+                found = [design(space, *pair, trial) for pair in zip(parts, seeds, strict=True)]
+            else:
+                found = _next(data, problem, acquisition, Seeds.of_each(seeds, trial), starts)
+            starts = [_warm_start(one, trial) or before for one, before in zip(found, starts, strict=True)]
         new = torch.stack([one.rows for one in found])
         sources.append(tuple(_provenance(one) for one in found))
         ask_seconds.append(time.perf_counter() - began)
@@ -218,7 +221,9 @@ def _warm_start(found: Suggestion, trial: int) -> WarmStart | None:
     """What the fit has left for the next one, rounded as a history rounds it."""
     if found.hyperparameters is None:
         return None
-    return WarmStart(torch.tensor(kept(found.hyperparameters.tolist()), dtype=torch.float64), trial)
+    return WarmStart(
+        torch.tensor(kept(found.hyperparameters.tolist()), dtype=torch.float64, device="cpu"), trial
+    )
 
 
 def _provenance(found: Suggestion) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Unit
 from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
-from bo_suite.suggest import one_thread
 from bo_suite.trials import whole_number
 from bo_suite.workers import Crew, Executor, Pool
 
@@ -115,7 +115,7 @@ def run_suite(
     with (
         closing(Store(out)) as store,
         Pool(count, executor, "a unit") as pool,
-        one_thread() if here else nullcontext(),
+        numerical_environment() if here else nullcontext(),
     ):
         store.forget([key for job in jobs for key in job.keys], again)
         agree(store, found, chosen, budget, time_limit)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import differentiable
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 
@@ -39,6 +40,8 @@ class Labelled:
     levels: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("x", "positive", "negative"):
+            object.__setattr__(self, name, differentiable(getattr(self, name)))
         if not self.x.shape[:-1] == self.positive.shape == self.negative.shape:
             raise DataError(
                 "x must be (*b, n, d), positive and negative (*b, n), got "

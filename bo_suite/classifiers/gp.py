@@ -13,6 +13,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.linalg import solve_lower
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.collapsed import Collapsed, CollapsedObjective, Statistics, inducing_chol, jitter_of
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, check_sparse, inducing_count
@@ -122,6 +123,7 @@ class GPClassifier:
         if not 0 <= self.optimism < math.inf:
             raise DataError(f"`0 <= optimism < inf` must hold, got {self.optimism}")
 
+    @outside_inference_mode
     def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> GPLogOdds:
         """The log odds at the best hyperparameters found.
 

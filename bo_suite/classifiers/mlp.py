@@ -14,6 +14,7 @@ from bo_suite.classifiers.base import Labelled
 from bo_suite.classifiers.features import one_hot
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 _BATCH = 512
@@ -121,6 +122,7 @@ class MLPClassifier:
         if not 0 <= self.weight_decay < math.inf:
             raise DataError(f"`0 <= weight_decay < inf` must hold, got {self.weight_decay}")
 
+    @outside_inference_mode
     def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> MLPLogOdds:
         """The log odds given the data; `start` gives the first weights if it has as many as are needed."""
         with torch.no_grad():

@@ -14,6 +14,7 @@ from bo_suite.classifiers.features import one_hot
 from bo_suite.data import Seeds
 from bo_suite.describe import error_text
 from bo_suite.errors import DataError, FitError, NumericalError
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.process import WarmStart
 
 _Array = npt.NDArray[np.float64]
@@ -79,6 +80,7 @@ class SklearnClassifier:
         if self.calibration_folds < 0 or self.calibration_folds == 1:
             raise DataError(f"`calibration_folds` must be 0 or at least 2, got {self.calibration_folds}")
 
+    @outside_inference_mode
     def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> "SklearnLogOdds":
         """The log odds given the data, one estimator a replicate; `start` is of no use to it.
 
@@ -257,7 +259,7 @@ def _resample(weight: _Array, label: _Integers, seeds: Seeds) -> _Integers:
     """
     share = weight / weight.sum()
     count = round(1.0 / max(float(share.min()), 1.0 / (_MOST_COPIES * len(weight))))
-    u = float(seeds.uniform((1,), torch.empty(0, dtype=torch.float64)))
+    u = float(seeds.uniform((1,), torch.empty(0, dtype=torch.float64, device="cpu")))
     ends = np.floor(count * np.cumsum(share) + u)
     ends[-1] = count
     copies = np.diff(ends, prepend=0.0).astype(np.int64)
@@ -298,7 +300,7 @@ def _folds(examples: _Examples, count: int, seeds: Seeds) -> _Integers | None:
     if min(positive.sum(), negative.sum()) < count:
         return None
     block = np.where(positive, negative.astype(np.int64), 3 - negative.astype(np.int64))
-    draws = seeds.split("folds").uniform((size,), torch.empty(0, dtype=torch.float64))
+    draws = seeds.split("folds").uniform((size,), torch.empty(0, dtype=torch.float64, device="cpu"))
     fold = np.empty(size, dtype=np.int64)
     fold[np.lexsort((_numpy(draws), block))] = np.arange(size) % count
     dealt: _Integers = fold[examples.row]

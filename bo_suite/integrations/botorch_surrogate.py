@@ -16,6 +16,7 @@ from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.linalg import jittered_cholesky, solve_lower
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.process import ExactProcess, WarmStart
 from bo_suite.surrogates.search import has_grown
 
@@ -60,7 +61,7 @@ class ModelKernel:
 
     def start(self, dim: int) -> Tensor:
         """Nothing is free."""
-        return torch.zeros(0, dtype=torch.float64)
+        return torch.zeros(0, dtype=torch.float64, device="cpu")
 
     def bounds(self, dim: int) -> tuple[Tensor, Tensor]:
         """Nothing is free."""
@@ -188,9 +189,9 @@ def _spectrum(model: Any, dim: int) -> tuple[Tensor, int]:
             "acquisitions other than ThompsonSampling need none"
         )
     with torch.no_grad():
-        origin = torch.zeros(1, dim).to(base.lengthscale)
+        origin = base.lengthscale.new_zeros(1, dim)
         centre = model.transform_inputs(origin)
-        jacobian = model.transform_inputs(torch.eye(dim).to(origin)) - centre
+        jacobian = model.transform_inputs(torch.eye(dim, dtype=origin.dtype, device=origin.device)) - centre
         middle = model.transform_inputs(torch.full_like(origin, 0.3)) - centre
         if not torch.allclose(middle, 0.3 * jacobian.sum(0), rtol=1e-6, atol=1e-9):
             raise DataError("paths need an affine input transform; other acquisitions need none")
@@ -228,6 +229,7 @@ class BoTorchSurrogate:
         if not callable(self.factory):
             raise DataError(f"a factory must be a function of X, Y and Yvar, got {described(self.factory)}")
 
+    @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ExactProcess:
         """The process of the fitted model.
 
@@ -258,7 +260,7 @@ class BoTorchSurrogate:
 
     def _model(self, data: Dataset, key: int, former: Tensor | None) -> Any:
         """The fitted model of one replicate, in evaluation mode."""
-        with warnings.catch_warnings(), seeded(key):
+        with warnings.catch_warnings(), seeded(key), torch.enable_grad():
             for category in (InputDataWarning, NumericalWarning):  # rows and outcomes are scaled already
                 warnings.simplefilter("ignore", category)
             model = self.factory(data.x.clone(), data.y[:, None].clone(), _variances_of(data))

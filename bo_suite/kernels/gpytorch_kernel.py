@@ -28,7 +28,7 @@ class GPyTorchKernel:
     def start(self, dim: int) -> jt.Float[Tensor, " p"]:
         """The raw parameters that the kernel came with."""
         parts = [parameter.detach().double().flatten() for parameter in self.kernel.parameters()]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64, device="cpu")
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Within 10 of the start on the raw scale, where gpytorch maps to the constraint."""
@@ -155,12 +155,13 @@ class GPyTorchKernel:
     @staticmethod
     def _each(theta: Tensor, evaluate: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         leaf = theta.detach().requires_grad_()
-        rows = leaf.reshape(leaf.shape[:-1].numel(), leaf.shape[-1])
         with torch.enable_grad():
+            rows = leaf.reshape(leaf.shape[:-1].numel(), leaf.shape[-1])
             values = torch.stack([evaluate(row) for row in rows]).reshape(theta.shape[:-1])
-        if not values.requires_grad:
+            total = values.sum()
+        if not total.requires_grad:
             return values, torch.zeros_like(theta)
-        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+        (gradient,) = torch.autograd.grad(total, leaf)
         return values.detach(), gradient
 
 

@@ -47,13 +47,15 @@ class Matern52:
 
     def start(self, dim: int) -> jt.Float[Tensor, " p"]:
         """Lengthscales √d / 2, those of fidelities 3, and outputscale one."""
-        theta = torch.tensor([math.log(0.5 * math.sqrt(dim))] * dim + [0.0], dtype=torch.float64)
+        theta = torch.tensor(
+            [math.log(0.5 * math.sqrt(dim))] * dim + [0.0], dtype=torch.float64, device="cpu"
+        )
         theta[list(self.fidelities)] = math.log(_FIDELITY)
         return theta
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Lengthscales in [0.01, 1000], outputscale in [0.01, 1000]."""
-        lower = torch.tensor([math.log(0.01)] * dim + [math.log(0.01)], dtype=torch.float64)
+        lower = torch.tensor([math.log(0.01)] * dim + [math.log(0.01)], dtype=torch.float64, device="cpu")
         return lower, torch.full_like(lower, math.log(1e3))
 
     def log_prior(

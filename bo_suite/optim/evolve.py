@@ -83,7 +83,8 @@ def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.F
     count, d = shape
     exponent = seeds.split("scale").uniform((count, 1), rows)
     scale = 1e-3 * 500.0**exponent
-    least = torch.tensor([0.0 if levels is None else 1.0 / max(levels - 1, 1) for levels in space.levels])
+    gaps = [0.0 if levels is None else 1.0 / max(levels - 1, 1) for levels in space.levels]
+    least = torch.tensor(gaps, dtype=torch.float32, device=rows.device)
     steps = seeds.split("steps").normal(shape, rows) * torch.maximum(scale, least.to(rows))
     moved = space.snap((rows + steps).clamp(0.0, 1.0))
     fresh = space.spread(seeds.split("fresh").uniform(shape, rows))

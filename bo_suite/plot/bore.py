@@ -11,6 +11,7 @@ import torch
 from bo_suite.acquisition import Bore
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.parameters import Float
 from bo_suite.plot.style import GOLD, INK, LINES, RED
 from bo_suite.space import Params, Space
@@ -64,7 +65,7 @@ def plot_bore(
     if any(trial.value is None for trial in trials) or not 1 <= steps < len(trials):
         raise DataError(f"{steps} steps need as many finished trials and one before, got {len(trials)}")
     ((_, parameter),) = space
-    grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64)[:, None]
+    grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64, device="cpu")[:, None]
     curve = np.array([function(point) for point in space.decode(grid)])
     columns, rows = min(steps, _COLUMNS), -(-steps // _COLUMNS)
     entries = (2, 3, 5)[columns - 1]  # of the legend side by side
@@ -121,12 +122,13 @@ class _Step:
     suggested: float
 
 
+@numerical_environment()
 def _step(acquisition: Bore, space: Space, trials: Sequence[Trial], grid: torch.Tensor) -> _Step:
     """The last of the trials is the suggestion, the others are what it came from."""
     (name,) = space.parameters
     places = np.array([trial.params[name] for trial in trials], dtype=np.float64)
     x = space.encode([trial.params for trial in trials])
-    y = torch.tensor([trial.value for trial in trials[:-1]], dtype=torch.float64)
+    y = torch.tensor([trial.value for trial in trials[:-1]], dtype=torch.float64, device="cpu")
     scaled = OutcomeTransform.fit(y)(y)
     with torch.no_grad():
         score = acquisition.build(Dataset(x[:-1], scaled, None, x[:0]), Seeds.of(0, len(y)))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bo_suite.acquisition.lines import discrete_knowledge_gradient, upper_envelope
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.plot.style import INK, MIST, RED, new_figure
 from bo_suite.surrogates.process import Process
 
@@ -53,7 +54,7 @@ def plot_lines(
             "candidate must be (1,), alternatives (j, 1) and the noise (), of one replicate, got "
             f"{tuple(candidate.shape)}, {tuple(alternatives.shape)} and {tuple(process.noise.shape)}"
         )
-    with torch.no_grad():
+    with numerical_environment(), torch.no_grad():
         row = candidate[None]
         means = process.mean(alternatives)
         slopes = process.cov(alternatives, row)[:, 0] / (process.var(row)[0] + process.noise).sqrt()
@@ -61,7 +62,7 @@ def plot_lines(
         chain = upper_envelope(-means, -slopes)
     chain = chain.cpu()
     breaks = (means[chain].diff() / -slopes[chain].diff()).cpu()
-    z = torch.linspace(-_REACH, _REACH, 801, dtype=means.dtype)
+    z = torch.linspace(-_REACH, _REACH, 801, dtype=means.dtype, device="cpu")
     lines = (means[:, None] + slopes[:, None] * z.to(means)).cpu()
     envelope = lines.amin(0)
     places = bounds[0] + (bounds[1] - bounds[0]) * alternatives[chain, 0].cpu()

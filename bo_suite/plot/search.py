@@ -13,6 +13,7 @@ from bo_suite.acquisition.success import score_of
 from bo_suite.data import OutcomeTransform, Seeds
 from bo_suite.describe import described
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.parameters import Float
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_process, legend_below, new_figure
 from bo_suite.proposer import Proposer
@@ -71,7 +72,7 @@ def plot_search(
             `steps` + 1 of them, or none that has finished before the first of the steps.
     """
     _check(acquisition, space, trials, steps)
-    grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64)[:, None]
+    grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64, device="cpu")[:, None]
     curve = np.array([function(point) for point in space.decode(grid)])
     drawn = np.append(curve, [trial.value for trial in trials if trial.value is not None])
     drawn = drawn[np.isfinite(drawn)]
@@ -116,6 +117,7 @@ def _check(acquisition: Modelled, space: Space, trials: Sequence[Trial], steps: 
         raise DataError(f"a trial must have finished before the first of the {steps} steps, got none")
 
 
+@numerical_environment()
 def _draw_step(
     panes: "npt.NDArray[np.object_]",
     acquisition: Modelled,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bo_suite.acquisition.simulation import Simulation
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.plot.style import INK, LINES, RED, LineStyle, draw_process, legend_entries, new_figure
 from bo_suite.surrogates.process import Process
 
@@ -112,13 +113,14 @@ def _scene(
     shown = simulation.outcomes[:_DRAWN].argsort()
     outcomes = simulation.outcomes[shown]
     with torch.no_grad():
-        means = process.condition(row, outcomes[:, None]).mean(rows)
         values = None if truth is None else truth(rows).cpu()
+    with numerical_environment(), torch.no_grad():
+        means = process.condition(row, outcomes[:, None]).mean(rows)
         mean, var = process.mean_and_var(rows)
         reach = 2.0 * (var + process.noise).sqrt()
     ends = torch.cat((y.to(mean), outcomes, mean - reach, mean + reach))
     margin = 0.04 * float(ends.max() - ends.min())
-    shades = torch.linspace(0.0, 0.85, len(shown)).tolist()
+    shades = torch.linspace(0.0, 0.85, len(shown), dtype=torch.float32, device="cpu").tolist()
     return _Scene(
         rows,
         _user(rows[:, 0], bounds),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.surrogates.process import Process
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
@@ -101,7 +102,7 @@ def draw_process(
     def height(value: Tensor) -> Tensor:
         return value.cpu() if inverse is None else inverse(value.cpu())
 
-    with torch.no_grad():
+    with numerical_environment(), torch.no_grad():
         mean, var = process.mean_and_var(x.to(process.noise))
         latent, outer = 2.0 * var.sqrt(), 2.0 * (var + process.noise).sqrt()
     places = (x[:, 0] if at is None else at).cpu()

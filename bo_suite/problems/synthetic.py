@@ -69,7 +69,7 @@ def _michalewicz(dim: int) -> tuple[Point, ...]:
 
     point = []
     for i in range(1, dim + 1):
-        grid = torch.linspace(0.0, math.pi, 20_001, dtype=torch.float64)
+        grid = torch.linspace(0.0, math.pi, 20_001, dtype=torch.float64, device="cpu")
         values = -torch.sin(grid) * torch.sin(i * grid**2 / math.pi) ** 20
         best = float(grid[values.argmin()])
         result = minimize_scalar(
@@ -186,7 +186,7 @@ class _BoTorchValue:
 
     def __call__(self, params: Params) -> float:
         function = _botorch(self.kind, self.dim)
-        row = torch.tensor([list(params.values())], dtype=torch.float64)
+        row = torch.tensor([list(params.values())], dtype=torch.float64, device="cpu")
         with torch.no_grad():
             value = float(function.evaluate_true(row))
         return value if function.is_minimization_problem else -value

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.collapsed import Collapsed, inducing_chol, jitter_of, statistics_of
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
@@ -45,6 +46,7 @@ class AutoGP:
                 f"handover and inducing must be at least 1, got {self.handover} and {self.inducing}"
             )
 
+    @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Process:
         """An `ExactProcess` or a `SparseProcess`.
 

@@ -43,13 +43,13 @@ class Model:
 
     def start(self, like: Tensor) -> jt.Float[Tensor, " p"]:
         """Eta to begin with."""
-        parts = (self.kernel.start(self.dim), self.likelihood.start(), torch.zeros(self._sizes[2]))
+        parts = (self.kernel.start(self.dim), self.likelihood.start(), like.new_zeros(self._sizes[2]))
         return torch.cat([part.to(like) for part in parts])
 
     def bounds(self, like: Tensor) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """The box of eta."""
         box = zip(self.kernel.bounds(self.dim), self.likelihood.bounds(like), strict=True)
-        ends = [torch.full((self._sizes[2],), end) for end in (-10.0, 10.0)]
+        ends = [like.new_full((self._sizes[2],), end) for end in (-10.0, 10.0)]
         lower, upper = (
             torch.cat([part.to(like) for part in (*pair, end)]) for pair, end in zip(box, ends, strict=True)
         )
@@ -69,9 +69,10 @@ class Model:
         leaf = phi.detach().requires_grad_()
         with torch.enable_grad():
             of_phi = self.likelihood.log_prior(leaf)
+            total = of_phi.sum()
         by_phi = torch.zeros_like(leaf)
-        if of_phi.requires_grad:
-            (by_phi,) = torch.autograd.grad(of_phi.sum(), leaf)
+        if total.requires_grad:
+            (by_phi,) = torch.autograd.grad(total, leaf)
         value, gradients = value + of_phi.detach(), [by_theta, by_phi]
         if self.mean is None:
             value = value - 0.5 * mean.square()
@@ -152,7 +153,7 @@ class Expectation:
                 self._y, leaves[0], leaves[1], leaves[2], self._noise
             )
             value = of_each.sum(-1)
-        found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+            found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
         gradients = [
             torch.zeros_like(leaf) if part is None else part for leaf, part in zip(leaves, found, strict=True)
         ]

@@ -11,6 +11,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.linalg import jittered_cholesky, solve_lower
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
@@ -51,6 +52,7 @@ class ExactGP:
         if self.restarts < 1:
             raise DataError(f"`restarts >= 1` must hold, got {self.restarts}")
 
+    @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ExactProcess:
         """The posterior process at the best hyperparameters that the restarts reach.
 

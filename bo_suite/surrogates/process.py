@@ -19,6 +19,7 @@ from bo_suite.linalg import (
     solve_lower,
 )
 from bo_suite.linalg.cholesky import rows_named
+from bo_suite.linalg.environment import differentiable
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.lookahead import Lookahead
 
@@ -39,6 +40,9 @@ class WarmStart:
     hyperparameters: Hyperparameters
     observations: int
     success: "WarmStart | None" = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hyperparameters", differentiable(self.hyperparameters))
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError
 from bo_suite.kernels import Kernel, as_kernel
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.collapsed import (
     Collapsed,
@@ -70,6 +71,7 @@ class SGPR:
     def __post_init__(self) -> None:
         check_sparse(self.inducing, self.mean, self.jitter)
 
+    @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> SparseProcess:
         """The process at the best hyperparameters found.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError
 from bo_suite.kernels import as_kernel
+from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.collapsed import inducing_chol, jitter_of
 from bo_suite.surrogates.elbo import Model
 from bo_suite.surrogates.inducing import (
@@ -67,6 +68,7 @@ class SVGP:
     def __post_init__(self) -> None:
         check_sparse(self.inducing, self.mean, self.jitter)
 
+    @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> SparseProcess:
         """The process at the best hyperparameters found.
 

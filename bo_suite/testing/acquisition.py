@@ -8,11 +8,13 @@ import torch
 from bo_suite.acquisition import Acquisition
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Seeds
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.testing.data import dataset, one, rows
 from bo_suite.testing.gradient import check_gradient
 from bo_suite.testing.require import require
 
 
+@numerical_environment()
 def check_acquisition(acquisition: Acquisition) -> None:
     """Check that an acquisition is what `Acquisition` promises and that what it builds is a `Score`.
 

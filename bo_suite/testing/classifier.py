@@ -7,12 +7,14 @@ from torch import Tensor
 
 from bo_suite.classifiers import Classifier, Labelled, LogOdds
 from bo_suite.data import Seeds
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.surrogates.process import WarmStart
 from bo_suite.testing.data import DIM, rows
 from bo_suite.testing.gradient import check_gradient
 from bo_suite.testing.require import require
 
 
+@numerical_environment()
 def check_classifier(classifier: Classifier) -> None:
     """Check that a classifier is what `Classifier` promises and that what it fits is a `LogOdds`.
 
@@ -79,7 +81,7 @@ def _check_weights(classifier: Classifier, data: Labelled) -> None:
 
 def _check_small(classifier: Classifier) -> None:
     seeds, test, x = Seeds.of(0, 2), rows(16, seed=8), rows(2, seed=5)
-    one, both = torch.tensor([1.0, 0.0], dtype=x.dtype), torch.tensor([0.5, 0.5], dtype=x.dtype)
+    one, both = x.new_tensor([1.0, 0.0]), x.new_tensor([0.5, 0.5])
     fields = {"unordered": (DIM - 1,), "levels": (None, None, 3)}
     cases = {
         "one row of each class": Labelled(x, one, 1.0 - one, **fields),  # type: ignore[arg-type]

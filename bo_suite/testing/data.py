@@ -12,7 +12,8 @@ DIM = 3
 
 def rows(count: int, *batch: int, seed: int) -> Tensor:
     """Rows whose last column is one of three codes."""
-    x = torch.rand(*batch, count, DIM, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    x = torch.rand(*batch, count, DIM, generator=generator, dtype=torch.float64, device="cpu")
     x[..., -1] = torch.floor(3.0 * x[..., -1]) / 2.0
     return x
 

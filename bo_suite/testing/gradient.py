@@ -15,7 +15,7 @@ def check_gradient(score: Score) -> None:
     leaf = point.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
     for column in range(DIM - 1):
-        step = torch.zeros(DIM, dtype=point.dtype)
+        step = point.new_zeros(DIM)
         step[column] = 1e-6
         with torch.no_grad():
             slope = (score(point + step) - score(point - step)) / 2e-6

@@ -82,7 +82,7 @@ def _check_vectorized(problem: Problem, copy: Problem, points: list[Params]) -> 
     if vectorized is None or copied is None:
         require(vectorized is copied, f"{name}: the vectorized function must survive pickling")
         return
-    rows = torch.tensor([[*point.values()] for point in points], dtype=torch.float64)
+    rows = torch.tensor([[*point.values()] for point in points], dtype=torch.float64, device="cpu")
     given = rows.clone()
     values = vectorized(given)
     require(torch.equal(given, rows), f"{name}: the vectorized function must leave its rows alone")

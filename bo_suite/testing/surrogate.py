@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.surrogates import Process, Surrogate, WarmStart
 from bo_suite.testing.data import DIM, dataset, one, rows
 from bo_suite.testing.require import require
 
 
+@numerical_environment()
 def check_surrogate(surrogate: Surrogate) -> None:
     """Check that a surrogate is what `Surrogate` promises and that what it fits is a `Process`.
 
@@ -74,7 +76,7 @@ def _check_gradients(process: Process, test: Tensor) -> None:
     mean, var = process.mean_and_var(leaf)
     (gradient,) = torch.autograd.grad(mean.sum() + var.sum(), leaf)
     for column in range(DIM - 1):
-        step = torch.zeros(DIM, dtype=test.dtype)
+        step = test.new_zeros(DIM)
         step[column] = 1e-5
         ahead, behind = process.mean_and_var(test + step), process.mean_and_var(test - step)
         slope = (ahead[0] + ahead[1] - behind[0] - behind[1]) / 2e-5
@@ -89,7 +91,7 @@ def _check_conditioning(process: Process, test: Tensor) -> None:
         require(
             bool((same.var(test) <= process.var(test) + 1e-9).all()), "observations must not add variance"
         )
-        y = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=test.dtype)
+        y = torch.randn(4, 3, generator=torch.Generator("cpu").manual_seed(0), dtype=test.dtype, device="cpu")
         together = process.condition(x, y)
         for fantasy in range(4):
             alone = process.condition(x, y[fantasy])
@@ -97,7 +99,7 @@ def _check_conditioning(process: Process, test: Tensor) -> None:
                 together.mean(test)[fantasy], alone.mean(test), "each fantasy must equal its own condition"
             )
         _close(together.var(test), same.var(test), "fantasies must share the variance")
-        tiny = torch.full((3,), 1e-8, dtype=test.dtype)
+        tiny = test.new_full((3,), 1e-8)
         _close(process.condition(x, y[0], tiny).mean(x), y[0], "noiseless outcomes must be met", 1e-2)
 
 

@@ -1,7 +1,6 @@
 """What a library's optimiser is given to live with the rest of the process, and what it lacks."""
 
 import random
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +10,11 @@ import numpy as np
 import torch
 
 from bo_suite.bench.method import Task, inside
+from bo_suite.locks import FairLock
 from bo_suite.parameters import Choice
 from bo_suite.space import Params, Space
 
-_one_at_a_time = threading.RLock()
+_one_at_a_time = FairLock()
 """The generators and the filter of warnings are the process's: of several threads, one has them at a time."""
 
 

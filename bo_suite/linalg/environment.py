@@ -1,0 +1,175 @@
+"""What a step computes in: whatever the caller has set for torch and NumPy, results are the same.
+
+Gradients are recorded, inference mode, autocast, anomaly detection and deterministic algorithms are off,
+tensors are made on the CPU, and one thread computes. The default dtype is the exception: it belongs to all
+threads of a process, and another one may be making tensors of the caller's meanwhile. So it stays as it is,
+and every tensor that depends on it names its dtype.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from bo_suite.locks import FairLock
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+_lock = FairLock()
+"""Of several threads, one computes: they share the number of threads, among other things."""
+
+_ERRORS: Any = {
+    "divide": "warn",
+    "over": "warn",
+    "under": "ignore",
+    "invalid": "warn",
+}
+"""How NumPy treats floating-point errors in a fresh process."""
+
+
+@contextmanager
+def numerical_environment() -> Iterator[None]:
+    """The state of a fresh process inside, with one thread; the caller's after. It may be nested.
+
+    One thread has it at a time. A process that is forked while another thread has it gets the caller's state.
+    """
+    with _lock, ExitStack() as stack:
+        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+            stack.enter_context(torch.inference_mode(False))  # which records gradients, too
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                torch.set_autocast_enabled(device, False)
+                stack.callback(torch.set_autocast_enabled, device, True)
+        if np.geterr() != _ERRORS:
+            stack.enter_context(np.errstate(**_ERRORS))
+        if _Outside.latest is None:
+            stack.enter_context(_alone())
+        yield
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """What all threads of the process share, as a step needs it."""
+    outside = _Outside.latest = _Outside.now()
+    try:
+        outside.leave()
+        yield
+    finally:
+        outside.restore()
+        _Outside.latest = None
+
+
+@dataclass(frozen=True)
+class _Outside:
+    """What all threads of the process share, as it was before a step.
+
+    Attributes:
+        owner: the thread that takes the step.
+        threads: of torch.
+        blas: the libraries, each with its number of threads.
+        anomaly: whether gradients are checked.
+        deterministic: whether deterministic algorithms are asked for.
+        latest: of the step that is being taken.
+    """
+
+    owner: int
+    threads: int
+    blas: tuple[tuple[Any, int], ...]
+    anomaly: bool
+    deterministic: bool
+    latest = None  # type: _Outside | None
+
+    @staticmethod
+    def now() -> "_Outside":
+        """The state at present."""
+        return _Outside(
+            threading.get_ident(),
+            torch.get_num_threads(),
+            tuple((library, library.get_num_threads()) for library in _libraries()),
+            torch.is_anomaly_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+        )
+
+    def leave(self) -> None:
+        """Sets what a step needs."""
+        if self.threads != 1:
+            torch.set_num_threads(1)
+        for library, threads in self.blas:
+            if threads != 1:
+                library.set_num_threads(1)
+        if self.anomaly:
+            _detect_anomalies(False)
+        if self.deterministic:
+            _be_deterministic(False)
+
+    def restore(self) -> None:
+        """Sets what it was."""
+        if self.deterministic:
+            _be_deterministic(True)
+        if self.anomaly:
+            _detect_anomalies(True)
+        if self.threads != 1:
+            # in a forked process the calling thread may be another one, which has a number of its own
+            own = torch.get_num_threads()
+            torch.set_num_threads(self.threads if own == 1 else own)
+        for library, threads in self.blas:
+            if threads != 1:
+                library.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> tuple[Any, ...]:
+    """The BLAS libraries that are loaded: to look for them takes milliseconds, so it is done once."""
+    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _detect_anomalies(on: bool) -> None:
+    torch.autograd.set_detect_anomaly(on, torch.is_anomaly_check_nan_enabled())
+
+
+def _be_deterministic(on: bool) -> None:
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(on, warn_only=warn_only)
+
+
+def _after_fork() -> None:
+    outside = _Outside.latest
+    if outside is not None and outside.owner != threading.get_ident():
+        _Outside.latest = None
+        outside.restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def outside_inference_mode(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """The function, run with inference mode off: nothing can be differentiated in it."""
+
+    @wraps(function)
+    def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def differentiable(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy where it was made in inference mode: autograd refuses such."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
