@@ -12,6 +12,7 @@ import bo_suite
 ROOT = Path(bo_suite.__file__).parent
 LAYERS = (
     "errors",
+    "content",
     "parameters",
     "space",
     "data",
