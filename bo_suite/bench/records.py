@@ -58,7 +58,7 @@ class Records:
                 connection.execute("BEGIN")  # one state of it, while others may be writing
                 found = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
                 rows = read_rows(connection, str(path), check_version(str(path), found))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for a text that is damaged
             raise StorageError(f"{path} must be the records of a suite: {error}") from error
         with_units = {row[0] for row in rows.units}
         problems = _frame("problems", [row for row in rows.problems if row[0] in with_units])

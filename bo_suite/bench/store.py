@@ -208,7 +208,7 @@ class Store:
     def _lawful(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for a text that is damaged
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             law = schema.LAWS.get(code, "the records of a suite must be usable")
             raise StorageError(f"{law}, got {self._path}: {error}") from error

@@ -149,8 +149,8 @@ class Journal:
         what = f"{self._lines}: line {number}"
         found = parsed(what, line)
         keys = {"trial", "scoring", "reason", "folds"}
-        fits = isinstance(found, dict) and set(found) - {"digest"} == keys
-        check(fits, what, f"an object with {sorted(keys)}", found)
+        whole = isinstance(found, dict) and set(found) - {"digest"} == keys
+        check(whole, what, f"an object with {sorted(keys)}", found)
         for name, (fits, law) in _FIELDS.items():
             check(fits(found[name]), f"{what}, field {name}", law, found[name])
         stored = found.pop("digest", None)
@@ -285,7 +285,8 @@ def _read_splits(path: Path) -> tuple[Splits, int]:
     except Exception as error:  # zipfile and numpy raise many kinds where a file is damaged
         raise StorageError(f"{path} must hold the splits of a search, got a damaged file: {error}") from error
     law = "an odd number of arrays in order, the number of samples the first"
-    check(names == [f"arr_{k}" for k in range(len(names))] and len(names) % 2 == 1, str(path), law, names)
+    arrays = all(isinstance(part, np.ndarray) for part in (samples, *parts)) and len(names) % 2 == 1
+    check(arrays and names == [f"arr_{k}" for k in range(len(names))], str(path), law, names)
     count = samples.dtype.kind in "iu" and samples.shape == () and samples > 0
     check(bool(count), f"{path}: arr_0", "the number of samples", samples)
     for name, part in zip(names[1:], parts, strict=True):

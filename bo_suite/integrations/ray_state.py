@@ -145,6 +145,10 @@ def _is_base64(value: object) -> bool:
         return False
 
 
+def _is_limit(value: Any) -> bool:
+    return is_number(value) and bool(value >= 0)
+
+
 def _or_null(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or fits(value)
 
@@ -157,7 +161,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "acquisition": (_or_null(lambda value: isinstance(value, dict)), "an acquisition or null"),
     "seed": (is_whole, "an integer"),
     "storage": (_or_null(_is_text), "a path or null"),
-    "limit": (_or_null(lambda value: is_number(value) and value >= 0), "a number >= 0 or null"),
+    "limit": (_or_null(_is_limit), "a number >= 0 or null"),
     "known": (_is_known, "a trial and an attempt by Ray's names"),
     "live": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of names"),
     "reported": (
