@@ -22,6 +22,9 @@ a dict of them by metric."""
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
+_LONGEST_TOKEN = 6
+"""Bytes of what JSON cannot begin to read when its end is missing, such as an escape in a string."""
+
 _KEYS = ("fit_time", "score_time", "test_scores", "train_scores")
 
 
@@ -81,7 +84,7 @@ class Journal:
             for number, line in enumerate(lines, 1):
                 # what is whole has an empty line behind it, and what is torn has not
                 followed = number < len(lines) and lines[number] == b""
-                if line and (followed or not _is_torn(line)):
+                if line and (followed or not _is_torn(line, last=number == len(lines))):
                     journal._take(number, line)
         if any(len(record.folds) not in (0, folds) for record in journal.records.values()):
             raise StorageError(f"`cv` must be that which {path} was begun with, got one of {folds} folds")
@@ -165,14 +168,21 @@ class Journal:
         self.records[found["trial"]] = record
 
 
-def _is_torn(line: bytes) -> bool:
-    """Whether a line is the beginning of one: what has more than a whole object is damaged in another way."""
+def _is_torn(line: bytes, last: bool) -> bool:
+    """Whether a line is the beginning of one: what fails before its end is damaged in another way.
+
+    Args:
+        line: without its end.
+        last: whether it is the last of the file, which a crash may have filled with anything.
+    """
+    text = line.rstrip(b"\0")  # what a power cut leaves of a block that was not written
     try:
-        json.loads(line)
+        json.loads(text)
     except json.JSONDecodeError as error:
-        return error.msg != "Extra data"
+        unfinished = error.msg.startswith("Unterminated") or error.pos >= len(text) - _LONGEST_TOKEN
+        return error.msg != "Extra data" and (last or unfinished)
     except (ValueError, RecursionError):
-        return True
+        return last
     return False
 
 
