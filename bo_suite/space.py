@@ -6,6 +6,7 @@ parameters are searched level by level; no relaxed value is ever rounded to a le
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ Params = dict[str, Value]
 
 _LARGEST_FILE = 10_000_000
 """Bytes of a space file: far more than any space takes."""
+
+_DOTTED = re.compile(r"(?:\.[ \t\"']{0,4}[\w-]{1,64}[ \t\"']{0,4}){50}")
+"""A key of TOML with very many parts, for which the parser takes minutes."""
 
 
 def _listed(options: Any) -> Sequence[Any]:
@@ -288,6 +292,10 @@ class Space:
             raise SpaceError(f"a space file must end in .toml or .json, got {file.name!r}")
         try:
             text = _text(file)
+            if file.suffix == ".toml" and _DOTTED.search(text):
+                raise SpaceError(
+                    f"a space must be a table of parameters, got {str(file)!r}, nested without end"
+                )
             form = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
         except (OSError, ValueError, RecursionError) as error:
             if isinstance(error, SpaceError):
