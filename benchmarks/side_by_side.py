@@ -2,8 +2,8 @@
 
     python benchmarks/side_by_side.py --out benchmarks/results/side_by_side.jsonl
 
-Each of 1, 2, 4 and 8 processes, and as many threads on one Optimizer and on Optimizers of their own, asks and
-tells a cheap function on one file until the file has so many trials. Prints trials a second, the median and the
+Each of 1, 2, 4 and 8 processes, and as many threads on one Optimizer and on one each, asks and
+tells a cheap function on one file until it has so many trials. Prints trials a second, the median and the
 longest ask, the smallest and the largest share of trials, and points that were asked twice. A process's first
 ask, which loads libraries, is left out.
 """

@@ -129,6 +129,8 @@ class Database:
         while True:
             try:
                 return self._connection.execute(statement, values).fetchall()
+            except UnicodeDecodeError as error:
+                raise self._error(error) from error
             except sqlite3.Error as error:
                 if _code(error) not in schema.BUSY or time.monotonic() > deadline:
                     raise self._error(error) from error

@@ -8,9 +8,10 @@ from dataclasses import replace
 from zlib import crc32
 
 from bo_suite import schema
+from bo_suite.content import is_whole
 from bo_suite.database import Database
 from bo_suite.errors import SpaceError, StorageError
-from bo_suite.rows import fault_in_content, is_count, sealed
+from bo_suite.rows import fault_in_content, sealed
 from bo_suite.space import Space
 from bo_suite.trials import Header, differences
 
@@ -123,7 +124,7 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         except (TypeError, ValueError, RecursionError) as error:
             raise StorageError(f"{law}, got {key}: {error}") from error
     version = fields.get("schema")
-    if not isinstance(version, int) or not is_count(version, 1):
+    if not isinstance(version, int) or not is_whole(version, 1):
         raise StorageError(f"{law}, got schema {version!r:.50}")
     if version > schema.VERSION:
         raise StorageError(
@@ -134,9 +135,9 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
     if missing := [key for key in needed if key not in fields]:
         raise StorageError(f"{law}, got none of {missing}")
     for key, fits in (
-        ("seed", is_count(abs(fields["seed"]) if isinstance(fields["seed"], int) else None, 0)),
+        ("seed", is_whole(fields["seed"])),
         ("direction", fields["direction"] in ("minimize", "maximize")),
-        ("budget", fields["budget"] is None or is_count(fields["budget"], 1)),
+        ("budget", fields["budget"] is None or is_whole(fields["budget"], 1)),
         ("run", version == 1 or (isinstance(fields["run"], str) and fields["run"] != "")),
     ):
         if not fits:

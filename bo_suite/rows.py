@@ -1,12 +1,11 @@
 """Rows of a history file as trials: each is checked, by its seal or else field by field."""
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
+from bo_suite.content import is_number, is_whole
 from bo_suite.errors import SpaceError
 from bo_suite.owners import is_owner
 from bo_suite.space import Space
@@ -71,18 +70,6 @@ def _quarters(text: str) -> list[str]:
     return [text[place : place + 4] for place in range(0, len(text), 4)]
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is a finite int or float, and no bool."""
-    with suppress(OverflowError):
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return False
-
-
-def is_count(value: object, least: int) -> bool:
-    """Whether a value is an int of at least so much."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def _needs(law: str, holds: Callable[[Any, Row], bool]) -> Callable[[Any, Row, Space], str | None]:
     return lambda value, row, space: None if holds(value, row) else f"must be {law}"
 
@@ -102,9 +89,9 @@ def provenance_fault(form: object) -> str | None:
     for name in ("hyperparameters", "success"):
         if name in form and not _numbers(form[name]):
             return f"{name} must be finite numbers"
-        if name in form and not is_count(form.get("observations"), 0):
+        if name in form and not is_whole(form.get("observations"), 0):
             return f"{name} must come with the number of observations"
-    if "success" in form and not is_count(form.get("failures"), 1):
+    if "success" in form and not is_whole(form.get("failures"), 1):
         return "success must come with the number of failures"
     return None
 
@@ -122,7 +109,7 @@ def _text_of(*states: str) -> Callable[[Any, Row], bool]:
 
 
 _LAWS: dict[str, Callable[[Any, Row, Space], str | None]] = {
-    "id": _needs("an integer >= 0", lambda value, row: is_count(value, 0)),
+    "id": _needs("an integer >= 0", lambda value, row: is_whole(value, 0)),
     "params": _params,
     "state": _needs(f"one of {', '.join(STATES)}", lambda value, row: value in STATES),
     "value": _needs(
@@ -134,8 +121,8 @@ _LAWS: dict[str, Callable[[Any, Row, Space], str | None]] = {
         lambda value, row: value is None or (row[2] == "finished" and is_number(value) and value >= 0),
     ),
     "reason": _needs("text of a failed or withdrawn trial", _text_of("failed", "withdrawn")),
-    "attempt": _needs("an integer >= 1", lambda value, row: is_count(value, 1)),
-    "asked": _needs("0 or 1", lambda value, row: is_count(value, 0) and value <= 1),
+    "attempt": _needs("an integer >= 1", lambda value, row: is_whole(value, 1)),
+    "asked": _needs("0 or 1", lambda value, row: is_whole(value, 0) and value <= 1),
     "provenance": _provenance,
     "started": _needs("a time", lambda value, row: is_number(value)),
     "ended": _needs(
@@ -143,10 +130,10 @@ _LAWS: dict[str, Callable[[Any, Row, Space], str | None]] = {
         lambda value, row: value is None if row[2] == "running" else is_number(value),
     ),
     "owner": _needs("the name of a process", lambda value, row: is_owner(value)),
-    "revision": _needs("an integer >= 1", lambda value, row: is_count(value, 1)),
+    "revision": _needs("an integer >= 1", lambda value, row: is_whole(value, 1)),
     "transient": _needs("0 or 1, and 1 of a failed trial alone", lambda value, row: _flag(value, row)),
 }
 
 
 def _flag(value: Any, row: Row) -> bool:
-    return is_count(value, 0) and value <= (row[2] == "failed")
+    return is_whole(value, 0) and value <= (row[2] == "failed")

@@ -6,6 +6,7 @@ parameters are searched level by level; no relaxed value is ever rounded to a le
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,23 +25,57 @@ from bo_suite.parameters import Choice, Float, Int, Parameter, Value
 
 Params = dict[str, Value]
 
+_LARGEST_FILE = 10_000_000
+"""Bytes of a space file: far more than any space takes."""
+
+_DOTTED = re.compile(r"(?:\.[ \t\"']{0,4}[\w-]{1,64}[ \t\"']{0,4}){50}")
+"""A key of TOML with very many parts, for which the parser takes minutes."""
+
+
+def _listed(options: Any) -> Sequence[Any]:
+    return options if isinstance(options, list | tuple) else ()
+
+
+def _is_utf8(text: object) -> bool:
+    try:
+        return str(text).encode() is not None
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
+        return False
+
 
 def _parameter_from_dict(name: str, form: Any) -> Parameter:
     if not isinstance(form, Mapping) or "type" not in form:
         raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")
     kinds: dict[str, type[Parameter]] = {"float": Float, "int": Int, "choice": Choice}
-    kind = kinds.get(form["type"])
+    kind = kinds.get(form["type"]) if isinstance(form["type"], str) else None
     if kind is None:
         raise SpaceError(
             f"the type of {name!r} must be one of {sorted(kinds)}, got {described(form['type'])}"
         )
     fields = {key: value for key, value in form.items() if key != "type"}
+    for key in ("log", "ordered"):
+        if not isinstance(fields.get(key, False), bool):
+            raise SpaceError(f"{key} of {name!r} must be true or false, got {fields[key]!r:.100}")
+    for text in (name, *(o for o in _listed(fields.get("options")) if isinstance(o, str))):
+        if not _is_utf8(text):
+            raise SpaceError(f"names and options must be text that UTF-8 can hold, got {text!r:.100}")
     try:
         return kind(**fields)
     except TypeError as error:
         raise SpaceError(f"parameter {name!r} of type {form['type']!r} has wrong fields: {error}") from error
     except SpaceError as error:
         raise SpaceError(f"parameter {name!r}: {error}") from error
+
+
+def _text(file: Path) -> str:
+    """The text of a file, which must have an end: a device may have none."""
+    if file.exists() and not file.is_file():
+        raise SpaceError(f"a space file must be a regular file, got {str(file)!r}")
+    with file.open("rb") as stream:
+        content = stream.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise SpaceError(f"a space file must have at most {_LARGEST_FILE} bytes, got {str(file)!r}")
+    return content.decode("utf-8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,29 +282,35 @@ class Space:
         Raises:
             SpaceError: a form that is not a table of parameters, or a parameter that breaks a rule.
         """
-        if not isinstance(form, Mapping):
-            raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
-        return Space({name: _parameter_from_dict(name, fields) for name, fields in form.items()})
+        try:
+            if not isinstance(form, Mapping):
+                raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
+            return Space({name: _parameter_from_dict(name, fields) for name, fields in form.items()})
+        except RecursionError:
+            raise SpaceError("a space must be a table of parameters, got one nested without end") from None
 
     @staticmethod
     def from_file(path: str | Path) -> "Space":
-        """The space in a .toml or .json file.
+        """The space in a .toml or .json file of up to 10 MB.
 
         Raises:
-            SpaceError: a file that is missing, of another kind, not readable, or no space.
+            SpaceError: a file that is missing, of another kind, too large, not readable, or no space.
         """
         file = Path(path)
+        if file.suffix not in (".toml", ".json"):
+            raise SpaceError(f"a space file must end in .toml or .json, got {file.name!r}")
         try:
-            text = file.read_text(encoding="utf-8")
-            if file.suffix == ".toml":
-                return Space.from_dict(tomllib.loads(text))
-            if file.suffix == ".json":
-                return Space.from_dict(json.loads(text))
-        except (OSError, ValueError) as error:
+            text = _text(file)
+            if file.suffix == ".toml" and _DOTTED.search(text):
+                raise SpaceError(
+                    f"a space must be a table of parameters, got {str(file)!r}, nested without end"
+                )
+            form = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        except (OSError, ValueError, RecursionError) as error:
             if isinstance(error, SpaceError):
                 raise
-            raise SpaceError(f"the space file {file} cannot be read: {error}") from error
-        raise SpaceError(f"a space file must end in .toml or .json, got {file.name!r}")
+            raise SpaceError(f"the space file {str(file)!r} cannot be read: {error}") from error
+        return Space.from_dict(form)
 
     @cached_property
     def fingerprint(self) -> str:

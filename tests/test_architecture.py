@@ -14,6 +14,7 @@ LAYERS = (
     "errors",
     "locks",
     "describe",
+    "content",
     "parameters",
     "space",
     "linalg",

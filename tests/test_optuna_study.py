@@ -534,3 +534,39 @@ def test_the_extra_is_named_where_optuna_is_not_installed() -> None:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert "pip install 'bo-suite[optuna]'" in done.stderr
+
+
+PROPOSAL = "bo_suite:proposal"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (None, 5, "a proposal"),
+        (None, {}, "a proposal"),
+        (None, {"params": {}}, "a proposal"),
+        ("params", 5, "field params"),
+        ("params", {"x": 0.5}, r"field params .*missing \['y'\]"),
+        ("params", {"x": 0.5, "y": 0.5, "z": 0.5}, "field params .*unknown"),
+        ("params", {"x": 7.0, "y": 0.5}, "field params .*'x'"),
+        ("params", {"x": "os:system", "y": 0.5}, "field params .*'x'"),
+        ("space", 5, "field space"),
+        ("provenance", [], "field provenance"),
+        ("provenance", {"hyperparameters": "abc", "observations": 7}, "field hyperparameters"),
+        ("provenance", {"hyperparameters": [1.0, None], "observations": 7}, "field hyperparameters"),
+        ("provenance", {"hyperparameters": [1e400], "observations": 7}, "field hyperparameters"),
+        ("provenance", {"hyperparameters": [0.0]}, "field observations"),
+        ("provenance", {"hyperparameters": [0.0], "observations": "7"}, "field observations"),
+    ],
+)
+def test_a_stored_proposal_that_does_not_fit_is_an_error(field: str | None, value: Any, message: str) -> None:
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
+    study.optimize(on_plane, 2)
+    stored = study.trials[1].system_attrs[PROPOSAL]
+    form = value if field is None else {**stored, field: value}
+    attributes = study._storage._get_trial(study.trials[1]._trial_id).system_attrs
+    attributes[PROPOSAL] = form
+    with pytest.raises(StorageError, match=f"trial 1, {PROPOSAL}.*{message}"):
+        study.ask()
+    attributes[PROPOSAL] = stored
+    assert study.ask()

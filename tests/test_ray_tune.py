@@ -1,5 +1,6 @@
 """Ray Tune's contract with a searcher, without a cluster; runs on one are in test_ray_tune_runs.py."""
 
+import json
 import math
 import sys
 from importlib import import_module
@@ -9,14 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.naive_bayes import GaussianNB
 
 from bo_suite import Choice, Float, Int, Space
+from bo_suite.acquisition import Bore, UpperConfidenceBound
+from bo_suite.classifiers import SklearnClassifier
+from bo_suite.content import digest
 from bo_suite.errors import StorageError
 
 try:
     from ray import cloudpickle, tune
     from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
+    from bo_suite.integrations.ray_space import translated
     from bo_suite.integrations.ray_tune import BoSuiteSearch
 except ImportError:
     tune = None
@@ -512,6 +518,173 @@ def test_a_state_does_not_change_with_the_search() -> None:
     other.set_state(state)
     assert states(other) == ["running"]
     assert other.suggest("a") == search.suggest("a")
+
+
+def saved_search(folder: Path, space: Any = SPACE, **options: Any) -> Path:
+    """The file of a search with one trial that has reported."""
+    search = search_of(space, storage=folder / "history.db", **options)
+    search.suggest("a")
+    search.on_trial_result("a", {"loss": 4.0})
+    search.save(str(folder / "state.pkl"))
+    dies(search)
+    return folder / "state.pkl"
+
+
+class Armed:
+    """What a pickle runs when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return (Path.mkdir, (self.folder / "PWNED",))
+
+
+@pytest.mark.integration
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    state = search_of().get_state()
+    for content in (
+        cloudpickle.dumps(state),
+        cloudpickle.dumps(Armed(tmp_path)),
+        cloudpickle.dumps(state)[:40],
+    ):
+        (tmp_path / "state.pkl").write_bytes(content)
+        with pytest.raises(StorageError, match=r"pickle as bo_suite 0\.8\.0 wrote it.*begin a new search"):
+            BoSuiteSearch().restore(str(tmp_path / "state.pkl"))
+    assert not (tmp_path / "PWNED").exists()
+
+
+RICH = {
+    "x": ("uniform", -1, 2.5),
+    "y": ("loguniform", 1e-4, 1e-1),
+    "z": ("quniform", np.float64(0.0), 1.0, 0.25),
+    "k": ("randint", 1, np.int64(9)),
+    "m": ("qlograndint", 2, 64, 2),
+    "c": ("choice", ["a", 2, None, True, 0.5, (1, (2, "b")), [1], {"d": [1, (2,)], 3: "e"}]),
+}
+
+
+@pytest.mark.integration
+def test_a_space_of_ray_comes_back_as_it_was(tmp_path: Path) -> None:
+    space = {
+        "net": {name: getattr(tune, kind)(*bounds) for name, (kind, *bounds) in RICH.items()},
+        7: ("u", [1]),
+    }
+    file = saved_search(tmp_path, space)
+    search = BoSuiteSearch()
+    search.restore(str(file))
+    ours, theirs = translated(search._space), translated(space)
+    assert ours[0].space == theirs[0].space
+    assert ours[1] == theirs[1]
+    assert ours[0].constants == {"7": ("u", [1])}
+    point = search.suggest("b")
+    assert {type(point["net"][name]) for name in "xyz"} == {float}
+    config = search.suggest("a")
+    dies(search)
+    assert search_of(space, storage=tmp_path / "history.db").suggest("anew") == config
+
+
+@pytest.mark.integration
+def test_a_space_with_objects_must_be_given_again(tmp_path: Path) -> None:
+    space = {"f": tune.choice([math.sin, math.cos]), "x": tune.uniform(0, 1)}
+    file = str(saved_search(tmp_path, space))
+    with pytest.raises(StorageError, match="lacks the space, which has objects that JSON cannot hold: give"):
+        BoSuiteSearch().restore(file)
+    with pytest.raises(StorageError, match="another space than the one that the searcher was given"):
+        search_of().restore(file)
+    search = BoSuiteSearch(space)
+    search.restore(file)
+    assert search.suggest("a")["f"] in (math.sin, math.cos)
+    tuned = BoSuiteSearch()
+    tuned.set_search_properties("loss", "min", space)
+    tuned.restore(file)
+    assert tuned.suggest("a") == search.suggest("a")
+
+
+@pytest.mark.integration
+def test_an_acquisition_is_kept_where_it_is_ours_and_given_again_where_not(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    file = saved_search(tmp_path / "ours", acquisition=UpperConfidenceBound(beta=9.0))
+    search = BoSuiteSearch()
+    search.restore(str(file))
+    assert search._acquisition == UpperConfidenceBound(beta=9.0)
+    outside = Bore(SklearnClassifier(GaussianNB()))
+    file = saved_search(tmp_path, acquisition=outside)
+    with pytest.raises(StorageError, match="must be given again"):
+        BoSuiteSearch().restore(str(file))
+    search = BoSuiteSearch(acquisition=outside)
+    search.restore(str(file))
+    assert repr(search._acquisition) == repr(outside)
+
+
+def rewritten(file: Path, **fields: Any) -> None:
+    whole = json.loads(file.read_text())
+    whole["state"] |= fields
+    whole["digest"] = digest(whole["state"])
+    file.write_text(json.dumps(whole))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        (
+            "space",
+            [5, {}, {"space": {}}, {"space": {"x": {"type": "os:system"}}}, {"leaves": 5}, {"leaves": [5]}],
+        ),
+        ("space", [{"leaves": [[["x"], {"constant": 1}]]}, {"leaves": [[[], {"float": [0, 1]}]]}, None]),
+        ("space", [{"leaves": [[["x"], {"float": [0, "1"], "log": False, "step": None}]]}]),
+        (
+            "space",
+            [{"leaves": [[["x"], {"choice": [{"os": ["system"]}]}]]}, {"leaves": [[["x"], "os:system"]]}],
+        ),
+        ("fingerprint", [5, "abc", []]),
+        ("metric", [5, "", ["loss"], "a\0"]),
+        ("mode", ["sideways", 1, True]),
+        ("acquisition", [5, {"type": "os:system", "fields": {"command": "touch PWNED"}}]),
+        ("seed", ["abc", 1.5, None, True]),
+        ("storage", [5, "a\0b"]),
+        ("limit", ["abc", -1, float("nan")]),
+        ("known", [5, {"a": 0}, {"a": [0]}, {"a": [-1, 1]}, {"a": [0, 0]}, {"a": [0.5, 1]}, {"a": [7, 1]}]),
+        ("live", [5, [5], ["unknown"], {}]),
+        ("reported", [5, {"a": None}, {"a": [1]}]),
+        ("history", [5, "not base64!", "A"]),
+    ],
+)
+def test_a_field_of_a_state_that_does_not_fit_is_an_error(
+    field: str, values: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = saved_search(tmp_path)
+    text = file.read_text()
+    for value in values:
+        file.write_text(text)
+        rewritten(file, **{field: value})
+        with pytest.raises(StorageError):
+            BoSuiteSearch().restore(str(file))
+    assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("content", [b"", b"5", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"state": {}}'])
+def test_a_file_that_is_no_state_is_an_error(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "state.pkl").write_bytes(content)
+    with pytest.raises(StorageError, match=r"state\.pkl"):
+        BoSuiteSearch().restore(str(tmp_path / "state.pkl"))
+
+
+@pytest.mark.integration
+def test_any_change_of_a_byte_shows(tmp_path: Path) -> None:
+    search = search_of()
+    search.suggest("a")
+    search.save(str(tmp_path / "state.pkl"))
+    content, draw = (tmp_path / "state.pkl").read_bytes(), np.random.default_rng(0)
+    for _ in range(100):
+        damaged = bytearray(content)
+        damaged[draw.integers(len(damaged))] ^= int(draw.integers(1, 256))
+        (tmp_path / "state.pkl").write_bytes(damaged)
+        with pytest.raises(StorageError):
+            BoSuiteSearch().restore(str(tmp_path / "state.pkl"))
 
 
 def test_without_ray_tune_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -327,3 +328,73 @@ def test_toml_and_json_files(tmp_path: Path) -> None:
             Space.from_file(tmp_path / name)
     with pytest.raises(SpaceError, match="cannot be read"):
         Space.from_file(tmp_path / "none.toml")
+
+
+def nested_dict(depth: int) -> dict[str, Any]:
+    form: dict[str, Any] = {}
+    for _ in range(depth):
+        form = {"a": form}
+    return form
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("deep.json", b"[" * 100_000, "cannot be read"),
+        ("deep.json", b'{"x":' * 100_000, "cannot be read"),
+        ("deep.toml", b"x = " + b"[" * 100_000, "cannot be read"),
+        ("dots.toml", b"[" + b"a." * 100_000 + b"b]", "nested without end"),
+        ("dots.toml", b"x = {" + b'a . "b" .' * 100_000 + b"b = 1}", "nested without end"),
+        ("bytes.json", b'\xff\xfe{"x"', "cannot be read"),
+        ("bytes.toml", b"\x80 = 1", "cannot be read"),
+        ("digits.json", b'{"x": {"type": "int", "low": 0, "high": ' + b"9" * 5000 + b"}}", "cannot be read"),
+        ("large.json", b" " * 10_000_001, "at most 10000000 bytes"),
+        ("kind.json", b'{"x": {"type": ["float"], "low": 0, "high": 1}}', "type of 'x' must be one of"),
+        (
+            "log.json",
+            b'{"x": {"type": "float", "low": 1, "high": 2, "log": "yes"}}',
+            "log of 'x' must be true",
+        ),
+        (
+            "order.json",
+            b'{"x": {"type": "choice", "options": [1, 2], "ordered": 2}}',
+            "ordered of 'x' must be",
+        ),
+        ("name.json", b'{"\\ud800": {"type": "float", "low": 0, "high": 1}}', "UTF-8 can hold"),
+        ("option.json", b'{"x": {"type": "choice", "options": ["a", "\\ud800"]}}', "UTF-8 can hold"),
+        ("list.json", b"[1, 2]", "must be a table of parameters"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_that_is_no_space_is_an_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SpaceError, match=message):
+        Space.from_file(tmp_path / name)
+
+
+def test_a_file_without_an_end_or_with_an_impossible_name_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(SpaceError, match="must be a regular file"):
+        Space.from_file(tmp_path / "folder.json")
+    with pytest.raises(SpaceError, match="cannot be read: embedded null"):
+        Space.from_file(tmp_path / "a\0b.json")
+    with pytest.raises(SpaceError, match=r"must end in \.toml or \.json, got 'zero'"):
+        Space.from_file("/dev/zero")
+    if Path("/dev/zero").exists():
+        (tmp_path / "zero.json").symlink_to("/dev/zero")
+        with pytest.raises(SpaceError, match="must be a regular file"):
+            Space.from_file(tmp_path / "zero.json")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        nested_dict(100_000),
+        {"x": nested_dict(100_000)},
+        {"x": {"type": "choice", "options": [nested_dict(100_000)]}},
+    ],
+    ids=["space", "parameter", "option"],
+)
+def test_a_form_that_is_nested_without_end_is_an_error(form: dict[str, Any]) -> None:
+    with pytest.raises(SpaceError, match="nested without end"):
+        Space.from_dict(form)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bo_suite.bench.store import FILE, VERSION
+from bo_suite.bench.rows import COLUMNS, Row, check_version, read_rows
+from bo_suite.bench.store import FILE
 from bo_suite.errors import StorageError
 
 
@@ -55,13 +56,17 @@ class Records:
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection:
                 connection.execute("BEGIN")  # one state of it, while others may be writing
-                (version,) = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-                if version != VERSION:
-                    raise StorageError(f"{path} must be records of version {VERSION}, got {version}")
-                tables = [pd.read_sql_query(query, connection) for query in _QUERIES]
-        except (sqlite3.Error, pd.errors.DatabaseError) as error:
+                found = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+                rows = read_rows(connection, str(path), check_version(str(path), found))
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for a text that is damaged
             raise StorageError(f"{path} must be the records of a suite: {error}") from error
-        problems, units, evaluations, environments = tables
+        with_units = {row[0] for row in rows.units}
+        problems = _frame("problems", [row for row in rows.problems if row[0] in with_units])
+        units = _frame("units", [row for row in rows.units if row[3] != "running"]).drop(columns="owner")
+        evaluations, environments = (
+            _frame("evaluations", rows.evaluations),
+            _frame("environments", rows.environments),
+        )
         numbers = ["value", "true_value", "regret"]
         evaluations[numbers] = evaluations[numbers].astype(float)
         units["reason"], evaluations["failure"] = _texts(units["reason"]), _texts(evaluations["failure"])
@@ -77,13 +82,11 @@ class Records:
         )
 
 
-_QUERIES = (
-    "SELECT problem, form FROM problems WHERE problem IN (SELECT problem FROM units) ORDER BY rowid",
-    """SELECT problem, method, seed, state, reason, seconds, replicates, environment FROM units
-        WHERE state != 'running' ORDER BY problem, method, seed""",
-    "SELECT * FROM evaluations ORDER BY problem, method, seed, evaluation",
-    "SELECT environment, form FROM environments ORDER BY environment",
-)
+def _frame(table: str, rows: list[Row]) -> pd.DataFrame:
+    """Rows as a table, without their hashes."""
+    return pd.DataFrame.from_records(
+        [row[:-1] for row in rows], columns=list(COLUMNS[table]), coerce_float=True
+    )
 
 
 def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -6,6 +6,7 @@ whose process has died is free again. WAL needs shared memory: keep the folder o
 """
 
 import json
+import math
 import sqlite3
 import weakref
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite import schema
+from bo_suite.bench.rows import check_version, hash_rows, read_rows, row_digest, unit_digest
 from bo_suite.bench.unit import Evaluation, Unit
 from bo_suite.errors import StorageError
 from bo_suite.owners import is_alive, is_own, new_owner
@@ -21,7 +23,8 @@ from bo_suite.owners import is_alive, is_own, new_owner
 FILE = "suite.db"
 """The file's name in the folder of a suite."""
 
-VERSION = "1"
+VERSION = "2"
+"""Of the tables: those of version 1 have no hashes, and get them where a runner opens the file."""
 
 _LAW = f"{FILE} must be the records of a suite"
 
@@ -30,25 +33,25 @@ Key = tuple[str, str, int]
 
 _TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE problems (problem TEXT PRIMARY KEY, form TEXT NOT NULL)",
-    "CREATE TABLE methods (method TEXT PRIMARY KEY, form TEXT NOT NULL)",
-    "CREATE TABLE environments (environment INTEGER PRIMARY KEY, form TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE problems (problem TEXT PRIMARY KEY, form TEXT NOT NULL, digest TEXT)",
+    "CREATE TABLE methods (method TEXT PRIMARY KEY, form TEXT NOT NULL, digest TEXT)",
+    "CREATE TABLE environments (environment INTEGER PRIMARY KEY, form TEXT NOT NULL UNIQUE, digest TEXT)",
     """CREATE TABLE units (
         problem TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'crashed', 'timed out')),
         owner TEXT NOT NULL, reason TEXT, seconds REAL, replicates INTEGER, environment INTEGER,
-        PRIMARY KEY (problem, method, seed))""",
+        digest TEXT, PRIMARY KEY (problem, method, seed))""",
     """CREATE TABLE evaluations (
         problem TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL, evaluation INTEGER NOT NULL,
         params TEXT NOT NULL, value REAL, true_value REAL, regret REAL, ask_seconds REAL NOT NULL,
         evaluate_seconds REAL NOT NULL, tell_seconds REAL NOT NULL, provenance TEXT NOT NULL, failure TEXT,
-        PRIMARY KEY (problem, method, seed, evaluation)) WITHOUT ROWID""",
+        digest TEXT, PRIMARY KEY (problem, method, seed, evaluation)) WITHOUT ROWID""",
 )
-_CLAIM = """INSERT INTO units VALUES (?, ?, ?, 'running', ?, NULL, NULL, NULL, NULL)
+_CLAIM = """INSERT INTO units VALUES (?, ?, ?, 'running', ?, NULL, NULL, NULL, NULL, NULL)
     ON CONFLICT DO UPDATE SET owner = excluded.owner"""
-_END = """UPDATE units SET state = ?, reason = ?, seconds = ?, replicates = ?, environment = ?
+_END = """UPDATE units SET state = ?, reason = ?, seconds = ?, replicates = ?, environment = ?, digest = ?
     WHERE problem = ? AND method = ? AND seed = ? AND state = 'running' AND owner = ?"""
-_EVALUATION = "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EVALUATION = "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 _opened: "weakref.WeakSet[Store]" = weakref.WeakSet()
@@ -62,9 +65,9 @@ class Store:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             law = "the folder of a suite must be one that can be made"
-            raise StorageError(f"{law}, got {folder}: {error}") from error
+            raise StorageError(f"{law}, got {str(folder)!r}: {error}") from error
         self._path = folder / FILE
         with self._lawful():
             self._connection = sqlite3.connect(
@@ -72,6 +75,15 @@ class Store:
             )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+        try:
+            self._begin()
+        except BaseException:
+            self._connection.close()
+            raise
+        _opened.add(self)
+
+    def _begin(self) -> None:
+        """Makes the tables or checks those that are there, and adds hashes to those of version 1."""
         with self._transaction() as execute:
             there = {name for (name,) in execute("SELECT name FROM sqlite_master").fetchall()}
             if there and "meta" not in there:
@@ -80,10 +92,17 @@ class Store:
                 for table in _TABLES:
                     execute(table)
                 execute("INSERT INTO meta VALUES ('version', ?)", VERSION)
-            found = execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-            if found is None or found[0] != VERSION:
-                raise StorageError(f"{self._path} must be records of version {VERSION}, got {found}")
-        _opened.add(self)
+            version = self._version()
+            if version == "1":
+                hash_rows(self._connection, read_rows(self._connection, str(self._path), version))
+                execute("UPDATE meta SET value = ? WHERE key = 'version'", VERSION)
+        if there and version == VERSION:
+            with self._transaction("DEFERRED"):  # other runners may go on writing
+                read_rows(self._connection, str(self._path), self._version())
+
+    def _version(self) -> str:
+        found = self._connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+        return check_version(str(self._path), found)
 
     def close(self) -> None:
         """Lets go of the file; units claimed and not stored are free again."""
@@ -103,7 +122,8 @@ class Store:
             units = execute(f"SELECT DISTINCT state, owner FROM units WHERE {key} = ?", name).fetchall()
             if all(state == "running" and not self._in_care(owner) for state, owner in units):
                 execute(f"DELETE FROM {table} WHERE {key} = ?", name)
-            execute(f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT DO NOTHING", name, text)
+            row = name, text, row_digest((name, text))
+            execute(f"INSERT INTO {table} VALUES (?, ?, ?) ON CONFLICT DO NOTHING", *row)
             (stored,) = execute(f"SELECT form FROM {table} WHERE {key} = ?", name).fetchone()
         if stored != text:
             law = f"{key} {name!r} must be what it was in earlier runs in {self._path.parent}"
@@ -147,12 +167,17 @@ class Store:
         with self._transaction() as execute:
             execute("INSERT INTO environments (form) VALUES (?) ON CONFLICT DO NOTHING", form)
             (place,) = execute("SELECT environment FROM environments WHERE form = ?", form).fetchone()
+            hashed = row_digest((place, form))
+            execute("UPDATE environments SET digest = ? WHERE environment = ?", hashed, place)
             for unit in units:
                 key = unit.problem, unit.method, unit.seed
-                end = unit.state, unit.reason, unit.seconds, unit.replicates, place
-                if execute(_END, *end, *key, self.owner).rowcount:
-                    for number, one in enumerate(unit.evaluations, 1):
-                        execute(_EVALUATION, *key, number, *_row(one, minimum))
+                rows = [(*key, number, *_row(one, minimum)) for number, one in enumerate(unit.evaluations, 1)]
+                digests = [row_digest(row) for row in rows]
+                end = unit.reason, _real(unit.seconds), unit.replicates, place
+                hashed = unit_digest((*key, unit.state, self.owner, *end), digests)
+                if execute(_END, unit.state, *end, hashed, *key, self.owner).rowcount:
+                    for row, one_hash in zip(rows, digests, strict=True):
+                        execute(_EVALUATION, *row, one_hash)
 
     def states(self) -> dict[Key, str]:
         """The state of every unit that is running or has ended."""
@@ -167,10 +192,10 @@ class Store:
         return is_alive(owner)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[Any]:
         """A function that executes statements, all of which take effect or none."""
         with self._lawful():
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(f"BEGIN {kind}")
             try:
                 yield lambda statement, *values: self._connection.execute(statement, values)
                 self._connection.execute("COMMIT")
@@ -183,14 +208,19 @@ class Store:
     def _lawful(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for a text that is damaged
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             law = schema.LAWS.get(code, "the records of a suite must be usable")
             raise StorageError(f"{law}, got {self._path}: {error}") from error
 
 
 def _row(one: Evaluation, minimum: float | None) -> tuple[Any, ...]:
+    """As SQLite gives it back, for the hash."""
     regret = None if minimum is None or one.true_value is None else one.true_value - minimum
-    seconds = one.ask_seconds, one.evaluate_seconds, one.tell_seconds
-    texts = json.dumps(one.provenance), one.failure
-    return (json.dumps(one.params), one.value, one.true_value, regret, *seconds, *texts)
+    numbers = one.value, one.true_value, regret, one.ask_seconds, one.evaluate_seconds, one.tell_seconds
+    return (json.dumps(one.params), *map(_real, numbers), json.dumps(one.provenance), one.failure)
+
+
+def _real(value: float | None) -> float | None:
+    """As SQLite keeps a number in a column of real numbers: NaN as NULL, and a zero without its sign."""
+    return None if value is None or math.isnan(value) else float(value) + 0.0

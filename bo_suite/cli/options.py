@@ -86,8 +86,8 @@ def named_acquisition(name: str | None, header: "Header | None") -> "Acquisition
     from bo_suite.acquisition.form import from_form
 
     if name is None:
-        stored: Acquisition | None = None if header is None else from_form(header.acquisition)
-        return stored
+        stored = None if header is None else header.acquisition
+        return None if stored is None else from_form(stored)
     kinds = (getattr(acquisition, one) for one in acquisition.__all__)
     known = {
         kind.__name__: kind

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
+from bo_suite.content import check, digest, is_number, is_whole, parsed
 from bo_suite.errors import StorageError
 
 Fold = dict[str, Any]
@@ -19,6 +21,9 @@ Fold = dict[str, Any]
 a dict of them by metric."""
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
+
+_LONGEST_TOKEN = 6
+"""Bytes of what JSON cannot begin to read when its end is missing, such as an escape in a string."""
 
 _KEYS = ("fit_time", "score_time", "test_scores", "train_scores")
 
@@ -41,7 +46,9 @@ class Journal:
     """Records of trials by their ids, and the splits they were made on; in memory, or in files of their own.
 
     `PATH.folds.jsonl` has one line a trial, on the disk before the trial is told, the last of an id being
-    valid and lines that are torn being passed over; `PATH.splits.npz` has the splits.
+    valid; `PATH.splits.npz` has the splits. A line that a crash has torn is passed over, as its trial was not
+    told. Any other damage is an error: a line holds a hash of itself, but for lines of version 0.8.0, and the
+    zip format holds one of each array.
 
     Attributes:
         path: the history file beside which it is kept, or None.
@@ -64,7 +71,7 @@ class Journal:
             scoring: what the scores are, in words.
 
         Raises:
-            StorageError: records of another number of folds, or another scoring.
+            StorageError: a line that is damaged, records of another number of folds, or another scoring.
         """
         journal = Journal(None if path is None else Path(path), scoring)
         if journal.path is None:
@@ -73,8 +80,12 @@ class Journal:
             for name in (journal._lines, journal._splits):
                 name.unlink(missing_ok=True)
         elif journal._lines.exists():
-            for line in journal._lines.read_text(encoding="utf-8", errors="replace").split("\n"):
-                journal._take(line)
+            lines = journal._lines.read_bytes().split(b"\n")
+            for number, line in enumerate(lines, 1):
+                # what is whole has an empty line behind it, and what is torn has not
+                followed = number < len(lines) and lines[number] == b""
+                if line and (followed or not _is_torn(line, last=number == len(lines))):
+                    journal._take(number, line)
         if any(len(record.folds) not in (0, folds) for record in journal.records.values()):
             raise StorageError(f"`cv` must be that which {path} was begun with, got one of {folds} folds")
         return journal
@@ -85,7 +96,7 @@ class Journal:
         Raises:
             StorageError: the metrics are not those of the other records.
         """
-        metrics = [_metrics(one) for one in (*self.records.values(), record) if one.folds]
+        metrics = [_metrics(one.folds[0]) for one in (*self.records.values(), record) if one.folds]
         if metrics and metrics[0] != metrics[-1]:
             raise StorageError(
                 f"metrics must be those of earlier candidates, {metrics[0]}, got {metrics[-1]}"
@@ -99,6 +110,7 @@ class Journal:
             "reason": record.reason,
             "folds": [_form(fold) for fold in record.folds],
         }
+        form["digest"] = digest(form)
         with self._lines.open("ab") as file:
             file.write(f"\n{json.dumps(form, allow_nan=False)}\n".encode())  # the line before may be torn
             file.flush()
@@ -113,7 +125,7 @@ class Journal:
             constant: whether the same are always drawn, so that those of before must be equal.
 
         Raises:
-            StorageError: the storage belongs to other splits, as of other data or another `cv`.
+            StorageError: the splits of before are damaged, or of other data or another `cv`.
         """
         if self.path is None:
             return drawn
@@ -135,17 +147,73 @@ class Journal:
     def _splits(self) -> Path:
         return Path(f"{self.path}.splits.npz")
 
-    def _take(self, line: str) -> None:
-        """Takes a line in, unless it is torn."""
-        try:
-            found = json.loads(line)
-            record = Record.of(found["folds"], found["reason"])
-        except (KeyError, TypeError, ValueError):
-            return
-        if found.get("scoring") != self.scoring:
+    def _take(self, number: int, line: bytes) -> None:
+        """Takes a line in."""
+        what = f"{self._lines}: line {number}"
+        found = parsed(what, line)
+        keys = {"trial", "scoring", "reason", "folds"}
+        whole = isinstance(found, dict) and set(found) - {"digest"} == keys
+        check(whole, what, f"an object with {sorted(keys)}", found)
+        for name, (fits, law) in _FIELDS.items():
+            check(fits(found[name]), f"{what}, field {name}", law, found[name])
+        stored = found.pop("digest", None)
+        check(stored in (None, digest(found)), f"{what}, field digest", "that of the line", stored)
+        if found["scoring"] != self.scoring:
             law = f"`scoring` and `refit` must be those that {self.path} was begun with"
-            raise StorageError(f"{law}, {found.get('scoring')!r}, got {self.scoring!r}")
+            raise StorageError(f"{law}, {found['scoring']!r}, got {self.scoring!r}")
+        record = Record.of(found["folds"], found["reason"])
+        metrics = {str(_metrics(fold)) for one in (*self.records.values(), record) for fold in one.folds[:1]}
+        same = len(metrics | {str(_metrics(fold)) for fold in record.folds}) <= 1
+        check(same, f"{what}, field folds", "of the metrics of the other lines", found["folds"])
         self.records[found["trial"]] = record
+
+
+def _is_torn(line: bytes, last: bool) -> bool:
+    """Whether a line is the beginning of one: what fails before its end is damaged in another way.
+
+    Args:
+        line: without its end.
+        last: whether it is the last of the file, which a crash may have filled with anything.
+    """
+    text = line.rstrip(b"\0")  # what a power cut leaves of a block that was not written
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        unfinished = error.msg.startswith("Unterminated") or error.pos >= len(text) - _LONGEST_TOKEN
+        return error.msg != "Extra data" and (last or unfinished)
+    except (ValueError, RecursionError):
+        return last
+    return False
+
+
+def _is_score(value: object) -> bool:
+    return is_number(value) or value in ("nan", "inf", "-inf")
+
+
+def _are_folds(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_fold, value))
+
+
+def _is_fold(value: object) -> bool:
+    if not isinstance(value, dict) or not {"fit_time", "score_time", "test_scores"} <= set(value) <= set(
+        _KEYS
+    ):
+        return False
+    scores = [value[name] for name in ("test_scores", "train_scores") if name in value]
+    times = _is_score(value["fit_time"]) and _is_score(value["score_time"])
+    return times and all(
+        bool(one) and all(map(_is_score, one.values())) if isinstance(one, dict) else _is_score(one)
+        for one in scores
+    )
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "trial": (lambda value: is_whole(value, 0), "an integer >= 0"),
+    "scoring": (lambda value: isinstance(value, str), "a text"),
+    "reason": (lambda value: value is None or isinstance(value, str), "a text or null"),
+    "folds": (_are_folds, f"a list of objects with {_KEYS} in numbers, 'nan', 'inf' or '-inf'"),
+}
+"""What each field of a line must be."""
 
 
 def fold_noise(rows: np.ndarray, scores: np.ndarray) -> float | None:
@@ -187,8 +255,8 @@ def each(scores: Any, of: Callable[[float], Any]) -> Any:
     return of(scores)
 
 
-def _metrics(record: Record) -> list[str]:
-    scores = record.folds[0]["test_scores"]
+def _metrics(fold: Fold) -> list[str]:
+    scores = fold["test_scores"]
     return sorted(scores) if isinstance(scores, Mapping) else ["score"]
 
 
@@ -210,6 +278,37 @@ def _write_splits(path: Path, splits: Splits, samples: int) -> None:
 
 
 def _read_splits(path: Path) -> tuple[Splits, int]:
-    with np.load(path, allow_pickle=False) as file:
-        samples, *parts = (file[name] for name in file.files)
+    """The splits in a file and the number of samples.
+
+    Raises:
+        StorageError: a file that is damaged, or that holds something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            torn = file.testzip()  # its hashes of whole members, which numpy may read in part
+            check(torn is None, f"{path}: {torn}", "intact", torn)
+        with np.load(path, allow_pickle=False) as file:
+            names = list(file.files)
+            samples, *parts = (file[name] for name in names)
+    except StorageError:
+        raise
+    except Exception as error:  # zipfile and numpy raise many kinds where a file is damaged
+        raise StorageError(f"{path} must hold the splits of a search, got a damaged file: {error}") from error
+    law = "an odd number of arrays in order, the number of samples the first"
+    arrays = all(isinstance(part, np.ndarray) for part in (samples, *parts)) and len(names) % 2 == 1
+    check(arrays and names == [f"arr_{k}" for k in range(len(names))], str(path), law, names)
+    count = samples.dtype.kind in "iu" and samples.shape == () and samples > 0
+    check(bool(count), f"{path}: arr_0", "the number of samples", samples)
+    for name, part in zip(names[1:], parts, strict=True):
+        check(_are_rows(part, int(samples)), f"{path}: {name}", f"indices of {samples} samples", part)
     return list(zip(parts[::2], parts[1::2], strict=True)), int(samples)
+
+
+def _are_rows(part: np.ndarray, samples: int) -> bool:
+    """Whether an array chooses among samples, by their indices or by a mask."""
+    if part.ndim != 1:
+        return False
+    if part.dtype.kind == "b":
+        return len(part) == samples
+    indices = part.dtype.kind in "iu" and bool(((part >= 0) & (part < samples)).all())
+    return part.size == 0 or indices

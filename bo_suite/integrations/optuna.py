@@ -120,9 +120,9 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         translation = self._translation(search_space)
         if not translation.dimensions:
             return dict(translation.constants)
-        kept = remembered(study._storage.get_trial(trial._trial_id))
-        if kept.get("space") == translation.space.fingerprint:
-            return translation.theirs(kept["params"])
+        proposal = remembered(study._storage.get_trial(trial._trial_id), translation.space)
+        if proposal is not None:
+            return translation.theirs(proposal.params)
         return translation.theirs(self._propose(study, trial, translation))
 
     def _propose(self, study: "optuna.Study", trial: FrozenTrial, translation: Translation) -> Params:

@@ -16,8 +16,9 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from bo_suite.content import check, is_number, is_whole
 from bo_suite.describe import described
-from bo_suite.errors import SpaceError
+from bo_suite.errors import SpaceError, StorageError
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
 from bo_suite.parameters import Choice, Float, Int, Parameter
 from bo_suite.proposer import Proposal
@@ -112,9 +113,8 @@ def _translated(
     trials: Sequence[FrozenTrial], values: Mapping[int, float], translation: Translation
 ) -> Iterator[Trial]:
     for trial in trials:
-        kept = remembered(trial)
-        fits = kept.get("space") == translation.space.fingerprint
-        promised = translation.theirs(kept["params"]) if fits else {}
+        proposal = remembered(trial, translation.space)
+        promised = {} if proposal is None else translation.theirs(proposal.params)
         enqueued = trial.system_attrs.get("fixed_params", {})
         try:
             params = translation.ours({**promised, **enqueued, **trial.params})
@@ -131,7 +131,7 @@ def _translated(
             trial.state.name.lower() if state == "failed" else None,
             1,
             True,
-            kept["provenance"] if fits else {},
+            {} if proposal is None else proposal.provenance,
             0.0,
             None,
         )
@@ -205,7 +205,28 @@ def remember(study: "optuna.Study", trial: FrozenTrial, space: Space, proposal: 
     study._storage.set_trial_system_attr(trial._trial_id, _PROPOSAL, form)
 
 
-def remembered(trial: FrozenTrial) -> dict[str, Any]:
-    """What was stored with a trial; nothing where that is not there."""
-    found: dict[str, Any] = trial.system_attrs.get(_PROPOSAL, {})
-    return found
+def remembered(trial: FrozenTrial, space: Space) -> Proposal | None:
+    """The proposal that was stored with a trial; None where there is none, or one of another space.
+
+    Raises:
+        StorageError: what is stored is no proposal.
+    """
+    if _PROPOSAL not in trial.system_attrs:
+        return None
+    form, what = trial.system_attrs[_PROPOSAL], f"trial {trial.number}, {_PROPOSAL}"
+    check(isinstance(form, dict) and set(form) == {"params", "space", "provenance"}, what, "a proposal", form)
+    params, provenance = form["params"], form["provenance"]
+    check(isinstance(form["space"], str), f"{what}, field space", "a fingerprint", form["space"])
+    check(isinstance(params, dict), f"{what}, field params", "a dict of parameters", params)
+    check(isinstance(provenance, dict), f"{what}, field provenance", "a dict", provenance)
+    if "hyperparameters" in provenance:
+        numbers, count = provenance["hyperparameters"], provenance.get("observations")
+        fits = isinstance(numbers, list) and all(map(is_number, numbers))
+        check(fits, f"{what}, field hyperparameters", "a list of finite numbers", numbers)
+        check(is_whole(count, 0), f"{what}, field observations", "an integer >= 0", count)
+    if form["space"] != space.fingerprint:
+        return None
+    try:
+        return Proposal(space.check(params), provenance)
+    except SpaceError as error:
+        raise StorageError(f"{what}, field params must be a point of its space: {error}") from error

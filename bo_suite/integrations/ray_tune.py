@@ -17,13 +17,13 @@ from typing import Any
 from bo_suite.acquisition import Acquisition
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
 from bo_suite.integrations.ray_space import leaves, nested, translated
+from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial, finite
 
 _search: Any = import_module("ray.tune.search")
 _results: Any = import_module("ray.tune.result")
-_pickle: Any = import_module("ray.cloudpickle")
 
 _KEPT = (
     *("_space", "_metric", "_mode", "_acquisition", "_seed", "_storage", "_limit"),
@@ -215,16 +215,23 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         self.__dict__.update({name: copy(state[name]) for name in _KEPT})
 
     def save(self, checkpoint_path: str) -> None:
-        """Writes the state into a file."""
-        Path(checkpoint_path).write_bytes(_pickle.dumps(self.get_state()))
+        """Writes the state into a file, as JSON."""
+        Path(checkpoint_path).write_text(state_text(self.get_state()), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Takes the state from a file.
+        """Takes the state from a file; nothing in the file is run.
+
+        A space and an acquisition that this searcher was given stay. It must have been given those that the
+        file lacks, since JSON cannot hold them: a space with other objects than numbers, texts, lists and
+        dicts of them, and an acquisition with parts from outside the package.
 
         Raises:
-            StorageError: the history that it speaks of is not there.
+            StorageError: a file that is damaged or was written by version 0.8.0, that belongs to another
+                space or lacks it, or a history that is not there.
         """
-        self.set_state(_pickle.loads(Path(checkpoint_path).read_bytes()))
+        content = Path(checkpoint_path).read_bytes()
+        given = {name: getattr(self, name) for name in ("_space", "_metric", "_mode", "_acquisition")}
+        self.set_state(state_of(checkpoint_path, content, given))
         self._start()
 
     def __getstate__(self) -> dict[str, Any]:
