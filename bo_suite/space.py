@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jaxtyping as jt
@@ -101,9 +102,18 @@ class Space:
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
-        object.__setattr__(self, "parameters", dict(self.parameters))
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
         if len(self.fidelities) == self.dim:
             raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
+
+    def __repr__(self) -> str:
+        return f"Space(parameters={dict(self.parameters)})"
+
+    def __getstate__(self) -> dict[str, Parameter]:
+        return dict(self.parameters)
+
+    def __setstate__(self, state: dict[str, Parameter]) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(state))
 
     def __iter__(self) -> Iterator[tuple[str, Parameter]]:
         return iter(self.parameters.items())
@@ -134,9 +144,11 @@ class Space:
         )
 
     @cached_property
-    def target(self) -> Params:
+    def target(self) -> Mapping[str, Value]:
         """The fidelities alone, each at its high."""
-        return {name: p.high for name, p in self if not isinstance(p, Choice) and p.fidelity}
+        return MappingProxyType(
+            {name: p.high for name, p in self if not isinstance(p, Choice) and p.fidelity}
+        )
 
     @cached_property
     def fidelities(self) -> tuple[int, ...]:
@@ -183,8 +195,19 @@ class Space:
 
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "n d"]:
         """Rows in [0, 1]^d of points in canonical form."""
-        rows = [[p.encode(point[name]) for name, p in self] for point in points]  # type: ignore[arg-type]
-        return torch.tensor(rows, dtype=torch.float64, device="cpu").reshape(len(points), self.dim)
+        columns = []
+        for name, parameter in self:
+            values: list[Any] = [point[name] for point in points]
+            if isinstance(parameter, Float):
+                columns.append([parameter.encode(value) for value in values])
+            else:  # each level once
+                known = {value: parameter.encode(value) for value in set(values)}
+                columns.append([known[value] for value in values])
+        return (
+            torch.tensor(columns, dtype=torch.float64, device="cpu")
+            .reshape(self.dim, len(points))
+            .T.clone(memory_format=torch.contiguous_format)
+        )
 
     def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[Params]:
         """Points of rows; `encode(decode(rows))` are the representable rows nearest to them."""

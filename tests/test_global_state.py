@@ -206,10 +206,6 @@ SEARCHES = ACQUISITIONS | {
     for name, make in SURROGATES.items()
 }
 
-OWN_DTYPE = {"BoTorchSurrogate": ("default dtype",)}
-"""A factory is the caller's, and makes its constants in the caller's default dtype."""
-
-
 SLOW = (
     "SVGP, Gaussian",
     "SVGP, StudentT",
@@ -231,7 +227,7 @@ def plain(name: str) -> list[Params]:
 
 @pytest.mark.parametrize("name", some_slow(SEARCHES))
 def test_a_search_is_the_same_in_all_states_at_once(name: str) -> None:
-    same_in(lambda: all_at_once(OWN_DTYPE.get(name, ())), SEARCHES[name], plain(name))
+    same_in(all_at_once, SEARCHES[name], plain(name))
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -243,8 +239,7 @@ def test_a_search_is_the_same_in_each_state(state: str) -> None:
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_search_is_the_same_in_each_state(name: str, state: str) -> None:
-    if state not in OWN_DTYPE.get(name, ()):
-        same_in(STATES[state], SEARCHES[name], plain(name))
+    same_in(STATES[state], SEARCHES[name], plain(name))
 
 
 @pytest.mark.cuda

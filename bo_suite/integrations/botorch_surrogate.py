@@ -16,7 +16,7 @@ from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.linalg import jittered_cholesky, solve_lower
-from bo_suite.linalg.environment import outside_inference_mode
+from bo_suite.linalg.environment import fresh_dtype, outside_inference_mode
 from bo_suite.surrogates.process import ExactProcess, WarmStart
 from bo_suite.surrogates.search import has_grown
 
@@ -230,6 +230,7 @@ class BoTorchSurrogate:
             raise DataError(f"a factory must be a function of X, Y and Yvar, got {described(self.factory)}")
 
     @outside_inference_mode
+    @fresh_dtype()
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ExactProcess:
         """The process of the fitted model.
 

@@ -3,7 +3,8 @@
 Gradients are recorded, inference mode, autocast, anomaly detection and deterministic algorithms are off,
 tensors are made on the CPU, and one thread computes. The default dtype is the exception: it belongs to all
 threads of a process, and another one may be making tensors of the caller's meanwhile. So it stays as it is,
-and every tensor that depends on it names its dtype.
+every tensor of ours names its dtype, and only a caller's own code (`fresh_dtype`) runs with that of a fresh
+process.
 """
 
 import os
@@ -56,6 +57,20 @@ def numerical_environment() -> Iterator[None]:
         if _Outside.latest is None:
             stack.enter_context(_alone())
         yield
+
+
+@contextmanager
+def fresh_dtype() -> Iterator[None]:
+    """The default dtype of a fresh process inside, for code of the caller's that makes constants."""
+    dtype = torch.get_default_dtype()
+    if dtype == torch.float32:
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 @contextmanager
