@@ -30,8 +30,8 @@ class AutoGP:
     values at inducing inputs, three quarters of them at the best outcomes; what these leave unexplained of an
     observation counts as noise of its own (FITC, Snelson and Ghahramani 2006), so that the process passes
     through good outcomes without noise, which the variational one does not. The measurements behind this are
-    in benchmarks/README.md (Sparse surrogates). Beyond 20,000
-    observations, the 10,000 best and as many of the others enter, evenly spaced over these. The best of very many noisy observations are the lucky ones,
+    in benchmarks/README.md (Sparse surrogates). Beyond 20,000 observations, the 10,000 best and as many of
+    the others enter, evenly spaced over these. The best of very many noisy observations are the lucky ones,
     whose spread says little of the noise: with much noise, and more than 10,000 of them, `SGPR` is safer.
 
     Attributes:
