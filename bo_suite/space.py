@@ -203,11 +203,8 @@ class Space:
             else:  # each level once
                 known = {value: parameter.encode(value) for value in set(values)}
                 columns.append([known[value] for value in values])
-        return (
-            torch.tensor(columns, dtype=torch.float64, device="cpu")
-            .reshape(self.dim, len(points))
-            .T.clone(memory_format=torch.contiguous_format)
-        )
+        by_column = torch.tensor(columns, dtype=torch.float64, device="cpu").reshape(self.dim, len(points))
+        return by_column.T.contiguous()
 
     def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[Params]:
         """Points of rows; `encode(decode(rows))` are the representable rows nearest to them."""
