@@ -1,5 +1,6 @@
 # make demo    tune a support vector machine on handwritten digits, and show what came of it
 # make test    the tests
+# make test-all    the tests and the slow ones
 # make check   what CI runs: formatting, types, tests
 # make notebooks    execute the scripts in notebooks/ into notebooks with their pictures: all, or ARGS="03 05"
 #
@@ -24,7 +25,7 @@ endif
 # Also from a checkout that nobody installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: setup demo test check notebooks
+.PHONY: setup demo test test-all check notebooks
 
 setup: $(READY)
 
@@ -39,7 +40,7 @@ DEMO := demo/svm_digits.db
 
 demo: setup
 	@mkdir -p demo
-	@rm -f $(DEMO) $(DEMO)-wal $(DEMO)-shm
+	@rm -f $(DEMO) $(DEMO)-journal $(DEMO)-turns
 	@echo "A new run, instead of any earlier one in demo/: the share of digits that a tuned SVM gets wrong, on held-out folds."
 	@$(PY) -m bo_suite.cli minimize svm_digits --budget 40 --storage $(DEMO) --plot demo/svm_digits.png
 	@$(PY) -c "$$DEFAULTS"
@@ -54,6 +55,9 @@ export DEFAULTS
 
 test: setup
 	$(PY) -m pytest -q $$($(PY) -c 'import xdist' 2> /dev/null && echo '-n 2') $(ARGS)
+
+test-all: setup
+	$(PY) -m pytest -q $$($(PY) -c 'import xdist' 2> /dev/null && echo '-n 2') -m 'slow or not slow' $(ARGS)
 
 check: setup
 	$(PY) -m ruff check .

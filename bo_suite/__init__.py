@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bo_suite.space import Space
     from bo_suite.trials import Trial
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
 
 __all__ = ["Choice", "Float", "Int", "Optimizer", "Result", "Space", "Trial", "__version__", "minimize"]
 
