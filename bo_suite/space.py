@@ -33,17 +33,6 @@ _DOTTED = re.compile(r"(?:\.[ \t\"']{0,4}[\w-]{1,64}[ \t\"']{0,4}){50}")
 """A key of TOML with very many parts, for which the parser takes minutes."""
 
 
-def _listed(options: Any) -> Sequence[Any]:
-    return options if isinstance(options, list | tuple) else ()
-
-
-def _is_utf8(text: object) -> bool:
-    try:
-        return str(text).encode() is not None
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
-        return False
-
-
 def _parameter_from_dict(name: str, form: Any) -> Parameter:
     if not isinstance(form, Mapping) or "type" not in form:
         raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")
@@ -57,9 +46,6 @@ def _parameter_from_dict(name: str, form: Any) -> Parameter:
     for key in ("log", "ordered"):
         if not isinstance(fields.get(key, False), bool):
             raise SpaceError(f"{key} of {name!r} must be true or false, got {fields[key]!r:.100}")
-    for text in (name, *(o for o in _listed(fields.get("options")) if isinstance(o, str))):
-        if not _is_utf8(text):
-            raise SpaceError(f"names and options must be text that UTF-8 can hold, got {text!r:.100}")
     try:
         return kind(**fields)
     except TypeError as error:

@@ -309,7 +309,7 @@ table.head(4).round(5)
 # told:
 
 # %%
-last = search.trials_[-1]
+last = [trial for trial in search.trials_ if trial.state == "finished"][-1]
 folds = len(FOLDS)
 spread = search.cv_results_["std_test_score"][search.best_index_] / np.sqrt(folds - 1)
 print(f"standard error, from the spread over the folds: {spread:.5f}")

@@ -466,10 +466,10 @@ def test_folds_are_none_or_several(folds: int) -> None:
 @pytest.mark.parametrize(
     ("estimator", "kind", "message"),
     [
-        (Broken("fit"), FitError, "Broken could not be fitted: the matrix is singular"),
+        (Broken("fit"), FitError, "Broken could not be fitted: ValueError: the matrix is singular"),
         (RandomForestClassifier(-1), FitError, "RandomForestClassifier could not be fitted: .*n_estimators"),
         (Broken("one class"), FitError, r"Broken must learn the classes 0 and 1, learned \[1\]"),
-        (Broken("predict"), FitError, "Broken has no probabilities to give: 'lost'"),
+        (Broken("predict"), FitError, "Broken has no probabilities to give: KeyError: 'lost'"),
         (Broken("one column"), NumericalError, r"must give two probabilities a row, gave \(20, 1\) for 20"),
         (Broken("nan"), NumericalError, r"Broken must give probabilities in \[0, 1\], gave nan to nan"),
         (Broken("above"), NumericalError, r"Broken must give probabilities in \[0, 1\], gave 0.5 to 1.5"),

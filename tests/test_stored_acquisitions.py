@@ -38,6 +38,7 @@ NO_RECIPES = {
     "acquisition": (
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore", "Simulation"),
         *("ConstrainedScore", "Pool", "Outlooks", "PathScore", "BoreScore"),
+        *("SuccessProbability", "LikelyScore"),
     ),
     "classifiers": (
         *("Labelled", "GPLogOdds", "_Rows", "_Whitened", "SklearnLogOdds", "_Examples", "_Model"),

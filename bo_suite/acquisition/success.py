@@ -1,6 +1,6 @@
 """How likely an evaluation is to succeed, over the space: a failed trial is no outcome, but it tells this."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
@@ -12,11 +12,17 @@ from bo_suite.surrogates import ExactGP
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
 from bo_suite.surrogates.search import has_grown, thinned
 
-_LEVEL = 0.9
-"""Share of the success at successes that counts as success elsewhere."""
+_BY_CHANCE, _FOR_CERTAIN = 0.5, 0.9
+"""Share of the success at successes that counts as success, where all failures are noise, and where none."""
 
 _MOST = 300
 """Rows that the model is fitted to."""
+
+_PROBES = 256
+"""Points of the space at which the probability is looked at."""
+
+_EVEN = 0.1
+"""Log probability down to which everything counts as likely to succeed."""
 
 _SMALLEST_VAR = 1e-12
 
@@ -35,11 +41,13 @@ class SuccessProbability:
         process: g, standardised.
         level: t, standardised.
         rows: number of successes and failures.
+        even: whether the probability hardly varies, over the data and the space.
     """
 
     process: Process
     level: jt.Float[Tensor, "*b 1"]
     rows: int
+    even: bool = False
 
     @staticmethod
     def fit(data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> "SuccessProbability":
@@ -58,8 +66,15 @@ class SuccessProbability:
         )
         process = _fitted(thinned(seen, _MOST), x.shape[-2], seeds.split("success"), start)
         success = mean + scale * process.mean(data.x).mean(-1, keepdim=True)
-        level = (_LEVEL * success.clamp(0.0, 1.0) - mean) / scale
-        return SuccessProbability(process, level, x.shape[-2])
+        certain = (1.0 - process.noise).clamp(min=0.0)[..., None]
+        share = _BY_CHANCE + (_FOR_CERTAIN - _BY_CHANCE) * certain
+        level = (share * success.clamp(0.0, 1.0) - mean) / scale
+        found = SuccessProbability(process, level, x.shape[-2])
+        with torch.no_grad():
+            spread = seeds.split("even").sobol(_PROBES, x)
+            probes = torch.cat((data.failures, data.x[..., :: -(-x.shape[-2] // _MOST), :], spread), -2)
+            log = found.log(probes)
+        return replace(found, even=bool((log > -_EVEN).all()))
 
     @property
     def found(self) -> WarmStart:
@@ -96,8 +111,8 @@ class LikelyScore:
         return self.score.hyperparameters
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        """score(x) + log P(x succeeds)."""
-        return self.score(x) + self.success.log(x)
+        """score(x) + log P(x succeeds); the score alone where failures are at random."""
+        return self.score(x) if self.success.even else self.score(x) + self.success.log(x)
 
 
 def score_of(acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmStart | None) -> Score:
@@ -115,7 +130,7 @@ def score_of(acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmS
 
 def _fitted(seen: Dataset, rows: int, seeds: Seeds, start: WarmStart | None) -> ExactProcess:
     """The regression; hyperparameters are searched anew when the rows have grown by a fifth."""
-    surrogate = ExactGP(restarts=1)
+    surrogate = ExactGP()
     size = surrogate.start(seen).shape[-1]
     if start is None or start.hyperparameters.shape[-1] != size or has_grown(start.observations, rows):
         return surrogate.fit(seen, seeds, start)

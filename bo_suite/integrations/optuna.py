@@ -109,8 +109,12 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             decided = {*trial.system_attrs.get("fixed_params", {}), *trial.params}
             if search_space.keys() <= decided:
                 let_pass(study, trial)
-            else:
+                return
+            try:
                 self._propose(study, trial, self._translation(search_space))
+            except BaseException:
+                let_pass(study, trial)
+                raise
 
     def sample_relative(
         self, study: "optuna.Study", trial: FrozenTrial, search_space: dict[str, BaseDistribution]

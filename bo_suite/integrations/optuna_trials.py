@@ -34,8 +34,11 @@ _PASSED = "bo_suite:passed"
 _CONSTRAINT = "constraints:"
 """What Optuna's attributes with the values of constraints begin with."""
 
-_PATIENCE = 30.0
-"""Seconds that a trial may take to get its point."""
+_PATIENCE = 10.0
+"""Seconds to wait for the next point of a trial begun before."""
+
+_LONGEST_ASK = 60.0
+"""Seconds after which a trial without a point is taken to have been given up."""
 
 _POLL = 0.005
 """Seconds between looks at the other trials."""
@@ -170,16 +173,19 @@ def _constraints_of(trial: FrozenTrial) -> dict[str, float]:
 
 
 def wait_for_earlier(study: "optuna.Study", trial: FrozenTrial) -> None:
-    """Waits until each running trial of a smaller number has its point, or seems to have been given up.
+    """Waits until each running trial of a smaller number has its point.
 
-    A trial whose point is not there after a while is one whose process died, or of another sampler.
+    Where none of them gets one for a while, their processes died, or another sampler asks for them.
     """
     started = trial.datetime_start or datetime.now()
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
+    waiting, deadline = set[int](), 0.0
+    while True:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         earlier = [other for other in running if other.number < trial.number and not _has_point(other)]
-        if not any(_recent(other, started) for other in earlier):
+        before, waiting = waiting, {other.number for other in earlier if _recent(other, started)}
+        if waiting != before:
+            deadline = time.monotonic() + _PATIENCE
+        if not waiting or time.monotonic() > deadline:
             return
         time.sleep(_POLL)
 
@@ -194,9 +200,9 @@ def _has_point(trial: FrozenTrial) -> bool:
 
 
 def _recent(trial: FrozenTrial, started: datetime) -> bool:
-    """Whether a trial began so shortly before that it may still be without a point."""
+    """Whether a trial began so shortly before that its process may still be at work on its point."""
     began = trial.datetime_start
-    return began is not None and (started - began).total_seconds() < _PATIENCE
+    return began is not None and (started - began).total_seconds() < _LONGEST_ASK
 
 
 def remember(study: "optuna.Study", trial: FrozenTrial, space: Space, proposal: Proposal) -> None:
