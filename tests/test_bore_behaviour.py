@@ -46,6 +46,7 @@ def test_odds_rank_as_expected_improvement_and_probabilities_as_those_of_improve
         assert float((plain.probability(grid) - normal.cdf(z)).abs().mean()) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classifier", [MLPClassifier(), GPClassifier(optimism=2.0)], ids=["mlp", "gp"])
 def test_the_minimum_of_forrester_is_found_in_30_evaluations_from_4_points(classifier: Classifier) -> None:
     problem = get_problem("forrester")
@@ -61,7 +62,9 @@ def test_the_minimum_of_forrester_is_found_in_30_evaluations_from_4_points(class
     assert statistics.median(regrets) < 1e-2
 
 
-@pytest.mark.parametrize("batch", [None, SteinBatch()], ids=["greedy", "stein"])
+@pytest.mark.parametrize(
+    "batch", [pytest.param(None, marks=pytest.mark.slow), SteinBatch()], ids=["greedy", "stein"]
+)
 def test_batches_find_a_minimum_too(batch: SteinBatch | None) -> None:
     problem = get_problem("branin")
     found = []

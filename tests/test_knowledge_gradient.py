@@ -463,6 +463,7 @@ def test_the_cost_is_affine_in_the_mean_of_the_fidelities() -> None:
     assert_close(AffineCost(0.5, 2.0)(x, ()), torch.tensor([2.5, 2.5, 2.5], dtype=F64))
 
 
+@pytest.mark.slow
 def test_under_noise_the_recommendation_is_far_better_than_that_of_random_search() -> None:
     regrets: tuple[list[float], list[float]] = ([], [])
     for seed in range(5):

@@ -28,7 +28,11 @@ def conditioned(surrogate: Surrogate) -> Process:
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda surrogate: type(surrogate).__name__)
-@pytest.mark.parametrize("make", [lambda s: s.fit(dataset(14), Seeds.of(0, 0)), conditioned])
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(lambda s: s.fit(dataset(14), Seeds.of(0, 0)), marks=pytest.mark.slow), conditioned],
+    ids=["fitted", "conditioned"],
+)
 def test_paths_have_the_moments_of_their_process(surrogate: Surrogate, make) -> None:
     process, test = make(surrogate), rows(6, seed=3)
     paths = draw_paths(process, DRAWS, Seeds.of(0, 1), features=2000)

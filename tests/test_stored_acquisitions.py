@@ -58,7 +58,7 @@ NO_RECIPES = {
 
 WITHOUT_RECIPES = {
     *("data", "density_ratio", "evaluate", "loop", "optim", "optimizer", "parameters", "plot", "problems"),
-    *("proposer", "space", "stopping", "suggest", "trials", "bench", "cli"),
+    *("proposer", "space", "stopping", "suggest", "trials", "bench", "cli", "linalg"),
 }
 """Layers with dataclasses, none of which is a part of an acquisition."""
 

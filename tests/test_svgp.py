@@ -183,7 +183,9 @@ def test_the_bound_of_any_q_is_at_most_the_evidence() -> None:
         assert bool((bounds.diff(dim=0) >= 0).all())
 
 
-@pytest.mark.parametrize(("whitened", "steps"), [(True, 800), (False, 500)])
+@pytest.mark.parametrize(
+    ("whitened", "steps"), [pytest.param(True, 800, marks=pytest.mark.slow), (False, 500)]
+)
 def test_adam_reaches_the_known_optimum_of_the_fixture(whitened: bool, steps: int, unchecked) -> None:
     data, chosen = fixture()
     training = Adam(steps=steps, whitened=whitened)
