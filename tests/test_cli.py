@@ -21,6 +21,7 @@ from bo_suite import Float, Int, Optimizer, Space
 from bo_suite.cli import app
 from bo_suite.errors import StorageError
 from bo_suite.history import History
+from bo_suite.trials import Header
 
 SPACE = """
 [lr]
@@ -207,6 +208,34 @@ class TestAskAndTell:
         assert re.search(r"3 +finished|3 +0.75", call("tell run.db 3 0.75").stdout)
         assert "no luck" in call("fail run.db 4 'no luck'").stdout
         assert re.search(r"5 +running", call("ask run.db").stdout)
+
+    def test_what_teaches_nothing(self, run_db):
+        failed = as_json("fail run.db 3 'connection lost' --transient")
+        assert (failed["state"], failed["transient"]) == ("failed", True)
+        assert as_json("withdraw run.db 4")["state"] == "withdrawn"
+        assert [trial["id"] for trial in as_json("trials run.db --state withdrawn")] == [4]
+        assert "trial 4 is withdrawn already" in refused("tell run.db 4 1.0", 1)
+
+    def test_a_trial_that_was_handed_out_again_is_ended_by_its_attempt(self, run_db):
+        resumed = Optimizer.resume(run_db)  # that of `run_db` is closed: its trials are free
+        assert [trial.attempt for trial in resumed.reclaim()] == [2, 2]
+        assert "the attempt must be named" in refused("tell run.db 3 1.0", 1)
+        assert "only the current attempt" in refused("tell run.db 3 1.0 --attempt 1", 1)
+        assert as_json("tell run.db 3 1.0 --attempt 2")["value"] == 1.0
+        assert "the attempt must be named" in refused("fail run.db 4 lost", 1)
+        assert resumed.tell(4, 2.0).value == 2.0  # by the one that it was handed to
+        resumed.close()
+
+    def test_many_trials_are_listed_by_pages(self, folder):
+        history = History.open("run.db", Header(Space({"x": Float(0, 1)}), 0, "minimize", None, None))
+        history.insert([{"x": number / 500} for number in range(450)], [{}] * 450, expected=0)
+        history.close()
+        last = call("trials run.db").stdout
+        assert "page 3 of 3 (--page), 450 trials" in last
+        assert re.search(r"^ *449 ", last, re.MULTILINE)
+        assert not re.search(r"^ *399 ", last, re.MULTILINE)
+        assert re.search(r"^ *0 .*\n(.*\n)+ *199 ", call("trials run.db --page 1").stdout, re.MULTILINE)
+        assert len(as_json("trials run.db")) == 450
 
     def test_many_parameters_fold_into_one_column(self, folder):
         space = {f"x{k}": {"type": "float", "low": 0, "high": 1} for k in range(20)}
