@@ -25,6 +25,10 @@ _PATIENT_ASKS = 2
 """Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
 
 
+_MOMENT, _POLL = 0.005, 0.0005
+"""Seconds that quick evaluations are waited for, and between looks at them."""
+
+
 @dataclass(frozen=True)
 class RegretBound:
     """How much better than the best evaluated point any other can be, in the user's units.
@@ -172,7 +176,10 @@ class Optimizer:
             law = "a batch must be a SteinBatch(), and no fidelity in the space"
             raise TrialError(f"{law}, got {described(batch)}")
         number = 1 if count is None else whole_number("count", count, at_least=1)
+        began = time.monotonic()
         with self._history.turn():
+            if time.monotonic() - began > _POLL:  # another one has just asked
+                self._await_outcomes()
             asks = 0
             while True:
                 trials = self._history.trials()
@@ -185,6 +192,17 @@ class Optimizer:
                     asked = self._settle(points, sources)
                 if asked is not None:
                     return asked if count is not None else asked[0]
+
+    def _await_outcomes(self) -> None:
+        """Gives evaluations that have just begun a moment to end: outcomes tell more than pending points."""
+        deadline = time.monotonic() + _MOMENT
+        while time.monotonic() < deadline:
+            recent = time.time() - 4 * _MOMENT
+            if not any(
+                trial.state == "running" and trial.started > recent for trial in self._history.trials()
+            ):
+                return
+            time.sleep(_POLL)
 
     def _settle(self, points: list[Params], sources: list[dict[str, Any]]) -> list[Trial] | None:
         """Stores points found without knowing the latest trials, if none of them is a repeat."""
