@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
 from bo_suite import schema
+from bo_suite.content import is_whole
 from bo_suite.database import Database
 from bo_suite.describe import SHORT, shortened
 from bo_suite.errors import StorageError, TrialError
@@ -40,6 +41,9 @@ def _in_care(owner: str) -> bool:
     return is_alive(owner)
 
 
+_MOST = 2**62
+"""Above all ids and revisions: what is larger is damage, and soon too large for SQLite."""
+
 _opened: "weakref.WeakSet[History]" = weakref.WeakSet()
 
 
@@ -56,7 +60,7 @@ class History:
         self.path = path
         self._owner = (os.getpid(), new_owner())
         self._trials: dict[int, Trial] = {}
-        self._revision, self._version = 0, -1
+        self._revision, self._highest, self._version = 0, 0, -1
         self._database = Database(path, create=header is not None)
         self._turns = Turns(path)
         _opened.add(self)
@@ -212,6 +216,9 @@ class History:
             )  # before the first write: a file that is not ours stays as it is
             report = database.execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
             if report != "ok":
+                if stored is not None and report.startswith("CHECK"):  # a row that SQLite does not name
+                    self.header = stored
+                    self._rows("ORDER BY id")
                 law = schema.LAWS[sqlite3.SQLITE_CORRUPT]
                 raise StorageError(f"{law}, got {database.name}: {report.splitlines()[-1]}")
         try:
@@ -237,10 +244,9 @@ class History:
         with self._database.transaction():
             try:
                 if self.path is not None and stored_run(self._database) != self.header.run:
-                    raise StorageError(
-                        f"the storage must stay what it was while it is open, got {self._database.name}, "
-                        "which holds another history now: nothing more is stored"
-                    )
+                    raise self._replaced("another history")
+                if self._largest("revision") < self._revision:
+                    self._refresh()
                 yield
             finally:
                 self._version = -1  # data_version does not count our own commits
@@ -250,30 +256,46 @@ class History:
         rows = self._rows("WHERE revision > ? ORDER BY id", self._revision)
         last = next(reversed(self._trials), -1)
         inserted = any(row[0] < last and row[0] not in self._trials for row in rows)
-        self._take(rows)
-        if inserted or self._database.number("SELECT count(*) FROM trials") != len(self._trials):
+        count = self._database.number("SELECT count(*) FROM trials")
+        new = sum(row[0] not in self._trials for row in rows)
+        if inserted or count != len(self._trials) + new or self._largest("revision") < self._revision:
             rows = self._rows("ORDER BY id")
-            self._trials = {}
-            self._take(rows)
-
-    def _take(self, rows: list[Row]) -> None:
+            self._check_course(rows)
+            self._trials, self._revision = {}, 0
         run = self.header.run
         self._trials.update({row[0]: trial_of(row, run) for row in rows})
         self._revision = max([self._revision, *(row[12] for row in rows)])
+        self._highest = max(self._highest, self._revision)
+
+    def _check_course(self, rows: list[Row]) -> None:
+        """Refuses rows of trials that have ended, and run in the file: it holds an earlier state."""
+        for row in rows:
+            before = self._trials.get(row[0])
+            if before is not None and row[2] == "running" and before.state != "running":
+                raise self._replaced(f"an earlier state of trial {row[0]}")
+
+    def _replaced(self, content: str) -> StorageError:
+        return StorageError(
+            f"the storage must stay what it was while it is open, got {self._database.name}, "
+            f"which holds {content} now: nothing more is stored"
+        )
 
     def _rows(self, condition: str, *values: Any) -> list[Row]:
         """Rows that have been checked."""
-        statement = f"SELECT * FROM trials {condition}"
         try:
-            rows = self._database.execute(statement, values)
+            rows = self._database.execute(f"SELECT * FROM trials {condition}", values)
         except StorageError as error:
             if "decode" not in str(error):
                 raise
-            rows = self._database.texts("SELECT * FROM trials")
+            self._check(self._database.texts("SELECT * FROM trials ORDER BY id"))
+            raise
+        self._check(rows)
+        return rows
+
+    def _check(self, rows: list[Row]) -> None:
         for row in rows:
             if (fault := self._fault(row)) is not None:
                 raise row_error(self._database, row[0], fault)
-        return rows
 
     def _fault(self, row: Row) -> str | None:
         if len(row) > len(COLUMNS):
@@ -281,7 +303,15 @@ class History:
         return fault_in_content((*row, 0), self.header.space)  # of version 0.8
 
     def _next_revision(self) -> int:
-        return self._database.number("SELECT coalesce(max(revision), 0) + 1 FROM trials")
+        """Above all there have been: rows that are taken out of the file take theirs with them."""
+        return max(self._largest("revision"), self._highest) + 1
+
+    def _largest(self, column: str) -> int:
+        """The largest number in a column; -1 where there are no rows."""
+        ((number, row),) = self._database.execute(f"SELECT max({column}), id FROM trials")
+        if number is not None and not (is_whole(number) and number < _MOST):
+            raise row_error(self._database, row, f"{column}: must be an integer < 2^62, got {number!r:.50}")
+        return -1 if number is None else int(number)
 
     def _point(self, params: Params) -> str:
         return json.dumps(self.header.space.check(params), allow_nan=False)
@@ -299,7 +329,7 @@ class History:
 
     def _append(self, rows: Sequence[tuple[Any, ...]], expected: int | None) -> list[Trial] | None:
         with self._transaction():
-            first = self._database.number("SELECT coalesce(max(id), -1) + 1 FROM trials")
+            first = self._largest("id") + 1
             if expected is not None and expected != first:
                 return None
             revision, now = self._next_revision(), time.time()
