@@ -60,7 +60,9 @@ class History:
         self.path = path
         self._owner = (os.getpid(), new_owner())
         self._trials: dict[int, Trial] = {}
-        self._revision, self._highest, self._version = 0, 0, -1
+        self._written: list[Row] = []  # by the transaction that goes on
+        self._revision, self._version = 0, -1  # all up to these have been read
+        self._known, self._highest = 0, 0  # the largest revision in the file, and of all there have been
         self._database = Database(path, create=header is not None)
         self._turns = Turns(path)
         _opened.add(self)
@@ -210,18 +212,8 @@ class History:
     def _begun(self, given: Header | None) -> Header:
         """The header of the file, which is made or brought up to date."""
         database = self._database
-        with database.transaction("DEFERRED"):  # reads one state of it, while others may be creating it
-            stored = stored_header(
-                database, given
-            )  # before the first write: a file that is not ours stays as it is
-            report = database.execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
-            if report != "ok":
-                if stored is not None and report.startswith("CHECK"):  # a row that SQLite does not name
-                    self.header = stored
-                    self._rows("ORDER BY id")
-                law = schema.LAWS[sqlite3.SQLITE_CORRUPT]
-                raise StorageError(f"{law}, got {database.name}: {report.splitlines()[-1]}")
         try:
+            stored = self._intact(given)  # before the first write: a file that is not ours stays as it is
             database.check_folder()
             database.configure()
             with database.transaction():
@@ -233,7 +225,22 @@ class History:
             if given is not None or schema.BARRED not in str(error):
                 raise
             database.read_only()
-        return given or cast(Header, stored)  # one of them is there, says _stored
+            stored = self._intact(None)
+        return given or cast(Header, stored)  # one of them is there, says stored_header
+
+    def _intact(self, given: Header | None) -> Header | None:
+        """The header in a file whose structure has been checked."""
+        database = self._database
+        with database.transaction("DEFERRED"):  # reads one state of it, while others may be creating it
+            stored = stored_header(database, given)
+            report = database.execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
+            if report != "ok":
+                if stored is not None and report.startswith("CHECK"):  # a row that SQLite does not name
+                    self.header = stored
+                    self._rows("ORDER BY id")
+                law = schema.LAWS[sqlite3.SQLITE_CORRUPT]
+                raise StorageError(f"{law}, got {database.name}: {report.splitlines()[-1]}")
+        return stored
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -241,31 +248,45 @@ class History:
         if not self.header.run:
             with self._database.transaction():
                 self.header = migrated(self._database, self.header)
-        with self._database.transaction():
-            try:
-                if self.path is not None and stored_run(self._database) != self.header.run:
-                    raise self._replaced("another history")
-                if self._largest("revision") < self._revision:
-                    self._refresh()
-                yield
-            finally:
-                self._version = -1  # data_version does not count our own commits
+        with self._database.session():
+            self._written = []
+            with self._database.transaction():
+                try:
+                    if self.path is not None and stored_run(self._database) != self.header.run:
+                        raise self._replaced("another history")
+                    if self._largest("revision") < self._known:
+                        self._refresh()
+                    yield
+                finally:
+                    self._version = -1  # data_version does not count our own commits
+            self._note_written()
 
     def _refresh(self) -> None:
         """Reads the rows that have changed, or all of them where some are gone."""
         rows = self._rows("WHERE revision > ? ORDER BY id", self._revision)
         last = next(reversed(self._trials), -1)
-        inserted = any(row[0] < last and row[0] not in self._trials for row in rows)
-        count = self._database.number("SELECT count(*) FROM trials")
-        new = sum(row[0] not in self._trials for row in rows)
-        if inserted or count != len(self._trials) + new or self._largest("revision") < self._revision:
+        new = [row[0] for row in rows if row[0] not in self._trials]
+        ((count, revision, row),) = self._database.execute("SELECT count(*), max(revision), id FROM trials")
+        gone = count != len(self._trials) + len(new) or self._whole("revision", revision, row) < self._known
+        if gone or (new and new[0] < last):
             rows = self._rows("ORDER BY id")
             self._check_course(rows)
-            self._trials, self._revision = {}, 0
+            self._highest = max(self._highest, self._known)
+            self._trials, self._revision, self._known = {}, 0, 0
+        self._note(rows)
+        self._revision = self._known
+
+    def _note(self, rows: list[Row]) -> None:
+        """Takes in rows that are in the file; those that are new come last."""
         run = self.header.run
         self._trials.update({row[0]: trial_of(row, run) for row in rows})
-        self._revision = max([self._revision, *(row[12] for row in rows)])
-        self._highest = max(self._highest, self._revision)
+        self._known = max([self._known, *(row[12] for row in rows)])
+
+    def _note_written(self) -> None:
+        """Takes in rows of our own, as far as those before them are known: the others are read later."""
+        last = next(reversed(self._trials), -1)
+        self._note([row for row in self._written if row[0] in self._trials or row[0] > last])
+        self._known = max([self._known, *(row[12] for row in self._written)])
 
     def _check_course(self, rows: list[Row]) -> None:
         """Refuses rows of trials that have ended, and run in the file: it holds an earlier state."""
@@ -304,11 +325,14 @@ class History:
 
     def _next_revision(self) -> int:
         """Above all there have been: rows that are taken out of the file take theirs with them."""
-        return max(self._largest("revision"), self._highest) + 1
+        return max(self._largest("revision"), self._known, self._highest) + 1
 
     def _largest(self, column: str) -> int:
         """The largest number in a column; -1 where there are no rows."""
         ((number, row),) = self._database.execute(f"SELECT max({column}), id FROM trials")
+        return self._whole(column, number, row)
+
+    def _whole(self, column: str, number: Any, row: Any) -> int:
         if number is not None and not (is_whole(number) and number < _MOST):
             raise row_error(self._database, row, f"{column}: must be an integer < 2^62, got {number!r:.50}")
         return -1 if number is None else int(number)
@@ -320,6 +344,7 @@ class History:
         """Writes a row, with changes, and returns it."""
         changed = tuple(changes.get(name, value) for name, value in zip(COLUMNS, row, strict=False))
         self._database.write(schema.PUT, sealed(changed))
+        self._written.append(changed)
         return changed
 
     def _add(self, params: Params, *outcome: Any) -> Trial:

@@ -1,4 +1,4 @@
-"""Histories to damage, to cut and to migrate: a file of this version, and the stored ones of version 0.8.0."""
+"""Histories to damage, to cut and to migrate: of this version, and the stored ones of version 0.8.0."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import numpy as np
 
 from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import UpperConfidenceBound
-from bo_suite.errors import StorageError
+from bo_suite.errors import StorageError, TrialError
 
 DATA = Path(__file__).parent / "data"
 
@@ -107,6 +107,8 @@ def outcome_of(open_it: Callable[[Path], Any], path: Path, right: list[str], ask
         after = seen(optimizer.trials)
     except StorageError:
         return "error"
+    except TrialError:  # the trial to be told does not run any more
+        return "WRONG"
     except Exception as error:
         return type(error).__name__
     finally:

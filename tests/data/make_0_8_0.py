@@ -1,4 +1,4 @@
-"""Writes the histories of version 0.8.0 that lie here: run it with that version as PYTHONPATH, in this folder."""
+"""Writes the histories of version 0.8.0 that lie here: run it here with that version as PYTHONPATH."""
 
 import json
 import sqlite3
