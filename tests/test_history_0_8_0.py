@@ -165,14 +165,14 @@ class Killed(BaseException):
     """Stands for the end of a process."""
 
 
-def killed_copies(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
-    """The files that a kill leaves, at every statement of the first write."""
+def killed_copies(path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[tuple[str, Path]]:
+    """The files that a kill leaves, at statements of the first write."""
     spare = path.with_name("whole.db")
     shutil.copy(path, spare)
     statements = moments(path, monkeypatch, WRITES["tell"])
     assert any("CREATE TABLE trials_2" in one for one in statements)
     assert any("DROP TABLE trials" in one for one in statements)
-    for stop in range(len(statements)):
+    for stop in (*range(0, len(statements) - 1, step), len(statements) - 1):
         for file in path.parent.glob("run.db*"):
             file.unlink()
         shutil.copy(spare, path)
@@ -201,11 +201,12 @@ def killed_copies(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
         yield statements[stop], copy
 
 
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_during_the_migration_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     path, states = old_history(tmp_path), set()
-    for moment, copy in killed_copies(path, monkeypatch):
+    for moment, copy in killed_copies(path, monkeypatch, step):
         with closing(Optimizer.resume(copy)) as optimizer:
             trials = optimizer.trials
             assert seen(trials)[:11] == stored(OLD)[:11], moment

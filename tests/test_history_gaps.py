@@ -56,7 +56,11 @@ FEW = [{0}, {11}, {1, 2, 3, 6, 7, 10}]
 
 
 @pytest.mark.parametrize(
-    ("ids", "under"), [*((ids, "open") for ids in CUTS.values()), *((ids, "resumed") for ids in FEW)]
+    ("ids", "under"),
+    [
+        *((ids, "open") for ids in CUTS.values()),
+        *(pytest.param(ids, "resumed", marks=pytest.mark.slow) for ids in FEW),
+    ],
 )
 def test_an_optimizer_goes_on(path: Path, ids: set[int], under: str) -> None:
     optimizer = Optimizer.resume(path)
@@ -133,7 +137,7 @@ def test_optuna_sees_what_is_left(path: Path, ids: set[int]) -> None:
         assert list(study.trials_dataframe()["number"]) == stored_ids(path)
 
 
-@pytest.mark.parametrize("ids", FEW)
+@pytest.mark.parametrize("ids", [FEW[0], *(pytest.param(ids, marks=pytest.mark.slow) for ids in FEW[1:])])
 def test_the_command_line_goes_on(path: Path, ids: set[int]) -> None:
     cut(path, ids)
     left, runner = stored_ids(path), CliRunner()
@@ -169,7 +173,7 @@ def test_minimize_goes_on(tmp_path: Path) -> None:
         assert {trial.state for trial in history.trials()} == {"finished"}
 
 
-@pytest.mark.parametrize("ids", [{0}, {1, 3}])
+@pytest.mark.parametrize("ids", [pytest.param({0}, marks=pytest.mark.slow), {1, 3}])
 def test_a_search_of_scikit_learn_goes_on(tmp_path: Path, ids: set[int]) -> None:
     path, draw = tmp_path / "run.db", np.random.default_rng(0)
     x = draw.normal(size=(30, 3))
