@@ -112,6 +112,8 @@ class Database:
         with self.session():
             if mode == "IMMEDIATE" and not self.writable:
                 raise StorageError(f"the storage must be writable to be changed, got {self.name}")
+            if mode == "IMMEDIATE" and self.path is not None:
+                self.execute("PRAGMA shrink_memory")  # pages of a file that another was copied over
             try:
                 self.write(f"BEGIN {mode}")
                 if mode == "IMMEDIATE":

@@ -64,7 +64,12 @@ def agreed_header(database: Database, given: Header, stored: Header | None) -> H
 def stored_run(database: Database) -> str:
     """The name of the history that the file holds; "" in a file of version 0.8."""
     found = database.execute("SELECT value FROM meta WHERE key = 'run'")
-    return str(json.loads(found[0][0])) if found else ""
+    if not found:
+        return ""
+    try:
+        return str(json.loads(found[0][0]))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StorageError(f"the header of {database.name} must be intact, got run: {error}") from error
 
 
 def migrated(database: Database, header: Header) -> Header:
@@ -119,12 +124,14 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
     law = f"the header of {name} must be intact"
     fields = {}
     for key, text in texts.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise StorageError(f"{law}, got {key!r:.50} {text!r:.100}, which is no text")
         try:
             fields[key] = json.loads(text)
-        except (TypeError, ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise StorageError(f"{law}, got {key}: {error}") from error
     version = fields.get("schema")
-    if not isinstance(version, int) or not is_whole(version, 1):
+    if not isinstance(version, int) or not is_whole(version, 1) or (version == 1 and "seal" in fields):
         raise StorageError(f"{law}, got schema {version!r:.50}")
     if version > schema.VERSION:
         raise StorageError(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
 from bo_suite import schema
+from bo_suite.content import is_whole
 from bo_suite.database import Database
 from bo_suite.describe import SHORT, shortened
 from bo_suite.errors import StorageError, TrialError
@@ -40,6 +41,9 @@ def _in_care(owner: str) -> bool:
     return is_alive(owner)
 
 
+_MOST = 2**62
+"""Above all ids and revisions: what is larger is damage, and soon too large for SQLite."""
+
 _opened: "weakref.WeakSet[History]" = weakref.WeakSet()
 
 
@@ -56,7 +60,9 @@ class History:
         self.path = path
         self._owner = (os.getpid(), new_owner())
         self._trials: dict[int, Trial] = {}
-        self._revision, self._version = 0, -1
+        self._written: list[Row] = []  # by the transaction that goes on
+        self._revision, self._version = 0, -1  # all up to these have been read
+        self._known, self._highest = 0, 0  # the largest revision in the file, and of all there have been
         self._database = Database(path, create=header is not None)
         self._turns = Turns(path)
         _opened.add(self)
@@ -206,15 +212,8 @@ class History:
     def _begun(self, given: Header | None) -> Header:
         """The header of the file, which is made or brought up to date."""
         database = self._database
-        with database.transaction("DEFERRED"):  # reads one state of it, while others may be creating it
-            stored = stored_header(
-                database, given
-            )  # before the first write: a file that is not ours stays as it is
-            report = database.execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
-            if report != "ok":
-                law = schema.LAWS[sqlite3.SQLITE_CORRUPT]
-                raise StorageError(f"{law}, got {database.name}: {report.splitlines()[-1]}")
         try:
+            stored = self._intact(given)  # before the first write: a file that is not ours stays as it is
             database.check_folder()
             database.configure()
             with database.transaction():
@@ -226,7 +225,22 @@ class History:
             if given is not None or schema.BARRED not in str(error):
                 raise
             database.read_only()
-        return given or cast(Header, stored)  # one of them is there, says _stored
+            stored = self._intact(None)
+        return given or cast(Header, stored)  # one of them is there, says stored_header
+
+    def _intact(self, given: Header | None) -> Header | None:
+        """The header in a file whose structure has been checked."""
+        database = self._database
+        with database.transaction("DEFERRED"):  # reads one state of it, while others may be creating it
+            stored = stored_header(database, given)
+            report = database.execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
+            if report != "ok":
+                if stored is not None and report.startswith("CHECK"):  # a row that SQLite does not name
+                    self.header = stored
+                    self._rows("ORDER BY id")
+                law = schema.LAWS[sqlite3.SQLITE_CORRUPT]
+                raise StorageError(f"{law}, got {database.name}: {report.splitlines()[-1]}")
+        return stored
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -234,46 +248,75 @@ class History:
         if not self.header.run:
             with self._database.transaction():
                 self.header = migrated(self._database, self.header)
-        with self._database.transaction():
-            try:
-                if self.path is not None and stored_run(self._database) != self.header.run:
-                    raise StorageError(
-                        f"the storage must stay what it was while it is open, got {self._database.name}, "
-                        "which holds another history now: nothing more is stored"
-                    )
-                yield
-            finally:
-                self._version = -1  # data_version does not count our own commits
+        with self._database.session():
+            self._written = []
+            with self._database.transaction():
+                try:
+                    if self.path is not None and stored_run(self._database) != self.header.run:
+                        raise self._replaced("another history")
+                    if self._largest("revision") < self._known:
+                        self._refresh()
+                    yield
+                finally:
+                    self._version = -1  # data_version does not count our own commits
+            self._note_written()
 
     def _refresh(self) -> None:
         """Reads the rows that have changed, or all of them where some are gone."""
         rows = self._rows("WHERE revision > ? ORDER BY id", self._revision)
         last = next(reversed(self._trials), -1)
-        inserted = any(row[0] < last and row[0] not in self._trials for row in rows)
-        self._take(rows)
-        if inserted or self._database.number("SELECT count(*) FROM trials") != len(self._trials):
+        new = [row[0] for row in rows if row[0] not in self._trials]
+        ((count, revision, row),) = self._database.execute("SELECT count(*), max(revision), id FROM trials")
+        gone = count != len(self._trials) + len(new) or self._whole("revision", revision, row) < self._known
+        if gone or (new and new[0] < last):
             rows = self._rows("ORDER BY id")
-            self._trials = {}
-            self._take(rows)
+            self._check_course(rows)
+            self._highest = max(self._highest, self._known)
+            self._trials, self._revision, self._known = {}, 0, 0
+        self._note(rows)
+        self._revision = self._known
 
-    def _take(self, rows: list[Row]) -> None:
+    def _note(self, rows: list[Row]) -> None:
+        """Takes in rows that are in the file; those that are new come last."""
         run = self.header.run
         self._trials.update({row[0]: trial_of(row, run) for row in rows})
-        self._revision = max([self._revision, *(row[12] for row in rows)])
+        self._known = max([self._known, *(row[12] for row in rows)])
+
+    def _note_written(self) -> None:
+        """Takes in rows of our own, as far as those before them are known: the others are read later."""
+        last = next(reversed(self._trials), -1)
+        self._note([row for row in self._written if row[0] in self._trials or row[0] > last])
+        self._known = max([self._known, *(row[12] for row in self._written)])
+
+    def _check_course(self, rows: list[Row]) -> None:
+        """Refuses rows of trials that have ended, and run in the file: it holds an earlier state."""
+        for row in rows:
+            before = self._trials.get(row[0])
+            if before is not None and row[2] == "running" and before.state != "running":
+                raise self._replaced(f"an earlier state of trial {row[0]}")
+
+    def _replaced(self, content: str) -> StorageError:
+        return StorageError(
+            f"the storage must stay what it was while it is open, got {self._database.name}, "
+            f"which holds {content} now: nothing more is stored"
+        )
 
     def _rows(self, condition: str, *values: Any) -> list[Row]:
         """Rows that have been checked."""
-        statement = f"SELECT * FROM trials {condition}"
         try:
-            rows = self._database.execute(statement, values)
+            rows = self._database.execute(f"SELECT * FROM trials {condition}", values)
         except StorageError as error:
             if "decode" not in str(error):
                 raise
-            rows = self._database.texts("SELECT * FROM trials")
+            self._check(self._database.texts("SELECT * FROM trials ORDER BY id"))
+            raise
+        self._check(rows)
+        return rows
+
+    def _check(self, rows: list[Row]) -> None:
         for row in rows:
             if (fault := self._fault(row)) is not None:
                 raise row_error(self._database, row[0], fault)
-        return rows
 
     def _fault(self, row: Row) -> str | None:
         if len(row) > len(COLUMNS):
@@ -281,7 +324,18 @@ class History:
         return fault_in_content((*row, 0), self.header.space)  # of version 0.8
 
     def _next_revision(self) -> int:
-        return self._database.number("SELECT coalesce(max(revision), 0) + 1 FROM trials")
+        """Above all there have been: rows that are taken out of the file take theirs with them."""
+        return max(self._largest("revision"), self._known, self._highest) + 1
+
+    def _largest(self, column: str) -> int:
+        """The largest number in a column; -1 where there are no rows."""
+        ((number, row),) = self._database.execute(f"SELECT max({column}), id FROM trials")
+        return self._whole(column, number, row)
+
+    def _whole(self, column: str, number: Any, row: Any) -> int:
+        if number is not None and not (is_whole(number) and number < _MOST):
+            raise row_error(self._database, row, f"{column}: must be an integer < 2^62, got {number!r:.50}")
+        return -1 if number is None else int(number)
 
     def _point(self, params: Params) -> str:
         return json.dumps(self.header.space.check(params), allow_nan=False)
@@ -290,6 +344,7 @@ class History:
         """Writes a row, with changes, and returns it."""
         changed = tuple(changes.get(name, value) for name, value in zip(COLUMNS, row, strict=False))
         self._database.write(schema.PUT, sealed(changed))
+        self._written.append(changed)
         return changed
 
     def _add(self, params: Params, *outcome: Any) -> Trial:
@@ -299,7 +354,7 @@ class History:
 
     def _append(self, rows: Sequence[tuple[Any, ...]], expected: int | None) -> list[Trial] | None:
         with self._transaction():
-            first = self._database.number("SELECT coalesce(max(id), -1) + 1 FROM trials")
+            first = self._largest("id") + 1
             if expected is not None and expected != first:
                 return None
             revision, now = self._next_revision(), time.time()
