@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jaxtyping as jt
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_suite.copies import Copied
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
@@ -88,18 +88,8 @@ class Space:
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
-        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
         if len(self.fidelities) == self.dim:
             raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
-
-    def __repr__(self) -> str:
-        return f"Space(parameters={dict(self.parameters)})"
-
-    def __getstate__(self) -> dict[str, Parameter]:
-        return dict(self.parameters)
-
-    def __setstate__(self, state: dict[str, Parameter]) -> None:
-        object.__setattr__(self, "parameters", MappingProxyType(state))
 
     def __iter__(self) -> Iterator[tuple[str, Parameter]]:
         return iter(self.parameters.items())
@@ -129,12 +119,14 @@ class Space:
             if isinstance(parameter, Choice) and not parameter.ordered
         )
 
-    @cached_property
-    def target(self) -> Mapping[str, Value]:
+    @property
+    def target(self) -> Params:
         """The fidelities alone, each at its high."""
-        return MappingProxyType(
-            {name: p.high for name, p in self if not isinstance(p, Choice) and p.fidelity}
-        )
+        return dict(self._target)
+
+    @cached_property
+    def _target(self) -> tuple[tuple[str, Value], ...]:
+        return tuple((name, p.high) for name, p in self if not isinstance(p, Choice) and p.fidelity)
 
     @cached_property
     def fidelities(self) -> tuple[int, ...]:
@@ -323,3 +315,6 @@ class Space:
         """Hash of names, order, ranges and options: two spaces are the same when these are equal."""
         form = json.dumps(list(self.to_dict().items()), allow_nan=False)
         return hashlib.sha256(form.encode()).hexdigest()[:16]
+
+
+Space.parameters = Copied("parameters")  # type: ignore[assignment]

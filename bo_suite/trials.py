@@ -10,6 +10,7 @@ from typing import Any, Literal, SupportsFloat
 
 import pandas as pd
 
+from bo_suite.copies import Copied
 from bo_suite.describe import SHORT, described, shortened
 from bo_suite.errors import TrialError
 from bo_suite.space import Params, Space
@@ -17,28 +18,6 @@ from bo_suite.space import Params, Space
 State = Literal["running", "finished", "failed", "withdrawn"]
 
 STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn")
-
-
-class _Copied:
-    """A field that is copied when it is set and whenever it is read, all the way down; text is JSON."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, trial: "Trial | None", owner: type | None = None) -> Any:
-        if trial is None:
-            return self
-        value = trial.__dict__[self._name]
-        return json.loads(value) if type(value) is str else _copy(value)
-
-    def __set__(self, trial: "Trial", value: Any) -> None:
-        trial.__dict__[self._name] = _copy(value)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(one) for key, one in value.items()}
-    return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -68,7 +47,7 @@ class Trial:
         return self.state != "withdrawn" and not self.transient
 
 
-Trial.params, Trial.provenance = _Copied("params"), _Copied("provenance")  # type: ignore[assignment]
+Trial.params, Trial.provenance = Copied("params"), Copied("provenance")  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

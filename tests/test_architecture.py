@@ -13,6 +13,7 @@ ROOT = Path(bo_suite.__file__).parent
 LAYERS = (
     "errors",
     "locks",
+    "copies",
     "describe",
     "content",
     "parameters",

@@ -1,0 +1,34 @@
+"""What an immutable object hands out: copies, so that whoever changes them changes nothing else."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+class Copied:
+    """A field of a frozen dataclass that is copied when it is set and whenever it is read, all the way down.
+
+    Text is taken for JSON, and decoded when it is read.
+
+    Args:
+        name: of the field.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        value = owner.__dict__[self._name]
+        return json.loads(value) if type(value) is str else copied(value)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        owner.__dict__[self._name] = copied(value)
+
+
+def copied(value: Any) -> Any:
+    """A copy of nested mappings and lists."""
+    if isinstance(value, Mapping):
+        return {key: copied(one) for key, one in value.items()}
+    return [copied(one) for one in value] if isinstance(value, list) else value
