@@ -38,7 +38,7 @@ class _Copied:
 def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _copy(one) for key, one in value.items()}
-    return [_copy(one) for one in value] if isinstance(value, list) else value
+    return [_copy(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bo_suite.integrations.ray_space import leaves, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
-from bo_suite.trials import Trial, finite
+from bo_suite.trials import Trial, finite, next_id
 
 _search: Any = import_module("ray.tune.search")
 _results: Any = import_module("ray.tune.result")
@@ -145,7 +145,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
                 return str(self.FINISHED)
             self._known[trial_id] = (trial.id, trial.attempt)
             self._live.add(trial_id)
-        flat = self._translation.theirs(optimizer.trials[self._known[trial_id][0]].params)
+        flat = self._translation.theirs(optimizer.trial(self._known[trial_id][0]).params)
         return nested({self._paths[name]: value for name, value in flat.items()})
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -255,7 +255,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             self._translation.space, self._acquisition, self._seed, direction, storage=self._file
         )
         needed, there = 1 + max((number for number, _ in self._known.values()), default=-1), optimizer.trials
-        if needed > len(there):
+        if needed > next_id(there):
             optimizer.close()
             raise StorageError(
                 f"the storage must hold the {needed} trials of the restored search, got {len(there)} "
@@ -280,7 +280,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         if trial_id not in self._known:
             return None
         number, attempt = self._known[trial_id]
-        return replace(self.optimizer.trials[number], attempt=attempt)
+        return replace(self.optimizer.trial(number), attempt=attempt)
 
     def _outcome(self, found: Any, result: dict[str, Any] | None, error: bool) -> tuple[float | None, str]:
         """The value, or None and why there is none."""
