@@ -4,7 +4,8 @@
     python benchmarks/failures.py --seeds 0:8 --door optuna --out /tmp/failures_optuna.jsonl
 
 Each run ends after 40 evaluations that succeed. At random 10 or 30 % of evaluations fail; or all in one third
-of the range of the first parameter, and those are wasted. The table has the median and the largest regret
+of the range of the first parameter, and those are wasted; on `border` the function goes down into that third,
+and its best point is at the border. The table has the median and the largest regret
 over the seeds, of wasted evaluations, and the seconds of a run. The doors are the Optimizer and, in an Optuna
 study, BoSuiteSampler.
 """
@@ -21,11 +22,11 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bo_suite import Optimizer, Space
+from bo_suite import Float, Optimizer, Space
 from bo_suite.bench.environment import command, environment
 from bo_suite.problems import get_problem
 
@@ -57,6 +58,7 @@ class Case:
 CASES = (
     *(Case(problem, rate) for problem in ("branin", "hartmann3") for rate in (0.0, 0.1, 0.3)),
     *(Case("branin", third=third) for third in range(3)),
+    Case("border", third=2),
 )
 
 
@@ -77,6 +79,18 @@ class Run:
     failed: int
     succeeded: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Border:
+    """A bowl whose lowest point lies in the upper third of x: where that fails, the best is at its border."""
+
+    space: Space = field(default_factory=lambda: Space({"x": Float(0.0, 1.0), "z": Float(0.0, 1.0)}))
+    minimum: float = (0.9 - 2 / 3) ** 2
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        """The value at a point."""
+        return (params["x"] - 0.9) ** 2 + (params["z"] - 0.9) ** 2
 
 
 class OwnDoor:
@@ -132,7 +146,8 @@ DOORS = {"own": OwnDoor, "optuna": OptunaDoor}
 
 def run(case: Case, seed: int, door: str = "own") -> Run:
     """One run until so many evaluations have succeeded."""
-    problem, chance = get_problem(case.problem), random.Random(1000 + seed)
+    problem: Any = Border() if case.problem == "border" else get_problem(case.problem)
+    chance = random.Random(1000 + seed)
     name, parameter = next(iter(problem.space))
     low, high = parameter.low, parameter.high
     search = DOORS[door](problem.space, seed)
