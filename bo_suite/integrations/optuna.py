@@ -111,7 +111,11 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             if search_space.keys() <= decided:
                 let_pass(study, trial)
             else:
-                self._propose(study, trial, self._translation(search_space))
+                try:
+                    self._propose(study, trial, self._translation(search_space))
+                except BaseException:
+                    let_pass(study, trial)  # it stays without a point
+                    raise
 
     def sample_relative(
         self, study: "optuna.Study", trial: FrozenTrial, search_space: dict[str, BaseDistribution]
