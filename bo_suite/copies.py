@@ -28,7 +28,7 @@ class Copied:
 
 
 def copied(value: Any) -> Any:
-    """A copy of nested mappings and lists."""
+    """A copy of nested mappings, lists and tuples."""
     if isinstance(value, Mapping):
         return {key: copied(one) for key, one in value.items()}
-    return [copied(one) for one in value] if isinstance(value, list) else value
+    return type(value)(map(copied, value)) if type(value) in (list, tuple) else value

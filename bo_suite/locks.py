@@ -77,6 +77,11 @@ class FairLock:
             self._owner, turn = self._waiting.popleft()
             turn.release()
 
+    @property
+    def nested(self) -> bool:
+        """Whether this thread has the lock, and has acquired it more than once."""
+        return self._owner == threading.get_ident() and self._depth > 1
+
     def __enter__(self) -> "FairLock":
         self.acquire()
         return self

@@ -208,7 +208,7 @@ class Optimizer:
         """Stores points found without knowing the latest trials, if none of them is a repeat."""
         for _ in range(_PATIENT_ASKS):
             known = self._history.trials()
-            if any(trial.params in points for trial in known):
+            if any(trial.informative and trial.params in points for trial in known):
                 return None
             asked = self._history.insert(points, sources, expected=next_id(known))
             if asked is not None:

@@ -2,7 +2,11 @@
 
 The threads of a process wait at a lock of the process, and one of them at a time at a file beside the
 history. There each process draws a ticket, locks the byte of its number, and goes ahead once all bytes before
-it are free. The system frees the bytes of a process that dies.
+it are free. The system frees the bytes of a process that dies. That of a process that was stopped stays
+locked: whoever has waited in vain for a whole patience removes the file, and those who wait there draw
+tickets anew.
+
+A turn saves work and no more: what two ask at once is kept apart by the history.
 """
 
 import os
@@ -23,8 +27,11 @@ except ImportError:  # Windows: threads take turns, processes do not
 _POLL = 0.0005
 """Seconds between looks at the tickets before one's own."""
 
+_NUMBER = 8
+"""Bytes of a number: at 0 that of the next ticket, which byte 0 guards, then that of the latest turn."""
+
 _FIRST = 8
-"""Position of the first ticket's byte, behind those of the number of tickets drawn; byte 0 guards these."""
+"""Position of the byte that is locked for the first ticket."""
 
 _MOST = 2**48
 """Tickets after which numbers begin anew."""
@@ -50,13 +57,18 @@ class Turns:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None if path is None or fcntl is None else path.with_name(f"{path.name}-turns")
+        self._file, self._lock = None, FairLock()
+        if path is None:
+            return
+        path = path.resolve()  # one file for all that lead there
+        if fcntl is not None:
+            self._file = path.with_name(f"{path.name}-turns")
         with _guard:
-            self._lock = FairLock() if path is None else _locks.setdefault(path.resolve(), FairLock())
+            self._lock = _locks.setdefault(path, self._lock)
 
     @contextmanager
     def turn(self, patience: float) -> Iterator[bool]:
-        """Waits for a turn, which lasts until the end of the block.
+        """Waits for a turn, which lasts until the end of the block; one within a turn is part of it.
 
         Args:
             patience: seconds after which it goes on without: a process may have been stopped in its turn.
@@ -69,62 +81,106 @@ class Turns:
             yield False
             return
         try:
-            with self._ticket(deadline) as own:
-                yield own
+            if self._file is None or self._lock.nested:
+                yield True
+                return
+            descriptor = _waited(self._file, deadline)
+            try:
+                yield descriptor is not None
+            finally:
+                if descriptor is not None:
+                    os.close(descriptor)  # which frees the byte
         finally:
             self._lock.release()
 
     def forget(self) -> None:
-        """Removes the file if nobody waits there."""
+        """Removes the file if nobody waits there, and this thread is not in its turn."""
         if self._file is None or not self._lock.acquire(0.0):
             return
         try:
-            with suppress(OSError):
-                descriptor = os.open(self._file, os.O_RDWR)
-                try:
-                    if _lock(descriptor, 0, 0):  # all of it
-                        self._file.unlink()
-                finally:
-                    os.close(descriptor)
+            if not self._lock.nested:  # closing any descriptor of a file frees all its bytes
+                with suppress(OSError):
+                    _remove_if_free(self._file)
         finally:
             self._lock.release()
 
-    @contextmanager
-    def _ticket(self, deadline: float) -> Iterator[bool]:
-        drawn = None if self._file is None else _drawn(self._file, deadline)
-        if drawn is None:
-            yield self._file is None
-            return
-        descriptor, number = drawn
-        try:
-            while own := time.monotonic() < deadline:
-                if number == 0 or _lock(descriptor, _FIRST, number):
-                    break
-                time.sleep(_POLL)
-            if own and number:
+
+def _waited(file: Path, deadline: float) -> int | None:
+    """The open file, with a byte of this process locked whose turn it is; None where that cannot be."""
+    with suppress(OSError):  # a file that cannot be made, read, written or locked
+        while (drawn := _drawn(file, deadline)) is not None:
+            descriptor, number = drawn
+            own = False
+            try:
+                own = _is_next(file, descriptor, number, deadline)
+                if own:
+                    return descriptor
+            finally:
+                if not own:
+                    os.close(descriptor)
+    return None
+
+
+def _is_next(file: Path, descriptor: int, number: int, deadline: float) -> bool:
+    """Waits until no ticket before a number is left; False after the deadline, or once the file is gone."""
+    latest = _read(descriptor, _NUMBER)
+    while _is_at(descriptor, file):
+        if number == 0 or _lock(descriptor, _FIRST, number):
+            if number:
                 fcntl.lockf(descriptor, fcntl.LOCK_UN, number, _FIRST)
-            yield own
-        finally:
-            os.close(descriptor)  # which frees the bytes, too
+            _write(descriptor, _NUMBER, number)
+            return True
+        if time.monotonic() >= deadline:
+            if _read(descriptor, _NUMBER) == latest:  # nobody has had a turn meanwhile
+                file.unlink(missing_ok=True)
+            return False
+        time.sleep(_POLL)
+    return False
 
 
 def _drawn(file: Path, deadline: float) -> tuple[int, int] | None:
-    """The open file and the number of a new ticket, whose byte is locked; None where that cannot be."""
+    """The open file and the number of a new ticket, whose byte is locked; None after the deadline."""
     while time.monotonic() < deadline:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        drawn = False
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError:
-            return None
-        with suppress(FileNotFoundError):  # removed by the last one who left
-            if _lock(descriptor, 0, 1) and os.path.samestat(os.fstat(descriptor), os.stat(file)):
-                number = int.from_bytes(os.pread(descriptor, 8, 0)) % _MOST
-                os.pwrite(descriptor, (number + 1).to_bytes(8), 0)
+            if _lock(descriptor, 0, 1) and _is_at(descriptor, file):
+                number = _read(descriptor, 0) % _MOST
+                _write(descriptor, 0, number + 1)
                 if _lock(descriptor, _FIRST + number, 1):
                     fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, 0)
+                    drawn = True
                     return descriptor, number
-        os.close(descriptor)
+        finally:
+            if not drawn:
+                os.close(descriptor)
         time.sleep(_POLL)
     return None
+
+
+def _remove_if_free(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        if _lock(descriptor, 0, 0) and _is_at(descriptor, file):  # all of it
+            file.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    """Whether an open file is still the one at the path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(file, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _read(descriptor: int, place: int) -> int:
+    return int.from_bytes(os.pread(descriptor, _NUMBER, place))
+
+
+def _write(descriptor: int, place: int, number: int) -> None:
+    os.pwrite(descriptor, number.to_bytes(_NUMBER), place)
 
 
 def _lock(descriptor: int, start: int, length: int) -> bool:

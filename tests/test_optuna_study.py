@@ -555,8 +555,10 @@ PROPOSAL = "bo_suite:proposal"
         ("provenance", {"hyperparameters": "abc", "observations": 7}, "field hyperparameters"),
         ("provenance", {"hyperparameters": [1.0, None], "observations": 7}, "field hyperparameters"),
         ("provenance", {"hyperparameters": [1e400], "observations": 7}, "field hyperparameters"),
-        ("provenance", {"hyperparameters": [0.0]}, "field observations"),
-        ("provenance", {"hyperparameters": [0.0], "observations": "7"}, "field observations"),
+        ("provenance", {"hyperparameters": [0.0]}, "number of observations"),
+        ("provenance", {"hyperparameters": [0.0], "observations": "7"}, "number of observations"),
+        ("provenance", {"success": [0.0, "a"], "observations": 7}, "field success"),
+        ("provenance", {"success": [0.0], "observations": 7}, "number of failures"),
     ],
 )
 def test_a_stored_proposal_that_does_not_fit_is_an_error(field: str | None, value: Any, message: str) -> None:

@@ -10,7 +10,7 @@ from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates import ExactGP
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
-from bo_suite.surrogates.search import has_grown, thinned
+from bo_suite.surrogates.search import has_grown
 
 _BY_CHANCE, _FOR_CERTAIN = 0.5, 0.9
 """Share of the success at successes that counts as success, where all failures are noise, and where none."""
@@ -57,23 +57,23 @@ class SuccessProbability:
             FitError, NumericalError: the regression cannot be fitted.
         """
         assert data.failures is not None, "there must be failures"
-        x = torch.cat((data.x, data.failures), -2)
-        label = torch.cat((torch.ones_like(data.y), torch.zeros_like(data.failures[..., 0])), -1)
+        rows = data.x.shape[-2] + data.failures.shape[-2]
+        succeeded, failed = _fitted_to(data.x, data.failures)
+        x = torch.cat((succeeded, failed), -2)
+        label = torch.cat((torch.ones_like(succeeded[..., 0]), torch.zeros_like(failed[..., 0])), -1)
         mean = label.mean(-1, keepdim=True)
         scale = (mean * (1.0 - mean)).sqrt()
         seen = Dataset(
             x, (label - mean) / scale, None, x[..., :0, :], data.unordered, data.levels, data.fidelities
         )
-        process = _fitted(thinned(seen, _MOST), x.shape[-2], seeds.split("success"), start)
-        success = mean + scale * process.mean(data.x).mean(-1, keepdim=True)
+        process = _fitted(seen, rows, seeds.split("success"), start)
+        success = mean + scale * process.mean(succeeded).mean(-1, keepdim=True)
         certain = (1.0 - process.noise).clamp(min=0.0)[..., None]
         share = _BY_CHANCE + (_FOR_CERTAIN - _BY_CHANCE) * certain
         level = (share * success.clamp(0.0, 1.0) - mean) / scale
-        found = SuccessProbability(process, level, x.shape[-2])
+        found = SuccessProbability(process, level, rows)
         with torch.no_grad():
-            spread = seeds.split("even").sobol(_PROBES, x)
-            probes = torch.cat((data.failures, data.x[..., :: -(-x.shape[-2] // _MOST), :], spread), -2)
-            log = found.log(probes)
+            log = found.log(torch.cat((x, seeds.split("even").sobol(_PROBES, x)), -2))
         return replace(found, even=bool((log > -_EVEN).all()))
 
     @property
@@ -126,6 +126,20 @@ def score_of(acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmS
     if data.failures is None:
         return score
     return LikelyScore(score, SuccessProbability.fit(data, seeds, None if start is None else start.success))
+
+
+def _fitted_to(succeeded: Tensor, failed: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that the model is fitted to: all, or of the kind with more rows fewer, the latest among them."""
+    few = _MOST // 2
+    successes = min(succeeded.shape[-2], max(_MOST - failed.shape[-2], few))
+    failures = min(failed.shape[-2], max(_MOST - succeeded.shape[-2], few))
+    return _spaced(succeeded, successes), _spaced(failed, failures)
+
+
+def _spaced(rows: Tensor, count: int) -> Tensor:
+    """So many of the rows, evenly spaced, the last of them included."""
+    places = torch.arange(1, count + 1, device=rows.device) * rows.shape[-2] // count - 1
+    return rows[..., places, :]
 
 
 def _fitted(seen: Dataset, rows: int, seeds: Seeds, start: WarmStart | None) -> ExactProcess:

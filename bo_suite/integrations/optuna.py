@@ -1,5 +1,6 @@
 """Optuna: our suggestions as one of its samplers, and its studies as data of ours."""
 
+import copy
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
@@ -91,13 +92,13 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             given = {name: to_distribution(parameter) for name, parameter in given}
         if given is not None:
             self._translation(given)  # to refuse now what cannot be searched
-        self._given = None if given is None else dict(given)
+        self._given = None if given is None else copy.deepcopy(dict(given))
 
     def infer_relative_search_space(
         self, study: "optuna.Study", trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """What is searched jointly, parameters of a single value left out."""
-        found = self._given
+        found = copy.deepcopy(self._given)
         if found is None:
             found = intersection_search_space(study.get_trials(deepcopy=False), include_pruned=True)
         return {name: distribution for name, distribution in found.items() if not distribution.single()}

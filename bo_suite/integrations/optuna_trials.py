@@ -16,12 +16,13 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from bo_suite.content import check, is_number, is_whole
+from bo_suite.content import check
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError, StorageError
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
 from bo_suite.parameters import Choice, Float, Int, Parameter
 from bo_suite.proposer import Proposal
+from bo_suite.rows import provenance_fault
 from bo_suite.space import Space
 from bo_suite.trials import Trial
 
@@ -225,11 +226,8 @@ def remembered(trial: FrozenTrial, space: Space) -> Proposal | None:
     check(isinstance(form["space"], str), f"{what}, field space", "a fingerprint", form["space"])
     check(isinstance(params, dict), f"{what}, field params", "a dict of parameters", params)
     check(isinstance(provenance, dict), f"{what}, field provenance", "a dict", provenance)
-    if "hyperparameters" in provenance:
-        numbers, count = provenance["hyperparameters"], provenance.get("observations")
-        fits = isinstance(numbers, list) and all(map(is_number, numbers))
-        check(fits, f"{what}, field hyperparameters", "a list of finite numbers", numbers)
-        check(is_whole(count, 0), f"{what}, field observations", "an integer >= 0", count)
+    if (fault := provenance_fault(provenance)) is not None:
+        raise StorageError(f"{what}, field {fault}, got {described(provenance, 200)}")
     if form["space"] != space.fingerprint:
         return None
     try:

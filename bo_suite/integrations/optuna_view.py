@@ -101,7 +101,7 @@ class HistoryStorage(optuna.storages.BaseStorage):
             raise KeyError(
                 f"a trial must be one of the {len(self._history.trials())} of the study, got {trial_id}"
             )
-        return self._frozen(trial)
+        return self._frozen(trial, copy.deepcopy(self._distributions))
 
     def get_all_trials(
         self,
@@ -109,16 +109,17 @@ class HistoryStorage(optuna.storages.BaseStorage):
         deepcopy: bool = True,
         states: "Container[optuna.trial.TrialState] | None" = None,
     ) -> "list[optuna.trial.FrozenTrial]":
-        """All trials, or those in some states."""
+        """All trials, or those in some states; without `deepcopy` they share their distributions."""
         self._check(study_id)
-        found = [self._frozen(trial) for trial in self._history.trials()]
+        own = copy.deepcopy if deepcopy else copy.copy
+        found = [self._frozen(trial, own(self._distributions)) for trial in self._history.trials()]
         return [trial for trial in found if states is None or trial.state in states]
 
     def _check(self, study_id: int) -> None:
         if study_id != _STUDY_ID:
             raise KeyError(f"the study's id must be {_STUDY_ID}, got {study_id}")
 
-    def _frozen(self, trial: Trial) -> "optuna.trial.FrozenTrial":
+    def _frozen(self, trial: Trial, distributions: dict[str, Any]) -> "optuna.trial.FrozenTrial":
         attributes = {
             "std": trial.std,
             "reason": trial.reason,
@@ -132,7 +133,7 @@ class HistoryStorage(optuna.storages.BaseStorage):
             datetime_start=datetime.fromtimestamp(trial.started),
             datetime_complete=None if trial.ended is None else datetime.fromtimestamp(trial.ended),
             params=dict(trial.params),
-            distributions=copy.copy(self._distributions),
+            distributions=distributions,
             user_attrs={name: value for name, value in attributes.items() if value is not None},
             system_attrs={},
             intermediate_values={},

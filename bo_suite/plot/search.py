@@ -144,6 +144,7 @@ def _draw_step(
 
 def _draw_outcomes(axes: "Axes", space: Space, trials: Sequence[Trial]) -> None:
     """Outcomes as dots, failed trials as crosses on the lower edge."""
+    trials = [trial for trial in trials if trial.state in ("finished", "failed")]
     told = [trial.value for trial in trials if trial.value is not None]
     at = _at(space, space.encode([trial.params for trial in trials]))
     failed = np.array([trial.value is None for trial in trials])
