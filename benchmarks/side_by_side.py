@@ -3,7 +3,7 @@
     python benchmarks/side_by_side.py --out benchmarks/results/side_by_side.jsonl
 
 Each of 1, 2, 4 and 8 processes, and as many threads on one Optimizer and on one each, asks and
-tells a cheap function on one file until it has so many trials. Prints trials a second, the median and the
+tells a cheap function on one file until it has so many trials. Prints trials a second up to there, the median and the
 longest ask, the smallest and the largest share of trials, and points that were asked twice. A process's first
 ask, which loads libraries, is left out.
 """
@@ -57,37 +57,33 @@ def _process(path: str, trials: int, barrier: Any, results: Any) -> None:
     optimizer.close()
 
 
-def processes(path: str, count: int, trials: int) -> tuple[float, list[list[float]]]:
-    """Wall seconds and seconds of the asks of each process."""
+def processes(path: str, count: int, trials: int) -> list[list[float]]:
+    """Seconds of the asks of each process."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(count + 1), context.Queue()
     children = [context.Process(target=_process, args=(path, trials, barrier, results)) for _ in range(count)]
     for child in children:
         child.start()
     barrier.wait()
-    began = time.perf_counter()
     asks = [results.get() for _ in children]
-    wall = time.perf_counter() - began
     for child in children:
         child.join()
-    return wall, asks
+    return asks
 
 
-def threads(path: str, count: int, trials: int, *, shared: bool) -> tuple[float, list[list[float]]]:
-    """Wall seconds and seconds of the asks of each thread, of one Optimizer or of one each."""
+def threads(path: str, count: int, trials: int, *, shared: bool) -> list[list[float]]:
+    """Seconds of the asks of each thread, of one Optimizer or of one each."""
     first = Optimizer(SPACE, storage=path)
     optimizers = [first if shared else Optimizer(SPACE, storage=path) for _ in range(count)]
     asks: list[list[float]] = []
     members = [threading.Thread(target=lambda one=one: asks.append(work(one, trials))) for one in optimizers]
-    began = time.perf_counter()
     for member in members:
         member.start()
     for member in members:
         member.join()
-    wall = time.perf_counter() - began
     for one in optimizers:
         one.close()
-    return wall, asks
+    return asks
 
 
 def main() -> None:
@@ -107,15 +103,17 @@ def main() -> None:
         for count in given.counts:
             with tempfile.TemporaryDirectory() as folder:
                 path = str(Path(folder) / "run.db")
-                wall, asks = run(path, count, given.trials)
-                points = [json.dumps(trial.params) for trial in Optimizer.resume(path).trials]
+                asks = run(path, count, given.trials)
+                trials = Optimizer.resume(path).trials
+            points = [json.dumps(trial.params) for trial in trials]
+            wall = max(trial.ended or 0.0 for trial in trials[: given.trials]) - trials[0].started
             every = [1e3 * one for own in asks for one in own]
             shares = [len(own) for own in asks]
             record = {
                 "kind": kind,
                 "count": count,
                 "trials": len(points),
-                "rate": len(points) / wall,
+                "rate": given.trials / wall,
                 "median_ms": statistics.median(every),
                 "longest_ms": max(every),
                 "shares": [min(shares), max(shares)],

@@ -25,7 +25,7 @@ _PATIENT_ASKS = 2
 """Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
 
 
-_MOMENT, _POLL = 0.005, 0.0005
+_MOMENT, _POLL = 0.005, 0.0002
 """Seconds that quick evaluations are waited for, and between looks at them."""
 
 

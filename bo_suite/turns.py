@@ -25,7 +25,10 @@ except ImportError:  # Windows: threads take turns, processes do not
     fcntl = None  # type: ignore[assignment]
 
 _POLL = 0.0005
-"""Seconds between looks at the tickets before one's own."""
+"""Seconds between attempts to draw a ticket."""
+
+_GLANCE = 0.05
+"""Seconds after which one who waits looks whether the file is still there."""
 
 _NUMBER = 8
 """Bytes of a number: at 0 that of the next ticket, which byte 0 guards, then that of the latest turn."""
@@ -124,18 +127,29 @@ def _waited(file: Path, deadline: float) -> int | None:
 def _is_next(file: Path, descriptor: int, number: int, deadline: float) -> bool:
     """Waits until no ticket before a number is left; False after the deadline, or once the file is gone."""
     latest = _read(descriptor, _NUMBER)
-    while _is_at(descriptor, file):
-        if number == 0 or _lock(descriptor, _FIRST, number):
-            if number:
-                fcntl.lockf(descriptor, fcntl.LOCK_UN, number, _FIRST)
-            _write(descriptor, _NUMBER, number)
-            return True
+    free = threading.Event()
+    if number == 0 or _lock(descriptor, _FIRST, number):
+        free.set()
+    else:  # the system wakes a thread that waits; to look again and again would slow down whose turn it is
+        threading.Thread(target=_wait_for, args=(descriptor, number, free), daemon=True).start()
+    while not free.wait(_GLANCE):
+        if not _is_at(descriptor, file):
+            return False
         if time.monotonic() >= deadline:
             if _read(descriptor, _NUMBER) == latest:  # nobody has had a turn meanwhile
                 file.unlink(missing_ok=True)
             return False
-        time.sleep(_POLL)
-    return False
+    if number:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, number, _FIRST)
+    _write(descriptor, _NUMBER, number)
+    return _is_at(descriptor, file)
+
+
+def _wait_for(descriptor: int, number: int, free: threading.Event) -> None:
+    """Says when no ticket before a number is left; ends with an error once the descriptor is closed."""
+    with suppress(OSError):
+        fcntl.lockf(descriptor, fcntl.LOCK_EX, number, _FIRST)
+        free.set()
 
 
 def _drawn(file: Path, deadline: float) -> tuple[int, int] | None:
