@@ -3,9 +3,9 @@
     python benchmarks/side_by_side.py --out benchmarks/results/side_by_side.jsonl
 
 Each of 1, 2, 4 and 8 processes, and as many threads on one Optimizer and on one each, asks and
-tells a cheap function on one file until it has so many trials. Prints trials a second up to there, the median and the
-longest ask, the smallest and the largest share of trials, and points that were asked twice. A process's first
-ask, which loads libraries, is left out.
+tells a cheap function on one file until it has so many trials. Prints trials a second up to there, the
+median and the longest ask, the smallest and the largest share of trials, and points that were asked twice. A
+process's first asks, which load libraries, are left out.
 """
 
 import argparse
