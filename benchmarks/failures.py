@@ -50,14 +50,16 @@ class Case:
     third: int | None = None
 
     def __str__(self) -> str:
-        if self.third is None:
-            return f"{100 * self.rate:.0f} % at random"
-        return f"the {('lower', 'middle', 'upper')[self.third]} third"
+        parts = [f"{100 * self.rate:.0f} % at random"] if self.rate or self.third is None else []
+        if self.third is not None:
+            parts.append(f"the {('lower', 'middle', 'upper')[self.third]} third")
+        return " and ".join(parts)
 
 
 CASES = (
     *(Case(problem, rate) for problem in ("branin", "hartmann3") for rate in (0.0, 0.1, 0.3)),
     *(Case("branin", third=third) for third in range(3)),
+    *(Case("branin", 0.1, third) for third in range(3)),
     Case("border", third=2),
 )
 

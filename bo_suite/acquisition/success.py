@@ -33,10 +33,10 @@ class SuccessProbability:
 
     The share of evaluations that succeed is a Gaussian process regression g on 1 for each success and 0 for
     each failure; the probability is P(g(x) > t), t being a share of the mean of g at the successes: 0.9 where
-    there is no noise, down to 0.5 where it is all there is. Failures at random are noise of that regression: g hardly
-    varies, and the probability is near 1 everywhere. Where trials fail for certain there is no noise, and it
-    vanishes within a few failures; so it does in such a region of a flaky cluster, once its failures are more
-    than chance explains.
+    there is no noise, down to 0.5 where it is all there is. Failures at random are noise of that regression:
+    g hardly varies, and the probability is near 1 everywhere. Where trials fail for certain there is no
+    noise, and it vanishes within a few failures; so it does in such a region of a flaky cluster, once its
+    failures are more than chance explains.
 
     Attributes:
         process: g, standardised.
