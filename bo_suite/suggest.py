@@ -20,13 +20,16 @@ from bo_suite.acquisition.success import LikelyScore, SuccessProbability, score_
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
 from bo_suite.linalg.environment import numerical_environment
-from bo_suite.optim.maximize import can_be_listed, exhausted, maximize, whole
+from bo_suite.optim.maximize import Search, can_be_listed, exhausted, maximize, whole
 from bo_suite.space import Space
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 _ROWS = 4096
 """Rows whose covariances with what a process knows are held in memory at once."""
+
+_WEIGHTED = Search(evaluations=20)
+"""Where failures weigh on a score: more rounds than are common without them find nothing better."""
 
 logger = logging.getLogger("bo_suite")
 
@@ -135,7 +138,9 @@ def _chosen(
         fitted = time.perf_counter()
         chosen = choose(score)
         if not chosen:
-            chosen = [maximize(score, space, data, seeds, differentiable=score.differentiable)]
+            search = _WEIGHTED if isinstance(score, LikelyScore) and not score.success.even else None
+            differentiable = score.differentiable
+            chosen = [maximize(score, space, data, seeds, differentiable=differentiable, search=search)]
     took = time.perf_counter() - fitted
     found = score.success.found if isinstance(score, LikelyScore) else None
     return [
