@@ -296,6 +296,18 @@ def test_no_two_threads_propose_the_same_point() -> None:
     assert len({tuple(trial.params.values()) for trial in study.trials}) == 16
 
 
+@pytest.mark.slow
+def test_no_two_processes_propose_the_same_point(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "optuna_workers.py"
+    out = tmp_path / "workers.jsonl"
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    options = ["--storage", storage, "--processes", "3", "--trials", "60", "--out", str(out)]
+    subprocess.run([sys.executable, str(script), *options], check=True, timeout=300)
+    record = json.loads(out.read_text())
+    assert record["twice"] == 0
+    assert record["trials"] >= 60
+
+
 def test_a_process_that_asked_meanwhile_is_taken_note_of(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
     study.optimize(on_plane, n_trials=8)
