@@ -79,7 +79,8 @@ def by_hand(data: Dataset, at: Tensor) -> np.ndarray:
         return centre + cross @ weights, prior - np.einsum("ij,ji->i", cross, np.linalg.solve(k, cross.T))
 
     known, _ = posterior(whole[: len(data.x), :n], np.diag(whole)[: len(data.x)])
-    level = (0.9 * np.clip((mean + scale * known).mean(), 0, 1) - mean) / scale
+    share = 0.5 + 0.4 * max(1.0 - noise, 0.0)
+    level = (share * np.clip((mean + scale * known).mean(), 0, 1) - mean) / scale
     value, var = posterior(whole[n:, :n], np.diag(whole)[n:])
     return np.asarray(norm.logcdf((value - level) / np.sqrt(np.maximum(var, 1e-12))))
 
