@@ -24,9 +24,11 @@ from bo_suite.trials import Header, Trial, best_trial, next_id, to_frame, whole_
 _PATIENT_ASKS = 2
 """Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
 
-
 _MOMENT, _POLL = 0.005, 0.0002
 """Seconds that quick evaluations are waited for, and between looks at them."""
+
+_LATEST = 64
+"""Trials that such evaluations may be of."""
 
 
 @dataclass(frozen=True)
@@ -197,10 +199,8 @@ class Optimizer:
         """Gives evaluations that have just begun a moment to end: outcomes tell more than pending points."""
         deadline = time.monotonic() + _MOMENT
         while time.monotonic() < deadline:
-            recent = time.time() - 4 * _MOMENT
-            if not any(
-                trial.state == "running" and trial.started > recent for trial in self._history.trials()
-            ):
+            latest, recent = self._history.trials()[-_LATEST:], time.time() - 4 * _MOMENT
+            if not any(trial.state == "running" and trial.started > recent for trial in latest):
                 return
             time.sleep(_POLL)
 
