@@ -97,7 +97,7 @@ def minimize(
     Args:
         f: takes a dict of parameters, which is its own to change, returns a number; smaller is better.
         space: where to search.
-        budget: number of trials of the history in all.
+        budget: number of trials of the history in all, but for those that were withdrawn.
         seed: same seed, same run (with one worker; with more, the order of completion matters).
         workers: evaluations side by side. More than one means that many processes, which import f: it
             must be defined at the top of a module, and a script needs `if __name__ == "__main__":`.

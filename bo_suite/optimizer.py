@@ -264,7 +264,7 @@ class Optimizer:
         return self._history.add(params, value, std)
 
     def add_failed(self, params: Params, reason: str) -> Trial:
-        """Stores a failure from elsewhere as a failed trial; later suggestions stay away from its point.
+        """Stores a failure from elsewhere as a failed trial, which counts like one of `fail`.
 
         Raises:
             SpaceError: a parameter missing, unknown or out of range.

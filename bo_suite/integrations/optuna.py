@@ -52,8 +52,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     - complete ones by their value, and by those of their constraints where these were set
       (`trial.set_constraint`);
     - pruned ones by their last intermediate value, but no better than the median complete one;
-    - failed ones, those of infinite value, and those pruned before they reported a value, as places to
-      avoid;
+    - failed ones, those of infinite value, and those pruned before they reported a value, as failures,
+      from which the probability of success is modelled;
     - running ones as pending, by their whole point: it is in the study before the objective starts.
 
     Threads and processes take turns, in the order of the trials' numbers: no two propose the same point.

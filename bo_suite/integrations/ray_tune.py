@@ -40,7 +40,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
     The history is the truth: a result is on the disk before Ray goes on, so that `Tuner.restore` after a
     crash of the driver finds all of them, those that Ray's own snapshot has missed included. Trials that
     Ray has forgotten are evaluated again first. A trial that Ray's scheduler stops counts with the last
-    value that it reported; one that raises, or reports no finite value, is a place to avoid.
+    value that it reported; one that raises, or reports no finite value, has failed.
 
     With a Space, give the metric and mode here too: Ray passes those of the TuneConfig on only together with
     a `param_space`.
