@@ -102,7 +102,8 @@ class Proposer:
             data = self.dataset(trials, [step.rows for step in steps], constraints)
             seeds = Seeds.of(self.seed, first + len(steps))
             try:
-                if len(trials) + len(steps) < design_size(self.budget) or not finished:
+                early = len(trials) + len(steps) < design_size(self.budget) or not finished
+                if early and not (finished and _is_full(space, data)):
                     found = [design(space, data, self.seed, first + len(steps))]
                 elif batch is None:
                     found = [suggest(data, space, self.acquisition, seeds, start)]
@@ -183,6 +184,8 @@ class Proposer:
         if step.success is not None:
             source["success"] = kept(step.success.hyperparameters.tolist())
             source["failures"] = step.success.observations - observations
+        if step.repeat:
+            source["repeat"] = True
         if step.reason is not None:
             source["fallback"] = step.reason
         return source
@@ -205,6 +208,16 @@ class Proposer:
 
     def _vector(self, numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.float64, device=self.device)
+
+
+def _is_full(space: Space, data: Dataset) -> bool:
+    """Whether each point of a finite space is told, pending or failed."""
+    if space.cardinality is None:
+        return False
+    columns = dict(space.fixed)
+    rows = torch.unique(data.taken, dim=0)
+    held = (rows[:, list(columns)] == rows.new_tensor(list(columns.values()))).all(-1)
+    return int(held.sum()) >= space.cardinality
 
 
 class _Encoded:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jaxtyping as jt
 import torch
@@ -21,6 +22,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import Search, can_be_listed, exhausted, maximize, whole
+from bo_suite.repeats import worth_repeating
 from bo_suite.space import Space
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
@@ -46,6 +48,7 @@ class Suggestion:
         search_seconds: time to maximise it.
         reason: why a fallback was taken.
         success: what the model of failures has found, if there were any.
+        repeat: whether the point was evaluated before, as a finite noisy space has no new one.
     """
 
     rows: jt.Float[Tensor, "*b d"]
@@ -55,6 +58,7 @@ class Suggestion:
     search_seconds: float = 0.0
     reason: str | None = None
     success: WarmStart | None = None
+    repeat: bool = False
 
 
 @numerical_environment()
@@ -67,11 +71,12 @@ def suggest(
 ) -> Suggestion:
     """Maximise the acquisition given the data of one run: a new point, neither told nor pending.
 
-    Where the surrogate cannot be fitted, a uniformly random new point is suggested instead; that is said
+    Where a finite space has no new point and outcomes are noisy, it is the best one to evaluate again. Where
+    the surrogate cannot be fitted, a uniformly random new point is suggested instead; that is said
     in the suggestion and logged.
 
     Raises:
-        SpaceExhausted: every point of a finite space is in the data.
+        SpaceExhausted: every point of a finite space is in the data, and outcomes are not noisy.
     """
     try:
         return attempt(data, space, acquisition, seeds, start)
@@ -137,17 +142,34 @@ def _chosen(
         began = time.perf_counter()
         score = score_of(acquisition, data, seeds, start)
         fitted = time.perf_counter()
-        chosen = choose(score)
+        chosen, repeat = choose(score), False
         if not chosen:
             search = _WEIGHTED if isinstance(score, LikelyScore) and not score.success.even else None
-            differentiable = score.differentiable
-            chosen = [maximize(score, space, data, seeds, differentiable=differentiable, search=search)]
+            row, repeat = _best(score, space, data, seeds, search)
+            chosen = [row]
     took = time.perf_counter() - fitted
     found = score.success.found if isinstance(score, LikelyScore) else None
     return [
-        Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took, success=found)
+        Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took, None, found, repeat)
         for row in chosen
     ]
+
+
+def _best(
+    score: Score, space: Space, data: Dataset, seeds: Seeds, search: Search | None
+) -> tuple[Tensor, bool]:
+    """The new row of largest score or, where there is none and outcomes are noisy, one to evaluate again."""
+    found = partial(maximize, score, space, data, seeds, differentiable=score.differentiable, search=search)
+    try:
+        return found(), False
+    except SpaceExhausted:
+        if not worth_repeating(data, seeds):
+            raise
+    failed = data.x[..., :0, :] if data.failures is None else data.failures
+    try:
+        return found(taken=torch.cat((failed, data.pending), -2)), True
+    except SpaceExhausted:
+        return found(taken=failed), True
 
 
 def _first_new(rows: Tensor, data: Dataset, count: int) -> list[Tensor]:

@@ -27,6 +27,7 @@ LAYERS = (
     "classifiers",
     "density_ratio",
     "acquisition",
+    "repeats",
     "suggest",
     "trials",
     "proposer",
