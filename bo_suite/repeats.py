@@ -10,20 +10,20 @@ _FEWEST = 8
 """Points below which no model tells noise from what a function does."""
 
 _LEAST_NOISE = 1e-3
-"""Variance of the noise, that of the outcomes being 1, from which on the model is taken to say that there is any."""
+"""Variance of the noise, that of the outcomes being 1, below which the model says that there is none."""
 
 _PROOFS, _PROOFS_AMONG_TIES = 1, 3
-"""Repeats with the same outcome that show that there is no noise; the latter where points have equal outcomes."""
+"""Repeats of the same outcome that show that there is no noise; the latter where points have equal ones."""
 
 
 def worth_repeating(data: Dataset, seeds: Seeds) -> bool:
     """Whether outcomes of one run are noisy, as far as that is known, so that repeats tell something.
 
     They are where a standard deviation above 0 was told, or outcomes of one point differ. They are not where
-    all that was told is 0, where repeats gave the same outcomes, or where all outcomes are equal. Where nothing was told or repeated, a
-    model of eight points or more decides: unless its noise is below 0.1 % of the variance of the outcomes, a
-    first repeat is worth its evaluation, since from points evaluated once a model cannot tell a rough
-    function from a noisy one.
+    all that was told is 0, where repeats gave the same outcomes, or where all outcomes are equal. Where
+    nothing was told or repeated, a model of eight points or more decides: unless its noise is below 0.1 % of
+    the variance of the outcomes, a first repeat is worth its evaluation, since from points evaluated once a
+    model cannot tell a rough function from a noisy one.
 
     Args:
         data: of one run, not of replicates.

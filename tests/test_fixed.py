@@ -63,7 +63,7 @@ def test_a_joint_batch_has_what_is_fixed() -> None:
 
 
 def test_the_rest_is_chosen_given_what_is_fixed() -> None:
-    """Values of y as good as in a search of its own, though x moves the level of f a hundred times as much."""
+    """Values of y as good as in a search of its own, though x moves f a hundred times as much."""
     space = Space({"x": Float(0, 1), "y": Float(0, 1), "z": Float(0, 1)})
     regrets = []
     for seed in range(2):
@@ -91,7 +91,7 @@ def test_the_points_with_what_is_fixed_may_be_used_up() -> None:
     opt = Optimizer(MIXED)
     everything = {"x": 0.5, "lr": 1e-2, "n": 5, "kind": "a"}
     assert opt.ask(fixed=everything).params == everything
-    with pytest.raises(SpaceExhausted, match="the only point of the space with .* fixed has been suggested"):
+    with pytest.raises(SpaceExhausted, match=r"the only point of the space with .* fixed has been suggested"):
         opt.ask(fixed=everything)
     rest = {name: value for name, value in everything.items() if name != "kind"}
     assert len(opt.ask(5, fixed=rest)) == 2

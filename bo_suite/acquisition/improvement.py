@@ -133,7 +133,7 @@ class LogExpectedImprovement:
 
 
 def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
-    """Outcomes to improve on: as observed or, where columns are fixed, as expected at the rows moved there."""
+    """Outcomes to improve on: as observed or, where columns are fixed, expected at the rows moved there."""
     if not data.fixed:
         return data.y
     with torch.no_grad():
