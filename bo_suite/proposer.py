@@ -41,6 +41,7 @@ class Proposer:
         direction: "minimize" or "maximize".
         budget: the number of evaluations planned, if known: a small one shortens the space-filling start.
         device: where surrogates live.
+        searched: the space of the parameters that vary; rows are of it.
     """
 
     space: Space
@@ -49,10 +50,12 @@ class Proposer:
     direction: str = "minimize"
     budget: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    searched: Space = field(init=False, repr=False, compare=False)
     _encoded: "_Encoded" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_encoded", _Encoded(self.space))
+        object.__setattr__(self, "searched", self.space.varying)
+        object.__setattr__(self, "_encoded", _Encoded(self.searched))
 
     def propose(
         self,
@@ -97,12 +100,12 @@ class Proposer:
             seeds = Seeds.of(self.seed, first + len(steps))
             try:
                 if len(trials) + len(steps) < design_size(self.budget) or not finished:
-                    found = [design(self.space, data, self.seed, first + len(steps))]
+                    found = [design(self.searched, data, self.seed, first + len(steps))]
                 elif batch is None:
-                    found = [suggest(data, self.space, self.acquisition, seeds, start)]
+                    found = [suggest(data, self.searched, self.acquisition, seeds, start)]
                 else:
                     left = count - len(steps)
-                    found = suggest_batch(data, self.space, self.acquisition, seeds, start, batch, left)
+                    found = suggest_batch(data, self.searched, self.acquisition, seeds, start, batch, left)
             except SpaceExhausted:
                 if steps:  # the last points of a finite space, fewer than were asked for
                     break
@@ -111,8 +114,12 @@ class Proposer:
                 sources.append(self._provenance(step, first + len(steps), data.x.shape[-2]))
                 steps.append(step)
                 start = self.warm_start(sources[-1]) or start
-        points = [self.space.decode(step.rows[None])[0] for step in steps]
+        points = [self.point(step.rows) for step in steps]
         return [Proposal(point, source) for point, source in zip(points, sources, strict=True)]
+
+    def point(self, row: Tensor) -> Params:
+        """The point of a row."""
+        return self.space.completed(self.searched.decode(row[None])[0])
 
     def dataset(
         self,
@@ -137,9 +144,9 @@ class Proposer:
             y.to(self.device),
             None if noise is None else noise.to(self.device),
             torch.cat((pending, *(row[None].to(self.device) for row in extra))),
-            self.space.unordered,
-            self.space.levels,
-            self.space.fidelities,
+            self.searched.unordered,
+            self.searched.levels,
+            self.searched.fidelities,
             None if not constraints else _limits(finished, constraints).to(self.device),
             self._encoded.rows(failed).to(self.device) if failed else None,
         )
