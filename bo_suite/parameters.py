@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
@@ -325,12 +324,12 @@ def _listed(options: object) -> Sequence[Any]:
 def _option(option: object) -> Value:
     """The option as it is held, in JSON and in memory."""
     scalar = python_scalar(option)
-    if isinstance(option, Enum):
-        raise SpaceError(
-            f"an option must be a plain string or number, got {described(option)}, a member of an Enum; give "
-            "its name, and look the member up in your function"
-        )
     plain = scalar is None or type(scalar) in (str, bool, int, float)
+    if not plain and isinstance(scalar, str | int | float):
+        raise SpaceError(
+            f"an option must be a plain str, int or float, got {described(option)} of type "
+            f"{type(option).__name__}; give names here and look the objects up in your function"
+        )
     if not plain or (type(scalar) in (int, float) and not _is_finite(scalar)):
         raise SpaceError(
             f"an option must be a string, a finite number, a bool or None, got {described(option)}; "

@@ -119,7 +119,7 @@ class Proposer:
 
     def point(self, row: Tensor) -> Params:
         """The point of a row."""
-        return self.space.completed(self.searched.decode(row[None])[0])
+        return self.space.decode(self.space.widened(row[None]))[0]
 
     def dataset(
         self,

@@ -133,7 +133,7 @@ class Space:
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Of the parameters, in order."""
         return tuple(self._by_name)
@@ -182,6 +182,15 @@ class Space:
             product *= levels
         return product
 
+    @cached_property
+    def _varying(self) -> tuple[int, ...]:
+        """Columns of `varying`."""
+        target = self.target
+        found = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
+        if all(self.names[column] in target for column in found):
+            found.append(next(column for column, name in enumerate(self.names) if name not in target))
+        return tuple(sorted(found))
+
     @property
     def varying(self) -> "Space":
         """The space of the parameters with more than one value, which is what a search is about.
@@ -189,14 +198,18 @@ class Space:
         It is this space where there are no others. Where nothing but fidelities would be left, the first
         other parameter stays.
         """
-        names = [name for name, parameter in self if parameter.levels != 1]
-        if all(name in self.target for name in names):
-            names.append(next(name for name in self.names if name not in self.target))
-        return self if len(names) == len(self) else Space({name: p for name, p in self if name in {*names}})
+        if len(self._varying) == len(self):
+            return self
+        names = [self.names[column] for column in self._varying]
+        return Space({name: self[name] for name in names})
 
-    def completed(self, params: Params) -> Params:
-        """A point of `varying` as one of this space."""
-        return {name: params[name] if name in params else p.decode(0.0) for name, p in self}
+    def widened(self, rows: jt.Float[Tensor, "*b k"]) -> jt.Float[Tensor, "*b d"]:
+        """Rows of `varying` as rows of this space: what does not vary is encoded as 0."""
+        if len(self._varying) == len(self):
+            return rows
+        whole = rows.new_zeros(*rows.shape[:-1], self.dim)
+        whole[..., list(self._varying)] = rows
+        return whole
 
     def check(self, params: object) -> Params:
         """The point in canonical form: every parameter once, in order, each within its range.

@@ -93,7 +93,8 @@ def check_place(file: Path | None, *, there: bool) -> None:
 def _address(text: str) -> str | None:
     """What kind of address a text is, without anything secret in it; None for a path."""
     if found := _ADDRESS.match(text) or _SCHEME.match(text):
-        return f"an address that begins with {found[1].lower()}:"
+        hint = " (give the path of the file alone)" if found[1].lower() in ("file", "sqlite") else ""
+        return f"an address that begins with {found[1].lower()}:{hint}"
     if _USER.search(text):
         return "an address with a user and a password"
     if _PASSWORD.search(text) and _HOST.search(text):
