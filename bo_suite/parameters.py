@@ -31,7 +31,7 @@ _MOST_OPTIONS = 10**6
 
 def _finite(what: str, value: object) -> float:
     number, scalar = math.nan, python_scalar(value)
-    if not isinstance(scalar, bool) and isinstance(scalar, int | float | Real):
+    if isinstance(scalar, int | float | Real) and not isinstance(scalar, bool | np.timedelta64):
         with suppress(OverflowError):
             number = float(scalar)
     if not math.isfinite(number):

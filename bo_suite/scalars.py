@@ -36,8 +36,8 @@ def python_scalar(value: object) -> Any:
 def at_bound(value: object, number: float, low: float, high: float) -> float:
     """The bound where a number lies beyond it by rounding alone; any other number as it is.
 
-    By rounding alone: by at most one unit in the last place of the type of the value, which is coarser than
-    float64, or because it is the bound in float32.
+    By rounding alone: in a type that is coarser than float64, by at most one unit in the last place beyond
+    what the bound is there; in Python's own, because it is the bound in float32.
 
     Args:
         value: as it was given.
@@ -49,7 +49,7 @@ def at_bound(value: object, number: float, low: float, high: float) -> float:
         return number
     bound = low if number < low else high
     bits = _FRACTION_BITS.get(_type_of(value))
-    if bits is not None and bound and abs(number - bound) <= math.ldexp(1.0, math.frexp(bound)[1] - 1 - bits):
+    if bits is not None and bound and abs(number - bound) <= math.ldexp(1.5, math.frexp(bound)[1] - 1 - bits):
         return bound
     with np.errstate(over="ignore"):
         return bound if number == float(np.float32(bound)) else number

@@ -12,6 +12,7 @@ from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
 from bo_suite.parameters import Choice, Float, Int
+from bo_suite.scalars import python_scalar
 from bo_suite.space import Space
 
 _LOG = ("loguniform", "reciprocal")
@@ -110,9 +111,13 @@ def _of_range(given: range) -> Dimension:
 def _options(options: Sequence[Any]) -> Dimension:
     if not options:
         raise SpaceError("must have at least one option, got none")
-    steps = list(pairwise(options))
-    ordered = all(map(_is_number, options)) and (all(a < b for a, b in steps) or all(a > b for a, b in steps))
-    return listed(options, ordered and len(options) > 2)
+    return listed(options, len(options) > 2 and all(map(_is_number, options)) and _in_order(options))
+
+
+def _in_order(numbers: Sequence[Any]) -> bool:
+    """Whether they rise or fall; compared in Python, whose integers have no end."""
+    steps = list(pairwise(python_scalar(number) for number in numbers))
+    return all(a < b for a, b in steps) or all(a > b for a, b in steps)
 
 
 def _of_distribution(given: Any) -> Dimension:
