@@ -10,7 +10,7 @@ from bo_suite.errors import StorageError
 _ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]+):[/\\]", re.IGNORECASE)
 """The scheme of a URL, which has two letters or more: a single one is a drive of Windows."""
 
-_SCHEME = re.compile(r"\s*(file|sqlite|jdbc)[^/\\]*:", re.IGNORECASE)
+_SCHEME = re.compile(r"\s*(file|sqlite|jdbc)(?:\+\w+)?:", re.IGNORECASE)
 """Schemes that are written without a slash, too."""
 
 _USER = re.compile(r"[^/\\:@]+:[^/\\@]+@")
@@ -31,7 +31,7 @@ def storage_path(given: object) -> Path | None:
     """
     if given is None:
         return None
-    if ":memory:" in str(given):
+    if isinstance(given, str | os.PathLike) and ":memory:" in str(given):
         raise StorageError("the storage must be None for a history in memory, got ':memory:'")
     return local_path("the storage", given)
 
@@ -49,6 +49,8 @@ def local_path(what: str, given: object) -> Path:
     text = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not isinstance(text, str):
         raise StorageError(f"{what} must be a path, got an object of type {type(text).__name__}")
+    if ":memory:" in text:
+        raise StorageError(f"{what} must be a path on a local disk, got ':memory:'")
     if (kind := _address(text)) is not None:
         raise StorageError(
             f"{what} must be a path on a local disk, such as 'run.db' (databases and other addresses are not "
@@ -93,8 +95,9 @@ def check_place(file: Path | None, *, there: bool) -> None:
 def _address(text: str) -> str | None:
     """What kind of address a text is, without anything secret in it; None for a path."""
     if found := _ADDRESS.match(text) or _SCHEME.match(text):
-        hint = " (give the path of the file alone)" if found[1].lower() in ("file", "sqlite") else ""
-        return f"an address that begins with {found[1].lower()}:{hint}"
+        scheme = found[1].lower()
+        hint = " (give the path of the file alone)" if scheme.startswith(("file", "sqlite")) else ""
+        return f"an address that begins with {scheme}:{hint}"
     if _USER.search(text):
         return "an address with a user and a password"
     if _PASSWORD.search(text) and _HOST.search(text):

@@ -106,19 +106,25 @@ def asked(space: Space, acquisition: Any, count: int, **given: Any) -> list[tupl
 
 
 @pytest.mark.parametrize(
-    "acquisition", [LogExpectedImprovement(), ThompsonSampling(), Bore()], ids=lambda one: type(one).__name__
+    "acquisition",
+    [
+        LogExpectedImprovement(),
+        pytest.param(ThompsonSampling(), marks=pytest.mark.slow),
+        pytest.param(Bore(), marks=pytest.mark.slow),
+    ],
+    ids=lambda one: type(one).__name__,
 )
 def test_a_search_beside_them_is_the_search_without_them(acquisition: Any) -> None:
     plain = {"x": Float(0, 1), "n": Int(1, 9)}
     beside = Space({"f": Float(2.0, 2.0), "x": plain["x"], **PARAMETERS, "n": plain["n"]})
-    assert asked(beside, acquisition, 9) == asked(Space(plain), acquisition, 9)
+    assert asked(beside, acquisition, 8) == asked(Space(plain), acquisition, 8)
 
 
 def test_batches_and_the_default_acquisition_take_no_note_of_them() -> None:
     plain, beside = Space({"x": Float(0, 1)}), Space({"epochs": Int(9, 9, fidelity=True), "x": Float(0, 1)})
     first, second = Optimizer(plain), Optimizer(beside)
-    for _ in range(3):
-        for one, other in zip(first.ask(4), second.ask(4), strict=True):
+    for _ in range(2):
+        for one, other in zip(first.ask(5), second.ask(5), strict=True):
             assert other.params == {"epochs": 9, "x": one.params["x"]}
             assert one.provenance.get("acquisition") == other.provenance.get("acquisition")
             first.tell(one, loss(one.params))
@@ -126,6 +132,7 @@ def test_batches_and_the_default_acquisition_take_no_note_of_them() -> None:
     assert second.best.params["x"] == first.best.params["x"]
 
 
+@pytest.mark.slow
 def test_replicates_are_the_runs_of_optimizers_beside_them() -> None:
     space = Space({"f": Float(2.0, 2.0), "x": Float(0, 1), "n": Int(1, 9), "k": Choice(["only"])})
     problem = Problem(
@@ -147,16 +154,17 @@ def test_replicates_are_the_runs_of_optimizers_beside_them() -> None:
 def test_where_nothing_varies_there_is_one_point(parameters: dict[str, Any], tmp_path: Path) -> None:
     space = Space(parameters)
     assert space.cardinality == 1
-    optimizer = Optimizer(space, storage=tmp_path / "run.db")
-    optimizer.tell(optimizer.ask(), 1.0)
-    with pytest.raises(SpaceExhausted):
-        optimizer.ask()
-    only = space.decode(torch.zeros(1, space.dim))[0]
-    assert optimizer.best.params == optimizer.recommend() == only
-    optimizer.close()
-    with closing(Optimizer.resume(tmp_path / "run.db")) as again, pytest.raises(SpaceExhausted):
+    path = tmp_path / "run.db"
+    with closing(Optimizer(space, storage=path)) as optimizer:
+        optimizer.tell(optimizer.ask(), 1.0)
+        only = space.decode(torch.zeros(1, space.dim))[0]
+        assert optimizer.best.params == optimizer.recommend() == only
+    with closing(Optimizer.resume(path)) as again, pytest.raises(SpaceExhausted):
         again.ask()
-    result = minimize(lambda params: 1.0, space, 5, progress=False)
+
+
+def test_a_run_ends_where_nothing_varies() -> None:
+    result = minimize(lambda params: 1.0, Space({"b": Float(2.0, 2.0)}), 5, progress=False)
     assert len(result.trials) == 1
     assert "have been suggested" in str(result.stopped)
 
