@@ -78,7 +78,7 @@ class Float:
         resolved = math.log(high / low) > 1e-7 if self.log else high - low > 1e-12 * max(abs(low), abs(high))
         if not (resolved or low == high):
             raise SpaceError(
-                f"low and high of a Float must be equal or differ by more than rounding, got {low} and {high}"
+                f"low and high of a Float must differ by more than rounding or be equal, got {low} and {high}"
             )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
