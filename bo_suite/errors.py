@@ -2,7 +2,8 @@
 
 BoSuiteError
 ├── SpaceError (ValueError)          a search space, or a point of it, breaks a rule
-│   └── SpaceExhausted               every point of a finite space has been suggested
+│   ├── SpaceExhausted               every point of a finite space has been suggested
+│   └── UnknownParameter (KeyError)  a name that no parameter of a space has
 ├── DataError (ValueError)           observations that no surrogate can use
 ├── TrialError (ValueError)          an ask, tell or fail that the history refuses
 ├── FitError (RuntimeError)          a surrogate could not be fitted
@@ -22,6 +23,12 @@ class SpaceError(BoSuiteError, ValueError):
 
 class SpaceExhausted(SpaceError):
     """Every point of a finite space has been suggested already."""
+
+
+class UnknownParameter(SpaceError, KeyError):
+    """A name that no parameter of a space has."""
+
+    __str__ = Exception.__str__  # a KeyError's is the repr of its message
 
 
 class DataError(BoSuiteError, ValueError):

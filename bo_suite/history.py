@@ -30,6 +30,7 @@ from bo_suite.headers import agreed_header, migrated, row_error, stored_header, 
 from bo_suite.owners import is_alive, is_own, new_owner
 from bo_suite.rows import COLUMNS, Row, fault_in, fault_in_content, sealed, trial_of
 from bo_suite.space import Params
+from bo_suite.storage_paths import check_place, storage_path
 from bo_suite.trials import Header, Trial, checked_outcome, provenance_text
 from bo_suite.turns import Turns
 
@@ -86,17 +87,9 @@ class History:
             StorageError: a missing or read-only folder, a file that is no history, is damaged, is from a
                 newer version, or belongs to another space, seed or direction.
         """
-        if path is None:
-            return History(None, header)
-        if "\0" in str(path):
-            raise StorageError(f"the path of a storage must have no NUL character, got {str(path)!r}")
-        file = Path(path).absolute()
-        if file.is_dir():
-            raise StorageError(f"the storage must be a file, got the folder {file}")
-        if not file.parent.is_dir():
-            raise StorageError(f"the folder of the storage must exist, got {file}")
-        if header is None and not file.exists():
-            raise StorageError(f"the storage must exist to be resumed, got {file}, where there is no file")
+        file = storage_path(path)
+        if file is not None or header is None:
+            check_place(file, there=header is None)
         return History(file, header)
 
     @property

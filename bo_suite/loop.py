@@ -19,6 +19,7 @@ from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
+from bo_suite.scalars import flag
 from bo_suite.space import Params, Space
 from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
 from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
@@ -120,13 +121,14 @@ def minimize(
             level INFO. A run that ends repeats nothing. The death of a worker is no failure of this kind.
 
     Raises:
-        TrialError: budget or workers below 1, retries below 0, f cannot be sent to other processes or read
-            there, an executor that was given is shut down, breaks or fails, an evaluation that somebody
-            cancels, or a callback returns something else than None or a reason.
+        TrialError: budget or workers below 1, retries below 0, a flag that is no bool, f cannot be sent to
+            other processes or read there, an executor that was given is shut down, breaks or fails, an
+            evaluation that somebody cancels, or a callback returns something else than None or a reason.
         StorageError: a file that cannot be used, or that belongs to another space or seed.
     """
     whole_number("workers", workers, at_least=1)
     whole_number("retries", retries, at_least=0)
+    progress = flag("progress", progress, TrialError)
     if not callable(f):
         raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
     check_callbacks(callbacks)

@@ -18,6 +18,7 @@ from bo_suite.errors import SpaceError, TrialError
 from bo_suite.history import History
 from bo_suite.parameters import Value
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
+from bo_suite.scalars import flag
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
 from bo_suite.trials import Header, Trial, best_trial, next_id, to_frame, whole_number
@@ -107,6 +108,19 @@ class Optimizer:
         optimizer._begin(history, acquisition, device)
         return optimizer
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An Optimizer of a file is copied, and sent to other processes, as its path: the copy resumes it.
+
+        Raises:
+            TypeError: one in memory.
+        """
+        path = self._history.path
+        if path is None:
+            raise TypeError(
+                "an Optimizer must have a file (`storage=`) to be pickled or copied, got one in memory"
+            )
+        return Optimizer.resume, (str(path), self._proposer.acquisition, str(self._proposer.device))
+
     def _begin(self, history: History, acquisition: Acquisition | None, device: str) -> None:
         self.opened = time.monotonic()
         self._history = history
@@ -189,7 +203,7 @@ class Optimizer:
             TrialError: count < 1, a batch of another kind, or one in a space with fidelities.
         """
         if fixed is not None:
-            self.space.with_fixed(fixed)  # to refuse it before others are waited for
+            self.space.check_some(fixed)  # to refuse it before others are waited for
         if batch is not None and (self.space.fidelities or not isinstance(batch, SteinBatch)):
             law = "a batch must be a SteinBatch(), and no fidelity in the space"
             raise TrialError(f"{law}, got {described(batch)}")
@@ -256,10 +270,11 @@ class Optimizer:
                 nothing is learnt from it, and its point may be suggested again.
 
         Raises:
-            TrialError: a trial that is unknown or has ended.
+            TrialError: a trial that is unknown or has ended, or a flag that is no bool.
         """
         number, attempt = self._which(trial)
-        return self._history.fail(number, reason, attempt, transient=transient)
+        by_chance = flag("transient", transient, TrialError)
+        return self._history.fail(number, reason, attempt, transient=by_chance)
 
     def withdraw(self, trial: Trial | int) -> Trial:
         """Stores that a running trial is not going to be evaluated; its point may be suggested again.
@@ -303,8 +318,8 @@ class Optimizer:
         trials = self.trials
         _finished(trials, "nothing can be recommended")
         seeds = Seeds.of(self._history.header.seed, len(trials))
-        row = recommend(self._proposer.dataset(trials), self.space, seeds)
-        return self.space.decode(row[None])[0]
+        row = recommend(self._proposer.dataset(trials), self._proposer.searched, seeds)
+        return self._proposer.point(row)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """A bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
@@ -330,10 +345,11 @@ class Optimizer:
         trials = self.trials
         finished = _finished(trials, "there is no regret bound")
         if width is None:
-            width = math.sqrt(2.0 * math.log(self.space.dim * len(finished) ** 2 * math.pi**2 / 0.6))
+            dim = self._proposer.searched.dim
+            width = math.sqrt(2.0 * math.log(dim * len(finished) ** 2 * math.pi**2 / 0.6))
         seeds = Seeds.of(self._history.header.seed, len(trials))
         data = self._proposer.dataset(trials)
-        found = bounds(data, self.space, seeds, width)
+        found = bounds(data, self._proposer.searched, seeds, width)
         low = (found.lower, found.mean - found.noise.sqrt())
         transform = self._proposer.transform(trials)
         ends = transform.inverse(torch.stack((found.upper, found.mean, *low)).cpu())

@@ -42,6 +42,7 @@ class Proposer:
         direction: "minimize" or "maximize".
         budget: the number of evaluations planned, if known: a small one shortens the space-filling start.
         device: where surrogates live.
+        searched: the space of the parameters that vary; rows are of it.
     """
 
     space: Space
@@ -50,10 +51,12 @@ class Proposer:
     direction: str = "minimize"
     budget: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    searched: Space = field(init=False, repr=False, compare=False)
     _encoded: "_Encoded" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_encoded", _Encoded(self.space))
+        object.__setattr__(self, "searched", self.space.varying)
+        object.__setattr__(self, "_encoded", _Encoded(self.searched))
 
     def propose(
         self,
@@ -93,7 +96,9 @@ class Proposer:
         constraints: Mapping[int, Sequence[float]] | None,
         fixed: Mapping[str, Value],
     ) -> list[Proposal]:
-        space = self.space.with_fixed(fixed) if fixed else self.space
+        held = self.space.check_some(fixed)
+        varying = {name: value for name, value in held.items() if name in self.searched}
+        space = self.searched.with_fixed(varying) if varying else self.searched
         start = self._last_fit(trials)
         steps: list[Suggestion] = []
         sources: list[dict[str, Any]] = []
@@ -116,11 +121,15 @@ class Proposer:
                 raise
             for step in found:
                 source = self._provenance(step, first + len(steps), data.x.shape[-2])
-                sources.append(source | ({"fixed": list(fixed)} if fixed else {}))
+                sources.append(source | ({"fixed": list(held)} if held else {}))
                 steps.append(step)
                 start = self.warm_start(sources[-1]) or start
-        points = [space.decode(step.rows[None])[0] for step in steps]
+        points = [self.point(step.rows) | held for step in steps]
         return [Proposal(point, source) for point, source in zip(points, sources, strict=True)]
+
+    def point(self, row: Tensor) -> Params:
+        """The point of a row."""
+        return self.space.decode(self.space.widened(row[None]))[0]
 
     def dataset(
         self,
@@ -145,9 +154,9 @@ class Proposer:
             y.to(self.device),
             None if noise is None else noise.to(self.device),
             torch.cat((pending, *(row[None].to(self.device) for row in extra))),
-            self.space.unordered,
-            self.space.levels,
-            self.space.fidelities,
+            self.searched.unordered,
+            self.searched.levels,
+            self.searched.fidelities,
             None if not constraints else _limits(finished, constraints).to(self.device),
             self._encoded.rows(failed).to(self.device) if failed else None,
         )

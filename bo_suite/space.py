@@ -6,13 +6,12 @@ parameters are searched level by level; no relaxed value is ever rounded to a le
 
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import numpy as np
@@ -21,17 +20,12 @@ from torch import Tensor
 
 from bo_suite.copies import Copied
 from bo_suite.describe import described
-from bo_suite.errors import SpaceError
+from bo_suite.errors import SpaceError, UnknownParameter
 from bo_suite.fixed import Fixed
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
+from bo_suite.space_files import form_in
 
 Params = dict[str, Value]
-
-_LARGEST_FILE = 10_000_000
-"""Bytes of a space file: far more than any space takes."""
-
-_DOTTED = re.compile(r"(?:\.[ \t\"']{0,4}[\w-]{1,64}[ \t\"']{0,4}){50}")
-"""A key of TOML with very many parts, for which the parser takes minutes."""
 
 
 def _parameter_from_dict(name: str, form: Any) -> Parameter:
@@ -44,9 +38,6 @@ def _parameter_from_dict(name: str, form: Any) -> Parameter:
             f"the type of {name!r} must be one of {sorted(kinds)}, got {described(form['type'])}"
         )
     fields = {key: value for key, value in form.items() if key != "type"}
-    for key in ("log", "ordered"):
-        if not isinstance(fields.get(key, False), bool):
-            raise SpaceError(f"{key} of {name!r} must be true or false, got {fields[key]!r:.100}")
     try:
         return kind(**fields)
     except TypeError as error:
@@ -55,20 +46,35 @@ def _parameter_from_dict(name: str, form: Any) -> Parameter:
         raise SpaceError(f"parameter {name!r}: {error}") from error
 
 
-def _text(file: Path) -> str:
-    """The text of a file, which must have an end: a device may have none."""
-    if file.exists() and not file.is_file():
-        raise SpaceError(f"a space file must be a regular file, got {str(file)!r}")
-    with file.open("rb") as stream:
-        content = stream.read(_LARGEST_FILE + 1)
-    if len(content) > _LARGEST_FILE:
-        raise SpaceError(f"a space file must have at most {_LARGEST_FILE} bytes, got {str(file)!r}")
-    return content.decode("utf-8")
+@runtime_checkable
+class _Row(Protocol):
+    """What a dict can be made of, such as a row of a pandas frame."""
+
+    def keys(self) -> Any: ...
+
+    def __getitem__(self, name: Any, /) -> Any: ...
+
+
+def _as_mapping(params: object) -> Mapping[Any, Any]:
+    """A point as a mapping.
+
+    Raises:
+        SpaceError: it has no names.
+    """
+    if isinstance(params, Mapping):
+        return params
+    if isinstance(params, _Row) and not isinstance(params, type):
+        with suppress(Exception):  # whatever an object of a user raises
+            return {name: params[name] for name in params.keys()}  # noqa: SIM118
+    raise SpaceError(f"a point must be a dict of parameters, got {described(params)}")
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
     """Named parameters, in order; column i of an encoded row belongs to parameter i.
+
+    `space["x"]` is a parameter, `"x" in space` and `len(space)` are what they are of a dict; iteration gives
+    pairs of name and parameter.
 
     Raises:
         SpaceError: no parameters, fidelities alone, a name that is not a non-empty string, or a value of
@@ -89,26 +95,49 @@ class Space:
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
-        if len(self.fidelities) == self.dim:
+        if len(self._target) == self.dim:
             raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
 
-    def with_fixed(self, values: Mapping[str, object]) -> "Space":
+    def with_fixed(self, values: Params) -> "Space":
         """The space in which some parameters have a single value; its rows are rows of this space.
 
         A search over it takes these values as given. It is no space of its own: it is not stored.
 
         Args:
-            values: by name.
-
-        Raises:
-            SpaceError: an unknown name, or a value that is out of range or of the wrong type.
+            values: by name, in canonical form.
         """
-        point = self._checked(values)
-        held: Any = {name: Fixed(p, point[name]) if name in point else p for name, p in self}
+        held: Any = {name: Fixed(p, values[name]) if name in values else p for name, p in self}
         return Space(held)
 
+    @cached_property
+    def _by_name(self) -> dict[str, Parameter]:
+        return dict(self.parameters)
+
+    @cached_property
+    def _columns(self) -> tuple[Parameter, ...]:
+        """What each column encodes: of a Float with one value, a Choice of it."""
+        return tuple(
+            Choice((parameter.low,), ordered=True)
+            if isinstance(parameter, Float) and parameter.levels == 1
+            else parameter
+            for parameter in self._by_name.values()
+        )
+
     def __iter__(self) -> Iterator[tuple[str, Parameter]]:
-        return iter(self.parameters.items())
+        return iter(self._by_name.items())
+
+    def __len__(self) -> int:
+        return self.dim
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._by_name
+
+    def __getitem__(self, name: str) -> Parameter:
+        if name not in self:
+            raise UnknownParameter(
+                f"a name must be one of {described(list(self.names))}, got {described(name)}"
+            )
+        return self._by_name[name]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Space) and self.fingerprint == other.fingerprint
@@ -116,22 +145,27 @@ class Space:
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the parameters, in order."""
+        return tuple(self._by_name)
+
     @property
     def dim(self) -> int:
         """Number of encoded columns, one a parameter."""
-        return len(self.parameters)
+        return len(self._by_name)
 
     @cached_property
     def levels(self) -> tuple[int | None, ...]:
         """Number of values of each column; None where it is continuous."""
-        return tuple(parameter.levels for _, parameter in self)
+        return tuple(parameter.levels for parameter in self._columns)
 
     @cached_property
     def unordered(self) -> tuple[int, ...]:
         """Columns whose values are only equal or different."""
         return tuple(
             column
-            for column, (_, parameter) in enumerate(self)
+            for column, parameter in enumerate(self._columns)
             if isinstance(parameter, Choice) and not parameter.ordered
         )
 
@@ -146,8 +180,9 @@ class Space:
 
     @cached_property
     def fidelities(self) -> tuple[int, ...]:
-        """Columns of the fidelities, whose target is encoded as 1."""
-        return tuple(column for column, name in enumerate(self.parameters) if name in self.target)
+        """Columns of the fidelities with more than one value, whose target is encoded as 1."""
+        names = self.target
+        return tuple(column for column, (name, p) in enumerate(self) if name in names and p.levels != 1)
 
     @cached_property
     def fixed(self) -> tuple[tuple[int, float], ...]:
@@ -168,33 +203,66 @@ class Space:
             product *= levels
         return product
 
+    @cached_property
+    def _varying(self) -> tuple[int, ...]:
+        """Columns of `varying`."""
+        target = self.target
+        found = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
+        if all(self.names[column] in target for column in found):
+            found.append(next(column for column, name in enumerate(self.names) if name not in target))
+        return tuple(sorted(found))
+
+    @property
+    def varying(self) -> "Space":
+        """The space of the parameters with more than one value, which is what a search is about.
+
+        It is this space where there are no others. Where nothing but fidelities would be left, the first
+        other parameter stays.
+        """
+        if len(self._varying) == len(self):
+            return self
+        names = [self.names[column] for column in self._varying]
+        return Space({name: self[name] for name in names})
+
+    def widened(self, rows: jt.Float[Tensor, "*b k"]) -> jt.Float[Tensor, "*b d"]:
+        """Rows of `varying` as rows of this space: what does not vary is encoded as 0."""
+        if len(self._varying) == len(self):
+            return rows
+        whole = rows.new_zeros(*rows.shape[:-1], self.dim)
+        whole[..., list(self._varying)] = rows
+        return whole
+
     def check(self, params: object) -> Params:
         """The point in canonical form: every parameter once, in order, each within its range.
+
+        Args:
+            params: a dict, or a row with names such as a pandas Series.
 
         Raises:
             SpaceError: a parameter missing, unknown, out of range or of the wrong type.
         """
-        if isinstance(params, Mapping):
-            missing = [name for name in self.parameters if name not in params]
-            if missing:
-                raise SpaceError(f"every parameter must be given, missing {missing}")
-        return self._checked(params)
+        given = _as_mapping(params)
+        missing = [name for name in self._by_name if name not in given]
+        if missing:
+            raise SpaceError(f"every parameter must be given, missing {missing}")
+        return self.check_some(given)
 
-    def _checked(self, params: object) -> Params:
-        """Those parameters that are given, in order and in canonical form."""
-        if not isinstance(params, Mapping):
-            raise SpaceError(f"a point must be a dict of parameters, got {described(params)}")
-        unknown = [name for name in params if name not in self.parameters]
+    def check_some(self, params: object) -> Params:
+        """Some parameters of a point in canonical form, in order.
+
+        Raises:
+            SpaceError: a parameter unknown, out of range or of the wrong type.
+        """
+        given = _as_mapping(params)
+        unknown = [name for name in given if name not in self]
         if unknown:
-            raise SpaceError(
-                f"parameters must be among {list(self.parameters)}, got unknown {described(unknown)}"
-            )
+            raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
         point: Params = {}
         for name, parameter in self:
-            if name not in params:
+            if name not in given:
                 continue
             try:
-                point[name] = parameter.check(params[name])
+                point[name] = parameter.check(given[name])
             except SpaceError as error:
                 raise SpaceError(f"parameter {name!r}: {error}") from error
         return point
@@ -206,7 +274,7 @@ class Space:
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "n d"]:
         """Rows in [0, 1]^d of points in canonical form."""
         columns = []
-        for name, parameter in self:
+        for name, parameter in zip(self.names, self._columns, strict=True):
             values: list[Any] = [point[name] for point in points]
             if isinstance(parameter, Float):
                 columns.append([parameter.encode(value) for value in values])
@@ -219,7 +287,8 @@ class Space:
     def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[Params]:
         """Points of rows; `encode(decode(rows))` are the representable rows nearest to them."""
         values = rows.detach().cpu().tolist()
-        return [{name: p.decode(unit) for (name, p), unit in zip(self, row, strict=True)} for row in values]
+        pairs = list(zip(self.names, self._columns, strict=True))
+        return [{name: p.decode(unit) for (name, p), unit in zip(pairs, row, strict=True)} for row in values]
 
     def representable(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """The rows that points encode to, nearest to the given ones: `encode(decode(rows))`, of any shape.
@@ -228,7 +297,7 @@ class Space:
         """
         low, high, _ = (part.to(rows.device) for part in self._grid)
         unit = ((self._on_grid(rows.to(torch.float64)) - low) / (high - low)).clamp(0.0, 1.0)
-        for column, (_, parameter) in enumerate(self):
+        for column, parameter in enumerate(self._columns):
             if not isinstance(parameter, Float) or parameter.power is None:
                 given = rows[..., column].flatten().tolist()
                 found = [parameter.encode(parameter.decode(one)) for one in given]  # type: ignore[arg-type]
@@ -266,7 +335,7 @@ class Space:
             (parameter.low, parameter.high, parameter.power)
             if isinstance(parameter, Float) and parameter.power is not None
             else (0.0, 1.0, 1.0)
-            for _, parameter in self
+            for parameter in self._columns
         ]
         low, high, power = torch.tensor(grids, dtype=torch.float64, device="cpu").unbind(-1)
         return low, high, power
@@ -274,7 +343,7 @@ class Space:
     def spread(self, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """Rows of uniform draws in [0, 1]^d: discrete columns move to levels, each with its own mass."""
         rows = uniform.clone()
-        for column, (_, parameter) in enumerate(self):
+        for column, parameter in enumerate(self._columns):
             if not isinstance(parameter, Float):
                 draws = uniform[..., column].cpu().numpy()
                 rows[..., column] = torch.from_numpy(parameter.position(parameter.quantile(draws))).to(rows)
@@ -283,7 +352,7 @@ class Space:
     def snap(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """Rows with each discrete column moved to its nearest level."""
         snapped = rows.clone()
-        for column, (_, parameter) in enumerate(self):
+        for column, parameter in enumerate(self._columns):
             if not isinstance(parameter, Float):
                 units = rows[..., column].cpu().numpy()
                 snapped[..., column] = torch.from_numpy(parameter.position(parameter.level(units))).to(rows)
@@ -291,13 +360,13 @@ class Space:
 
     def level(self, column: int, rows: jt.Float[Tensor, "*b"]) -> np.ndarray:
         """Levels whose positions are nearest, of a discrete column."""
-        parameter = list(self.parameters.values())[column]
+        parameter = self._columns[column]
         assert not isinstance(parameter, Float), "a continuous column has no levels"
         return parameter.level(rows.detach().cpu().numpy())
 
     def positions(self, column: int, levels: np.ndarray) -> jt.Float64[Tensor, "*n"]:
         """Encoded positions of levels of a discrete column."""
-        parameter = list(self.parameters.values())[column]
+        parameter = self._columns[column]
         assert not isinstance(parameter, Float), "a continuous column has no levels"
         return torch.from_numpy(parameter.position(np.asarray(levels, dtype=np.float64)))
 
@@ -326,21 +395,7 @@ class Space:
         Raises:
             SpaceError: a file that is missing, of another kind, too large, not readable, or no space.
         """
-        file = Path(path)
-        if file.suffix not in (".toml", ".json"):
-            raise SpaceError(f"a space file must end in .toml or .json, got {file.name!r}")
-        try:
-            text = _text(file)
-            if file.suffix == ".toml" and _DOTTED.search(text):
-                raise SpaceError(
-                    f"a space must be a table of parameters, got {str(file)!r}, nested without end"
-                )
-            form = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-        except (OSError, ValueError, RecursionError) as error:
-            if isinstance(error, SpaceError):
-                raise
-            raise SpaceError(f"the space file {str(file)!r} cannot be read: {error}") from error
-        return Space.from_dict(form)
+        return Space.from_dict(form_in(path))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -106,7 +106,7 @@ def next_id(trials: Sequence[Trial]) -> int:
 
 def differences(stored: Space, given: Space) -> str:
     there, here = stored.parameters, given.parameters
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    names = [name for name in {**there, **here} if repr(there.get(name)) != repr(here.get(name))]
     if not names:
         return f"in the order {list(there)}, got {list(here)}"
     texts = [f"{name!r}: {there.get(name, 'absent')}, got {here.get(name, 'absent')}" for name in names]

@@ -178,7 +178,7 @@ def test_objects_come_out_as_they_went_in() -> None:
         ({"C": stats.poisson(3)}, "parameter 'C': a distribution must have bounds, got poisson"),
         ({"C": []}, "parameter 'C': must have at least one option"),
         ({"C": (1, 5, "normal")}, "parameter 'C': a prior must be one of"),
-        ({"C": (5.0, 1.0)}, "parameter 'C': `low < high` must hold"),
+        ({"C": (5.0, 1.0)}, "parameter 'C': `low <= high` must hold"),
         ({"C": 3}, "parameter 'C': must be a Float, Int or Choice"),
         ({"C": {1, 2}}, "parameter 'C': must be a Float, Int or Choice"),
         ({}, "at least one parameter"),

@@ -10,6 +10,7 @@ from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim import minimize_batch
+from bo_suite.scalars import flag
 from bo_suite.surrogates.process import Process
 
 _CHUNK = 128
@@ -91,6 +92,7 @@ def simulate_knowledge_gradient(
     """
     if not outcomes >= 1 or not starts >= 1:
         raise DataError(f"outcomes and starts must be >= 1, got {outcomes} and {starts}")
+    quasi = flag("quasi", quasi, DataError)
     row = candidate[..., None, :]
     with torch.no_grad():
         mean, var = process.mean_and_var(row)

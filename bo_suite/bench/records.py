@@ -13,6 +13,7 @@ import pandas as pd
 from bo_suite.bench.rows import COLUMNS, Row, check_version, read_rows
 from bo_suite.bench.store import FILE
 from bo_suite.errors import StorageError
+from bo_suite.storage_paths import local_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Records:
         Raises:
             StorageError: no records there, or none that can be read.
         """
-        path = Path(folder) / FILE
+        path = local_path("the folder of a suite", folder) / FILE
         if not path.is_file():
             raise StorageError(
                 f"the folder of a suite must hold {FILE}, which `bo-suite bench` makes, got {str(folder)!r}"
@@ -54,7 +55,7 @@ class Records:
         # a folder that cannot be written to has no place for what readers share
         mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection:
+            with closing(sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True)) as connection:
                 connection.execute("BEGIN")  # one state of it, while others may be writing
                 found = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
                 rows = read_rows(connection, str(path), check_version(str(path), found))

@@ -26,6 +26,7 @@ from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
 from bo_suite.proposer import design_size
+from bo_suite.space import Space
 from bo_suite.suggest import Suggestion, attempt, design, suggest
 from bo_suite.surrogates import SGPR, AutoGP, ExactGP, WarmStart
 from bo_suite.trials import kept, whole_number
@@ -134,7 +135,7 @@ def run_replicates(
     if not seeds or len(set(seeds)) < len(seeds):
         raise DataError(f"seeds must be given and differ, got {seeds}")
     whole_number("budget", budget, at_least=1)
-    space, first = problem.space, design_size(budget)
+    space, first = problem.space.varying, design_size(budget)
     rows = torch.zeros(len(seeds), 0, space.dim, dtype=torch.float64, device=torch.device(device))
     values, true = rows.new_zeros(len(seeds), 0), rows.new_zeros(len(seeds), 0)
     starts: list[WarmStart | None] = [None] * len(seeds)
@@ -148,12 +149,12 @@ def run_replicates(
                 parts = [data.replicates(place) for place in range(len(seeds))]
                 found = [design(space, *pair, trial) for pair in zip(parts, seeds, strict=True)]
             else:
-                found = _next(data, problem, acquisition, Seeds.of_each(seeds, trial), starts)
+                found = _next(data, space, acquisition, Seeds.of_each(seeds, trial), starts)
             starts = [_warm_start(one, trial) or before for one, before in zip(found, starts, strict=True)]
         new = torch.stack([one.rows for one in found])
         sources.append(tuple(_provenance(one) for one in found))
         ask_seconds.append(time.perf_counter() - began)
-        exact = _evaluate(problem, new)
+        exact = _evaluate(problem, problem.space.widened(new))
         noise = exact.new_tensor([noise_at(problem, seed, trial) for seed in seeds])
         rows, true = torch.cat((rows, new[:, None]), 1), torch.cat((true, exact[:, None]), 1)
         values = torch.cat((values, (exact + noise)[:, None]), 1)
@@ -161,7 +162,7 @@ def run_replicates(
     return Replicates(
         problem,
         seeds,
-        rows.cpu(),
+        problem.space.widened(rows).cpu(),
         values.cpu(),
         true.cpu(),
         tuple(sources),
@@ -183,18 +184,18 @@ def in_lockstep(acquisition: Acquisition) -> bool:
 
 def _next(
     data: Dataset,
-    problem: Problem,
+    space: Space,
     acquisition: Acquisition,
     seeds: Seeds,
     starts: Sequence[WarmStart | None],
 ) -> list[Suggestion]:
     """A suggestion for every replicate: from one program or, where that fails for one, from one each."""
     try:
-        found = attempt(data, problem.space, acquisition, seeds, _joint(starts))
+        found = attempt(data, space, acquisition, seeds, _joint(starts))
     except (FitError, NumericalError) as error:
         logger.warning("replicates take a step one by one, since the model of one failed: %s", error)
         return [
-            suggest(data.replicates(place), problem.space, acquisition, Seeds((key,)), starts[place])
+            suggest(data.replicates(place), space, acquisition, Seeds((key,)), starts[place])
             for place, key in enumerate(seeds.keys)
         ]
     thetas = [None] * len(found.rows) if found.hyperparameters is None else found.hyperparameters.cpu()

@@ -32,6 +32,7 @@ from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
+from bo_suite.scalars import flag
 from bo_suite.trials import whole_number
 from bo_suite.workers import Crew, Executor, Pool
 
@@ -97,6 +98,7 @@ def run_suite(
             method of a name.
     """
     whole_number("budget", budget, at_least=1)
+    progress = flag("progress", progress, DataError)
     count = whole_number("workers", _cores() if workers is None else workers, at_least=1)
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise DataError(f"`0 < time_limit < inf` must hold, got {time_limit}")

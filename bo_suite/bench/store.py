@@ -19,6 +19,7 @@ from bo_suite.bench.rows import check_version, hash_rows, read_rows, row_digest,
 from bo_suite.bench.unit import Evaluation, Unit
 from bo_suite.errors import StorageError
 from bo_suite.owners import is_alive, is_own, new_owner
+from bo_suite.storage_paths import local_path
 
 FILE = "suite.db"
 """The file's name in the folder of a suite."""
@@ -62,7 +63,7 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.owner = new_owner()
-        folder = Path(folder)
+        folder = local_path("the folder of a suite", folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:

@@ -67,7 +67,10 @@ def existing(storage: Path) -> Iterator["History"]:
 
 def stored_header(storage: Path | None) -> "Header | None":
     """What the history in a file belongs to; None where there is no file yet."""
-    if storage is None or not storage.exists():
+    from bo_suite.storage_paths import storage_path
+
+    file = storage_path(storage)
+    if storage is None or file is None or not file.exists():
         return None
     with existing(storage) as history:
         return history.header

@@ -189,9 +189,9 @@ def plot(
     """Save the convergence plot, of the trials at the target where the space has fidelities."""
     from bo_suite.trials import at_target
 
-    picture = picture_path(out or storage.with_suffix(".png"))
     with existing(storage) as history:
         listed, direction = at_target(history.trials(), history.header.space), history.header.direction
+    picture = picture_path(out or storage.with_suffix(".png"))
     draw_convergence(listed, direction, minimum, picture)
     if as_json:
         print_json({"plot": str(picture)})

@@ -15,6 +15,7 @@ from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.integrations.botorch_belief import Belief
 from bo_suite.integrations.botorch_surrogate import BoTorchSurrogate, seeded
+from bo_suite.scalars import check_flags, flag
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
@@ -59,7 +60,7 @@ class ProcessModel(Model):  # type: ignore[misc]
 
     def __init__(self, process: Process, negate: bool = False) -> None:
         super().__init__()
-        self._belief = Belief.of(process, -1.0 if negate else 1.0)
+        self._belief = Belief.of(process, -1.0 if flag("negate", negate, DataError) else 1.0)
 
     @property
     def num_outputs(self) -> int:
@@ -272,6 +273,7 @@ class BoTorchAcquisition:
     differentiable: bool = True
 
     def __post_init__(self) -> None:
+        check_flags(self, "differentiable", error=DataError)
         if not callable(self.factory):
             raise DataError(
                 f"a factory must be a function of a model and what was seen, got {described(self.factory)}"

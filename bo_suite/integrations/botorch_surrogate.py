@@ -17,6 +17,7 @@ from bo_suite.errors import DataError, FitError
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import fresh_dtype, outside_inference_mode
+from bo_suite.scalars import check_flags
 from bo_suite.surrogates.process import ExactProcess, WarmStart
 from bo_suite.surrogates.search import has_grown
 
@@ -226,6 +227,7 @@ class BoTorchSurrogate:
     fit_model: bool = True
 
     def __post_init__(self) -> None:
+        check_flags(self, "fit_model", error=DataError)
         if not callable(self.factory):
             raise DataError(f"a factory must be a function of X, Y and Yvar, got {described(self.factory)}")
 

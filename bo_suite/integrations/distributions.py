@@ -10,13 +10,16 @@ import numpy as np
 
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError
-from bo_suite.integrations.translate import Dimension, Translation, listed
+from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
 from bo_suite.parameters import Choice, Float, Int
+from bo_suite.scalars import python_scalar
 from bo_suite.space import Space
 
 _LOG = ("loguniform", "reciprocal")
 _PRIORS = {"uniform": False, "log-uniform": True}
-_KINDS = "a Float, Int or Choice, a frozen scipy distribution, a list of options or a tuple (low, high)"
+_KINDS = (
+    "a Float, Int or Choice, a frozen scipy distribution, a list of options, a range or a tuple (low, high)"
+)
 
 
 def translated(space: Any) -> Translation:
@@ -29,6 +32,7 @@ def translated(space: Any) -> Translation:
       a discrete one an Int, its weights left aside; of any other continuous one the quantile level in [0, 1]
       is searched, so that likely values have more room;
     - a list or an array: its options, any objects, ordered where they are numbers in rising or falling order;
+    - a range: its integers, in order;
     - a tuple (low, high) or (low, high, "uniform" or "log-uniform"): an Int where both are integers and a
       Float otherwise; any other tuple is a list of options;
     - a Dimension of scikit-optimize.
@@ -63,6 +67,8 @@ def _dimension(given: Any) -> Dimension:
         return _of_tuple(given)
     if isinstance(given, list | np.ndarray):
         return _options(list(given))
+    if isinstance(given, range):
+        return _of_range(given)
     if all(hasattr(given, name) for name in ("ppf", "cdf", "support")):
         return _of_distribution(given)
     if hasattr(given, "categories"):
@@ -94,12 +100,24 @@ def _range(low: Any, high: Any, prior: Any, whole: bool) -> Dimension:
     return Dimension(Float(float(low), float(high), _PRIORS[prior]))
 
 
+def _of_range(given: range) -> Dimension:
+    """An Int; with a step, of the number of steps."""
+    rising = given if given.step > 0 else given[::-1]
+    if len(rising) < 2 or rising.step == 1:
+        return Dimension(Int(rising[0], rising[-1])) if rising else _options([])
+    return stepped(rising[0], rising.step, len(rising))
+
+
 def _options(options: Sequence[Any]) -> Dimension:
     if not options:
         raise SpaceError("must have at least one option, got none")
-    steps = list(pairwise(options))
-    ordered = all(map(_is_number, options)) and (all(a < b for a, b in steps) or all(a > b for a, b in steps))
-    return listed(options, ordered and len(options) > 2)
+    return listed(options, len(options) > 2 and all(map(_is_number, options)) and _in_order(options))
+
+
+def _in_order(numbers: Sequence[Any]) -> bool:
+    """Whether they rise or fall; compared in Python, whose integers have no end."""
+    steps = list(pairwise(python_scalar(number) for number in numbers))
+    return all(a < b for a, b in steps) or all(a > b for a, b in steps)
 
 
 def _of_distribution(given: Any) -> Dimension:

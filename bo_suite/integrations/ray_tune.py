@@ -20,6 +20,7 @@ from bo_suite.integrations.ray_space import leaves, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
+from bo_suite.storage_paths import storage_path
 from bo_suite.trials import Trial, finite, next_id
 
 _search: Any = import_module("ray.tune.search")
@@ -76,11 +77,12 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         _check_goal(metric, mode)
         if space is not None:
             translated(space)
+        file = storage_path(storage)
         super().__init__(metric=metric, mode=mode)
         self._metric: str | None = metric
         self._mode: str | None = mode
         self._space, self._acquisition, self._seed = space, acquisition, seed
-        self._storage = None if storage is None else str(Path(storage).absolute())
+        self._storage = None if file is None else str(file)
         self._limit: int | None = None
         self._known: dict[str, tuple[int, int]] = {}  # id and attempt of each of Ray's trials
         self._live: set[str] = set()

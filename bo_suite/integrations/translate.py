@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,12 +56,17 @@ def stepped(low: float, step: float, count: int) -> Dimension:
 
 
 def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
-    """One of any objects: known by themselves where a Choice can hold them, and by their places otherwise."""
+    """One of any objects, each given back as it is.
+
+    They are known by the values that they are equal to where a Choice can hold these, and by their places
+    otherwise; so are NumPy's integers, as in earlier versions.
+    """
     known = list(options)
-    try:
-        return Dimension(Choice(tuple(known), ordered))
-    except SpaceError:
-        choice = Choice(tuple(range(len(known))), ordered)
+    choice = _choice(known, ordered)
+    if choice is not None and all(type(a) is type(b) for a, b in zip(choice.options, known, strict=True)):
+        return Dimension(choice)
+    if choice is not None:
+        return Dimension(choice, lambda value: known[choice.index(value)])
 
     def place(value: Any) -> int:
         for number, option in enumerate(known):
@@ -68,7 +74,14 @@ def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
                 return number
         raise SpaceError(f"the value must be one of {described(known)}, got {described(value)}")
 
-    return Dimension(choice, lambda number: known[number], place)
+    return Dimension(Choice(tuple(range(len(known))), ordered), lambda number: known[number], place)
+
+
+def _choice(options: list[Any], ordered: bool) -> Choice | None:
+    if all(option is None or isinstance(option, str | bool | int | float) for option in options):
+        with suppress(SpaceError):
+            return Choice(tuple(options), ordered)
+    return None
 
 
 @dataclass(frozen=True)

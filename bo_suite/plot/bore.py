@@ -47,7 +47,7 @@ def plot_bore(
 
     Args:
         acquisition: whose suggestions the trials are.
-        space: of one continuous parameter.
+        space: of one continuous parameter, beside any that have one value.
         trials: finished ones, in order.
         function: drawn, at points of the space.
         steps: number of suggestions.
@@ -60,13 +60,14 @@ def plot_bore(
     """
     from matplotlib.figure import Figure
 
-    if space.levels != (None,):
-        raise DataError(f"the space must have one continuous parameter, got {list(space.parameters)}")
+    if space.varying.levels != (None,):
+        raise DataError(f"the space must have one continuous parameter, got {list(space.names)}")
     if any(trial.value is None for trial in trials) or not 1 <= steps < len(trials):
         raise DataError(f"{steps} steps need as many finished trials and one before, got {len(trials)}")
-    ((_, parameter),) = space
     grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64, device="cpu")[:, None]
-    curve = np.array([function(point) for point in space.decode(grid)])
+    curve = np.array([function(point) for point in space.decode(space.widened(grid))])
+    space = space.varying
+    ((_, parameter),) = space
     columns, rows = min(steps, _COLUMNS), -(-steps // _COLUMNS)
     entries = (2, 3, 5)[columns - 1]  # of the legend side by side
     below = 0.52 + 0.24 * -(-5 // entries)

@@ -59,7 +59,7 @@ def plot_search(
     Args:
         acquisition: whose suggestions the trials are, made one at a time by an Optimizer with seed 0; with
             another seed, scores that draw random numbers differ from those that were maximised.
-        space: of one continuous parameter.
+        space: of one continuous parameter, beside any that have one value.
         trials: ended ones, all of the run, in order.
         function: drawn, at points of the space; without noise.
         steps: number of suggestions.
@@ -73,7 +73,8 @@ def plot_search(
     """
     _check(acquisition, space, trials, steps)
     grid = torch.linspace(0.0, 1.0, 401, dtype=torch.float64, device="cpu")[:, None]
-    curve = np.array([function(point) for point in space.decode(grid)])
+    curve = np.array([function(point) for point in space.decode(space.widened(grid))])
+    space = space.varying
     drawn = np.append(curve, [trial.value for trial in trials if trial.value is not None])
     drawn = drawn[np.isfinite(drawn)]
     margin = 0.08 * (float(np.ptp(drawn)) or 1.0)
@@ -106,8 +107,8 @@ def _check(acquisition: Modelled, space: Space, trials: Sequence[Trial], steps: 
     """Raises a DataError unless the last steps of the trials can be drawn."""
     if not isinstance(acquisition, Modelled):
         raise DataError(f"the acquisition must have a surrogate, got {described(acquisition)}")
-    if space.levels != (None,):
-        raise DataError(f"the space must have one continuous parameter, got {list(space.parameters)}")
+    if space.varying.levels != (None,):
+        raise DataError(f"the space must have one continuous parameter, got {list(space.names)}")
     running = sum(trial.state == "running" for trial in trials)
     if running or not 1 <= steps < len(trials):
         raise DataError(

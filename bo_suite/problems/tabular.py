@@ -69,7 +69,7 @@ class Table:
 
     def value(self, params: Params) -> float:
         """The value of a point."""
-        places = (p.options.index(params[name]) for name, p in self.space if isinstance(p, Choice))
+        places = (p.index(params[name]) for name, p in self.space if isinstance(p, Choice))
         return float(self.values[tuple(places)])
 
     @cached_property

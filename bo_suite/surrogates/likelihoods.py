@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bo_suite.errors import DataError
+from bo_suite.scalars import check_flags
 from bo_suite.surrogates import quadrature
 from bo_suite.surrogates.natural import conjugate_sites
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise, smallest_noise
@@ -82,9 +83,7 @@ def _cvi_sites(self: Likelihood, y: Outcomes, mean: Value, var: Value, phi: Free
         leaves = mean.detach().requires_grad_(), var.detach().clamp(min=0.0).requires_grad_()
         value = self.expected_log_density(y, *leaves, phi.detach(), noise)
         g, by_var = torch.autograd.grad(value.sum(), leaves)
-    h = 2.0 * by_var
-    if self.log_concave:
-        h = h.clamp(max=0.0)  # positive by rounding alone
+    h = (2.0 * by_var).clamp(max=0.0 if self.log_concave else math.inf)  # positive by rounding alone
     return conjugate_sites(g, h, mean)
 
 
@@ -97,9 +96,7 @@ def _nothing_to_start(self: Likelihood) -> jt.Float[Tensor, " 0"]:
     return torch.zeros(0, **_CPU)
 
 
-def _nothing_to_bound(
-    self: Likelihood, like: Tensor
-) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
+def _nothing_to_bound(self: Likelihood, like: Tensor) -> tuple[Free, Free]:
     return like.new_zeros(0), like.new_zeros(0)
 
 
@@ -201,6 +198,9 @@ class BernoulliLogit:
     log_prior = _flat
     latent_noise = _noise_of_sites
 
+    def __post_init__(self) -> None:
+        check_flags(self, "polya_gamma", error=DataError)
+
     def expected_log_density(self, y: Outcomes, mean: Value, var: Value, phi: Free, noise: Known) -> Value:
         """E[-log(1 + e⁻ˢᶠ)], s = 2y - 1; or (y - ½) mean - log(2 cosh(c / 2)), c² = mean² + var."""
         if self.polya_gamma:
@@ -252,8 +252,7 @@ class BernoulliProbit:
 
     def predictive_mean(self, mean: Value, var: Value, phi: Free) -> Value:
         """Φ(mean / √(1 + var))."""
-        value: Tensor = torch.special.ndtr(mean / (1.0 + var).sqrt())
-        return value
+        return torch.special.ndtr(mean / (1.0 + var).sqrt())  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -378,6 +377,7 @@ class MonteCarloLikelihood:
     latent_noise = _noise_of_sites
 
     def __post_init__(self) -> None:
+        check_flags(self, "log_concave", error=DataError)
         if not self.samples >= 2:
             raise DataError(f"`samples >= 2` must hold, got {self.samples!r}")
 

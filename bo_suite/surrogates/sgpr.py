@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import FitError
+from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.scalars import check_flags
 from bo_suite.surrogates.collapsed import (
     Collapsed,
     CollapsedObjective,
@@ -69,6 +70,7 @@ class SGPR:
     jitter: float | None = None
 
     def __post_init__(self) -> None:
+        check_flags(self, "learn_inducing", error=DataError)
         check_sparse(self.inducing, self.mean, self.jitter)
 
     @outside_inference_mode

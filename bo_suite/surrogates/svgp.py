@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import FitError
+from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.linalg.environment import outside_inference_mode
+from bo_suite.scalars import check_flags
 from bo_suite.surrogates.collapsed import inducing_chol, jitter_of
 from bo_suite.surrogates.elbo import Model
 from bo_suite.surrogates.inducing import (
@@ -66,6 +67,7 @@ class SVGP:
     jitter: float | None = None
 
     def __post_init__(self) -> None:
+        check_flags(self, "learn_inducing", error=DataError)
         check_sparse(self.inducing, self.mean, self.jitter)
 
     @outside_inference_mode

@@ -11,6 +11,7 @@ from bo_suite.data import Dataset
 from bo_suite.errors import DataError
 from bo_suite.linalg import solve_lower
 from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.scalars import check_flags
 from bo_suite.surrogates.collapsed import inducing_chol
 from bo_suite.surrogates.elbo import Expectation, Whitened
 from bo_suite.surrogates.variational import Point, Task
@@ -131,6 +132,7 @@ class Adam:
     whitened: bool = True
 
     def __post_init__(self) -> None:
+        check_flags(self, "whitened", error=DataError)
         _check(self.steps, self.rate, self.batch)
 
     def run(self, task: Task, point: Point) -> tuple[Point, list[Tensor]]:
