@@ -126,7 +126,7 @@ def minimize(
             }
         )
     else:
-        _summary(result, best, storage, picture)
+        _summary(result, best, storage, picture, "nothing was evaluated" if idle else "ended early")
     _end(result, [*(rule.reason for rule in rules), idle])
 
 
@@ -160,9 +160,10 @@ def _explain(error: BaseException, storage: Path | None) -> NoReturn:
     typer.echo(traceback_text(BaseException.with_traceback(error, trace)), err=True)
     again = f"bo-suite trials {'RUN.db' if storage is None else storage} --why"
     see = f"with --storage RUN.db, `{again}` would show" if storage is None else f"`{again}` shows"
+    what = " ".join(error_text(error, SHORT).split())
     stop(
-        f"the function raised {error_text(error, SHORT)} before an evaluation had finished, which ends a "
-        f"run; --catch records such failures and goes on ({see} the traceback again)",
+        f"the function raised {what} before an evaluation had finished, "
+        f"which ends a run; --catch records such failures and goes on ({see} the traceback again)",
         FAILURE,
     )
 
@@ -179,8 +180,10 @@ def _end(result: "Result", asked_for: Sequence[str | None]) -> None:
         stop(f"{law}, got {len(result.trials)} that failed, the last with {last}", FAILURE)
 
 
-def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, picture: Path | None) -> None:
-    """Prints the best trials, the best first, and what was kept where."""
+def _summary(
+    result: "Result", best: "Sequence[Trial]", storage: Path | None, picture: Path | None, ended: str
+) -> None:
+    """Prints the best trials, the best first, how the run ended, and what was kept where."""
     finished, failed = (sum(trial.state == s for trial in result.trials) for s in ("finished", "failed"))
     console = human()
     if best:
@@ -189,7 +192,7 @@ def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, pi
         found = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
         console.print(f"best: {found}, of {finished} evaluated, {failed} failed")
     if result.stopped is not None:
-        console.print(f"ended early: {result.stopped}")
+        console.print(f"{ended}: {result.stopped}")
     if storage is not None:
         console.print(f"history: {storage} (the same command with a larger --budget goes on from here)")
     if picture is not None:
