@@ -424,12 +424,12 @@ def test_a_spent_budget_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 def test_a_run_may_maximise(tmp_path: Path) -> None:
-    storage = tmp_path / "run.db"
-    result = minimize(
-        lambda p: 1 - (p["x"] - 1) ** 2, SPACE, 9, direction="maximize", storage=storage, progress=False
-    )
+    options = {"direction": "maximize", "storage": tmp_path / "run.db", "progress": False}
+    result = minimize(lambda params: params["x"], SPACE, 3, **options)
     assert result.direction == "maximize"
-    assert result.best.value > 0.99
+    assert result.best.value == max(trial.params["x"] for trial in result.trials)
+    with closing(Optimizer.resume(tmp_path / "run.db")) as optimizer:
+        assert optimizer.direction == "maximize"
     with pytest.raises(TrialError, match="direction must be 'minimize' or 'maximize', got 'up'"):
         minimize(missing, SPACE, direction="up")
 
