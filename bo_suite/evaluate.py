@@ -9,13 +9,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from bo_suite.describe import LONGEST, SHORT, described, error_text
-from bo_suite.errors import BoSuiteError
+from bo_suite.describe import LONGEST, SHORT, error_text
+from bo_suite.errors import BoSuiteError, TrialError
+from bo_suite.outcomes import number_of, refusal
+from bo_suite.raised import Raised, is_out_of_memory, kinds_of, traceback_text
 
 _REASON = LONGEST - 100
 """The most characters of a reason: the number of tries is added to it."""
@@ -27,30 +29,52 @@ class TaskNotReadable(BoSuiteError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one call: a finite value, or the reason that there is none."""
+    """What came of one call: a finite value, or the reason that there is none.
+
+    Attributes:
+        value: the value, or None.
+        reason: why there is none, or None.
+        traceback: of the exception, as text.
+        kinds: names of the exception's class and of those that it inherits from.
+        raised: the exception, where it may end the run.
+    """
 
     value: float | None
     reason: str | None
+    traceback: str | None = field(default=None, repr=False)
+    kinds: tuple[str, ...] = field(default=(), repr=False)
+    raised: Raised | None = field(default=None, repr=False, compare=False)
 
 
-def evaluate(function: Callable[[dict[str, Any]], float], params: dict[str, Any]) -> Outcome:
+def evaluate(function: Callable[[dict[str, Any]], float], params: dict[str, Any], wanted: bool) -> Outcome:
     """The outcome of function(params), which gets a copy of params.
 
     An exception, a NaN or another type becomes a reason; so does a BaseException, such as the panic of an
     extension in Rust. Only a KeyboardInterrupt is raised.
+
+    Args:
+        function: what to call.
+        params: its argument.
+        wanted: whether the outcome is to hold an exception, or a TrialError about a value of a wrong type:
+            a bug of the program. Neither a value that is not finite is one, nor a lack of memory: points
+            differ in what they need.
     """
     try:
         raw = function(copy.deepcopy(params))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return Outcome(None, error_text(error, _REASON))
-    try:
-        value = float(raw)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        return Outcome(None, f"the function must return a number, got {described(raw, SHORT)}")
+        trace = error.__traceback__
+        BaseException.with_traceback(error, trace and trace.tb_next)  # without the frame of this function
+        kinds, text = kinds_of(error), traceback_text(error)
+        raised = Raised(error, text) if wanted and not is_out_of_memory(kinds) else None
+        return Outcome(None, error_text(error, _REASON), text, kinds, raised)
+    value = number_of(raw)
+    if value is None:
+        reason = refusal("the function must return a number", raw, SHORT)
+        wrong = TrialError(reason)
+        raised = Raised(wrong, "") if wanted else None
+        return Outcome(None, reason, None, kinds_of(wrong), raised)
     if not math.isfinite(value):
         return Outcome(None, f"the function returned {value}")
     return Outcome(value, None)

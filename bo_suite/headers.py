@@ -11,7 +11,7 @@ from bo_suite import schema
 from bo_suite.content import is_whole
 from bo_suite.database import Database
 from bo_suite.errors import SpaceError, StorageError
-from bo_suite.rows import fault_in_content, sealed
+from bo_suite.rows import content_of, fault_in, sealed
 from bo_suite.space import Space
 from bo_suite.trials import Header, differences
 
@@ -48,13 +48,13 @@ def stored_header(database: Database, given: Header | None) -> Header | None:
 def agreed_header(database: Database, given: Header, stored: Header | None) -> Header:
     """The given header with what the file has beyond it; the file is made or brought up to date."""
     if stored is None:
-        given = replace(given, run=uuid.uuid4().hex)
+        given = replace(given, run=uuid.uuid4().hex, schema=schema.VERSION)
         for statement in (f"PRAGMA application_id = {schema.APPLICATION}", *schema.TABLES):
             database.write(statement)
         _write(database, given)
         return given
     kept = {key: getattr(stored, key) for key in ("budget", "acquisition") if getattr(given, key) is None}
-    agreed = replace(given, run=stored.run, **kept)
+    agreed = replace(given, run=stored.run, schema=stored.schema, **kept)
     if (agreed.budget, agreed.acquisition) != (stored.budget, stored.acquisition):
         agreed = migrated(database, agreed)
         _write(database, agreed)
@@ -73,22 +73,29 @@ def stored_run(database: Database) -> str:
 
 
 def migrated(database: Database, header: Header) -> Header:
-    """Brings a file of version 0.8 to this version's tables, within a transaction; the header with its name.
+    """Brings a file of an earlier version to this version's tables, within a transaction.
+
+    Args:
+        database: the file.
+        header: what it said of itself when it was opened.
+
+    Returns:
+        The header with the name of the history, which one of version 0.8 gets here.
 
     Raises:
         StorageError: a row that does not fit.
     """
-    if run := stored_run(database):
-        return replace(header, run=run)
+    run = stored_run(database)
+    if database.execute("SELECT value FROM meta WHERE key = 'schema'") == [(str(schema.VERSION),)]:
+        return replace(header, run=run, schema=schema.VERSION)
     database.write(schema.BEGIN_MIGRATION)
     for row in database.execute("SELECT * FROM trials ORDER BY id"):
-        whole = (*row, 0)
-        if (fault := fault_in_content(whole, header.space)) is not None:
+        if (fault := fault_in(row, header.space)) is not None:
             raise row_error(database, row[0], fault)
-        database.write(schema.PUT_MIGRATED, sealed(whole))
+        database.write(schema.PUT_MIGRATED, sealed(content_of(row)))
     for statement in schema.END_MIGRATION:
         database.write(statement)
-    header = replace(header, run=uuid.uuid4().hex)
+    header = replace(header, run=run or uuid.uuid4().hex, schema=schema.VERSION)
     _write(database, header)
     return header
 
@@ -157,4 +164,4 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         raise StorageError(f"{law}, got fingerprint {fields['fingerprint']!r:.50} of {space.fingerprint}")
     if version > 1 and fields.get("seal") != _seal(texts):
         raise StorageError(f"{law}, got other fields than were stored, says its seal")
-    return Header(space, *(fields.get(key, "") for key in _PLAIN))
+    return Header(space=space, schema=version, **{key: fields.get(key, "") for key in _PLAIN})

@@ -28,10 +28,10 @@ from bo_suite.describe import SHORT, shortened
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.headers import agreed_header, migrated, row_error, stored_header, stored_run
 from bo_suite.owners import is_alive, is_own, new_owner
-from bo_suite.rows import COLUMNS, Row, fault_in, fault_in_content, sealed, trial_of
+from bo_suite.rows import COLUMNS, Row, content_of, fault_in, sealed, trial_of
 from bo_suite.space import Params
 from bo_suite.storage_paths import check_place, storage_path
-from bo_suite.trials import Header, Trial, checked_outcome, provenance_text
+from bo_suite.trials import Header, Trial, checked_outcome, checked_traceback, provenance_text
 from bo_suite.turns import Turns
 
 
@@ -174,11 +174,18 @@ class History:
         """
         return self._end(trial, attempt, "finished", *checked_outcome(value, std), None)
 
-    def fail(self, trial: int, reason: str, attempt: int | None = None, *, transient: bool = False) -> Trial:
+    def fail(
+        self,
+        trial: int,
+        reason: str,
+        attempt: int | None = None,
+        *,
+        transient: bool = False,
+        traceback: str | None = None,
+    ) -> Trial:
         """Ends a running trial that has no value, by chance if `transient`; arguments as of `tell`."""
-        return self._end(
-            trial, attempt, "failed", None, None, schema.storable(reason), transient=bool(transient)
-        )
+        said = {"transient": int(bool(transient)), "traceback": checked_traceback(traceback)}
+        return self._end(trial, attempt, "failed", None, None, schema.storable(reason), **said)
 
     def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
         """Ends a running trial that is not going to be evaluated; arguments as of `fail`."""
@@ -238,15 +245,15 @@ class History:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """One that writes, to a file of this version."""
-        if not self.header.run:
+        if self.header.schema < schema.VERSION:
             with self._database.transaction():
+                self._check_run()
                 self.header = migrated(self._database, self.header)
         with self._database.session():
             self._written = []
             with self._database.transaction():
                 try:
-                    if self.path is not None and stored_run(self._database) != self.header.run:
-                        raise self._replaced("another history")
+                    self._check_run()
                     if self._largest("revision") < self._known:
                         self._refresh()
                     yield
@@ -281,6 +288,11 @@ class History:
         self._note([row for row in self._written if row[0] in self._trials or row[0] > last])
         self._known = max([self._known, *(row[12] for row in self._written)])
 
+    def _check_run(self) -> None:
+        """Refuses a file that another history has taken the place of."""
+        if self.path is not None and self.header.run not in ("", stored_run(self._database)):
+            raise self._replaced("another history")
+
     def _check_course(self, rows: list[Row]) -> None:
         """Refuses rows of trials that have ended, and run in the file: it holds an earlier state."""
         for row in rows:
@@ -295,7 +307,7 @@ class History:
         )
 
     def _rows(self, condition: str, *values: Any) -> list[Row]:
-        """Rows that have been checked."""
+        """The content of rows, which have been checked."""
         try:
             rows = self._database.execute(f"SELECT * FROM trials {condition}", values)
         except StorageError as error:
@@ -304,17 +316,12 @@ class History:
             self._check(self._database.texts("SELECT * FROM trials ORDER BY id"))
             raise
         self._check(rows)
-        return rows
+        return list(map(content_of, rows))
 
     def _check(self, rows: list[Row]) -> None:
         for row in rows:
-            if (fault := self._fault(row)) is not None:
+            if (fault := fault_in(row, self.header.space)) is not None:
                 raise row_error(self._database, row[0], fault)
-
-    def _fault(self, row: Row) -> str | None:
-        if len(row) > len(COLUMNS):
-            return fault_in(row, self.header.space)
-        return fault_in_content((*row, 0), self.header.space)  # of version 0.8
 
     def _next_revision(self) -> int:
         """Above all there have been: rows that are taken out of the file take theirs with them."""
@@ -335,7 +342,7 @@ class History:
 
     def _put(self, row: Row, **changes: Any) -> Row:
         """Writes a row, with changes, and returns it."""
-        changed = tuple(changes.get(name, value) for name, value in zip(COLUMNS, row, strict=False))
+        changed = tuple(changes.get(name, value) for name, value in zip(COLUMNS, row, strict=True))
         self._database.write(schema.PUT, sealed(changed))
         self._written.append(changed)
         return changed
@@ -350,16 +357,14 @@ class History:
             first = self._largest("id") + 1
             if expected is not None and expected != first:
                 return None
-            revision, now = self._next_revision(), time.time()
+            now, end = time.time(), (self.owner, self._next_revision(), 0, None)
             made = [
-                (number, params, *outcome, 1, int(asked), provenance, now, ended, self.owner, revision, 0)
+                (number, params, *outcome, 1, int(asked), provenance, now, ended, *end)
                 for number, (params, *outcome, asked, provenance, ended) in enumerate(rows, first)
             ]
             return [trial_of(self._put(row), self.header.run) for row in made]
 
-    def _end(
-        self, trial: int, attempt: int | None, state: str, *outcome: Any, transient: bool = False
-    ) -> Trial:
+    def _end(self, trial: int, attempt: int | None, state: str, *outcome: Any, **said: Any) -> Trial:
         number = operator.index(trial)
         with self._transaction():
             rows = self._rows("WHERE id = ?", number) if abs(number) < 2**63 else []
@@ -383,7 +388,6 @@ class History:
                 reason = shortened(there.reason or "", SHORT)
                 how = f"with value {there.value}" if there.state == "finished" else f"({reason})"
                 raise TrialError(f"a trial ends once: trial {number} is {there.state} already, {how}")
-            value, std, reason = outcome
-            changes = {"state": state, "value": value, "std": std, "reason": reason}
-            changes |= {"ended": time.time(), "revision": self._next_revision(), "transient": int(transient)}
-            return trial_of(self._put(rows[0], **changes), self.header.run)
+            said |= zip(("value", "std", "reason"), outcome, strict=True)
+            said |= {"state": state, "ended": time.time(), "revision": self._next_revision()}
+            return trial_of(self._put(rows[0], **said), self.header.run)

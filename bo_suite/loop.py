@@ -3,7 +3,7 @@
 import concurrent.futures as futures
 import logging
 import pickle
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened
+from bo_suite.describe import LONGEST, SHORT, described, error_text
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, evaluate
+from bo_suite.failures import BugFound, Caught, Failures, Tries, names_of
+from bo_suite.keywords import renamed
 from bo_suite.optimizer import Optimizer
 from bo_suite.scalars import flag
 from bo_suite.space import Params, Space
@@ -41,7 +43,7 @@ class Result:
         trials: all trials of the history, ordered by id.
         direction: "minimize" or "maximize".
         stopped: why the run ended before its budget ("interrupted", that the space is exhausted, or what a
-            callback returned), or None.
+            callback returned), or had nothing to do (its budget was spent already), or None.
         space: where was searched.
     """
 
@@ -70,6 +72,17 @@ class Result:
         return plot_convergence(at_target(self.trials, self.space), self.direction)
 
 
+@renamed(
+    {
+        **dict.fromkeys(("n_trials", "n_calls", "n_iter", "max_evals", "max_iter", "iterations"), "budget="),
+        **dict.fromkeys(("maximize", "minimize"), 'direction="maximize" or direction="minimize"'),
+        **dict.fromkeys(("objective", "func", "fn", "fun"), "f=, or give the function first"),
+        **dict.fromkeys(("dimensions", "bounds", "search_space"), "space="),
+        **dict.fromkeys(("n_jobs", "num_workers", "max_workers"), "workers="),
+        **dict.fromkeys(("random_state", "random_seed"), "seed="),
+        "callback": "callbacks=, a list",
+    }
+)
 def minimize(
     f: Function,
     space: Space,
@@ -81,13 +94,22 @@ def minimize(
     acquisition: Acquisition | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    direction: str = "minimize",
     retries: int = 0,
+    catch: Caught = (),
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
-    An exception in f, or a value that is not a finite number, is recorded as a failed trial with its text,
-    of which 10,000 characters are stored; the run goes on. Ctrl-C ends the run and returns what has finished.
-    Run again with the same storage, it goes on where it stopped: points that were being evaluated come first.
+    An exception in f, or a value that is no finite number, is recorded as a failed trial with its text and
+    traceback, of which 10,000 characters each are stored; the run goes on. But while no evaluation of the
+    history has finished, an exception is taken for a bug of the program, and so is a value of a wrong type,
+    such as None, text, a bool, a list or an array of one element: the run ends, and the exception is raised,
+    once the trial was recorded (as `transient`: nothing is learnt about its point) and what other workers
+    have finished was stored. Evaluations that still run then are left to the next run. A value that is
+    infinite or NaN is no bug, nor is a MemoryError: points differ in the memory that they need.
+
+    Ctrl-C ends the run and returns what has finished. Run again with the same storage, it goes on where it
+    stopped: points that were being evaluated come first.
 
     Evaluations are not waited for together: when one has ended, its outcome is stored, and the next point
     is chosen in view of those that go on. Where a worker process dies, the executor is made again, and each
@@ -96,7 +118,8 @@ def minimize(
     whose evaluation takes the whole run down is left to the next run, and failed after three of them.
 
     Args:
-        f: takes a dict of parameters, which is its own to change, returns a number; smaller is better.
+        f: takes a dict of parameters, which is its own to change, returns a number: an int, a float, or what
+            NumPy, torch and others have for one, without dimensions; smaller is better.
         space: where to search.
         budget: number of trials of the history in all, but for those that were withdrawn.
         seed: same seed, same run (with one worker; with more, the order of completion matters).
@@ -115,16 +138,23 @@ def minimize(
         callbacks: functions of the Optimizer and of a trial, called here after each evaluation that was
             stored, finished or failed. Where one returns a string, no new point is chosen, those being
             evaluated are waited for, and the string is `Result.stopped`; `bo_suite.stopping` has some.
-            An exception ends the run like Ctrl-C, and is raised.
+            An exception ends the run like Ctrl-C, and is raised. They are not called after a bug of f.
+        direction: "minimize", or "maximize" where larger is better.
         retries: times that a failed evaluation is repeated at its point, beside those that go on, before its
             trial is recorded as failed, with the last failure and the number of tries. Each is logged at the
             level INFO. A run that ends repeats nothing. The death of a worker is no failure of this kind.
+        catch: exceptions, a class or a tuple of them, that are failures of their points from the first
+            evaluation on: `catch=Exception` records them all. A value of a wrong type is a TrialError.
 
     Raises:
         TrialError: budget or workers below 1, retries below 0, a flag that is no bool, f cannot be sent to
             other processes or read there, an executor that was given is shut down, breaks or fails, an
-            evaluation that somebody cancels, or a callback returns something else than None or a reason.
-        StorageError: a file that cannot be used, or that belongs to another space or seed.
+            evaluation that somebody cancels, a callback returns something else than None or a reason, or f
+            returns no number, or raises in another process what cannot be sent from there, before an
+            evaluation has finished.
+        StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
+        BaseException: what f raises before an evaluation has finished; the same object, or, of another
+            process, a copy with the traceback from there as its cause.
     """
     whole_number("workers", workers, at_least=1)
     whole_number("retries", retries, at_least=0)
@@ -134,12 +164,16 @@ def minimize(
     check_callbacks(callbacks)
     if workers > 1 and executor is None:
         _check_picklable(f, workers)
-    optimizer = Optimizer(space, acquisition, seed, budget=budget, storage=storage)
+    caught = names_of(catch)
+    optimizer = Optimizer(space, acquisition, seed, direction, budget, storage)
     try:
+        failures, tries = Failures(optimizer, caught), Tries(optimizer, retries)
         with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
-            crew = Crew[Trial](lambda trial: pool.submit(evaluate, f, trial.params), workers)
-            watch, tries = _Watch(callbacks, optimizer, show), _Tries(optimizer, retries)
-            stopped = _run(optimizer, budget, crew, pool, watch, tries)
+            crew = Crew[Trial](
+                lambda trial: pool.submit(evaluate, f, trial.params, failures.all_so_far()), workers
+            )
+            watch = _Watch(callbacks, optimizer, show)
+            stopped = _run(optimizer, budget, crew, pool, watch, tries, failures)
         return Result(tuple(optimizer.trials), optimizer.direction, stopped, optimizer.space)
     finally:
         optimizer.close()
@@ -171,49 +205,30 @@ class _Watch:
         return None if trial is None else reason_to_stop(self.callbacks, self.optimizer, trial)
 
 
-class _Tries:
-    """Which failed evaluations are repeated, and how often they were."""
-
-    def __init__(self, optimizer: Optimizer, retries: int) -> None:
-        self._optimizer, self._retries = optimizer, retries
-        self._repeated = Counter[int]()
-        self._waiting = deque[tuple[Trial, Outcome]]()
-
-    def counted(self, trial: Trial, outcome: Outcome) -> Outcome:
-        """The outcome; of a failure that may be repeated, with the number of tries."""
-        if outcome.value is not None or not self._retries:
-            return outcome
-        count = 1 + self._repeated[trial.id]
-        return Outcome(None, f"{outcome.reason} ({count} {'try' if count == 1 else 'tries'})")
-
-    def repeats(self, trial: Trial, outcome: Outcome) -> bool:
-        """Whether the trial is to be evaluated again after this outcome; if so, it waits for `next`."""
-        if outcome.value is not None or self._repeated[trial.id] >= self._retries:
-            return False
-        now = self._optimizer.trial(trial.id)
-        if (now.state, now.attempt) != ("running", trial.attempt):
-            return False  # somebody else has ended it meanwhile
-        reason = shortened(outcome.reason or "", SHORT)
-        logger.info("trial %d is evaluated again, since it failed: %s", trial.id, reason)
-        self._repeated[trial.id] += 1
-        self._waiting.append((trial, outcome))
-        return True
-
-    def next(self) -> Trial | None:
-        """A trial to evaluate again."""
-        return self._waiting.popleft()[0] if self._waiting else None
-
-    def given_up(self) -> "Iterator[tuple[Trial, Outcome]]":
-        """Trials that are not evaluated again after all, with their last outcomes."""
-        while self._waiting:
-            yield self._waiting.popleft()
+def spent(trials: Sequence[Trial], budget: int) -> str | None:
+    """Says that the budget of a run was spent before it began; None where it was not."""
+    counted = [trial for trial in trials if trial.state != "withdrawn"]
+    if len(counted) < budget:
+        return None
+    running = sum(trial.state == "running" for trial in counted)
+    more = f", {running} of them running elsewhere" if running else ""
+    return f"the budget of {budget} was spent already: the storage has {len(counted)} trials{more}"
 
 
 def _run(
-    optimizer: Optimizer, budget: int, crew: Crew[Trial], pool: Pool, watch: _Watch, tries: _Tries
+    optimizer: Optimizer,
+    budget: int,
+    crew: Crew[Trial],
+    pool: Pool,
+    watch: _Watch,
+    tries: Tries,
+    failures: Failures,
 ) -> str | None:
     """Keeps the crew going until the budget is spent; the reason if the run ends before."""
     again = deque(_survivors(optimizer))
+    idle = None if again else spent(optimizer.trials, budget)
+    if idle:
+        logger.warning("nothing is evaluated: %s", idle)
     exhausted: str | None = None
     stopped: str | None = None
 
@@ -221,13 +236,22 @@ def _run(
         nonlocal exhausted
         if stopped:
             return None
-        if (trial := tries.next()) is not None or exhausted:
+        if (trial := tries.next()) is not None:
             return trial
         try:
-            return _next(optimizer, again, budget)
+            trial, exhausted = _next(optimizer, again, budget), None
         except SpaceExhausted as error:
-            exhausted = str(error)
-            return None
+            exhausted = str(error)  # until outcomes of those that run show that there is noise
+        return trial
+
+    def ended(trial: Trial, outcome: Outcome) -> str | None:
+        bug = failures.bug(outcome, (other for _, other in crew.ended()))
+        stored = _record(optimizer, trial, outcome, bug is not None)
+        if bug is not None and stored is not None:  # what somebody else has ended says nothing of f
+            watch.show()
+            raise BugFound(trial, bug)
+        failures.passed(stored, outcome)
+        return watch(stored)
 
     try:
         for trial, future in crew.completed(following):
@@ -239,15 +263,16 @@ def _run(
                 outcome = tries.counted(trial, pool.result(future))
                 if not stopped and tries.repeats(trial, outcome):
                     continue
-            reason = watch(_record(optimizer, trial, outcome))
+            reason = ended(trial, outcome)
             stopped = stopped or reason
         for trial, outcome in tries.given_up():
-            watch(_record(optimizer, trial, outcome))
-        return exhausted or stopped
+            ended(trial, outcome)
+        return exhausted or stopped or idle
+    except BugFound as error:
+        found = error
+        _cut_short(optimizer, crew, pool, tries, failures)
     except BaseException as error:
-        pool.abandon()
-        crew.cancel()
-        _keep_finished(optimizer, crew, tries)
+        _cut_short(optimizer, crew, pool, tries, failures)
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
         if isinstance(error, WorkersDied):
@@ -262,6 +287,11 @@ def _run(
                 f"made again, got one that broke: {error_text(error)}"
             ) from error
         raise
+    at = described(found.trial.params, SHORT)
+    found.raised.again(
+        f"Trial {found.trial.id} failed so, at {at}, before an evaluation had finished, which ends "
+        "a run of bo_suite; catch=Exception would record such failures and go on."
+    )
 
 
 def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
@@ -281,23 +311,34 @@ def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | Non
     return optimizer.ask() if spent < budget else None
 
 
-def _keep_finished(optimizer: Optimizer, crew: Crew[Trial], tries: _Tries) -> None:
-    """Stores what has come back and was not stored yet, as far as it can be stored."""
+def _cut_short(optimizer: Optimizer, crew: Crew[Trial], pool: Pool, tries: Tries, failures: Failures) -> None:
+    """Ends the workers, and stores what has come back and was not stored yet, as far as it can be stored."""
+    pool.abandon()
+    crew.cancel()
     with suppress(StorageError):
         running = {trial.id for trial in optimizer.trials if trial.state == "running"}
         back = [(trial, tries.counted(trial, outcome)) for trial, outcome in crew.ended()]
-        for trial, outcome in (*tries.given_up(), *back):
+        back = [*tries.given_up(), *back]
+        bugs = [failures.bug(outcome, (other for _, other in back)) is not None for _, outcome in back]
+        for (trial, outcome), bug in zip(back, bugs, strict=True):
             if trial.id in running:
                 with suppress(StorageError):
-                    _record(optimizer, trial, outcome)
+                    _record(optimizer, trial, outcome, bug)
 
 
-def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> Trial | None:
-    """Tells or fails the trial; None of one that somebody else has ended meanwhile, which stays as it is."""
+def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome, bug: bool) -> Trial | None:
+    """Tells or fails the trial; None of one that somebody else has ended meanwhile, which stays as it is.
+
+    Args:
+        optimizer: whose trial it is.
+        trial: the trial.
+        outcome: what came of it.
+        bug: whether the program has failed, which says nothing about the point.
+    """
     try:
         if outcome.value is not None:
             return optimizer.tell(trial, outcome.value)
-        return optimizer.fail(trial, outcome.reason or "no reason given")
+        return optimizer.fail(trial, outcome.reason or "no reason given", bug, outcome.traceback)
     except TrialError as error:
         logger.warning("an outcome was not stored: %s", error)
         return None

@@ -1,8 +1,10 @@
 """The sequential loop: ask for a point, tell its outcome, over a history that can be resumed."""
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -14,14 +16,16 @@ from bo_suite.acquisition import Acquisition, SteinBatch
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Seeds
 from bo_suite.describe import described
-from bo_suite.errors import SpaceError, TrialError
+from bo_suite.errors import BoSuiteError, SpaceError, TrialError
 from bo_suite.history import History
 from bo_suite.parameters import Value
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.scalars import flag
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
-from bo_suite.trials import Header, Trial, best_trial, next_id, to_frame, whole_number
+from bo_suite.trials import Header, Trial, best_trial, ended_text, next_id, to_frame, whole_number
+
+logger = logging.getLogger("bo_suite")
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
@@ -258,9 +262,11 @@ class Optimizer:
                 again since.
         """
         number, attempt = self._which(trial)
-        return self._history.tell(number, value, std, attempt)
+        return self._ended(self._history.tell(number, value, std, attempt))
 
-    def fail(self, trial: Trial | int, reason: str, transient: bool = False) -> Trial:
+    def fail(
+        self, trial: Trial | int, reason: str, transient: bool = False, traceback: str | None = None
+    ) -> Trial:
         """Stores that a running trial has no outcome; later suggestions stay away from where trials fail.
 
         Args:
@@ -268,13 +274,17 @@ class Optimizer:
             reason: why.
             transient: whether the cause has nothing to do with the point, such as a lost connection: then
                 nothing is learnt from it, and its point may be suggested again.
+            traceback: of the exception, as `traceback.format_exc()` gives it; 10,000 characters are stored.
 
         Raises:
-            TrialError: a trial that is unknown or has ended, or a flag that is no bool.
+            TrialError: a trial that is unknown or has ended, a flag that is no bool, or a traceback that is
+                no string.
         """
         number, attempt = self._which(trial)
         by_chance = flag("transient", transient, TrialError)
-        return self._history.fail(number, reason, attempt, transient=by_chance)
+        return self._ended(
+            self._history.fail(number, reason, attempt, transient=by_chance, traceback=traceback)
+        )
 
     def withdraw(self, trial: Trial | int) -> Trial:
         """Stores that a running trial is not going to be evaluated; its point may be suggested again.
@@ -283,7 +293,7 @@ class Optimizer:
             TrialError: a trial that is unknown or has ended.
         """
         number, attempt = self._which(trial)
-        return self._history.withdraw(number, attempt=attempt)
+        return self._ended(self._history.withdraw(number, attempt=attempt))
 
     def add(self, params: Params, value: float, std: float | None = None) -> Trial:
         """Stores an observation from elsewhere as a finished trial.
@@ -364,6 +374,15 @@ class Optimizer:
     def close(self) -> None:
         """Lets go of the storage."""
         self._history.close()
+
+    def _ended(self, trial: Trial) -> Trial:
+        """The trial, after a line about it in the log."""
+        if logger.isEnabledFor(logging.INFO):
+            best = None
+            with suppress(BoSuiteError):  # none yet, or none that can be read
+                best = self.best.value
+            logger.info("%s", ended_text(trial, best))
+        return trial
 
     def _which(self, trial: Trial | int) -> tuple[int, int | None]:
         """Id and, where a Trial was given, attempt."""

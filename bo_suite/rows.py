@@ -13,12 +13,18 @@ from bo_suite.trials import STATES, Trial
 
 COLUMNS = (
     *("id", "params", "state", "value", "std", "reason", "attempt", "asked", "provenance"),
-    *("started", "ended", "owner", "revision", "transient"),
+    *("started", "ended", "owner", "revision", "transient", "traceback"),
 )
 """Those of a row, but for its seal."""
 
+_LATER = {"transient": 0, "traceback": None}
+"""Those that files of earlier versions lack, with what they would hold; version 1 had no seals either."""
+
+_FIRST = len(COLUMNS) - len(_LATER)
+"""Columns of version 1."""
+
 _FIELDS = COLUMNS[: COLUMNS.index("owner")]
-"""Those that a Trial has in the same order; `transient` follows."""
+"""Those that a Trial has in the same order; those of later versions follow."""
 
 Row = tuple[Any, ...]
 
@@ -32,29 +38,37 @@ def _mark(value: object) -> str:
     return f"{crc32(repr(value).encode()) & 0xFFFF:04x}"
 
 
-def trial_of(row: Row, run: str) -> Trial:
+def content_of(row: Row) -> Row:
+    """The content of a row of a file, of any version, in the columns of this one."""
+    content = row if len(row) == _FIRST else row[:-1]
+    return (*content, *tuple(_LATER.values())[len(content) - _FIRST :])
+
+
+def trial_of(content: Row, run: str) -> Trial:
     """The trial of a row that has been checked."""
     trial = object.__new__(Trial)
-    trial.__dict__.update(zip(_FIELDS, row, strict=False))  # params and provenance are decoded when read
-    trial.__dict__.update(asked=bool(row[7]), transient=len(row) > 13 and bool(row[13]), run=run)
+    trial.__dict__.update(zip(_FIELDS, content, strict=False))  # params and provenance are decoded when read
+    trial.__dict__.update(asked=bool(content[7]), transient=bool(content[13]), traceback=content[14], run=run)
     return trial
 
 
 def fault_in(row: Row, space: Space) -> str | None:
-    """What is wrong with a sealed row, its field named; None where nothing is."""
+    """What is wrong with a row of a file, its field named; None where nothing is."""
+    if len(row) == _FIRST:
+        return _fault_in_content(content_of(row), space)
     *content, seal = row
     if isinstance(seal, str) and seal[:8] == f"{crc32(repr(tuple(content)).encode()):08x}":
         return None
-    if (fault := fault_in_content(tuple(content), space)) is not None:
+    if (fault := _fault_in_content(content_of(row), space)) is not None:
         return fault
     marks = "".join(map(_mark, content[1:]))
     pairs = zip(COLUMNS[1:], _quarters(marks), _quarters(str(seal)[8:]), strict=False)
     changed = [name for name, now, then in pairs if now != then]
-    named = ", ".join(changed) if 0 < len(changed) < len(COLUMNS) - 1 else "id or seal"
+    named = ", ".join(changed) if 0 < len(changed) < len(content) - 1 else "id or seal"
     return f"{named}: not what was stored, says the row's seal"
 
 
-def fault_in_content(row: Row, space: Space) -> str | None:
+def _fault_in_content(row: Row, space: Space) -> str | None:
     """What is wrong with a row, judged by its content alone; None where nothing is."""
     for name, value in zip(COLUMNS, row, strict=True):
         try:
@@ -132,6 +146,10 @@ _LAWS: dict[str, Callable[[Any, Row, Space], str | None]] = {
     "owner": _needs("the name of a process", lambda value, row: is_owner(value)),
     "revision": _needs("an integer >= 1", lambda value, row: is_whole(value, 1)),
     "transient": _needs("0 or 1, and 1 of a failed trial alone", lambda value, row: _flag(value, row)),
+    "traceback": _needs(
+        "text of a failed trial, or nothing",
+        lambda value, row: value is None or (isinstance(value, str) and row[2] == "failed"),
+    ),
 }
 
 

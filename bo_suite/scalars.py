@@ -1,9 +1,9 @@
-"""Values as people write them: scalars of NumPy, torch and pandas as Python's own, and flags."""
+"""Values as people write them: scalars of NumPy, torch and pandas as Python's own, flags, and rows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -96,3 +96,26 @@ def check_flags(owner: Any, *names: str, error: type[BoSuiteError] = SpaceError)
     """Makes fields of a frozen dataclass bools; raises as `flag` does."""
     for name in names:
         object.__setattr__(owner, name, flag(name, getattr(owner, name), error))
+
+
+@runtime_checkable
+class _Row(Protocol):
+    """What a dict can be made of, such as a row of a pandas frame."""
+
+    def keys(self) -> Any: ...
+
+    def __getitem__(self, name: Any, /) -> Any: ...
+
+
+def named_values(params: object) -> Mapping[Any, Any]:
+    """A point as a mapping.
+
+    Raises:
+        SpaceError: it has no names.
+    """
+    if isinstance(params, Mapping):
+        return params
+    if isinstance(params, _Row) and not isinstance(params, type):
+        with suppress(Exception):  # whatever an object of a user raises
+            return {name: params[name] for name in params.keys()}  # noqa: SIM118
+    raise SpaceError(f"a point must be a dict of parameters, got {described(params)}")

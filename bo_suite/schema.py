@@ -7,8 +7,9 @@ from bo_suite.describe import plain_text
 APPLICATION = 0x626F7331
 """SQLite's application_id: "bos1" in ASCII marks a file as ours."""
 
-VERSION = 2
-"""Version 1, of bo_suite 0.8 and before, had no columns `transient` and `seal`, and no withdrawn trials."""
+VERSION = 3
+"""Version 2 had no column `traceback`; version 1, of bo_suite 0.8 and before, neither that nor `transient`
+and `seal`, and no withdrawn trials."""
 
 _TRIALS = """CREATE TABLE {name} (
         id INTEGER PRIMARY KEY, params TEXT NOT NULL,
@@ -17,9 +18,10 @@ _TRIALS = """CREATE TABLE {name} (
         reason TEXT CHECK ((reason IS NOT NULL) = (state IN ('failed', 'withdrawn'))),
         attempt INTEGER NOT NULL, asked INTEGER NOT NULL, provenance TEXT NOT NULL,
         started REAL NOT NULL, ended REAL, owner TEXT NOT NULL, revision INTEGER NOT NULL,
-        transient INTEGER NOT NULL, seal TEXT NOT NULL)"""
+        transient INTEGER NOT NULL,
+        traceback TEXT CHECK (traceback IS NULL OR state = 'failed'), seal TEXT NOT NULL)"""
 _INDEX = "CREATE INDEX trials_revision ON trials (revision)"
-_PUT = "REPLACE INTO {name} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = "REPLACE INTO {name} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -28,9 +30,9 @@ TABLES = (
 )
 PUT = _PUT.format(name="trials")
 
-BEGIN_MIGRATION = _TRIALS.format(name="trials_2")
-PUT_MIGRATED = _PUT.format(name="trials_2")
-END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_2 RENAME TO trials", _INDEX)
+BEGIN_MIGRATION = _TRIALS.format(name="trials_new")
+PUT_MIGRATED = _PUT.format(name="trials_new")
+END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_new RENAME TO trials", _INDEX)
 
 PATIENCE = 60.0
 """Seconds to wait for other processes' transactions, which take milliseconds."""

@@ -7,11 +7,10 @@ parameters are searched level by level; no relaxed value is ever rounded to a le
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jaxtyping as jt
 import numpy as np
@@ -23,50 +22,10 @@ from bo_suite.describe import described
 from bo_suite.errors import SpaceError, UnknownParameter
 from bo_suite.fixed import Fixed
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
-from bo_suite.space_files import form_in
+from bo_suite.scalars import named_values
+from bo_suite.space_files import form_in, parameter_of
 
 Params = dict[str, Value]
-
-
-def _parameter_from_dict(name: str, form: Any) -> Parameter:
-    if not isinstance(form, Mapping) or "type" not in form:
-        raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")
-    kinds: dict[str, type[Parameter]] = {"float": Float, "int": Int, "choice": Choice}
-    kind = kinds.get(form["type"]) if isinstance(form["type"], str) else None
-    if kind is None:
-        raise SpaceError(
-            f"the type of {name!r} must be one of {sorted(kinds)}, got {described(form['type'])}"
-        )
-    fields = {key: value for key, value in form.items() if key != "type"}
-    try:
-        return kind(**fields)
-    except TypeError as error:
-        raise SpaceError(f"parameter {name!r} of type {form['type']!r} has wrong fields: {error}") from error
-    except SpaceError as error:
-        raise SpaceError(f"parameter {name!r}: {error}") from error
-
-
-@runtime_checkable
-class _Row(Protocol):
-    """What a dict can be made of, such as a row of a pandas frame."""
-
-    def keys(self) -> Any: ...
-
-    def __getitem__(self, name: Any, /) -> Any: ...
-
-
-def _as_mapping(params: object) -> Mapping[Any, Any]:
-    """A point as a mapping.
-
-    Raises:
-        SpaceError: it has no names.
-    """
-    if isinstance(params, Mapping):
-        return params
-    if isinstance(params, _Row) and not isinstance(params, type):
-        with suppress(Exception):  # whatever an object of a user raises
-            return {name: params[name] for name in params.keys()}  # noqa: SIM118
-    raise SpaceError(f"a point must be a dict of parameters, got {described(params)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +200,7 @@ class Space:
         Raises:
             SpaceError: a parameter missing, unknown, out of range or of the wrong type.
         """
-        given = _as_mapping(params)
+        given = named_values(params)
         missing = [name for name in self._by_name if name not in given]
         if missing:
             raise SpaceError(f"every parameter must be given, missing {missing}")
@@ -253,7 +212,7 @@ class Space:
         Raises:
             SpaceError: a parameter unknown, out of range or of the wrong type.
         """
-        given = _as_mapping(params)
+        given = named_values(params)
         unknown = [name for name in given if name not in self]
         if unknown:
             raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
@@ -384,7 +343,7 @@ class Space:
         try:
             if not isinstance(form, Mapping):
                 raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
-            return Space({name: _parameter_from_dict(name, fields) for name, fields in form.items()})
+            return Space({name: parameter_of(name, fields) for name, fields in form.items()})
         except RecursionError:
             raise SpaceError("a space must be a table of parameters, got one nested without end") from None
 

@@ -1,12 +1,15 @@
-"""Space files, which anybody may have written: TOML or JSON, of bounded size and depth."""
+"""Spaces as files have them, which anybody may have written: TOML or JSON, of bounded size and depth."""
 
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError
+from bo_suite.parameters import Choice, Float, Int, Parameter
 
 _LARGEST_FILE = 10_000_000
 """Bytes of a space file: far more than any space takes."""
@@ -44,3 +47,22 @@ def _text(file: Path) -> str:
     if len(content) > _LARGEST_FILE:
         raise SpaceError(f"a space file must have at most {_LARGEST_FILE} bytes, got {str(file)!r}")
     return content.decode("utf-8")
+
+
+def parameter_of(name: str, form: Any) -> Parameter:
+    """The parameter of a JSON or TOML form; raises SpaceError where it has none."""
+    if not isinstance(form, Mapping) or "type" not in form:
+        raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")
+    kinds: dict[str, type[Parameter]] = {"float": Float, "int": Int, "choice": Choice}
+    kind = kinds.get(form["type"]) if isinstance(form["type"], str) else None
+    if kind is None:
+        raise SpaceError(
+            f"the type of {name!r} must be one of {sorted(kinds)}, got {described(form['type'])}"
+        )
+    fields = {key: value for key, value in form.items() if key != "type"}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise SpaceError(f"parameter {name!r} of type {form['type']!r} has wrong fields: {error}") from error
+    except SpaceError as error:
+        raise SpaceError(f"parameter {name!r}: {error}") from error

@@ -4,15 +4,15 @@ import json
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, SupportsFloat
 
 import pandas as pd
 
 from bo_suite.copies import Copied
-from bo_suite.describe import SHORT, described, shortened
+from bo_suite.describe import SHORT, described, plain_text, shortened
 from bo_suite.errors import TrialError
+from bo_suite.outcomes import number_of, refusal
 from bo_suite.space import Params, Space
 
 State = Literal["running", "finished", "failed", "withdrawn"]
@@ -36,6 +36,7 @@ class Trial:
     started: float  # unix seconds at which this attempt was handed out
     ended: float | None
     transient: bool = False  # whether it failed for a cause that has nothing to do with its point
+    traceback: str | None = field(default=None, repr=False)  # of the exception that it failed with
     run: str = field(default="", repr=False, compare=False)  # name of the history that it belongs to
 
     def __hash__(self) -> int:
@@ -60,15 +61,13 @@ class Header:
     budget: int | None
     acquisition: Any
     run: str = field(default="", compare=False)  # a name of its own; "" in files of version 0.8
+    schema: int = field(default=0, compare=False)  # of the file, as it was read or written last
 
 
 def finite(law: str, value: SupportsFloat) -> float:
-    number = math.nan
-    with suppress(Exception):  # whatever an object of a user raises
-        if isinstance(value, SupportsFloat) and not isinstance(value, bool):
-            number = float(value)
-    if not math.isfinite(number):
-        raise TrialError(f"{law}, got {described(value)}")
+    number = number_of(value)
+    if number is None or not math.isfinite(number):
+        raise TrialError(refusal(law, value))
     return number + 0.0  # SQLite does not keep the sign of a zero: have none from the start
 
 
@@ -79,6 +78,18 @@ def checked_outcome(value: SupportsFloat, std: SupportsFloat | None) -> tuple[fl
     if noise is not None and noise < 0:
         raise TrialError(f"{law}, got {described(std)}")
     return number, noise
+
+
+def checked_traceback(text: str | None) -> str | None:
+    """The text, cut to what is stored.
+
+    Raises:
+        TrialError: something else than a string or None.
+    """
+    if text is not None and not issubclass(type(text), str):
+        law = "a traceback must be a string, such as traceback.format_exc() gives, or None"
+        raise TrialError(f"{law}, got {described(text)}")
+    return None if text is None else plain_text(text)
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
@@ -141,6 +152,23 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
         )
     sign = 1.0 if direction == "minimize" else -1.0
     return min(final, key=lambda trial: sign * (trial.value or 0.0))
+
+
+def ended_text(trial: Trial, best: float | None) -> str:
+    """One line about a trial that has ended.
+
+    Args:
+        trial: the trial.
+        best: the best value so far, if there is one.
+    """
+    seconds = f"{(trial.ended or trial.started) - trial.started:.3g} s"
+    if trial.value is not None:
+        so_far = "" if best is None else f" (best {best:.6g})"
+        return f"trial {trial.id} finished: {trial.value:.6g} in {seconds}{so_far}"
+    if trial.state == "withdrawn":
+        return f"trial {trial.id} was withdrawn after {seconds}"
+    reason = shortened(" ".join((trial.reason or "").split()), SHORT)
+    return f"trial {trial.id} failed after {seconds}: {reason}"
 
 
 def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:

@@ -22,6 +22,12 @@ OLD = "history_0_8_0.db"
 OLD_FINISHED = "history_0_8_0_finished.db"
 """The same without failed ones, so that this version suggests what 0.8.0 does."""
 
+SECOND = "history_schema_2.db"
+"""What `make_history` made when files had schema 2: no tracebacks yet."""
+
+SECOND_CONTENTS = json.loads((DATA / "history_schema_2.json").read_text())
+"""Its trials, and the trial that was asked next."""
+
 CONTENTS = json.loads((DATA / "history_0_8_0.json").read_text())
 """By file: its trials, and the trial that 0.8.0 asks next."""
 

@@ -287,7 +287,7 @@ class TestRefusals:
             ("minimize tune:number", 2, "an objective must take a dict of parameters and return a float"),
             ("minimize math:cos", 2, "a function needs --space FILE"),
             (
-                "minimize tune:fails --budget 3",
+                "minimize tune:fails --budget 3 --catch",
                 1,
                 "got 3 that failed, the last with ValueError: no luck on two",
             ),
@@ -376,9 +376,48 @@ class TestMinimize:
         assert found["best"]["params"] == {"lr": 1}
 
     def test_failures_are_counted_and_kept(self, folder):
-        found = as_json("minimize tune:fails --budget 2", 1)
+        found = as_json("minimize tune:fails --budget 2 --catch", 1)
         assert found["best"] is None
         assert {trial["reason"] for trial in found["trials"]} == {"ValueError: no luck\non two lines"}
+
+    @pytest.mark.parametrize("storage", ["", "--storage run.db"])
+    def test_a_bug_is_shown_with_its_traceback_and_may_be_seen_again(self, folder, storage):
+        result = call(f"minimize tune:fails --budget 3 {storage}", 1)
+        assert result.stdout == ""
+        *shown, last = result.stderr.splitlines()
+        assert "ValueError: no luck" in shown
+        assert any("in fails" in line for line in shown)
+        assert "bo_suite/" not in result.stderr.replace(str(folder), "")
+        law = "error: the function raised ValueError: no luck on two lines before an evaluation had finished"
+        assert last.startswith(law)
+        if storage:
+            assert "`bo-suite trials run.db --why` shows the traceback again" in last
+            why = call("trials run.db --why").stdout
+            assert "trial 0 failed at lr=0.001: ValueError: no luck" in why
+            assert "in fails" in why
+            (failed,) = as_json("trials run.db --why")
+            assert failed["traceback"].startswith("Traceback (most recent call last)")
+
+    def test_a_spent_budget_is_said_and_no_error(self, folder):
+        call("minimize tune:objective --budget 2 --storage run.db")
+        sentence = "the budget of 2 was spent already: the storage has 2 trials"
+        assert as_json("minimize tune:objective --budget 2 --storage run.db")["stopped"] == sentence
+        assert (
+            f"nothing was evaluated: {sentence}"
+            in call("minimize tune:objective --budget 2 --storage run.db").stdout
+        )
+
+    def test_why_is_paged_and_goes_with_failures_alone(self, run_db):
+        assert "trial 2 failed at" in call("trials run.db --why").stdout
+        assert "(no traceback was stored)" in call("trials run.db --why").stdout
+        for line in ("trials run.db --why --top 2", "trials run.db --why --state finished"):
+            assert "--why shows failed trials" in refused(line, 2)
+        optimizer = Optimizer.resume(run_db)
+        for trial in optimizer.ask(21):
+            optimizer.fail(trial, "why", traceback=f"line of {trial.id}")
+        optimizer.close()
+        assert "page 2 of 2 (--page), 22 trials" in call("trials run.db --why").stdout
+        assert call("trials run.db --why --page 1").stdout.count("line of") == 19
 
 
 class TestPlotAndProblems:

@@ -117,7 +117,7 @@ def raises(error: BaseException) -> Callable[[dict], float]:
 
 
 def reason(function: Callable[[dict], object]) -> str:
-    (trial,) = minimize(function, SPACE, budget=1, progress=False).trials
+    (trial,) = minimize(function, SPACE, budget=1, progress=False, catch=BaseException).trials
     assert trial.state == "failed"
     assert len(trial.reason) <= 10_000
     return trial.reason
@@ -146,7 +146,9 @@ def test_a_result_that_panics_as_it_is_made_a_float_is_a_failed_trial() -> None:
 
 def test_a_large_message_is_stored_in_part_and_repeated_in_short() -> None:
     optimizer = Optimizer(SPACE)
-    outcome = evaluate(raises(ValueError(LARGE)), {})
+    outcome = evaluate(raises(ValueError(LARGE)), {}, False)
+    assert 9_000 < len(outcome.traceback) <= 10_000
+    assert "in function" in outcome.traceback
     assert 9_000 < len(outcome.reason) <= 10_000
     assert " characters left out) " in outcome.reason
     trial = optimizer.ask()

@@ -126,8 +126,12 @@ def test_the_cause_of_an_error_is_told_too() -> None:
 
 def test_what_f_raises_is_its_own_even_if_executors_raise_the_same() -> None:
     for error, _ in CAUSES:
-        trials = minimize(raising(error), SPACE, 1, executor=Failing(), progress=False).trials
+        options = {"executor": Failing(), "progress": False}
+        trials = minimize(raising(error), SPACE, 1, catch=BaseException, **options).trials
         assert trials[0].state == "failed"
+        with pytest.raises(type(error)) as caught:
+            minimize(raising(error), SPACE, 1, **options)
+        assert caught.value is error
 
 
 def raising(error: BaseException) -> Callable[[dict], float]:

@@ -349,9 +349,9 @@ def altered(path: Path, key: str, value: str) -> None:
 
 
 def test_a_newer_schema_is_refused(path: Path) -> None:
-    altered(path, "schema", "3")
+    altered(path, "schema", "4")
     refuse(
-        path, "^this version of bo_suite reads histories up to schema 2, got schema 3 in .* a newer version"
+        path, "^this version of bo_suite reads histories up to schema 3, got schema 4 in .* a newer version"
     )
 
 

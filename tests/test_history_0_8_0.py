@@ -138,10 +138,10 @@ def test_the_first_write_migrates_it(path: Path, write: Any) -> None:
         for one in (optimizer, other):
             assert [text for text in seen(one.trials) if text != seen([trial])[0]] == others
             assert one.trials[trial.id] == trial
-        assert version(path) == 2
+        assert version(path) == 3
         names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
-        assert names == [*OLD_FIELDS, "owner", "revision", "transient", "seal"]
-        assert select(path, "SELECT name FROM sqlite_master WHERE name LIKE '%_2'") == []
+        assert names == [*OLD_FIELDS, "owner", "revision", "transient", "traceback", "seal"]
+        assert select(path, "SELECT name FROM sqlite_master WHERE name LIKE '%_new'") == []
         assert other.add(POINT, 0.25).id == len(optimizer.trials) - 1, "who had it open before goes on"
     with closing(Optimizer.resume(path)) as optimizer:
         assert optimizer.trial(trial.id) == trial
@@ -170,7 +170,7 @@ def killed_copies(path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> Ite
     spare = path.with_name("whole.db")
     shutil.copy(path, spare)
     statements = moments(path, monkeypatch, WRITES["tell"])
-    assert any("CREATE TABLE trials_2" in one for one in statements)
+    assert any("CREATE TABLE trials_new" in one for one in statements)
     assert any("DROP TABLE trials" in one for one in statements)
     for stop in (*range(0, len(statements) - 1, step), len(statements) - 1):
         for file in path.parent.glob("run.db*"):
@@ -216,8 +216,8 @@ def test_a_kill_during_the_migration_leaves_what_was_there(
                 assert seen(trials) == stored(OLD)
                 optimizer.tell(11, 0.5)
             assert optimizer.trials[11].value == 0.5
-        assert version(copy) == 2
-    assert states == {(1, "running"), (2, "running"), (2, "finished")}
+        assert version(copy) == 3
+    assert states == {(1, "running"), (3, "running"), (3, "finished")}
 
 
 DAMAGE = [
@@ -246,7 +246,7 @@ def test_a_change_of_the_budget_migrates_it_or_is_refused(tmp_path: Path, budget
     path = old_history(tmp_path)
     with closing(Optimizer(SPACE, None, 3, "maximize", budget, path)) as optimizer:
         assert seen(optimizer.trials) == stored(OLD)
-    assert version(path) == (1 if budget is None else 2)
+    assert version(path) == (1 if budget is None else 3)
     path = old_history(tmp_path)
     change(path, DAMAGE[0][0])
     if budget is not None:

@@ -109,6 +109,8 @@ SEALED: list[tuple[str, int, Any]] = [
     ("revision", 1, 2**63 - 1),
     *(("transient", 3, value) for value in (5, "x", 1)),
     ("transient", 1, 1),
+    *(("traceback", 3, value) for value in ("x", 5)),
+    ("traceback", 1, "x"),
     *(("seal", 1, value) for value in ("", "x", 7, b"\0", "0" * 60)),
 ]
 """What fits, but was not stored, and the columns that version 0.8.0 does not have."""

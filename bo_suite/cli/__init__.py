@@ -28,6 +28,7 @@ app = typer.Typer(
     epilog=_examples(
         "bo-suite minimize branin --budget 12 --storage run.db --plot run.png",
         "bo-suite trials run.db --top 5",
+        "bo-suite trials run.db --why",
     )
     + f"\n\n{_CODES}",
     no_args_is_help=True,
@@ -75,6 +76,7 @@ app.command(
     epilog=_examples(
         "bo-suite trials run.db",
         "bo-suite trials run.db --top 5",
+        "bo-suite trials run.db --why",
         "bo-suite trials run.db --state running --json",
     )
 )(trials.trials)

@@ -98,6 +98,17 @@ def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
     print_table(headings, rows)
 
 
+def print_failures(trials: Sequence["Trial"]) -> None:
+    """The reasons of failed trials, their points and their tracebacks."""
+    console = human()
+    for trial in trials:
+        point = ", ".join(f"{name}={_text(value)}" for name, value in trial.params.items())
+        console.print(f"trial {trial.id} failed at {point}: {trial.reason}")
+        console.print(trial.traceback or "(no traceback was stored)", end="\n\n")
+    if not trials:
+        console.print("no trial has failed")
+
+
 def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -31,7 +31,8 @@ from bo_suite.cli.options import (
     picture_path,
     stored_header,
 )
-from bo_suite.describe import SHORT, shortened
+from bo_suite.describe import SHORT, error_text, shortened
+from bo_suite.errors import BoSuiteError
 
 if TYPE_CHECKING:
     from bo_suite.loop import Result
@@ -64,6 +65,10 @@ def minimize(
     target: Annotated[
         float | None, typer.Option(metavar="VALUE", help="End when a value as good as this was found.")
     ] = None,
+    catch: Annotated[
+        bool,
+        typer.Option("--catch", help="Record an exception before an evaluation has finished, and go on."),
+    ] = False,
     acquisition: AcquisitionOption = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save a convergence plot: .png, .pdf or .svg.")
@@ -73,31 +78,41 @@ def minimize(
     """Minimise a function, from the first evaluation to the last.
 
     The space comes from --space, or else from a Space named `space` in the function's module, or else from
-    the history. Run again with the same --storage, it goes on where it stopped.
+    the history. Run again with the same --storage, it goes on where it stopped. An exception before any
+    evaluation has finished ends the run; later ones are failures of their points.
     """
     picture = None if plot is None else picture_path(plot)
     with json_owns_stdout(as_json):
         from bo_suite import loop
         from bo_suite.cli.objective import find
+        from bo_suite.raised import RemoteTraceback
         from bo_suite.trials import at_target, record
 
         header = stored_header(storage)
         rules = _rules(time_limit, target)
         found = find(objective, space, header)
-        result = loop.minimize(
-            found.function,
-            found.space,
-            budget=budget,
-            seed=chosen_seed(seed, header),
-            workers=workers,
-            storage=storage,
-            acquisition=named_acquisition(acquisition, header),
-            callbacks=rules,
-        )
+        try:
+            result = loop.minimize(
+                found.function,
+                found.space,
+                budget=budget,
+                seed=chosen_seed(seed, header),
+                workers=workers,
+                storage=storage,
+                acquisition=named_acquisition(acquisition, header),
+                callbacks=rules,
+                catch=Exception if catch else (),
+            )
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if isinstance(error, BoSuiteError) and not isinstance(error.__cause__, RemoteTraceback):
+                raise
+            _explain(error, storage)
         final = at_target(result.trials, result.space)
         if picture is not None:
             draw_convergence(final, result.direction, found.minimum, picture)
-    best = ranked(final, result.direction)
+    best, idle = ranked(final, result.direction), loop.spent(result.trials, budget)
     if as_json:
         print_json(
             {
@@ -111,8 +126,8 @@ def minimize(
             }
         )
     else:
-        _summary(result, best, storage, picture)
-    _end(result, [rule.reason for rule in rules])
+        _summary(result, best, storage, picture, "nothing was evaluated" if idle else "ended early")
+    _end(result, [*(rule.reason for rule in rules), idle])
 
 
 class _Rule:
@@ -135,7 +150,25 @@ def _rules(time_limit: float | None, target: float | None) -> list[_Rule]:
     return [_Rule(rule) for rule in rules]
 
 
-def _end(result: "Result", asked_for: Sequence[str]) -> None:
+def _explain(error: BaseException, storage: Path | None) -> NoReturn:
+    """Ends the command with the traceback of an exception of the user's function and a sentence about it."""
+    from bo_suite.raised import traceback_text
+
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("bo_suite"):
+        trace = trace.tb_next  # of no interest to a user
+    typer.echo(traceback_text(BaseException.with_traceback(error, trace)), err=True)
+    again = f"bo-suite trials {'RUN.db' if storage is None else storage} --why"
+    see = f"with --storage RUN.db, `{again}` would show" if storage is None else f"`{again}` shows"
+    what = " ".join(error_text(error, SHORT).split())
+    stop(
+        f"the function raised {what} before an evaluation had finished, "
+        f"which ends a run; --catch records such failures and goes on ({see} the traceback again)",
+        FAILURE,
+    )
+
+
+def _end(result: "Result", asked_for: Sequence[str | None]) -> None:
     """Leaves with the exit code that a run earned: 0 where it ended as the user had asked for."""
     if result.stopped == "interrupted":
         stop("interrupted; what had finished is kept", INTERRUPTED)
@@ -147,8 +180,10 @@ def _end(result: "Result", asked_for: Sequence[str]) -> None:
         stop(f"{law}, got {len(result.trials)} that failed, the last with {last}", FAILURE)
 
 
-def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, picture: Path | None) -> None:
-    """Prints the best trials, the best first, and what was kept where."""
+def _summary(
+    result: "Result", best: "Sequence[Trial]", storage: Path | None, picture: Path | None, ended: str
+) -> None:
+    """Prints the best trials, the best first, how the run ended, and what was kept where."""
     finished, failed = (sum(trial.state == s for trial in result.trials) for s in ("finished", "failed"))
     console = human()
     if best:
@@ -157,7 +192,7 @@ def _summary(result: "Result", best: "Sequence[Trial]", storage: Path | None, pi
         found = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
         console.print(f"best: {found}, of {finished} evaluated, {failed} failed")
     if result.stopped is not None:
-        console.print(f"ended early: {result.stopped}")
+        console.print(f"{ended}: {result.stopped}")
     if storage is not None:
         console.print(f"history: {storage} (the same command with a larger --budget goes on from here)")
     if picture is not None:

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bo_suite.cli.console import USAGE, human, print_json, print_trials, ranked, sentences, stop
+from bo_suite.cli.console import (
+    USAGE,
+    human,
+    print_failures,
+    print_json,
+    print_trials,
+    ranked,
+    sentences,
+    stop,
+)
 from bo_suite.cli.options import (
     AcquisitionOption,
     AttemptOption,
@@ -29,8 +38,8 @@ if TYPE_CHECKING:
     from bo_suite.space import Space
     from bo_suite.trials import Trial
 
-_PAGE = 200
-"""Trials that are listed at once."""
+_PAGE, _WHY_PAGE = 200, 20
+"""Trials that are listed at once, and those that are with their tracebacks."""
 
 
 @sentences()
@@ -151,13 +160,23 @@ def trials(
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
     page: Annotated[
         int | None,
-        typer.Option(min=1, help=f"This page of {_PAGE} trials; not with --json.", show_default="the last"),
+        typer.Option(
+            min=1,
+            help=f"This page of {_PAGE} trials ({_WHY_PAGE} with --why); not with --json.",
+            show_default="the last",
+        ),
     ] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Only those that failed, with reason and traceback.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the trials, a page of them."""
     from bo_suite.trials import at_target, record
 
+    if why and (top is not None or state not in (None, State.failed)):
+        stop("--why shows failed trials, so neither --top nor another --state goes with it", USAGE)
+    state = State.failed if why else state
     with existing(storage) as history:
         listed, header = history.trials(), history.header
     if state is not None:
@@ -167,9 +186,14 @@ def trials(
     if as_json:
         print_json([record(trial) for trial in listed])
         return
-    pages = max(-(-len(listed) // _PAGE), 1)
+    size = _WHY_PAGE if why else _PAGE
+    pages = max(-(-len(listed) // size), 1)
     shown = pages if page is None and top is None else min(page or 1, pages)
-    print_trials(listed[(shown - 1) * _PAGE : shown * _PAGE], header.space)
+    part = listed[(shown - 1) * size : shown * size]
+    if why:
+        print_failures(part)
+    else:
+        print_trials(part, header.space)
     if pages > 1:
         human().print(f"page {shown} of {pages} (--page), {len(listed)} trials")
 
