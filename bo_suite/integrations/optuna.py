@@ -4,8 +4,12 @@ import copy
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, ConstrainedExpectedImprovement
 from bo_suite.data import Seeds
@@ -27,8 +31,12 @@ except ModuleNotFoundError as missing:
         "BoSuiteSampler needs optuna, which `pip install 'bo-suite[optuna]'` brings"
     ) from missing
 
+from bo_suite.integrations.optuna_space import drawn
 from bo_suite.integrations.optuna_trials import (
     constraints_by_number,
+    decided,
+    fixed_values,
+    left_out,
     let_pass,
     remember,
     remembered,
@@ -85,6 +93,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         self._ordered: set[str] = set()
         given = search_space
         self._warned: set[str] = set()
+        self._said_left_out = False
         if isinstance(given, Space):
             if given.fidelities:
                 raise ValueError(f"a study has no fidelities, got a Space with {list(given.target)}")
@@ -92,27 +101,37 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             given = {name: to_distribution(parameter) for name, parameter in given}
         if given is not None:
             self._translation(given)  # to refuse now what cannot be searched
-        self._given = None if given is None else copy.deepcopy(dict(given))
+        self._given = None if given is None else {name: copy.copy(one) for name, one in given.items()}
 
     def infer_relative_search_space(
         self, study: "optuna.Study", trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """What is searched jointly, parameters of a single value left out."""
-        found = copy.deepcopy(self._given)
-        if found is None:
-            found = intersection_search_space(study.get_trials(deepcopy=False), include_pruned=True)
-        return {name: distribution for name, distribution in found.items() if not distribution.single()}
+        if self._given is not None:
+            return {name: copy.copy(given) for name, given in self._given.items() if not given.single()}
+        found = intersection_search_space(study.get_trials(deepcopy=False), include_pruned=True)
+        return {
+            name: given for name, given in found.items() if not given.single() and self._fits(name, given)
+        }
+
+    def _fits(self, name: str, distribution: BaseDistribution) -> bool:
+        """Whether a distribution can be searched; says it where it cannot."""
+        try:
+            self._translation({name: distribution})
+        except ValueError as error:
+            self._warn(f"{error}; it is drawn at random")
+            return False
+        return True
 
     def before_trial(self, study: "optuna.Study", trial: FrozenTrial) -> None:
         """Proposes the point of a trial and stores it, so that other workers know it while the trial runs."""
         if len(study.directions) == 1:
             search_space = self.infer_relative_search_space(study, trial)
-            decided = {*trial.system_attrs.get("fixed_params", {}), *trial.params}
-            if search_space.keys() <= decided:
+            if search_space.keys() <= decided(study, trial).keys():
                 let_pass(study, trial)
                 return
             try:
-                self._propose(study, trial, self._translation(search_space))
+                self._propose(study, trial, search_space)
             except BaseException:
                 let_pass(study, trial)
                 raise
@@ -122,22 +141,32 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     ) -> dict[str, Any]:
         """The point that is stored with a trial; a new one where that is of another search space."""
         self._raise_error_if_multi_objective(study)
+        asked = set(search_space)
+        if fixed := decided(study, trial).keys() - asked:  # as a PartialFixedSampler takes them out
+            inferred = self.infer_relative_search_space(study, trial)
+            whole = {name: one for name, one in inferred.items() if name in fixed or name in asked}
+            search_space = {**whole, **search_space} if asked else {}
         translation = self._translation(search_space)
         if not translation.dimensions:
             return dict(translation.constants)
         proposal = remembered(study._storage.get_trial(trial._trial_id), translation.space)
-        if proposal is not None:
-            return translation.theirs(proposal.params)
-        return translation.theirs(self._propose(study, trial, translation))
+        params = self._propose(study, trial, search_space) if proposal is None else proposal.params
+        return {name: value for name, value in translation.theirs(params).items() if name in asked}
 
-    def _propose(self, study: "optuna.Study", trial: FrozenTrial, translation: Translation) -> Params:
+    def _propose(
+        self, study: "optuna.Study", trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+    ) -> Params:
         """The next point, stored with the trial once those of all trials begun before it are."""
+        translation = self._translation(search_space)
+        fixed, beyond = fixed_values(decided(study, trial), search_space, translation)
+        if beyond:
+            self._warn(f"fixed values of {beyond} are out of range: others are chosen as for the nearest")
         wait_for_earlier(study, trial)
         known = self._known(study, trial, translation)
-        proposal = self._proposal(study, trial, translation, known)
+        proposal = self._proposal(study, trial, translation, known, fixed)
         now = self._known(study, trial, translation)
         if len(now) > len(known):  # trials that took no turn were added meanwhile
-            proposal = self._proposal(study, trial, translation, now)
+            proposal = self._proposal(study, trial, translation, now, fixed)
         remember(study, trial, translation.space, proposal)
         return proposal.params
 
@@ -148,20 +177,39 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         if not known and any(other.state == TrialState.COMPLETE for other in others):
             names = list(translation.dimensions)
             self._warn(f"no trial has the parameters that are searched, {names}, within their ranges")
+        else:
+            self._say_left_out(others, known, translation)
         return known
 
+    def _say_left_out(
+        self, others: Sequence[FrozenTrial], known: Sequence[Trial], translation: Translation
+    ) -> None:
+        """Logs once how many finished trials nothing is learnt from, and why."""
+        there = {trial.id for trial in known}
+        lost = [other for other in others if other.state.is_finished() and other.number not in there]
+        if lost and not self._said_left_out:
+            self._said_left_out = True
+            logger.warning(left_out(lost, len(others), translation))
+
     def _proposal(
-        self, study: "optuna.Study", trial: FrozenTrial, translation: Translation, known: Sequence[Trial]
+        self,
+        study: "optuna.Study",
+        trial: FrozenTrial,
+        translation: Translation,
+        known: Sequence[Trial],
+        fixed: Params,
     ) -> Proposal:
         space = translation.space
         limits = constraints_by_number(study.get_trials(deepcopy=False))
         default = ConstrainedExpectedImprovement() if limits else default_acquisition(space)
         proposer = Proposer(space, self._acquisition or default, self._seed, study.direction.name.lower())
         try:
-            (proposal,) = proposer.propose(known, number=trial.number, constraints=limits)
+            (proposal,) = proposer.propose(
+                known, number=trial.number, constraints=limits, fixed=fixed or None
+            )
         except SpaceExhausted as error:
             logger.info("trial %d repeats a point at random: %s", trial.number, error)
-            return Proposal(self._drawn(space, trial, "point"), {"source": "repeat"})
+            return Proposal({**self._drawn(space, trial, "point"), **fixed}, {"source": "repeat"})
         return proposal
 
     def sample_independent(
@@ -174,23 +222,44 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         """A value drawn uniformly on the parameter's scale; the centre for the first trial."""
         self._raise_error_if_multi_objective(study)
         started = any(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False))
-        if started and param_name not in self.infer_relative_search_space(study, trial):
+        if not self._fits(param_name, param_distribution):
+            (uniform,) = self._uniform(1, trial, param_name).flatten().tolist()
+            return drawn(param_distribution, uniform)
+        search_space = self.infer_relative_search_space(study, trial)
+        if started and param_name not in search_space:
             law = "only what all trials have, with the same range, is searched jointly"
             self._warn(f"{law}: {param_name!r} is drawn at random (a `search_space` can be given)")
         translation = self._translation({param_name: param_distribution})
         if not translation.dimensions:
             return translation.constants[param_name]
+        if param_name in search_space:
+            with suppress(SpaceError):  # as of a range that has changed
+                return translation.theirs(translation.ours(self._stored(study, trial, search_space)))[
+                    param_name
+                ]
         return translation.theirs(self._drawn(translation.space, trial, param_name))[param_name]
+
+    def _stored(
+        self, study: "optuna.Study", trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The point that is stored with a trial, empty if there is none.
+
+        Optuna takes a value for none of its distribution where floats round it off the grid.
+        """
+        translation = self._translation(search_space)
+        proposal = remembered(study._storage.get_trial(trial._trial_id), translation.space)
+        return {} if proposal is None else translation.theirs(proposal.params)
 
     def _drawn(self, space: Space, trial: FrozenTrial, purpose: str) -> Params:
         """A point drawn uniformly; the centre for the first trial."""
-        like = space.encode([])
-        uniform = (
-            Seeds.of(self._seed, trial.number).split(f"independent {purpose}").uniform((1, space.dim), like)
-        )
+        return space.decode(space.spread(self._uniform(space.dim, trial, purpose)))[0]
+
+    def _uniform(self, count: int, trial: FrozenTrial, purpose: str) -> Tensor:
+        """A row of uniform draws; the centre for the first trial."""
+        like = torch.empty(0, dtype=torch.float64, device="cpu")
         if trial.number == 0:
-            uniform = uniform.new_full((1, space.dim), 0.5)
-        return space.decode(space.spread(uniform))[0]
+            return like.new_full((1, count), 0.5)
+        return Seeds.of(self._seed, trial.number).split(f"independent {purpose}").uniform((1, count), like)
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:

@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError
@@ -35,40 +40,80 @@ class Dimension:
 def stepped(low: float, step: float, count: int) -> Dimension:
     """The values low + i step with i = 0 ... count - 1, for count >= 2; others are not taken.
 
-    Integers where low and step are integers, and otherwise floats without the rounding errors of the sum:
-    three steps of 0.1 are 0.3.
+    Integers where low and step are integers, and otherwise the floats nearest to the decimal sums: three
+    steps of 0.1 are 0.3. A value may miss its step by what a float rounds off.
+
+    Raises:
+        SpaceError: more than 2**53 values.
     """
+    parameter = Int(0, count - 1)
+    first, pace = Decimal(str(low)), Decimal(str(step))
     largest = max(abs(low), abs(low + (count - 1) * step))
-    decimals = 14 - math.floor(math.log10(largest))
+    tolerance = Decimal(max(1e-6 * float(step), math.ulp(float(largest))))
+    whole = isinstance(low, int) and isinstance(step, int)
 
     def place(value: Any) -> int:
-        number: int = round((value - low) / step)
-        if abs(low + number * step - value) > 1e-6 * step:
+        if not isinstance(value, int | float | Real):
+            raise SpaceError(f"the value must be a number, got {described(value)}")
+        exact = Decimal(value) if isinstance(value, int) else Decimal(float(value))
+        number: int = int(((exact - first) / pace).to_integral_value())
+        if abs(first + number * pace - exact) > tolerance:
             raise SpaceError(f"the value must be {low} and a multiple of {step}, got {described(value)}")
         return number
 
     def value_at(number: int) -> float:
-        value = low + number * step
-        return value if isinstance(value, int) else round(value, decimals)
+        return low + number * step if whole else float(first + number * pace)
 
-    return Dimension(Int(0, count - 1), value_at, place)
+    return Dimension(parameter, value_at, place)
 
 
 def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
-    """One of any objects: known by themselves where a Choice can hold them, and by their places otherwise."""
+    """One of any objects: known by themselves where a Choice can hold them, and by their places otherwise.
+
+    A value is that option which it is, or else equals in its type, or else equals: True, 1 and 1.0 are told
+    apart where all three are options. NaN is NaN, and what JSON makes a list of may have been a tuple.
+    """
     known = list(options)
     try:
         return Dimension(Choice(tuple(known), ordered))
     except SpaceError:
         choice = Choice(tuple(range(len(known))), ordered)
+    identical = {id(option): place for place, option in reversed(list(enumerate(known)))}
+    alike: dict[Any, int] = {}
+    for typed in (False, True):
+        for place, option in enumerate(known):
+            with suppress(Exception):  # an object that cannot be hashed, or does not want to be
+                alike.setdefault(_key(option, typed), place)
 
-    def place(value: Any) -> int:
-        for number, option in enumerate(known):
-            if option is value or (type(option) is type(value) and bool(option == value)):
-                return number
+    def place_of(value: Any) -> int:
+        if id(value) in identical:
+            return identical[id(value)]
+        for typed in (True, False):
+            with suppress(Exception):
+                place: int = alike[_key(value, typed)]
+                return place
+        for place, option in enumerate(known):
+            with suppress(Exception):  # whatever a comparison raises
+                if type(option) is type(value) and option == value:
+                    return place
         raise SpaceError(f"the value must be one of {described(known)}, got {described(value)}")
 
-    return Dimension(choice, lambda number: known[number], place)
+    return Dimension(choice, lambda number: known[number], place_of)
+
+
+_NAN = object()
+
+
+def _key(value: Any, typed: bool) -> Any:
+    """What two values have in common that count as the same, with their types or without."""
+    content = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(content, list | tuple):
+        content = (tuple, *(_key(item, typed) for item in content))
+    elif isinstance(content, Mapping):
+        content = (dict, frozenset((str(key), _key(item, typed)) for key, item in content.items()))
+    elif isinstance(content, Real) and content != content:
+        content = _NAN
+    return (_NAN, type(value), content) if typed else content
 
 
 @dataclass(frozen=True)
@@ -110,6 +155,6 @@ class Translation:
         for name, dimension in self.dimensions.items():
             try:
                 found[name] = dimension.ours(point[name])
-            except (TypeError, ValueError, OverflowError) as error:
+            except (TypeError, ValueError, ArithmeticError) as error:
                 raise SpaceError(f"parameter {name!r}: {error}") from error
         return self.space.check(found)
