@@ -1,8 +1,8 @@
 """Another library's search space in terms of ours: one value in, the same value out."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -78,7 +78,7 @@ def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
         return Dimension(Choice(tuple(known), ordered))
     except SpaceError:
         choice = Choice(tuple(range(len(known))), ordered)
-    identical = {id(option): place for place, option in reversed(list(enumerate(known)))}
+    identical: dict[int, int] = {id(option): place for place, option in reversed(list(enumerate(known)))}
     alike: dict[Any, int] = {}
     for typed in (False, True):
         for place, option in enumerate(known):
@@ -151,10 +151,44 @@ class Translation:
         missing = [name for name in self.dimensions if name not in point]
         if missing:
             raise SpaceError(f"every parameter must be given, missing {missing}")
+        return self.space.check(self._values(point))
+
+    def start(self, point: Mapping[str, Any]) -> Params:
+        """Our values of what a point to start from gives, which may be a part of one.
+
+        Raises:
+            SpaceError: no dict, an unknown name, a constant that differs, or a value that is not searched.
+        """
+        if not isinstance(point, Mapping):
+            raise SpaceError(f"a point to start from must be a dict of parameters, got {described(point)}")
+        unknown = [name for name in point if name not in self.dimensions and name not in self.constants]
+        if unknown:
+            law = f"a point to start from has parameters of {list(self.dimensions)}"
+            raise SpaceError(f"{law}, got {described(unknown)}")
+        for name, constant in self.constants.items():
+            if name in point:
+                with _naming(name):
+                    only = listed([constant])
+                    only.parameter.check(only.ours(point[name]))
+        found = self._values(point)
+        for name, value in found.items():
+            with _naming(name):
+                found[name] = self.dimensions[name].parameter.check(value)
+        return found
+
+    def _values(self, point: Mapping[str, Any]) -> Params:
         found: Params = {}
         for name, dimension in self.dimensions.items():
-            try:
-                found[name] = dimension.ours(point[name])
-            except (TypeError, ValueError, ArithmeticError) as error:
-                raise SpaceError(f"parameter {name!r}: {error}") from error
-        return self.space.check(found)
+            if name in point:
+                with _naming(name):
+                    found[name] = dimension.ours(point[name])
+        return found
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """What is wrong with a value becomes a SpaceError that names its parameter."""
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise SpaceError(f"parameter {name!r}: {error}") from error
