@@ -622,7 +622,7 @@ def test_the_storage_of_another_search_is_refused(tmp_path: Path, changed: dict[
 def test_the_storage_of_other_data_is_refused(tmp_path: Path) -> None:
     a_search(storage=tmp_path / "run.db", n_iter=3).fit(*small())
     features, labels = small()
-    with pytest.raises(StorageError, match="the data and `cv` must be those"):
+    with pytest.raises(StorageError, match="the data must be those"):
         a_search(storage=tmp_path / "run.db").fit(features[:50], labels[:50])
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, ConstrainedExpectedImprovement
 from bo_suite.data import Seeds
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.integrations.translate import Dimension, Translation, same
 from bo_suite.optimizer import Optimizer
@@ -43,6 +44,7 @@ from bo_suite.integrations.optuna_trials import (
     to_distribution,
     to_translation,
     to_trials,
+    unused,
     wait_for_earlier,
 )
 
@@ -62,11 +64,15 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     - pruned ones by their last intermediate value, but no better than the median complete one;
     - failed ones, those of infinite value, and those pruned before they reported a value, as failures,
       from which the probability of success is modelled;
-    - running ones as pending, by their whole point: it is in the study before the objective starts.
+    - running ones as pending, by their whole point: it is in the study before the objective starts;
+    - those without a point in the space that is searched not at all: that is logged once, and their number is
+      stored with each proposal as `left_out`.
 
     Threads and processes take turns, in the order of the trials' numbers: no two propose the same point.
     Trial k draws its random numbers from (seed, k), whatever the thread or process. A parameter outside the
-    search space is drawn uniformly on its scale; so are points once a finite space has no new one.
+    search space is drawn uniformly on its scale; so are points once a finite space has no new one. What a
+    trial has whatever is proposed, by `enqueue_trial` in part or by a PartialFixedSampler, is taken as given:
+    the rest of its point is chosen for it.
 
     Args:
         acquisition: how to choose; when None, LogExpectedImprovement, or ConstrainedExpectedImprovement once
@@ -167,6 +173,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         now = self._known(study, trial, translation)
         if len(now) > len(known):  # trials that took no turn were added meanwhile
             proposal = self._proposal(study, trial, translation, now, fixed)
+        if lost := unused(study.get_trials(deepcopy=False), now):
+            proposal.provenance["left_out"] = len(lost)
         remember(study, trial, translation.space, proposal)
         return proposal.params
 
@@ -177,19 +185,10 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         if not known and any(other.state == TrialState.COMPLETE for other in others):
             names = list(translation.dimensions)
             self._warn(f"no trial has the parameters that are searched, {names}, within their ranges")
-        else:
-            self._say_left_out(others, known, translation)
-        return known
-
-    def _say_left_out(
-        self, others: Sequence[FrozenTrial], known: Sequence[Trial], translation: Translation
-    ) -> None:
-        """Logs once how many finished trials nothing is learnt from, and why."""
-        there = {trial.id for trial in known}
-        lost = [other for other in others if other.state.is_finished() and other.number not in there]
-        if lost and not self._said_left_out:
+        elif (lost := unused(others, known)) and not self._said_left_out:
             self._said_left_out = True
             logger.warning(left_out(lost, len(others), translation))
+        return known
 
     def _proposal(
         self,
@@ -279,7 +278,7 @@ def from_optuna(
     """An Optimizer that starts from a study's trials, over the parameters that all of these have in common.
 
     Trials count as they do for BoSuiteSampler; but infeasible ones as failed, and running ones are left out.
-    Parameters with a step become a Choice of their values, in order.
+    Parameters with a step become a Choice of their values, in order. What is left out is logged once.
 
     Args:
         study: with one objective.
@@ -304,7 +303,9 @@ def from_optuna(
         optimizer.close()
         raise TrialError(f"a storage must be new to be filled from a study, got {storage} with trials in it")
     limits = constraints_by_number(trials)
-    for trial in to_trials(trials, there, study):
+    known = to_trials(trials, there, study)
+    _log_left_out(trials, known, there)
+    for trial in known:
         params = {name: dimension.theirs(trial.params[name]) for name, dimension in there.dimensions.items()}
         if any(value > 0.0 for value in limits.get(trial.id, ())):
             optimizer.add_failed(params, "infeasible")
@@ -315,6 +316,22 @@ def from_optuna(
     return optimizer
 
 
+def _log_left_out(trials: Sequence[FrozenTrial], known: Sequence[Trial], there: Translation) -> None:
+    """Logs once which parameters and how many trials of a study are not taken over."""
+    others = {name for trial in trials for name in trial.params} - there.dimensions.keys()
+    texts = []
+    if some := sorted(others - there.constants.keys()):
+        texts.append(f"parameters {some}, which not all trials have with the same range")
+    if there.constants:
+        texts.append(f"parameters of a single value, {described(dict(there.constants))}")
+    if lost := unused(trials, known):
+        texts.append(left_out(lost, len(trials), there))
+    if running := sum(not trial.state.is_finished() for trial in trials):
+        texts.append(f"{running} trials that have not ended")
+    if texts:
+        logger.warning("of the study is left out: %s", "; ".join(texts))
+
+
 def _named(name: str, dimension: Dimension) -> Parameter:
     """The parameter whose values are those of a distribution.
 
@@ -322,8 +339,10 @@ def _named(name: str, dimension: Dimension) -> Parameter:
         ValueError: there is none.
     """
     parameter = dimension.parameter
-    if isinstance(parameter, Float) or dimension.theirs is same:
+    if dimension.theirs is same:
         return parameter
+    if isinstance(parameter, Float):
+        raise ValueError(f"{name!r} must be a Float or an Int within 2**53, got one with a larger range")
     levels = parameter.levels
     if levels > _MOST_OPTIONS:
         raise ValueError(f"{name!r} must have at most {_MOST_OPTIONS} steps, got {levels}")

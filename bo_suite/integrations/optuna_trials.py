@@ -177,6 +177,12 @@ def fixed_values(
     return found, sorted(set(beyond))
 
 
+def unused(trials: Sequence[FrozenTrial], known: Sequence[Trial]) -> list[FrozenTrial]:
+    """The trials that have ended and are not among those that are known."""
+    there = {trial.id for trial in known}
+    return [trial for trial in trials if trial.state.is_finished() and trial.number not in there]
+
+
 def left_out(lost: Sequence[FrozenTrial], count: int, translation: Translation) -> str:
     """A sentence on trials that nothing is learnt from, and why not from the first of them."""
     reason = ""
