@@ -30,6 +30,7 @@ class Dataset:
         constraints: values of `c` constraints, at most 0 where they are met, NaN where not known; None when
             there are none.
         failures: rows whose evaluation has failed, which have no outcome; None when there are none.
+        fixed: columns that the next row has at a position that is given, each with this position.
 
     Raises:
         DataError: shapes that do not fit together, or values that are not finite.
@@ -44,6 +45,7 @@ class Dataset:
     fidelities: tuple[int, ...] = ()
     constraints: jt.Float[Tensor, "*b n c"] | None = None
     failures: jt.Float[Tensor, "*b f d"] | None = None
+    fixed: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("x", "y", "noise", "pending", "constraints"):
@@ -89,6 +91,15 @@ class Dataset:
         """Rows that are not to be suggested again: observed, failed and pending ones."""
         failed = () if self.failures is None else (self.failures,)
         return torch.cat((self.x, *failed, self.pending), -2)
+
+    def with_fixed(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+        """The rows with the fixed columns at their positions."""
+        if not self.fixed:
+            return rows
+        columns, positions = zip(*self.fixed, strict=True)
+        rows = rows.clone()
+        rows[..., list(columns)] = rows.new_tensor(positions)
+        return rows
 
     @property
     def discrete(self) -> tuple[int, ...]:

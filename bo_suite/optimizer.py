@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -16,6 +16,7 @@ from bo_suite.data import Seeds
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError, TrialError
 from bo_suite.history import History
+from bo_suite.parameters import Value
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
@@ -157,10 +158,17 @@ class Optimizer:
         return best_trial(self.trials, self.direction, self.space)
 
     @overload
-    def ask(self) -> Trial: ...
+    def ask(self, *, fixed: Mapping[str, Value] | None = None) -> Trial: ...
     @overload
-    def ask(self, count: int, batch: SteinBatch | None = None) -> list[Trial]: ...
-    def ask(self, count: int | None = None, batch: SteinBatch | None = None) -> Trial | list[Trial]:
+    def ask(
+        self, count: int, batch: SteinBatch | None = None, fixed: Mapping[str, Value] | None = None
+    ) -> list[Trial]: ...
+    def ask(
+        self,
+        count: int | None = None,
+        batch: SteinBatch | None = None,
+        fixed: Mapping[str, Value] | None = None,
+    ) -> Trial | list[Trial]:
         """The next trial, or a list of `count` of them that are to be evaluated side by side.
 
         Points are chosen one after the other, each given those before as pending; or, once the space-filling
@@ -170,10 +178,18 @@ class Optimizer:
         On return the complete points are stored as running, and later suggestions take them into account.
         Threads and processes that ask on one history take turns.
 
+        Args:
+            count: of trials.
+            batch: chooses them jointly.
+            fixed: values by name that some parameters have in each trial; the others are chosen given these.
+
         Raises:
-            SpaceExhausted: a finite space has no new point left.
+            SpaceExhausted: a finite space has no new point left, or none with what is fixed.
+            SpaceError: a fixed parameter that is unknown, or a value that is none of it.
             TrialError: count < 1, a batch of another kind, or one in a space with fidelities.
         """
+        if fixed is not None:
+            self.space.with_fixed(fixed)  # to refuse it before others are waited for
         if batch is not None and (self.space.fidelities or not isinstance(batch, SteinBatch)):
             law = "a batch must be a SteinBatch(), and no fidelity in the space"
             raise TrialError(f"{law}, got {described(batch)}")
@@ -185,7 +201,7 @@ class Optimizer:
             asks = 0
             while True:
                 trials = self._history.trials()
-                found = self._proposer.propose(trials, number, batch)
+                found = self._proposer.propose(trials, number, batch, fixed=fixed)
                 points = [proposal.params for proposal in found]
                 sources = [proposal.provenance for proposal in found]
                 asked = self._history.insert(points, sources, expected=next_id(trials))

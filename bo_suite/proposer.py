@@ -13,6 +13,7 @@ from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.describe import described
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import numerical_environment
+from bo_suite.parameters import Value
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
@@ -61,6 +62,7 @@ class Proposer:
         batch: SteinBatch | None = None,
         number: int | None = None,
         constraints: Mapping[int, Sequence[float]] | None = None,
+        fixed: Mapping[str, Value] | None = None,
     ) -> list[Proposal]:
         """The next points, each given those before as pending; fewer where a finite space has no more.
 
@@ -71,14 +73,16 @@ class Proposer:
             number: of the first point, which its random numbers come from; the id that follows when None.
             constraints: values by the id of a trial, at most 0 where they are met; for acquisitions that take
                 note of them.
+            fixed: values that some parameters have in each point; the others are chosen given these.
 
         Raises:
             SpaceExhausted: a finite space has no new point left.
+            SpaceError: a fixed parameter that is unknown, or a value that is none of it.
         """
         first = next_id(trials) if number is None else number
         with numerical_environment():
             informative = [trial for trial in trials if trial.informative]
-            return self._propose(informative, count, batch, first, constraints)
+            return self._propose(informative, count, batch, first, constraints, fixed or {})
 
     def _propose(
         self,
@@ -87,7 +91,9 @@ class Proposer:
         batch: SteinBatch | None,
         first: int,
         constraints: Mapping[int, Sequence[float]] | None,
+        fixed: Mapping[str, Value],
     ) -> list[Proposal]:
+        space = self.space.with_fixed(fixed) if fixed else self.space
         start = self._last_fit(trials)
         steps: list[Suggestion] = []
         sources: list[dict[str, Any]] = []
@@ -97,21 +103,22 @@ class Proposer:
             seeds = Seeds.of(self.seed, first + len(steps))
             try:
                 if len(trials) + len(steps) < design_size(self.budget) or not finished:
-                    found = [design(self.space, data, self.seed, first + len(steps))]
+                    found = [design(space, data, self.seed, first + len(steps))]
                 elif batch is None:
-                    found = [suggest(data, self.space, self.acquisition, seeds, start)]
+                    found = [suggest(data, space, self.acquisition, seeds, start)]
                 else:
                     left = count - len(steps)
-                    found = suggest_batch(data, self.space, self.acquisition, seeds, start, batch, left)
+                    found = suggest_batch(data, space, self.acquisition, seeds, start, batch, left)
             except SpaceExhausted:
                 if steps:  # the last points of a finite space, fewer than were asked for
                     break
                 raise
             for step in found:
-                sources.append(self._provenance(step, first + len(steps), data.x.shape[-2]))
+                source = self._provenance(step, first + len(steps), data.x.shape[-2])
+                sources.append(source | ({"fixed": list(fixed)} if fixed else {}))
                 steps.append(step)
                 start = self.warm_start(sources[-1]) or start
-        points = [self.space.decode(step.rows[None])[0] for step in steps]
+        points = [space.decode(step.rows[None])[0] for step in steps]
         return [Proposal(point, source) for point, source in zip(points, sources, strict=True)]
 
     def dataset(

@@ -22,6 +22,7 @@ from torch import Tensor
 from bo_suite.copies import Copied
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError
+from bo_suite.fixed import Fixed
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
 
 Params = dict[str, Value]
@@ -84,12 +85,27 @@ class Space:
         for name, parameter in self.parameters.items():
             if not isinstance(name, str) or not name:
                 raise SpaceError(f"a parameter's name must be a non-empty string, got {described(name)}")
-            if not isinstance(parameter, Float | Int | Choice):
+            if not isinstance(parameter, Float | Int | Choice | Fixed):
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
         if len(self.fidelities) == self.dim:
             raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
+
+    def with_fixed(self, values: Mapping[str, object]) -> "Space":
+        """The space in which some parameters have a single value; its rows are rows of this space.
+
+        A search over it takes these values as given. It is no space of its own: it is not stored.
+
+        Args:
+            values: by name.
+
+        Raises:
+            SpaceError: an unknown name, or a value that is out of range or of the wrong type.
+        """
+        point = self._checked(values)
+        held: Any = {name: Fixed(p, point[name]) if name in point else p for name, p in self}
+        return Space(held)
 
     def __iter__(self) -> Iterator[tuple[str, Parameter]]:
         return iter(self.parameters.items())
@@ -134,6 +150,15 @@ class Space:
         return tuple(column for column, name in enumerate(self.parameters) if name in self.target)
 
     @cached_property
+    def fixed(self) -> tuple[tuple[int, float], ...]:
+        """Columns of what `with_fixed` has fixed, each with its encoded position."""
+        return tuple(
+            (column, parameter.encode(parameter.value))
+            for column, (_, parameter) in enumerate(self)
+            if isinstance(parameter, Fixed)
+        )
+
+    @cached_property
     def cardinality(self) -> int | None:
         """Number of points; None where any column is continuous."""
         product = 1
@@ -149,11 +174,16 @@ class Space:
         Raises:
             SpaceError: a parameter missing, unknown, out of range or of the wrong type.
         """
+        if isinstance(params, Mapping):
+            missing = [name for name in self.parameters if name not in params]
+            if missing:
+                raise SpaceError(f"every parameter must be given, missing {missing}")
+        return self._checked(params)
+
+    def _checked(self, params: object) -> Params:
+        """Those parameters that are given, in order and in canonical form."""
         if not isinstance(params, Mapping):
             raise SpaceError(f"a point must be a dict of parameters, got {described(params)}")
-        missing = [name for name in self.parameters if name not in params]
-        if missing:
-            raise SpaceError(f"every parameter must be given, missing {missing}")
         unknown = [name for name in params if name not in self.parameters]
         if unknown:
             raise SpaceError(
@@ -161,6 +191,8 @@ class Space:
             )
         point: Params = {}
         for name, parameter in self:
+            if name not in params:
+                continue
             try:
                 point[name] = parameter.check(params[name])
             except SpaceError as error:

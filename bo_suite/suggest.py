@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
@@ -133,6 +133,7 @@ def _chosen(
 ) -> list[Suggestion]:
     """The points chosen by a score, its maximum where there are none."""
     with numerical_environment():
+        data = replace(data, fixed=space.fixed)
         began = time.perf_counter()
         score = score_of(acquisition, data, seeds, start)
         fitted = time.perf_counter()

@@ -17,6 +17,7 @@ LAYERS = (
     "describe",
     "content",
     "parameters",
+    "fixed",
     "space",
     "linalg",
     "data",

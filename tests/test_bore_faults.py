@@ -177,14 +177,16 @@ def test_pending_points_are_no_parents_though_nothing_is_told() -> None:
     every = GRID.encode([{"n": n, "m": m} for n in range(1, 41) for m in range(1, 4)])
     data = Dataset(every[:0], every[:0, 0], None, every)
     rows = GRID.spread(torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
-    found = evolve(lambda x: -x.sum(-1), GRID, data, rows, SEEDS)
+    found = evolve(lambda x: -x.sum(-1), GRID, data.taken, rows, SEEDS)
     assert not {tuple(row) for row in found.tolist()} & {tuple(row) for row in every.tolist()}
 
 
 def test_of_equal_scores_in_a_finite_space_the_seed_decides_which_comes_first() -> None:
     x = GRID.spread(torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
     data = observations(x[:1], GRID)
-    ends = [evolve(lambda x: torch.zeros_like(x[..., 0]), GRID, data, x, Seeds.of(0, k)) for k in range(4)]
+    ends = [
+        evolve(lambda x: torch.zeros_like(x[..., 0]), GRID, data.taken, x, Seeds.of(0, k)) for k in range(4)
+    ]
     assert len({tuple(end[0].tolist()) for end in ends}) > 1
 
 

@@ -57,7 +57,7 @@ def test_points_that_are_told_or_pending_are_no_parents_in_a_finite_space() -> N
     space = Space({"n": Int(1, 40), "m": Int(1, 40)})
     good = space.encode([{"n": n, "m": 1} for n in range(1, 31)])
     data = Dataset(good[:20], torch.zeros(20, dtype=F64), None, good[20:])
-    found = evolve(lambda x: -x.sum(-1), space, data, first(space, 100), Seeds.of(0, 0))
+    found = evolve(lambda x: -x.sum(-1), space, data.taken, first(space, 100), Seeds.of(0, 0))
     assert len({tuple(row) for row in found.tolist()}) == found.shape[0]
     assert not {tuple(row) for row in found.tolist()} & {tuple(row) for row in good.tolist()}
     assert float(found[0].sum()) == pytest.approx(1.0 / 39.0)
@@ -88,8 +88,12 @@ def test_of_equal_points_of_a_finite_space_any_is_taken() -> None:
 def test_replicates_evolve_as_alone() -> None:
     rows = MIXED.representable(first(MIXED, 50, 2))
     target = rows[:, :1] * 0.5
-    both = evolve(lambda x: -(x - target).square().sum(-1), MIXED, empty(MIXED, 2), rows, Seeds((5, 6), (2,)))
-    alone = evolve(lambda x: -(x - target[1]).square().sum(-1), MIXED, empty(MIXED), rows[1], Seeds((6,)))
+    both = evolve(
+        lambda x: -(x - target).square().sum(-1), MIXED, empty(MIXED, 2).taken, rows, Seeds((5, 6), (2,))
+    )
+    alone = evolve(
+        lambda x: -(x - target[1]).square().sum(-1), MIXED, empty(MIXED).taken, rows[1], Seeds((6,))
+    )
     assert_close(both[1], alone, rtol=0.0, atol=0.0)
 
 

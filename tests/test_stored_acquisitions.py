@@ -57,7 +57,18 @@ NO_RECIPES = {
 """Classes of the layers that recipes are made of, which are no part of one."""
 
 WITHOUT_RECIPES = {
-    *("data", "density_ratio", "evaluate", "loop", "optim", "optimizer", "parameters", "plot", "problems"),
+    *(
+        "data",
+        "density_ratio",
+        "evaluate",
+        "fixed",
+        "loop",
+        "optim",
+        "optimizer",
+        "parameters",
+        "plot",
+        "problems",
+    ),
     *("proposer", "space", "stopping", "suggest", "trials", "bench", "cli", "linalg"),
 }
 """Layers with dataclasses, none of which is a part of an acquisition."""

@@ -34,7 +34,8 @@ class Pool:
     @staticmethod
     def of(data: Dataset, mean: jt.Float[Tensor, "*b n"], count: int, seeds: Seeds) -> "Pool":
         """`count` rows, half of them near the rows of the data where `mean` is smallest, or the last one."""
-        held = tuple(sorted({*data.unordered, *data.discrete, *data.fidelities}))
+        fixed = [column for column, _ in data.fixed]
+        held = tuple(sorted({*data.unordered, *data.discrete, *data.fidelities, *fixed}))
         half, d = count // 2, data.x.shape[-1]
         spread = seeds.split("spread").sobol(half, data.x)
         levels = [column for column in held if column not in data.fidelities]
@@ -48,7 +49,8 @@ class Pool:
         scale = scale[torch.arange(half, device=scale.device) % 16, None]
         steps = scale * seeds.split("near").normal((half, d), data.x)
         steps[..., levels] = 0.0
-        return Pool(torch.cat((spread, (near + steps).clamp(0.0, 1.0)), -2), held, data.fidelities)
+        rows = torch.cat((spread, (near + steps).clamp(0.0, 1.0)), -2)
+        return Pool(data.with_fixed(rows), held, data.fidelities)
 
     def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
         """The rows of largest value, as many of the spread ones as of the near ones."""

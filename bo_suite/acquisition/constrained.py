@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.base import refuse_fidelities
-from bo_suite.acquisition.improvement import ImprovementScore, at_least_one, improvement_on
+from bo_suite.acquisition.improvement import ImprovementScore, at_least_one, improvement_on, incumbents
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates import AutoGP
@@ -80,7 +80,7 @@ class ConstrainedExpectedImprovement:
         found: list[Hyperparameters] = []
         if known:
             process = self.surrogate.fit(data, seeds, starts[0])
-            best = torch.where(feasible, data.y, torch.inf).amin(-1, keepdim=True)
+            best = torch.where(feasible, incumbents(process, data), torch.inf).amin(-1, keepdim=True)
             improvement = improvement_on(best, process, data, seeds, self.fantasies)
             found.append(process.hyperparameters)
         limits, bounds = [], []

@@ -104,7 +104,9 @@ class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
     The incumbent is the best outcome as observed, noise included. Pending points are fantasised: the
-    expectation also averages over joint posterior samples of their values, which count as observed.
+    expectation also averages over joint posterior samples of their values, which count as observed. Where
+    columns of the next point are fixed, the incumbent is the smallest posterior mean at the observed points
+    moved there.
 
     Attributes:
         surrogate: what is fitted to the data.
@@ -126,7 +128,17 @@ class LogExpectedImprovement:
         refuse_fidelities(self, data)
         refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
-        return improvement_on(data.y.amin(-1, keepdim=True), process, data, seeds, self.fantasies)
+        best = incumbents(process, data).amin(-1, keepdim=True)
+        return improvement_on(best, process, data, seeds, self.fantasies)
+
+
+def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
+    """Outcomes to improve on: as observed or, where columns are fixed, as expected at the rows moved there."""
+    if not data.fixed:
+        return data.y
+    with torch.no_grad():
+        moved = data.with_fixed(data.x).split(_ROWS, -2)
+        return torch.cat([process.mean(part) for part in moved], -1)
 
 
 def improvement_on(
@@ -170,7 +182,7 @@ class NoisyExpectedImprovement:
         refuse_fidelities(self, data)
         refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
-        promising, won = _promising(process, data.x, self.baseline, seeds)
+        promising, won = _promising(process, data.with_fixed(data.x), self.baseline, seeds)
         points = torch.cat((data.pending, promising), -2)
         counted = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)

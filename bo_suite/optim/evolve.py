@@ -6,7 +6,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Seeds
 from bo_suite.space import Space
 
 _PARENTS, _CHILDREN, _GENERATIONS = 32, 128, 10
@@ -18,7 +18,7 @@ _MATING = 0.5
 def evolve(
     score: Callable[[Tensor], Tensor],
     space: Space,
-    data: Dataset,
+    taken: jt.Float[Tensor, "*b t d"],
     rows: jt.Float[Tensor, "*b m d"],
     seeds: Seeds,
 ) -> jt.Float[Tensor, "*b p d"]:
@@ -34,11 +34,11 @@ def evolve(
     Args:
         score: larger is better.
         space: where to search.
-        data: what is told and pending.
+        taken: rows that are not to be suggested: told, pending or failed.
         rows: the first generation, representable in the space.
         seeds: of the random numbers.
     """
-    taken, finite = data.taken, space.cardinality is not None
+    finite = space.cardinality is not None
     with torch.no_grad():
         parents, value = _select(rows, score(rows), taken, finite, seeds.split("first"))
         for turn in range(_GENERATIONS):

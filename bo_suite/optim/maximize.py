@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
+from bo_suite.fixed import Fixed
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.space import Space
@@ -64,13 +65,15 @@ def maximize(
     *,
     differentiable: bool = True,
     search: Search | None = None,
+    taken: Tensor | None = None,
 ) -> jt.Float[Tensor, "*b d"]:
-    """Rows of largest score found that are neither in `data.x` nor in `data.pending`.
+    """Rows of largest score found that are not taken: by default not told, pending or failed (`data.taken`).
 
     Raises:
-        SpaceExhausted: every point of a finite space is in the data.
+        SpaceExhausted: every point of a finite space is taken.
     """
     search = search or Search()
+    taken = data.taken if taken is None else taken
 
     def score(x: Tensor) -> Tensor:
         return torch.nan_to_num(given(x), nan=-torch.inf, neginf=-torch.inf)
@@ -86,10 +89,10 @@ def maximize(
     if differentiable:
         ends = _local_search(score, space, starts, seeds.split("local"), search)
     else:
-        ends = evolve(score, space, data, torch.cat((spread, near), -2), seeds.split("evolve"))
+        ends = evolve(score, space, taken, torch.cat((spread, near), -2), seeds.split("evolve"))
     with torch.no_grad():
         spare = torch.cat((top(spread, first, _SPARE), top(near, second, _SPARE)), -2)
-        return _best_new(score, space, data, torch.cat((ends, spare), -2), seeds.split("new"))
+        return _best_new(score, space, taken, torch.cat((ends, spare), -2), seeds.split("new"))
 
 
 def _in_parts(score: ScoreFunction, rows: Tensor) -> Tensor:
@@ -109,7 +112,7 @@ def top(
 
 def nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b count d"]:
     """Perturbed copies of the best observed rows: a random subset of columns, at several scales."""
-    best = top(data.x, -data.y, 4)
+    best = space.snap(top(data.x, -data.y, 4))  # what is fixed in the space may differ in the data
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
     scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
@@ -234,9 +237,8 @@ def _column_moves(space: Space, rows: Tensor, column: int, seeds: Seeds) -> Tens
     return copies
 
 
-def _best_new(score: ScoreFunction, space: Space, data: Dataset, found: Tensor, seeds: Seeds) -> Tensor:
-    """The representable row of largest score that is not in the data: of those found, else of any."""
-    taken = data.taken
+def _best_new(score: ScoreFunction, space: Space, taken: Tensor, found: Tensor, seeds: Seeds) -> Tensor:
+    """The representable row of largest score that is not taken: of those found, else of any."""
     chosen, missing = found[..., 0, :], torch.ones_like(found[..., 0, :1], dtype=torch.bool)
     for rows in _pools(space, found, seeds):
         exact = space.representable(rows)
@@ -272,7 +274,10 @@ def can_be_listed(space: Space) -> bool:
 def exhausted(space: Space) -> SpaceExhausted:
     """The error that says so."""
     count = "representable" if space.cardinality is None else space.cardinality
-    return SpaceExhausted(f"all {count} points of the space have been suggested; there is no new one")
+    fixed = [name for name, parameter in space if isinstance(parameter, Fixed)]
+    where = f"the space with {fixed} fixed" if fixed else "the space"
+    every = f"all {count} points of {where} have" if count != 1 else f"the only point of {where} has"
+    return SpaceExhausted(f"{every} been suggested; there is no new one")
 
 
 def whole(space: Space) -> jt.Float64[Tensor, "n d"]:
