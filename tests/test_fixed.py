@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from bo_suite import Choice, Float, Int, Optimizer, Space
-from bo_suite.acquisition import Bore, KnowledgeGradient, NoisyExpectedImprovement, SteinBatch, ThompsonSampling
+from bo_suite.acquisition import (
+    Bore,
+    KnowledgeGradient,
+    NoisyExpectedImprovement,
+    SteinBatch,
+    ThompsonSampling,
+)
 from bo_suite.data import Dataset
 from bo_suite.errors import SpaceError, SpaceExhausted
 

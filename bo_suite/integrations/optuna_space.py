@@ -62,7 +62,8 @@ def nearest(distribution: BaseDistribution, value: Any) -> Any:
     low, high, step = distribution.low, distribution.high, distribution.step
     inside: Any = min(max(value, low), high)
     if isinstance(distribution, IntDistribution):
-        return low + round((inside - low) / distribution.step) * distribution.step
+        number, pace = round(inside), distribution.step
+        return min(low + (number - low + pace // 2) // pace * pace, high)
     return inside if step is None else min(_on_grid(inside, low, step), high)
 
 
