@@ -109,8 +109,9 @@ def _key(value: Any, typed: bool) -> Any:
     content = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(content, list | tuple):
         content = (tuple, *(_key(item, typed) for item in content))
-    elif isinstance(content, Mapping):
-        content = (dict, frozenset((str(key), _key(item, typed)) for key, item in content.items()))
+    elif isinstance(content, Mapping):  # an empty dict in it is lost where results are flat
+        items = {str(key): item for key, item in content.items() if typed or item != {}}
+        content = (dict, frozenset((key, _key(item, typed)) for key, item in items.items()))
     elif isinstance(content, Real) and content != content:
         content = _NAN
     return (_NAN, type(value), content) if typed else content
