@@ -217,6 +217,15 @@ def test_values_of_a_dimension_are_those_of_its_distribution(name: str) -> None:
         dimension.parameter.check(dimension.ours(kept))  # as it comes back from Optuna
 
 
+def test_a_name_that_no_space_of_ours_takes_is_drawn_at_random(caplog: pytest.LogCaptureFixture) -> None:
+    space, study = {"x": PLANE["x"], "": CategoricalDistribution(["a", "b"])}, study_of()
+    for _ in range(4):
+        study.tell(study.ask(space), 0.0)
+    assert [set(trial.params) for trial in learnt(study)] == [{"x"}] * 4
+    assert {trial.params[""] for trial in study.trials} <= {"a", "b"}
+    assert sum("a parameter's name must be" in record.message for record in caplog.records) == 1
+
+
 @pytest.mark.slow
 def test_an_optimum_at_a_huge_integer_is_found() -> None:
     study = study_of()

@@ -50,6 +50,9 @@ from bo_suite.integrations.optuna_trials import (
 
 logger = logging.getLogger("bo_suite")
 
+_ALONE = "value"
+"""What a parameter that is drawn by itself is called, whose own name may be none of a Space."""
+
 _MOST_OPTIONS = 1000
 """Values of a stepped parameter up to which `from_optuna` lists them."""
 
@@ -121,9 +124,10 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         }
 
     def _fits(self, name: str, distribution: BaseDistribution) -> bool:
-        """Whether a distribution can be searched; says it where it cannot."""
+        """Whether a parameter can be searched, or has a single value; says it where it cannot."""
         try:
-            self._translation({name: distribution})
+            for dimension in self._translation({name: distribution}).dimensions.values():
+                Space({name: dimension.parameter})  # which refuses some names
         except ValueError as error:
             self._warn(f"{error}; it is drawn at random")
             return False
@@ -221,22 +225,23 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         """A value drawn uniformly on the parameter's scale; the centre for the first trial."""
         self._raise_error_if_multi_objective(study)
         started = any(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False))
-        if not self._fits(param_name, param_distribution):
-            (uniform,) = self._uniform(1, trial, param_name).flatten().tolist()
-            return drawn(param_distribution, uniform)
+        self._fits(param_name, param_distribution)
         search_space = self.infer_relative_search_space(study, trial)
         if started and param_name not in search_space:
             law = "only what all trials have, with the same range, is searched jointly"
             self._warn(f"{law}: {param_name!r} is drawn at random (a `search_space` can be given)")
-        translation = self._translation({param_name: param_distribution})
+        try:
+            translation = self._translation({_ALONE: param_distribution})
+        except ValueError:
+            return drawn(param_distribution, self._uniform(1, trial, param_name).item())
         if not translation.dimensions:
-            return translation.constants[param_name]
+            return translation.constants[_ALONE]
         if param_name in search_space:
             with suppress(SpaceError):  # as of a range that has changed
-                return translation.theirs(translation.ours(self._stored(study, trial, search_space)))[
-                    param_name
-                ]
-        return translation.theirs(self._drawn(translation.space, trial, param_name))[param_name]
+                stored = self._stored(study, trial, search_space)
+                point = {_ALONE: stored[param_name]} if param_name in stored else {}
+                return translation.theirs(translation.ours(point))[_ALONE]
+        return translation.theirs(self._drawn(translation.space, trial, param_name))[_ALONE]
 
     def _stored(
         self, study: "optuna.Study", trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]

@@ -110,11 +110,15 @@ def _key(value: Any, typed: bool) -> Any:
     if isinstance(content, list | tuple):
         content = (tuple, *(_key(item, typed) for item in content))
     elif isinstance(content, Mapping):  # an empty dict in it is lost where results are flat
-        items = {str(key): item for key, item in content.items() if typed or item != {}}
+        items = {str(key): item for key, item in content.items() if typed or not _is_empty(item)}
         content = (dict, frozenset((key, _key(item, typed)) for key, item in items.items()))
     elif isinstance(content, Real) and content != content:
         content = _NAN
     return (_NAN, type(value), content) if typed else content
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, Mapping) and not value
 
 
 @dataclass(frozen=True)
