@@ -20,7 +20,12 @@ from botorch.acquisition import (
 from botorch.acquisition.logei import qLogExpectedImprovement, qLogNoisyExpectedImprovement
 from botorch.acquisition.max_value_entropy_search import qMaxValueEntropy
 from botorch.acquisition.objective import ScalarizedPosteriorTransform
-from botorch.exceptions.errors import BotorchTensorDimensionError, ModelFittingError, UnsupportedError
+from botorch.exceptions.errors import (
+    BotorchTensorDimensionError,
+    InputDataError,
+    ModelFittingError,
+    UnsupportedError,
+)
 from botorch.models import MixedSingleTaskGP, SingleTaskGP, SingleTaskVariationalGP
 from botorch.models.transforms import Log, Normalize, Standardize, Warp
 from botorch.optim import optimize_acqf
@@ -193,6 +198,30 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     model = ProcessModel(exact())
     with pytest.raises(BotorchTensorDimensionError, match=r"got \(3,\) and \(3, 3\)"):
         model.condition_on_observations(draw(3, 3), draw(3))
+    with pytest.raises(BotorchTensorDimensionError, match=r"got \(1,\) and \(1, 3\)"):
+        model.condition_on_observations(draw(1, 3), draw(1))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "noise", "law"),
+    [
+        (0.5, math.nan, None, "Y must be finite"),
+        (0.5, math.inf, None, "Y must be finite"),
+        (math.nan, 0.5, None, "X must be finite"),
+        (0.5, 0.5, math.nan, "noise must be finite"),
+        (0.5, 0.5, -1.0, "variances >= 0, got -1.0"),
+    ],
+)
+def test_observations_that_are_no_numbers_are_refused(
+    x: float, y: float, noise: float | None, law: str
+) -> None:
+    one = draw(1, 1)
+    with pytest.raises(InputDataError, match=law):
+        ProcessModel(exact()).condition_on_observations(
+            torch.full_like(draw(1, 3), x),
+            torch.full_like(one, y),
+            None if noise is None else torch.full_like(one, noise),
+        )
 
 
 def test_fantasies_are_those_of_a_single_task_gp(pair: tuple[ProcessModel, SingleTaskGP]) -> None:
@@ -545,6 +574,8 @@ def test_a_failed_fit_is_a_fit_error(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda x, y, noise: SingleTaskGP(x, y.exp(), outcome_transform=Log()), "affine, got Log"),
         (lambda x, y, noise: SingleTaskGP(x, y, mean_module=LinearMean(3)), "constant prior mean"),
         (lambda x, y, noise: None, "got NoneType"),
+        (lambda x, y, noise: SingleTaskGP(x.float(), y.float()), "dtype and on the device of its data"),
+        (lambda x, y, noise: SingleTaskGP(x, y).float(), "dtype and on the device of its data"),
     ],
 )
 def test_models_that_no_exact_process_can_stand_for_are_refused(factory: Any, law: str) -> None:
@@ -745,3 +776,28 @@ def test_an_optimizer_finds_the_minimum_with_parts_of_botorch(recipe: Any) -> No
     assert optimizer.best.value < 0.02
     batch = optimizer.ask(2)  # the second one sees the first as pending
     assert batch[0].params != batch[1].params
+
+
+@pytest.mark.parametrize("surrogate", [ExactGP(), BoTorchSurrogate(plain)])
+def test_points_of_which_a_part_is_given_are_chosen_by_parts_of_botorch(surrogate: Any) -> None:
+    recipe = BoTorchAcquisition(lambda model, seen: LogExpectedImprovement(model, seen.best_f), surrogate)
+    opt = Optimizer(Space({"x": Float(0, 1), "y": Float(0, 1), "kind": Choice(["a", "b"])}), recipe)
+    for _ in range(8):
+        trial = opt.ask()
+        opt.tell(trial, (trial.params["y"] - trial.params["x"]) ** 2)
+    for x in (0.2, 0.8):
+        trial = opt.ask(fixed={"x": x, "kind": "b"})
+        assert (trial.params["x"], trial.params["kind"]) == (x, "b")
+        assert abs(trial.params["y"] - x) < 0.3
+        opt.tell(trial, (trial.params["y"] - x) ** 2)
+
+
+def test_features_that_optimize_acqf_holds_fixed_are_chosen_around() -> None:
+    model = ProcessModel(exact(), negate=True)
+    score = PosteriorMean(model)
+    bounds = torch.stack((torch.zeros(3), torch.ones(3))).double()
+    found, value = optimize_acqf(score, bounds, 1, 4, 64, fixed_features={0: 0.7})
+    rows = draw(500, 3)
+    rows[:, 0] = 0.7
+    assert float(found[0, 0]) == 0.7
+    assert float(value) >= float(score(rows[:, None]).max())

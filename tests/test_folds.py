@@ -141,6 +141,9 @@ BAD = {
     "several samples": archive(ROWS, *SPLITS[0]),
     "other names": archive(10, *SPLITS[0], a=ROWS, b=ROWS),
     "a member that is no array": with_member("arr_3", b"os.system"),
+    "data of a number": archive(10, *SPLITS[0], data=np.asarray(3)),
+    "data of several texts": archive(10, *SPLITS[0], data=np.asarray(["a", "b"])),
+    "data that are pickled": archive(10, *SPLITS[0], data=np.array([Armed()], dtype=object)),
     "pickled": archive(10, np.array([Armed()], dtype=object), ROWS[5:]),
 }
 
@@ -165,3 +168,17 @@ def test_splits_of_indices_and_of_masks_are_read(tmp_path: Path) -> None:
         read = journal.splits(splits, 10, True)
         for old, new in zip(splits, read, strict=True):
             assert all(map(np.array_equal, old, new))
+
+
+def test_a_fingerprint_of_the_data_is_stored_with_the_splits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run.db"
+    Journal.open(path, False, 1, "accuracy", "abc").splits(SPLITS, 10, True)
+    assert len(Journal.open(path, True, 1, "accuracy", "abc").splits(SPLITS, 10, True)) == len(SPLITS)
+    with pytest.raises(StorageError, match=r"the data must be those that .*run\.db was begun with"):
+        Journal.open(path, True, 1, "accuracy", "abd")
+    assert not caplog.text
+    Journal.open(path, False, 1, "accuracy").splits(SPLITS, 10, True)
+    Journal.open(path, True, 1, "accuracy", "abd")
+    assert "did not store what its data are" in caplog.text

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bo_suite.errors import StorageError
 
 try:
     from ray import cloudpickle, tune
+    from ray._private.dict import flatten_dict
     from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
     from bo_suite.integrations.ray_space import translated
@@ -28,6 +30,13 @@ except ImportError:
     tune = None
 
 SPACE = Space({"x": Float(-1, 2), "n": Int(1, 9)})
+
+
+@dataclass
+class Held:
+    """An object of a user, with something in it."""
+
+    inner: Any
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +162,20 @@ def test_names_of_a_space_of_ours_are_split_at_the_slash() -> None:
         (lambda: {"a": tune.randn(0, 1)}, "'a'.*got a Normal"),
         (lambda: {"a": tune.qrandn(0, 1, 0.5)}, "'a'.*got a Normal"),
         (lambda: {"a": [tune.uniform(0, 1)]}, "'a': domains must be in dicts"),
+        (lambda: {"a": ({"b": tune.uniform(0, 1)},)}, "'a': domains must be in dicts"),
+        (lambda: {"a": {tune.uniform(0, 1)}}, "'a': domains must be in dicts"),
+        (lambda: {"a": Held(tune.uniform(0, 1))}, "'a': domains must be in dicts"),
+        (lambda: {"a": np.array([tune.uniform(0, 1), 2], dtype=object)}, "'a': domains must be in dicts"),
+        (lambda: {"a": Float(0, 1)}, "'a': domains must be in dicts, and Ray's, got Float"),
+        (lambda: {"a": SPACE}, "'a': domains must be in dicts, and Ray's, got Space"),
+        (lambda: {"a": tune.choice([tune.uniform(0, 1), 2])}, "'a': an option of a choice must be a value"),
+        (lambda: {"a": tune.choice([{"b": tune.randint(0, 9)}, 2])}, "'a': an option .* a name of its own"),
+        (lambda: {"a": tune.choice([[2, (tune.choice([1, 2]),)]])}, "'a': an option of a choice"),
+        (lambda: {"a": tune.choice([{"b": tune.grid_search([1, 2])}])}, "'a': an option of a choice"),
+        (lambda: {"a": tune.choice([{"b": tune.sample_from(lambda spec: 1)}])}, "'a': an option of a choice"),
+        (lambda: {"a": tune.choice([{"eval": "1 + 1"}, 2])}, "'a': an option of a choice"),
+        (lambda: {"a": tune.choice([Int(0, 3), 2])}, "'a': an option of a choice"),
+        (lambda: {"a": {"b": {"c": tune.choice([Held(tune.uniform(0, 1))])}}}, "'a/b/c': an option"),
         (lambda: {"a": tune.uniform(1, 0)}, "'a': `low <= high` must hold"),
         (lambda: {"a": tune.randint(3, 3)}, "'a': `low <= high` must hold"),
         (lambda: {"a": tune.qrandint(4, 5, 3)}, "'a': `low <= high` must hold"),
@@ -400,6 +423,170 @@ def test_points_evaluated_elsewhere_are_observations() -> None:
     for bad, law in (({"x": 0.1}, "missing"), ({"x": 0.1, "net/n": 4}, "net/n.*<= 3")):
         with pytest.raises(ValueError, match=law):
             search.add_evaluated_point(bad, 1.0)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "options",
+    [
+        [{"kind": "a", "size": {"n": 1}}, {"kind": "b", "size": {}}, {"kind": "a"}],
+        [(1, 2), (1, 2, 3), [4]],
+        [np.float32(0.1), np.int64(3), "a"],
+        [math.nan, 1, True],
+        [np.array([1, 2]), np.array([3])],
+        [None, {1: "a"}, False],
+    ],
+    ids=str,
+)
+def test_options_of_any_kind_come_back_from_results_and_evaluated_points(options: list[Any]) -> None:
+    search = search_of({"net": {"opt": tune.choice(options)}, "x": tune.uniform(0, 1)})
+    for place, option in enumerate(options):
+        config = {"net": {"opt": json_like(option)}, "x": 0.1 * (place + 1)}
+        search.add_evaluated_point(config, 1.0)
+        flat = flatten_dict({"config": {**config, "x": 0.5 + 0.1 * place}, "loss": 2.0})
+        search.on_trial_complete(f"new {place}", flat)
+    found = [trial.params["net/opt"] for trial in search.optimizer.trials]
+    theirs = search._translation.dimensions["net/opt"].theirs
+    assert [theirs(one) for one in found[::2]] == [theirs(one) for one in found[1::2]]
+    for option, one in zip(options, found[::2], strict=True):
+        assert theirs(one) is option or theirs(one) == option
+
+
+def json_like(value: Any) -> Any:
+    """What is left of a value that went through a log of results."""
+    if isinstance(value, tuple | list | np.ndarray):
+        return [json_like(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# Points to start from.
+
+NESTED = {"x": ("uniform", 0, 1), "net": {"n": ("randint", 1, 9), "kind": ("choice", ["a", "b"])}, "k": 2}
+
+
+def nested_space(tree: Any = None) -> Any:
+    tree = NESTED if tree is None else tree
+    if isinstance(tree, dict):
+        return {name: nested_space(one) for name, one in tree.items()}
+    return getattr(tune, tree[0])(*tree[1:]) if isinstance(tree, tuple) else tree
+
+
+@pytest.mark.integration
+def test_points_to_evaluate_come_first_whole_or_in_part_nested_or_flat() -> None:
+    points = [
+        {"x": 0.25, "net": {"n": 3, "kind": "b"}, "k": 2},
+        {"net/n": 5},
+        {"net": {"kind": "a"}, "x": np.float32(0.5)},
+        {},
+    ]
+    search = search_of(nested_space(), points_to_evaluate=points)
+    configs = [search.suggest(f"t{number}") for number in range(5)]
+    assert configs[0] == {"x": 0.25, "net": {"n": 3, "kind": "b"}, "k": 2}
+    assert configs[1]["net"]["n"] == 5
+    assert configs[2] == {"x": 0.5, "net": {"n": configs[2]["net"]["n"], "kind": "a"}, "k": 2}
+    assert len({str(config) for config in configs}) == 5
+    assert [set(trial.provenance.get("fixed", ())) for trial in search.optimizer.trials] == [
+        {"x", "net/n", "net/kind"},
+        {"net/n"},
+        {"x", "net/kind"},
+        set(),
+        set(),
+    ]
+
+
+@pytest.mark.integration
+def test_the_rest_of_a_point_is_chosen_for_what_is_given() -> None:
+    space = Space({"x": Float(0, 1), "y": Float(0, 1)})
+    points = [{"x": 0.1}, {"x": 0.5}, {"x": 0.9}]
+    search, gaps = search_of(space, points_to_evaluate=points), []
+    for x, y in np.random.default_rng(0).random((16, 2)).tolist():
+        search.add_evaluated_point({"x": x, "y": y}, (y - 0.2 - 0.6 * x) ** 2)
+    for number, point in enumerate(points):
+        config = search.suggest(f"t{number}")
+        assert config["x"] == point["x"]
+        gaps.append(abs(config["y"] - 0.2 - 0.6 * config["x"]))
+        search.on_trial_complete(f"t{number}", {"loss": gaps[-1] ** 2})
+    assert float(np.median(gaps)) < 0.1  # 0.27 at random
+
+
+@pytest.mark.integration
+def test_the_tuner_may_give_the_space_of_the_points() -> None:
+    search = BoSuiteSearch(points_to_evaluate=[{"x": 0.25}])
+    assert search.set_search_properties("loss", "min", {"x": tune.uniform(0, 1), "y": tune.uniform(0, 1)})
+    assert search.suggest("a")["x"] == 0.25
+
+
+@pytest.mark.integration
+def test_points_with_known_rewards_are_observations_and_not_run(tmp_path: Path) -> None:
+    points = [{"x": 0.1, "n": 1}, {"x": 0.2, "n": 2}, {"x": 0.3, "n": 3}]
+    for _ in range(2):  # a script that is run again adds nothing
+        search = search_of(
+            storage=tmp_path / "run.db", points_to_evaluate=points, evaluated_rewards=[1.0, 2, math.nan]
+        )
+        assert [trial.value for trial in search.optimizer.trials] == [1.0, 2.0, None]
+        dies(search)
+    assert search_of(storage=tmp_path / "run.db").suggest("a") not in points
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("how", ["storage", "state", "pickle"])
+def test_points_that_were_asked_for_are_not_asked_for_again(how: str, tmp_path: Path) -> None:
+    points = [{"x": 0.25, "n": 3}, {"n": 5}, {"n": 5}, {"x": 0.75}]
+    options = {"storage": tmp_path / "run.db", "points_to_evaluate": points}
+    search = search_of(**options)
+    for name in ("a", "b"):
+        search.suggest(name)
+        search.on_trial_complete(name, {"loss": 1.0})
+    if how == "state":
+        search.save(str(tmp_path / "state.json"))
+        dies(search)
+        search = BoSuiteSearch()
+        search.restore(str(tmp_path / "state.json"))
+    elif how == "pickle":
+        data = cloudpickle.dumps(search)
+        dies(search)
+        search = cloudpickle.loads(data)
+        search.suggest("a")
+    else:
+        dies(search)
+        search = search_of(**options)
+    assert search.suggest("c")["n"] == 5
+    assert search.suggest("d")["x"] == 0.75
+    search.suggest("e")
+    assert "fixed" not in search.optimizer.trials[-1].provenance
+
+
+@pytest.mark.integration
+def test_a_point_whose_value_is_known_is_left_out_with_a_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    search = search_of(points_to_evaluate=[{"x": 0.25, "n": 3}, {"x": 0.25, "n": 3}, {"n": 4}])
+    assert search.suggest("a") == {"x": 0.25, "n": 3}
+    assert search.suggest("b")["n"] == 4
+    assert "to start from is left out" in caplog.text
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("points", "rewards", "law"),
+    [
+        ({"x": 0.5}, None, "must be a list of configurations"),
+        ([0.5], None, "must be a list of configurations"),
+        ([{"y": 0.5}], None, r"has parameters of \['x', 'net/n', 'net/kind'\], got \['y'\]"),
+        ([{"net": {"depth": 3}}], None, r"got \['net/depth'\]"),
+        ([{"x": 1.5}], None, "'x': .* must hold, got 1.5"),
+        ([{"net": {"n": 9}}], None, "'net/n': .*<= 8"),
+        ([{"net": {"kind": "c"}}], None, "'net/kind': the value must be one of"),
+        ([{"x": 0.5, "k": 3}], None, r"'k': the value must be one of \[2\], got 3"),
+        ([{"x": 0.5}], [1.0], "missing"),
+        ([{"x": 0.5}], [1.0, 2.0], "list of 1 values"),
+        (None, [1.0], "list of 0 values"),
+        ([{"x": 0.5}], 1.0, "list of 1 values"),
+    ],
+)
+def test_points_that_are_none_of_the_space_are_refused(points: Any, rewards: Any, law: str) -> None:
+    with pytest.raises(ValueError, match=law):
+        search_of(nested_space(), points_to_evaluate=points, evaluated_rewards=rewards)
 
 
 # States.

@@ -14,6 +14,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from scipy import stats
@@ -21,7 +22,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RandomizedSearchCV, ShuffleSplit
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RandomizedSearchCV,
+    ShuffleSplit,
+    cross_val_score,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -619,11 +627,119 @@ def test_the_storage_of_another_search_is_refused(tmp_path: Path, changed: dict[
         a_search(**{"storage": tmp_path / "run.db", **changed}).fit(*small())
 
 
-def test_the_storage_of_other_data_is_refused(tmp_path: Path) -> None:
-    a_search(storage=tmp_path / "run.db", n_iter=3).fit(*small())
+def other_data(name: str) -> tuple[Any, Any, dict[str, Any]]:
     features, labels = small()
+    changed = features.copy()
+    changed[7] += 1e-6
+    return {
+        "fewer": (features[:50], labels[:50], {}),
+        "as many others": (np.roll(features, 1), np.roll(labels, 1), {}),
+        "one value": (changed, labels, {}),
+        "one label": (features, np.where(np.arange(60) == 7, 1 - labels, labels), {}),
+        "a table": (pd.DataFrame(features, columns=["a"]), labels, {}),
+        "weights": (features, labels, {"sample_weight": np.ones(60)}),
+    }[name]
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("name", ["fewer", "as many others", "one value", "one label", "a table", "weights"])
+def test_the_storage_of_other_data_is_refused(name: str, done: bool, tmp_path: Path) -> None:
+    a_search(storage=tmp_path / "run.db", n_iter=2).fit(*small())
+    features, labels, fitting = other_data(name)
+    again = a_search(storage=tmp_path / "run.db", n_iter=2 if done else 3)
+    with pytest.raises(StorageError, match=r"the data must be those that .* nested"):
+        again.fit(features, labels, **fitting)
+
+
+def test_other_splits_are_refused_even_where_nothing_is_left_to_evaluate(tmp_path: Path) -> None:
+    a_search(storage=tmp_path / "run.db", n_iter=2).fit(*small())
+    other = KFold(3, shuffle=True, random_state=1)
     with pytest.raises(StorageError, match="the data and `cv` must be those"):
-        a_search(storage=tmp_path / "run.db").fit(features[:50], labels[:50])
+        a_search(storage=tmp_path / "run.db", n_iter=2, cv=other).fit(*small())
+
+
+def test_the_same_data_go_on_whatever_their_layout(tmp_path: Path) -> None:
+    features, labels = np.hstack((small()[0], small()[0] ** 2)), small()[1]
+    for count, same in enumerate((features, np.asfortranarray(features), features[::-1][::-1]), 1):
+        search = a_search(storage=tmp_path / "run.db", n_iter=count).fit(same, labels.tolist())
+        assert len(search.trials_) == count
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+def test_a_nested_cross_validation_on_one_path_is_refused_beyond_its_first_fold(tmp_path: Path) -> None:
+    search = a_search(storage=tmp_path / "run.db", n_iter=2)
+    scores = cross_val_score(search, *small(), cv=3)
+    assert list(np.isnan(scores)) == [False, True, True]
+    with pytest.raises(StorageError, match="each outer fold of a nested cross-validation"):
+        cross_val_score(search, *small(), cv=3, error_score="raise")
+    apart = cross_val_score(a_search(n_iter=2), *small(), cv=3)
+    assert not np.isnan(apart).any()
+
+
+def test_a_search_begun_before_data_had_a_fingerprint_goes_on_with_a_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run.db"
+    a_search(storage=path, n_iter=2).fit(*small())
+    splits = Path(f"{path}.splits.npz")
+    with np.load(splits) as file:
+        old = [file[name] for name in file.files if name != "data"]
+    np.savez_compressed(splits, *old)
+    assert len(a_search(storage=path, n_iter=3).fit(*small()).trials_) == 3
+    assert "did not store what its data are" in caplog.text
+    with pytest.raises(StorageError, match="the data and `cv` must be those"):
+        a_search(storage=path, n_iter=3).fit(small()[0][:50], small()[1][:50])
+
+
+# Points to start from
+
+
+def test_points_to_evaluate_are_the_first_candidates_whole_or_in_part() -> None:
+    points = [{"at": 0.31, "other": None}, {"other": (1, 2)}, {"at": np.float32(0.5)}]
+    space = {"at": Float(0.0, 1.0), "other": [None, (1, 2), "a"]}
+    search = a_search(space=space, points_to_evaluate=points, n_points=2).fit(*small())
+    candidates = search.cv_results_["params"]
+    assert candidates[0] == points[0]
+    assert candidates[1]["other"] == (1, 2)
+    assert candidates[2]["at"] == 0.5
+    assert len(candidates) == 6
+    assert clone(search).points_to_evaluate == points
+
+
+def test_points_are_given_in_the_values_of_a_distribution() -> None:
+    space = {"at": stats.beta(2, 2)}
+    search = a_search(space=space, points_to_evaluate=[{"at": 0.3}], n_iter=2).fit(*small())
+    assert search.cv_results_["params"][0]["at"] == pytest.approx(0.3)
+
+
+def test_points_count_once_in_a_search_that_goes_on(tmp_path: Path) -> None:
+    points = [{"at": 0.31}, {"at": 0.32}, {"at": 0.33}]
+    for count in (1, 2, 5):
+        search = a_search(storage=tmp_path / "run.db", points_to_evaluate=points, n_iter=count)
+        candidates = search.fit(*small()).cv_results_["params"]
+        assert candidates[:3] == points[:count]
+    assert len({candidate["at"] for candidate in candidates}) == 5
+
+
+def test_a_point_given_twice_is_evaluated_once(caplog: pytest.LogCaptureFixture) -> None:
+    search = a_search(points_to_evaluate=[{"at": 0.31}] * 2, n_iter=3).fit(*small())
+    assert [candidate["at"] for candidate in search.cv_results_["params"]].count(0.31) == 1
+    assert "to start from is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("points", "law"),
+    [
+        ([{"elsewhere": 1}], r"has parameters of \['at'\], got \['elsewhere'\]"),
+        ([{"at": 2.0}], "'at': .* must hold, got 2.0"),
+        ([{"at": "low"}], "'at': a Float must be a finite number"),
+        ([3], "must be a dict of parameters, got 3"),
+        ({"at": 0.5}, "points_to_evaluate"),
+    ],
+)
+def test_points_that_are_none_of_the_space_are_refused(points: Any, law: str) -> None:
+    with pytest.raises(ValueError, match=law):
+        a_search(points_to_evaluate=points).fit(*small())
 
 
 def test_a_deleted_history_takes_what_was_beside_it_along(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, War
 
 try:
     from botorch.acquisition import AcquisitionFunction, OneShotAcquisitionFunction
-    from botorch.exceptions.errors import BotorchTensorDimensionError, UnsupportedError
+    from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError, UnsupportedError
     from botorch.models.model import Model
     from botorch.posteriors import GPyTorchPosterior
     from botorch.sampling import SobolQMCNormalSampler
@@ -118,11 +118,17 @@ class ProcessModel(Model):  # type: ignore[misc]
 
         Raises:
             BotorchTensorDimensionError: shapes that do not fit together.
+            InputDataError: an outcome or a variance that is not finite, or a variance below 0.
         """
-        if Y.shape[-1:] != (1,) or Y.shape[-2] != X.shape[-2]:
+        if Y.ndim < 2 or Y.shape[-1] != 1 or Y.shape[-2] != X.shape[-2]:
             raise BotorchTensorDimensionError(
                 f"Y must be (... x q x 1) for X (... x q x d), got {tuple(Y.shape)} and {tuple(X.shape)}"
             )
+        for what, values in (("X", X), ("Y", Y), ("noise", noise)):
+            if values is not None and not bool(values.isfinite().all()):
+                raise InputDataError(f"{what} must be finite, got NaN or infinity in it")
+        if noise is not None and bool((noise < 0).any()):
+            raise InputDataError(f"noise must be variances >= 0, got {float(noise.min())}")
         known = Y[..., 0]
         variance = self._variance(noise, X.shape[:-1])
         fresh = ProcessModel.__new__(ProcessModel)

@@ -267,7 +267,7 @@ class BoTorchSurrogate:
             for category in (InputDataWarning, NumericalWarning):  # rows and outcomes are scaled already
                 warnings.simplefilter("ignore", category)
             model = self.factory(data.x.clone(), data.y[:, None].clone(), _variances_of(data))
-            _check(model)
+            _check(model, data.x)
             if self.fit_model:
                 _restore(model, former)
                 try:
@@ -298,7 +298,7 @@ def _variances_of(data: Dataset) -> Tensor | None:
     return torch.where(data.noise.isnan(), data.noise.nanmean(), data.noise)[:, None].clamp(min=1e-6)
 
 
-def _check(model: Any) -> None:
+def _check(model: Any, like: Tensor) -> None:
     exact = isinstance(model, GPyTorchExactGP) and hasattr(model, "posterior")
     if not exact or model.num_outputs != 1 or tuple(model.batch_shape) or model._is_ensemble:
         raise DataError(
@@ -307,6 +307,11 @@ def _check(model: Any) -> None:
         )
     if not hasattr(model.likelihood, "noise"):
         raise DataError(f"a likelihood must be Gaussian, got {type(model.likelihood).__name__}")
+    tensors = (*model.train_inputs, model.train_targets, *model.parameters())
+    kinds = {(one.dtype, one.device) for one in tensors}
+    if kinds != {(like.dtype, like.device)}:
+        law = f"a model must be in the dtype and on the device of its data, {like.dtype} on {like.device}"
+        raise DataError(f"{law}, got {sorted(map(str, kinds))}")
 
 
 def _translated(model: Any, place: int) -> tuple[ExactProcess, float]:

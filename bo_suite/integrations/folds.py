@@ -1,6 +1,7 @@
 """What cross-validation said of each candidate: kept beside a history file, and its noise."""
 
 import json
+import logging
 import math
 import os
 import zipfile
@@ -15,6 +16,8 @@ from scipy.stats import chi2
 
 from bo_suite.content import check, digest, is_number, is_whole, parsed
 from bo_suite.errors import StorageError
+
+logger = logging.getLogger("bo_suite")
 
 Fold = dict[str, Any]
 """`fit_time`, `score_time`, `test_scores` and, if wanted, `train_scores` of one fit: scores are a number, or
@@ -53,15 +56,23 @@ class Journal:
     Attributes:
         path: the history file beside which it is kept, or None.
         scoring: what the scores are, in words.
+        data: a fingerprint of the data; None where nobody knows it.
         records: those of each trial.
     """
 
     path: Path | None
     scoring: str = ""
+    data: str | None = None
     records: dict[int, Record] = field(default_factory=dict)
 
     @staticmethod
-    def open(path: str | os.PathLike[str] | None, begun: bool, folds: int, scoring: str = "") -> "Journal":
+    def open(
+        path: str | os.PathLike[str] | None,
+        begun: bool,
+        folds: int,
+        scoring: str = "",
+        data: str | None = None,
+    ) -> "Journal":
         """The journal beside a history.
 
         Args:
@@ -69,11 +80,13 @@ class Journal:
             begun: whether the history has trials; if not, what is left of an earlier one is dropped.
             folds: number of folds.
             scoring: what the scores are, in words.
+            data: a fingerprint of the data.
 
         Raises:
-            StorageError: a line that is damaged, records of another number of folds, or another scoring.
+            StorageError: a line that is damaged, records of another number of folds, another scoring, or
+                other data.
         """
-        journal = Journal(None if path is None else Path(path), scoring)
+        journal = Journal(None if path is None else Path(path), scoring, data)
         if journal.path is None:
             return journal
         if not begun:
@@ -88,7 +101,19 @@ class Journal:
                     journal._take(number, line)
         if any(len(record.folds) not in (0, folds) for record in journal.records.values()):
             raise StorageError(f"`cv` must be that which {path} was begun with, got one of {folds} folds")
+        if begun and data is not None and journal._splits.exists():
+            journal._check_data(_read_splits(journal._splits)[2])
         return journal
+
+    def _check_data(self, before: str | None) -> None:
+        """Raises a StorageError where the data are known to be others than before."""
+        if before is None:
+            logger.warning("%s was begun by version 0.8, which did not store what its data are", self.path)
+        elif before != self.data:
+            raise StorageError(
+                f"the data must be those that {self.path} was begun with, got others: give a search of other "
+                "data, such as each outer fold of a nested cross-validation, its own path or storage=None"
+            )
 
     def add(self, trial: int, record: Record) -> None:
         """Keeps the record of a trial; on return it is on the disk.
@@ -130,9 +155,9 @@ class Journal:
         if self.path is None:
             return drawn
         if not self._splits.exists():
-            _write_splits(self._splits, drawn, samples)
+            _write_splits(self._splits, drawn, samples, self.data)
             return drawn
-        before, samples_before = _read_splits(self._splits)
+        before, samples_before, _ = _read_splits(self._splits)
         same = samples_before == samples and len(before) == len(drawn)
         pairs = zip(chain(*before), chain(*drawn), strict=False)
         if not same or (constant and not all(np.array_equal(old, new) for old, new in pairs)):
@@ -267,18 +292,19 @@ def _form(fold: Fold) -> Fold:
     }
 
 
-def _write_splits(path: Path, splits: Splits, samples: int) -> None:
+def _write_splits(path: Path, splits: Splits, samples: int, data: str | None) -> None:
     """Whole or not at all."""
     unfinished = path.with_name(f"{path.name}.unfinished")
+    named: Any = {} if data is None else {"data": np.asarray(data)}
     with unfinished.open("wb") as file:
-        np.savez_compressed(file, np.asarray(samples), *chain(*splits))
+        np.savez_compressed(file, np.asarray(samples), *chain(*splits), **named)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
 
 
-def _read_splits(path: Path) -> tuple[Splits, int]:
-    """The splits in a file and the number of samples.
+def _read_splits(path: Path) -> tuple[Splits, int, str | None]:
+    """The splits in a file, the number of samples and the fingerprint of the data.
 
     Raises:
         StorageError: a file that is damaged, or that holds something else.
@@ -288,8 +314,9 @@ def _read_splits(path: Path) -> tuple[Splits, int]:
             torn = file.testzip()  # its hashes of whole members, which numpy may read in part
             check(torn is None, f"{path}: {torn}", "intact", torn)
         with np.load(path, allow_pickle=False) as file:
-            names = list(file.files)
+            names = [name for name in file.files if name != "data"]
             samples, *parts = (file[name] for name in names)
+            data = file["data"] if "data" in file.files else None
     except StorageError:
         raise
     except Exception as error:  # zipfile and numpy raise many kinds where a file is damaged
@@ -301,7 +328,10 @@ def _read_splits(path: Path) -> tuple[Splits, int]:
     check(bool(count), f"{path}: arr_0", "the number of samples", samples)
     for name, part in zip(names[1:], parts, strict=True):
         check(_are_rows(part, int(samples)), f"{path}: {name}", f"indices of {samples} samples", part)
-    return list(zip(parts[::2], parts[1::2], strict=True)), int(samples)
+    is_text = data is None or (isinstance(data, np.ndarray) and data.dtype.kind == "U" and data.shape == ())
+    check(is_text, f"{path}: data", "a fingerprint", data)
+    splits = list(zip(parts[::2], parts[1::2], strict=True))
+    return splits, int(samples), None if data is None else str(data)
 
 
 def _are_rows(part: np.ndarray, samples: int) -> bool:

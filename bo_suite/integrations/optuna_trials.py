@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -14,16 +14,18 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers import PartialFixedSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from bo_suite.content import check
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError, StorageError
-from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
-from bo_suite.parameters import Choice, Float, Int, Parameter
+from bo_suite.integrations.optuna_space import dimension_of, nearest
+from bo_suite.integrations.translate import Translation
+from bo_suite.parameters import Choice, Float, Parameter
 from bo_suite.proposer import Proposal
 from bo_suite.rows import provenance_fault
-from bo_suite.space import Space
+from bo_suite.space import Params, Space
 from bo_suite.trials import Trial
 
 _PROPOSAL = "bo_suite:proposal"
@@ -83,7 +85,7 @@ def to_translation(
             constants[name] = _only(distribution)
             continue
         try:
-            dimensions[name] = _dimension(distribution, name in ordered)
+            dimensions[name] = dimension_of(distribution, name in ordered)
         except SpaceError as error:
             raise ValueError(f"parameter {name!r} cannot be searched: {error}") from error
     return Translation(dimensions, constants)
@@ -92,19 +94,6 @@ def to_translation(
 def _only(distribution: Any) -> Any:
     """The value of a distribution that has one."""
     return distribution.choices[0] if isinstance(distribution, CategoricalDistribution) else distribution.low
-
-
-def _dimension(distribution: BaseDistribution, ordered: bool) -> Dimension:
-    if isinstance(distribution, CategoricalDistribution):
-        return listed(distribution.choices, ordered)
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        raise SpaceError(f"it must be a float, an integer or categorical, got {distribution}")
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if step is None or (isinstance(distribution, IntDistribution) and step == 1):
-        kind = Float if isinstance(distribution, FloatDistribution) else Int
-        return Dimension(kind(low, high, log=distribution.log))  # type: ignore[arg-type]
-    steps = stepped(low, step, 1 + round((high - low) / step))
-    return replace(steps, theirs=lambda number: min(steps.theirs(number), high))
 
 
 def to_trials(trials: Sequence[FrozenTrial], translation: Translation, study: "optuna.Study") -> list[Trial]:
@@ -118,10 +107,8 @@ def _translated(
 ) -> Iterator[Trial]:
     for trial in trials:
         proposal = remembered(trial, translation.space)
-        promised = {} if proposal is None else translation.theirs(proposal.params)
-        enqueued = trial.system_attrs.get("fixed_params", {})
         try:
-            params = translation.ours({**promised, **enqueued, **trial.params})
+            params = translation.ours(_point(trial, proposal, translation))
         except SpaceError:
             continue
         value = values.get(trial.number)
@@ -139,6 +126,71 @@ def _translated(
             0.0,
             None,
         )
+
+
+def _point(trial: FrozenTrial, proposal: Proposal | None, translation: Translation) -> dict[str, Any]:
+    """All that is known of the point of a trial.
+
+    Optuna keeps a number as a float and a category as the first of equal ones: where it keeps what was
+    proposed in the same way, the trial has the proposed value.
+    """
+    promised = {} if proposal is None else translation.theirs(proposal.params)
+    own = {
+        name: value
+        for name, value in trial.params.items()
+        if name not in promised or not _kept_alike(trial.distributions[name], promised[name], value)
+    }
+    return {**trial.system_attrs.get("fixed_params", {}), **promised, **own}
+
+
+def _kept_alike(distribution: BaseDistribution, one: Any, other: Any) -> bool:
+    try:
+        return distribution.to_internal_repr(one) == distribution.to_internal_repr(other)
+    except (ArithmeticError, TypeError, ValueError):  # it is not one of this distribution
+        return False
+
+
+def decided(study: "optuna.Study", trial: FrozenTrial) -> dict[str, Any]:
+    """Values that a trial has whatever is proposed: of a PartialFixedSampler, `enqueue_trial`, or its own."""
+    fixed: dict[str, Any] = {}
+    sampler = study.sampler
+    while isinstance(sampler, PartialFixedSampler):  # the outer one has its way
+        fixed = {**sampler._fixed_params, **fixed}
+        sampler = sampler._base_sampler
+    return {**fixed, **trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def fixed_values(
+    fixed: Mapping[str, Any], search_space: Mapping[str, BaseDistribution], translation: Translation
+) -> tuple[Params, list[str]]:
+    """Fixed values as ours, and the names of those that are out of range, which count as the nearest."""
+    found: Params = {}
+    beyond = []
+    for name, dimension in translation.dimensions.items():
+        if name not in fixed:
+            continue
+        for value in (fixed[name], nearest(search_space[name], fixed[name])):
+            with suppress(ArithmeticError, TypeError, ValueError):
+                found[name] = dimension.parameter.check(dimension.ours(value))
+                break
+            beyond.append(name)
+    return found, sorted(set(beyond))
+
+
+def unused(trials: Sequence[FrozenTrial], known: Sequence[Trial]) -> list[FrozenTrial]:
+    """The trials that have ended and are not among those that are known."""
+    there = {trial.id for trial in known}
+    return [trial for trial in trials if trial.state.is_finished() and trial.number not in there]
+
+
+def left_out(lost: Sequence[FrozenTrial], count: int, translation: Translation) -> str:
+    """A sentence on trials that nothing is learnt from, and why not from the first of them."""
+    reason = ""
+    try:
+        translation.ours(_point(lost[0], remembered(lost[0], translation.space), translation))
+    except SpaceError as error:
+        reason = f", such as trial {lost[0].number}: {error}"
+    return f"{len(lost)} of {count} trials have no point in the space that is searched{reason}"
 
 
 def _outcomes(trials: Sequence[FrozenTrial], sign: float) -> Iterator[tuple[int, float]]:

@@ -125,6 +125,8 @@ class HistoryStorage(optuna.storages.BaseStorage):
             "reason": trial.reason,
             "attempt": trial.attempt,
             "source": trial.provenance.get("source", "added"),
+            "transient": trial.transient or None,
+            "withdrawn": trial.state == "withdrawn" or None,
         }
         return optuna.trial.FrozenTrial(
             number=trial.id,

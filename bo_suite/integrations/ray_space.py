@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any
+
+import numpy as np
 
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed
-from bo_suite.parameters import Float, Int
+from bo_suite.parameters import Choice, Float, Int
 from bo_suite.space import Space
 
 try:
@@ -80,19 +83,58 @@ def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str,
     return translation, paths
 
 
+def by_name(config: Mapping[Any, Any], paths: Mapping[str, Path]) -> dict[str, Any]:
+    """Values of a configuration, nested or flat, by the names of a space; others keep their flat names.
+
+    An option that is a dict comes back flat from Ray, too.
+    """
+    flat = {"/".join(map(str, path)): leaf for path, leaf in leaves(config)}
+    found = {}
+    for name in paths:
+        inner = {
+            tuple(key.removeprefix(f"{name}/").split("/")): flat.pop(key)
+            for key in list(flat)
+            if key.startswith(f"{name}/")
+        }
+        if name in flat:
+            found[name] = flat.pop(name)
+        elif inner:
+            found[name] = nested(inner)
+    return {**found, **flat}
+
+
 def _dimension(name: str, key: object, value: Any) -> Dimension | None:
     """What is searched; None for a constant."""
     domains, grids = _unresolved(key, value)
     if grids:
         raise ValueError(f"parameter {name!r} must be a domain such as tune.choice, got a grid_search")
-    if not domains:
+    if not domains or domains[0][0] != (key,):
+        if (inner := _unresolved_in(value)) is not None:
+            law = f"parameter {name!r}: domains must be in dicts, and Ray's"
+            raise ValueError(f"{law}, got {described(inner)} in {described(value)}")
         return None
-    if domains[0][0] != (key,):
-        raise ValueError(f"parameter {name!r}: domains must be in dicts, got one in {described(value)}")
     try:
         return _of_domain(domains[0][1])
     except ValueError as error:
         raise ValueError(f"parameter {name!r}: {error}") from error
+
+
+def _unresolved_in(value: Any) -> Any:
+    """The first thing in a value that stands for others, and that a trainable has no use for; or None."""
+    domains, grids = _unresolved(0, value)
+    if isinstance(value, Float | Int | Choice | Space) or (0,) in {path for path, _ in (*domains, *grids)}:
+        return value
+    if isinstance(value, Mapping):
+        inner = [part for pair in value.items() for part in pair]
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = list(value)
+    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+        inner = value.ravel().tolist()
+    elif is_dataclass(value) and not isinstance(value, type):
+        inner = [getattr(value, one.name) for one in fields(value)]
+    else:
+        return None
+    return next((found for part in inner if (found := _unresolved_in(part)) is not None), None)
 
 
 def _of_domain(domain: Any) -> Dimension:
@@ -101,6 +143,12 @@ def _of_domain(domain: Any) -> Dimension:
         sampler, step = sampler.sampler, sampler.q
     log = isinstance(sampler, _domains.LogUniform)
     if isinstance(domain, _domains.Categorical):
+        for option in domain.categories:
+            if (inner := _unresolved_in(option)) is not None:
+                raise ValueError(
+                    f"an option of a choice must be a value, got {described(inner)} in {described(option)}; "
+                    "give each domain a name of its own, and use in the trainable those that the option needs"
+                )
         return listed(domain.categories)
     if not (log or isinstance(sampler, _domains.Uniform)):
         what = "a sample_from" if domain.is_function() else f"a {type(sampler).__name__.strip('_')} one"

@@ -50,6 +50,7 @@ def state_text(state: State) -> str:
         "known": {name: list(pair) for name, pair in state["_known"].items()},
         "live": sorted(state["_live"]),
         "reported": {name: _number_or_text(value) for name, value in state["_reported"].items()},
+        "starts": state["_starts"],
         "history": None if history is None else base64.b64encode(history).decode("ascii"),
     }
     return json.dumps({"format": _FORMAT, "digest": digest(form), "state": form})
@@ -101,6 +102,9 @@ def state_of(file: str, content: bytes, given: State) -> State:
         "_known": {name: (trial, attempt) for name, (trial, attempt) in form["known"].items()},
         "_live": set(form["live"]),
         "_reported": form["reported"],
+        "_points": given["_points"],
+        "_rewards": given["_rewards"],
+        "_starts": form["starts"],
         "_copy": None if form["history"] is None else base64.b64decode(form["history"]),
     }
 
@@ -149,6 +153,12 @@ def _is_limit(value: Any) -> bool:
     return is_number(value) and bool(value >= 0)
 
 
+def _are_starts(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(point, dict) and all(isinstance(one, _PLAIN) for one in point.values()) for point in value
+    )
+
+
 def _or_null(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or fits(value)
 
@@ -168,6 +178,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, dict) and all(isinstance(v, float | str) for v in value.values()),
         "numbers or texts by name",
     ),
+    "starts": (_or_null(_are_starts), "a list of dicts of parameters or null"),
     "history": (_is_base64, "base64 or null"),
 }
 """What each field of a state must be."""

@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import replace
@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.acquisition import Acquisition
+from bo_suite.describe import described
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
-from bo_suite.integrations.ray_space import leaves, nested, translated
+from bo_suite.integrations.ray_space import by_name, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
+from bo_suite.integrations.starts import not_asked
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
 from bo_suite.storage_paths import storage_path
@@ -28,7 +30,7 @@ _results: Any = import_module("ray.tune.result")
 
 _KEPT = (
     *("_space", "_metric", "_mode", "_acquisition", "_seed", "_storage", "_limit"),
-    *("_known", "_live", "_reported", "_copy"),
+    *("_known", "_live", "_reported", "_copy", "_points", "_rewards", "_starts"),
 )
 """What a state holds; all else comes of it and of the history."""
 
@@ -58,9 +60,13 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         seed: the same seed and results give the same suggestions.
         storage: a file that keeps the history, created or continued, on a local disk of the driver's
             machine; None keeps it in a temporary file, and a copy of it in Ray's snapshots.
+        points_to_evaluate: configurations to begin with, nested or flat; of one that is given in part, the
+            rest is chosen given this part. A history that is continued is not asked for them again.
+        evaluated_rewards: values of these configurations, which are then whole, and not run.
 
     Raises:
-        ValueError: a space that cannot be searched, or a metric or mode that is none.
+        ValueError: a space that cannot be searched, a metric or mode that is none, or a point that is none
+            of the space.
         StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
     """
 
@@ -73,6 +79,8 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         acquisition: Acquisition | None = None,
         seed: int = 0,
         storage: str | Path | None = None,
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        evaluated_rewards: Sequence[float] | None = None,
     ) -> None:
         _check_goal(metric, mode)
         if space is not None:
@@ -83,6 +91,9 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         self._mode: str | None = mode
         self._space, self._acquisition, self._seed = space, acquisition, seed
         self._storage = None if file is None else str(file)
+        self._points = [dict(point) for point in _points(points_to_evaluate, evaluated_rewards)]
+        self._rewards = None if evaluated_rewards is None else list(evaluated_rewards)
+        self._starts: list[Params] | None = None  # the points as ours, once there is a space
         self._limit: int | None = None
         self._known: dict[str, tuple[int, int]] = {}  # id and attempt of each of Ray's trials
         self._live: set[str] = set()
@@ -142,13 +153,25 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             if self._limit is not None and len(self._live) >= self._limit:
                 return None
             try:
-                trial = self._again.popleft() if self._again else optimizer.ask()
+                trial = self._next()
             except SpaceExhausted:
                 return str(self.FINISHED)
             self._known[trial_id] = (trial.id, trial.attempt)
             self._live.add(trial_id)
         flat = self._translation.theirs(optimizer.trial(self._known[trial_id][0]).params)
         return nested({self._paths[name]: value for name, value in flat.items()})
+
+    def _next(self) -> Trial:
+        """What was lost first, then the points to start from, then suggestions."""
+        if self._again:
+            return self._again.popleft()
+        while self._left:
+            point = self._left.popleft()
+            try:
+                return self.optimizer.ask(fixed=point)
+            except SpaceExhausted as error:
+                logger.warning("the point %s to start from is left out: %s", point, error)
+        return self.optimizer.ask()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Remembers the value, which counts should Ray stop the trial without a result."""
@@ -195,7 +218,10 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             ValueError: a parameter missing or out of range.
         """
         optimizer = self.optimizer
-        params = self._translation.ours({"/".join(map(str, path)): leaf for path, leaf in leaves(parameters)})
+        params = self._translation.ours(by_name(parameters, self._paths))
+        self._add(optimizer, params, value, error)
+
+    def _add(self, optimizer: Optimizer, params: Params, value: float, error: bool) -> None:
         outcome, reason = self._outcome(value, None, error)
         if outcome is None:
             optimizer.add_failed(params, reason)
@@ -232,7 +258,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
                 space or lacks it, or a history that is not there.
         """
         content = Path(checkpoint_path).read_bytes()
-        given = {name: getattr(self, name) for name in ("_space", "_metric", "_mode", "_acquisition")}
+        given = {name: getattr(self, name) for name in _KEPT}
         self.set_state(state_of(checkpoint_path, content, given))
         self._start()
 
@@ -268,7 +294,25 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             if number in lost:
                 self._known[name] = (number, lost.pop(number).attempt)
         self._again = deque(lost.values())
+        try:
+            if self._starts is None:
+                self._starts = self._begin(optimizer)
+        except BaseException:
+            optimizer.close()
+            raise
+        self._left = deque(not_asked(self._starts, optimizer.trials))
         return optimizer
+
+    def _begin(self, optimizer: Optimizer) -> list[Params]:
+        """The points to start from, but for those whose values are known, which are stored."""
+        starts = [self._translation.start(by_name(point, self._paths)) for point in self._points]
+        if self._rewards is None:
+            return starts
+        there = [trial.params for trial in optimizer.trials if trial.state in ("finished", "failed")]
+        for start, reward in zip(starts, self._rewards, strict=True):
+            if (params := self._translation.space.check(start)) not in there:
+                self._add(optimizer, params, reward, error=False)
+        return []
 
     def _temporary(self) -> str:
         folder = tempfile.mkdtemp(prefix="bo_suite-")
@@ -299,7 +343,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         """The point of a trial, which Ray keeps in its results."""
         mark = "config/"
         flat = {name.removeprefix(mark): v for name, v in (result or {}).items() if name.startswith(mark)}
-        return self._translation.ours(flat)
+        return self._translation.ours(by_name(flat, self._paths))
 
     def _observe(self, trial_id: str, params: Params, value: float) -> None:
         """Stores a value that no running trial waits for, once."""
@@ -307,6 +351,20 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             raise TrialError(f"a value must be new, got {value} for {params}, which has one")
         trial = self.optimizer.add(params, value)
         self._known[trial_id] = (trial.id, trial.attempt)
+
+
+def _points(points: Any, rewards: Any) -> Sequence[Mapping[str, Any]]:
+    """The points to start from; raises a ValueError unless they are a list of dicts, each with a reward."""
+    found = [] if points is None else points
+    fits = isinstance(found, Sequence) and all(isinstance(point, Mapping) for point in found)
+    if not fits:
+        raise ValueError(f"points_to_evaluate must be a list of configurations, got {described(points)}")
+    if rewards is not None and not (isinstance(rewards, Sequence) and len(rewards) == len(found)):
+        raise ValueError(
+            f"evaluated_rewards must be a list of {len(found)} values, one for each of points_to_evaluate, "
+            f"got {described(rewards)}"
+        )
+    return found
 
 
 def _check_goal(metric: object, mode: object) -> None:

@@ -1,11 +1,10 @@
 """Hyperparameter search inside scikit-learn: RandomizedSearchCV's place, with suggestions of an Optimizer."""
 
-import inspect
+import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -25,12 +24,16 @@ from bo_suite.describe import LONGEST, described, shortened
 from bo_suite.errors import SpaceExhausted
 from bo_suite.integrations.distributions import translated
 from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fold_noise
+from bo_suite.integrations.sklearn_fit import drawn, fingerprint, kept, splitter, task
+from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
 from bo_suite.loop import ATTEMPTS
 from bo_suite.optimizer import Optimizer
-from bo_suite.space import Space
+from bo_suite.space import Params, Space
 from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
 from bo_suite.trials import Trial
+
+logger = logging.getLogger("bo_suite")
 
 
 class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
@@ -48,10 +51,11 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
     Run again with the same storage, a search goes on where it was killed: candidates that have finished keep
     their rows and are not evaluated again, those that were being evaluated come first, and `n_iter` counts
     them all. Beside the history PATH there are PATH.folds.jsonl and PATH.splits.npz: keep and delete them
-    together. A changed space, seed or name of a metric is refused and so, once a candidate is evaluated, are
-    other splits, as those of other data mostly are. It cannot be seen whether the estimator, the values of
-    the data, a distribution that is searched by its quantiles, objects in a list of options or the definition
-    of a metric have changed: take another path then. One search a path at a time.
+    together. A changed space, seed or name of a metric and other data are refused and so, once a candidate is
+    evaluated, are other splits. So in a nested cross-validation give each outer fold a path of its own, or
+    `storage=None`. It cannot be seen whether the estimator, a distribution that is searched by its quantiles,
+    objects in a list of options or the definition of a metric have changed: take another path then. One
+    search a path at a time.
 
     Args:
         estimator: what is fitted.
@@ -67,6 +71,9 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
             order; a string that it returns ends the search once the batch is told.
         random_state: the same int gives the same candidates; None draws from numpy's global state or, with a
             storage, stands for 0.
+        points_to_evaluate: parameters of the first candidates, such as the estimator's defaults, in the
+            values that the estimator takes; of a dict that lacks some, these are chosen given the others.
+            They count among the n_iter.
 
     Attributes:
         cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_,
@@ -90,6 +97,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         "timeout": [Interval(Real, 0, None, closed="neither"), None],
         "callbacks": [list, tuple],
         "random_state": ["random_state"],
+        "points_to_evaluate": [list, tuple],
     }
 
     def __init__(
@@ -112,6 +120,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         timeout: float | None = None,
         callbacks: Sequence[Callback] = (),
         random_state: Any = None,
+        points_to_evaluate: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.search_space = search_space
         self.n_iter = n_iter
@@ -121,6 +130,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.timeout = timeout
         self.callbacks = callbacks
         self.random_state = random_state
+        self.points_to_evaluate = points_to_evaluate
         super().__init__(
             estimator,
             scoring=scoring,
@@ -143,15 +153,20 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         translation = translated(self.search_space)
         _check_names(self.estimator, list(translation.dimensions))
         check_callbacks(self.callbacks)
+        starts = [translation.start(point) for point in self.points_to_evaluate]
         optimizer = Optimizer(
             translation.space, self.acquisition, self._seed(), "maximize", self.n_iter, self.storage
         )
         try:
-            splitter, folds = _splitter(self, evaluate_candidates)
-            journal = Journal.open(self.storage, bool(optimizer.trials), folds, self._scoring())
-            batch = _Batch(self, evaluate_candidates, _Frozen(splitter, journal), folds)
-            run = _Run(self, optimizer, translation, journal, batch)
-            with _task(callback_ctx, self, "search", None) as batch.context:
+            given, folds = splitter(self, evaluate_candidates)
+            data = None if self.storage is None else fingerprint(evaluate_candidates)
+            journal = Journal.open(self.storage, bool(optimizer.trials), folds, self._scoring(), data)
+            splits = _Frozen(given, journal)
+            if optimizer.trials:  # refuses other splits although nothing may be left to evaluate
+                drawn(evaluate_candidates, splits)
+            batch = _Batch(self, evaluate_candidates, splits, folds)
+            run = _Run(self, optimizer, translation, journal, batch, not_asked(starts, optimizer.trials))
+            with task(callback_ctx, self, "search", None) as batch.context:
                 self.stopped_ = run.go()
             self.trials_ = optimizer.trials
             self._leave(run, batch)
@@ -184,7 +199,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
             law = "at least one candidate must be fitted"
             raise batch.error or ValueError(f"{law}, got {len(ended)} that were not, the last: {reason}")
         blank = _blank(fitted[0], self.error_score, self.return_train_score)
-        rows, results = _kept(batch.evaluate, "all_out"), _kept(batch.evaluate, "results")
+        rows, results = kept(batch.evaluate, "all_out"), kept(batch.evaluate, "results")
         rows[:] = [{**blank, **fold} for _, record in ended for fold in record.folds or [blank] * batch.folds]
         points = [run.translation.theirs(trial.params) for trial, _ in ended]
         results.clear()
@@ -220,9 +235,9 @@ class _Batch:
     error: ValueError | None = None
 
     def __call__(self, points: list[dict[str, Any]]) -> list[Record]:
-        count, rows = self.folds, _kept(self.evaluate, "all_out")
+        count, rows = self.folds, kept(self.evaluate, "all_out")
         before = len(rows)
-        with _task(self.context, self.search, "batch", len(points) * count) as context:
+        with task(self.context, self.search, "batch", len(points) * count) as context:
             if (error := self._try(points, {} if context is None else {"callback_ctx": context})) is not None:
                 self.error = error
                 warnings.warn(str(error), FitFailedWarning, stacklevel=2)
@@ -267,6 +282,7 @@ class _Run:
     translation: Translation
     journal: Journal
     evaluate: Callable[[list[dict[str, Any]]], list[Record]]
+    starts: list[Params]
 
     def go(self) -> str | None:
         """Searches until n_iter candidates have ended; the reason if it ends before."""
@@ -277,6 +293,7 @@ class _Run:
                 return f"the timeout of {timeout} seconds"
             count = min(self.search.n_points, left)
             batch, again = again[:count], again[count:]
+            batch += self._begun(count - len(batch))
             try:
                 batch += self.optimizer.ask(count - len(batch)) if len(batch) < count else []
             except SpaceExhausted as error:
@@ -285,6 +302,17 @@ class _Run:
             if (reason := self._evaluated(batch)) is not None:
                 return reason
         return None
+
+    def _begun(self, count: int) -> list[Trial]:
+        """Trials of points to start from, so many at most."""
+        trials: list[Trial] = []
+        while self.starts and len(trials) < count:
+            point = self.starts.pop(0)
+            try:
+                trials.append(self.optimizer.ask(fixed=point))
+            except SpaceExhausted as error:
+                logger.warning("the point %s to start from is left out: %s", point, error)
+        return trials
 
     def ended(self) -> list[tuple[Trial, Record]]:
         """Trials that have ended and what came of them, but for those that were not evaluated by a search."""
@@ -339,35 +367,6 @@ def _blank(fold: Fold, error_score: float, train: bool) -> Fold:
     missing = {"train_scores": each(fold["test_scores"], lambda _: error_score)} if train else {}
     scores = each(fold["test_scores"], lambda _: error_score)
     return {"fit_time": np.nan, "score_time": np.nan, "test_scores": scores, **missing}
-
-
-def _kept(evaluate: Callable[..., Any], name: str) -> Any:
-    """A variable of the `fit` that `evaluate` is a part of.
-
-    What is evaluated is left for `fit` there alone, and there is no other way to leave it the rows of
-    candidates whose batch has failed or that an earlier process has evaluated.
-    """
-    return inspect.getclosurevars(evaluate).nonlocals[name]
-
-
-def _splitter(search: BOSearchCV, evaluate: Callable[..., Any]) -> tuple[Any, int]:
-    """What `fit` has made of `cv`, which may be a generator and of no use again, and the number of folds."""
-    held = inspect.getclosurevars(evaluate).nonlocals
-    if "cv_orig" in held:  # scikit-learn 1.5
-        return held["cv_orig"], held["n_splits"]
-    return search._checked_cv_orig, search.n_splits_
-
-
-@contextmanager
-def _task(parent: Any, owner: BOSearchCV, name: str, subtasks: int | None) -> Iterator[Any]:
-    """A part of the fit, for the callbacks of scikit-learn 1.9 and later."""
-    if parent is None:
-        yield None
-        return
-    task = parent.subcontext(task_name=name, max_subtasks=subtasks, sequential_subtasks=name == "search")
-    task.call_on_fit_task_begin(estimator=owner)
-    yield task
-    task.call_on_fit_task_end(estimator=owner)
 
 
 def _named(scorer: Any) -> str:

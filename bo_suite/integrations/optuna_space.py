@@ -1,0 +1,127 @@
+"""Optuna's distributions as dimensions of ours, whatever their ranges."""
+
+import math
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from bo_suite.errors import SpaceError
+from bo_suite.integrations.translate import Dimension, listed, same, stepped
+from bo_suite.parameters import Float, Int
+
+_LARGEST = sys.float_info.max
+_VAST = 1e300
+"""Bounds from which on sums of floats may overflow."""
+
+
+def dimension_of(distribution: BaseDistribution, ordered: bool = False) -> Dimension:
+    """What is searched instead of a distribution of more than one value.
+
+    An integer range that no Int can hold is searched as a Float, whose values are rounded.
+
+    Args:
+        distribution: Optuna's.
+        ordered: whether categories lie on a line.
+
+    Raises:
+        SpaceError: a range too narrow to be searched, or no distribution of Optuna's.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return listed(distribution.choices, ordered)
+    if isinstance(distribution, IntDistribution):
+        return _of_integers(distribution)
+    if isinstance(distribution, FloatDistribution):
+        return _of_floats(distribution)
+    raise SpaceError(f"it must be a float, an integer or categorical, got {distribution}")
+
+
+def drawn(distribution: Any, uniform: float) -> float:
+    """A value of a FloatDistribution that cannot be searched, of a uniform draw in [0, 1]."""
+    low, high = float(distribution.low), float(distribution.high)
+    value = low * (1.0 - uniform) + high * uniform
+    if distribution.step is not None:
+        value = _on_grid(value, low, distribution.step)
+    return min(max(value, low), high)
+
+
+def nearest(distribution: BaseDistribution, value: Any) -> Any:
+    """The value of a distribution that is nearest to a number; any other value as it is."""
+    if not (isinstance(distribution, FloatDistribution | IntDistribution) and isinstance(value, Real)):
+        return value
+    low, high, step = distribution.low, distribution.high, distribution.step
+    inside: Any = min(max(value, low), high)
+    if isinstance(distribution, IntDistribution):
+        number, pace = round(inside), distribution.step
+        return min(low + (number - low + pace // 2) // pace * pace, high)
+    return inside if step is None else min(_on_grid(inside, low, step), high)
+
+
+def _of_integers(given: IntDistribution) -> Dimension:
+    low, high, step = given.low, given.high, given.step
+    with suppress(SpaceError):
+        if step == 1:
+            return Dimension(Int(low, high, log=given.log))
+    count = (high - low) // step + 1
+    with suppress(SpaceError):
+        if not given.log:  # counted from 0, whatever its bounds
+            return stepped(low, step, count)
+    bottom, top = float(max(low, int(-_LARGEST))), float(min(high, int(_LARGEST)))
+    bottom = math.nextafter(bottom, math.inf) if bottom < low else bottom  # Optuna keeps values as floats
+    top = math.nextafter(top, -math.inf) if top > high else top
+
+    def rounded(value: float) -> int:
+        number = round(min(max(value, bottom), top))
+        return low + min((number - low + step // 2) // step, count - 1) * step
+
+    return _as_float(bottom, top, given.log, rounded)
+
+
+def _of_floats(given: FloatDistribution) -> Dimension:
+    low, high, step = max(given.low, -_LARGEST), min(given.high, _LARGEST), given.step
+    if step is None:
+        return _as_float(low, high, given.log, same)
+    if not math.isfinite((high - low) / step):
+        raise SpaceError(f"`(high - low) / step` must be a finite number, got {given}")
+    with suppress(SpaceError):
+        grid = stepped(low, step, 1 + round((high - low) / step))
+        return replace(grid, theirs=lambda number: min(grid.theirs(number), high))
+    return _as_float(low, high, False, lambda value: min(_on_grid(value, low, step), high))
+
+
+def _on_grid(value: float, low: float, step: float) -> float:
+    """The multiple of a step from `low` that is nearest to a value, as far as floats tell it."""
+    first, pace = Decimal(str(low)), Decimal(str(step))
+    return float(first + ((Decimal(value) - first) / pace).to_integral_value() * pace)
+
+
+def _as_float(low: float, high: float, log: bool, theirs: Callable[[float], Any]) -> Dimension:
+    """Values made of those of a Float with the same bounds or, where these are vast, a quarter of them."""
+    if log or max(abs(low), abs(high)) < _VAST:
+        parameter = Float(low, high, log)
+        return Dimension(parameter) if theirs is same else Dimension(parameter, theirs, _clipped(low, high))
+    clip = _clipped(low, high)
+    return Dimension(
+        Float(0.25 * low, 0.25 * high), lambda value: theirs(4.0 * value), lambda value: 0.25 * clip(value)
+    )
+
+
+def _clipped(low: float, high: float) -> Callable[[Any], float]:
+    """Clips values that are off the bounds by no more than what a float rounds off."""
+
+    def clip(value: Any) -> float:
+        number = float(value)
+        inside = min(max(number, low), high)
+        return inside if abs(number - inside) <= 2.0 * math.ulp(inside) else number
+
+    return clip
