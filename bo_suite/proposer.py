@@ -168,9 +168,7 @@ class Proposer:
         stds = [math.nan if trial.std is None else trial.std for trial in finished]
         return transform(told), transform.noise(told, torch.tensor(stds, **_CPU))
 
-    def _fingerprint(
-        self, trials: Sequence[Trial], constraints: Mapping[int, Sequence[float]] | None
-    ) -> str:
+    def _fingerprint(self, trials: Sequence[Trial], constraints: Mapping[int, Sequence[float]] | None) -> str:
         """What a fit depends on, in brief: the acquisition, outcomes and failures, but no pending trial."""
         digest = hashlib.blake2b(_ADDRESS.sub("", repr(self.acquisition)).encode(), digest_size=8)
         for trial in trials:

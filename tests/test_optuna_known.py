@@ -5,6 +5,7 @@ import pickle
 from typing import Any
 
 import pytest
+import torch
 
 optuna = pytest.importorskip("optuna")
 
@@ -101,19 +102,21 @@ def test_the_trials_of_a_bracket_are_looked_at_alone() -> None:
 
 
 def test_a_study_that_takes_the_id_of_a_deleted_one_is_another(tmp_path: Any) -> None:
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    sampler = BoSuiteSampler(search_space=PLANE, seed=0)
-    points = []
+    storage = optuna.storages.get_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    sampler, ids = BoSuiteSampler(search_space=PLANE, seed=0), set()
     for name, shift in (("first", 0.0), ("second", 0.4)):
         study = optuna.create_study(sampler=sampler, storage=storage, study_name=name)
-        if points:
-            study._storage = points[0][0]._storage  # the same storage object, as of one url in one process
         study.add_trials([complete(shift + place / 20, place) for place in range(7)])
-        trials = study.get_trials()
-        known = sampler._known(study, study.ask()._cached_frozen_trial, sampler._translation(PLANE))
+        trials, translation = study.get_trials(), sampler._translation(PLANE)
+        known = sampler._known(study, study.ask()._cached_frozen_trial, translation)
         assert [one.params["x"] for one in known] == [trial.params["x"] for trial in trials]
-        points.append((study, known))
-        optuna.delete_study(study_name=name, storage=study._storage)
+        proposer = sampler._studies.of(study)._in(translation).proposer
+        assert proposer is not None
+        expected = translation.space.encode([{**one.params} for one in trials])
+        torch.testing.assert_close(proposer.dataset(known).x, expected)
+        ids.add(study._study_id)
+        optuna.delete_study(study_name=name, storage=storage)
+    assert len(ids) == 1
 
 
 def test_two_studies_of_one_sampler_and_copies_of_it_do_not_mix() -> None:

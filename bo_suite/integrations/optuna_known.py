@@ -133,6 +133,8 @@ class _Translated:
         before, found = self.found.get(trial.number, (None, None))
         if before == stamp and (found is None or found.value == value):  # one pruned gets another value
             return found
+        if before is not None and before != stamp:
+            self.proposer = None  # it holds the rows of a study that was deleted
         found = next(translated([trial], values, self.translation), None)
         if trial.state.is_finished():
             self.found[trial.number] = stamp, found
