@@ -30,12 +30,15 @@ from bo_suite.acquisition import (
 )
 from bo_suite.integrations.optuna import BoSuiteSampler
 from bo_suite.problems import get_problem
+from bo_suite.space import Params
 
 PROBLEM = get_problem("hartmann6")
-DISTRIBUTIONS = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in PROBLEM.space.parameters}
+DISTRIBUTIONS: dict[str, optuna.distributions.BaseDistribution] = {
+    name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in PROBLEM.space.parameters
+}
 
 
-def points(count: int) -> list[dict[str, float]]:
+def points(count: int) -> list[Params]:
     """So many uniform ones."""
     draws = random.Random(0)
     return [{name: draws.random() for name in PROBLEM.space.parameters} for _ in range(count)]
@@ -74,14 +77,14 @@ def study_milliseconds(
 ) -> list[float]:
     """Of each ask of a study, its parameters suggested."""
     study, found = optuna.create_study(sampler=sampler), []
-    for point in points(trials):
+    for known in points(trials):
         study.add_trial(
-            optuna.trial.create_trial(params=point, distributions=DISTRIBUTIONS, value=PROBLEM(point))
+            optuna.trial.create_trial(params=known, distributions=DISTRIBUTIONS, value=PROBLEM(known))
         )
     for _ in range(asks):
         began = clock()
         trial = study.ask()
-        point = {name: trial.suggest_float(name, 0.0, 1.0) for name in DISTRIBUTIONS}
+        point: Params = {name: trial.suggest_float(name, 0.0, 1.0) for name in DISTRIBUTIONS}
         found.append(1e3 * (clock() - began))
         study.tell(trial, PROBLEM(point))
     return found
