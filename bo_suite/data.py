@@ -86,6 +86,11 @@ class Dataset:
         y = self.y.reshape(count, -1)[places]
         return replace(self, x=x, y=y, noise=noise, pending=pending, constraints=limits, failures=failures)
 
+    def with_pending(self, rows: Sequence[jt.Float[Tensor, "*b d"]]) -> "Dataset":
+        """The data with more pending rows."""
+        more = [row[..., None, :].to(self.pending) for row in rows]
+        return replace(self, pending=torch.cat((self.pending, *more), -2))
+
     @property
     def taken(self) -> jt.Float[Tensor, "*b t d"]:
         """Rows that are not to be suggested again: observed, failed and pending ones."""

@@ -1,6 +1,8 @@
 """Trials in, the next points out: for an Optimizer with its history, or a translator with another."""
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +23,9 @@ from bo_suite.trials import Trial, kept, next_id
 
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}
 """Where trials are encoded, whatever the defaults."""
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""What the same object is not called by in another process."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Proposer:
         """The next points, each given those before as pending; fewer where a finite space has no more.
 
         Args:
-            trials: what is known, in order of id; no two of one id may have different params, in any call.
+            trials: what is known, in order of id; one that has ended must have the same params in all calls.
             count: of points.
             batch: chooses them jointly, once the space-filling start is over.
             number: of the first point, which its random numbers come from; the id that follows when None.
@@ -99,12 +104,14 @@ class Proposer:
         held = self.space.check_some(fixed)
         varying = {name: value for name, value in held.items() if name in self.searched}
         space = self.searched.with_fixed(varying) if varying else self.searched
-        start = self._last_fit(trials)
+        seen = self._fingerprint(trials, constraints)
+        start = self._last_fit(trials, seen)
         steps: list[Suggestion] = []
         sources: list[dict[str, Any]] = []
         finished = any(trial.state == "finished" for trial in trials)
+        known = self.dataset(trials, constraints)
         while len(steps) < count:
-            data = self.dataset(trials, [step.rows for step in steps], constraints)
+            data = known.with_pending([step.rows for step in steps])
             seeds = Seeds.of(self.seed, first + len(steps))
             try:
                 early = len(trials) + len(steps) < design_size(self.budget) or not finished
@@ -120,10 +127,10 @@ class Proposer:
                     break
                 raise
             for step in found:
-                source = self._provenance(step, first + len(steps), data.x.shape[-2])
+                source = self._provenance(step, first + len(steps), data.x.shape[-2], seen)
                 sources.append(source | ({"fixed": list(held)} if held else {}))
                 steps.append(step)
-                start = self.warm_start(sources[-1]) or start
+                start = self.warm_start(sources[-1], seen) or start
         points = [self.point(step.rows) | held for step in steps]
         return [Proposal(point, source) for point, source in zip(points, sources, strict=True)]
 
@@ -134,26 +141,23 @@ class Proposer:
     def dataset(
         self,
         trials: Sequence[Trial],
-        extra: Sequence[Tensor] = (),
         constraints: Mapping[int, Sequence[float]] | None = None,
     ) -> Dataset:
         """Encoded trials in order: finished ones are observations, failed ones failures.
 
         Args:
             trials: what is known; running ones are pending.
-            extra: rows that are pending, too.
             constraints: values by the id of a trial.
         """
         finished = [trial for trial in trials if trial.state == "finished"]
         failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
         running = [trial for trial in trials if trial.state == "running"]
         y, noise = self._outcomes(finished)
-        pending = self._encoded.rows(running).to(self.device)
         return Dataset(
             self._encoded.rows(finished).to(self.device),
             y.to(self.device),
             None if noise is None else noise.to(self.device),
-            torch.cat((pending, *(row[None].to(self.device) for row in extra))),
+            self.searched.encode([trial.params for trial in running]).to(self.device),
             self.searched.unordered,
             self.searched.levels,
             self.searched.fidelities,
@@ -181,7 +185,16 @@ class Proposer:
         stds = [math.nan if trial.std is None else trial.std for trial in finished]
         return transform(told), transform.noise(told, torch.tensor(stds, **_CPU))
 
-    def _provenance(self, step: Suggestion, number: int, observations: int) -> dict[str, Any]:
+    def _fingerprint(self, trials: Sequence[Trial], constraints: Mapping[int, Sequence[float]] | None) -> str:
+        """What a fit depends on, in brief: the acquisition, outcomes and failures, but no pending trial."""
+        digest = hashlib.blake2b(_ADDRESS.sub("", repr(self.acquisition)).encode(), digest_size=8)
+        for trial in trials:
+            if trial.state != "running":
+                limits = (constraints or {}).get(trial.id, ())
+                digest.update(repr((trial.id, trial.value, trial.std, *limits)).encode())
+        return digest.hexdigest()
+
+    def _provenance(self, step: Suggestion, number: int, observations: int, seen: str) -> dict[str, Any]:
         source: dict[str, Any] = {"source": step.source, "number": number, "observations": observations}
         if step.source != "design":
             source["acquisition"] = repr(self.acquisition)
@@ -190,6 +203,7 @@ class Proposer:
             source["search_ms"] = round(1e3 * step.search_seconds, 3)
         if step.hyperparameters is not None:
             source["hyperparameters"] = kept(step.hyperparameters.tolist())
+            source["data"] = seen
         if step.success is not None:
             source["success"] = kept(step.success.hyperparameters.tolist())
             source["failures"] = step.success.observations - observations
@@ -199,21 +213,28 @@ class Proposer:
             source["fallback"] = step.reason
         return source
 
-    def _last_fit(self, trials: Sequence[Trial]) -> WarmStart | None:
+    def _last_fit(self, trials: Sequence[Trial], seen: str) -> WarmStart | None:
         for trial in reversed(trials):
-            if start := self.warm_start(trial.provenance):
+            if start := self.warm_start(trial.provenance, seen):
                 return start
         return None
 
-    def warm_start(self, provenance: Mapping[str, Any]) -> WarmStart | None:
-        """What a suggestion has left for the next one, as a history keeps it."""
+    def warm_start(self, provenance: Mapping[str, Any], seen: str | None = None) -> WarmStart | None:
+        """What a suggestion has left for the next one, as a history keeps it.
+
+        Args:
+            provenance: of the suggestion.
+            seen: the fingerprint of what the next fit sees; where it is that of the suggestion, its
+                hyperparameters are settled.
+        """
         if "hyperparameters" not in provenance:
             return None
-        seen = provenance["observations"]
+        count = provenance["observations"]
         success = None
         if "success" in provenance:
-            success = WarmStart(self._vector(provenance["success"]), seen + provenance["failures"])
-        return WarmStart(self._vector(provenance["hyperparameters"]), seen, success)
+            success = WarmStart(self._vector(provenance["success"]), count + provenance["failures"])
+        settled = seen is not None and provenance.get("data") == seen
+        return WarmStart(self._vector(provenance["hyperparameters"]), count, success, settled)
 
     def _vector(self, numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.float64, device=self.device)

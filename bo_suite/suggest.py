@@ -33,6 +33,12 @@ _ROWS = 4096
 _WEIGHTED = Search(evaluations=20)
 """Where failures weigh on a score: more rounds than are common without them find nothing better."""
 
+_CROWDED = Search(starts=4, evaluations=4, turns=1)
+"""Deep in a batch: where so many points wait for their outcomes, a summit need not be found to the digit."""
+
+_CROWD = 8
+"""Pending points from which a search is one of these, for points that follow another without an outcome."""
+
 logger = logging.getLogger("bo_suite")
 
 
@@ -144,8 +150,7 @@ def _chosen(
         fitted = time.perf_counter()
         chosen, repeat = choose(score), False
         if not chosen:
-            search = _WEIGHTED if isinstance(score, LikelyScore) and not score.success.even else None
-            row, repeat = _best(score, space, data, seeds, search)
+            row, repeat = _best(score, space, data, seeds, _effort(score, data, start))
             chosen = [row]
     took = time.perf_counter() - fitted
     found = score.success.found if isinstance(score, LikelyScore) else None
@@ -170,6 +175,13 @@ def _best(
         return found(taken=torch.cat((failed, data.pending), -2)), True
     except SpaceExhausted:
         return found(taken=failed), True
+
+
+def _effort(score: Score, data: Dataset, start: WarmStart | None) -> Search | None:
+    """How hard to search for the maximum of a score; None for what is common."""
+    if start is not None and start.settled and data.pending.shape[-2] >= _CROWD:
+        return _CROWDED
+    return _WEIGHTED if isinstance(score, LikelyScore) and not score.success.even else None
 
 
 def _first_new(rows: Tensor, data: Dataset, count: int) -> list[Tensor]:

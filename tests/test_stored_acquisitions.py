@@ -137,11 +137,11 @@ AUTO = (
 )
 FORMS_OF_0_8_0 = {
     '{"type": "bo_suite.acquisition.improvement:LogExpectedImprovement", "fields": {"surrogate": '
-    f'{AUTO}, "fantasies": 32}}}}': LogExpectedImprovement(),
+    f'{AUTO}, "fantasies": 32}}}}': LogExpectedImprovement(AutoGP(handover=1000)),
     '{"type": "bo_suite.acquisition.knowledge_gradient:KnowledgeGradient", "fields": {"surrogate": '
     f'{AUTO}, "cost": {{"type": "bo_suite.acquisition.knowledge_gradient:AffineCost", "fields": {{"fixed": '
     '1.0, "slope": 2.0}}, "quantiles": 7, "candidates": 8, "fantasies": 16}}': KnowledgeGradient(
-        cost=AffineCost(1.0, 2.0)
+        AutoGP(handover=1000), cost=AffineCost(1.0, 2.0)
     ),
     '{"type": "bo_suite.acquisition.bore:Bore", "fields": {"classifier": {"type": '
     '"bo_suite.classifiers.mlp:MLPClassifier", "fields": {"hidden": [32, 32], "steps": 500, "rate": 0.03, '

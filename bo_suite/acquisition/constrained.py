@@ -115,4 +115,4 @@ def _parts(start: WarmStart | None, count: int) -> list[WarmStart | None]:
     if start is None or start.hyperparameters.shape[-1] % count:
         return [None] * count
     parts = start.hyperparameters.chunk(count, -1)
-    return [WarmStart(part, start.observations) for part in parts]
+    return [replace(start, hyperparameters=part) for part in parts]

@@ -245,8 +245,9 @@ class BoTorchSurrogate:
         if data.x.shape[-2] == 0:
             raise FitError("a BoTorchSurrogate needs at least one observation, got none")
         count = math.prod(data.batch_shape)
+        settled = start is not None and start.settled
         models = [
-            self._model(data.replicates(place), seeds.keys[place], _former(start, data, place))
+            self._model(data.replicates(place), seeds.keys[place], _former(start, data, place), settled)
             for place in range(count)
         ]
         parts = [_translated(model, place) for place, model in enumerate(models)]
@@ -261,15 +262,16 @@ class BoTorchSurrogate:
             stacked.append(each.reshape(torch.Size((*shape, *each.shape[1:]))))
         return ExactProcess(kernel, *stacked)
 
-    def _model(self, data: Dataset, key: int, former: Tensor | None) -> Any:
-        """The fitted model of one replicate, in evaluation mode."""
+    def _model(self, data: Dataset, key: int, former: Tensor | None, settled: bool) -> Any:
+        """The fitted model of one replicate, in evaluation mode; settled parameters are left as they are."""
         with warnings.catch_warnings(), seeded(key), torch.enable_grad():
             for category in (InputDataWarning, NumericalWarning):  # rows and outcomes are scaled already
                 warnings.simplefilter("ignore", category)
             model = self.factory(data.x.clone(), data.y[:, None].clone(), _variances_of(data))
             _check(model, data.x)
             if self.fit_model:
-                _restore(model, former)
+                if _restore(model, former) and settled:
+                    return model.eval()
                 try:
                     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
                 except (ModelFittingError, NotPSDError) as error:
@@ -285,11 +287,13 @@ def _former(start: WarmStart | None, data: Dataset, place: int) -> Tensor | None
     return found.expand(*data.batch_shape, found.shape[-1]).reshape(-1, found.shape[-1])[place, 1:-1]
 
 
-def _restore(model: Any, former: Tensor | None) -> None:
+def _restore(model: Any, former: Tensor | None) -> bool:
+    """Gives a model the parameters of a former one; whether there are as many."""
     parameters = list(model.parameters())
     if former is None or former.numel() != sum(one.numel() for one in parameters):
-        return
+        return False
     torch.nn.utils.vector_to_parameters(former.to(parameters[0]), parameters)
+    return True
 
 
 def _variances_of(data: Dataset) -> Tensor | None:

@@ -32,6 +32,7 @@ except ModuleNotFoundError as missing:
         "BoSuiteSampler needs optuna, which `pip install 'bo-suite[optuna]'` brings"
     ) from missing
 
+from bo_suite.integrations.optuna_known import KnownStudies, Translations
 from bo_suite.integrations.optuna_space import drawn
 from bo_suite.integrations.optuna_trials import (
     constraints_by_number,
@@ -103,11 +104,13 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         given = search_space
         self._warned: set[str] = set()
         self._said_left_out = False
+        self._studies = KnownStudies()
         if isinstance(given, Space):
             if given.fidelities:
                 raise ValueError(f"a study has no fidelities, got a Space with {list(given.target)}")
             self._ordered = {name for name, p in given if isinstance(p, Choice) and p.ordered}
             given = {name: to_distribution(parameter) for name, parameter in given}
+        self._translations = Translations(frozenset(self._ordered))
         if given is not None:
             self._translation(given)  # to refuse now what cannot be searched
         self._given = None if given is None else {name: copy.copy(one) for name, one in given.items()}
@@ -118,7 +121,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         """What is searched jointly, parameters of a single value left out."""
         if self._given is not None:
             return {name: copy.copy(given) for name, given in self._given.items() if not given.single()}
-        found = intersection_search_space(study.get_trials(deepcopy=False), include_pruned=True)
+        found = self._studies.of(study).search_space(study.get_trials(deepcopy=False))
         return {
             name: given for name, given in found.items() if not given.single() and self._fits(name, given)
         }
@@ -185,7 +188,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     def _known(self, study: "optuna.Study", trial: FrozenTrial, translation: Translation) -> list[Trial]:
         """The other trials as ours."""
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        known = to_trials(others, translation, study)
+        known = self._studies.of(study).trials(others, translation, study)
         if not known and any(other.state == TrialState.COMPLETE for other in others):
             names = list(translation.dimensions)
             self._warn(f"no trial has the parameters that are searched, {names}, within their ranges")
@@ -205,7 +208,10 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         space = translation.space
         limits = constraints_by_number(study.get_trials(deepcopy=False))
         default = ConstrainedExpectedImprovement() if limits else default_acquisition(space)
-        proposer = Proposer(space, self._acquisition or default, self._seed, study.direction.name.lower())
+        proposer = self._studies.of(study).proposer(
+            translation,
+            Proposer(space, self._acquisition or default, self._seed, study.direction.name.lower()),
+        )
         try:
             (proposal,) = proposer.propose(
                 known, number=trial.number, constraints=limits, fixed=fixed or None
@@ -271,7 +277,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             logger.warning(message)
 
     def _translation(self, search_space: Mapping[str, BaseDistribution]) -> Translation:
-        return to_translation(search_space, self._ordered)
+        return self._translations.of(search_space)
 
 
 def from_optuna(

@@ -98,13 +98,18 @@ def _only(distribution: Any) -> Any:
 
 def to_trials(trials: Sequence[FrozenTrial], translation: Translation, study: "optuna.Study") -> list[Trial]:
     """Optuna's trials as ours, those left out that have no point in the space or no outcome to learn from."""
-    values = dict(_outcomes(trials, sign=1.0 if study.direction.name == "MINIMIZE" else -1.0))
-    return list(_translated(trials, values, translation))
+    return list(translated(trials, values_of(trials, study), translation))
 
 
-def _translated(
+def values_of(trials: Sequence[FrozenTrial], study: "optuna.Study") -> dict[int, float]:
+    """The value of each trial to learn a value from, by its number."""
+    return dict(_outcomes(trials, sign=1.0 if study.direction.name == "MINIMIZE" else -1.0))
+
+
+def translated(
     trials: Sequence[FrozenTrial], values: Mapping[int, float], translation: Translation
 ) -> Iterator[Trial]:
+    """Trials as ours, given their values, those left out that have no point in the space."""
     for trial in trials:
         proposal = remembered(trial, translation.space)
         try:

@@ -11,7 +11,7 @@ from bo_suite.surrogates.collapsed import Collapsed, inducing_chol, jitter_of, s
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
 from bo_suite.surrogates.process import ExactProcess, Process, WarmStart
-from bo_suite.surrogates.search import best
+from bo_suite.surrogates.search import best, trusted
 from bo_suite.surrogates.sparse import SparseProcess
 
 _PART = 500
@@ -42,7 +42,7 @@ class AutoGP:
     """
 
     exact: ExactGP = field(default_factory=ExactGP)
-    handover: int = 1000
+    handover: int = 1200
     inducing: int = 512
     selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9, best=0.75))
 
@@ -64,8 +64,9 @@ class AutoGP:
         if n <= self.handover:
             return self.exact.fit(data, seeds, start)
         part = best(data, _PART)
+        start = trusted(start, data)
         if start is not None:  # never to be searched anew: so many data do not leave hyperparameters open
-            start = WarmStart(start.hyperparameters, part.x.shape[-2])
+            start = replace(start, observations=part.x.shape[-2])
         return self._sparse(_thinned(data), self.exact.fit(part, seeds, start), seeds)
 
     def _sparse(self, data: Dataset, fitted: ExactProcess, seeds: Seeds) -> SparseProcess:

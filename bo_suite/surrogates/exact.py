@@ -15,10 +15,7 @@ from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
-from bo_suite.surrogates.search import search_starts, thinned
-
-_MANY = 500
-"""Observations beyond which restarts search on a part of them, and the best end is refined on all."""
+from bo_suite.surrogates.search import MANY, search_starts, settled, thinned, trusted
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,9 @@ class ExactGP:
         noise_location: median of the log noise variance under its prior; outcomes have variance one.
         noise_spread: half the distance between its quartiles.
         restarts: starting points of a search from afresh: the warm start if there is one, the kernel's own,
-            then random ones. A warm start is trusted alone until the data have grown by a fifth.
+            then random ones. A warm start is trusted alone until the data have grown by a fifth. Beyond 500
+            observations it is taken as it is until they have grown by a fiftieth, and restarts search on
+            500 of them, from where the best end is refined on all.
     """
 
     kernel: object | None = None
@@ -63,9 +62,12 @@ class ExactGP:
         if data.x.shape[-2] == 0:
             raise FitError("an ExactGP needs at least one observation, got none")
         kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
-        starts = search_starts(self.start(data), data, seeds, start, self.restarts)
-        if data.x.shape[-2] > _MANY and starts.shape[0] > 1:
-            starts = self._search(kernel, thinned(data, _MANY), starts)[1]
+        own = self.start(data)
+        if (found := settled(own, data, trusted(start, data))) is not None:
+            return self.process(data, found)
+        starts = search_starts(own, data, seeds, start, self.restarts)
+        if data.x.shape[-2] > MANY and starts.shape[0] > 1:
+            starts = self._search(kernel, thinned(data, MANY), starts)[1]
         value, theta = self._search(kernel, data, starts)
         if not bool(torch.isfinite(value).all()):
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
@@ -111,7 +113,7 @@ class ExactGP:
             objective,
             starts,
             bounds=self.bounds(kernel, data),
-            max_evaluations=80 if data.x.shape[-2] <= _MANY else 15,
+            max_evaluations=80 if data.x.shape[-2] <= MANY else 15,
             gradient_tolerance=1e-2,
             value_tolerance=1e-4,
             narrow=lambda places: objective.part(places % data.batch_shape.numel()),

@@ -35,11 +35,13 @@ class WarmStart:
         hyperparameters: of the surrogate.
         observations: number that it saw.
         success: of the model of failures beside it, if there was one.
+        settled: whether it saw the same observations, pending points aside: then there is nothing to refit.
     """
 
     hyperparameters: Hyperparameters
     observations: int
     success: "WarmStart | None" = None
+    settled: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hyperparameters", differentiable(self.hyperparameters))
@@ -94,7 +96,7 @@ class Surrogate(Protocol):
     """A frozen configuration that fits to data."""
 
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Process:
-        """The process given the data; `start` warm-starts the search for hyperparameters."""
+        """The process given the data; `start` warm-starts the search for hyperparameters, or settles them."""
 
 
 @dataclass(frozen=True, eq=False)

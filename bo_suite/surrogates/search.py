@@ -10,6 +10,9 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates.process import WarmStart
 
+MANY = 500
+"""Observations beyond which a search takes long, and each of them says little of the hyperparameters."""
+
 
 def search_starts(
     own: jt.Float[Tensor, " p"], data: Dataset, seeds: Seeds, start: WarmStart | None, count: int
@@ -26,6 +29,23 @@ def search_starts(
     random = seeds.split("fit").normal((max(count - len(starts), 0), own.shape[-1]), data.x)
     starts += [own + noise for noise in random.unbind(-2)]
     return torch.stack(starts[:count])
+
+
+def settled(
+    own: jt.Float[Tensor, " p"], data: Dataset, start: WarmStart | None
+) -> jt.Float[Tensor, "*b p"] | None:
+    """The hyperparameters of a start that are taken as they are; None where a search is due."""
+    if start is None or not start.settled or start.hyperparameters.shape[-1] != own.shape[-1]:
+        return None
+    return start.hyperparameters.to(data.x).expand(*data.batch_shape, -1)
+
+
+def trusted(start: WarmStart | None, data: Dataset) -> WarmStart | None:
+    """The start, settled too where very many observations have not passed another power of 1.02 since."""
+    n = data.x.shape[-2]
+    if start is None or n <= MANY or has_grown(start.observations, n, 1.02):
+        return start
+    return replace(start, settled=True)
 
 
 def thinned(data: Dataset, most: int) -> Dataset:
@@ -48,6 +68,6 @@ def best(data: Dataset, most: int) -> Dataset:
     return replace(data, x=x, y=data.y.gather(-1, keep), noise=noise)
 
 
-def has_grown(before: int, now: int) -> bool:
-    """Whether the number of observations has passed a power of 1.2."""
-    return math.floor(math.log(max(now, 1), 1.2)) > math.floor(math.log(max(before, 1), 1.2))
+def has_grown(before: int, now: int, factor: float = 1.2) -> bool:
+    """Whether the number of observations has passed a power of the factor."""
+    return math.floor(math.log(max(now, 1), factor)) > math.floor(math.log(max(before, 1), factor))

@@ -28,7 +28,7 @@ from bo_suite.surrogates.inducing import (
 from bo_suite.surrogates.likelihoods import Gaussian
 from bo_suite.surrogates.noise import log_noise_bounds
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
-from bo_suite.surrogates.search import search_starts, thinned
+from bo_suite.surrogates.search import search_starts, settled, thinned
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
 
 _SKETCH, _SKETCH_INDUCING = 1000, 128
@@ -86,6 +86,8 @@ class SGPR:
             raise FitError("an SGPR needs at least one observation, got none")
         kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         own = torch.cat((kernel.start(data.x.shape[-1]).to(data.x), self.likelihood.start().to(data.x)))
+        if not self.learn_inducing and (found := settled(own, data, start)) is not None:
+            return self.process(data, found, self.select(data, found, seeds))
         starts = search_starts(own, data, seeds, start, _RESTARTS)
         warm = starts.shape[0] == 1
         losses: list[Tensor] = []

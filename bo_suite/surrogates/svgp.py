@@ -21,7 +21,7 @@ from bo_suite.surrogates.inducing import (
 )
 from bo_suite.surrogates.likelihoods import Gaussian, Likelihood
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
-from bo_suite.surrogates.search import search_starts, thinned
+from bo_suite.surrogates.search import search_starts, settled, thinned
 from bo_suite.surrogates.sgpr import SGPR
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
 from bo_suite.surrogates.training import NaturalAdam, NaturalLBFGS, Training
@@ -84,7 +84,11 @@ class SVGP:
             raise FitError("an SVGP needs at least one observation, got none")
         self.likelihood.check(data.y, data.noise)
         count = inducing_count(n) if self.inducing is None else self.inducing
-        starts = search_starts(self._task(data, False, seeds).model.start(data.x), data, seeds, start, 2)
+        task = self._task(data, self.learn_inducing, seeds)
+        own = task.model.start(data.x)
+        if not self.learn_inducing and (found := settled(own, data, start)) is not None:
+            return self.process(data, found, self._select(task, found, count))
+        starts = search_starts(own, data, seeds, start, 2)
         eta = starts[0]
         fresh = starts.shape[0] > 1
         if fresh and self.likelihood.conjugate:
@@ -93,7 +97,6 @@ class SVGP:
             part = self._task(thinned(data, _SKETCH), False, seeds.split("sketch"))
             inducing = self._select(part, eta, min(count, _SKETCH_INDUCING))
             eta = NaturalLBFGS(rounds=30).run(part, Point.prior(eta, inducing))[0].eta
-        task = self._task(data, self.learn_inducing, seeds)
         inducing = self._select(task, eta, count)
         begun = self._task(thinned(data, _SKETCH), False, seeds).converge(
             Point.prior(eta, inducing), _NATURAL, _PASSES
