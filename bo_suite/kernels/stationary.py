@@ -77,9 +77,10 @@ class Matern52:
         scaled = (x - 0.5) * inverse[..., None, :]
         decay = self._amplitude(theta, x, x)
         r, bell = _distance_and_decay(scaled, scaled)
-        slope = decay * bell * (1.0 + _SQRT5 * r)
-        k = slope + decay * bell * (5.0 / 3.0) * r.square()
-        slope = slope * (5.0 / 3.0)
+        bell *= decay
+        slope = (r * _SQRT5).add_(1.0).mul_(bell)
+        k = bell.mul_(5.0 / 3.0).mul_(r.square_()).add_(slope)
+        slope *= 5.0 / 3.0
 
         def pullback(weights: Tensor) -> Tensor:
             pull = weights * slope
