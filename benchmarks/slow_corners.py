@@ -3,11 +3,11 @@
     python benchmarks/slow_corners.py ratios
     python benchmarks/slow_corners.py dimensions
 
-`ratios` prints a table: for each space, number of observations and number of pending points, the CPU seconds of
-one suggestion by LogExpectedImprovement, and how many times as long each other acquisition takes. Where the
-space has fidelities, LogExpectedImprovement sees them as plain columns. `dimensions` prints the seconds of one
-suggestion in spaces of up to 22,000 parameters. Every number is the smallest of three repeats, in one process
-with one thread, from hyperparameters that an earlier suggestion found.
+`ratios` prints a table: for each space, number of observations and number of pending points, the CPU seconds
+of one suggestion by LogExpectedImprovement, and how many times as long each other acquisition takes. Where
+the space has fidelities, LogExpectedImprovement sees them as plain columns. Each number is the smallest of
+three repeats, from hyperparameters that an earlier suggestion has found. `dimensions` prints the CPU seconds
+of the asks of a run in spaces of very many parameters. All of it runs in one process, with one thread.
 """
 
 import argparse
@@ -30,15 +30,15 @@ from bo_suite.errors import BoSuiteError
 from bo_suite.suggest import suggest
 from bo_suite.surrogates import WarmStart
 
-Options = [f"option {number}" for number in range(30)]
+OPTIONS = [f"option {number}" for number in range(30)]
 
 SPACES = {
     "15 Int(0, 1000)": Space({f"x{i}": Int(0, 1000) for i in range(15)}),
-    "15 Choice of 30": Space({f"x{i}": Choice(Options) for i in range(15)}),
+    "15 Choice of 30": Space({f"x{i}": Choice(OPTIONS) for i in range(15)}),
     "5 Float, 5 Int, 5 Choice": Space(
         {f"f{i}": Float(0, 1) for i in range(5)}
         | {f"n{i}": Int(0, 1000) for i in range(5)}
-        | {f"c{i}": Choice(Options) for i in range(5)}
+        | {f"c{i}": Choice(OPTIONS) for i in range(5)}
     ),
     "1 Int(0, 1000)": Space({"x": Int(0, 1000)}),
     "1 Int(0, 10**12)": Space({"x": Int(0, 10**12)}),
@@ -48,7 +48,7 @@ SPACES = {
     "mixed, 1 fidelity": Space(
         {f"f{i}": Float(0, 1) for i in range(5)}
         | {f"n{i}": Int(0, 1000) for i in range(5)}
-        | {f"c{i}": Choice(Options) for i in range(5)}
+        | {f"c{i}": Choice(OPTIONS) for i in range(5)}
         | {"share": Float(0.1, 1, fidelity=True)}
     ),
     "15 Float": Space({f"x{i}": Float(0, 1) for i in range(15)}),
@@ -96,7 +96,9 @@ def seconds(acquisition: Acquisition, space: Space, data: Dataset, repeats: int)
     return min(took)
 
 
-def ratios(names: Sequence[str], spaces: Sequence[str], counts: Sequence[int], pendings: Sequence[int]) -> None:
+def ratios(
+    names: Sequence[str], spaces: Sequence[str], counts: Sequence[int], pendings: Sequence[int]
+) -> None:
     """Prints the table of ratios."""
     print("| space | observations | pending | LogEI, s | " + " | ".join(names) + " |")
     print("|---|---|---|---|" + "---|" * len(names), flush=True)
@@ -126,10 +128,7 @@ LARGE: dict[str, Callable[[int], Space]] = {
     "Choice of 5": lambda count: Space({f"x{i}": Choice(["a", "b", "c", "d", "e"]) for i in range(count)}),
     "Float(1e-4, 1), log": lambda count: Space({f"x{i}": Float(1e-4, 1, log=True) for i in range(count)}),
     "mixed": lambda count: Space(
-        {
-            f"x{i}": (Float(0, 1), Int(0, 1000), Choice(["a", "b", "c", "d", "e"]))[i % 3]
-            for i in range(count)
-        }
+        {f"x{i}": (Float(0, 1), Int(0, 1000), Choice(["a", "b", "c", "d", "e"]))[i % 3] for i in range(count)}
     ),
 }
 
@@ -171,7 +170,7 @@ if __name__ == "__main__":
     ratio.add_argument("--observations", nargs="+", type=int, default=[30, 100])
     ratio.add_argument("--pending", nargs="+", type=int, default=[0, 4])
     large = commands.add_parser("dimensions")
-    large.add_argument("--parameters", nargs="+", type=int, default=[100, 300, 1000])
+    large.add_argument("--parameters", nargs="+", type=int, default=[100, 300, 1000, 22_000])
     large.add_argument("--kinds", nargs="+", choices=list(LARGE), default=list(LARGE))
     large.add_argument("--observations", type=int, default=16)
     given = parser.parse_args()

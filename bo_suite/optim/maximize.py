@@ -13,9 +13,10 @@ import jaxtyping as jt
 import numpy as np
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import SpaceExhausted
+from bo_suite.errors import SpaceError, SpaceExhausted
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
@@ -236,6 +237,18 @@ def _pools(space: Space, found: Tensor, seeds: Seeds) -> Iterator[Tensor]:
         yield space.spread(seeds.split(f"{turn}").uniform((512, space.dim), found))
     if can_be_listed(space):
         yield whole(space).to(found).expand(*found.shape[:-2], -1, -1)
+
+
+def check_columns(space: Space) -> None:
+    """Raises a SpaceError where a space has more parameters than a search takes.
+
+    The space-filling start and the points that a search begins from are Sobol points.
+    """
+    if space.dim > SobolEngine.MAXDIM:
+        raise SpaceError(
+            f"a search takes at most {SobolEngine.MAXDIM:,} parameters, the dimensions of a Sobol sequence, "
+            f"got a Space of {space.dim:,}; leave out those that matter least"
+        )
 
 
 def can_be_listed(space: Space) -> bool:

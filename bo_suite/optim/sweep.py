@@ -16,7 +16,7 @@ _ROUNDS = 8
 _MANY = 10_000
 """Discrete columns times all columns beyond which no round scores the changes of every column."""
 
-_ENTRIES = 2**23
+_ENTRIES = 2**22
 """Numbers in all rows of a replicate that are scored in a pass over so many columns."""
 
 _PARTS = 32
