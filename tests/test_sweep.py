@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from bo_suite import Choice, Float, Int, Optimizer, Space
-from bo_suite.acquisition import KnowledgeGradient, LogExpectedImprovement, ThompsonSampling
+from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImprovement, ThompsonSampling
 from bo_suite.acquisition.alternatives import distinct
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceError
@@ -62,9 +62,12 @@ def test_a_costly_score_is_asked_for_few_rows_and_searched_as_well(kind: str) ->
     assert float(summit(target)(with_passes)) >= float(summit(target)(with_rounds))
 
 
-@pytest.mark.parametrize("pending", [0, 2])
-@pytest.mark.parametrize("acquisition", [ThompsonSampling(features=64), KnowledgeGradient(fantasies=4)])
-def test_thompson_sampling_and_the_knowledge_gradient_are_costly(acquisition, pending: int) -> None:
+@pytest.mark.parametrize(
+    ("acquisition", "pending"), [(ThompsonSampling(features=64), 0), (KnowledgeGradient(fantasies=4), 2)]
+)
+def test_thompson_sampling_and_fantasies_of_the_knowledge_gradient_are_costly(
+    acquisition: Acquisition, pending: int
+) -> None:
     space = Space({f"c{i}": Choice(OPTIONS[:12]) for i in range(5)} | {"n": Int(0, 1000)})
     data = told(space, 6, pending)
     rows = []
@@ -74,6 +77,13 @@ def test_thompson_sampling_and_the_knowledge_gradient_are_costly(acquisition, pe
         maximize(counted, space, data, Seeds.of(0, 1))
         rows.append(counted.rows)
     assert rows[0] < 0.8 * rows[1]
+
+
+def test_the_knowledge_gradient_is_costly_with_fidelities_and_not_without() -> None:
+    plain = Space({"n": Int(0, 50), "c": Choice(list("abc"))})
+    several = Space({"n": Int(0, 50), "epochs": Int(1, 9, fidelity=True)})
+    costly = [KnowledgeGradient().build(told(space, 5), Seeds.of(0, 0)).costly for space in (plain, several)]
+    assert costly == [False, True]
 
 
 def test_passes_reach_the_summit_of_levels_that_do_not_lean_on_each_other() -> None:

@@ -100,7 +100,11 @@ class KnowledgeGradientScore:
     cost: Cost | None
     hyperparameters: Hyperparameters
     differentiable: bool = field(default=True, init=False)
-    costly: bool = field(default=True, init=False)
+
+    @property
+    def costly(self) -> bool:
+        """Whether a row costs many times what a mean and a variance do: with fantasies or fidelities."""
+        return bool(self.lookahead.fantasies or self.fidelities)
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row."""
