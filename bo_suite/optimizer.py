@@ -18,6 +18,7 @@ from bo_suite.data import Seeds
 from bo_suite.describe import described
 from bo_suite.errors import BoSuiteError, SpaceError, TrialError
 from bo_suite.history import History
+from bo_suite.optim.maximize import check_columns
 from bo_suite.parameters import Value
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.scalars import flag
@@ -85,6 +86,7 @@ class Optimizer:
     ) -> None:
         if not isinstance(space, Space):
             raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
+        check_columns(space.varying)  # before a file is made
         if direction not in ("minimize", "maximize"):
             raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
         planned = None if budget is None else whole_number("budget", budget, at_least=1)

@@ -15,6 +15,7 @@ from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.describe import described
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import numerical_environment
+from bo_suite.optim.maximize import check_columns
 from bo_suite.parameters import Value
 from bo_suite.space import Params, Space
 from bo_suite.suggest import Suggestion, design, suggest, suggest_batch
@@ -61,6 +62,7 @@ class Proposer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "searched", self.space.varying)
+        check_columns(self.searched)
         object.__setattr__(self, "_encoded", _Encoded(self.searched))
 
     def propose(

@@ -122,3 +122,13 @@ def at_target(x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]) -> jt.
     free = x.new_ones(x.shape[-1])
     free[list(fidelities)] = 0.0
     return x * free + (1.0 - free)
+
+
+def distinct(rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b k d"]:
+    """The rows without copies, in order; as many of every replicate as of any, copies where it has fewer."""
+    copy = (torch.cdist(rows, rows, p=0.0) == 0).tril(-1).any(-1)
+    most = int((~copy).sum(-1).max())
+    if most == rows.shape[-2]:
+        return rows
+    order = copy.to(torch.int8).argsort(dim=-1, stable=True)[..., :most]
+    return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))

@@ -8,7 +8,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.alternatives import Outlooks, Pool, at_target
+from bo_suite.acquisition.alternatives import Outlooks, Pool, at_target, distinct
 from bo_suite.acquisition.base import refuse_constraints
 from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
@@ -101,6 +101,11 @@ class KnowledgeGradientScore:
     hyperparameters: Hyperparameters
     differentiable: bool = field(default=True, init=False)
 
+    @property
+    def costly(self) -> bool:
+        """Whether a row costs many times what a mean and a variance do: with fantasies or fidelities."""
+        return bool(self.lookahead.fantasies or self.fidelities)
+
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row."""
         mean, var, cov = self.lookahead.moments(x)
@@ -185,6 +190,7 @@ class KnowledgeGradient:
         self, process: Process, expected: Process, alternatives: Tensor, fidelities: tuple[int, ...]
     ) -> KnowledgeGradientScore:
         cost = AffineCost() if self.cost is None and fidelities else self.cost
+        alternatives = distinct(alternatives)
         return KnowledgeGradientScore(
             expected.lookahead(alternatives),
             expected.mean(alternatives),

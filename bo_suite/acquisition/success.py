@@ -107,6 +107,11 @@ class LikelyScore:
         return self.score.differentiable
 
     @property
+    def costly(self) -> bool:
+        """Whether rows of the score are."""
+        return bool(getattr(self.score, "costly", False))
+
+    @property
     def hyperparameters(self) -> Hyperparameters | None:
         """The score's."""
         return self.score.hyperparameters

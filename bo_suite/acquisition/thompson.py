@@ -21,6 +21,7 @@ class PathScore:
     path: Paths
     hyperparameters: Hyperparameters
     differentiable: bool = field(default=True, init=False)
+    costly: bool = field(default=True, init=False)
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row."""

@@ -1,6 +1,7 @@
 """Matern-5/2 times Hamming, with analytic derivatives."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jaxtyping as jt
@@ -19,6 +20,12 @@ distance of one, an untried category told nothing of its neighbours, and the sea
 
 _FIDELITY = 3.0
 """Mode of the prior of a fidelity's lengthscale."""
+
+_MANY = 100
+"""Unordered columns beyond which they are compared many at a time."""
+
+_PAIRS = 2**20
+"""Pairs of codes that are then compared at once."""
 
 _WIDE = 1e5
 """Largest frequency of an unordered column: codes 1 / 100 apart then correlate by less than 1e-3."""
@@ -88,10 +95,7 @@ class Matern52:
             spread = (pull.sum(-1, keepdim=True) * scaled - pull @ scaled) * scaled
             by_lengthscale = 2.0 * spread.sum(-2)
             weighted = weights * k
-            for column in self.unordered:
-                differs = x[..., :, None, column] != x[..., None, :, column]
-                mass = (weighted * differs).sum((-2, -1))
-                by_lengthscale[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
+            self._by_categories(by_lengthscale, theta, x, x, weighted)
             return torch.cat((by_lengthscale, weighted.sum((-2, -1))[..., None]), -1)
 
         return k, pullback
@@ -119,10 +123,7 @@ class Matern52:
             rows, columns = pull.sum(-1)[..., None], pull.sum(-2)[..., None]
             forth, back = pull @ right, pull.mT @ left
             by_lengthscale = (left * (rows * left - 2.0 * forth)).sum(-2) + (columns * right.square()).sum(-2)
-            for column in self.unordered:
-                differs = x[..., :, None, column] != z[..., None, :, column]
-                mass = (weights * k * differs).sum((-2, -1))
-                by_lengthscale[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
+            self._by_categories(by_lengthscale, theta, x, z, weights * k)
             by_scale = torch.linalg.vecdot(weights.flatten(-2), k.flatten(-2))
             by_theta = torch.cat((by_lengthscale, by_scale[..., None]), -1)
             return by_theta, (forth - rows * left) * inverse, (back - columns * right) * inverse
@@ -197,10 +198,34 @@ class Matern52:
     def _amplitude(self, theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """s² times the Hamming factor."""
         logarithm = theta[..., -1, None, None]
+        if len(self.unordered) > _MANY:
+            for columns, differs in self._differences(x, z):
+                penalty = _UNLIKE * torch.exp(-theta[..., columns])
+                logarithm = logarithm - (differs @ penalty[..., None, :, None])[..., 0]
+            return torch.exp(logarithm)
         for column in self.unordered:
-            differs = x[..., :, None, column] != z[..., None, :, column]
-            logarithm = logarithm - differs * (_UNLIKE * torch.exp(-theta[..., column, None, None]))
+            unlike = x[..., :, None, column] != z[..., None, :, column]
+            logarithm = logarithm - unlike * (_UNLIKE * torch.exp(-theta[..., column, None, None]))
         return torch.exp(logarithm)
+
+    def _by_categories(self, gradient: Tensor, theta: Tensor, x: Tensor, z: Tensor, weighted: Tensor) -> None:
+        """Writes the derivatives by log lengthscales of unordered columns, given a matrix times k."""
+        if len(self.unordered) > _MANY:
+            for columns, differs in self._differences(x, z):
+                mass = (weighted.flatten(-2)[..., None, :] @ differs.flatten(-3, -2))[..., 0, :]
+                gradient[..., columns] = mass * _UNLIKE * torch.exp(-theta[..., columns])
+            return
+        for column in self.unordered:
+            unlike = x[..., :, None, column] != z[..., None, :, column]
+            mass = (weighted * unlike).sum((-2, -1))
+            gradient[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
+
+    def _differences(self, x: Tensor, z: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+        """One where codes differ, of some unordered columns at a time: shape (*b, m, n, columns)."""
+        size = max(_PAIRS // (x.shape[:-1].numel() * max(z.shape[-2], 1)), 1)
+        for begin in range(0, len(self.unordered), size):
+            columns = list(self.unordered[begin : begin + size])
+            yield columns, (x[..., :, None, columns] != z[..., None, :, columns]).to(x)
 
 
 def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,14 @@ import jaxtyping as jt
 import numpy as np
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import SpaceExhausted
+from bo_suite.errors import SpaceError, SpaceExhausted
 from bo_suite.fixed import Fixed
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
+from bo_suite.optim.sweep import Sweep
 from bo_suite.space import Space
 
 ScoreFunction = Callable[[Tensor], Tensor]
@@ -32,10 +34,8 @@ _SPARE = 8
 _ROWS_CPU, _ROWS_ELSEWHERE = 4096, 2**18
 """Rows of all replicates together that are scored at once: what comes of them stays in a core's cache."""
 
-_SWEEP_ROUNDS = 8
-
-_SWEEP_LEVELS = 32
-"""A discrete column with more levels than this is swept over steps of 1, 2, 4, ... and random levels."""
+_PASSES = 4
+"""Passes over discrete columns at first, for a score whose rows cost much; later turns take one."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,15 @@ def maximize(
 ) -> jt.Float[Tensor, "*b d"]:
     """Rows of largest score found that are not taken: by default not told, pending or failed (`data.taken`).
 
+    Args:
+        given: the score; one with a true attribute `costly` has rows that cost many times what a mean and a
+            variance do, and is searched with fewer of them over discrete columns.
+        space: where to search.
+        data: what is told and pending.
+        seeds: of the random numbers.
+        differentiable: whether the score has gradients.
+        search: how hard to search.
+
     Raises:
         SpaceExhausted: every point of a finite space is taken.
     """
@@ -87,7 +96,9 @@ def maximize(
         half = max(search.starts // 2, 1)
         starts = torch.cat((top(spread, first, half), top(near, second, half)), -2)
     if differentiable:
-        ends = _local_search(score, space, starts, seeds.split("local"), search)
+        costly = bool(getattr(given, "costly", False))
+        asked = data.taken.shape[-2]
+        ends = _local_search(score, space, starts, seeds.split("local"), search, costly, asked)
     else:
         ends = evolve(score, space, taken, torch.cat((spread, near), -2), seeds.split("evolve"))
     with torch.no_grad():
@@ -127,15 +138,25 @@ def nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Te
     return torch.where(mask, torch.where(anew, fresh, moved), copies)
 
 
-def _local_search(score: ScoreFunction, space: Space, rows: Tensor, seeds: Seeds, search: Search) -> Tensor:
-    """Ends of the local searches from the given rows."""
+def _local_search(
+    score: ScoreFunction,
+    space: Space,
+    rows: Tensor,
+    seeds: Seeds,
+    search: Search,
+    costly: bool,
+    asked: int,
+) -> Tensor:
+    """Ends of the local searches from the given rows; `asked` is the number of points suggested before."""
     discrete = [column for column, levels in enumerate(space.levels) if levels is not None]
     continuous = len(discrete) < space.dim
     settled = torch.zeros(rows.shape[:-2], dtype=torch.bool, device=rows.device)[..., None, None]
     for turn in range(search.turns if discrete and continuous else 1):
         before = rows
         if discrete:
-            rows = _sweep(score, space, rows, discrete, seeds.split(f"sweep {turn}"))
+            passes = (1 if turn else _PASSES) if costly else None
+            swept = Sweep(passes, asked * search.turns + turn)
+            rows = swept(score, space, rows, seeds.split(f"sweep {turn}"))
         if turn:
             settled = settled | (before == rows).all(-1).all(-1)[..., None, None]
             if bool(settled.all()):
@@ -191,52 +212,6 @@ def _of_some(function: ValueAndGrad, rows: Tensor, places: Tensor) -> ValueAndGr
     return some
 
 
-def _move(score: ScoreFunction, rows: Tensor, value: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row, or the best of its trials (*b, m, t, d) where that is better."""
-    scores = score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
-    best, place = scores.max(-1)
-    index = place[..., None, None].expand(*place.shape, 1, rows.shape[-1])
-    winner = trials.gather(-2, index)[..., 0, :]
-    better = best > value
-    return torch.where(better[..., None], winner, rows), torch.where(better, best, value)
-
-
-def _sweep(score: ScoreFunction, space: Space, rows: Tensor, discrete: list[int], seeds: Seeds) -> Tensor:
-    """Coordinate ascent over the levels of the discrete columns, the best single change a round."""
-    with torch.no_grad():
-        value = score(rows)
-        moving = torch.ones_like(value[..., :1], dtype=torch.bool)
-        for turn in range(_SWEEP_ROUNDS):
-            blocks = [
-                _column_moves(space, rows, column, seeds.split(f"{turn} {column}")) for column in discrete
-            ]
-            moved, higher = _move(score, rows, value, torch.cat(blocks, -2))
-            moving = moving & (higher != value).any(-1, keepdim=True)
-            if not bool(moving.any()):
-                break
-            rows, value = torch.where(moving[..., None], moved, rows), torch.where(moving, higher, value)
-    return rows
-
-
-def _column_moves(space: Space, rows: Tensor, column: int, seeds: Seeds) -> Tensor:
-    """Copies of each row with other levels in one column: shape (*b, m, t, d)."""
-    levels = space.levels[column]
-    assert levels is not None, "only discrete columns are swept"
-    if levels <= _SWEEP_LEVELS:
-        positions = space.positions(column, np.arange(levels)).to(rows)
-        positions = positions.expand(*rows.shape[:-1], levels)
-    else:
-        current = space.level(column, rows[..., column])
-        reach = 2.0 ** np.arange(int(np.log2(levels)))
-        steps = np.clip(current[..., None] + np.concatenate((-reach, reach)), 0, levels - 1)
-        draws = seeds.uniform((rows.shape[-2], _SWEEP_LEVELS), rows).cpu().numpy()
-        chosen = np.concatenate((steps, np.floor(draws * levels)), -1)
-        positions = space.positions(column, chosen).to(rows)
-    copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
-    copies[..., column] = positions
-    return copies
-
-
 def _best_new(score: ScoreFunction, space: Space, taken: Tensor, found: Tensor, seeds: Seeds) -> Tensor:
     """The representable row of largest score that is not taken: of those found, else of any."""
     chosen, missing = found[..., 0, :], torch.ones_like(found[..., 0, :1], dtype=torch.bool)
@@ -264,6 +239,18 @@ def _pools(space: Space, found: Tensor, seeds: Seeds) -> Iterator[Tensor]:
         yield space.spread(seeds.split(f"{turn}").uniform((512, space.dim), found))
     if can_be_listed(space):
         yield whole(space).to(found).expand(*found.shape[:-2], -1, -1)
+
+
+def check_columns(space: Space) -> None:
+    """Raises a SpaceError where a space has more parameters than a search takes.
+
+    The space-filling start and the points that a search begins from are Sobol points.
+    """
+    if space.dim > SobolEngine.MAXDIM:
+        raise SpaceError(
+            f"a search takes at most {SobolEngine.MAXDIM:,} parameters, the dimensions of a Sobol sequence, "
+            f"got a Space of {space.dim:,}; leave out those that matter least"
+        )
 
 
 def can_be_listed(space: Space) -> bool:
