@@ -2,27 +2,31 @@
 
 import concurrent.futures as futures
 import logging
-import pickle
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
+from bo_suite.crew import Crew
 from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
-from bo_suite.evaluate import Outcome, evaluate
+from bo_suite.evaluate import Outcome, TookTooLong, WorkerDied, evaluate
+from bo_suite.interrupt import TimeOver
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
-from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
+from bo_suite.stopping import Callback, check_callbacks, first_deadline, reason_to_stop
 from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
-from bo_suite.workers import Crew, Executor, Pool
+from bo_suite.workers import Executor, Pool
 
 Function = Callable[[Params], float]
 
@@ -81,6 +85,7 @@ def minimize(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     retries: int = 0,
+    timeout: float | None = None,
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
@@ -130,12 +135,12 @@ def minimize(
     if not callable(f):
         raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
     check_callbacks(callbacks)
-    if workers > 1 and executor is None:
-        _check_picklable(f, workers)
+    _check_timeout(timeout)
+    pool = Pool(workers, executor, partial(evaluate, f), timeout=timeout)
     optimizer = Optimizer(space, acquisition, seed, budget=budget, storage=storage)
     try:
-        with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
-            crew = Crew[Trial](lambda trial: pool.submit(evaluate, f, trial.params), workers)
+        with _bar(progress, optimizer, budget) as show, pool:
+            crew = Crew[Trial](lambda trial: pool.submit(trial.params), workers)
             watch, tries = _Watch(callbacks, optimizer, show), _Tries(optimizer, retries)
             stopped = _run(optimizer, budget, crew, pool, watch, tries)
         return Result(tuple(optimizer.trials), optimizer.direction, stopped, optimizer.space)
@@ -143,16 +148,10 @@ def minimize(
         optimizer.close()
 
 
-def _check_picklable(f: Function, workers: int) -> None:
-    try:
-        pickle.dumps(f)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise TrialError(
-            "workers > 1 send f to other processes, so f must be picklable (defined at the top of a module; "
-            f"executor=ThreadPoolExecutor({workers}) takes any), got {described(f)}: {error_text(error)}"
-        ) from error
+def _check_timeout(timeout: object) -> None:
+    number = isinstance(timeout, int | float | np.number) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < float(timeout) < math.inf):
+        raise TrialError(f"a timeout must be a number of seconds above 0, or None, got {described(timeout)}")
 
 
 @dataclass(frozen=True)
@@ -167,6 +166,16 @@ class _Watch:
         """A reason to end the run; None of a trial that was not stored."""
         self.show()
         return None if trial is None else reason_to_stop(self.callbacks, self.optimizer, trial)
+
+    def seconds_left(self) -> float:
+        """Seconds for which evaluations that go on are waited for."""
+        deadline = first_deadline(self.callbacks, self.optimizer)
+        return math.inf if deadline is None else deadline.seconds_left(self.optimizer)
+
+    def time_over(self) -> str | None:
+        """Why the run ends where evaluations go on after that."""
+        deadline = first_deadline(self.callbacks, self.optimizer)
+        return None if deadline is None else deadline.reason
 
 
 class _Tries:
@@ -228,17 +237,21 @@ def _run(
             return None
 
     try:
-        for trial, future in crew.completed(following):
+        pool.start(watch.seconds_left)
+        for trial, future in crew.completed(following, watch.seconds_left):
             if future is None and not pool.works():
                 raise WorkersDied("workers must live while they have nothing to do")
             if future is None:
                 outcome = Outcome(None, "its worker process died")
             else:
-                outcome = tries.counted(trial, pool.result(future))
-                if not stopped and tries.repeats(trial, outcome):
+                outcome, final = _outcome(pool, future)
+                outcome = outcome if final else tries.counted(trial, outcome)
+                if not (stopped or final) and tries.repeats(trial, outcome):
                     continue
             reason = watch(_record(optimizer, trial, outcome))
             stopped = stopped or reason
+        if crew.running:
+            raise TimeOver
         for trial, outcome in tries.given_up():
             watch(_record(optimizer, trial, outcome))
         return exhausted or stopped
@@ -246,13 +259,15 @@ def _run(
         pool.abandon()
         crew.cancel()
         _keep_finished(optimizer, crew, tries)
+        if isinstance(error, TimeOver):
+            return stopped or watch.time_over()
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
         if isinstance(error, WorkersDied):
             raise TrialError(
                 f"worker processes must be able to run f, but they died: {error} "
-                '(a script needs `if __name__ == "__main__":`, and a notebook f in a module, or an '
-                "executor of threads)"
+                '(on processes that are spawned, a script needs `if __name__ == "__main__":`, and a notebook '
+                "f in a module; workers of our own and an executor of threads need neither)"
             ) from error
         if isinstance(error, futures.BrokenExecutor):
             raise TrialError(
@@ -260,6 +275,17 @@ def _run(
                 f"made again, got one that broke: {error_text(error)}"
             ) from error
         raise
+
+
+def _outcome(pool: Pool, future: "futures.Future[Any]") -> tuple[Outcome, bool]:
+    """What has come of an evaluation, and whether it would be the same again."""
+    try:
+        outcome: Outcome = pool.result(future)
+        return outcome, False
+    except WorkerDied as error:
+        return Outcome(None, str(error)), False
+    except TookTooLong as error:
+        return Outcome(None, str(error)), True
 
 
 def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
