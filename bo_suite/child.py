@@ -1,5 +1,6 @@
 """What runs in a worker process: tasks of the parent, one after the other; imports nothing heavy."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import ModuleSpec
-from multiprocessing.connection import Connection
+from multiprocessing import connection, spawn
 from queue import SimpleQueue
 from typing import Any
 
@@ -28,16 +29,25 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Main:
-    """The parent's `__main__` module: names of functions in it are found there by what f starts.
+class Setting:
+    """What a worker needs to stand in for its parent.
 
     Attributes:
-        path: file of the script, None in an interactive session.
-        name: what `python -m` ran, None of a script.
+        pickled: the function that it calls.
+        script: file of the parent's `__main__` module, None in an interactive session.
+        module: what `python -m` ran, None of a script.
+        imports_main: whether that is imported, since the function cannot be read without it; else it is only
+            named, for processes that the function may start.
+        arguments: `sys.argv`.
+        start_method: how multiprocessing was told to start processes, None for its default.
     """
 
-    path: str | None
-    name: str | None
+    pickled: bytes
+    script: str | None
+    module: str | None
+    imports_main: bool
+    arguments: list[str]
+    start_method: str | None
 
 
 @dataclass(frozen=True)
@@ -48,51 +58,65 @@ class Answer:
     error: BaseException | None = None
 
 
-def serve(connection: "Connection[Any, Any]", main: Main | None) -> None:
-    """Takes a pickled function, says that it is loaded, and calls it on each pickled tuple of arguments.
+def serve(handle: int) -> None:
+    """Takes a Setting, says that its function is loaded, and calls it on each pickled tuple of arguments.
 
     The process leads a group of its own, so that its children can be ended with it. Where the parent ends,
     killed or not, the group ends: nobody would ever take what it computes.
 
     Args:
-        connection: to the parent.
-        main: its `__main__`, to stand in for; None where that was imported here.
+        handle: of the connection to the parent.
     """
-    if sys.platform != "win32":
-        os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the parent
+    if sys.platform == "win32":
+        channel = connection.PipeConnection(handle)
+    else:
+        channel = connection.Connection(handle)
     messages = SimpleQueue[bytes]()
-    threading.Thread(target=_receive, args=(connection, messages), daemon=True).start()
+    threading.Thread(target=_receive, args=(channel, messages), daemon=True).start()
     try:
-        function = _loaded(messages.get(), main)
+        function = _loaded(pickle.loads(messages.get()))
     except BaseException as error:
-        connection.send_bytes(_pickled(Answer(error=TaskNotReadable(error_text(error)))))
+        channel.send_bytes(_pickled(Answer(error=TaskNotReadable(error_text(error)))))
         return
-    connection.send_bytes(_pickled(Answer()))
+    channel.send_bytes(_pickled(Answer()))
     while (task := messages.get()) != GOODBYE:
         answer = _pickled(_called(function, task))
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()
-        connection.send_bytes(answer)
+        channel.send_bytes(answer)
 
 
-def _receive(connection: "Connection[Any, Any]", messages: "SimpleQueue[bytes]") -> None:
+def _receive(channel: "connection.Connection[Any, Any]", messages: "SimpleQueue[bytes]") -> None:
     try:
         while True:
-            messages.put(connection.recv_bytes())
+            messages.put(channel.recv_bytes())
     except (EOFError, OSError):
         if sys.platform != "win32":
             os.killpg(os.getpgrp(), signal.SIGKILL)
         os._exit(1)
 
 
-def _loaded(pickled: bytes, main: Main | None) -> Callable[..., Any]:
+def importing_main() -> bool:
+    """Whether this is a worker that imports the script of its parent, which must not run it again."""
+    return _importing_main
+
+
+_importing_main = False
+
+
+def _loaded(setting: Setting) -> Callable[..., Any]:
     """The function; numerical libraries that it has imported are limited to one thread."""
-    if main is not None:
-        sys.modules["__main__"] = _stand_in(main)
-    function: Callable[..., Any] = pickle.loads(pickled)
-    if main is not None:
+    sys.argv = setting.arguments
+    if setting.start_method is not None:
+        multiprocessing.set_start_method(setting.start_method, force=True)
+    if setting.imports_main:
+        _import_main(setting)
+    else:
+        sys.modules["__main__"] = _stand_in(setting)
+    function: Callable[..., Any] = pickle.loads(setting.pickled)
+    if not setting.imports_main:
         for names in _namespaces(function):
             vars(sys.modules["__main__"]).update(names)
     threadpool_limits(limits=1)
@@ -101,13 +125,23 @@ def _loaded(pickled: bytes, main: Main | None) -> Callable[..., Any]:
     return function
 
 
-def _stand_in(main: Main) -> types.ModuleType:
-    """A module that processes started by f take for the main one."""
+def _import_main(setting: Setting) -> None:
+    global _importing_main
+    _importing_main = True
+    if setting.module is not None:
+        spawn.prepare({"init_main_from_name": setting.module})
+    else:
+        spawn.prepare({"init_main_from_path": setting.script})
+    _importing_main = False
+
+
+def _stand_in(setting: Setting) -> types.ModuleType:
+    """A module that processes started by the function take for the main one."""
     module = types.ModuleType("__main__")
-    if main.path is not None:
-        module.__file__ = main.path
-    if main.name is not None:
-        module.__spec__ = ModuleSpec(main.name, None)
+    if setting.script is not None:
+        module.__file__ = setting.script
+    if setting.module is not None:
+        module.__spec__ = ModuleSpec(setting.module, None)
     return module
 
 
@@ -137,7 +171,7 @@ def _called(function: Callable[..., Any], task: bytes) -> Answer:
 
 def _pickled(answer: Answer) -> bytes:
     try:
-        return cloudpickle.dumps(answer)
+        return bytes(cloudpickle.dumps(answer))
     except BaseException as error:
         law = "what a worker returns must be picklable"
-        return cloudpickle.dumps(Answer(error=TypeError(f"{law}, got {error_text(error)}")))
+        return bytes(cloudpickle.dumps(Answer(error=TypeError(f"{law}, got {error_text(error)}"))))

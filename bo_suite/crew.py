@@ -7,6 +7,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from bo_suite.errors import WorkersDied
 from bo_suite.workers import is_death, no_limit
 
 Task = TypeVar("Task")

@@ -41,7 +41,7 @@ def _interrupted_after(seconds: float) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if ended.is_set() or before is signal.SIG_IGN and not over.is_set():
+        if ended.is_set() or (before is signal.SIG_IGN and not over.is_set()):
             return
         if over.is_set():
             raise TimeOver

@@ -148,9 +148,9 @@ def minimize(
         optimizer.close()
 
 
-def _check_timeout(timeout: object) -> None:
+def _check_timeout(timeout: Any) -> None:
     number = isinstance(timeout, int | float | np.number) and not isinstance(timeout, bool)
-    if timeout is not None and not (number and 0 < float(timeout) < math.inf):
+    if timeout is not None and not (number and 0 < timeout < math.inf):
         raise TrialError(f"a timeout must be a number of seconds above 0, or None, got {described(timeout)}")
 
 

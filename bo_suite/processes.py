@@ -1,73 +1,67 @@
 """Worker processes of our own: each runs one task at a time, and is ended alone, with all its children."""
 
-import atexit
 import concurrent.futures as futures
 import math
 import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 import cloudpickle
-from loky.backend import get_context
-from loky.backend.utils import kill_process_tree
 
-from bo_suite.child import GOODBYE, THREADS, Answer, Main, serve
+from bo_suite.child import GOODBYE, THREADS, Answer, Setting, importing_main
 from bo_suite.errors import WorkersDied
 from bo_suite.evaluate import TaskEnded, TaskNotReadable, TookTooLong, WorkerDied
 
-_POLITE = 1.0
+_POLITE = 1.5
 """Seconds that a worker without a task gets to end, and all that it has started."""
 
 _HASTY = 0.5
 """Seconds between the request to end and the kill."""
 
 _LOOK = 0.5
-"""Seconds between looks whether a worker lives; a child of its own may keep its pipes open."""
-
-_starting = threading.Lock()
+"""Seconds between looks whether a worker lives; a child of its own may keep its pipe open."""
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A function as bytes, and how a worker reads them.
-
-    Attributes:
-        pickled: the function. What is in the main module or has no name there goes by value.
-        main: the main module, None where workers must import it as it holds what cannot be pickled.
-    """
-
-    pickled: bytes
-    main: Main | None
-
-
-def sendable(function: Callable[..., Any]) -> Sent:
+def setting_of(function: Callable[..., Any]) -> Setting:
     """The function for worker processes.
+
+    What is in the main module or has no name there goes by value, so that workers need not import that; only
+    where that fails, since the function refers to an open file of the script, say, they import it.
 
     Raises:
         BaseException: whatever says that it cannot be pickled.
     """
-    module = sys.modules["__main__"]
-    path, spec = vars(module).get("__file__"), vars(module).get("__spec__")
-    main = Main(None if path is None else os.path.abspath(path), None if spec is None else spec.name)
+    main = vars(sys.modules["__main__"])
+    path, spec = main.get("__file__"), main.get("__spec__")
     try:
-        return Sent(cloudpickle.dumps(function), main)
+        pickled, by_value = cloudpickle.dumps(function), True
     except KeyboardInterrupt:
         raise
     except BaseException:
         if path is None:
             raise
+        pickled, by_value = None, False
         with suppress(Exception):
-            return Sent(pickle.dumps(function), None)
-        raise
+            pickled = pickle.dumps(function)
+        if pickled is None:
+            raise
+    return Setting(
+        pickled,
+        None if path is None else os.path.abspath(path),
+        None if spec is None else spec.name,
+        not by_value,
+        list(sys.argv),
+        multiprocessing.get_start_method(allow_none=True),
+    )
 
 
 _Task = tuple["futures.Future[Any]", bytes]
@@ -83,7 +77,7 @@ class Processes:
             replaced. None for no limit.
     """
 
-    def __init__(self, count: int, function: Sent, timeout: float | None) -> None:
+    def __init__(self, count: int, function: Setting, timeout: float | None) -> None:
         self._count, self._function, self._timeout = count, function, timeout
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._slots: list[_Slot] = []
@@ -95,8 +89,9 @@ class Processes:
             WorkersDied: one has ended before.
             TaskNotReadable: one cannot load the function.
         """
+        if importing_main():
+            raise WorkersDied("a script that workers import must not start workers then")
         if not self._slots:
-            atexit.register(self._abandon)
             self._slots = [_Slot(self._function, self._timeout, self._tasks) for _ in range(self._count)]
         for slot in self._slots:
             slot.ready.result()
@@ -120,33 +115,29 @@ class Processes:
         Args:
             at_once: whether also those that run a call.
         """
-        atexit.unregister(self._abandon)
         if at_once:
-            self._abandon()
+            for slot in self._slots:
+                slot.abandon()
         for _ in self._slots:
             self._tasks.put(None)
         for slot in self._slots:
             slot.join()
 
-    def _abandon(self) -> None:
-        for slot in self._slots:
-            slot.abandon()
-
 
 class _Slot:
     """A process or its replacement, and the thread that talks to it."""
 
-    def __init__(self, function: Sent, timeout: float | None, tasks: "SimpleQueue[_Task | None]") -> None:
+    def __init__(self, function: Setting, timeout: float | None, tasks: "SimpleQueue[_Task | None]") -> None:
         self._function, self._timeout, self._tasks = function, timeout, tasks
         self._worker: _Worker | None = None
-        self._abandoned = False
+        self._abandoned = threading.Event()
         self.ready: futures.Future[None] = futures.Future()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def abandon(self) -> None:
         """Kills the process; it is not replaced."""
-        self._abandoned = True
+        self._abandoned.set()
         if (worker := self._worker) is not None:
             worker.interrupt()
 
@@ -170,7 +161,7 @@ class _Slot:
                 else:
                     future.set_exception(answer.error)
         if self._worker is not None:
-            self._worker.end(polite=not self._abandoned)
+            self._worker.end(polite=not self._abandoned.is_set())
 
     def _call(self, arguments: bytes) -> Answer:
         try:
@@ -191,10 +182,10 @@ class _Slot:
         if self._worker is not None:
             self._worker.end(polite=False)
             self._worker = None
-        if self._abandoned:
+        if self._abandoned.is_set():
             raise WorkersDied("workers that were ended are not replaced")
-        worker = self._worker = _Worker(self._function)
-        if self._abandoned:
+        worker = self._worker = _Worker()
+        if self._abandoned.is_set():
             worker.interrupt()
         try:
             worker.load(self._function)
@@ -205,32 +196,32 @@ class _Slot:
 class _Worker:
     """A process that has, or will have, the function loaded."""
 
-    def __init__(self, function: Sent) -> None:
+    def __init__(self) -> None:
         self._connection, there = multiprocessing.Pipe()
-        # one thread a process for the arithmetic of libraries that f loads, unless the user has said otherwise
+        paths = [path for path in sys.path if isinstance(path, str)]
+        code = f"import sys; sys.path[:] = {paths!r}; from bo_suite.child import serve; "
+        # one thread a process for libraries that f loads, unless the user has said otherwise
         threads = {name: os.environ.get(name, "1") for name in THREADS}
-        with _starting:
-            self._process = get_context("loky").Process(
-                target=serve,
-                args=(there, function.main),
-                init_main_module=function.main is None,
-                env=threads,
-            )
-            self._process.start()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"{code}serve({there.fileno()})"],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **threads},
+            **_inheriting(there.fileno()),
+        )
         there.close()
 
     def lives(self) -> bool:
         """Whether the process has not ended."""
-        return self._process.exitcode is None
+        return self._process.poll() is None
 
-    def load(self, function: Sent) -> None:
+    def load(self, function: Setting) -> None:
         """Waits until the process has loaded the function.
 
         Raises:
             WorkerDied: the process has ended before.
             TaskNotReadable: it cannot load the function.
         """
-        answer = self.call(function.pickled, None)
+        answer = self.call(pickle.dumps(function), None)
         if answer.error is not None:
             raise answer.error
 
@@ -256,9 +247,8 @@ class _Worker:
         return found
 
     def interrupt(self) -> None:
-        """Asks the process and all that it has started to end; another thread may wait for its answer."""
-        if self.lives():
-            self._signal(signal.SIGTERM)
+        """Asks the process to end at once; another thread may wait for its answer."""
+        self._process.terminate()
 
     def end(self, *, polite: bool) -> None:
         """Ends the process and all that it has started.
@@ -269,30 +259,44 @@ class _Worker:
         if polite:
             with suppress(OSError):
                 self._connection.send_bytes(GOODBYE)
-            self._process.join(_POLITE)
+            self._wait(_POLITE)
         if sys.platform == "win32":
-            kill_process_tree(self._process)
+            kill = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
+            subprocess.run(kill, capture_output=True, check=False)
         else:
+            self._end_group()
+        self._wait(_POLITE)
+        self._connection.close()
+
+    def _wait(self, seconds: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+    if sys.platform != "win32":
+
+        def _end_group(self) -> None:
+            """Lets all in the group end that want to, for a moment, and kills the others."""
             self._signal(signal.SIGTERM)
             limit = time.monotonic() + _HASTY
             while self._signal(0) and time.monotonic() < limit:
                 time.sleep(0.01)
             self._signal(signal.SIGKILL)
-        self._process.join(_POLITE)
-        self._connection.close()
 
-    def _signal(self, number: int) -> bool:
-        """Sends a signal to the group that the process leads; whether there was anybody to get it."""
-        if sys.platform == "win32":
-            self._process.terminate()
-            return False
-        lives = self.lives()
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            if lives:
-                os.kill(self._process.pid, number)  # it does not lead a group yet
-            return lives
-        except PermissionError:
-            return lives  # so macOS says of a group of which nobody lives
-        return True
+        def _signal(self, number: int) -> bool:
+            """Sends a signal to the group that the process leads; whether there was anybody to get it."""
+            lives = self.lives()
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                return lives  # so macOS says of a group of which nobody lives
+            return True
+
+
+def _inheriting(handle: int) -> dict[str, Any]:
+    """Options of Popen for a process that inherits the handle, and leads a group where there are groups."""
+    if sys.platform == "win32":
+        os.set_handle_inheritable(handle, True)
+        return {"startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})}
+    return {"pass_fds": (handle,), "start_new_session": True}

@@ -16,7 +16,7 @@ from bo_suite.describe import described, error_text, plain_text
 from bo_suite.errors import TrialError, WorkersDied
 from bo_suite.evaluate import TaskEnded, TaskNotReadable, call_pickled
 from bo_suite.interrupt import call_within
-from bo_suite.processes import Processes, sendable
+from bo_suite.processes import Processes, setting_of
 
 Executor = futures.Executor | Callable[[], futures.Executor]
 
@@ -275,14 +275,14 @@ class Pool:
 
     def _processes(self, timeout: float | None) -> Processes:
         try:
-            return Processes(self._workers, sendable(self._function), timeout)
+            return Processes(self._workers, setting_of(self._function), timeout)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise TrialError(
                 f"workers > 1, or a timeout, send {self._task} to other processes, so {self._task} must be "
-                "picklable (it may hold no lock, open file or generator; executor=ThreadPoolExecutor(n) takes "
-                f"any), got {error_text(error)}"
+                "picklable (it may hold no lock, open file or generator; executor=ThreadPoolExecutor(n) "
+                f"takes any), got {error_text(error)}"
             ) from error
 
 
