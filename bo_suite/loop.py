@@ -94,18 +94,26 @@ def minimize(
     Run again with the same storage, it goes on where it stopped: points that were being evaluated come first.
 
     Evaluations are not waited for together: when one has ended, its outcome is stored, and the next point
-    is chosen in view of those that go on. Where a worker process dies, the executor is made again, and each
-    point that was being evaluated is evaluated again, alone; if its worker dies once more, it is a failed
-    trial. (While no evaluation of the run has ended yet, it gets one more chance, so three in all.) A point
-    whose evaluation takes the whole run down is left to the next run, and failed after three of them.
+    is chosen in view of those that go on. Where a worker process dies, its evaluation has failed, and it is
+    replaced. On an executor nobody knows which evaluation it was: the executor is made again, and each point
+    that was being evaluated is evaluated again, alone; if its worker dies once more, it is a failed trial.
+    (While no evaluation of the run has ended yet, it gets one more chance, so three in all.) A point whose
+    evaluation takes the whole run down is left to the next run, and failed after three of them.
+
+    Worker processes import what f needs. A function of a script or a notebook, a lambda or a closure is sent
+    by value with the names that it uses: the script is not run again, and what else it does, such as
+    `torch.set_default_dtype`, must be done in f or in a module. (Only where a name cannot be sent, such as
+    an open file, workers import the script, which then needs `if __name__ == "__main__":`.) A function of a
+    module is imported with its module, and all that this imports. Each worker loads f once, before the first
+    point is chosen. When the run ends, its workers end, with all processes that f has started.
 
     Args:
         f: takes a dict of parameters, which is its own to change, returns a number; smaller is better.
         space: where to search.
         budget: number of trials of the history in all, but for those that were withdrawn.
         seed: same seed, same run (with one worker; with more, the order of completion matters).
-        workers: evaluations side by side. More than one means that many processes, which import f: it
-            must be defined at the top of a module, and a script needs `if __name__ == "__main__":`.
+        workers: evaluations side by side. More than one means that many processes, to which f is sent: it
+            may hold no lock, open file or generator. One means this thread, unless there is a timeout.
         executor: where to evaluate instead: any `concurrent.futures.Executor`, left open, or a function
             that makes one, called again when its workers break: `ThreadPoolExecutor`, loky's
             `get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`, Dask's
@@ -118,16 +126,22 @@ def minimize(
         progress: whether to show a progress bar.
         callbacks: functions of the Optimizer and of a trial, called here after each evaluation that was
             stored, finished or failed. Where one returns a string, no new point is chosen, those being
-            evaluated are waited for, and the string is `Result.stopped`; `bo_suite.stopping` has some.
-            An exception ends the run like Ctrl-C, and is raised.
+            evaluated are waited for (not longer than a `TimeLimit` allows), and the string is
+            `Result.stopped`; `bo_suite.stopping` has some. An exception ends the run like Ctrl-C, and is
+            raised.
         retries: times that a failed evaluation is repeated at its point, beside those that go on, before its
             trial is recorded as failed, with the last failure and the number of tries. Each is logged at the
-            level INFO. A run that ends repeats nothing. The death of a worker is no failure of this kind.
+            level INFO. A run that ends repeats nothing. The death of a worker process is repeated likewise
+            (on an executor it is no failure of this kind), an evaluation that exceeds its timeout is not.
+        timeout: seconds that an evaluation may take from its beginning; one that takes longer is killed with
+            all that it has started, and its trial is failed, so that the search avoids such points. Then one
+            worker is a process too, to which f is sent. What runs on an executor cannot be killed: refused.
 
     Raises:
-        TrialError: budget or workers below 1, retries below 0, f cannot be sent to other processes or read
-            there, an executor that was given is shut down, breaks or fails, an evaluation that somebody
-            cancels, or a callback returns something else than None or a reason.
+        TrialError: budget or workers below 1, retries below 0, a timeout that is not a positive number or
+            that comes with an executor, f cannot be sent to other processes or read there, an executor that
+            was given is shut down, breaks or fails, an evaluation that somebody cancels, or a callback
+            returns something else than None or a reason.
         StorageError: a file that cannot be used, or that belongs to another space or seed.
     """
     whole_number("workers", workers, at_least=1)

@@ -282,7 +282,7 @@ class Pool:
             raise TrialError(
                 f"workers > 1, or a timeout, send {self._task} to other processes, so {self._task} must be "
                 "picklable (it may hold no lock, open file or generator; executor=ThreadPoolExecutor(n) "
-                f"takes any), got {error_text(error)}"
+                f"takes any), got one that is not: {error_text(error)}"
             ) from error
 
 

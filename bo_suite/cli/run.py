@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bo_suite.loop import Result
     from bo_suite.optimizer import Optimizer
     from bo_suite.space import Space
-    from bo_suite.stopping import Callback
+    from bo_suite.stopping import TimeLimit
     from bo_suite.trials import Trial
 
 
@@ -59,7 +59,14 @@ def minimize(
     seed: SeedOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Evaluations side by side, a process each.")] = 1,
     time_limit: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Start no evaluation after so many seconds.")
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Start no evaluation after so many seconds, and wait for none that hangs."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="End an evaluation that takes longer; its trial has failed."),
     ] = None,
     target: Annotated[
         float | None, typer.Option(metavar="VALUE", help="End when a value as good as this was found.")
@@ -93,6 +100,7 @@ def minimize(
             storage=storage,
             acquisition=named_acquisition(acquisition, header),
             callbacks=rules,
+            timeout=timeout,
         )
         final = at_target(result.trials, result.space)
         if picture is not None:
@@ -115,11 +123,13 @@ def minimize(
     _end(result, [rule.reason for rule in rules])
 
 
-class _Rule:
-    """A rule that remembers why it ended a run."""
+class _Target:
+    """A TargetValue that remembers why it ended a run."""
 
-    def __init__(self, rule: "Callback") -> None:
-        self._rule, self.reason = rule, ""
+    def __init__(self, value: float) -> None:
+        from bo_suite.stopping import TargetValue
+
+        self._rule, self.reason = TargetValue(value), ""
 
     def __call__(self, optimizer: "Optimizer", trial: "Trial") -> str | None:
         found = self._rule(optimizer, trial)
@@ -127,12 +137,11 @@ class _Rule:
         return found
 
 
-def _rules(time_limit: float | None, target: float | None) -> list[_Rule]:
-    from bo_suite.stopping import TargetValue, TimeLimit
+def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | _Target]":
+    from bo_suite.stopping import TimeLimit
 
-    rules: list[Callback] = [] if time_limit is None else [TimeLimit(time_limit)]
-    rules += [] if target is None else [TargetValue(target)]
-    return [_Rule(rule) for rule in rules]
+    rules: list[TimeLimit | _Target] = [] if time_limit is None else [TimeLimit(time_limit)]
+    return rules if target is None else [*rules, _Target(target)]
 
 
 def _end(result: "Result", asked_for: Sequence[str]) -> None:
