@@ -280,8 +280,8 @@ def _run(
         if isinstance(error, WorkersDied):
             raise TrialError(
                 f"worker processes must be able to run f, but they died: {error} "
-                '(on processes that are spawned, a script needs `if __name__ == "__main__":`, and a notebook '
-                "f in a module; workers of our own and an executor of threads need neither)"
+                '(on an executor that spawns them a script needs `if __name__ == "__main__":`, and a '
+                "notebook f in a module; workers without an executor, and threads, need neither)"
             ) from error
         if isinstance(error, futures.BrokenExecutor):
             raise TrialError(

@@ -139,7 +139,7 @@ class _Slot:
         """Kills the process; it is not replaced."""
         self._abandoned.set()
         if (worker := self._worker) is not None:
-            worker.interrupt()
+            worker.kill()
 
     def join(self) -> None:
         """Waits until the process has ended."""
@@ -184,12 +184,12 @@ class _Slot:
             self._worker = None
         if self._abandoned.is_set():
             raise WorkersDied("workers that were ended are not replaced")
-        worker = self._worker = _Worker()
-        if self._abandoned.is_set():
-            worker.interrupt()
         try:
+            worker = self._worker = _Worker()
+            if self._abandoned.is_set():
+                worker.kill()
             worker.load(self._function)
-        except TaskEnded as error:
+        except (TaskEnded, OSError) as error:
             raise WorkersDied("a worker process must be able to start and to load what it runs") from error
 
 
@@ -246,9 +246,9 @@ class _Worker:
         found: Answer = pickle.loads(answer)
         return found
 
-    def interrupt(self) -> None:
-        """Asks the process to end at once; another thread may wait for its answer."""
-        self._process.terminate()
+    def kill(self) -> None:
+        """Kills the process; a thread that waits for its answer ends what it has started."""
+        self._process.kill()
 
     def end(self, *, polite: bool) -> None:
         """Ends the process and all that it has started.

@@ -136,6 +136,7 @@ def test_a_time_limit_ends_a_run_on_processes_and_the_points_come_first_when_it_
     tmp_path: Path,
 ) -> None:
     def f(params: dict) -> float:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(600)
         return 0.0
 

@@ -179,8 +179,11 @@ def test_the_death_of_a_worker_is_repeated_where_failures_are(tmp_path: Path) ->
     assert states(f, 3, retries=1) == ["its worker process died (2 tries)", None, None]
 
 
-def test_workers_that_cannot_start_are_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bo_suite.processes.sys.executable", "/bin/false")
+@pytest.mark.parametrize("python", ["/bin/false", "/no/such/python"])
+def test_workers_that_cannot_start_are_one_clear_sentence(
+    monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    monkeypatch.setattr("bo_suite.processes.sys.executable", python)
     with pytest.raises(TrialError, match="they died: a worker process must be able to start"):
         minimize(lambda params: 0.0, SPACE, workers=2, progress=False)
 
