@@ -288,7 +288,7 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
         "from bo_suite.bench import run_suite\n"
         f"run_suite('branin', 'random', range(2), 2, {str(tmp_path / 'out')!r}, workers=2, progress=False)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert list(Records.read(tmp_path / "out").units["state"]) == ["finished"] * 2
 
