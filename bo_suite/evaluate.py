@@ -2,17 +2,10 @@
 
 import copy
 import math
-import multiprocessing
-import os
 import pickle
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-from threadpoolctl import threadpool_limits
 
 from bo_suite.describe import LONGEST, SHORT, error_text
 from bo_suite.errors import BoSuiteError, TrialError
@@ -25,6 +18,18 @@ _REASON = LONGEST - 100
 
 class TaskNotReadable(BoSuiteError):
     """A worker cannot import or unpickle the task that it was sent."""
+
+
+class TaskEnded(BoSuiteError):
+    """A task was ended from outside before it had returned; the text says what goes into its trial."""
+
+
+class WorkerDied(TaskEnded):
+    """The process of a task has died, alone."""
+
+
+class TookTooLong(TaskEnded):
+    """A task has exceeded its timeout, and was killed with its process."""
 
 
 @dataclass(frozen=True)
@@ -93,22 +98,3 @@ def call_pickled(task: bytes) -> Any:
     except BaseException as error:
         raise TaskNotReadable(error_text(error)) from None
     return function(*arguments)
-
-
-def start_worker() -> None:
-    """Leaves Ctrl-C to the parent, ends with it, and keeps numerical libraries to one thread a worker."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")  # for libraries that f loads later
-    threadpool_limits(limits=1)  # for those that its module has loaded already
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent does, killed or not: nobody would ever take what it computes."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

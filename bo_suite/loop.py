@@ -1,38 +1,34 @@
 """`minimize`: the whole run of a function, on one or several processes, resumable."""
 
-import concurrent.futures as futures
-import logging
-import pickle
-from collections import deque
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.describe import LONGEST, SHORT, described, error_text
-from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
-from bo_suite.evaluate import Outcome, evaluate
-from bo_suite.failures import BugFound, Caught, Failures, Tries, names_of
+from bo_suite.crew import Crew
+from bo_suite.describe import described
+from bo_suite.errors import TrialError
+from bo_suite.evaluate import evaluate
+from bo_suite.failures import Caught, Failures, Tries, names_of
 from bo_suite.keywords import renamed
 from bo_suite.optimizer import Optimizer
+from bo_suite.running import Watch, keep_going
 from bo_suite.scalars import flag
 from bo_suite.space import Params, Space
-from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
+from bo_suite.stopping import Callback, check_callbacks
 from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
-from bo_suite.workers import Crew, Executor, Pool
+from bo_suite.workers import Executor, Pool
 
 Function = Callable[[Params], float]
-
-logger = logging.getLogger("bo_suite")
-
-ATTEMPTS = 3
-"""Times that a point may take the whole run down before its trial is failed."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +93,7 @@ def minimize(
     direction: str = "minimize",
     retries: int = 0,
     catch: Caught = (),
+    timeout: float | None = None,
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
@@ -112,10 +109,18 @@ def minimize(
     stopped: points that were being evaluated come first.
 
     Evaluations are not waited for together: when one has ended, its outcome is stored, and the next point
-    is chosen in view of those that go on. Where a worker process dies, the executor is made again, and each
-    point that was being evaluated is evaluated again, alone; if its worker dies once more, it is a failed
-    trial. (While no evaluation of the run has ended yet, it gets one more chance, so three in all.) A point
-    whose evaluation takes the whole run down is left to the next run, and failed after three of them.
+    is chosen in view of those that go on. Where a worker process dies, its evaluation has failed, and it is
+    replaced. On an executor nobody knows which evaluation it was: the executor is made again, and each point
+    that was being evaluated is evaluated again, alone; if its worker dies once more, it is a failed trial.
+    (While no evaluation of the run has ended yet, it gets one more chance, so three in all.) A point whose
+    evaluation takes the whole run down is left to the next run, and failed after three of them.
+
+    Worker processes import what f needs. A function of a script or a notebook, a lambda or a closure is sent
+    by value with the names that it uses: the script is not run again, and what else it does, such as
+    `torch.set_default_dtype`, must be done in f or in a module. (Only where a name cannot be sent, such as
+    an open file, workers import the script, which then needs `if __name__ == "__main__":`.) A function of a
+    module is imported with its module, and all that this imports. Each worker loads f once, before the first
+    point is chosen. When the run ends, its workers end, with all processes that f has started.
 
     Args:
         f: takes a dict of parameters, which is its own to change, returns a number: an int, a float, or what
@@ -123,8 +128,8 @@ def minimize(
         space: where to search.
         budget: number of trials of the history in all, but for those that were withdrawn.
         seed: same seed, same run (with one worker; with more, the order of completion matters).
-        workers: evaluations side by side. More than one means that many processes, which import f: it
-            must be defined at the top of a module, and a script needs `if __name__ == "__main__":`.
+        workers: evaluations side by side. More than one means that many processes, to which f is sent: it
+            may hold no lock, open file or generator. One means this thread, unless there is a timeout.
         executor: where to evaluate instead: any `concurrent.futures.Executor`, left open, or a function
             that makes one, called again when its workers break: `ThreadPoolExecutor`, loky's
             `get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`, Dask's
@@ -137,21 +142,26 @@ def minimize(
         progress: whether to show a progress bar.
         callbacks: functions of the Optimizer and of a trial, called here after each evaluation that was
             stored, finished or failed. Where one returns a string, no new point is chosen, those being
-            evaluated are waited for, and the string is `Result.stopped`; `bo_suite.stopping` has some.
-            An exception ends the run like Ctrl-C, and is raised. They are not called after a bug of f.
+            evaluated are waited for (not longer than a `TimeLimit` allows), and the string is
+            `Result.stopped`; `bo_suite.stopping` has some. An exception ends the run like Ctrl-C, and is
+            raised. They are not called after a bug of f.
         direction: "minimize", or "maximize" where larger is better.
         retries: times that a failed evaluation is repeated at its point, beside those that go on, before its
             trial is recorded as failed, with the last failure and the number of tries. Each is logged at the
-            level INFO. A run that ends repeats nothing. The death of a worker is no failure of this kind.
+            level INFO. A run that ends repeats nothing. The death of a worker process is repeated likewise
+            (on an executor it is no failure of this kind), an evaluation that exceeds its timeout is not.
         catch: exceptions, a class or a tuple of them, that are failures of their points from the first
             evaluation on: `catch=Exception` records them all. A value of a wrong type is a TrialError.
+        timeout: seconds that an evaluation may take from its beginning; one that takes longer is killed with
+            all that it has started, and its trial is failed, so that the search avoids such points. Then one
+            worker is a process too, to which f is sent. What runs on an executor cannot be killed: refused.
 
     Raises:
-        TrialError: budget or workers below 1, retries below 0, a flag that is no bool, f cannot be sent to
-            other processes or read there, an executor that was given is shut down, breaks or fails, an
-            evaluation that somebody cancels, a callback returns something else than None or a reason, or f
-            returns no number, or raises in another process what cannot be sent from there, before an
-            evaluation has finished.
+        TrialError: budget or workers below 1, retries below 0, a flag that is no bool, a timeout that is not
+            a positive number or that comes with an executor, f cannot be sent to other processes or read
+            there, an executor that was given is shut down, breaks or fails, an evaluation that somebody
+            cancels, a callback returns something else than None or a reason, or f returns no number, or
+            raises in another process what cannot be sent from there, before an evaluation has finished.
         StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
         BaseException: what f raises before an evaluation has finished; the same object, or, of another
             process, a copy with the traceback from there as its cause.
@@ -162,189 +172,25 @@ def minimize(
     if not callable(f):
         raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
     check_callbacks(callbacks)
-    if workers > 1 and executor is None:
-        _check_picklable(f, workers)
+    _check_timeout(timeout)
     caught = names_of(catch)
+    pool = Pool(workers, executor, partial(evaluate, f), timeout=timeout)
     optimizer = Optimizer(space, acquisition, seed, direction, budget, storage)
     try:
         failures, tries = Failures(optimizer, caught), Tries(optimizer, retries)
-        with _bar(progress, optimizer, budget) as show, Pool(workers, executor) as pool:
-            crew = Crew[Trial](
-                lambda trial: pool.submit(evaluate, f, trial.params, failures.all_so_far()), workers
-            )
-            watch = _Watch(callbacks, optimizer, show)
-            stopped = _run(optimizer, budget, crew, pool, watch, tries, failures)
+        with _bar(progress, optimizer, budget) as show, pool:
+            crew = Crew[Trial](lambda trial: pool.submit(trial.params, failures.all_so_far()), workers)
+            watch = Watch(callbacks, optimizer, show)
+            stopped = keep_going(optimizer, budget, crew, pool, watch, tries, failures)
         return Result(tuple(optimizer.trials), optimizer.direction, stopped, optimizer.space)
     finally:
         optimizer.close()
 
 
-def _check_picklable(f: Function, workers: int) -> None:
-    try:
-        pickle.dumps(f)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise TrialError(
-            "workers > 1 send f to other processes, so f must be picklable (defined at the top of a module; "
-            f"executor=ThreadPoolExecutor({workers}) takes any), got {described(f)}: {error_text(error)}"
-        ) from error
-
-
-@dataclass(frozen=True)
-class _Watch:
-    """What follows each trial that was stored: the progress bar and the callbacks."""
-
-    callbacks: Sequence[Callback]
-    optimizer: Optimizer
-    show: Callable[[], None]
-
-    def __call__(self, trial: Trial | None) -> str | None:
-        """A reason to end the run; None of a trial that was not stored."""
-        self.show()
-        return None if trial is None else reason_to_stop(self.callbacks, self.optimizer, trial)
-
-
-def spent(trials: Sequence[Trial], budget: int) -> str | None:
-    """Says that the budget of a run was spent before it began; None where it was not."""
-    counted = [trial for trial in trials if trial.state != "withdrawn"]
-    if len(counted) < budget:
-        return None
-    running = sum(trial.state == "running" for trial in counted)
-    more = f", {running} of them running elsewhere" if running else ""
-    return f"the budget of {budget} was spent already: the storage has {len(counted)} trials{more}"
-
-
-def _run(
-    optimizer: Optimizer,
-    budget: int,
-    crew: Crew[Trial],
-    pool: Pool,
-    watch: _Watch,
-    tries: Tries,
-    failures: Failures,
-) -> str | None:
-    """Keeps the crew going until the budget is spent; the reason if the run ends before."""
-    again = deque(_survivors(optimizer))
-    idle = None if again else spent(optimizer.trials, budget)
-    if idle:
-        logger.warning("nothing is evaluated: %s", idle)
-    exhausted: str | None = None
-    stopped: str | None = None
-
-    def following() -> Trial | None:
-        nonlocal exhausted
-        if stopped:
-            return None
-        if (trial := tries.next()) is not None:
-            return trial
-        try:
-            trial, exhausted = _next(optimizer, again, budget), None
-        except SpaceExhausted as error:
-            exhausted = str(error)  # until outcomes of those that run show that there is noise
-        return trial
-
-    def ended(trial: Trial, outcome: Outcome) -> str | None:
-        bug = failures.bug(outcome, (other for _, other in crew.ended()))
-        stored = _record(optimizer, trial, outcome, bug is not None)
-        if bug is not None and stored is not None:  # what somebody else has ended says nothing of f
-            watch.show()
-            raise BugFound(trial, bug)
-        failures.passed(stored, outcome)
-        return watch(stored)
-
-    try:
-        for trial, future in crew.completed(following):
-            if future is None and not pool.works():
-                raise WorkersDied("workers must live while they have nothing to do")
-            if future is None:
-                outcome = Outcome(None, "its worker process died")
-            else:
-                outcome = tries.counted(trial, pool.result(future))
-                if not stopped and tries.repeats(trial, outcome):
-                    continue
-            reason = ended(trial, outcome)
-            stopped = stopped or reason
-        for trial, outcome in tries.given_up():
-            ended(trial, outcome)
-        return exhausted or stopped or idle
-    except BugFound as error:
-        found = error
-        _cut_short(optimizer, crew, pool, tries, failures)
-    except BaseException as error:
-        _cut_short(optimizer, crew, pool, tries, failures)
-        if isinstance(error, KeyboardInterrupt):
-            return "interrupted"
-        if isinstance(error, WorkersDied):
-            raise TrialError(
-                f"worker processes must be able to run f, but they died: {error} "
-                '(a script needs `if __name__ == "__main__":`, and a notebook f in a module, or an '
-                "executor of threads)"
-            ) from error
-        if isinstance(error, futures.BrokenExecutor):
-            raise TrialError(
-                "an executor whose workers can die must be given as a function that makes one, to be "
-                f"made again, got one that broke: {error_text(error)}"
-            ) from error
-        raise
-    at = described(found.trial.params, SHORT)
-    found.raised.again(
-        f"Trial {found.trial.id} failed so, at {at}, before an evaluation had finished, which ends "
-        "a run of bo_suite; catch=Exception would record such failures and go on."
-    )
-
-
-def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
-    """Running trials of processes that died, but for those that no process has survived."""
-    for trial in optimizer.reclaim():
-        if trial.attempt > ATTEMPTS:
-            optimizer.fail(trial, f"{ATTEMPTS} processes died while evaluating it")
-        else:
-            yield trial
-
-
-def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | None:
-    """A trial to evaluate: one that was lost, else a new one while the budget lasts."""
-    if again:
-        return again.popleft()
-    spent = sum(trial.state != "withdrawn" for trial in optimizer.trials)
-    return optimizer.ask() if spent < budget else None
-
-
-def _cut_short(optimizer: Optimizer, crew: Crew[Trial], pool: Pool, tries: Tries, failures: Failures) -> None:
-    """Ends the workers, and stores what has come back and was not stored yet, as far as it can be stored."""
-    pool.abandon()
-    crew.cancel()
-    with suppress(StorageError):
-        running = {trial.id for trial in optimizer.trials if trial.state == "running"}
-        back = [(trial, tries.counted(trial, outcome)) for trial, outcome in crew.ended()]
-        back = [*tries.given_up(), *back]
-        bugs = [failures.bug(outcome, (other for _, other in back)) is not None for _, outcome in back]
-        for (trial, outcome), bug in zip(back, bugs, strict=True):
-            if trial.id in running:
-                with suppress(StorageError):
-                    _record(optimizer, trial, outcome, bug)
-
-
-def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome, bug: bool) -> Trial | None:
-    """Tells or fails the trial; None of one that somebody else has ended meanwhile, which stays as it is.
-
-    Args:
-        optimizer: whose trial it is.
-        trial: the trial.
-        outcome: what came of it.
-        bug: whether the program has failed, which says nothing about the point.
-    """
-    try:
-        if outcome.value is not None:
-            return optimizer.tell(trial, outcome.value)
-        return optimizer.fail(trial, outcome.reason or "no reason given", bug, outcome.traceback)
-    except TrialError as error:
-        logger.warning("an outcome was not stored: %s", error)
-        return None
-    except StorageError as error:
-        error.add_note(f"the outcome that was not stored: trial {trial.id}, {described(outcome, LONGEST)}")
-        raise
+def _check_timeout(timeout: Any) -> None:
+    number = isinstance(timeout, int | float | np.number) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < timeout < math.inf):
+        raise TrialError(f"a timeout must be a number of seconds above 0, or None, got {described(timeout)}")
 
 
 @contextmanager

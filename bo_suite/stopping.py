@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +23,23 @@ Callback = Callable[[Optimizer, Trial], str | None]
 """Called after each evaluation; a string that it returns ends the run."""
 
 logger = logging.getLogger("bo_suite")
+
+
+@runtime_checkable
+class Deadline(Protocol):
+    """A callback that also ends a run while evaluations go on, which may hang.
+
+    Attributes:
+        reason: why the run has ended then.
+    """
+
+    @property
+    def reason(self) -> str: ...
+
+    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None: ...
+
+    def seconds_left(self, optimizer: Optimizer) -> float:
+        """Seconds for which evaluations that go on are waited for."""
 
 
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
@@ -49,6 +67,12 @@ def reason_to_stop(callbacks: Sequence[Callback], optimizer: Optimizer, trial: T
     return next((plain_text(reason) for reason in reasons if reason), None)
 
 
+def first_deadline(callbacks: Sequence[Callback], optimizer: Optimizer) -> Deadline | None:
+    """Of the callbacks that are Deadlines, the one with the least time left."""
+    deadlines = [callback for callback in callbacks if isinstance(callback, Deadline)]
+    return min(deadlines, key=lambda one: one.seconds_left(optimizer), default=None)
+
+
 def _number(value: object) -> float:
     """The value, NaN where it is no number."""
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
@@ -60,25 +84,54 @@ def _number(value: object) -> float:
 class TimeLimit:
     """Ends a run so many seconds after its Optimizer was made or, of a run that goes on, resumed.
 
-    Evaluations that have started are not cut short: no other starts.
+    No evaluation starts after that. Those that go on get a grace: then the run ends without them, so that
+    one that hangs cannot hold it. Their trials are left running, as by Ctrl-C, and are evaluated again when
+    the run goes on. Processes of `minimize` are killed with them; f in the main thread is interrupted as by
+    Ctrl-C, which code in C does not notice before it has returned to Python; other threads, and tasks on an
+    executor, are left to themselves.
 
     Attributes:
         seconds: of the clock on the wall.
+        grace: seconds that evaluations get that go on then; None for those that the longest one has taken
+            which has ended since the run began, and one second at least.
 
     Raises:
-        DataError: seconds not above 0, or not a number.
+        DataError: seconds not above 0 or grace below 0, or not a number.
     """
 
     seconds: float
+    grace: float | None = None
 
     def __post_init__(self) -> None:
         if not _number(self.seconds) > 0:
             raise DataError(f"`seconds > 0` must hold, got {described(self.seconds)}")
+        if self.grace is not None and not _number(self.grace) >= 0:
+            raise DataError(f"`grace >= 0` must hold, got {described(self.grace)}")
+
+    @property
+    def reason(self) -> str:
+        """Why the run ends."""
+        return f"the {self.seconds:g} seconds are over"
 
     def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
         """Why the run is to end, or None."""
+        return self.reason if time.monotonic() - optimizer.opened >= self.seconds else None
+
+    def seconds_left(self, optimizer: Optimizer) -> float:
+        """Seconds for which evaluations that go on are waited for, the grace included."""
         spent = time.monotonic() - optimizer.opened
-        return f"the {self.seconds:g} seconds are over" if spent >= self.seconds else None
+        grace = _longest(optimizer, time.time() - spent) if self.grace is None else self.grace
+        return self.seconds + grace - spent
+
+
+_MOMENT = 1.0
+"""The least grace, seconds."""
+
+
+def _longest(optimizer: Optimizer, since: float) -> float:
+    """Seconds of the longest evaluation that began since then, unix seconds, and has ended."""
+    ended = (one for one in optimizer.trials if one.state in ("finished", "failed") and one.started >= since)
+    return max([_MOMENT, *((one.ended or one.started) - one.started for one in ended)])
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,24 @@
-"""Tasks on workers: an executor that is remade when it breaks, and which task it was that broke it."""
+"""Where the tasks of a run are run: processes of our own, or an executor that is remade when it breaks."""
 
 import asyncio
 import concurrent.futures as futures
 import inspect
 import logging
-import multiprocessing
+import math
 import pickle
 import re
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
-from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from bo_suite.describe import described, error_text, plain_text
 from bo_suite.errors import TrialError, WorkersDied
-from bo_suite.evaluate import TaskNotReadable, call_pickled, start_worker
+from bo_suite.evaluate import TaskEnded, TaskNotReadable, call_pickled
+from bo_suite.interrupt import call_within
+from bo_suite.processes import Processes, setting_of
 
 Executor = futures.Executor | Callable[[], futures.Executor]
-
-Task = TypeVar("Task")
 
 logger = logging.getLogger("bo_suite")
 
@@ -36,59 +35,118 @@ _CAUSE = 500
 
 
 class _Here(futures.Executor):
-    """Runs tasks in the calling thread, so that one worker needs no process."""
+    """Runs tasks in the calling thread, so that one worker needs no process.
+
+    Args:
+        seconds_left: seconds after which a task is interrupted that starts now.
+    """
+
+    def __init__(self, seconds_left: Callable[[], float]) -> None:
+        self._seconds_left = seconds_left
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "futures.Future[Any]":
         future: futures.Future[Any] = futures.Future()
-        future.set_result(fn(*args, **kwargs))
+        future.set_result(call_within(self._seconds_left(), partial(fn, **kwargs), *args))
         return future
 
 
+def no_limit() -> float:
+    """Seconds that are left where nothing limits them."""
+    return math.inf
+
+
 class Pool:
-    """The executor of a run: given, made by a factory, or our own; remade once its workers broke.
+    """Where the tasks of a run are run: processes of our own, the calling thread, or an executor.
+
+    An executor is given, or made by a factory; then it is remade once its workers broke.
 
     Args:
         workers: processes of our own, or one for none but the calling thread.
         executor: instead of these, any `concurrent.futures.Executor`, left open, or what makes one.
-        task: what runs there, for errors.
+        function: what runs there, the same for all tasks; by default what does nothing.
+        task: the name of that, for errors.
+        timeout: seconds of a task, after which it is killed: then one worker is a process too.
 
     Raises:
-        TrialError: an executor that is neither.
+        TrialError: an executor that is neither, one with a timeout, or a function that cannot be pickled
+            where processes of our own are to run it.
     """
 
-    def __init__(self, workers: int, executor: Executor | None, task: str = "f") -> None:
+    def __init__(
+        self,
+        workers: int,
+        executor: Executor | None,
+        function: Callable[..., Any] = int,
+        task: str = "f",
+        timeout: float | None = None,
+    ) -> None:
         if not (executor is None or isinstance(executor, futures.Executor) or callable(executor)):
             raise TrialError(
                 "an executor must be a concurrent.futures.Executor or a function that makes one, "
                 f"got {described(executor)}"
             )
-        self._task = task
+        if executor is not None and timeout is not None:
+            raise TrialError(
+                "a timeout needs processes of our own, since nobody can kill what runs on an executor: leave "
+                f"the executor out and say how many workers, or the timeout, got {described(executor)} and "
+                f"{timeout:g} s"
+            )
+        self._workers, self._function, self._task = workers, function, task
+        self._own = self._processes(timeout) if executor is None and (workers > 1 or timeout) else None
         self._given = executor if isinstance(executor, futures.Executor) else None
-        self._own = executor is None and workers > 1
-        self._workers = workers
-        if executor is not None and not isinstance(executor, futures.Executor):
-            self._make: Callable[[], futures.Executor] = executor
-        else:
-            self._make = self._processes if self._own else _Here
+        self._factory = executor if not isinstance(executor, futures.Executor) else None
         self._executor: futures.Executor | None = self._given
-        self._before = set(multiprocessing.active_children())
         self._abandoned = False
+        self._seconds_left = no_limit
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._executor is not None and self._given is None:
+        if self._own is not None:
+            self._own.end(at_once=self._abandoned)
+        elif self._executor is not None and self._given is None:
             _shut(self._executor, wait=not self._abandoned)
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> "futures.Future[Any]":
-        """Starts function(*args), on new workers if the old ones broke and a factory can make them.
+    def start(self, seconds_left: Callable[[], float] = no_limit) -> None:
+        """Starts our own processes and waits until they are ready, so that no task pays for it.
+
+        Args:
+            seconds_left: seconds after which a task in the calling thread is interrupted that starts now.
+
+        Raises:
+            WorkersDied: a process has died before.
+            TrialError: one cannot read the function.
+        """
+        self._seconds_left = seconds_left
+        if self._own is not None:
+            try:
+                self._own.start()
+            except (WorkersDied, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                raise self._refusal(error) from error
+
+    def submit(self, *args: Any) -> "futures.Future[Any]":
+        """Starts a task, on new workers if the old ones broke and a factory can make them.
+
+        Our own processes must have been started.
 
         Raises:
             BrokenExecutor: the executor that was given has broken.
             WorkersDied: the function that makes executors made one that was broken from the start.
             TrialError: it made something else, or an executor that does not take the task.
         """
+        if self._own is None:
+            return self._on_executor(self._function, *args)
+        try:
+            return self._own.submit(*args)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise self._not_picklable(error) from error
+
+    def _on_executor(self, function: Callable[..., Any], *args: Any) -> "futures.Future[Any]":
         if self._executor is None:
             self._executor = self._made()
         try:
@@ -107,11 +165,13 @@ class Pool:
         """What a task has returned.
 
         Raises:
+            TaskEnded: its process, one of our own, has died or was killed as its time was over.
+            WorkersDied: a process of our own that has died cannot be replaced.
             TrialError: the executor has not run it.
         """
         try:
             return future.result()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TaskEnded, WorkersDied):
             raise
         except BaseException as error:
             raise self._refusal(error) from error
@@ -123,8 +183,11 @@ class Pool:
             TrialError: the executor has failed in another way than that its workers died.
         """
         try:
-            tasks = [self.submit(int) for _ in range(self._workers)]
-        except futures.BrokenExecutor:
+            self.start()
+            if self._own is not None:
+                return True
+            tasks = [self._on_executor(int) for _ in range(self._workers)]
+        except (futures.BrokenExecutor, WorkersDied):
             return False
         for future in tasks:
             try:
@@ -132,20 +195,21 @@ class Pool:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                if _is_death(error):
+                if is_death(error):
                     return False
                 raise self._refusal(error) from error
         return True
 
     def abandon(self) -> None:
-        """Ends our own workers, and waits for nobody's."""
+        """Ends our own processes, and waits for nobody's."""
         self._abandoned = True
-        if self._own:
-            for process in set(multiprocessing.active_children()) - self._before:
-                process.terminate()
+        if self._own is not None:
+            self._own.end(at_once=True)
 
     def _made(self) -> futures.Executor:
-        made = self._make()
+        if self._factory is None:
+            return _Here(self._seconds_left)
+        made = self._factory()
         if not isinstance(made, futures.Executor):
             raise TrialError(f"an executor must be a concurrent.futures.Executor, got {described(made)}")
         return made
@@ -160,7 +224,7 @@ class Pool:
         except (futures.BrokenExecutor, KeyboardInterrupt, TrialError):
             raise
         except BaseException as error:
-            if _is_death(error):
+            if is_death(error):
                 raise futures.BrokenExecutor(error_text(error)) from error
             raise self._refusal(error) from error
 
@@ -209,10 +273,17 @@ class Pool:
             f"module that they find, not in a notebook), but one failed with {text}"
         )
 
-    def _processes(self) -> futures.Executor:
-        # Forking a process whose libraries have threads can deadlock the child.
-        spawn = multiprocessing.get_context("spawn")
-        return futures.ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=start_worker)
+    def _processes(self, timeout: float | None) -> Processes:
+        try:
+            return Processes(self._workers, setting_of(self._function), timeout)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise TrialError(
+                f"workers > 1, or a timeout, send {self._task} to other processes, so {self._task} must be "
+                "picklable (it may hold no lock, open file or generator; executor=ThreadPoolExecutor(n) "
+                f"takes any), got one that is not: {error_text(error)}"
+            ) from error
 
 
 def _with_cause(error: BaseException) -> str:
@@ -239,12 +310,7 @@ def _shut(executor: futures.Executor, *, wait: bool) -> None:
         logger.warning("an executor could not be shut down: %s", error_text(error))
 
 
-def _worker_died(future: "futures.Future[Any]") -> bool:
-    """Whether a task took its worker down, or shared one that another task took down."""
-    return not future.cancelled() and _is_death(future.exception())
-
-
-def _is_death(error: BaseException | None) -> bool:
+def is_death(error: BaseException | None) -> bool:
     """Whether an executor says so that workers died.
 
     Dask says so only after it has run the task again itself, on `distributed.scheduler.allowed-failures`
@@ -254,89 +320,3 @@ def _is_death(error: BaseException | None) -> bool:
     kinds = (futures.BrokenExecutor,) if dask is None else (futures.BrokenExecutor, dask.KilledWorker)
     # loky also breaks where a worker cannot unpickle a task
     return isinstance(error, kinds) and not _NOT_READABLE.search(error_text(error))
-
-
-class Crew(Generic[Task]):
-    """Keeps a number of tasks going, whose futures come as they end.
-
-    A task runs three times at most: beside others; alone, where the workers broke meanwhile; and alone once
-    more, where they broke again, no task had ended by then, and others that shared the workers might.
-
-    Args:
-        submit: starts a task.
-        workers: tasks going at once.
-        worked: whether workers are known to be able to run anything.
-    """
-
-    def __init__(
-        self,
-        submit: "Callable[[Task], futures.Future[Any]]",
-        workers: int,
-        worked: bool = False,
-    ) -> None:
-        self._submit, self._workers, self._worked = submit, workers, worked
-        self._running: dict[futures.Future[Any], Task] = {}
-        self._ended: SimpleQueue[futures.Future[Any]] = SimpleQueue()
-
-    def completed(
-        self, following: Callable[[], Task | None]
-    ) -> "Iterator[tuple[Task, futures.Future[Any] | None]]":
-        """Tasks that have ended with their futures; None of one that has taken its worker down.
-
-        Which task broke the workers is found out by running each suspect alone.
-
-        Args:
-            following: the next task to start, None while there is none.
-
-        Raises:
-            WorkersDied: no task has ended, no suspect is left that might, and workers are not known to work.
-        """
-        suspects, blamed, worked = deque[Task](), list[Task](), self._worked
-        while True:
-            alone = suspects.popleft() if suspects and not self._running else None
-            if alone is not None:
-                self._start(alone)
-            while not suspects and alone is None and len(self._running) < self._workers:
-                task = following()
-                if task is None:
-                    break
-                self._start(task)
-            if not self._running:
-                return
-            for future in self._wait():
-                task = self._running[future]
-                lost = _worker_died(future)
-                if lost and task is not alone:
-                    suspects.append(task)
-                elif lost and not worked and suspects and task not in blamed:
-                    blamed.append(task)  # another suspect may show that workers can run anything
-                    suspects.append(task)
-                elif lost and not worked:
-                    raise WorkersDied("worker processes must live until one task has ended")
-                else:
-                    worked = worked or not lost
-                    yield task, None if lost else future
-                del self._running[future]
-
-    def _start(self, task: Task) -> None:
-        future = self._submit(task)
-        self._running[future] = task
-        future.add_done_callback(self._ended.put)
-
-    def _wait(self) -> "list[futures.Future[Any]]":
-        """Futures that have ended, at least one; `futures.wait` would not see all that are cancelled."""
-        ended = [self._ended.get()]
-        while not self._ended.empty():
-            ended.append(self._ended.get())
-        return ended
-
-    def cancel(self) -> None:
-        """Takes back what has not started."""
-        for future in self._running:
-            future.cancel()
-
-    def ended(self) -> "Iterator[tuple[Task, Any]]":
-        """Tasks that have ended but were not yet reported, with their results."""
-        for future, task in self._running.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
-                yield task, future.result()

@@ -282,15 +282,15 @@ def test_workers_that_die_at_once_are_one_clear_error(tmp_path: Path) -> None:
     assert set(records.units["state"]) == {"finished"}, "nothing was left claimed"
 
 
-def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from bo_suite.bench import run_suite\n"
         f"run_suite('branin', 'random', range(2), 2, {str(tmp_path / 'out')!r}, workers=2, progress=False)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert 'does the script have `if __name__ == "__main__":`?' in done.stderr.splitlines()[-1]
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert list(Records.read(tmp_path / "out").units["state"]) == ["finished"] * 2
 
 
 def test_an_executor_instance_that_broke_ends_the_suite_and_keeps_what_has_ended(tmp_path: Path) -> None:

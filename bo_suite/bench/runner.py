@@ -28,13 +28,15 @@ from bo_suite.bench.method import Method
 from bo_suite.bench.records import Records
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Unit
+from bo_suite.crew import Crew
 from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
+from bo_suite.evaluate import TaskEnded
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
 from bo_suite.scalars import flag
 from bo_suite.trials import whole_number
-from bo_suite.workers import Crew, Executor, Pool
+from bo_suite.workers import Executor, Pool
 
 logger = logging.getLogger("bo_suite")
 
@@ -116,7 +118,7 @@ def run_suite(
     # as in processes of our own, one thread for all arithmetic: seconds are to be comparable
     with (
         closing(Store(out)) as store,
-        Pool(count, executor, "a unit") as pool,
+        Pool(count, executor, Job.__call__, "a unit") as pool,
         numerical_environment() if here else nullcontext(),
     ):
         store.forget([key for job in jobs for key in job.keys], again)
@@ -202,7 +204,7 @@ class _Runner:
         if future is not None:
             try:
                 units, where = self._pool.result(future)
-            except TrialError as error:
+            except (TrialError, TaskEnded) as error:
                 reason = str(error)
         if units is not None:
             self._store_units(job, units, where)

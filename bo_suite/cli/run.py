@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bo_suite.loop import Result
     from bo_suite.optimizer import Optimizer
     from bo_suite.space import Space
-    from bo_suite.stopping import Callback
+    from bo_suite.stopping import TimeLimit
     from bo_suite.trials import Trial
 
 
@@ -60,7 +60,14 @@ def minimize(
     seed: SeedOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Evaluations side by side, a process each.")] = 1,
     time_limit: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Start no evaluation after so many seconds.")
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Start no evaluation after so many seconds, and wait for none that hangs."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="End an evaluation that takes longer; its trial has failed."),
     ] = None,
     target: Annotated[
         float | None, typer.Option(metavar="VALUE", help="End when a value as good as this was found.")
@@ -86,6 +93,7 @@ def minimize(
         from bo_suite import loop
         from bo_suite.cli.objective import find
         from bo_suite.raised import RemoteTraceback
+        from bo_suite.running import spent
         from bo_suite.trials import at_target, record
 
         header = stored_header(storage)
@@ -102,6 +110,7 @@ def minimize(
                 acquisition=named_acquisition(acquisition, header),
                 callbacks=rules,
                 catch=Exception if catch else (),
+                timeout=timeout,
             )
         except KeyboardInterrupt:
             raise
@@ -112,7 +121,7 @@ def minimize(
         final = at_target(result.trials, result.space)
         if picture is not None:
             draw_convergence(final, result.direction, found.minimum, picture)
-    best, idle = ranked(final, result.direction), loop.spent(result.trials, budget)
+    best, idle = ranked(final, result.direction), spent(result.trials, budget)
     if as_json:
         print_json(
             {
@@ -130,11 +139,13 @@ def minimize(
     _end(result, [*(rule.reason for rule in rules), idle])
 
 
-class _Rule:
-    """A rule that remembers why it ended a run."""
+class _Target:
+    """A TargetValue that remembers why it ended a run."""
 
-    def __init__(self, rule: "Callback") -> None:
-        self._rule, self.reason = rule, ""
+    def __init__(self, value: float) -> None:
+        from bo_suite.stopping import TargetValue
+
+        self._rule, self.reason = TargetValue(value), ""
 
     def __call__(self, optimizer: "Optimizer", trial: "Trial") -> str | None:
         found = self._rule(optimizer, trial)
@@ -142,12 +153,11 @@ class _Rule:
         return found
 
 
-def _rules(time_limit: float | None, target: float | None) -> list[_Rule]:
-    from bo_suite.stopping import TargetValue, TimeLimit
+def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | _Target]":
+    from bo_suite.stopping import TimeLimit
 
-    rules: list[Callback] = [] if time_limit is None else [TimeLimit(time_limit)]
-    rules += [] if target is None else [TargetValue(target)]
-    return [_Rule(rule) for rule in rules]
+    rules: list[TimeLimit | _Target] = [] if time_limit is None else [TimeLimit(time_limit)]
+    return rules if target is None else [*rules, _Target(target)]
 
 
 def _explain(error: BaseException, storage: Path | None) -> NoReturn:

@@ -27,8 +27,8 @@ from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fol
 from bo_suite.integrations.sklearn_fit import drawn, fingerprint, kept, splitter, task
 from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
-from bo_suite.loop import ATTEMPTS
 from bo_suite.optimizer import Optimizer
+from bo_suite.running import ATTEMPTS
 from bo_suite.space import Params, Space
 from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
 from bo_suite.trials import Trial
