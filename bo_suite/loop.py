@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened
+from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened, visible
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
@@ -191,7 +191,7 @@ class _Tries:
         now = self._optimizer.trial(trial.id)
         if (now.state, now.attempt) != ("running", trial.attempt):
             return False  # somebody else has ended it meanwhile
-        reason = shortened(outcome.reason or "", SHORT)
+        reason = visible(shortened(outcome.reason or "", SHORT))
         logger.info("trial %d is evaluated again, since it failed: %s", trial.id, reason)
         self._repeated[trial.id] += 1
         self._waiting.append((trial, outcome))
@@ -297,7 +297,7 @@ def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome) -> Trial | Non
             return optimizer.tell(trial, outcome.value)
         return optimizer.fail(trial, outcome.reason or "no reason given")
     except TrialError as error:
-        logger.warning("an outcome was not stored: %s", error)
+        logger.warning("an outcome was not stored: %s", visible(str(error)))
         return None
     except StorageError as error:
         error.add_note(f"the outcome that was not stored: trial {trial.id}, {described(outcome, LONGEST)}")
@@ -310,7 +310,8 @@ def _bar(shown: bool, optimizer: Optimizer, budget: int) -> Iterator[Callable[[]
     if not shown:
         yield lambda: None
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    best = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), best)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=budget)
 

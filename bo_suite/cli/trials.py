@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bo_suite.cli.console import USAGE, human, print_json, print_trials, ranked, sentences, stop
+from bo_suite.cli.console import USAGE, print_json, print_lines, print_trials, ranked, sentences, stop
 from bo_suite.cli.options import (
     AcquisitionOption,
     AttemptOption,
@@ -171,7 +171,7 @@ def trials(
     shown = pages if page is None and top is None else min(page or 1, pages)
     print_trials(listed[(shown - 1) * _PAGE : shown * _PAGE], header.space)
     if pages > 1:
-        human().print(f"page {shown} of {pages} (--page), {len(listed)} trials")
+        print_lines(f"page {shown} of {pages} (--page), {len(listed)} trials")
 
 
 @sentences()
@@ -196,4 +196,4 @@ def plot(
     if as_json:
         print_json({"plot": str(picture)})
     else:
-        human().print(f"convergence: {picture}")
+        print_lines(f"convergence: {picture}")
