@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import pandas as pd
 from rich.console import Console
@@ -21,10 +21,11 @@ from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
 from bo_suite.space import Params, Space
 from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
-from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
+from bo_suite.trials import Finished, Trial, at_target, best_trial, to_frame, whole_number
 from bo_suite.workers import Crew, Executor, Pool
 
-Function = Callable[[Params], float]
+Function = Callable[[Params], SupportsFloat | None]
+"""Of a dict of parameters; anything that `float` takes, or None or NaN where the evaluation has failed."""
 
 logger = logging.getLogger("bo_suite")
 
@@ -50,7 +51,7 @@ class Result:
     space: Space
 
     @property
-    def best(self) -> Trial:
+    def best(self) -> Finished:
         """The finished trial with the best value, of those at the target where the space has fidelities.
 
         Raises:

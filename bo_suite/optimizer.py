@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, SupportsFloat, overload
 
 import pandas as pd
 import torch
@@ -19,7 +19,7 @@ from bo_suite.history import History
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
-from bo_suite.trials import Header, Trial, best_trial, next_id, to_frame, whole_number
+from bo_suite.trials import Finished, Header, Trial, best_trial, next_id, to_frame, whole_number
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
@@ -148,7 +148,7 @@ class Optimizer:
         return found
 
     @property
-    def best(self) -> Trial:
+    def best(self) -> Finished:
         """The finished trial with the best value, of those at the target where the space has fidelities.
 
         Raises:
@@ -215,7 +215,7 @@ class Optimizer:
                 return asked
         return None
 
-    def tell(self, trial: Trial | int, value: float, std: float | None = None) -> Trial:
+    def tell(self, trial: Trial | int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
         """Stores the outcome of a running trial; on return it survives a crash of the process or the machine.
 
         Args:
@@ -254,7 +254,7 @@ class Optimizer:
         number, attempt = self._which(trial)
         return self._history.withdraw(number, attempt=attempt)
 
-    def add(self, params: Params, value: float, std: float | None = None) -> Trial:
+    def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
         """Stores an observation from elsewhere as a finished trial.
 
         Raises:

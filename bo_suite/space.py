@@ -24,7 +24,8 @@ from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
 
-Params = dict[str, Value]
+Params = dict[str, Any]
+"""Values by the names of parameters: of a type each, a float, int, str, bool or None."""
 
 _LARGEST_FILE = 10_000_000
 """Bytes of a space file: far more than any space takes."""

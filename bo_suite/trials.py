@@ -6,7 +6,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, cast
 
 import pandas as pd
 
@@ -48,6 +48,16 @@ class Trial:
 
 
 Trial.params, Trial.provenance = Copied("params"), Copied("provenance")  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+
+    class Finished(Trial):
+        """A trial that has a value, as type checkers see it."""
+
+        value: float
+
+else:
+    Finished = Trial
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
     return [trial for trial in trials if space.at_target(params := trial.params) == params]
 
 
-def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
+def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Finished:
     """The finished trial at the target fidelity with the best value, the earliest of equal ones.
 
     Raises:
@@ -140,7 +150,7 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
             f"got {len(finished)} finished, none with {space.target}"
         )
     sign = 1.0 if direction == "minimize" else -1.0
-    return min(final, key=lambda trial: sign * (trial.value or 0.0))
+    return cast(Finished, min(final, key=lambda trial: sign * (trial.value or 0.0)))
 
 
 def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:

@@ -232,7 +232,7 @@ class _Levels:
 
     def __call__(self, params: Params) -> float:
         return self.problem.function(
-            {**params, **{name: dict(table)[params[name]] for name, table in self.tables}}  # type: ignore[index]
+            {**params, **{name: dict(table)[params[name]] for name, table in self.tables}}
         )
 
     def inverse(self, point: Params) -> Params | None:
