@@ -19,9 +19,19 @@ from bo_suite.describe import LONGEST, SHORT, described, error_text, shortened, 
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, evaluate
 from bo_suite.optimizer import Optimizer
+from bo_suite.shown import shown_text
 from bo_suite.space import Params, Space
 from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
-from bo_suite.trials import Finished, Trial, at_target, best_trial, to_frame, whole_number
+from bo_suite.trials import (
+    Finished,
+    Trial,
+    at_target,
+    best_trial,
+    html_of_best,
+    overview,
+    to_frame,
+    whole_number,
+)
 from bo_suite.workers import Crew, Executor, Pool
 
 Function = Callable[[Params], SupportsFloat | None]
@@ -58,6 +68,17 @@ class Result:
             TrialError: no such trial has finished.
         """
         return best_trial(self.trials, self.direction, self.space)
+
+    def __repr__(self) -> str:
+        lines = [f"Result({overview(self.trials, self.direction)})"]
+        with suppress(TrialError):
+            lines.append(shown_text("best: " + " ".join(repr(self.best).split("\n    "))))
+        if self.stopped is not None:
+            lines.append(shown_text(f"stopped: {self.stopped}"))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_of_best(self.trials, self.direction, self.space)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a trial."""

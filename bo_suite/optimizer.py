@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat, overload
@@ -14,12 +15,23 @@ from bo_suite.acquisition import Acquisition, SteinBatch
 from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Seeds
 from bo_suite.describe import described
-from bo_suite.errors import SpaceError, TrialError
+from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.history import History
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
+from bo_suite.shown import shown_text
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
-from bo_suite.trials import Finished, Header, Trial, best_trial, next_id, to_frame, whole_number
+from bo_suite.trials import (
+    Finished,
+    Header,
+    Trial,
+    best_trial,
+    html_of_best,
+    next_id,
+    overview,
+    to_frame,
+    whole_number,
+)
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
@@ -325,8 +337,20 @@ class Optimizer:
         trial = finished[found.place]
         return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
 
+    def __repr__(self) -> str:
+        acquisition = type(self._proposer.acquisition).__name__
+        try:
+            return shown_text(f"Optimizer({overview(self.trials, self.direction)}, {acquisition})")
+        except StorageError as error:  # such as that it was closed
+            return shown_text(f"Optimizer({error})")
+
+    def _repr_html_(self) -> str | None:
+        with suppress(StorageError):
+            return html_of_best(self.trials, self.direction, self.space)
+        return None
+
     def to_frame(self) -> pd.DataFrame:
-        """One row a trial: id, state, value, std, its parameters as `param_NAME`, and what became of it."""
+        """One row a trial: `id`, its parameters as `param_NAME`, what became of it, `state` and `value`."""
         return to_frame(self.trials)
 
     def close(self) -> None:

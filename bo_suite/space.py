@@ -23,6 +23,7 @@ from bo_suite.copies import Copied
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
+from bo_suite.shown import html_table, shown_line, shown_list, shown_value
 
 Params = dict[str, Any]
 """Values by the names of parameters: of a type each, a float, int, str, bool or None."""
@@ -100,6 +101,14 @@ class Space:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        lines = shown_list([f"{name!r}: {shown_value(parameter)}," for name, parameter in self])
+        return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), "})"])
+
+    def _repr_html_(self) -> str:
+        rows = [(name, shown_value(parameter)) for name, parameter in self]
+        return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
 
     @property
     def dim(self) -> int:

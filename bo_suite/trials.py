@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, cast
 import pandas as pd
 
 from bo_suite.copies import Copied
-from bo_suite.describe import SHORT, described, shortened
+from bo_suite.describe import SHORT, described, plain_text, shortened
 from bo_suite.errors import TrialError
+from bo_suite.shown import html_table, shown_point, shown_text, shown_value
 from bo_suite.space import Params, Space
 
 State = Literal["running", "finished", "failed", "withdrawn"]
+
+_BEST = 5
+"""Trials in the table of the best."""
 
 STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn")
 
@@ -40,6 +44,13 @@ class Trial:
 
     def __hash__(self) -> int:
         return hash((self.id, self.attempt, self.state))
+
+    def __repr__(self) -> str:
+        return shown_text(f"Trial({self.id}, {self.state}{_outcome(self)}: {shown_point(self.params)})")
+
+    def _repr_html_(self) -> str:
+        rows = [(name, shown_value(value)) for name, value in self.params.items()]
+        return html_table(f"trial {self.id}, {self.state}{_outcome(self)}", (), rows)
 
     @property
     def informative(self) -> bool:
@@ -123,6 +134,33 @@ def differences(stored: Space, given: Space) -> str:
     return "; ".join(texts)
 
 
+def _outcome(trial: Trial) -> str:
+    """The value or the reason of a trial, as a part of a sentence."""
+    if trial.value is None:
+        return f" ({shortened(' '.join(trial.reason.split()), SHORT)})" if trial.reason else ""
+    return f", value={shown_value(trial.value)}" + (f", std={shown_value(trial.std)}" if trial.std else "")
+
+
+def overview(trials: Sequence[Trial], direction: str) -> str:
+    """How many trials there are, and what has become of them."""
+    counts = [(state, sum(trial.state == state for trial in trials)) for state in STATES]
+    states = ", ".join(f"{count} {state}" for state, count in counts if count)
+    number = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"
+    return f"{direction}, {number}{f' ({states})' if states else ''}"
+
+
+def html_of_best(trials: Sequence[Trial], direction: str, space: Space) -> str:
+    """The best trials as a table in HTML, those at the target fidelity alone."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    final = [(sign * one.value, one.id, one) for one in at_target(trials, space) if one.value is not None]
+    rows = [
+        (str(one.id), shown_value(one.value), *map(shown_value, one.params.values()))
+        for _, _, one in sorted(final, key=lambda entry: entry[:2])[:_BEST]
+    ]
+    caption = f"{overview(trials, direction)}; the best"
+    return html_table(caption, ("id", "value", *space.parameters), rows)
+
+
 def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
     """The trials at the target fidelity: all of them where the space has no fidelities."""
     if not space.fidelities:
@@ -154,27 +192,40 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Finishe
 
 
 def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One row a trial."""
+    """One row a trial: its id and parameters first, its state and value last, for consoles show the ends.
+
+    Between them are the noise, the reason, where the point came from, and its times: `started` and `ended`
+    in UTC, and the `seconds` between.
+    """
+    points = [trial.params for trial in trials]
+    names = list(dict.fromkeys(name for point in points for name in point))
     sources = [trial.provenance for trial in trials]
-    return pd.DataFrame(
-        [
-            {
-                "id": trial.id,
-                "state": trial.state,
-                "value": trial.value,
-                "std": trial.std,
-                **{f"param_{name}": value for name, value in trial.params.items()},
-                "reason": trial.reason,
-                "attempt": trial.attempt,
-                "source": source.get("source", "added"),
-                "fit_ms": source.get("fit_ms"),
-                "search_ms": source.get("search_ms"),
-                "started": trial.started,
-                "ended": trial.ended,
-            }
-            for trial, source in zip(trials, sources, strict=True)
-        ]
-    )
+    spans = [math.nan if trial.ended is None else trial.ended - trial.started for trial in trials]
+    columns: dict[str, Any] = {
+        "id": [trial.id for trial in trials],
+        **{f"param_{_storable(name)}": [_storable(point.get(name)) for point in points] for name in names},
+        "std": pd.Series([trial.std for trial in trials], dtype="float64"),
+        "reason": [trial.reason for trial in trials],
+        "attempt": [trial.attempt for trial in trials],
+        "source": [source.get("source", "added") for source in sources],
+        "fit_ms": [source.get("fit_ms") for source in sources],
+        "search_ms": [source.get("search_ms") for source in sources],
+        "started": _times([trial.started for trial in trials]),
+        "ended": _times([trial.ended for trial in trials]),
+        "seconds": spans,
+        "state": [trial.state for trial in trials],
+        "value": pd.Series([trial.value for trial in trials], dtype="float64"),
+    }
+    return pd.DataFrame(columns)
+
+
+def _storable(value: Any) -> Any:
+    """Lone surrogates of a text are escaped: pandas cannot hold them."""
+    return plain_text(value) if isinstance(value, str) else value
+
+
+def _times(seconds: Sequence[float | None]) -> "pd.Series[pd.Timestamp]":
+    return pd.to_datetime(pd.Series(seconds, dtype="float64"), unit="s", utc=True)
 
 
 def whole_number(name: str, value: object, *, at_least: int | None = None) -> int:

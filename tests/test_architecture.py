@@ -16,6 +16,7 @@ LAYERS = (
     "copies",
     "describe",
     "content",
+    "shown",
     "parameters",
     "space",
     "linalg",

@@ -2,7 +2,7 @@
 
     python tests/typed/check_types.py [FILE ...]
 
-Both read the files given (by default those) as a user's own, mypy with --strict, pyright in its standard mode;
+Both read the files given (by default those) as a user's own, mypy with --strict, pyright in standard mode;
 the exit code is 1 where either complains. pyright is that of basedpyright, whose wheels bring all it needs.
 """
 
