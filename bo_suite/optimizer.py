@@ -17,6 +17,7 @@ from bo_suite.data import Seeds
 from bo_suite.describe import described
 from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.history import History
+from bo_suite.linalg.environment import usable_device
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.shown import shown_text
 from bo_suite.space import Params, Space
@@ -75,7 +76,7 @@ class Optimizer:
         device: where surrogates live ("cpu", "cuda").
 
     Raises:
-        SpaceError, TrialError: arguments that break a rule.
+        SpaceError, TrialError: arguments that break a rule, among them a device that is not here.
         StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
     """
 
@@ -87,7 +88,7 @@ class Optimizer:
         direction: str = "minimize",
         budget: int | None = None,
         storage: str | Path | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
     ) -> None:
         if not isinstance(space, Space):
             raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
@@ -96,13 +97,15 @@ class Optimizer:
         planned = None if budget is None else whole_number("budget", budget, at_least=1)
         if acquisition is not None:
             check_acquisition(acquisition)
-        torch.empty(0, device=device)  # a device that is not there is refused before a file is made
+        usable = usable_device(device)
         form = None if acquisition is None else to_form(acquisition)
         header = Header(space, whole_number("seed", seed), direction, planned, form)
-        self._begin(History.open(storage, header), acquisition, device)
+        self._begin(History.open(storage, header), acquisition, usable)
 
     @staticmethod
-    def resume(path: str | Path, acquisition: Acquisition | None = None, device: str = "cpu") -> "Optimizer":
+    def resume(
+        path: str | Path, acquisition: Acquisition | None = None, device: str | torch.device = "cpu"
+    ) -> "Optimizer":
         """The optimiser of a history file, exactly as it was.
 
         Args:
@@ -111,14 +114,16 @@ class Optimizer:
             device: where surrogates live.
 
         Raises:
+            TrialError: a device that is not here.
             StorageError: a file that is missing, is no history, or needs its acquisition given.
         """
+        usable = usable_device(device)
         history = History.open(path, None)
         optimizer = object.__new__(Optimizer)
-        optimizer._begin(history, acquisition, device)
+        optimizer._begin(history, acquisition, usable)
         return optimizer
 
-    def _begin(self, history: History, acquisition: Acquisition | None, device: str) -> None:
+    def _begin(self, history: History, acquisition: Acquisition | None, device: torch.device) -> None:
         self.opened = time.monotonic()
         self._history = history
         header = history.header
@@ -130,7 +135,7 @@ class Optimizer:
             header.seed,
             header.direction,
             header.budget,
-            torch.device(device),
+            device,
         )
 
     @property
