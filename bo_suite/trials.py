@@ -204,7 +204,7 @@ def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
     columns: dict[str, Any] = {
         "id": [trial.id for trial in trials],
         **{f"param_{_storable(name)}": [_storable(point.get(name)) for point in points] for name in names},
-        "std": pd.Series([trial.std for trial in trials], dtype="float64"),
+        "std": _numbers([trial.std for trial in trials]),
         "reason": [trial.reason for trial in trials],
         "attempt": [trial.attempt for trial in trials],
         "source": [source.get("source", "added") for source in sources],
@@ -214,7 +214,7 @@ def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
         "ended": _times([trial.ended for trial in trials]),
         "seconds": spans,
         "state": [trial.state for trial in trials],
-        "value": pd.Series([trial.value for trial in trials], dtype="float64"),
+        "value": _numbers([trial.value for trial in trials]),
     }
     return pd.DataFrame(columns)
 
@@ -225,7 +225,12 @@ def _storable(value: Any) -> Any:
 
 
 def _times(seconds: Sequence[float | None]) -> "pd.Series[pd.Timestamp]":
-    return pd.to_datetime(pd.Series(seconds, dtype="float64"), unit="s", utc=True)
+    return pd.to_datetime(_numbers(seconds), unit="s", utc=True)
+
+
+def _numbers(values: Sequence[float | None]) -> "pd.Series[float]":
+    """NaN for None, whatever else there is: so the column has one type."""
+    return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
 
 
 def whole_number(name: str, value: object, *, at_least: int | None = None) -> int:

@@ -29,7 +29,7 @@ def test_a_device_that_is_not_here_is_refused_by_one_sentence(device: object, tm
         lambda: Optimizer.resume(stored, device=device),
         lambda: run_replicates(get_problem("branin"), LogExpectedImprovement(), range(1), 2, device=device),
     ):
-        with pytest.raises(TrialError, match="a device must be one of this machine .*, got ") as caught:
+        with pytest.raises(TrialError, match=r"a device must be one of this machine .*, got ") as caught:
             act()
         assert len(str(caught.value).splitlines()) == 1
         assert len(str(caught.value)) < 600
