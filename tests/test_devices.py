@@ -13,14 +13,14 @@ from bo_suite.linalg.environment import usable_device
 from bo_suite.problems import get_problem
 
 SPACE = Space({"x": Float(0, 1)})
-ABSENT = ["cuda:77", "gpu", "meta", "", "CPU", "xpu:9", 3, -1, None, 0.5, object(), torch.device("meta")]
+ABSENT = ["cuda:77", "gpu", "meta", "", "CPU", "xpu:9", 3, -1, None, 0.5, ["cpu"], torch.device("meta")]
 if not torch.cuda.is_available():
     ABSENT += ["cuda", torch.device("cuda")]
 if not torch.backends.mps.is_available():
     ABSENT += ["mps"]
 
 
-@pytest.mark.parametrize("device", ABSENT, ids=repr)
+@pytest.mark.parametrize("device", ABSENT, ids=lambda device: f"{type(device).__name__} {device!s:.8}")
 def test_a_device_that_is_not_here_is_refused_by_one_sentence(device: object, tmp_path: Path) -> None:
     stored = tmp_path / "stored.db"
     Optimizer(SPACE, storage=stored).close()
