@@ -1,7 +1,7 @@
 # make demo    tune a support vector machine on handwritten digits, and show what came of it
 # make test    the tests
 # make test-all    the tests and the slow ones
-# make check   what CI runs: formatting, types, tests
+# make check   what CI runs: formatting, types (of the package, and of what users write), tests
 # make notebooks    execute the scripts in notebooks/ into notebooks with their pictures: all, or ARGS="03 05"
 #
 # The first of them makes a virtual environment in $(VENV) with $(PYTHON), and installs everything into it.
@@ -63,6 +63,7 @@ check: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) tests/typed/check_types.py
 	$(MAKE) test
 
 notebooks: setup

@@ -182,7 +182,7 @@ class Seeds:
 
 def _hash(*parts: object) -> int:
     """A 63-bit integer that depends on every part."""
-    text = "/".join(map(str, parts)).encode()
+    text = "/".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 

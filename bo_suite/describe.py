@@ -2,10 +2,11 @@
 
 An object of a user may fail to describe itself, or describe itself in 20 MB. The functions here raise
 nothing but KeyboardInterrupt. Their texts are bounded, say what was left out, and hold no lone surrogates,
-which cannot be stored.
+which cannot be stored. `visible` is for whatever shows a text to a person: a terminal, a picture, a page.
 """
 
 from collections.abc import Callable
+from unicodedata import category
 
 LONGEST = 10_000
 """The most characters of a text that is stored."""
@@ -15,6 +16,9 @@ SHORT = 200
 
 _IN_A_MESSAGE = 1_000
 """The most characters of an object in a message, which may name several."""
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of Unicode: control, format, lone surrogate, line and paragraph separator."""
 
 
 def described(value: object, most: int = _IN_A_MESSAGE) -> str:
@@ -41,6 +45,19 @@ def shortened(text: str, most: int) -> str:
     room = max(most - len(_note(len(whole))), 0)
     tail = room // 2
     return (whole[: room - tail] + _note(len(whole) - room) + whole[len(whole) - tail :])[:most]
+
+
+def visible(text: str) -> str:
+    """The text on one line, without anything that a terminal obeys or that nobody sees.
+
+    Control and format characters (escape sequences, line breaks, tabs, marks that turn the direction of
+    writing) and lone surrogates become what Python writes for them: `\\x1b`, `\\n`, `\\u202e`, `\\udc80`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one.encode("unicode_escape").decode("ascii") if category(one) in _UNSEEN else one for one in text
+    )
 
 
 def _note(left_out: int) -> str:

@@ -5,7 +5,7 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, SupportsFloat
 
 from bo_suite.describe import LONGEST, SHORT, error_text
 from bo_suite.errors import BoSuiteError, TrialError
@@ -51,7 +51,9 @@ class Outcome:
     raised: Raised | None = field(default=None, repr=False, compare=False)
 
 
-def evaluate(function: Callable[[dict[str, Any]], float], params: dict[str, Any], wanted: bool) -> Outcome:
+def evaluate(
+    function: Callable[[dict[str, Any]], SupportsFloat], params: dict[str, Any], wanted: bool
+) -> Outcome:
     """The outcome of function(params), which gets a copy of params.
 
     An exception, a NaN or another type becomes a reason; so does a BaseException, such as the panic of an

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from bo_suite.describe import SHORT, described, shortened
+from bo_suite.describe import SHORT, described, shortened, visible
 from bo_suite.errors import TrialError
 from bo_suite.evaluate import Outcome
 from bo_suite.optimizer import Optimizer
@@ -91,8 +91,8 @@ class Failures:
         logger.warning(
             "trial %d failed: %s (of later failures of this kind, the level INFO has one line each)%s",
             trial.id,
-            shortened(outcome.reason or "", SHORT),
-            f"\n{outcome.traceback}" if outcome.traceback else "",
+            visible(shortened(outcome.reason or "", SHORT)),
+            "".join(f"\n{visible(line)}" for line in (outcome.traceback or "").splitlines()),
         )
 
 
@@ -118,7 +118,7 @@ class Tries:
         now = self._optimizer.trial(trial.id)
         if (now.state, now.attempt) != ("running", trial.attempt):
             return False  # somebody else has ended it meanwhile
-        reason = shortened(outcome.reason or "", SHORT)
+        reason = visible(shortened(outcome.reason or "", SHORT))
         logger.info("trial %d is evaluated again, since it failed: %s", trial.id, reason)
         self._repeated[trial.id] += 1
         self._waiting.append((trial, outcome))

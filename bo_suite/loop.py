@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,23 @@ from bo_suite.keywords import renamed
 from bo_suite.optimizer import Optimizer
 from bo_suite.running import Watch, keep_going
 from bo_suite.scalars import flag
+from bo_suite.shown import shown_text
 from bo_suite.space import Params, Space
 from bo_suite.stopping import Callback, check_callbacks
-from bo_suite.trials import Trial, at_target, best_trial, to_frame, whole_number
+from bo_suite.trials import (
+    Finished,
+    Trial,
+    at_target,
+    best_trial,
+    html_of_best,
+    overview,
+    to_frame,
+    whole_number,
+)
 from bo_suite.workers import Executor, Pool
 
-Function = Callable[[Params], float]
+Function = Callable[[Params], SupportsFloat]
+"""Of a dict of parameters; a number, NaN where the evaluation has failed."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,24 @@ class Result:
     space: Space
 
     @property
-    def best(self) -> Trial:
+    def best(self) -> Finished:
         """The finished trial with the best value, of those at the target where the space has fidelities.
 
         Raises:
             TrialError: no such trial has finished.
         """
         return best_trial(self.trials, self.direction, self.space)
+
+    def __repr__(self) -> str:
+        lines = [f"Result({overview(self.trials, self.direction)})"]
+        with suppress(TrialError):
+            lines.append(shown_text("best: " + " ".join(repr(self.best).split("\n    "))))
+        if self.stopped is not None:
+            lines.append(shown_text(f"stopped: {self.stopped}"))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_of_best(self.trials, self.direction, self.space)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a trial."""
@@ -199,7 +221,8 @@ def _bar(shown: bool, optimizer: Optimizer, budget: int) -> Iterator[Callable[[]
     if not shown:
         yield lambda: None
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    best = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), best)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=budget)
 

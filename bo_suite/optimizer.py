@@ -3,54 +3,42 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, SupportsFloat, overload
 
 import pandas as pd
 import torch
 
 from bo_suite.acquisition import Acquisition, SteinBatch
 from bo_suite.acquisition.form import from_form, to_form
+from bo_suite.asking import asked_in_turn
 from bo_suite.data import Seeds
 from bo_suite.describe import described
-from bo_suite.errors import BoSuiteError, SpaceError, TrialError
+from bo_suite.errors import BoSuiteError, SpaceError, StorageError, TrialError
 from bo_suite.history import History
+from bo_suite.linalg.environment import usable_device
 from bo_suite.optim.maximize import check_columns
-from bo_suite.parameters import Value
 from bo_suite.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.scalars import flag
+from bo_suite.shown import shown_text
 from bo_suite.space import Params, Space
 from bo_suite.suggest import bounds, recommend
-from bo_suite.trials import Header, Trial, best_trial, ended_text, next_id, to_frame, whole_number
+from bo_suite.trials import (
+    Finished,
+    Header,
+    RegretBound,
+    Trial,
+    best_trial,
+    ended_text,
+    html_of_best,
+    overview,
+    to_frame,
+    whole_number,
+)
 
 logger = logging.getLogger("bo_suite")
-
-_PATIENT_ASKS = 2
-"""Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
-
-_MOMENT, _POLL = 0.005, 0.0002
-"""Seconds that quick evaluations are waited for, and between looks at them."""
-
-_LATEST = 64
-"""Trials that such evaluations may be of."""
-
-
-@dataclass(frozen=True)
-class RegretBound:
-    """How much better than the best evaluated point any other can be, in the user's units.
-
-    Attributes:
-        value: the bound of its regret; infinite where nothing is known.
-        noise: standard deviation of an observation of that point: as told, or else the model's.
-        trial: the trial of that point.
-    """
-
-    value: float
-    noise: float
-    trial: Trial
 
 
 class Optimizer:
@@ -70,7 +58,7 @@ class Optimizer:
         device: where surrogates live ("cpu", "cuda").
 
     Raises:
-        SpaceError, TrialError: arguments that break a rule.
+        SpaceError, TrialError: arguments that break a rule, among them a device that is not here.
         StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
     """
 
@@ -82,7 +70,7 @@ class Optimizer:
         direction: str = "minimize",
         budget: int | None = None,
         storage: str | Path | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
     ) -> None:
         if not isinstance(space, Space):
             raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
@@ -92,13 +80,15 @@ class Optimizer:
         planned = None if budget is None else whole_number("budget", budget, at_least=1)
         if acquisition is not None:
             check_acquisition(acquisition)
-        torch.empty(0, device=device)  # a device that is not there is refused before a file is made
+        usable = usable_device(device)
         form = None if acquisition is None else to_form(acquisition)
         header = Header(space, whole_number("seed", seed), direction, planned, form)
-        self._begin(History.open(storage, header), acquisition, device)
+        self._begin(History.open(storage, header), acquisition, usable)
 
     @staticmethod
-    def resume(path: str | Path, acquisition: Acquisition | None = None, device: str = "cpu") -> "Optimizer":
+    def resume(
+        path: str | Path, acquisition: Acquisition | None = None, device: str | torch.device = "cpu"
+    ) -> "Optimizer":
         """The optimiser of a history file, exactly as it was.
 
         Args:
@@ -107,11 +97,13 @@ class Optimizer:
             device: where surrogates live.
 
         Raises:
+            TrialError: a device that is not here.
             StorageError: a file that is missing, is no history, or needs its acquisition given.
         """
+        usable = usable_device(device)
         history = History.open(path, None)
         optimizer = object.__new__(Optimizer)
-        optimizer._begin(history, acquisition, device)
+        optimizer._begin(history, acquisition, usable)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -127,7 +119,7 @@ class Optimizer:
             )
         return Optimizer.resume, (str(path), self._proposer.acquisition, str(self._proposer.device))
 
-    def _begin(self, history: History, acquisition: Acquisition | None, device: str) -> None:
+    def _begin(self, history: History, acquisition: Acquisition | None, device: torch.device) -> None:
         self.opened = time.monotonic()
         self._history = history
         header = history.header
@@ -139,7 +131,7 @@ class Optimizer:
             header.seed,
             header.direction,
             header.budget,
-            torch.device(device),
+            device,
         )
 
     @property
@@ -169,7 +161,7 @@ class Optimizer:
         return found
 
     @property
-    def best(self) -> Trial:
+    def best(self) -> Finished:
         """The finished trial with the best value, of those at the target where the space has fidelities.
 
         Raises:
@@ -178,16 +170,16 @@ class Optimizer:
         return best_trial(self.trials, self.direction, self.space)
 
     @overload
-    def ask(self, *, fixed: Mapping[str, Value] | None = None) -> Trial: ...
+    def ask(self, *, fixed: Params | None = None) -> Trial: ...
     @overload
     def ask(
-        self, count: int, batch: SteinBatch | None = None, fixed: Mapping[str, Value] | None = None
+        self, count: int, batch: SteinBatch | None = None, fixed: Params | None = None
     ) -> list[Trial]: ...
     def ask(
         self,
         count: int | None = None,
         batch: SteinBatch | None = None,
-        fixed: Mapping[str, Value] | None = None,
+        fixed: Params | None = None,
     ) -> Trial | list[Trial]:
         """The next trial, or a list of `count` of them that are to be evaluated side by side.
 
@@ -214,44 +206,12 @@ class Optimizer:
             law = "a batch must be a SteinBatch(), and no fidelity in the space"
             raise TrialError(f"{law}, got {described(batch)}")
         number = 1 if count is None else whole_number("count", count, at_least=1)
-        began = time.monotonic()
-        with self._history.turn():
-            if time.monotonic() - began > _POLL:  # another one has just asked
-                self._await_outcomes()
-            asks = 0
-            while True:
-                trials = self._history.trials()
-                found = self._proposer.propose(trials, number, batch, fixed=fixed)
-                points = [proposal.params for proposal in found]
-                sources = [proposal.provenance for proposal in found]
-                asked = self._history.insert(points, sources, expected=next_id(trials))
-                asks += 1
-                if asked is None and asks >= _PATIENT_ASKS:
-                    asked = self._settle(points, sources)
-                if asked is not None:
-                    return asked if count is not None else asked[0]
+        asked = asked_in_turn(
+            self._history, lambda trials: self._proposer.propose(trials, number, batch, fixed=fixed)
+        )
+        return asked if count is not None else asked[0]
 
-    def _await_outcomes(self) -> None:
-        """Gives evaluations that have just begun a moment to end: outcomes tell more than pending points."""
-        deadline = time.monotonic() + _MOMENT
-        while time.monotonic() < deadline:
-            latest, recent = self._history.trials()[-_LATEST:], time.time() - 4 * _MOMENT
-            if not any(trial.state == "running" and trial.started > recent for trial in latest):
-                return
-            time.sleep(_POLL)
-
-    def _settle(self, points: list[Params], sources: list[dict[str, Any]]) -> list[Trial] | None:
-        """Stores points found without knowing the latest trials, if none of them is a repeat."""
-        for _ in range(_PATIENT_ASKS):
-            known = self._history.trials()
-            if any(trial.informative and trial.params in points for trial in known):
-                return None
-            asked = self._history.insert(points, sources, expected=next_id(known))
-            if asked is not None:
-                return asked
-        return None
-
-    def tell(self, trial: Trial | int, value: float, std: float | None = None) -> Trial:
+    def tell(self, trial: Trial | int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
         """Stores the outcome of a running trial; on return it survives a crash of the process or the machine.
 
         Args:
@@ -297,7 +257,7 @@ class Optimizer:
         number, attempt = self._which(trial)
         return self._ended(self._history.withdraw(number, attempt=attempt))
 
-    def add(self, params: Params, value: float, std: float | None = None) -> Trial:
+    def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
         """Stores an observation from elsewhere as a finished trial.
 
         Raises:
@@ -369,8 +329,20 @@ class Optimizer:
         trial = finished[found.place]
         return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
 
+    def __repr__(self) -> str:
+        acquisition = type(self._proposer.acquisition).__name__
+        try:
+            return shown_text(f"Optimizer({overview(self.trials, self.direction)}, {acquisition})")
+        except StorageError as error:  # such as that it was closed
+            return shown_text(f"Optimizer({error})")
+
+    def _repr_html_(self) -> str | None:
+        with suppress(StorageError):
+            return html_of_best(self.trials, self.direction, self.space)
+        return None
+
     def to_frame(self) -> pd.DataFrame:
-        """One row a trial: id, state, value, std, its parameters as `param_NAME`, and what became of it."""
+        """One row a trial: `id`, its parameters as `param_NAME`, what became of it, `state` and `value`."""
         return to_frame(self.trials)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -243,6 +243,10 @@ class Choice:
 
     options: tuple[Value, ...]
     ordered: bool = False
+
+    if TYPE_CHECKING:  # what is given may be any sequence; what is stored is a tuple
+
+        def __init__(self, options: Sequence[Value | np.generic], ordered: bool = False) -> None: ...
 
     def __post_init__(self) -> None:
         check_flags(self, "ordered")

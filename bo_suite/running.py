@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bo_suite.crew import Crew
-from bo_suite.describe import LONGEST, SHORT, described, error_text
+from bo_suite.describe import LONGEST, SHORT, described, error_text, visible
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.evaluate import Outcome, TookTooLong, WorkerDied
 from bo_suite.failures import BugFound, Failures, Tries
@@ -202,7 +202,7 @@ def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome, bug: bool) -> 
             return optimizer.tell(trial, outcome.value)
         return optimizer.fail(trial, outcome.reason or "no reason given", bug, outcome.traceback)
     except TrialError as error:
-        logger.warning("an outcome was not stored: %s", error)
+        logger.warning("an outcome was not stored: %s", visible(str(error)))
         return None
     except StorageError as error:
         error.add_note(f"the outcome that was not stored: trial {trial.id}, {described(outcome, LONGEST)}")

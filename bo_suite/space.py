@@ -23,9 +23,11 @@ from bo_suite.errors import SpaceError, UnknownParameter
 from bo_suite.fixed import Fixed
 from bo_suite.parameters import Choice, Float, Int, Parameter, Value
 from bo_suite.scalars import named_values
+from bo_suite.shown import html_table, shown_line, shown_list, shown_value
 from bo_suite.space_files import form_in, parameter_of
 
-Params = dict[str, Value]
+Params = dict[str, Any]
+"""Values by the names of parameters: of a type each, a float, int, str, bool or None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,14 @@ class Space:
     def names(self) -> tuple[str, ...]:
         """Of the parameters, in order."""
         return tuple(self._by_name)
+
+    def __repr__(self) -> str:
+        lines = shown_list([f"{name!r}: {shown_value(parameter)}," for name, parameter in self])
+        return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), "})"])
+
+    def _repr_html_(self) -> str:
+        rows = [(name, shown_value(parameter)) for name, parameter in self]
+        return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
 
     @property
     def dim(self) -> int:

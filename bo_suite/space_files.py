@@ -14,8 +14,20 @@ from bo_suite.parameters import Choice, Float, Int, Parameter
 _LARGEST_FILE = 10_000_000
 """Bytes of a space file: far more than any space takes."""
 
-_DOTTED = re.compile(r"(?:\.[ \t\"']{0,4}[\w-]{1,64}[ \t\"']{0,4}){50}")
-"""A key of TOML with very many parts, for which the parser takes minutes."""
+_TOKEN = re.compile(
+    r"""\#[^\n]*+
+    | \"{3} (?: [^"\\]++ | \\. | \"(?!\"\") )*+ (?:\"{3,5})?
+    | '{3} (?: [^']++ | '(?!'') )*+ (?:'{3,5})?
+    | (?P<key> PART (?: [ \t]*+ \. [ \t]*+ PART )*+ )
+    | [\s=,.{}[\]]++ | .""".replace(
+        "PART", r"""(?: [^\s\#"'=,.{}[\]]++ | \"(?: [^"\\\n]++ | \\. )*+\"? | '[^'\n]*+'? )"""
+    ),
+    re.VERBOSE | re.DOTALL,
+)
+"""A comment, a text of several lines, a key of TOML with its parts (or a value), or what is between."""
+
+_PARTS = 8
+"""Parts of a key at most: the parser takes minutes for very many, and a space has three."""
 
 
 def form_in(path: str | Path) -> Any:
@@ -29,13 +41,24 @@ def form_in(path: str | Path) -> Any:
         raise SpaceError(f"a space file must end in .toml or .json, got {file.name!r}")
     try:
         text = _text(file)
-        if file.suffix == ".toml" and _DOTTED.search(text):
+        if file.suffix == ".toml" and _has_long_keys(text):
             raise SpaceError(f"a space must be a table of parameters, got {str(file)!r}, nested without end")
         return tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, SpaceError):
             raise
         raise SpaceError(f"the space file {str(file)!r} cannot be read: {error}") from error
+
+
+def _has_long_keys(text: str) -> bool:
+    """Whether a key has more parts than any key of a space; in one pass over the text."""
+    keys = (match["key"] for match in _TOKEN.finditer(text))
+    return any(key is not None and key.count(".") >= _PARTS and _parts(key) > _PARTS for key in keys)
+
+
+def _parts(key: str) -> int:
+    """The number of parts of a key: dots in quotes separate nothing."""
+    return 1 + re.sub(r"""\"(?:[^"\\]|\\.)*+\"?|'[^']*+'?""", "", key).count(".")
 
 
 def _text(file: Path) -> str:

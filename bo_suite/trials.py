@@ -5,17 +5,21 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, cast
 
 import pandas as pd
 
 from bo_suite.copies import Copied
-from bo_suite.describe import SHORT, described, plain_text, shortened
+from bo_suite.describe import SHORT, described, plain_text, shortened, visible
 from bo_suite.errors import TrialError
 from bo_suite.outcomes import number_of, refusal
+from bo_suite.shown import html_table, shown_point, shown_text, shown_value
 from bo_suite.space import Params, Space
 
 State = Literal["running", "finished", "failed", "withdrawn"]
+
+_BEST = 5
+"""Trials in the table of the best."""
 
 STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn")
 
@@ -42,6 +46,13 @@ class Trial:
     def __hash__(self) -> int:
         return hash((self.id, self.attempt, self.state))
 
+    def __repr__(self) -> str:
+        return shown_text(f"Trial({self.id}, {self.state}{_outcome(self)}: {shown_point(self.params)})")
+
+    def _repr_html_(self) -> str:
+        rows = [(name, shown_value(value)) for name, value in self.params.items()]
+        return html_table(f"trial {self.id}, {self.state}{_outcome(self)}", (), rows)
+
     @property
     def informative(self) -> bool:
         """Whether later suggestions take note of it: they do not if it was withdrawn or failed by chance."""
@@ -49,6 +60,31 @@ class Trial:
 
 
 Trial.params, Trial.provenance = Copied("params"), Copied("provenance")  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+
+    class Finished(Trial):
+        """A trial that has a value, as type checkers see it."""
+
+        value: float
+
+else:
+    Finished = Trial
+
+
+@dataclass(frozen=True)
+class RegretBound:
+    """How much better than the best evaluated point any other can be, in the user's units.
+
+    Attributes:
+        value: the bound of its regret; infinite where nothing is known.
+        noise: standard deviation of an observation of that point: as told, or else the model's.
+        trial: the trial of that point.
+    """
+
+    value: float
+    noise: float
+    trial: Trial
 
 
 @dataclass(frozen=True)
@@ -124,6 +160,33 @@ def differences(stored: Space, given: Space) -> str:
     return "; ".join(texts)
 
 
+def _outcome(trial: Trial) -> str:
+    """The value or the reason of a trial, as a part of a sentence."""
+    if trial.value is None:
+        return f" ({shortened(' '.join(trial.reason.split()), SHORT)})" if trial.reason else ""
+    return f", value={shown_value(trial.value)}" + (f", std={shown_value(trial.std)}" if trial.std else "")
+
+
+def overview(trials: Sequence[Trial], direction: str) -> str:
+    """How many trials there are, and what has become of them."""
+    counts = [(state, sum(trial.state == state for trial in trials)) for state in STATES]
+    states = ", ".join(f"{count} {state}" for state, count in counts if count)
+    number = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"
+    return f"{direction}, {number}{f' ({states})' if states else ''}"
+
+
+def html_of_best(trials: Sequence[Trial], direction: str, space: Space) -> str:
+    """The best trials as a table in HTML, those at the target fidelity alone."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    final = [(sign * one.value, one.id, one) for one in at_target(trials, space) if one.value is not None]
+    rows = [
+        (str(one.id), shown_value(one.value), *map(shown_value, one.params.values()))
+        for _, _, one in sorted(final, key=lambda entry: entry[:2])[:_BEST]
+    ]
+    caption = f"{overview(trials, direction)}; the best"
+    return html_table(caption, ("id", "value", *space.parameters), rows)
+
+
 def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
     """The trials at the target fidelity: all of them where the space has no fidelities."""
     if not space.fidelities:
@@ -131,7 +194,7 @@ def at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
     return [trial for trial in trials if space.at_target(params := trial.params) == params]
 
 
-def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
+def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Finished:
     """The finished trial at the target fidelity with the best value, the earliest of equal ones.
 
     Raises:
@@ -151,7 +214,7 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Trial:
             f"got {len(finished)} finished, none with {space.target}"
         )
     sign = 1.0 if direction == "minimize" else -1.0
-    return min(final, key=lambda trial: sign * (trial.value or 0.0))
+    return cast(Finished, min(final, key=lambda trial: sign * (trial.value or 0.0)))
 
 
 def ended_text(trial: Trial, best: float | None) -> str:
@@ -168,31 +231,49 @@ def ended_text(trial: Trial, best: float | None) -> str:
     if trial.state == "withdrawn":
         return f"trial {trial.id} was withdrawn after {seconds}"
     reason = shortened(" ".join((trial.reason or "").split()), SHORT)
-    return f"trial {trial.id} failed after {seconds}: {reason}"
+    return f"trial {trial.id} failed after {seconds}: {visible(reason)}"
 
 
 def to_frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One row a trial."""
+    """One row a trial: its id and parameters first, its state and value last, for consoles show the ends.
+
+    Between them are the noise, the reason, where the point came from, and its times: `started` and `ended`
+    in UTC, and the `seconds` between.
+    """
+    points = [trial.params for trial in trials]
+    names = list(dict.fromkeys(name for point in points for name in point))
     sources = [trial.provenance for trial in trials]
-    return pd.DataFrame(
-        [
-            {
-                "id": trial.id,
-                "state": trial.state,
-                "value": trial.value,
-                "std": trial.std,
-                **{f"param_{name}": value for name, value in trial.params.items()},
-                "reason": trial.reason,
-                "attempt": trial.attempt,
-                "source": source.get("source", "added"),
-                "fit_ms": source.get("fit_ms"),
-                "search_ms": source.get("search_ms"),
-                "started": trial.started,
-                "ended": trial.ended,
-            }
-            for trial, source in zip(trials, sources, strict=True)
-        ]
-    )
+    spans = [math.nan if trial.ended is None else trial.ended - trial.started for trial in trials]
+    columns: dict[str, Any] = {
+        "id": [trial.id for trial in trials],
+        **{f"param_{_storable(name)}": [_storable(point.get(name)) for point in points] for name in names},
+        "std": _numbers([trial.std for trial in trials]),
+        "reason": [trial.reason for trial in trials],
+        "attempt": [trial.attempt for trial in trials],
+        "source": [source.get("source", "added") for source in sources],
+        "fit_ms": [source.get("fit_ms") for source in sources],
+        "search_ms": [source.get("search_ms") for source in sources],
+        "started": _times([trial.started for trial in trials]),
+        "ended": _times([trial.ended for trial in trials]),
+        "seconds": spans,
+        "state": [trial.state for trial in trials],
+        "value": _numbers([trial.value for trial in trials]),
+    }
+    return pd.DataFrame(columns)
+
+
+def _storable(value: Any) -> Any:
+    """Lone surrogates of a text are escaped: pandas cannot hold them."""
+    return plain_text(value) if isinstance(value, str) else value
+
+
+def _times(seconds: Sequence[float | None]) -> "pd.Series[pd.Timestamp]":
+    return pd.to_datetime(_numbers(seconds), unit="s", utc=True)
+
+
+def _numbers(values: Sequence[float | None]) -> "pd.Series[float]":
+    """NaN for None, whatever else there is: so the column has one type."""
+    return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
 
 
 def whole_number(name: str, value: object, *, at_least: int | None = None) -> int:

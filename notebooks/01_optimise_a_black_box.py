@@ -347,14 +347,15 @@ folder.cleanup()
 # %% [markdown]
 # ## When to use this
 #
-# Use `minimize` when an evaluation costs more than a second or so, there are up to a few tens of
-# parameters, and you can afford tens or hundreds of evaluations. Use `Optimizer` with `ask` and
+# Use `minimize` when an evaluation costs more than a second or so, there are up to about ten
+# parameters (of more, too few runs were made to say how it compares), and you can afford tens or
+# hundreds of evaluations. Use `Optimizer` with `ask` and
 # `tell` when the evaluation happens elsewhere: on a cluster, in a laboratory, in another
 # language. Give both a `storage=`.
 #
-# With noise, tell its `std` if you know it, report `opt.recommend()` rather than `opt.best`, and
-# see notebook 03 on `KnowledgeGradient`, which also takes cheap approximations (`fidelity=True`).
-# For many categories or outcomes with jumps, notebook 04 shows `Bore`. To stay in Optuna,
+# With noise, tell its `std` if you know it, and report `opt.recommend()` rather than `opt.best`.
+# Where an evaluation may be a cheap approximation (`fidelity=True`), see notebook 03 on
+# `KnowledgeGradient`; any classifier as the acquisition is in notebook 04. To stay in Optuna,
 # scikit-learn, Ray Tune or BoTorch, see notebook 08.
 #
 # Do not use it when you have gradients (use them), or when an evaluation takes a millisecond: in

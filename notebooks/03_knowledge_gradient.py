@@ -426,15 +426,13 @@ figure
 # ## When to use this
 #
 # Use `KnowledgeGradient()` when an evaluation may be a cheap approximation (`fidelity=True`, with
-# `AffineCost` or a cost of your own): there it is the default, and there it pays most. Consider it
-# when noise is large and what counts is the point you name at the end, by `Optimizer.recommend()`,
-# rather than the best value on the way.
+# `AffineCost` or a cost of your own): there it is the default, and there it pays most.
 #
-# Otherwise stay with the default, `LogExpectedImprovement()`. It costs a fraction, and in our
-# benchmarks under noise (`benchmarks/README.md`) the knowledge gradient is not shown to be better.
-# `NoisyExpectedImprovement()` is the middle way: it allows for noise, at little more than the cost
-# of the default. For constraints use `ConstrainedExpectedImprovement()`; `KnowledgeGradient`
-# refuses them.
+# Otherwise stay with the default, `LogExpectedImprovement()`, also under noise, and name the point
+# of `Optimizer.recommend()` at the end. The default costs a third or less, and in our benchmarks
+# under noise (`benchmarks/README.md`) neither the knowledge gradient nor
+# `NoisyExpectedImprovement()` is shown to be better. For constraints use
+# `ConstrainedExpectedImprovement()`; `KnowledgeGradient` refuses them.
 #
 # Use `simulate_knowledge_gradient` to understand or to check, `discrete_knowledge_gradient` when
 # your alternatives are a finite list anyway, and `KnowledgeGradient(quantiles=..., candidates=...)`

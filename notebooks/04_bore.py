@@ -435,8 +435,10 @@ summary
 # %% [markdown]
 # ## When to use this
 #
-# Take `Bore()` when most parameters are categories or levels, outcomes jump, and you can afford a
-# hundred evaluations or more. Take `Bore(SklearnClassifier(...))` when you trust a certain
+# Stay with the default, also where most parameters are categories or levels: on seven tables of
+# trained networks the [benchmarks](../benchmarks/README.md) do not separate `Bore()` from it, at
+# three times the time of a suggestion. `Bore()` is the alternative there, where outcomes jump and
+# you can afford a hundred evaluations or more. Take `Bore(SklearnClassifier(...))` when you trust a certain
 # classifier on data like yours: boosted trees on tables, or a pipeline with features of your own.
 # Mind its options: boosting that wants 20 examples in every leaf sees nothing in 30 outcomes.
 # `weighting="improvement"` (LFBO) is the default; `"probability"` (BORE) looks at the order of the

@@ -22,6 +22,7 @@ from bo_suite.errors import StorageError
 from bo_suite.history import History
 from bo_suite.integrations.optuna_view import to_study
 from bo_suite.plot import plot_convergence
+from bo_suite.trials import record
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["bo_suite.optimizer"])
@@ -46,7 +47,7 @@ def _tell_and_die(path: str, count: int, pipe: Any) -> None:
     history = History.open(path, None)
     for number in range(count):
         (trial,) = history.insert([POINT], [{}], expected=None) or []
-        pipe.send(repr(history.tell(trial.id, float(number), std=0.5)))
+        pipe.send(record(history.tell(trial.id, float(number), std=0.5)))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -64,7 +65,7 @@ def test_a_copy_of_the_file_alone_has_all_that_was_told(tmp_path: Path, count: i
     copy.parent.mkdir()
     shutil.copy(path, copy)
     with closing(Optimizer.resume(copy)) as optimizer:
-        assert [repr(trial) for trial in optimizer.trials] == told
+        assert [record(trial) for trial in optimizer.trials] == told
         assert optimizer.ask().id == count
 
 

@@ -1,10 +1,11 @@
-"""Every code block of the README runs."""
+"""Every code block of the README runs, in a folder of its own, or all of them in order in one folder."""
 
 import os
 import re
 import subprocess
 import sys
 import types
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def blocks(language: str) -> list[str]:
 
 def test_every_block_is_of_a_kind_that_is_run() -> None:
     assert {name for name, _ in BLOCKS} == {"python", "bash", "console"}
+
+
+def test_no_block_meets_the_files_of_another() -> None:
+    """So they can be followed in one folder; each runs in one of its own below, and needs no other's."""
+    written = re.compile(r"""[\w/-]+\.(?:db|png|toml|html|csv)\b|(?<=--out )[\w/-]+|(?<=out=")[\w/-]+""")
+    found = [{name.partition("/")[0] for name in written.findall(text)} for _, text in BLOCKS]
+    counts = Counter(name for names in found for name in names)
+    assert set(counts) >= {"loop.db", "run.db", "tuning.db", "space.toml", "bore.png", "first", "second"}
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 @pytest.mark.filterwarnings("ignore:A not p.d.")  # BoTorch, of two of its candidates that are close

@@ -63,6 +63,7 @@ WITHOUT_RECIPES = {
         "evaluate",
         "fixed",
         "loop",
+        "running",
         "optim",
         "optimizer",
         "parameters",

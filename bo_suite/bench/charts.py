@@ -363,7 +363,7 @@ def _bracket(left: float, right: float, scale: Axis, critical: float) -> Markup:
 
 
 def _svg(height: float, title: str, text: str, body: Markup) -> Markup:
-    name = f"s{zlib.crc32(f'{title}|{text}'.encode()):08x}"
+    name = f"s{zlib.crc32(f'{title}|{text}'.encode('utf-8', 'backslashreplace')):08x}"
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}t {}d">'
         '<title id="{}t">{}</title><desc id="{}d">{}</desc>{}</svg>'

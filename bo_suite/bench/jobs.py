@@ -13,7 +13,7 @@ from bo_suite.bench.peers import get_method
 from bo_suite.bench.store import Key, Store
 from bo_suite.bench.suite import problems_of
 from bo_suite.bench.unit import Unit, run_together, run_unit
-from bo_suite.describe import LONGEST, described, error_text, shortened
+from bo_suite.describe import LONGEST, described, error_text, plain_text, shortened
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem
 from bo_suite.trials import whole_number
@@ -90,6 +90,9 @@ def chosen_methods(given: str | Method | Sequence[str | Method]) -> list[Method]
 def _check_names(kind: str, names: Sequence[object]) -> None:
     if odd := [name for name in names if not isinstance(name, str) or not name]:
         law = f"the name of a {kind} must be a string that is not empty"
+        raise DataError(f"{law}, got {described(odd[0])}")
+    if odd := [name for name in names if plain_text(name, sys.maxsize) != name]:
+        law = f"the name of a {kind} must have no lone surrogates, which cannot be stored"
         raise DataError(f"{law}, got {described(odd[0])}")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if not names or twice:

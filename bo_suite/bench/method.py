@@ -78,5 +78,5 @@ def inside(space: Space, params: Params) -> Params:
     moved = dict(params)
     for name, parameter in space:
         if name in params and not isinstance(parameter, Choice):
-            moved[name] = min(max(params[name], parameter.low), parameter.high)  # type: ignore[type-var]
+            moved[name] = min(max(params[name], parameter.low), parameter.high)
     return space.check(moved)

@@ -23,7 +23,7 @@ from bo_suite.bench.unit import Evaluation, noise_at
 from bo_suite.classifiers import MLPClassifier
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError, FitError, NumericalError
-from bo_suite.linalg.environment import numerical_environment
+from bo_suite.linalg.environment import numerical_environment, usable_device
 from bo_suite.problems import Problem
 from bo_suite.proposer import design_size
 from bo_suite.space import Space
@@ -109,7 +109,7 @@ def run_replicates(
     acquisition: Acquisition,
     seeds: Sequence[int] = range(64),
     budget: int = 60,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
 ) -> Replicates:
     """Minimise a problem once for every seed, all runs in lockstep: one batched fit and search a step.
 
@@ -128,7 +128,7 @@ def run_replicates(
         device: where all of it lives.
 
     Raises:
-        TrialError: budget below 1, or a seed that is no integer >= 0.
+        TrialError: budget below 1, a seed that is no integer >= 0, or a device that is not here.
         DataError: no seed, one given twice, or an outcome that is not a finite number.
     """
     seeds = tuple(whole_number("a seed", seed, at_least=0) for seed in seeds)
@@ -136,7 +136,7 @@ def run_replicates(
         raise DataError(f"seeds must be given and differ, got {seeds}")
     whole_number("budget", budget, at_least=1)
     space, first = problem.space.varying, design_size(budget)
-    rows = torch.zeros(len(seeds), 0, space.dim, dtype=torch.float64, device=torch.device(device))
+    rows = torch.zeros(len(seeds), 0, space.dim, dtype=torch.float64, device=usable_device(device))
     values, true = rows.new_zeros(len(seeds), 0), rows.new_zeros(len(seeds), 0)
     starts: list[WarmStart | None] = [None] * len(seeds)
     sources, ask_seconds, evaluate_seconds = [], [], []

@@ -1,5 +1,11 @@
-"""What a suite has shown, as one page that needs nothing else, and as tables."""
+"""What a suite has shown, as one page that needs nothing else, and as tables.
 
+Names of methods and reasons of failures are anybody's text. In the page they are text and no markup, and what
+nobody would see is written out. In the tables texts are quoted, and none begins like a formula of a
+spreadsheet.
+"""
+
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bo_suite.bench.page import Page
 from bo_suite.bench.records import Records
 from bo_suite.bench.statistics import Comparison, compare
+from bo_suite.describe import visible
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet may take for the beginning of a formula, the last four as East Asian wide letters."""
 
 
 def report(folder: str | Path, out: Path | None = None) -> Path:
@@ -33,9 +43,14 @@ def report(folder: str | Path, out: Path | None = None) -> Path:
     page = render(records, comparison, "\n".join(dict.fromkeys(commands)))
     path = folder / "report.html" if out is None else Path(out)
     for name, frame in tables(records, comparison).items():
-        frame.to_csv(path.parent / name, index=False)
+        _inert(frame).to_csv(path.parent / name, index=False, quoting=csv.QUOTE_NONNUMERIC)
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before each text that a spreadsheet would compute."""
+    return frame.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell)
 
 
 def render(records: Records, comparison: Comparison, command: str) -> str:
@@ -47,9 +62,10 @@ def render(records: Records, comparison: Comparison, command: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         page=Page(records, comparison, command), files=list(tables(records, comparison))
     )
+    return "\n".join(map(visible, page.split("\n")))
 
 
 def tables(records: Records, comparison: Comparison) -> dict[str, pd.DataFrame]:

@@ -19,6 +19,7 @@ from bo_suite.bench.ranks import Ranks, ranks
 from bo_suite.bench.records import Records
 from bo_suite.bench.trajectories import common_units, finals, runs, trajectories
 from bo_suite.bench.wording import chance, counted, last_line, listed, number
+from bo_suite.describe import visible
 
 __all__ = [
     "Comparison",
@@ -74,21 +75,21 @@ class Comparison:
 
     def __str__(self) -> str:
         ranked = self.ranks.table
-        table = ranked[["method"]].copy()
+        table = ranked[["method"]].map(visible)
         table["mean rank"] = [f"{rank:.2f}" for rank in ranked["mean_rank"]]
         ends = ranked[["low", "high"]].to_numpy()
         table["95%"] = ["" if np.isnan(low) else f"{low:.2f} to {high:.2f}" for low, high in ends]
         common = self.finals[common_units(self.finals)].groupby("method")[["normalized", "auc"]].median()
-        common = common.reindex(table["method"])
+        common = common.reindex(ranked["method"])
         table["median normalised regret"] = common["normalized"].to_numpy()
         table["median auc"] = common["auc"].to_numpy()
         seconds = self.summary.groupby("method")["suggestion_seconds"].median()
-        table["s/suggestion"] = seconds.loc[table["method"]].to_numpy()
-        counts = self.failures.set_index("method").loc[table["method"]]
+        table["s/suggestion"] = seconds.loc[ranked["method"]].to_numpy()
+        counts = self.failures.set_index("method").loc[ranked["method"]]
         table["crashed"] = counts["crashed"].to_numpy()
         table["timed out"] = counts["timed_out"].to_numpy()
         text = table.to_string(index=False, float_format=lambda value: f"{value:.3g}")
-        return "\n".join([text, "", *self.sentences])
+        return "\n".join([text, "", *map(visible, self.sentences)])
 
 
 def compare(source: Records | str | Path) -> Comparison:

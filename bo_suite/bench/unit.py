@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.bench.method import Lockstep, Method, Run, Task, inside
-from bo_suite.describe import described, error_text, shortened
+from bo_suite.describe import described, error_text, plain_text, shortened, visible
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
 from bo_suite.space import Params
@@ -113,7 +113,7 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
                 if time_limit is not None and time.perf_counter() - began > time_limit:
                     raise _TimeOut
     except SpaceExhausted as error:
-        reason = str(error)  # there is no more to be found
+        reason = plain_text(error)  # there is no more to be found
     except _TimeOut:
         if len(done) < budget:
             state, reason = "timed out", f"the time limit of {time_limit:g} s was over"
@@ -144,8 +144,8 @@ def run_together(
     except BaseException as error:
         logger.warning(
             "the runs of %s on %s are made one by one, since together there was %s",
-            method.name,
-            problem.name,
+            visible(method.name),
+            visible(problem.name),
             described(error),
         )
         return None

@@ -9,6 +9,7 @@ import typer
 
 from bo_suite import __version__
 from bo_suite.cli import bench, run, trials
+from bo_suite.cli.console import write_any_character
 
 __all__ = ["app", "main"]
 
@@ -95,4 +96,5 @@ app.command(epilog=_examples("bo-suite problems", "bo-suite problems --json"))(r
 
 def main() -> None:
     """Runs `bo-suite`."""
+    write_any_character()
     app()

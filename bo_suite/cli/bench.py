@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bo_suite.cli.console import FAILURE, USAGE, human, json_owns_stdout, print_json, sentences, stop
+from bo_suite.cli.console import FAILURE, USAGE, json_owns_stdout, print_json, print_lines, sentences, stop
 from bo_suite.cli.options import JsonOption, picture_path
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def bench(
     if as_json:
         print_json(_json(found, comparison))
     else:
-        human().print(f"{comparison}\n\nrecords: {out} (bo-suite report {out} draws them)")
+        print_lines(*str(comparison).split("\n"), "", f"records: {out} (bo-suite report {out} draws them)")
 
 
 @sentences()
@@ -113,7 +113,7 @@ def report(
         records = bench.Records.read(folder)
         print_json({"report": str(page)} | _json(records, bench.compare(records)))
     else:
-        human().print(f"report: {page}" + (f"\nplot: {picture}" if picture is not None else ""))
+        print_lines(f"report: {page}", *([] if picture is None else [f"plot: {picture}"]))
 
 
 def _draw(comparison: "Comparison", picture: Path, highlight: str | None) -> None:

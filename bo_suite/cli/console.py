@@ -1,20 +1,23 @@
-"""What a command prints: tables for people, JSON for programs, one sentence for an error, an exit code."""
+"""What a command prints: tables for people, JSON for programs, one sentence for an error, an exit code.
+
+Names, reasons, paths and options are a user's text: whatever is for people goes through `visible`, and JSON
+escapes by itself, so that no text of a history can drive the terminal.
+"""
 
 import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from bo_suite.describe import SHORT, shortened
+from bo_suite.describe import SHORT, shortened, visible
 from bo_suite.errors import BoSuiteError, SpaceExhausted
 
-if TYPE_CHECKING:  # typing only: a command that prints no table does not wait for rich or torch
-    from rich.console import Console
-
+if TYPE_CHECKING:  # typing only: a command that prints no table does not wait for torch
     from bo_suite.space import Space
     from bo_suite.trials import Trial
 
@@ -25,7 +28,7 @@ _WIDEST = 8
 
 
 def stop(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {visible(message)}", err=True)
     raise typer.Exit(code)
 
 
@@ -63,24 +66,32 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, allow_nan=False))
 
 
-def human() -> "Console":
-    from rich.console import Console
+def print_lines(*lines: str) -> None:
+    """Lines for people; a line break inside of one is no line break."""
+    for line in lines:
+        typer.echo(visible(line))
 
-    return Console(highlight=False, markup=False, soft_wrap=True)
+
+def write_any_character() -> None:
+    """Lets stdout and stderr escape what their encoding does not have, such as ± in ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for people, as wide as the terminal."""
     from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
+        table.add_column(Text(visible(heading)), overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
-    human().print(table, soft_wrap=False)
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    Console(highlight=False).print(table)
 
 
 def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
@@ -100,13 +111,12 @@ def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
 
 def print_failures(trials: Sequence["Trial"]) -> None:
     """The reasons of failed trials, their points and their tracebacks."""
-    console = human()
     for trial in trials:
         point = ", ".join(f"{name}={_text(value)}" for name, value in trial.params.items())
-        console.print(f"trial {trial.id} failed at {point}: {trial.reason}")
-        console.print(trial.traceback or "(no traceback was stored)", end="\n\n")
+        print_lines(f"trial {trial.id} failed at {point}: {trial.reason}")
+        print_lines(*(trial.traceback or "(no traceback was stored)").split("\n"), "")
     if not trials:
-        console.print("no trial has failed")
+        print_lines("no trial has failed")
 
 
 def _text(value: object) -> str:

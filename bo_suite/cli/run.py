@@ -10,10 +10,10 @@ from bo_suite.cli.console import (
     EXHAUSTED,
     FAILURE,
     INTERRUPTED,
-    human,
     json_owns_stdout,
     outcome,
     print_json,
+    print_lines,
     print_table,
     print_trials,
     ranked,
@@ -195,18 +195,17 @@ def _summary(
 ) -> None:
     """Prints the best trials, the best first, how the run ended, and what was kept where."""
     finished, failed = (sum(trial.state == s for trial in result.trials) for s in ("finished", "failed"))
-    console = human()
     if best:
         print_trials(best[:5], result.space)
     if finished:
         found = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
-        console.print(f"best: {found}, of {finished} evaluated, {failed} failed")
+        print_lines(f"best: {found}, of {finished} evaluated, {failed} failed")
     if result.stopped is not None:
-        console.print(f"{ended}: {result.stopped}")
+        print_lines(f"{ended}: {result.stopped}")
     if storage is not None:
-        console.print(f"history: {storage} (the same command with a larger --budget goes on from here)")
+        print_lines(f"history: {storage} (the same command with a larger --budget goes on from here)")
     if picture is not None:
-        console.print(f"convergence: {picture}")
+        print_lines(f"convergence: {picture}")
 
 
 @sentences()
@@ -229,7 +228,7 @@ def problems(as_json: JsonOption = False) -> None:
         ("suite, for bench", "problems", "what it is"),
         [(one.name, str(len(one.problems)), one.description) for one in sets],
     )
-    human().print(f"methods of bench: {', '.join(methods())}")
+    print_lines(f"methods of bench: {', '.join(methods())}")
 
 
 def _kinds(space: "Space") -> str:

@@ -8,9 +8,9 @@ import typer
 
 from bo_suite.cli.console import (
     USAGE,
-    human,
     print_failures,
     print_json,
+    print_lines,
     print_trials,
     ranked,
     sentences,
@@ -195,7 +195,7 @@ def trials(
     else:
         print_trials(part, header.space)
     if pages > 1:
-        human().print(f"page {shown} of {pages} (--page), {len(listed)} trials")
+        print_lines(f"page {shown} of {pages} (--page), {len(listed)} trials")
 
 
 @sentences()
@@ -220,4 +220,4 @@ def plot(
     if as_json:
         print_json({"plot": str(picture)})
     else:
-        human().print(f"convergence: {picture}")
+        print_lines(f"convergence: {picture}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.describe import described
+from bo_suite.describe import described, visible
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
 from bo_suite.integrations.ray_space import by_name, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
@@ -200,9 +200,9 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
                 optimizer.tell(trial, value)
             else:
                 optimizer.fail(trial, reason)
-                logger.warning("trial %s has failed: %s", trial_id, reason)
+                logger.warning("trial %s has failed: %s", trial_id, visible(reason))
         except (SpaceError, TrialError) as refusal:
-            logger.warning("a completion of trial %s was ignored: %s", trial_id, refusal)
+            logger.warning("a completion of trial %s was ignored: %s", trial_id, visible(str(refusal)))
 
     def add_evaluated_point(
         self,

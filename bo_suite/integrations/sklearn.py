@@ -21,12 +21,12 @@ from sklearn.utils.validation import _num_samples
 
 from bo_suite.acquisition import Acquisition
 from bo_suite.describe import LONGEST, described, shortened
-from bo_suite.errors import SpaceExhausted
 from bo_suite.integrations.distributions import translated
 from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fold_noise
 from bo_suite.integrations.sklearn_fit import drawn, fingerprint, kept, splitter, task
 from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
+from bo_suite.optim.maximize import exhausted
 from bo_suite.optimizer import Optimizer
 from bo_suite.running import ATTEMPTS
 from bo_suite.space import Params, Space
@@ -294,11 +294,10 @@ class _Run:
             count = min(self.search.n_points, left)
             batch, again = again[:count], again[count:]
             batch += self._begun(count - len(batch))
-            try:
-                batch += self.optimizer.ask(count - len(batch)) if len(batch) < count else []
-            except SpaceExhausted as error:
-                if not batch:
-                    return str(error)
+            if wanted := min(count - len(batch), self._new_points()):
+                batch += self.optimizer.ask(wanted)
+            if not batch:
+                return str(exhausted(self.optimizer.space))
             if (reason := self._evaluated(batch)) is not None:
                 return reason
         return None
@@ -308,11 +307,24 @@ class _Run:
         trials: list[Trial] = []
         while self.starts and len(trials) < count:
             point = self.starts.pop(0)
-            try:
+            if self._new_points(point):
                 trials.append(self.optimizer.ask(fixed=point))
-            except SpaceExhausted as error:
-                logger.warning("the point %s to start from is left out: %s", point, error)
+            else:
+                logger.warning("the point %s to start from is left out, since it is known", point)
         return trials
+
+    def _new_points(self, fixed: Params | None = None) -> int:
+        """How many points were not evaluated yet: folds are fixed, and so no point is evaluated again.
+
+        Args:
+            fixed: what they must hold.
+        """
+        held = fixed or {}
+        points = self.optimizer.space.with_fixed(held).cardinality
+        if points is None:
+            return self.search.n_points
+        known = [trial.params for trial in self.optimizer.trials if trial.informative]
+        return points - len({str(one) for one in known if held.items() <= one.items()})
 
     def ended(self) -> list[tuple[Trial, Record]]:
         """Trials that have ended and what came of them, but for those that were not evaluated by a search."""

@@ -20,6 +20,8 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from bo_suite.describe import SHORT, described, error_text, shortened
+from bo_suite.errors import TrialError
 from bo_suite.locks import FairLock
 
 _Arguments = ParamSpec("_Arguments")
@@ -35,6 +37,26 @@ _ERRORS: Any = {
     "invalid": "warn",
 }
 """How NumPy treats floating-point errors in a fresh process."""
+
+
+def usable_device(given: object) -> torch.device:
+    """The device of a name, on which double precision was computed just now.
+
+    Raises:
+        TrialError: a name that torch does not know, or a device that is not here or cannot do this.
+    """
+    try:
+        if not isinstance(given, str | torch.device):
+            raise TypeError("neither a name nor a torch.device")
+        device = torch.device(given)
+        float(torch.ones(2, dtype=torch.float64, device=device).sum())
+    except Exception as error:  # of several types: torch has none of its own for this
+        cause = shortened(error_text(error).partition("\n")[0], SHORT)
+        law = (
+            "a device must be one of this machine that computes in double precision, such as 'cpu' or 'cuda'"
+        )
+        raise TrialError(f"{law}, got {described(given)} ({cause})") from error
+    return device
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.parameters import Float
-from bo_suite.plot.style import GOLD, INK, LINES, RED
+from bo_suite.plot.style import GOLD, INK, LINES, RED, draw_name
 from bo_suite.space import Params, Space
 from bo_suite.trials import Trial
 
@@ -188,7 +188,8 @@ def _draw_classes(axes: "Axes", step: _Step) -> None:
     axes.plot(step.at, step.probability, color=INK, linewidth=1.3)
     _draw_labelled(axes, step, step.good.astype(np.float64))
     _draw_suggestion(axes, step)
-    axes.set(ylim=(-0.14, 1.14), yticks=(0, 1), xlabel=step.name, ylabel="π(x)")
+    axes.set(ylim=(-0.14, 1.14), yticks=(0, 1), ylabel="π(x)")
+    draw_name(axes.xaxis.label, step.name)
 
 
 def _draw_labelled(axes: "Axes", step: _Step, heights: _Array) -> None:

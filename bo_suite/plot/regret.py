@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from bo_suite.describe import visible
 from bo_suite.errors import DataError
-from bo_suite.plot.style import INK, LINES, LineStyle
+from bo_suite.plot.style import INK, LINES, LineStyle, draw_name
 
 if TYPE_CHECKING:  # matplotlib and pandas are slow to import, and most runs draw nothing
     import pandas as pd
@@ -202,7 +203,7 @@ def _draw(axes: "Axes", curves: Sequence[_Curve], thin: bool) -> None:
             markeredgecolor="white",
             markeredgewidth=0.7,
             zorder=over,
-            label=curve.name,
+            label=curve.name.replace("$", r"\$"),  # for a legend of the user, which parses it
         )
 
 
@@ -227,8 +228,8 @@ def _name(axes: "Axes", curves: Sequence[_Curve], height: float) -> None:
                 clip_on=False,
                 zorder=4.0,
             )
-        axes.annotate(
-            curve.name,
+        label = axes.annotate(
+            "",
             (1.0, end),
             xycoords=across,
             xytext=(_LEAD, to - at),
@@ -247,6 +248,7 @@ def _name(axes: "Axes", curves: Sequence[_Curve], height: float) -> None:
                 "relpos": (0.0, 0.5),
             },
         )
+        draw_name(label, curve.name)
 
 
 def _apart(places: _Array, gap: float, low: float, high: float) -> _Array:
@@ -333,18 +335,18 @@ def _seconds(value: float) -> str:
 
 def _short(name: str) -> str:
     """The name, its middle left out where it is too long for the margin."""
-    kept = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 8]}…{name[-7:]}"
-    return kept.replace("$", r"\$")
+    shown = visible(name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 8]}…{shown[-7:]}"
 
 
 def _extent(name: str) -> float:
     """Its width in points, in bold letters."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
-    return float(
-        TextPath((0, 0), name, size=_LETTERS, prop=FontProperties(weight="bold")).get_extents().width
-    )
+    bold = FontProperties(weight="bold", size=_LETTERS)
+    width, _, _ = text_to_path.get_text_width_height_descent(name, bold, ismath=False)
+    return float(width)
 
 
 def _darker(color: str) -> tuple[float, ...]:

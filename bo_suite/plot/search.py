@@ -15,7 +15,7 @@ from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.parameters import Float
-from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_process, legend_below, new_figure
+from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_name, draw_process, legend_below, new_figure
 from bo_suite.proposer import Proposer
 from bo_suite.space import Params, Space
 from bo_suite.surrogates.process import Process, Surrogate
@@ -197,7 +197,7 @@ def _label(panes: "npt.NDArray[np.object_]", space: Space, *, first: bool) -> No
         pane.tick_params(labelsize=9)
     top.tick_params(labelbottom=False, labelleft=first)
     bottom.yaxis.set_major_locator(MaxNLocator(3))
-    bottom.set_xlabel(name)
+    draw_name(bottom.xaxis.label, name)
     if first:
         top.set_ylabel("outcome")
     bottom.set_ylabel("score")

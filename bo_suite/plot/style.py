@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bo_suite.describe import visible
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.surrogates.process import Process
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 RED, INK, MIST, GOLD = "#c8324a", "#303030", "#9fb1c4", "#d9a441"
 """What is best or fitted; what is true or given; what was observed; what is to come."""
@@ -110,6 +112,21 @@ def draw_process(
         low, high = height(mean - width), height(mean + width)
         axes.fill_between(places, low, high, color=style.color, alpha=alpha, linewidth=0)
     axes.plot(places, height(mean), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)
+
+
+def draw_name(text: "Text", name: str) -> None:
+    """Lets a text show a name of the user letter by letter, whatever it means in mathtext, TeX or a terminal.
+
+    matplotlib takes what stands between two dollar signs for mathematics, and with `text.usetex` all of it
+    for TeX.
+
+    Args:
+        text: a label, a title, an annotation or an entry of a legend.
+        name: of a parameter, a method or a problem.
+    """
+    text.set_text(visible(name))
+    text.set_parse_math(False)
+    text.set_usetex(False)
 
 
 def legend_entries(figure: "Figure") -> "tuple[list[Artist], list[str]]":

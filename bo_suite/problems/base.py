@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import SupportsFloat
 
 import jaxtyping as jt
 import numpy as np
@@ -53,7 +54,7 @@ class Problem:
 
     name: str
     space: Space
-    function: Callable[[Params], float]
+    function: Callable[[Params], SupportsFloat]
     minimum: float | None = None
     minimizers: tuple[Params, ...] = field(default=(), hash=False)
     noise: float = 0.0

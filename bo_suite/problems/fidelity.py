@@ -28,7 +28,7 @@ _P = (
 
 
 def _values(params: Params) -> tuple[float, ...]:
-    return tuple(params.values())  # type: ignore[arg-type]
+    return tuple(params.values())
 
 
 def augmented_branin(params: Params) -> float:

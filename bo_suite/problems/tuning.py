@@ -146,7 +146,7 @@ def _mlp_digits(p: Params) -> Any:
 
     return _scaled(
         MLPClassifier(
-            hidden_layer_sizes=(p["width"],) * p["depth"],  # type: ignore[operator]
+            hidden_layer_sizes=(p["width"],) * p["depth"],
             activation=p["activation"],
             alpha=p["alpha"],
             learning_rate_init=p["learning_rate"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import SupportsFloat
 
 import jaxtyping as jt
 import numpy as np
@@ -202,7 +203,7 @@ class _Renamed:
     problem: Problem
     names: tuple[str, ...]
 
-    def __call__(self, params: Params) -> float:
+    def __call__(self, params: Params) -> SupportsFloat:
         return self.problem.function(
             {
                 original: params[name]
@@ -230,9 +231,9 @@ class _Levels:
     problem: Problem
     tables: tuple[tuple[str, tuple[tuple[str | int, float], ...]], ...]
 
-    def __call__(self, params: Params) -> float:
+    def __call__(self, params: Params) -> SupportsFloat:
         return self.problem.function(
-            {**params, **{name: dict(table)[params[name]] for name, table in self.tables}}  # type: ignore[index]
+            {**params, **{name: dict(table)[params[name]] for name, table in self.tables}}
         )
 
     def inverse(self, point: Params) -> Params | None:
