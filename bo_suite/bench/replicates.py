@@ -124,7 +124,7 @@ def run_replicates(
         problem: cheap to evaluate; on the device, where it is vectorised.
         acquisition: how to choose points.
         seeds: one a replicate.
-        budget: evaluations of a replicate; fewer where a finite space has fewer points.
+        budget: evaluations of a replicate; fewer where a finite space has fewer points: none is repeated.
         device: where all of it lives.
 
     Raises:

@@ -314,16 +314,12 @@ class _Run:
         return trials
 
     def _new_points(self, fixed: Params | None = None) -> int:
-        """How many points were not evaluated yet: folds are fixed, and so no point is evaluated again.
-
-        Args:
-            fixed: what they must hold.
-        """
+        """How many points, with what is fixed, were not evaluated yet: folds are, so that none is again."""
         held = fixed or {}
         points = self.optimizer.space.with_fixed(held).cardinality
         if points is None:
             return self.search.n_points
-        known = [trial.params for trial in self.optimizer.trials if trial.informative]
+        known = (trial.params for trial in self.optimizer.trials if trial.informative)
         return points - len({str(one) for one in known if held.items() <= one.items()})
 
     def ended(self) -> list[tuple[Trial, Record]]:
