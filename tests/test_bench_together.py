@@ -15,6 +15,7 @@ from bo_suite.problems import get_problem, noisy
 KEY = ["problem", "method", "seed"]
 
 
+@pytest.mark.slow
 def test_seeds_run_together_have_the_values_they_have_alone(tmp_path: Path) -> None:
     problems = ["branin", noisy(get_problem("hartmann3"), 0.1)]
     one = run(problems, "bo_suite,random", range(3), 8, tmp_path / "one", together=1)

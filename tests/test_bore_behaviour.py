@@ -62,9 +62,8 @@ def test_the_minimum_of_forrester_is_found_in_30_evaluations_from_4_points(class
     assert statistics.median(regrets) < 1e-2
 
 
-@pytest.mark.parametrize(
-    "batch", [pytest.param(None, marks=pytest.mark.slow), SteinBatch()], ids=["greedy", "stein"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [None, SteinBatch()], ids=["greedy", "stein"])
 def test_batches_find_a_minimum_too(batch: SteinBatch | None) -> None:
     problem = get_problem("branin")
     found = []

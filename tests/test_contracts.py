@@ -32,7 +32,7 @@ SLOPED = gpytorch.kernels.ScaleKernel(gpytorch.kernels.LinearKernel()).double() 
         ExactGP(restarts=4),
         ExactGP(kernel=KERNEL),
         ExactGP(kernel=SLOPED),
-        SGPR(inducing=5, kernel=SLOPED),
+        pytest.param(SGPR(inducing=5, kernel=SLOPED), marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -51,7 +51,10 @@ def test_surrogates(surrogate: Surrogate) -> None:
         UpperConfidenceBound(beta=0.5),
         LogExpectedImprovement(surrogate=ExactGP(kernel=KERNEL)),
         KnowledgeGradient(),
-        KnowledgeGradient(surrogate=ExactGP(kernel=SLOPED), fantasies=4),
+        pytest.param(
+            KnowledgeGradient(surrogate=ExactGP(kernel=SLOPED), fantasies=4),
+            marks=pytest.mark.slow,
+        ),
         KnowledgeGradient(surrogate=SGPR(inducing=5)),
     ],
     ids=str,

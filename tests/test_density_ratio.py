@@ -50,7 +50,9 @@ def test_the_reference_numbers_are_those_of_the_literature() -> None:
 
 
 @pytest.mark.parametrize(
-    "classifier", [QUADRATIC, MLPClassifier(members=5), GPClassifier()], ids=["lr", "mlp", "gp"]
+    "classifier",
+    [QUADRATIC, MLPClassifier(members=5), pytest.param(GPClassifier(), marks=pytest.mark.slow)],
+    ids=["lr", "mlp", "gp"],
 )
 def test_divergence_and_held_out_cross_entropy_of_two_gaussians(classifier: Classifier) -> None:
     ratio = fit_density_ratio(classifier, *samples(10_000, 0), Seeds.of(0, 0))

@@ -176,7 +176,7 @@ def test_any_one_number_is_a_value(history: History, number: Any) -> None:
     assert math.copysign(1, history.add(POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
 
 
-@pytest.mark.parametrize("name", ["a b?c#d%20.db", "ünï.db", "-x.db", "run", ":memory:", "a'b\".db"])
+@pytest.mark.parametrize("name", ["a b?c#d%20.db", "ünï.db", "-x.db", "run", "memory", "a'b\".db"])
 def test_any_file_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     History.open(name, HEADER).close()
@@ -317,7 +317,7 @@ def test_an_empty_file_is_a_history_yet_to_begin(path: Path) -> None:
     path.touch()
     with pytest.raises(StorageError, match=r"^the storage must hold a history, got .* which is empty$"):
         History.open(path, None)
-    with pytest.raises(StorageError, match="the history in memory, which is empty"):
+    with pytest.raises(StorageError, match="the storage must exist to be resumed, got None"):
         History.open(None, None)
     History.open(path, HEADER).close()
     assert History.open(path, None).header == HEADER

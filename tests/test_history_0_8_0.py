@@ -31,6 +31,7 @@ from bo_suite import database as module
 from bo_suite.acquisition import UpperConfidenceBound
 from bo_suite.errors import StorageError
 from bo_suite.history import History
+from bo_suite.surrogates import AutoGP
 
 
 def with_log(folder: Path, name: str = OLD) -> Path:
@@ -79,7 +80,8 @@ def test_it_opens_with_the_same_trials(path: Path) -> None:
         assert (optimizer.direction, optimizer.space) == ("maximize", SPACE)
         header = optimizer._history.header
         assert (header.seed, header.budget, header.run) == (3, 20, "")
-        assert optimizer._proposer.acquisition == UpperConfidenceBound(beta=1.5)
+        surrogate = AutoGP(handover=1000)  # as it was then
+        assert optimizer._proposer.acquisition == UpperConfidenceBound(surrogate=surrogate, beta=1.5)
         best = max(CONTENTS[OLD]["trials"], key=lambda form: form["value"] or -9.0)
         assert optimizer.best.id == best["id"]
         assert len(optimizer.to_frame()) == 12

@@ -354,6 +354,7 @@ def noted(ledger: Path, params: dict) -> float:
     return parabola(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [spawned, loky])
 @pytest.mark.usefixtures("no_loky_workers_after")
 def test_a_deadly_point_is_tried_three_times_at_most_and_nothing_is_told_twice(

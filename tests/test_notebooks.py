@@ -66,6 +66,15 @@ assert NOTEBOOKS
 
 over_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
+QUICK = ("01_optimise_a_black_box", "05_low_rank_cholesky")
+"""Those that are run in less than ten seconds."""
+
+runs_of_notebooks = pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
+
 
 def run_cell(source: str, names: dict[str, object]) -> object:
     """Runs a cell as a notebook does: the value of its last line, if that is an expression, is its output."""
@@ -101,7 +110,7 @@ def torch_as_it_was():
     torch.set_num_threads(threads)
 
 
-@over_notebooks
+@runs_of_notebooks
 @pytest.mark.usefixtures("torch_as_it_was")
 def test_the_script_runs_and_its_figures_are_legible(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(path.parent)

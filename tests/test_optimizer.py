@@ -1,5 +1,7 @@
 import json
 import math
+import threading
+from functools import partial
 from pathlib import Path
 
 import gpytorch
@@ -232,7 +234,7 @@ def test_refusals_name_the_law_and_lose_nothing() -> None:
         (lambda: Optimizer(SPACE).tell(trial, 1.0), "that of another"),
         (lambda: minimize(sin3, LINE, budget=0), "`budget >= 1` must hold"),
         (lambda: minimize(sin3, LINE, workers=0), "`workers >= 1` must hold"),
-        (lambda: minimize(lambda p: 0.0, LINE, workers=2), "must be picklable"),
+        (lambda: minimize(partial(sin3, lock=threading.Lock()), LINE, workers=2), "must be picklable"),
     ):
         with pytest.raises(TrialError, match=message):
             act()

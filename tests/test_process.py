@@ -92,6 +92,7 @@ def test_windows_and_deletions_that_do_not_fit_are_refused() -> None:
         process.delete(4)
 
 
+@pytest.mark.slow
 def test_a_window_over_thousands_of_observations_stays_the_batch_posterior() -> None:
     """256 of 5,000 at fixed hyperparameters: no drift."""
     window, data = 256, dataset(5000, 4)

@@ -74,7 +74,7 @@ def points(undisturbed: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
 def test_a_function_does_what_it_likes_with_its_dict(
     attack: Callable[[dict[str, Any]], float], points: list[dict[str, Any]]
 ) -> None:
-    result = minimize(attack, SPACE, BUDGET, progress=False)
+    result = minimize(attack, SPACE, BUDGET, progress=False, catch=ValueError)
     assert [trial.params for trial in result.trials] == points[:BUDGET]
     assert {trial.state for trial in result.trials} == {"finished", "failed"}
     assert result.best.value == bowl(result.best.params)
@@ -86,7 +86,9 @@ def threads() -> Executor:
 
 @pytest.mark.parametrize(("workers", "executor"), [(2, threads), (2, None)], ids=["threads", "processes"])
 def test_a_function_on_workers_does_what_it_likes_with_its_dict(workers: int, executor: Any) -> None:
-    result = minimize(in_a_worker, SPACE, 8, workers=workers, executor=executor, progress=False)
+    result = minimize(
+        in_a_worker, SPACE, 8, workers=workers, executor=executor, progress=False, catch=ValueError
+    )
     assert len(result.trials) == 8
     for trial in result.trials:
         assert SPACE.check(trial.params) == trial.params
@@ -124,7 +126,7 @@ def test_callbacks_change_what_they_get(undisturbed: list[tuple[Any, ...]]) -> N
 
     seen: list[dict[str, Any]] = []
     callbacks = [callback, lambda optimizer, trial: seen.append(trial.params)]
-    result = minimize(pops, SPACE, BUDGET, callbacks=callbacks, progress=False)
+    result = minimize(pops, SPACE, BUDGET, callbacks=callbacks, progress=False, catch=ValueError)
     assert seen == [form[1] for form in undisturbed[:BUDGET]]
     assert [trial.params for trial in result.trials] == seen
     assert isinstance(result.trials, tuple)

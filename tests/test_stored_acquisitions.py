@@ -51,13 +51,14 @@ NO_RECIPES = {
     ),
     "integrations": (
         *("Record", "Journal", "_Rows", "Belief", "_Batch", "_Run", "Seen", "BoTorchScore", "Dimension"),
-        "Translation",
+        *("Translation", "_Translated"),
     ),
 }
 """Classes of the layers that recipes are made of, which are no part of one."""
 
 WITHOUT_RECIPES = {
     *(
+        "child",
         "data",
         "density_ratio",
         "evaluate",

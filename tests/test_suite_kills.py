@@ -16,6 +16,7 @@ def quiet(text: str) -> None:
     """Shows no progress."""
 
 
+@pytest.mark.slow
 def test_eight_kills_at_random_instants_lose_nothing_and_double_nothing() -> None:
     result = suite_kills.random_kills(8, suite_kills.forked_workers, quiet)
     assert result.wrong == []

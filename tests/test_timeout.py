@@ -161,12 +161,17 @@ def test_a_time_limit_waits_for_no_thread_of_an_executor() -> None:
 
 
 def test_ctrl_c_is_itself_under_a_time_limit() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs tests may ignore it
+
     def f(params: dict) -> float:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(600)
         return 0.0
 
-    result = minimize(f, SPACE, progress=False, callbacks=[TimeLimit(500)])
+    try:
+        result = minimize(f, SPACE, progress=False, callbacks=[TimeLimit(500)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.stopped == "interrupted"
 
 
