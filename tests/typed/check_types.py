@@ -47,6 +47,7 @@ def pyright(files: Sequence[Path], folder: Path) -> int:
         "typeCheckingMode": "standard",
         "enableTypeIgnoreComments": True,
         "reportUnnecessaryTypeIgnoreComment": True,
+        "reportMissingImports": False,  # extras, such as Ray, need not be installed
     }
     path = folder / "pyrightconfig.json"
     path.write_text(json.dumps(settings), encoding="utf-8")
