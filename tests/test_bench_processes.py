@@ -71,6 +71,7 @@ def test_two_runners_of_a_folder_share_the_units(tmp_path: Path, runner) -> None
     assert len(records.evaluations) == 36
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_killed_leaves_its_units_to_the_others(tmp_path: Path, runner) -> None:
     first, second = runner(1), runner(1)
     wait_for(lambda: {pid for _, pid in starts(tmp_path)} == {first.pid, second.pid})
@@ -93,6 +94,7 @@ def test_workers_end_with_a_runner_that_is_killed(tmp_path: Path, runner) -> Non
     wait_for(lambda: not any(is_running(pid) for pid in workers), 5.0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_soon_keeps_what_has_ended_and_leaves_the_rest_to_a_later_run(
     tmp_path: Path, runner
 ) -> None:

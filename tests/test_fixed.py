@@ -36,7 +36,13 @@ def loss(params: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize(
     "acquisition",
-    [None, NoisyExpectedImprovement(), KnowledgeGradient(), ThompsonSampling(), Bore()],
+    [
+        None,
+        NoisyExpectedImprovement(),
+        pytest.param(KnowledgeGradient(), marks=pytest.mark.slow),
+        ThompsonSampling(),
+        Bore(),
+    ],
     ids=lambda acquisition: type(acquisition).__name__,
 )
 def test_what_is_fixed_is_in_every_point_of_every_acquisition(acquisition: Any) -> None:

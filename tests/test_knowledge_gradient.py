@@ -423,6 +423,7 @@ SPACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_discrete_columns_and_fidelities_are_searched_and_the_same_seed_repeats_the_run(name: str) -> None:
     problem = SPACES[name]

@@ -100,6 +100,7 @@ def hold():
 thread = threading.Thread(target=hold)
 thread.start()
 taken.wait()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs tests may ignore it
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     lock.acquire()

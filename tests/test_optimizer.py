@@ -272,6 +272,7 @@ def test_threads_are_restored_after_a_suggestion() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_clustered_noiseless_data_need_no_fallback() -> None:
     optimizer = Optimizer(LINE)
     drive(optimizer, 90, sin3)

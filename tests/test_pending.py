@@ -197,6 +197,7 @@ def test_inducing_inputs_that_are_learnt_are_not_in_a_start_and_so_learnt_again(
     assert searches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [(999, 1000, True), (1004, 1023, True), (1000, 1004, False), (500, 501, True), (499, 500, False)],
@@ -210,6 +211,7 @@ def test_of_very_many_observations_a_fiftieth_more_makes_a_search_due(
     assert trusted(None, data(now)) is None
 
 
+@pytest.mark.slow
 def test_more_than_five_hundred_observations_are_not_searched_at_each_ask(searches: list[int]) -> None:
     seen = data(MANY + 10)
     theta = ExactGP().start(seen)

@@ -27,7 +27,13 @@ def noisy(seed: int) -> Any:
 
 @pytest.mark.parametrize(
     "acquisition",
-    [None, NoisyExpectedImprovement(), KnowledgeGradient(), ThompsonSampling(), Bore()],
+    [
+        None,
+        NoisyExpectedImprovement(),
+        pytest.param(KnowledgeGradient(), marks=pytest.mark.slow),
+        ThompsonSampling(),
+        Bore(),
+    ],
     ids=lambda acquisition: type(acquisition).__name__,
 )
 def test_a_noisy_space_of_twelve_points_goes_on(acquisition: Any) -> None:

@@ -107,7 +107,7 @@ def assert_solo(found: Replicates, acquisition: Acquisition, budget: int, tolera
     ("acquisition", "name", "seeds"),
     [
         (KINDS[0], "hartmann6", (0, 1, 2)),
-        (KINDS[1], "branin", (0, 1, 2)),
+        pytest.param(KINDS[1], "branin", (0, 1, 2), marks=pytest.mark.slow),
         pytest.param(KINDS[2], "branin", (0, 1, 2), marks=pytest.mark.slow),
         pytest.param(KINDS[3], "branin", (0, 2, 3), marks=pytest.mark.slow),
         (KINDS[4], "hartmann6", (0, 1)),

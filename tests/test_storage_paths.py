@@ -4,6 +4,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -66,8 +67,8 @@ def a_study() -> Any:
 
 
 def tuned(storage: Any) -> Any:
-    ray = pytest.importorskip("bo_suite.integrations.ray_tune")
-    return ray.BoSuiteSearch(storage=storage)
+    pytest.importorskip("ray")
+    return import_module("bo_suite.integrations.ray_tune").BoSuiteSearch(storage=storage)
 
 
 DOORS: dict[str, Callable[[Any], Any]] = {
