@@ -52,7 +52,7 @@ class Watch:
 
 def spent(trials: Sequence[Trial], budget: int) -> str | None:
     """Says that the budget of a run was spent before it began; None where it was not."""
-    counted = [trial for trial in trials if trial.state != "withdrawn"]
+    counted = _counted(trials)
     if len(counted) < budget:
         return None
     running = sum(trial.state == "running" for trial in counted)
@@ -126,23 +126,30 @@ def keep_going(
             return stopped or watch.time_over()
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
-        if isinstance(error, WorkersDied):
-            raise TrialError(
-                f"worker processes must be able to run f, but they died: {error} "
-                '(on an executor that spawns them a script needs `if __name__ == "__main__":`, and a '
-                "notebook f in a module; workers without an executor, and threads, need neither)"
-            ) from error
-        if isinstance(error, futures.BrokenExecutor):
-            raise TrialError(
-                "an executor whose workers can die must be given as a function that makes one, to be "
-                f"made again, got one that broke: {error_text(error)}"
-            ) from error
+        if (refusal := _refusal(error)) is not None:
+            raise refusal from error
         raise
     at = described(found.trial.params, SHORT)
     found.raised.again(
         f"Trial {found.trial.id} failed so, at {at}, before an evaluation had finished, which ends "
         "a run of bo_suite; catch=Exception would record such failures and go on."
     )
+
+
+def _refusal(error: BaseException) -> TrialError | None:
+    """What to do about workers that died; None of another error."""
+    if isinstance(error, WorkersDied):
+        return TrialError(
+            f"worker processes must be able to run f, but they died: {error} "
+            '(on an executor that spawns them a script needs `if __name__ == "__main__":`, and a '
+            "notebook f in a module; workers without an executor, and threads, need neither)"
+        )
+    if isinstance(error, futures.BrokenExecutor):
+        return TrialError(
+            "an executor whose workers can die must be given as a function that makes one, to be "
+            f"made again, got one that broke: {error_text(error)}"
+        )
+    return None
 
 
 def _outcome(pool: Pool, future: "futures.Future[Any]") -> tuple[Outcome, bool]:
@@ -169,8 +176,12 @@ def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | Non
     """A trial to evaluate: one that was lost, else a new one while the budget lasts."""
     if again:
         return again.popleft()
-    spent = sum(trial.state != "withdrawn" for trial in optimizer.trials)
-    return optimizer.ask() if spent < budget else None
+    return optimizer.ask() if len(_counted(optimizer.trials)) < budget else None
+
+
+def _counted(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials that a budget counts."""
+    return [trial for trial in trials if trial.state != "withdrawn"]
 
 
 def _cut_short(optimizer: Optimizer, crew: Crew[Trial], pool: Pool, tries: Tries, failures: Failures) -> None:

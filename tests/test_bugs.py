@@ -11,10 +11,10 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
+from paired import InPairs
 
 from bo_suite import Float, Optimizer, Space, minimize
 from bo_suite.errors import TrialError
@@ -150,31 +150,14 @@ def test_callbacks_do_not_hide_a_bug() -> None:
         minimize(missing, SPACE, 2, progress=False, callbacks=[lambda optimizer, trial: optimizer.best])
 
 
-class Together(futures.Executor):
-    """Ends tasks two by two, both of a pair before the first is looked at."""
-
-    def __init__(self) -> None:
-        self._first: tuple[futures.Future, Callable[[], object]] | None = None
-
-    def submit(self, fn, /, *args, **kwargs):
-        task = futures.Future(), partial(fn, *args, **kwargs)
-        if self._first is None:
-            self._first = task
-        else:
-            for future, call in (self._first, task):
-                future.set_result(call())
-            self._first = None
-        return task[0]
-
-
 def test_an_evaluation_that_has_finished_beside_it_counts() -> None:
-    result = minimize(Nth(1), SPACE, 4, 0, 2, Together(), progress=False)
+    result = minimize(Nth(1), SPACE, 4, 0, 2, InPairs(), progress=False)
     assert [trial.state for trial in result.trials] == ["failed"] + ["finished"] * 3
 
 
 def test_bugs_of_others_are_stored_too(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
-        minimize(missing, SPACE, 4, 0, 2, Together(), tmp_path / "run.db", progress=False)
+        minimize(missing, SPACE, 4, 0, 2, InPairs(), tmp_path / "run.db", progress=False)
     with closing(Optimizer.resume(tmp_path / "run.db")) as kept:
         assert [(trial.state, trial.transient) for trial in kept.trials] == [("failed", True)] * 2
 

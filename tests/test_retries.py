@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from paired import InPairs
 
 from bo_suite import Float, Int, Optimizer, Space, Trial, minimize
 from bo_suite.errors import TrialError
@@ -101,23 +102,6 @@ def test_others_go_on_while_an_evaluation_is_repeated() -> None:
 
     result = minimize(f, SPACE, 4, 0, 2, threads, progress=False, retries=1)
     assert [trial.state for trial in result.trials] == ["finished"] * 4
-
-
-class InPairs(futures.Executor):
-    """Ends tasks two by two, the first of each pair first."""
-
-    def __init__(self) -> None:
-        self._first: tuple[futures.Future, Callable[[], object]] | None = None
-
-    def submit(self, fn, /, *args, **kwargs):
-        task = futures.Future(), partial(fn, *args, **kwargs)
-        if self._first is None:
-            self._first = task
-        else:
-            for future, call in (self._first, task):
-                future.set_result(call())
-            self._first = None
-        return task[0]
 
 
 def test_a_callback_that_ends_the_run_ends_what_waits_to_be_repeated() -> None:

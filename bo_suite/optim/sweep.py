@@ -84,10 +84,10 @@ class Sweep:
         with torch.no_grad():
             if len(columns) * space.dim > _MANY:
                 some = self._some(space, columns, rows.shape[-2] * space.dim)
-                return _in_passes(score, space, rows, some, seeds, 1, _FEW)
+                return _ascend(score, space, rows, some, seeds, _FEW, 1, _PARTS)
             if self.passes is not None:
-                return _in_passes(score, space, rows, columns, seeds, self.passes, _EACH)
-            return _in_rounds(score, space, rows, columns, seeds)
+                return _ascend(score, space, rows, columns, seeds, _EACH, self.passes, _PARTS)
+            return _ascend(score, space, rows, columns, seeds, _EACH, _ROUNDS, 1)
 
     def _some(self, space: Space, columns: list[int], entries: int) -> list[int]:
         """As many of the columns as a pass can go through, given how many numbers a change of all rows is."""
@@ -97,34 +97,20 @@ class Sweep:
         return (columns + columns)[begin : begin + count]
 
 
-def _in_rounds(
-    score: Callable[[Tensor], Tensor], space: Space, rows: Tensor, columns: Sequence[int], seeds: Seeds
-) -> Tensor:
-    """Coordinate ascent, the best single change a round."""
-    value = score(rows)
-    moving = torch.ones_like(value[..., :1], dtype=torch.bool)
-    for turn in range(_ROUNDS):
-        moved, higher = _changed(score, space, rows, value, columns, seeds, turn, _EACH)
-        moving = moving & (higher != value).any(-1, keepdim=True)
-        if not bool(moving.any()):
-            break
-        rows, value = torch.where(moving[..., None], moved, rows), torch.where(moving, higher, value)
-    return rows
-
-
-def _in_passes(
+def _ascend(
     score: Callable[[Tensor], Tensor],
     space: Space,
     rows: Tensor,
     columns: Sequence[int],
     seeds: Seeds,
-    passes: int,
     moves: Moves,
+    passes: int,
+    parts: int,
 ) -> Tensor:
-    """Coordinate ascent, the best change of each part of the columns in turn."""
+    """Coordinate ascent, the best change of each part of the columns in turn; a round has one part."""
     value = score(rows)
     moving = torch.ones_like(value[..., :1], dtype=torch.bool)
-    size = -(-len(columns) // _PARTS)
+    size = -(-len(columns) // parts)
     for turn in range(passes):
         moved, higher = rows, value
         for begin in range(0, len(columns), size):
