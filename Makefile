@@ -9,7 +9,7 @@
 #
 #     make test PY=python3
 #
-# ARGS goes to pytest: make test ARGS="tests/test_cli.py -k tell"
+# ARGS goes to pytest: make test ARGS="tests/cli -k tell"
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -63,7 +63,7 @@ check: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) tests/typed/check_types.py
+	$(PY) tests/contracts/typed/check_types.py
 	$(MAKE) test
 
 notebooks: setup

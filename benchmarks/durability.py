@@ -42,11 +42,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bo_suite import database
 from bo_suite.errors import SpaceError, StorageError
-from bo_suite.optimizer import Optimizer
-from bo_suite.parameters import Choice, Float, Int
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Params, Space
+from bo_suite.storage import database
+from bo_suite.study.optimizer import Optimizer
 
 SPACE = Space(
     {
@@ -59,7 +59,7 @@ SPACE = Space(
 SEED = 11
 
 processes = multiprocessing.get_context("forkserver")  # one import of torch serves every child
-processes.set_forkserver_preload(["bo_suite.optimizer", "bo_suite.acquisition", "rich.table"])
+processes.set_forkserver_preload(["bo_suite.study.optimizer", "bo_suite.acquisition", "rich.table"])
 
 
 def objective(params: Params) -> float:

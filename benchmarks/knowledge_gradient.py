@@ -58,8 +58,8 @@ from bo_suite import Optimizer
 from bo_suite.acquisition import AffineCost, KnowledgeGradient, log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.problems import Problem, get_problem, noisy
-from bo_suite.proposer import design_size
-from bo_suite.suggest import one_thread, suggest
+from bo_suite.study.proposer import design_size
+from bo_suite.study.suggest import one_thread, suggest
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, WarmStart
 from bo_suite.surrogates.process import Process, Surrogate
 

@@ -33,7 +33,7 @@ from bo_suite.bench.method import Run, Task
 from bo_suite.bench.peers import BoSuite, get_method
 from bo_suite.bench.peers.own import WEIGHTINGS, BoSuiteRun
 from bo_suite.problems import Problem, get_problem
-from bo_suite.space import Params
+from bo_suite.space.space import Params
 
 PROBLEMS = {2: "branin", 6: "hartmann6", 20: "levy20"}
 SIZES = (25, 50, 100, 200, 400)

@@ -30,7 +30,7 @@ from bo_suite.acquisition import (
 )
 from bo_suite.integrations.optuna import BoSuiteSampler
 from bo_suite.problems import get_problem
-from bo_suite.space import Params
+from bo_suite.space.space import Params
 
 PROBLEM = get_problem("hartmann6")
 DISTRIBUTIONS: dict[str, optuna.distributions.BaseDistribution] = {

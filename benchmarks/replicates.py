@@ -44,7 +44,7 @@ from bo_suite.bench.peers import get_method
 from bo_suite.bench.replicates import run_replicates
 from bo_suite.data import Dataset, Seeds
 from bo_suite.problems import Problem, get_problem
-from bo_suite.proposer import design_size
+from bo_suite.study.proposer import design_size
 from bo_suite.surrogates import WarmStart
 
 PROBLEM = "hartmann6"

@@ -27,7 +27,7 @@ from bo_suite import acquisition as acquisitions
 from bo_suite.acquisition import Acquisition
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.errors import BoSuiteError
-from bo_suite.suggest import suggest
+from bo_suite.study.suggest import suggest
 from bo_suite.surrogates import WarmStart
 
 OPTIONS = [f"option {number}" for number in range(30)]

@@ -48,7 +48,7 @@ from bo_suite.bench.replicates import Replicates
 from bo_suite.bench.store import FILE
 from bo_suite.bench.unit import seed_on
 from bo_suite.problems import Problem, get_problem, noisy
-from bo_suite.space import Params
+from bo_suite.space.space import Params
 
 SEED = 7
 SEEDS = range(4)
@@ -57,7 +57,9 @@ PAUSE = 0.08
 """Seconds that each suggestion takes longer than it would; a third of it with forked workers."""
 
 processes = multiprocessing.get_context("forkserver")  # one import of torch serves every runner
-processes.set_forkserver_preload(["bo_suite.bench.runner", "bo_suite.optimizer", "bo_suite.acquisition"])
+processes.set_forkserver_preload(
+    ["bo_suite.bench.runner", "bo_suite.study.optimizer", "bo_suite.acquisition"]
+)
 
 PROBLEMS = ("noisy_branin", "brittle")
 _GIVEN = {seed_on(problem, seed): seed for problem in PROBLEMS for seed in SEEDS}

@@ -35,8 +35,8 @@ from bo_suite.bench.peers.optuna_study import OptunaStudy
 from bo_suite.bench.unit import seed_on
 from bo_suite.problems import get_problem
 from bo_suite.problems.tuning import TUNING
-from bo_suite.space import Params, Space
-from bo_suite.suggest import one_thread
+from bo_suite.space.space import Params, Space
+from bo_suite.study.suggest import one_thread
 
 BUDGET = 50
 

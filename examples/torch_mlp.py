@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from bo_suite import Choice, Float, Int, Space, minimize
-from bo_suite.stopping import TargetValue, TimeLimit
+from bo_suite.run.stopping import TargetValue, TimeLimit
 
 SPACE = Space(
     {

@@ -35,8 +35,8 @@ from bo_suite import Choice, Optimizer, Space
 from bo_suite.acquisition import Bore, LogExpectedImprovement
 from bo_suite.bench import run_replicates
 from bo_suite.classifiers import MLPClassifier, SklearnClassifier
+from bo_suite.classifiers.density_ratio import fit_density_ratio
 from bo_suite.data import Dataset, Seeds
-from bo_suite.density_ratio import fit_density_ratio
 from bo_suite.plot import plot_bore
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, RED, new_figure
 from bo_suite.problems import Problem, get_problem

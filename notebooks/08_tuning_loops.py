@@ -501,7 +501,7 @@ figure
 
 # %%
 from bo_suite.problems import get_problem, shifted
-from bo_suite.stopping import RegretBelow, TargetValue, TimeLimit
+from bo_suite.run.stopping import RegretBelow, TargetValue, TimeLimit
 
 hartmann = get_problem("hartmann3")
 notes = {"hartmann3": [], "shifted ackley5": []}

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.classifiers.base import Classifier, Labelled
+from bo_suite.classifiers.density_ratio import DensityRatio, ratio_of
 from bo_suite.classifiers.mlp import MLPClassifier
 from bo_suite.data import Dataset, Seeds
-from bo_suite.density_ratio import DensityRatio, ratio_of
-from bo_suite.describe import described
 from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
+from bo_suite.values.describe import described
 
 
 @dataclass(frozen=True)

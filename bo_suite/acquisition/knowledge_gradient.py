@@ -12,7 +12,6 @@ from bo_suite.acquisition.alternatives import Outlooks, Pool, at_target, distinc
 from bo_suite.acquisition.base import refuse_constraints
 from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
-from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
 from bo_suite.linalg.environment import outside_inference_mode
@@ -20,6 +19,7 @@ from bo_suite.optim.maximize import ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
+from bo_suite.values.describe import described
 
 _POOL = 512
 """Rows that searches start from."""

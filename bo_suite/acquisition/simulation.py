@@ -10,8 +10,8 @@ from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim import minimize_batch
-from bo_suite.scalars import flag
 from bo_suite.surrogates.process import Process
+from bo_suite.values.scalars import flag
 
 _CHUNK = 128
 """Outcomes conditioned on at once. Each mean is evaluated at the points of all, so more are not faster."""

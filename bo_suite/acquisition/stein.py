@@ -13,7 +13,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.evolve import mutate
 from bo_suite.optim.maximize import nearby, top
-from bo_suite.space import Space
+from bo_suite.space.space import Space
 
 _SPREAD, _NEAR = 1024, 256
 """Points spread over the space, and near the best ones, that particles are drawn from."""

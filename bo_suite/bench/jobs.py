@@ -13,10 +13,10 @@ from bo_suite.bench.peers import get_method
 from bo_suite.bench.store import Key, Store
 from bo_suite.bench.suite import problems_of
 from bo_suite.bench.unit import Unit, run_together, run_unit
-from bo_suite.describe import LONGEST, described, error_text, plain_text, shortened
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem
-from bo_suite.trials import whole_number
+from bo_suite.storage.trial import whole_number
+from bo_suite.values.describe import LONGEST, described, error_text, plain_text, shortened
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bo_suite.parameters import Choice
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice
+from bo_suite.space.space import Params, Space
 
 if TYPE_CHECKING:  # a method in a process of its own need not bring what these import
     from bo_suite.bench.replicates import Replicates

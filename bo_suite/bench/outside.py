@@ -6,8 +6,8 @@ import sys
 from operator import attrgetter
 from typing import Any
 
-from bo_suite.describe import error_text
 from bo_suite.errors import DataError
+from bo_suite.values.describe import error_text
 
 
 def imported(kind: str, name: str) -> Any:

@@ -13,7 +13,7 @@ import pandas as pd
 from bo_suite.bench.rows import COLUMNS, Row, check_version, read_rows
 from bo_suite.bench.store import FILE
 from bo_suite.errors import StorageError
-from bo_suite.storage_paths import local_path
+from bo_suite.storage.paths import local_path
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bo_suite.bench.page import Page
 from bo_suite.bench.records import Records
 from bo_suite.bench.statistics import Comparison, compare
-from bo_suite.describe import visible
+from bo_suite.values.describe import visible
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet may take for the beginning of a formula, the last four as East Asian wide letters."""

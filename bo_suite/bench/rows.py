@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bo_suite.content import check, digest, is_number, is_whole, parsed
 from bo_suite.errors import StorageError
+from bo_suite.storage.content import check, digest, is_number, is_whole, parsed
 
 COLUMNS = {
     "problems": ("problem", "form"),

@@ -28,15 +28,15 @@ from bo_suite.bench.method import Method
 from bo_suite.bench.records import Records
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Unit
-from bo_suite.crew import Crew
-from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
-from bo_suite.evaluate import TaskEnded
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
-from bo_suite.scalars import flag
-from bo_suite.trials import whole_number
-from bo_suite.workers import Executor, Pool
+from bo_suite.run.crew import Crew
+from bo_suite.run.evaluate import TaskEnded
+from bo_suite.run.workers import Executor, Pool
+from bo_suite.storage.trial import whole_number
+from bo_suite.values.describe import described, error_text
+from bo_suite.values.scalars import flag
 
 logger = logging.getLogger("bo_suite")
 

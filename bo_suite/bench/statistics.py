@@ -19,7 +19,7 @@ from bo_suite.bench.ranks import Ranks, ranks
 from bo_suite.bench.records import Records
 from bo_suite.bench.trajectories import common_units, finals, runs, trajectories
 from bo_suite.bench.wording import chance, counted, last_line, listed, number
-from bo_suite.describe import visible
+from bo_suite.values.describe import visible
 
 __all__ = [
     "Comparison",

@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bo_suite import schema
 from bo_suite.bench.rows import check_version, hash_rows, read_rows, row_digest, unit_digest
 from bo_suite.bench.unit import Evaluation, Unit
 from bo_suite.errors import StorageError
-from bo_suite.owners import is_alive, is_own, new_owner
-from bo_suite.storage_paths import local_path
+from bo_suite.storage import schema
+from bo_suite.storage.paths import local_path
+from bo_suite.system.owners import is_alive, is_own, new_owner
 
 FILE = "suite.db"
 """The file's name in the folder of a suite."""

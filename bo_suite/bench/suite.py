@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from bo_suite.bench.outside import imported
-from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.tabular import TABLES
 from bo_suite.problems.tuning import TUNING
+from bo_suite.values.describe import described
 
 
 @dataclass(frozen=True)

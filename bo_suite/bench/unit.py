@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from bo_suite.bench.method import Lockstep, Method, Run, Task, inside
-from bo_suite.describe import described, error_text, plain_text, shortened, visible
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
-from bo_suite.space import Params
+from bo_suite.space.space import Params
+from bo_suite.values.describe import described, error_text, plain_text, shortened, visible
 
 logger = logging.getLogger("bo_suite")
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from bo_suite.classifiers.base import Labelled
 from bo_suite.classifiers.features import one_hot
 from bo_suite.data import Seeds
-from bo_suite.describe import error_text
 from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.process import WarmStart
+from bo_suite.values.describe import error_text
 
 _Array = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from bo_suite.describe import SHORT, shortened, visible
 from bo_suite.errors import BoSuiteError, SpaceExhausted
+from bo_suite.values.describe import SHORT, shortened, visible
 
 if TYPE_CHECKING:  # typing only: a command that prints no table does not wait for torch
-    from bo_suite.space import Space
-    from bo_suite.trials import Trial
+    from bo_suite.space.space import Space
+    from bo_suite.storage.trial import Trial
 
 FAILURE, USAGE, EXHAUSTED, INTERRUPTED = 1, 2, 3, 130
 

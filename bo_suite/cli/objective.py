@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.cli.console import USAGE, stop
-from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError
 from bo_suite.problems import get_problem
-from bo_suite.space import Params, Space
-from bo_suite.trials import Header
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Header
+from bo_suite.values.describe import described, error_text
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from bo_suite.cli.console import FAILURE, USAGE, stop
 
 if TYPE_CHECKING:  # what a command needs, it imports when it runs
     from bo_suite.acquisition import Acquisition
-    from bo_suite.history import History
-    from bo_suite.trials import Header, Trial
+    from bo_suite.storage.history import History
+    from bo_suite.storage.trial import Header, Trial
 
 StorageArgument = Annotated[Path, typer.Argument(metavar="RUN.DB", help="The history of the run, a file.")]
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The trial, as `ask` named it.")]
@@ -59,7 +59,7 @@ class State(StrEnum):
 @contextmanager
 def existing(storage: Path) -> Iterator["History"]:
     """The history in a file: to read it or to tell, no optimiser is needed."""
-    from bo_suite.history import History
+    from bo_suite.storage.history import History
 
     with closing(History.open(storage, None)) as history:
         yield history
@@ -67,7 +67,7 @@ def existing(storage: Path) -> Iterator["History"]:
 
 def stored_header(storage: Path | None) -> "Header | None":
     """What the history in a file belongs to; None where there is no file yet."""
-    from bo_suite.storage_paths import storage_path
+    from bo_suite.storage.paths import storage_path
 
     file = storage_path(storage)
     if storage is None or file is None or not file.exists():
@@ -86,7 +86,7 @@ def chosen_seed(seed: int | None, header: "Header | None") -> int:
 def named_acquisition(name: str | None, header: "Header | None") -> "Acquisition | None":
     """The acquisition of a name, or else that of the history; None stands for the Optimizer's default."""
     from bo_suite import acquisition
-    from bo_suite.acquisition.form import from_form
+    from bo_suite.storage.serialization import from_form
 
     if name is None:
         stored = None if header is None else header.acquisition

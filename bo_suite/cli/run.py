@@ -31,15 +31,15 @@ from bo_suite.cli.options import (
     picture_path,
     stored_header,
 )
-from bo_suite.describe import SHORT, error_text, shortened
 from bo_suite.errors import BoSuiteError
+from bo_suite.values.describe import SHORT, error_text, shortened
 
 if TYPE_CHECKING:
-    from bo_suite.loop import Result
-    from bo_suite.optimizer import Optimizer
-    from bo_suite.space import Space
-    from bo_suite.stopping import TimeLimit
-    from bo_suite.trials import Trial
+    from bo_suite.run.minimize import Result
+    from bo_suite.run.stopping import TimeLimit
+    from bo_suite.space.space import Space
+    from bo_suite.storage.trial import Trial
+    from bo_suite.study.optimizer import Optimizer
 
 
 @sentences()
@@ -90,11 +90,11 @@ def minimize(
     """
     picture = None if plot is None else picture_path(plot)
     with json_owns_stdout(as_json):
-        from bo_suite import loop
         from bo_suite.cli.objective import find
-        from bo_suite.raised import RemoteTraceback
-        from bo_suite.running import spent
-        from bo_suite.trials import at_target, record
+        from bo_suite.run import minimize as loop
+        from bo_suite.run.raised import RemoteTraceback
+        from bo_suite.run.running import spent
+        from bo_suite.storage.trial import at_target, record
 
         header = stored_header(storage)
         rules = _rules(time_limit, target)
@@ -143,7 +143,7 @@ class _Target:
     """A TargetValue that remembers why it ended a run."""
 
     def __init__(self, value: float) -> None:
-        from bo_suite.stopping import TargetValue
+        from bo_suite.run.stopping import TargetValue
 
         self._rule, self.reason = TargetValue(value), ""
 
@@ -154,7 +154,7 @@ class _Target:
 
 
 def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | _Target]":
-    from bo_suite.stopping import TimeLimit
+    from bo_suite.run.stopping import TimeLimit
 
     rules: list[TimeLimit | _Target] = [] if time_limit is None else [TimeLimit(time_limit)]
     return rules if target is None else [*rules, _Target(target)]
@@ -162,7 +162,7 @@ def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | 
 
 def _explain(error: BaseException, storage: Path | None) -> NoReturn:
     """Ends the command with the traceback of an exception of the user's function and a sentence about it."""
-    from bo_suite.raised import traceback_text
+    from bo_suite.run.raised import traceback_text
 
     trace = error.__traceback__
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("bo_suite"):

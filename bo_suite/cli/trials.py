@@ -35,8 +35,8 @@ from bo_suite.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bo_suite.space import Space
-    from bo_suite.trials import Trial
+    from bo_suite.space.space import Space
+    from bo_suite.storage.trial import Trial
 
 _PAGE, _WHY_PAGE = 200, 20
 """Trials that are listed at once, and those that are with their tracebacks."""
@@ -62,9 +62,9 @@ def ask(
     The first ask needs --space and creates the file; later ones need the file alone. A point stays running
     when its worker is lost: evaluate it again (`bo-suite trials run.db --state running`) or fail it.
     """
-    from bo_suite.optimizer import Optimizer
-    from bo_suite.space import Space
-    from bo_suite.trials import record
+    from bo_suite.space.space import Space
+    from bo_suite.storage.trial import record
+    from bo_suite.study.optimizer import Optimizer
 
     header = stored_header(storage)
     given = None if space is None else Space.from_file(space)
@@ -134,7 +134,7 @@ def withdraw(
 @sentences()
 def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
     """Show the trial with the best value, of those at the target where the space has fidelities."""
-    from bo_suite.trials import best_trial
+    from bo_suite.storage.trial import best_trial
 
     with existing(storage) as history:
         found = best_trial(history.trials(), history.header.direction, history.header.space)
@@ -143,7 +143,7 @@ def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
 
 def _report(trial: "Trial", space: "Space", *, as_json: bool) -> None:
     if as_json:
-        from bo_suite.trials import record
+        from bo_suite.storage.trial import record
 
         print_json(record(trial))
     else:
@@ -172,7 +172,7 @@ def trials(
     as_json: JsonOption = False,
 ) -> None:
     """List the trials, a page of them."""
-    from bo_suite.trials import at_target, record
+    from bo_suite.storage.trial import at_target, record
 
     if why and (top is not None or state not in (None, State.failed)):
         stop("--why shows failed trials, so neither --top nor another --state goes with it", USAGE)
@@ -211,7 +211,7 @@ def plot(
     as_json: JsonOption = False,
 ) -> None:
     """Save the convergence plot, of the trials at the target where the space has fidelities."""
-    from bo_suite.trials import at_target
+    from bo_suite.storage.trial import at_target
 
     with existing(storage) as history:
         listed, direction = at_target(history.trials(), history.header.space), history.header.direction

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
-from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.integrations.botorch_belief import Belief
 from bo_suite.integrations.botorch_surrogate import BoTorchSurrogate, seeded
-from bo_suite.scalars import check_flags, flag
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
+from bo_suite.values.describe import described
+from bo_suite.values.scalars import check_flags, flag
 
 try:
     from botorch.acquisition import AcquisitionFunction, OneShotAcquisitionFunction

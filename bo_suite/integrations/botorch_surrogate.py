@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.describe import described, error_text
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import fresh_dtype, outside_inference_mode
-from bo_suite.scalars import check_flags
 from bo_suite.surrogates.process import ExactProcess, WarmStart
 from bo_suite.surrogates.search import has_grown
+from bo_suite.values.describe import described, error_text
+from bo_suite.values.scalars import check_flags
 
 try:
     from botorch.exceptions.errors import ModelFittingError

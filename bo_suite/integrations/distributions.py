@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
-from bo_suite.parameters import Choice, Float, Int
-from bo_suite.scalars import python_scalar
-from bo_suite.space import Space
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Space
+from bo_suite.values.describe import described
+from bo_suite.values.scalars import python_scalar
 
 _LOG = ("loguniform", "reciprocal")
 _PRIORS = {"uniform": False, "log-uniform": True}

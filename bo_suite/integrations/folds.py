@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
-from bo_suite.content import check, digest, is_number, is_whole, parsed
 from bo_suite.errors import StorageError
+from bo_suite.storage.content import check, digest, is_number, is_whole, parsed
 
 logger = logging.getLogger("bo_suite")
 

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, ConstrainedExpectedImprovement
 from bo_suite.data import Seeds
-from bo_suite.describe import described
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.integrations.translate import Dimension, Translation, same
-from bo_suite.optimizer import Optimizer
-from bo_suite.parameters import Choice, Float, Int, Parameter
-from bo_suite.proposer import Proposal, Proposer, check_acquisition, default_acquisition
-from bo_suite.space import Params, Space
-from bo_suite.trials import Trial, whole_number
+from bo_suite.space.parameters import Choice, Float, Int, Parameter
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Trial, whole_number
+from bo_suite.study.optimizer import Optimizer
+from bo_suite.study.proposer import Proposal, Proposer, check_acquisition, default_acquisition
+from bo_suite.values.describe import described
 
 try:
     import optuna

@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bo_suite.integrations.optuna_trials import to_translation, translated, values_of
 from bo_suite.integrations.translate import Translation
-from bo_suite.proposer import Proposer
-from bo_suite.trials import Trial
+from bo_suite.storage.trial import Trial
+from bo_suite.study.proposer import Proposer
 
 _LEARNT_FROM = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials whose parameters are searched."""

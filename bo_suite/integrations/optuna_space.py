@@ -18,7 +18,7 @@ from optuna.distributions import (
 
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, listed, same, stepped
-from bo_suite.parameters import Float, Int
+from bo_suite.space.parameters import Float, Int
 
 _LARGEST = sys.float_info.max
 _VAST = 1e300

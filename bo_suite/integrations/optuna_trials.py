@@ -17,16 +17,16 @@ from optuna.distributions import (
 from optuna.samplers import PartialFixedSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from bo_suite.content import check
-from bo_suite.describe import described
 from bo_suite.errors import SpaceError, StorageError
 from bo_suite.integrations.optuna_space import dimension_of, nearest
 from bo_suite.integrations.translate import Translation
-from bo_suite.parameters import Choice, Float, Parameter
-from bo_suite.proposer import Proposal
-from bo_suite.rows import provenance_fault
-from bo_suite.space import Params, Space
-from bo_suite.trials import Trial
+from bo_suite.space.parameters import Choice, Float, Parameter
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.content import check
+from bo_suite.storage.rows import provenance_fault
+from bo_suite.storage.trial import Trial
+from bo_suite.study.proposer import Proposal
+from bo_suite.values.describe import described
 
 _PROPOSAL = "bo_suite:proposal"
 """System attribute with the whole point of a trial, before the objective has asked for its parameters."""

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import optuna
 
-from bo_suite.history import History
 from bo_suite.integrations.optuna_trials import to_distribution
-from bo_suite.trials import Trial
+from bo_suite.storage.history import History
+from bo_suite.storage.trial import Trial
 
 _STUDY_ID = 0
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from threading import Lock
 from typing import Any
 
-from bo_suite.describe import error_text
+from bo_suite.values.describe import error_text
 
 
 class RayExecutor(futures.Executor):

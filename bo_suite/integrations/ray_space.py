@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bo_suite.describe import described
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, listed
-from bo_suite.parameters import Choice, Float, Int
-from bo_suite.space import Space
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Space
+from bo_suite.values.describe import described
 
 try:
     _domains: Any = import_module("ray.tune.search.sample")

@@ -13,12 +13,12 @@ from numbers import Integral
 from types import NoneType
 from typing import Any
 
-from bo_suite.acquisition.form import from_form, to_form
-from bo_suite.content import check, digest, is_number, is_whole, parsed
 from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.integrations.ray_space import _domains, leaves, nested, translated
-from bo_suite.space import Space
-from bo_suite.trials import finite
+from bo_suite.space.space import Space
+from bo_suite.storage.content import check, digest, is_number, is_whole, parsed
+from bo_suite.storage.serialization import from_form, to_form
+from bo_suite.storage.trial import finite
 
 _FORMAT = "bo_suite: the state of a BoSuiteSearch, 1"
 

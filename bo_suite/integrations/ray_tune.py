@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.describe import described, visible
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
 from bo_suite.integrations.ray_space import by_name, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.integrations.starts import not_asked
-from bo_suite.optimizer import Optimizer
-from bo_suite.space import Params, Space
-from bo_suite.storage_paths import storage_path
-from bo_suite.trials import Trial, finite, next_id
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.paths import storage_path
+from bo_suite.storage.trial import Trial, finite, next_id
+from bo_suite.study.optimizer import Optimizer
+from bo_suite.values.describe import described, visible
 
 _search: Any = import_module("ray.tune.search")
 _results: Any = import_module("ray.tune.result")

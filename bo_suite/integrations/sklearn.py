@@ -20,18 +20,18 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.describe import LONGEST, described, shortened
 from bo_suite.integrations.distributions import translated
 from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fold_noise
 from bo_suite.integrations.sklearn_fit import drawn, fingerprint, kept, splitter, task
 from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
 from bo_suite.optim.maximize import exhausted
-from bo_suite.optimizer import Optimizer
-from bo_suite.running import ATTEMPTS
-from bo_suite.space import Params, Space
-from bo_suite.stopping import Callback, check_callbacks, reason_to_stop
-from bo_suite.trials import Trial
+from bo_suite.run.running import ATTEMPTS
+from bo_suite.run.stopping import Callback, check_callbacks, reason_to_stop
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Trial
+from bo_suite.study.optimizer import Optimizer
+from bo_suite.values.describe import LONGEST, described, shortened
 
 logger = logging.getLogger("bo_suite")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from bo_suite.space import Params
-from bo_suite.trials import Trial
+from bo_suite.space.space import Params
+from bo_suite.storage.trial import Trial
 
 
 def not_asked(points: Sequence[Params], trials: Sequence[Trial]) -> list[Params]:

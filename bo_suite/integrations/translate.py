@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bo_suite.describe import described
 from bo_suite.errors import SpaceError
-from bo_suite.parameters import Choice, Int, Parameter, Value
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice, Int, Parameter, Value
+from bo_suite.space.space import Params, Space
+from bo_suite.values.describe import described
 
 
 def same(value: Any) -> Any:

@@ -20,9 +20,9 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from bo_suite.describe import SHORT, described, error_text, shortened
 from bo_suite.errors import TrialError
-from bo_suite.locks import FairLock
+from bo_suite.system.locks import FairLock
+from bo_suite.values.describe import SHORT, described, error_text, shortened
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")

@@ -17,11 +17,11 @@ from torch.quasirandom import SobolEngine
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted
-from bo_suite.fixed import Fixed
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
-from bo_suite.space import Space
+from bo_suite.space.fixed import Fixed
+from bo_suite.space.space import Space
 
 ScoreFunction = Callable[[Tensor], Tensor]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
-from bo_suite.space import Space
+from bo_suite.space.space import Space
 
 _ROUNDS = 8
 

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from bo_suite.plot.style import INK, MIST, RED, new_figure
-from bo_suite.trials import Trial
+from bo_suite.storage.trial import Trial
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bo_suite.describe import visible
 from bo_suite.errors import DataError
 from bo_suite.plot.style import INK, LINES, LineStyle, draw_name
+from bo_suite.values.describe import visible
 
 if TYPE_CHECKING:  # matplotlib and pandas are slow to import, and most runs draw nothing
     import pandas as pd

@@ -11,15 +11,15 @@ from torch import Tensor
 from bo_suite.acquisition import Acquisition, Score
 from bo_suite.acquisition.success import score_of
 from bo_suite.data import OutcomeTransform, Seeds
-from bo_suite.describe import described
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
-from bo_suite.parameters import Float
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_name, draw_process, legend_below, new_figure
-from bo_suite.proposer import Proposer
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Float
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Trial
+from bo_suite.study.proposer import Proposer
 from bo_suite.surrogates.process import Process, Surrogate
-from bo_suite.trials import Trial
+from bo_suite.values.describe import described
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes

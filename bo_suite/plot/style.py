@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bo_suite.describe import visible
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.surrogates.process import Process
+from bo_suite.values.describe import visible
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.artist import Artist

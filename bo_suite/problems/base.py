@@ -11,10 +11,10 @@ import jaxtyping as jt
 import numpy as np
 from torch import Tensor
 
-from bo_suite.describe import described
 from bo_suite.errors import DataError
-from bo_suite.parameters import Float
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Float
+from bo_suite.space.space import Params, Space
+from bo_suite.values.describe import described
 
 Rows = Callable[[jt.Float64[Tensor, "n d"]], jt.Float64[Tensor, " n"]]
 """A function of many points at once, one row a point."""

@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bo_suite.parameters import Float, Int
 from bo_suite.problems.base import Problem
 from bo_suite.problems.synthetic import synthetic_problem
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Float, Int
+from bo_suite.space.space import Params, Space
 
 _ALPHA = (1.0, 1.2, 3.0, 3.2)
 _A = (

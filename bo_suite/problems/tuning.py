@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from bo_suite.parameters import Choice, Float, Int
 from bo_suite.problems.base import Problem
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Params, Space
 
 _FOLDS = 3
 _RMSE = "neg_root_mean_squared_error"

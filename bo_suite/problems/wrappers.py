@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bo_suite.errors import DataError
-from bo_suite.parameters import Choice, Float, Int
 from bo_suite.problems.base import Problem, Rows
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Params, Space
 
 _KEPT = 0.6
 """Share of each side that `shifted` keeps: a minimiser at the centre lands anywhere in [1/6, 5/6]."""

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bo_suite.errors import DataError
-from bo_suite.scalars import check_flags
 from bo_suite.surrogates import quadrature
 from bo_suite.surrogates.natural import conjugate_sites
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise, smallest_noise
+from bo_suite.values.scalars import check_flags
 
 Outcomes = jt.Float[Tensor, "*b n"]
 """Observations; a quantity of the latent function may have more dimensions in front."""

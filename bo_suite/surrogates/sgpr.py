@@ -11,7 +11,6 @@ from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
-from bo_suite.scalars import check_flags
 from bo_suite.surrogates.collapsed import (
     Collapsed,
     CollapsedObjective,
@@ -30,6 +29,7 @@ from bo_suite.surrogates.noise import log_noise_bounds
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 from bo_suite.surrogates.search import search_starts, settled, thinned
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
+from bo_suite.values.scalars import check_flags
 
 _SKETCH, _SKETCH_INDUCING = 1000, 128
 """Observations and inducing inputs with which a search from afresh begins."""

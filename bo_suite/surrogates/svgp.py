@@ -10,7 +10,6 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.linalg.environment import outside_inference_mode
-from bo_suite.scalars import check_flags
 from bo_suite.surrogates.collapsed import inducing_chol, jitter_of
 from bo_suite.surrogates.elbo import Model
 from bo_suite.surrogates.inducing import (
@@ -26,6 +25,7 @@ from bo_suite.surrogates.sgpr import SGPR
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
 from bo_suite.surrogates.training import NaturalAdam, NaturalLBFGS, Training
 from bo_suite.surrogates.variational import Point, Task
+from bo_suite.values.scalars import check_flags
 
 _SKETCH, _SKETCH_INDUCING = 1000, 128
 """Observations and inducing inputs with which a fit from afresh begins."""

@@ -11,10 +11,10 @@ from bo_suite.data import Dataset
 from bo_suite.errors import DataError
 from bo_suite.linalg import solve_lower
 from bo_suite.optim.lbfgs import minimize_batch
-from bo_suite.scalars import check_flags
 from bo_suite.surrogates.collapsed import inducing_chol
 from bo_suite.surrogates.elbo import Expectation, Whitened
 from bo_suite.surrogates.variational import Point, Task
+from bo_suite.values.scalars import check_flags
 
 _BETAS = (0.95, 0.95)
 """Of Adam: the scale of a gradient falls by orders as q sharpens, which 0.999 is too slow to follow."""

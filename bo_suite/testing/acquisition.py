@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 
 from bo_suite.acquisition import Acquisition
-from bo_suite.acquisition.form import from_form, to_form
 from bo_suite.data import Seeds
 from bo_suite.linalg.environment import numerical_environment
+from bo_suite.storage.serialization import from_form, to_form
 from bo_suite.testing.data import dataset, one, rows
 from bo_suite.testing.gradient import check_gradient
 from bo_suite.testing.require import require

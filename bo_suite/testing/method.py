@@ -5,8 +5,8 @@ import pickle
 from collections.abc import Sequence
 
 from bo_suite.bench.method import Method, Run, Task
-from bo_suite.parameters import Choice, Float, Int
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Params, Space
 from bo_suite.testing.require import require
 
 STEPS = 8

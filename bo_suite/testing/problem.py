@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bo_suite.problems import Problem
-from bo_suite.space import Params, Space
+from bo_suite.space.space import Params, Space
 from bo_suite.testing.require import require
 
 _POINTS = 1000

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from bo_suite import Choice, Float, Optimizer, Space
 from bo_suite.acquisition import Bore, SteinBatch
 from bo_suite.classifiers import Classifier, GPClassifier, Labelled, MLPClassifier, SklearnClassifier
+from bo_suite.classifiers.density_ratio import fit_density_ratio
 from bo_suite.data import Seeds
-from bo_suite.density_ratio import fit_density_ratio
 from bo_suite.testing.classifier import labelled
 from bo_suite.testing.data import rows
 

@@ -17,7 +17,7 @@ from bo_suite.bench import replicates
 from bo_suite.bench.replicates import run_replicates
 from bo_suite.data import Dataset, OutcomeTransform, Seeds
 from bo_suite.problems import Problem, get_problem
-from bo_suite.suggest import Suggestion, attempt
+from bo_suite.study.suggest import Suggestion, attempt
 from bo_suite.surrogates import SGPR, WarmStart
 
 DEVICE = "cuda"

@@ -32,8 +32,8 @@ from bo_suite.bench.peers.pycma import PyCma
 from bo_suite.bench.peers.scikit_optimize import ScikitOptimize
 from bo_suite.bench.peers.smac_facade import SmacFacade
 from bo_suite.bench.peers.syne_tune_bore import SyneTuneBore
-from bo_suite.describe import described
 from bo_suite.errors import DataError
+from bo_suite.values.describe import described
 
 __all__ = ["BoSuite", "Isolated", "get_method", "methods"]
 

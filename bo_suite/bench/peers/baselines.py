@@ -9,7 +9,7 @@ import torch
 from torch.quasirandom import SobolEngine
 
 from bo_suite.bench.method import Task
-from bo_suite.space import Params, Space
+from bo_suite.space.space import Params, Space
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from bo_suite.bench.method import Task, inside
-from bo_suite.locks import FairLock
-from bo_suite.parameters import Choice
-from bo_suite.space import Params, Space
+from bo_suite.space.parameters import Choice
+from bo_suite.space.space import Params, Space
+from bo_suite.system.locks import FairLock
 
 _one_at_a_time = FairLock()
 """The generators and the filter of warnings are the process's: of several threads, one has them at a time."""

@@ -14,7 +14,7 @@ from typing import IO, Any
 import bo_suite
 from bo_suite import errors
 from bo_suite.bench.method import Task
-from bo_suite.space import Params
+from bo_suite.space.space import Params
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _PATIENCE = 10.0

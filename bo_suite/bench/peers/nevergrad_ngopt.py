@@ -9,8 +9,8 @@ import numpy as np
 
 from bo_suite.bench.method import Task
 from bo_suite.bench.peers.guest import Guest
-from bo_suite.parameters import Choice, Float, Parameter
-from bo_suite.space import Params
+from bo_suite.space.parameters import Choice, Float, Parameter
+from bo_suite.space.space import Params
 
 
 @dataclass(frozen=True)

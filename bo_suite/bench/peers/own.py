@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.bench.method import Task
-from bo_suite.space import Params
+from bo_suite.space.space import Params
 
 if TYPE_CHECKING:  # libraries that run in a process of their own need not bring what acquisitions import
     from bo_suite.acquisition import Acquisition
@@ -44,7 +44,7 @@ class BoSuite:
 
     def start(self, task: Task) -> "BoSuiteRun":
         """An Optimizer with the task's space, seed and budget."""
-        make = import_module("bo_suite.optimizer").Optimizer
+        make = import_module("bo_suite.study.optimizer").Optimizer
         optimizer = make(
             task.space,
             acquisition=self.acquisition,

@@ -11,7 +11,7 @@ import torch
 from bo_suite.bench.method import Task
 from bo_suite.bench.peers.guest import Guest, Penalty
 from bo_suite.errors import DataError
-from bo_suite.space import Params
+from bo_suite.space.space import Params
 
 
 @dataclass(frozen=True)

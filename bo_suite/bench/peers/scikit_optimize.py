@@ -6,8 +6,8 @@ from typing import Any
 
 from bo_suite.bench.method import Task
 from bo_suite.bench.peers.guest import Guest, Penalty, from_levels, to_levels
-from bo_suite.parameters import Choice, Float, Parameter
-from bo_suite.space import Params
+from bo_suite.space.parameters import Choice, Float, Parameter
+from bo_suite.space.space import Params
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from bo_suite.bench.method import Task
 from bo_suite.bench.peers import get_method
-from bo_suite.space import Space
+from bo_suite.space.space import Space
 
 _GRACE = 5.0
 """Seconds for the call at hand to finish after the input has ended."""

@@ -1,0 +1,1 @@
+"""Runs: evaluate what is suggested, here or in worker processes, until a budget or a rule ends it."""

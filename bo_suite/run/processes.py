@@ -1,0 +1,302 @@
+"""Worker processes of our own: each runs one task at a time, and is ended alone, with all its children."""
+
+import concurrent.futures as futures
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any
+
+import cloudpickle
+
+from bo_suite.errors import WorkersDied
+from bo_suite.run.child import GOODBYE, THREADS, Answer, Setting, importing_main
+from bo_suite.run.evaluate import TaskEnded, TaskNotReadable, TookTooLong, WorkerDied
+
+_POLITE = 1.5
+"""Seconds that a worker without a task gets to end, and all that it has started."""
+
+_HASTY = 0.5
+"""Seconds between the request to end and the kill."""
+
+_LOOK = 0.5
+"""Seconds between looks whether a worker lives; a child of its own may keep its pipe open."""
+
+
+def setting_of(function: Callable[..., Any]) -> Setting:
+    """The function for worker processes.
+
+    What is in the main module or has no name there goes by value, so that workers need not import that; only
+    where that fails, since the function refers to an open file of the script, say, they import it.
+
+    Raises:
+        BaseException: whatever says that it cannot be pickled.
+    """
+    main = vars(sys.modules["__main__"])
+    path, spec = main.get("__file__"), main.get("__spec__")
+    try:
+        pickled, by_value = cloudpickle.dumps(function), True
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        if path is None:
+            raise
+        pickled, by_value = None, False
+        with suppress(Exception):
+            pickled = pickle.dumps(function)
+        if pickled is None:
+            raise
+    return Setting(
+        pickled,
+        None if path is None else os.path.abspath(path),
+        None if spec is None else spec.name,
+        not by_value,
+        list(sys.argv),
+        multiprocessing.get_start_method(allow_none=True),
+    )
+
+
+_Task = tuple["futures.Future[Any]", bytes]
+
+
+class Processes:
+    """So many processes, each with the function loaded, that call it side by side.
+
+    Args:
+        count: processes.
+        function: what they call.
+        timeout: seconds that a call may take; one that takes longer is killed with its process, which is
+            replaced. None for no limit.
+    """
+
+    def __init__(self, count: int, function: Setting, timeout: float | None) -> None:
+        self._count, self._function, self._timeout = count, function, timeout
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._slots: list[_Slot] = []
+
+    def start(self) -> None:
+        """Starts the processes, where that was not done, and waits until each has loaded the function.
+
+        Raises:
+            WorkersDied: one has ended before.
+            TaskNotReadable: one cannot load the function.
+        """
+        if importing_main():
+            raise WorkersDied("a script that workers import must not start workers then")
+        if not self._slots:
+            self._slots = [_Slot(self._function, self._timeout, self._tasks) for _ in range(self._count)]
+        for slot in self._slots:
+            slot.ready.result()
+
+    def submit(self, *arguments: Any) -> "futures.Future[Any]":
+        """Calls as soon as a process is free, of those that were started.
+
+        The future raises WorkerDied of a call whose process has died, TookTooLong of one that was killed, and
+        WorkersDied where a process that has died cannot be replaced.
+
+        Raises:
+            BaseException: whatever says that the arguments cannot be pickled.
+        """
+        future: futures.Future[Any] = futures.Future()
+        self._tasks.put((future, cloudpickle.dumps(arguments)))
+        return future
+
+    def end(self, *, at_once: bool) -> None:
+        """Ends the processes, and all that they have started.
+
+        Args:
+            at_once: whether also those that run a call.
+        """
+        if at_once:
+            for slot in self._slots:
+                slot.abandon()
+        for _ in self._slots:
+            self._tasks.put(None)
+        for slot in self._slots:
+            slot.join()
+
+
+class _Slot:
+    """A process or its replacement, and the thread that talks to it."""
+
+    def __init__(self, function: Setting, timeout: float | None, tasks: "SimpleQueue[_Task | None]") -> None:
+        self._function, self._timeout, self._tasks = function, timeout, tasks
+        self._worker: _Worker | None = None
+        self._abandoned = threading.Event()
+        self.ready: futures.Future[None] = futures.Future()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def abandon(self) -> None:
+        """Kills the process; it is not replaced."""
+        self._abandoned.set()
+        if (worker := self._worker) is not None:
+            worker.kill()
+
+    def join(self) -> None:
+        """Waits until the process has ended."""
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            self._start()
+        except BaseException as error:
+            self.ready.set_exception(error)
+        else:
+            self.ready.set_result(None)
+        while (task := self._tasks.get()) is not None:
+            future, arguments = task
+            if future.set_running_or_notify_cancel():
+                answer = self._call(arguments)
+                if answer.error is None:
+                    future.set_result(answer.value)
+                else:
+                    future.set_exception(answer.error)
+        if self._worker is not None:
+            self._worker.end(polite=not self._abandoned.is_set())
+
+    def _call(self, arguments: bytes) -> Answer:
+        try:
+            if self._worker is None or not self._worker.lives():
+                self._start()
+            assert self._worker is not None
+            return self._worker.call(arguments, self._timeout)
+        except TaskEnded as ended:
+            # replaced before that is told, so that the next call does not pay for the start
+            with suppress(WorkersDied, TaskNotReadable):
+                self._start()
+            return Answer(error=ended)
+        except BaseException as error:
+            return Answer(error=error)
+
+    def _start(self) -> None:
+        """Starts a process, in place of the one that there was."""
+        if self._worker is not None:
+            self._worker.end(polite=False)
+            self._worker = None
+        if self._abandoned.is_set():
+            raise WorkersDied("workers that were ended are not replaced")
+        try:
+            worker = self._worker = _Worker()
+            if self._abandoned.is_set():
+                worker.kill()
+            worker.load(self._function)
+        except (TaskEnded, OSError) as error:
+            raise WorkersDied("a worker process must be able to start and to load what it runs") from error
+
+
+class _Worker:
+    """A process that has, or will have, the function loaded."""
+
+    def __init__(self) -> None:
+        self._connection, there = multiprocessing.Pipe()
+        paths = [path for path in sys.path if isinstance(path, str)]
+        code = f"import sys; sys.path[:] = {paths!r}; from bo_suite.run.child import serve; "
+        # one thread a process for libraries that f loads, unless the user has said otherwise
+        threads = {name: os.environ.get(name, "1") for name in THREADS}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"{code}serve({there.fileno()})"],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **threads},
+            **_inheriting(there.fileno()),
+        )
+        there.close()
+
+    def lives(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def load(self, function: Setting) -> None:
+        """Waits until the process has loaded the function.
+
+        Raises:
+            WorkerDied: the process has ended before.
+            TaskNotReadable: it cannot load the function.
+        """
+        answer = self.call(pickle.dumps(function), None)
+        if answer.error is not None:
+            raise answer.error
+
+    def call(self, message: bytes, timeout: float | None) -> Answer:
+        """What the process answers to the message.
+
+        Raises:
+            WorkerDied: the process has ended before.
+            TookTooLong: no answer has come for so many seconds.
+        """
+        limit = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            self._connection.send_bytes(message)
+            while not self._connection.poll(max(0.0, min(limit - time.monotonic(), _LOOK))):
+                if time.monotonic() >= limit:
+                    raise TookTooLong(f"took longer than the timeout of {timeout:g} s")
+                if not self.lives() and not self._connection.poll():
+                    raise WorkerDied("its worker process died")
+            answer = self._connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise WorkerDied("its worker process died") from error
+        found: Answer = pickle.loads(answer)
+        return found
+
+    def kill(self) -> None:
+        """Kills the process; a thread that waits for its answer ends what it has started."""
+        self._process.kill()
+
+    def end(self, *, polite: bool) -> None:
+        """Ends the process and all that it has started.
+
+        Args:
+            polite: whether the process gets a moment to end by itself.
+        """
+        if polite:
+            with suppress(OSError):
+                self._connection.send_bytes(GOODBYE)
+            self._wait(_POLITE)
+        if sys.platform == "win32":
+            kill = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
+            subprocess.run(kill, capture_output=True, check=False)
+        else:
+            self._end_group()
+        self._wait(_POLITE)
+        self._connection.close()
+
+    def _wait(self, seconds: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+    if sys.platform != "win32":
+
+        def _end_group(self) -> None:
+            """Lets all in the group end that want to, for a moment, and kills the others."""
+            self._signal(signal.SIGTERM)
+            limit = time.monotonic() + _HASTY
+            while self._signal(0) and time.monotonic() < limit:
+                time.sleep(0.01)
+            self._signal(signal.SIGKILL)
+
+        def _signal(self, number: int) -> bool:
+            """Sends a signal to the group that the process leads; whether there was anybody to get it."""
+            lives = self.lives()
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                return lives  # so macOS says of a group of which nobody lives
+            return True
+
+
+def _inheriting(handle: int) -> dict[str, Any]:
+    """Options of Popen for a process that inherits the handle, and leads a group where there are groups."""
+    if sys.platform == "win32":
+        os.set_handle_inheritable(handle, True)
+        return {"startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})}
+    return {"pass_fds": (handle,), "start_new_session": True}

@@ -1,0 +1,91 @@
+"""Spaces as files have them, which anybody may have written: TOML or JSON, of bounded size and depth."""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bo_suite.errors import SpaceError
+from bo_suite.space.parameters import Choice, Float, Int, Parameter
+from bo_suite.values.describe import described
+
+_LARGEST_FILE = 10_000_000
+"""Bytes of a space file: far more than any space takes."""
+
+_TOKEN = re.compile(
+    r"""\#[^\n]*+
+    | \"{3} (?: [^"\\]++ | \\. | \"(?!\"\") )*+ (?:\"{3,5})?
+    | '{3} (?: [^']++ | '(?!'') )*+ (?:'{3,5})?
+    | (?P<key> PART (?: [ \t]*+ \. [ \t]*+ PART )*+ )
+    | [\s=,.{}[\]]++ | .""".replace(
+        "PART", r"""(?: [^\s\#"'=,.{}[\]]++ | \"(?: [^"\\\n]++ | \\. )*+\"? | '[^'\n]*+'? )"""
+    ),
+    re.VERBOSE | re.DOTALL,
+)
+"""A comment, a text of several lines, a key of TOML with its parts (or a value), or what is between."""
+
+_PARTS = 8
+"""Parts of a key at most: the parser takes minutes for very many, and a space has three."""
+
+
+def form_in(path: str | Path) -> Any:
+    """The form in a .toml or .json file of up to 10 MB.
+
+    Raises:
+        SpaceError: a file that is missing, of another kind, too large or not readable.
+    """
+    file = Path(path)
+    if file.suffix not in (".toml", ".json"):
+        raise SpaceError(f"a space file must end in .toml or .json, got {file.name!r}")
+    try:
+        text = _text(file)
+        if file.suffix == ".toml" and _has_long_keys(text):
+            raise SpaceError(f"a space must be a table of parameters, got {str(file)!r}, nested without end")
+        return tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, SpaceError):
+            raise
+        raise SpaceError(f"the space file {str(file)!r} cannot be read: {error}") from error
+
+
+def _has_long_keys(text: str) -> bool:
+    """Whether a key has more parts than any key of a space; in one pass over the text."""
+    keys = (match["key"] for match in _TOKEN.finditer(text))
+    return any(key is not None and key.count(".") >= _PARTS and _parts(key) > _PARTS for key in keys)
+
+
+def _parts(key: str) -> int:
+    """The number of parts of a key: dots in quotes separate nothing."""
+    return 1 + re.sub(r"""\"(?:[^"\\]|\\.)*+\"?|'[^']*+'?""", "", key).count(".")
+
+
+def _text(file: Path) -> str:
+    """The text of a file, which must have an end: a device may have none."""
+    if file.exists() and not file.is_file():
+        raise SpaceError(f"a space file must be a regular file, got {str(file)!r}")
+    with file.open("rb") as stream:
+        content = stream.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise SpaceError(f"a space file must have at most {_LARGEST_FILE} bytes, got {str(file)!r}")
+    return content.decode("utf-8")
+
+
+def parameter_of(name: str, form: Any) -> Parameter:
+    """The parameter of a JSON or TOML form; raises SpaceError where it has none."""
+    if not isinstance(form, Mapping) or "type" not in form:
+        raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")
+    kinds: dict[str, type[Parameter]] = {"float": Float, "int": Int, "choice": Choice}
+    kind = kinds.get(form["type"]) if isinstance(form["type"], str) else None
+    if kind is None:
+        raise SpaceError(
+            f"the type of {name!r} must be one of {sorted(kinds)}, got {described(form['type'])}"
+        )
+    fields = {key: value for key, value in form.items() if key != "type"}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise SpaceError(f"parameter {name!r} of type {form['type']!r} has wrong fields: {error}") from error
+    except SpaceError as error:
+        raise SpaceError(f"parameter {name!r}: {error}") from error

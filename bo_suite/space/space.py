@@ -1,0 +1,376 @@
+"""Search spaces: named parameters, and their encoding as rows of numbers in [0, 1].
+
+A parameter is either continuous (`Float`) or a finite list of levels (`Int`, `Choice`). Discrete
+parameters are searched level by level; no relaxed value is ever rounded to a level afterwards.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jaxtyping as jt
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_suite.errors import SpaceError, UnknownParameter
+from bo_suite.space.files import form_in, parameter_of
+from bo_suite.space.fixed import Fixed
+from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
+from bo_suite.values.copies import Copied
+from bo_suite.values.describe import described
+from bo_suite.values.display import html_table, shown_line, shown_list, shown_value
+from bo_suite.values.scalars import named_values
+
+Params = dict[str, Any]
+"""Values by the names of parameters: of a type each, a float, int, str, bool or None."""
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Named parameters, in order; column i of an encoded row belongs to parameter i.
+
+    `space["x"]` is a parameter, `"x" in space` and `len(space)` are what they are of a dict; iteration gives
+    pairs of name and parameter.
+
+    Raises:
+        SpaceError: no parameters, fidelities alone, a name that is not a non-empty string, or a value of
+            another type.
+    """
+
+    parameters: Mapping[str, Parameter]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.parameters, Mapping) or not self.parameters:
+            raise SpaceError(
+                f"a Space needs a dict with at least one parameter, got {described(self.parameters)}"
+            )
+        for name, parameter in self.parameters.items():
+            if not isinstance(name, str) or not name:
+                raise SpaceError(f"a parameter's name must be a non-empty string, got {described(name)}")
+            if not isinstance(parameter, Float | Int | Choice | Fixed):
+                raise SpaceError(
+                    f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
+                )
+        if len(self._target) == self.dim:
+            raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
+
+    def with_fixed(self, values: Params) -> "Space":
+        """The space in which some parameters have a single value; its rows are rows of this space.
+
+        A search over it takes these values as given. It is no space of its own: it is not stored.
+
+        Args:
+            values: by name, in canonical form.
+        """
+        held: Any = {name: Fixed(p, values[name]) if name in values else p for name, p in self}
+        return Space(held)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Parameter]:
+        return dict(self.parameters)
+
+    @cached_property
+    def _columns(self) -> tuple[Parameter, ...]:
+        """What each column encodes: of a Float with one value, a Choice of it."""
+        return tuple(
+            Choice((parameter.low,), ordered=True)
+            if isinstance(parameter, Float) and parameter.levels == 1
+            else parameter
+            for parameter in self._by_name.values()
+        )
+
+    def __iter__(self) -> Iterator[tuple[str, Parameter]]:
+        return iter(self._by_name.items())
+
+    def __len__(self) -> int:
+        return self.dim
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._by_name
+
+    def __getitem__(self, name: str) -> Parameter:
+        if name not in self:
+            raise UnknownParameter(
+                f"a name must be one of {described(list(self.names))}, got {described(name)}"
+            )
+        return self._by_name[name]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the parameters, in order."""
+        return tuple(self._by_name)
+
+    def __repr__(self) -> str:
+        lines = shown_list([f"{name!r}: {shown_value(parameter)}," for name, parameter in self])
+        return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), "})"])
+
+    def _repr_html_(self) -> str:
+        rows = [(name, shown_value(parameter)) for name, parameter in self]
+        return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
+
+    @property
+    def dim(self) -> int:
+        """Number of encoded columns, one a parameter."""
+        return len(self._by_name)
+
+    @cached_property
+    def levels(self) -> tuple[int | None, ...]:
+        """Number of values of each column; None where it is continuous."""
+        return tuple(parameter.levels for parameter in self._columns)
+
+    @cached_property
+    def unordered(self) -> tuple[int, ...]:
+        """Columns whose values are only equal or different."""
+        return tuple(
+            column
+            for column, parameter in enumerate(self._columns)
+            if isinstance(parameter, Choice) and not parameter.ordered
+        )
+
+    @property
+    def target(self) -> Params:
+        """The fidelities alone, each at its high."""
+        return dict(self._target)
+
+    @cached_property
+    def _target(self) -> tuple[tuple[str, Value], ...]:
+        return tuple((name, p.high) for name, p in self if not isinstance(p, Choice) and p.fidelity)
+
+    @cached_property
+    def fidelities(self) -> tuple[int, ...]:
+        """Columns of the fidelities with more than one value, whose target is encoded as 1."""
+        names = self.target
+        return tuple(column for column, (name, p) in enumerate(self) if name in names and p.levels != 1)
+
+    @cached_property
+    def fixed(self) -> tuple[tuple[int, float], ...]:
+        """Columns of what `with_fixed` has fixed, each with its encoded position."""
+        return tuple(
+            (column, parameter.encode(parameter.value))
+            for column, (_, parameter) in enumerate(self)
+            if isinstance(parameter, Fixed)
+        )
+
+    @cached_property
+    def cardinality(self) -> int | None:
+        """Number of points; None where any column is continuous."""
+        product = 1
+        for levels in self.levels:
+            if levels is None:
+                return None
+            product *= levels
+        return product
+
+    @cached_property
+    def _varying(self) -> tuple[int, ...]:
+        """Columns of `varying`."""
+        target = self.target
+        found = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
+        if all(self.names[column] in target for column in found):
+            found.append(next(column for column, name in enumerate(self.names) if name not in target))
+        return tuple(sorted(found))
+
+    @property
+    def varying(self) -> "Space":
+        """The space of the parameters with more than one value, which is what a search is about.
+
+        It is this space where there are no others. Where nothing but fidelities would be left, the first
+        other parameter stays.
+        """
+        if len(self._varying) == len(self):
+            return self
+        names = [self.names[column] for column in self._varying]
+        return Space({name: self[name] for name in names})
+
+    def widened(self, rows: jt.Float[Tensor, "*b k"]) -> jt.Float[Tensor, "*b d"]:
+        """Rows of `varying` as rows of this space: what does not vary is encoded as 0."""
+        if len(self._varying) == len(self):
+            return rows
+        whole = rows.new_zeros(*rows.shape[:-1], self.dim)
+        whole[..., list(self._varying)] = rows
+        return whole
+
+    def check(self, params: object) -> Params:
+        """The point in canonical form: every parameter once, in order, each within its range.
+
+        Args:
+            params: a dict, or a row with names such as a pandas Series.
+
+        Raises:
+            SpaceError: a parameter missing, unknown, out of range or of the wrong type.
+        """
+        given = named_values(params)
+        missing = [name for name in self._by_name if name not in given]
+        if missing:
+            raise SpaceError(f"every parameter must be given, missing {missing}")
+        return self.check_some(given)
+
+    def check_some(self, params: object) -> Params:
+        """Some parameters of a point in canonical form, in order.
+
+        Raises:
+            SpaceError: a parameter unknown, out of range or of the wrong type.
+        """
+        given = named_values(params)
+        unknown = [name for name in given if name not in self]
+        if unknown:
+            raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
+        point: Params = {}
+        for name, parameter in self:
+            if name not in given:
+                continue
+            try:
+                point[name] = parameter.check(given[name])
+            except SpaceError as error:
+                raise SpaceError(f"parameter {name!r}: {error}") from error
+        return point
+
+    def at_target(self, params: Params) -> Params:
+        """The point with each fidelity at its high; the same point where the space has none."""
+        return {**params, **self.target}
+
+    def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "n d"]:
+        """Rows in [0, 1]^d of points in canonical form."""
+        columns = []
+        for name, parameter in zip(self.names, self._columns, strict=True):
+            values: list[Any] = [point[name] for point in points]
+            if isinstance(parameter, Float):
+                columns.append([parameter.encode(value) for value in values])
+            else:  # each level once
+                known = {value: parameter.encode(value) for value in set(values)}
+                columns.append([known[value] for value in values])
+        by_column = torch.tensor(columns, dtype=torch.float64, device="cpu").reshape(self.dim, len(points))
+        return by_column.T.contiguous()
+
+    def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[Params]:
+        """Points of rows; `encode(decode(rows))` are the representable rows nearest to them."""
+        values = rows.detach().cpu().tolist()
+        pairs = list(zip(self.names, self._columns, strict=True))
+        return [{name: p.decode(unit) for (name, p), unit in zip(pairs, row, strict=True)} for row in values]
+
+    def representable(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
+        """The rows that points encode to, nearest to the given ones: `encode(decode(rows))`, of any shape.
+
+        A row halfway between two of them may move to the other one.
+        """
+        low, high, _ = (part.to(rows.device) for part in self._grid)
+        unit = ((self._on_grid(rows.to(torch.float64)) - low) / (high - low)).clamp(0.0, 1.0)
+        for column, parameter in enumerate(self._columns):
+            if not isinstance(parameter, Float) or parameter.power is None:
+                given = rows[..., column].flatten().tolist()
+                found = [parameter.encode(parameter.decode(one)) for one in given]  # type: ignore[arg-type]
+                unit[..., column] = unit.new_tensor(found).reshape(rows.shape[:-1])
+        return unit.to(rows)
+
+    def values(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float64[Tensor, "*b d"]:
+        """What the rows decode to, as numbers, of a space of Floats alone.
+
+        Raises:
+            SpaceError: a parameter of another type.
+        """
+        found = self._on_grid(rows.to(torch.float64))
+        for column, (name, parameter) in enumerate(self):
+            if not isinstance(parameter, Float):
+                raise SpaceError(
+                    f"only Floats have values that are real numbers, got {name!r}: {parameter!r}"
+                )
+            if parameter.power is None:
+                given = [parameter.decode(one) for one in rows[..., column].flatten().tolist()]
+                found[..., column] = found.new_tensor(given).reshape(rows.shape[:-1])
+        return found
+
+    def _on_grid(self, rows: Tensor) -> Tensor:
+        """Values of those columns that decode to multiples of a power of ten; of others, anything."""
+        low, high, power = (part.to(rows.device) for part in self._grid)
+        value = torch.round((low + rows * (high - low)) * power) / power
+        value = torch.minimum(torch.maximum(value, low), high)
+        return torch.where(rows <= 0.0, low, torch.where(rows >= 1.0, high, value))
+
+    @cached_property
+    def _grid(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Ends of the range of each column and what makes its values integers; of some Floats alone."""
+        grids = [
+            (parameter.low, parameter.high, parameter.power)
+            if isinstance(parameter, Float) and parameter.power is not None
+            else (0.0, 1.0, 1.0)
+            for parameter in self._columns
+        ]
+        low, high, power = torch.tensor(grids, dtype=torch.float64, device="cpu").unbind(-1)
+        return low, high, power
+
+    def spread(self, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
+        """Rows of uniform draws in [0, 1]^d: discrete columns move to levels, each with its own mass."""
+        rows = uniform.clone()
+        for column, parameter in enumerate(self._columns):
+            if not isinstance(parameter, Float):
+                draws = uniform[..., column].cpu().numpy()
+                rows[..., column] = torch.from_numpy(parameter.position(parameter.quantile(draws))).to(rows)
+        return rows
+
+    def snap(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
+        """Rows with each discrete column moved to its nearest level."""
+        snapped = rows.clone()
+        for column, parameter in enumerate(self._columns):
+            if not isinstance(parameter, Float):
+                units = rows[..., column].cpu().numpy()
+                snapped[..., column] = torch.from_numpy(parameter.position(parameter.level(units))).to(rows)
+        return snapped
+
+    def level(self, column: int, rows: jt.Float[Tensor, "*b"]) -> np.ndarray:
+        """Levels whose positions are nearest, of a discrete column."""
+        parameter = self._columns[column]
+        assert not isinstance(parameter, Float), "a continuous column has no levels"
+        return parameter.level(rows.detach().cpu().numpy())
+
+    def positions(self, column: int, levels: np.ndarray) -> jt.Float64[Tensor, "*n"]:
+        """Encoded positions of levels of a discrete column."""
+        parameter = self._columns[column]
+        assert not isinstance(parameter, Float), "a continuous column has no levels"
+        return torch.from_numpy(parameter.position(np.asarray(levels, dtype=np.float64)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: a table of parameters in order, each with its `type` and fields."""
+        return {name: parameter.to_dict() for name, parameter in self}
+
+    @staticmethod
+    def from_dict(form: Any) -> "Space":
+        """The space of a JSON or TOML form.
+
+        Raises:
+            SpaceError: a form that is not a table of parameters, or a parameter that breaks a rule.
+        """
+        try:
+            if not isinstance(form, Mapping):
+                raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
+            return Space({name: parameter_of(name, fields) for name, fields in form.items()})
+        except RecursionError:
+            raise SpaceError("a space must be a table of parameters, got one nested without end") from None
+
+    @staticmethod
+    def from_file(path: str | Path) -> "Space":
+        """The space in a .toml or .json file of up to 10 MB.
+
+        Raises:
+            SpaceError: a file that is missing, of another kind, too large, not readable, or no space.
+        """
+        return Space.from_dict(form_in(path))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of names, order, ranges and options: two spaces are the same when these are equal."""
+        form = json.dumps(list(self.to_dict().items()), allow_nan=False)
+        return hashlib.sha256(form.encode()).hexdigest()[:16]
+
+
+Space.parameters = Copied("parameters")  # type: ignore[assignment]

@@ -1,0 +1,1 @@
+"""The record of trials, and the files that keep it."""

@@ -1,0 +1,1 @@
+"""One study: trials in, the next points out."""

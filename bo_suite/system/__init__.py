@@ -1,0 +1,1 @@
+"""Threads, processes and signals of the machine; imports nothing heavy."""

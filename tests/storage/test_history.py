@@ -1,0 +1,857 @@
+"""Trials on disk: what is stored comes back exactly, what is refused changes nothing, nothing is lost."""
+
+import gc
+import json
+import math
+import multiprocessing
+import os
+import platform
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bo_suite.errors import SpaceError, StorageError, TrialError
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Params, Space
+from bo_suite.storage import database as module
+from bo_suite.storage.history import History
+from bo_suite.storage.trial import Header, Trial, record
+
+SPACE = Space({"lr": Float(1e-5, 1.0, log=True), "depth": Int(1, 12), "kernel": Choice(["rbf", "poly"])})
+HEADER = Header(SPACE, seed=3, direction="minimize", budget=None, acquisition=None)
+POINT: Params = {"lr": 0.003, "depth": 4, "kernel": "rbf"}
+
+processes = multiprocessing.get_context("forkserver")  # one import of torch serves every child
+processes.set_forkserver_preload(["bo_suite.storage.history"])
+
+
+def run(target: Callable[..., None], *arguments: Any) -> Any:
+    """Starts a process of its own."""
+    process = processes.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def ask(history: History, **changes: Any) -> Trial:
+    trials = history.insert([POINT | changes], [{}], expected=None)
+    assert trials is not None
+    return trials[0]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.db"
+
+
+@pytest.fixture(params=["disk", "memory"])
+def history(request: pytest.FixtureRequest, path: Path) -> Iterator[History]:
+    opened = History.open(path if request.param == "disk" else None, HEADER)
+    yield opened
+    opened.close()
+
+
+# What goes in comes out.
+
+
+def test_trials_are_numbered_in_order_of_asking(history: History) -> None:
+    before = time.time()
+    first, second = history.insert([POINT, POINT | {"depth": 5}], [{"fit_ms": 1.5}, {}], expected=0) or []
+    added = history.add({"kernel": "poly", "depth": 1, "lr": 0.1}, 2.0, std=0.5)
+    told = history.tell(second.id, -7.25, std=0.0)
+    failed = history.fail(first.id, "out of memory")
+    assert history.trials() == [failed, told, added]
+    assert [trial.id for trial in history.trials()] == [0, 1, 2]
+    assert (first.state, first.value, first.attempt, first.asked, first.ended) == (
+        "running",
+        None,
+        1,
+        True,
+        None,
+    )
+    assert (told.state, told.value, told.std, told.params["depth"]) == ("finished", -7.25, 0.0, 5)
+    assert (failed.state, failed.reason, failed.value) == ("failed", "out of memory", None)
+    assert failed.provenance == {"fit_ms": 1.5}
+    assert (added.asked, added.state, added.std) == (False, "finished", 0.5)
+    assert list(added.params) == list(SPACE.parameters), "canonical order"
+    assert told.ended is not None
+    assert before <= told.started <= told.ended <= time.time()
+
+
+def test_a_trial_can_be_hashed_and_none_shares_its_dict_with_the_cache(history: History) -> None:
+    trial = ask(history)
+    trial.params["lr"] = 9.9
+    assert history.trials()[0].params == POINT
+    assert {trial: 1}[trial] == 1
+
+
+texts = st.text(max_size=8)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    x=st.floats(-1e300, 1e300),
+    n=st.integers(-(2**51), 2**51),
+    options=st.lists(
+        st.one_of(texts, st.just("\ud800"), st.none(), numbers),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda option: option,
+    ),
+    value=numbers,
+    std=st.one_of(st.none(), st.floats(0, allow_infinity=False)),
+    reason=texts,
+    provenance=st.dictionaries(texts, st.recursive(numbers | texts | st.none(), st.lists, max_leaves=5)),
+)
+def test_round_trips_are_exact_through_a_file(
+    x: float, n: int, options: list[Any], value: float, std: float | None, reason: str, provenance: Any
+) -> None:
+    space = Space({"x": Float(-1e300, 1e300), "n": Int(-(2**51), 2**51 - 1), "ö\n": Choice(options)})
+    point = space.check({"x": x, "n": min(n, 2**51 - 1), "ö\n": options[-1]})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "run.db"
+        history = History.open(file, Header(space, 2**80, "maximize", 7, {"name": "x"}))
+        history.insert([point, point], [provenance, {}], expected=0)
+        history.tell(0, value, std)
+        history.fail(1, reason)
+        written = history.trials()
+        history.close()
+        resumed = History.open(file, None)
+        read = resumed.trials()
+        resumed.close()
+    assert resumed.header == history.header
+    assert repr([record(trial) for trial in read]) == repr([record(trial) for trial in written])
+    assert repr(read[0].params) == repr(point)
+    assert (read[0].value, read[0].std, read[1].reason) == (value, std, reason)
+    assert read[0].provenance == provenance
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["ask", "add", "tell", "fail", "list"]), st.integers(0, 9)), max_size=40
+    )
+)
+def test_any_sequence_of_calls_agrees_with_a_plain_list(steps: list[tuple[str, int]]) -> None:
+    history, states = History.open(None, HEADER), []
+    for step, number in steps:
+        if step == "ask":
+            ask(history, depth=number + 1)
+            states.append(("running", None))
+        elif step == "add":
+            history.add(POINT, number)
+            states.append(("finished", number))
+        elif step == "list":
+            assert [(trial.state, trial.value) for trial in history.trials()] == states
+        elif number < len(states) and states[number][0] == "running":
+            ended = history.tell(number, 0.5) if step == "tell" else history.fail(number, "no")
+            states[number] = (ended.state, ended.value)
+        else:
+            with pytest.raises(TrialError):
+                history.tell(number, 0.5) if step == "tell" else history.fail(number, "no")
+    assert [(trial.state, trial.value) for trial in history.trials()] == states
+    assert [trial.id for trial in history.trials()] == list(range(len(states)))
+    history.close()
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.array(0.5), torch.tensor(0.5), 0.5, np.float64(0.5)])
+def test_any_one_number_is_a_value(history: History, number: Any) -> None:
+    told = history.tell(ask(history).id, number, number)
+    assert (told.value, told.std, type(told.value)) == (0.5, 0.5, float)
+    assert math.copysign(1, history.add(POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
+
+
+@pytest.mark.parametrize("name", ["a b?c#d%20.db", "ünï.db", "-x.db", "run", "memory", "a'b\".db"])
+def test_any_file_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    History.open(name, HEADER).close()
+    assert os.listdir(tmp_path) == [name], "closing leaves the one file"
+    History.open(str(tmp_path / name), None).close()
+
+
+# What is refused changes nothing.
+
+
+@pytest.mark.parametrize(
+    "bad", [math.nan, math.inf, -math.inf, "1.0", None, True, 10**400, torch.ones(2), 1j]
+)
+def test_a_value_that_is_no_finite_number_is_refused(history: History, bad: Any) -> None:
+    trial = ask(history)
+    with pytest.raises(
+        TrialError, match=r"^a value must be a finite number \(use fail\(\) where there is none"
+    ):
+        history.tell(trial.id, bad)
+    with pytest.raises(TrialError, match="use fail"):
+        history.add(POINT, bad)
+    assert history.trials() == [trial]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1e-9, "1"])
+def test_a_bad_std_is_refused(history: History, bad: Any) -> None:
+    trial = ask(history)
+    for call in (lambda: history.tell(trial.id, 1.0, bad), lambda: history.add(POINT, 1.0, bad)):
+        with pytest.raises(TrialError, match=r"^a std must be a finite number >= 0, got"):
+            call()
+    assert history.trials() == [trial]
+
+
+def test_a_trial_ends_once(history: History) -> None:
+    first, second = ask(history), ask(history)
+    history.tell(first.id, 0.25)
+    history.fail(second.id, "broke")
+    before = history.trials()
+    for end in (lambda n: history.tell(n, 0.25), lambda n: history.fail(n, "again")):
+        with pytest.raises(
+            TrialError, match=r"^a trial ends once: trial 0 is finished already, with value 0.25$"
+        ):
+            end(0)
+        with pytest.raises(TrialError, match=r"^a trial ends once: trial 1 is failed already, \(broke\)$"):
+            end(1)
+    assert history.trials() == before
+
+
+@pytest.mark.parametrize("number", [1, -1, 2**63, -(2**63), 10**30, np.int64(1)])
+def test_an_unknown_trial_is_refused(history: History, number: int) -> None:
+    trial = ask(history)
+    with pytest.raises(
+        TrialError, match=f"^a trial must be one of the 1 of the history, got unknown id {number}$"
+    ):
+        history.tell(number, 1.0)
+    assert history.trials() == [trial]
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(history: History) -> None:
+    with pytest.raises(SpaceError, match="missing"):
+        history.insert([POINT, {"lr": 0.1}], [{}, {}], expected=0)
+    with pytest.raises(SpaceError, match="must hold"):
+        history.add(POINT | {"depth": 13}, 1.0)
+    assert history.trials() == []
+    assert history.insert([], [], expected=0) == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, [math.inf], object(), torch.ones(1)])
+def test_provenance_is_json_without_nan(history: History, bad: Any) -> None:
+    with pytest.raises(TrialError, match=r"^provenance must be JSON without NaN or infinity, got"):
+        history.insert([POINT], [{"key": bad}], expected=None)
+    assert history.trials() == []
+
+
+def test_a_taken_id_writes_nothing(path: Path) -> None:
+    mine, theirs = History.open(path, HEADER), History.open(path, HEADER)
+    assert mine.insert([POINT], [{}], expected=0) is not None
+    assert theirs.insert([POINT, POINT], [{}, {}], expected=0) is None
+    assert len(theirs.trials()) == 1
+    assert [trial.id for trial in theirs.insert([POINT, POINT], [{}, {}], expected=1) or []] == [1, 2]
+    mine.close()
+    theirs.close()
+
+
+def test_a_reason_may_hold_what_is_no_utf8(history: History) -> None:
+    assert history.fail(ask(history).id, "bad \udcff name\0").reason == "bad \\udcff name\0"
+
+
+def test_a_closed_history_says_so(history: History) -> None:
+    history.close()
+    history.close()
+    with pytest.raises(StorageError, match=r"^the history must be open, got .* which was closed$"):
+        history.trials()
+
+
+# Files that are not ours.
+
+
+def refuse(path: Path, message: str, header: Header | None = HEADER) -> None:
+    before = path.read_bytes() if path.is_file() else None
+    for expected in (HEADER, None) if header is HEADER else (header,):
+        with pytest.raises(StorageError, match=message) as caught:
+            History.open(path, expected)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+    if before is not None:
+        assert path.read_bytes() == before, "a file that is not ours stays as it is"
+
+
+@pytest.mark.parametrize("content", [b"hi", b"lr,depth\n0.1,3\n" * 300, b"\0" * 5000, b"SQLite format 3\0"])
+def test_a_file_of_another_kind_is_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    refuse(path, "^the storage must be a history of bo_suite, got|^the storage must be intact")
+
+
+def test_another_database_is_refused(path: Path) -> None:
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE meta (a, b)")
+    other.execute("CREATE TABLE trials (c)")
+    other.commit()
+    other.close()
+    refuse(path, r"^the storage must be a history of bo_suite, got .* with tables \['meta', 'trials'\]$")
+
+
+def test_a_missing_place_is_refused(tmp_path: Path) -> None:
+    refuse(tmp_path, "^the storage must be a file, got the folder")
+    refuse(tmp_path / "no" / "run.db", "^the folder of the storage must exist, got")
+    (tmp_path / "file").write_text("")
+    refuse(tmp_path / "file" / "run.db", "^the folder of the storage must exist, got")
+    with pytest.raises(
+        StorageError, match=r"^the storage must exist to be resumed, got .* there is no file$"
+    ):
+        History.open(tmp_path / "run.db", None)
+    assert not (tmp_path / "run.db").exists()
+
+
+def test_an_empty_file_is_a_history_yet_to_begin(path: Path) -> None:
+    path.touch()
+    with pytest.raises(StorageError, match=r"^the storage must hold a history, got .* which is empty$"):
+        History.open(path, None)
+    with pytest.raises(StorageError, match="the storage must exist to be resumed, got None"):
+        History.open(None, None)
+    History.open(path, HEADER).close()
+    assert History.open(path, None).header == HEADER
+
+
+def test_a_torn_file_is_refused_or_whole(path: Path) -> None:
+    history = History.open(path, HEADER)
+    for _ in range(100):
+        ask(history)
+    whole = history.trials()
+    history.close()
+    content, refused = path.read_bytes(), 0
+    for size in [15, 16, 50, 99, 100, 101, 512, 4095, *range(4096, len(content), 4096), len(content) - 1]:
+        path.write_bytes(content[:size])
+        try:
+            torn = History.open(path, HEADER)
+            assert torn.trials() == whole
+        except StorageError:
+            refused += 1
+    assert refused > 10
+
+
+def altered(path: Path, key: str, value: str) -> None:
+    History.open(path, HEADER).close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+    connection.commit()
+    connection.close()
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    altered(path, "schema", "4")
+    refuse(
+        path, "^this version of bo_suite reads histories up to schema 3, got schema 4 in .* a newer version"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("space", "{"), ("space", "{}"), ("schema", '"x"'), ("fingerprint", '"abc"'), ("seed", "")],
+)
+def test_a_damaged_header_is_refused(path: Path, key: str, value: str) -> None:
+    altered(path, key, value)
+    refuse(path, "^the header of .* must be intact, got")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": Float(1e-5, 0.5, log=True)}, r"'lr': Float\(.*high=1\.0.*\), got Float\(.*high=0\.5"),
+        ({"extra": Int(0, 1)}, r"'extra': absent, got Int\(low=0"),
+        ({"depth": None}, r"'depth': Int\(low=1, high=12, log=False, fidelity=False\), got absent$"),
+        ({"kernel": Choice(["poly", "rbf"])}, r"'kernel': Choice.* got Choice"),
+        ("reversed", r"in the order \['lr', 'depth', 'kernel'\], got \['kernel', 'depth', 'lr'\]$"),
+    ],
+)
+def test_another_space_is_refused_and_the_difference_named(path: Path, changes: Any, message: str) -> None:
+    History.open(path, HEADER).close()
+    parameters: dict[str, Any] = dict(SPACE.parameters)
+    if changes == "reversed":
+        parameters = dict(reversed(parameters.items()))
+    else:
+        parameters = {name: p for name, p in (parameters | changes).items() if p is not None}
+    refuse(path, f"belongs to another space: .*{message}", replace(HEADER, space=Space(parameters)))
+
+
+def test_another_seed_or_direction_is_refused(path: Path) -> None:
+    History.open(path, HEADER).close()
+    refuse(path, "belongs to another seed: 3, got 4$", replace(HEADER, seed=4))
+    refuse(
+        path, "belongs to another direction: minimize, got maximize$", replace(HEADER, direction="maximize")
+    )
+    changed = replace(HEADER, budget=9, acquisition={"name": "ucb"})
+    History.open(path, changed).close()
+    assert History.open(path, None).header == changed, "the latest budget and acquisition stay"
+    unsaid = replace(HEADER, budget=None, acquisition=None)
+    assert History.open(path, unsaid).header == changed, "None leaves them as they are"
+
+
+def _unprivileged(folder: str, pipe: Any) -> None:
+    if os.getuid() == 0:
+        os.setuid(65534)  # permissions do not bind root
+    results = []
+    for name in ("new.db", "run.db"):
+        try:
+            History.open(Path(folder) / name, HEADER)
+            results.append("opened")
+        except StorageError as error:
+            results.append(str(error))
+    history = History.open(Path(folder) / "run.db", None)
+    results.append(f"{len(history.trials())} trials")
+    try:
+        history.tell(0, 1.0)
+    except StorageError as error:
+        results.append(str(error))
+    pipe.send(results)
+
+
+@pytest.mark.parametrize(("folder_mode", "file_mode"), [(0o555, 0o644), (0o755, 0o444), (0o555, 0o444)])
+def test_a_read_only_place_is_refused(folder_mode: int, file_mode: int) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        file = Path(name) / "run.db"
+        history = History.open(file, HEADER)
+        ask(history)
+        history.close()
+        file.chmod(file_mode)
+        if os.getuid() == 0 and folder_mode == 0o755:
+            os.chown(name, 65534, -1)
+        elif os.getuid() == 0 and file_mode == 0o644:
+            os.chown(file, 65534, -1)
+        os.chmod(name, folder_mode)
+        mine, theirs = processes.Pipe()
+        child = run(_unprivileged, name, theirs)
+        assert mine.poll(30)
+        new, existing, read, changed = mine.recv()
+        child.join()
+        os.chmod(name, 0o755)
+        law = f"the storage and its folder must be writable, got {name}"
+        assert existing.startswith(law)
+        assert new.startswith(law) or (folder_mode == 0o755 and new == "opened")
+        assert read == "1 trials", "what only reads works"
+        assert changed.startswith(f"the storage must be writable to be changed, got {name}")
+
+
+# A full disk.
+
+
+def _fill(path: str, pipe: Any) -> None:
+    history = History.open(path, HEADER)
+    acknowledged = [ask(history)]
+    size = Path(path).stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60_000, resource.RLIM_INFINITY))
+    try:
+        for _ in range(10_000):
+            acknowledged.append(ask(history))
+    except StorageError as error:
+        message = str(error)
+    same = history.trials() == acknowledged  # read while the disk is full
+    with pytest.raises(StorageError, match="disk"):
+        history.insert([POINT] * 3, [{"long": "x" * 30_000}] * 3, expected=None)
+    same = same and history.trials() == acknowledged
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    acknowledged[0] = history.tell(0, 1.0)  # room again: the same object goes on
+    pipe.send((message, same and history.trials() == acknowledged, acknowledged))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_full_disk_undoes_the_write_and_the_history_goes_on(path: Path) -> None:
+    mine, theirs = processes.Pipe()
+    child = run(_fill, str(path), theirs)
+    assert mine.poll(60)
+    message, same, acknowledged = mine.recv()
+    child.join()
+    assert message.startswith("the disk must take what is written (is it full? the change was undone), got")
+    assert same
+    assert len(acknowledged) > 2
+    resumed = History.open(path, None)
+    assert resumed.trials() == acknowledged
+    resumed.close()
+
+
+def test_no_room_in_the_database_is_a_full_disk(history: History) -> None:
+    trial = ask(history)
+    pages = history._database.number("PRAGMA page_count")
+    history._database.execute(f"PRAGMA max_page_count = {pages + 2}")  # gives SQLITE_FULL, as ENOSPC does
+    with pytest.raises(
+        StorageError, match=r"^the disk must have room for the history .the change was undone., got"
+    ):
+        history.insert([POINT] * 9, [{"long": "x" * 4000}] * 9, expected=None)
+    assert history.trials() == [trial]
+    history._database.execute("PRAGMA max_page_count = 100000")
+    assert history.tell(trial.id, 1.0).value == 1.0
+
+
+def _fill_really(folder: str, pipe: Any) -> None:
+    """Opens until creation itself meets the full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    try:
+        History.open(Path(folder) / "run.db", HEADER)
+    except StorageError as error:
+        pipe.send(str(error))
+
+
+def test_creation_on_a_full_disk_can_be_repeated(path: Path) -> None:
+    mine, theirs = processes.Pipe()
+    child = run(_fill_really, str(path.parent), theirs)
+    assert mine.poll(30)
+    assert "disk must" in mine.recv()
+    child.join()
+    History.open(path, HEADER).close()
+    assert History.open(path, None).trials() == []
+
+
+# Owners.
+
+
+def _ask_and_stay(path: str, pipe: Any) -> None:
+    history = History.open(path, HEADER)
+    pipe.send(ask(history))
+    pipe.recv()
+    pipe.send(history.trials())
+
+
+def test_a_dead_process_loses_its_trials_and_a_living_one_keeps_them(path: Path) -> None:
+    history = History.open(path, HEADER)
+    mine, theirs = processes.Pipe()
+    child = run(_ask_and_stay, str(path), theirs)
+    asked = mine.recv()
+    own = ask(history)
+    assert history.reclaim() == [], "it lives"
+    os.kill(child.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while not (taken := history.reclaim()) and time.monotonic() < deadline:  # a zombie is as dead as can be
+        time.sleep(0.01)
+    child.join()
+    (again,) = taken
+    assert (again.id, again.params, again.state, again.attempt) == (asked.id, asked.params, "running", 2)
+    assert again.started > asked.started
+    assert history.reclaim() == [], "ours now"
+    before = history.trials()
+    for end in (lambda: history.tell(0, 1.0, attempt=1), lambda: history.fail(0, "late", attempt=1)):
+        with pytest.raises(TrialError, match=r"trial 0 was handed out again as attempt 2, got attempt 1$"):
+            end()
+    assert history.trials() == before == [again, own]
+    assert history.tell(0, 1.0, attempt=2).attempt == 2
+    with pytest.raises(TrialError, match=r"handed out again as attempt 2, got attempt 1$"):
+        history.tell(0, 1.0, attempt=1)
+    history.close()
+
+
+def test_in_one_process_an_open_history_keeps_its_trials_and_a_closed_or_collected_one_loses_them(
+    path: Path,
+) -> None:
+    closed, collected, opened, history = (History.open(path, HEADER) for _ in range(4))
+    for owner in (closed, collected, opened, history):
+        ask(owner)
+    closed.close()
+    del collected, owner
+    gc.collect()
+    assert [trial.id for trial in history.reclaim()] == [0, 1]
+    assert [trial.attempt for trial in history.trials()] == [2, 2, 1, 1]
+    opened.close()
+    history.close()
+
+
+@pytest.mark.parametrize(
+    ("owner", "dead"),
+    [
+        ("elsewhere:1:5:abc", False),  # another machine: unknown
+        (f"{platform.node()}:{2**22 + 5}:5:abc", True),  # above Linux' largest process id
+        (f"{platform.node()}:{os.getppid()}:5:abc", True),  # the number lives, with another start time
+        (f"{platform.node()}:{os.getppid()}::abc", False),  # its start time was not known
+        (f"{platform.node()}:{os.getpid()}:5:abc", True),
+    ],
+    ids=["elsewhere", "no process", "another start", "start unknown", "own number"],
+)
+def test_owners(history: History, owner: str, dead: bool) -> None:
+    if not Path("/proc/self/stat").exists() and owner.endswith(":5:abc"):
+        pytest.skip("start times are known on Linux only")
+    ask(history)
+    (row,) = history._rows("")
+    history._put(row, owner=owner)
+    assert len(history.reclaim()) == dead
+
+
+def test_two_that_reclaim_at_once_share_no_trial(path: Path) -> None:
+    history = History.open(path, HEADER)
+    for _ in range(20):
+        ask(history)
+    history.close()
+    taken: list[list[int]] = []
+
+    def reclaim(other: History) -> None:
+        taken.append([trial.id for trial in other.reclaim()])
+
+    others = [History.open(path, None) for _ in range(4)]
+    threads = [threading.Thread(target=reclaim, args=(other,)) for other in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(number for numbers in taken for number in numbers) == list(range(20))
+
+
+# Many at once.
+
+
+def _work(path: str, count: int, pipe: Any) -> None:
+    history = History.open(path, HEADER)  # all of them create it
+    told = []
+    for turn in range(count):
+        trials = None
+        while trials is None:
+            expected = len(history.trials())
+            trials = history.insert([POINT], [{"pid": os.getpid()}], expected=expected)
+        assert trials[0].id == expected
+        told.append(history.tell(trials[0].id, os.getpid() + turn / 1000))
+    pipe.send((told, history.trials()))
+    pipe.close()
+
+
+def test_processes_share_a_file(path: Path) -> None:
+    workers = []
+    for _ in range(4):
+        mine, theirs = processes.Pipe()
+        workers.append((run(_work, str(path), 20, theirs), mine))
+    told = []
+    for child, mine in workers:
+        assert mine.poll(60)
+        ours, seen = mine.recv()
+        assert [trial for trial in seen if trial.provenance["pid"] == child.pid] == ours
+        told += ours
+        child.join()
+    history = History.open(path, None)
+    assert history.trials() == sorted(told, key=lambda trial: trial.id)
+    assert [trial.id for trial in history.trials()] == list(range(80))
+    assert history._database.execute("PRAGMA integrity_check") == [("ok",)]
+    history.close()
+
+
+def test_one_may_create_the_file_while_another_looks_at_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute, threads, opened = module.Database.execute, [], []
+
+    def meet(self: module.Database, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        rows = execute(self, statement, values)
+        if statement == "PRAGMA application_id" and not threads:  # between two looks at the empty file
+            threads.append(threading.Thread(target=lambda: opened.append(History.open(path, HEADER))))
+            threads[0].start()
+            threads[0].join(0.3)
+        return rows
+
+    monkeypatch.setattr(module.Database, "execute", meet)
+    opened.append(History.open(path, HEADER))
+    threads[0].join()
+    assert len(opened) == 2
+    for number, history in enumerate(opened):
+        assert ask(history).id == number
+        history.close()
+
+
+def test_threads_share_a_history(history: History) -> None:
+    def work() -> None:
+        for _ in range(25):
+            history.tell(ask(history).id, 1.0)
+            history.trials()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [trial.id for trial in history.trials()] == list(range(100))
+    assert {trial.state for trial in history.trials()} == {"finished"}
+
+
+def test_trials_reads_only_what_changed(path: Path) -> None:
+    history, other = History.open(path, HEADER), History.open(path, HEADER)
+    history.insert([POINT] * 200, [{}] * 200, expected=0)
+    first = history.trials()
+    assert len(other.trials()) == 200
+    other.tell(150, 1.0)
+    ask(other)
+    other.tell(3, 2.0)
+    statements: list[str] = []
+    history._database.connection.set_trace_callback(statements.append)
+    changed = history.trials()
+    assert (changed[150].value, changed[3].value, len(changed)) == (1.0, 2.0, 201)
+    assert sum(new is not old for new, old in zip(changed, first, strict=False)) == 2
+    assert len(statements) == 3
+    assert history.trials() == changed
+    assert statements[3:] == ["PRAGMA data_version"], "nothing changed: no row is looked at"
+    history._database.connection.set_trace_callback(None)
+    history.trials().clear()
+    assert len(history.trials()) == 201, "the list is the caller's"
+    started = time.perf_counter()
+    for _ in range(200):
+        history.trials()
+    assert (time.perf_counter() - started) / 200 < 1e-3
+    history.close()
+    other.close()
+
+
+def test_a_lock_that_is_never_released_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.schema, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "_STEP", 0.05)
+    history = History.open(path, HEADER)
+    trial = ask(history)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(
+        StorageError, match=r"^other processes must leave the storage free .* database is locked$"
+    ):
+        history.tell(trial.id, 1.0)
+    assert history.trials() == [trial], "reading goes on"
+    other.execute("ROLLBACK")
+    other.close()
+    assert history.tell(trial.id, 1.0).value == 1.0
+    history.close()
+
+
+FORK = """
+import os, sys, threading
+from pathlib import Path
+from bo_suite.storage.history import History
+from bo_suite.storage.trial import Header
+from bo_suite.space.parameters import Float
+from bo_suite.space.space import Space
+
+HEADER, POINT = Header(Space({"x": Float(0, 1)}), 0, "minimize", None, None), {"x": 0.5}
+
+path = Path(sys.argv[1]) if sys.argv[1] else None
+history = History.open(path, HEADER)
+history.insert([POINT, POINT], [{}, {}], expected=0)
+held = threading.Event()
+release = threading.Event()
+def hold():
+    with history._database.session():
+        held.set()
+        release.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    history.tell(1, 0.5)
+    again, = history.insert([POINT], [{}], expected=2)
+    assert f":{os.getpid()}:" in history.owner
+    assert history.reclaim() == []
+    sys.exit(0)  # runs finalizers, which must not pull the log away from under the parent
+release.set()
+thread.join()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert f":{os.getpid()}:" in history.owner
+told = history.tell(0, 0.25)
+values = [trial.value for trial in history.trials()]
+if path:
+    assert values == [0.25, 0.5, None], values
+    assert [trial.id for trial in history.reclaim()] == [2]
+    assert history._database.execute("PRAGMA integrity_check") == [("ok",)]
+else:
+    assert values == [0.25, None], values  # memory is copied by a fork, not shared
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_a_history_survives_a_fork(path: Path, where: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(path) if where == "disk" else ""],
+        env=os.environ | {"PYTHONPATH": str(Path(module.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "ok\n", done.stderr
+
+
+# Interrupted anywhere.
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupt_at_any_statement_leaves_the_write_whole_or_undone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    history = History.open(path, HEADER)
+    ask(history)
+    writes: list[Callable[[], Any]] = [
+        lambda: history.insert([POINT] * 3, [{}] * 3, expected=None),
+        lambda: history.tell(ask(history).id, 1.0),
+        lambda: history.fail(ask(history).id, "no"),
+        lambda: history.add(POINT, 1.0),
+    ]
+    interrupts = 0
+    for write in writes:
+        for stop in range(100):
+            moments: list[str] = []
+
+            def interrupt(moment: str, stop: int = stop, moments: list[str] = moments) -> None:
+                moments.append(moment)
+                if len(moments) == stop + 1:
+                    raise error
+
+            before = history.trials()
+            monkeypatch.setattr(module, "_failpoint", interrupt)
+            try:
+                write()
+                break
+            except error:
+                interrupts += 1
+            finally:
+                monkeypatch.setattr(module, "_failpoint", module._no_failpoint)
+            assert not history._database.connection.in_transaction
+            after = history.trials()
+            assert after[: len(before)] == before
+            if moments[-1] != "after COMMIT" and moments.count("after COMMIT") == 0:
+                assert after == before
+            other = History.open(path, HEADER)
+            assert other.trials() == after
+            other.close()
+        else:
+            pytest.fail("no end of statements")
+    assert interrupts >= 40
+    history.close()
+
+
+def test_the_disk_is_waited_for(path: Path) -> None:
+    history = History.open(path, HEADER)
+    assert history._database.execute("PRAGMA journal_mode") == [("delete",)]
+    assert history._database.number("PRAGMA synchronous") == 3, "EXTRA"
+    ask(history)
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "all of it is in the file"
+    history.close()
+
+
+def test_what_is_stored_is_strict_json(path: Path) -> None:
+    history = History.open(path, replace(HEADER, budget=5, acquisition={"name": "logei", "beta": None}))
+    history.insert([POINT], [{"hyperparameters": [0.1, 1e-300]}], expected=0)
+    connection = sqlite3.connect(path)
+    texts = [text for (text,) in connection.execute("SELECT value FROM meta")]
+    texts += [text for row in connection.execute("SELECT params, provenance FROM trials") for text in row]
+    connection.close()
+
+    def no_constant(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for text in texts:
+        json.loads(text, parse_constant=no_constant)
+    assert asdict(history.header)["budget"] == 5
+    history.close()
+
+
+def test_an_error_of_the_module_itself_is_a_storage_error(history: History) -> None:
+    history._database.connection.close()
+    with pytest.raises(StorageError, match=r"^the storage must be one that SQLite can use, got"):
+        history.trials()
