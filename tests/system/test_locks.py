@@ -81,7 +81,8 @@ def test_it_is_entered_again_by_its_thread_and_only_released_by_it() -> None:
 
 
 def test_it_loads_nothing() -> None:
-    code = "import sys, bo_suite.system.locks as _; print([m for m in ('numpy', 'torch') if m in sys.modules])"
+    heavy = ("numpy", "torch")
+    code = f"import sys, bo_suite.system.locks; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 
