@@ -64,7 +64,9 @@ def random_search(own: bool, suites: int) -> float:
             given = (2 * suite + method) * seeds + seed
             key = seed_on(names[place], given) if own else given
             draws = torch.from_numpy(np.random.default_rng(key).random((20, problem.space.dim)))
-            outcomes[method, place, seed] = float(problem.vectorized(problem.space.values(draws)).min())
+            outcomes[method, place, seed] = float(
+                problem.vectorized(problem.space.encoding.values(draws)).min()
+            )
         found += separated(outcomes)
     return found / suites
 

@@ -56,9 +56,10 @@ from knowledge_gradient_report import (
 import bo_suite.acquisition
 from bo_suite import Optimizer
 from bo_suite.acquisition import AffineCost, KnowledgeGradient, log_discrete_knowledge_gradient
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.problems import Problem, get_problem, noisy
-from bo_suite.study.proposer import design_size
+from bo_suite.study.initial import initial_size
+from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.suggest import one_thread, suggest
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, WarmStart
 from bo_suite.surrogates.process import Process, Surrogate
@@ -223,7 +224,7 @@ def noisy_search(problem: str, method: str, seed: int, budget: int) -> Record:
     regret, seconds = {}, []
     for n in range(1, budget + 1):
         began = time.perf_counter()
-        if method == PEER and n > design_size(budget):
+        if method == PEER and n > initial_size(budget):
             params = botorch_next(optimizer, seed + n)
             seconds.append(time.perf_counter() - began)
             optimizer.add(params, target(params))

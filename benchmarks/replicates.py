@@ -44,7 +44,7 @@ from bo_suite.bench.peers import get_method
 from bo_suite.bench.replicates import run_replicates
 from bo_suite.data import Dataset, Seeds
 from bo_suite.problems import Problem, get_problem
-from bo_suite.study.proposer import design_size
+from bo_suite.study.initial import initial_size
 from bo_suite.surrogates import WarmStart
 
 PROBLEM = "hartmann6"
@@ -131,7 +131,7 @@ def _botorch(problem: Problem, cell: Cell, seed: int, clock: Clock) -> float:
 
 def _start(cell: Cell, problem: Problem) -> int:
     """Points before the first model."""
-    return min(2 * problem.space.dim, 10) if cell.method == "botorch" else design_size(cell.budget)
+    return min(2 * problem.space.dim, 10) if cell.method == "botorch" else initial_size(cell.budget)
 
 
 def measure(cell: Cell) -> dict[str, Any]:

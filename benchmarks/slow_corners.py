@@ -25,8 +25,9 @@ import torch
 from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite import acquisition as acquisitions
 from bo_suite.acquisition import Acquisition
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError
+from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.suggest import suggest
 from bo_suite.surrogates import WarmStart
 
@@ -65,7 +66,7 @@ def data_of(space: Space, observations: int, pending: int, plain: bool = False) 
     uniform = torch.rand(
         (observations + pending, space.dim), generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
-    rows = space.representable(space.spread(uniform))
+    rows = space.encoding.project(space.encoding.sample_from_unit(uniform))
     center = torch.linspace(0.2, 0.8, space.dim, dtype=torch.float64)
     value = (rows - center).square().mean(-1) + 0.1 * torch.sin(7.0 * rows).mean(-1)
     y = value[:observations]

@@ -69,7 +69,7 @@ class Draws:
         """A value, uniform on the parameter's scale."""
         space = Space({"x": self.parameter})
         row = torch.tensor([[random_state.random_sample()]], dtype=torch.float64)
-        return space.decode(space.spread(row))[0]["x"]
+        return space.decode(space.encoding.sample_from_unit(row))[0]["x"]
 
 
 def _randomized(given: dict[str, Any], space: Space) -> Any:

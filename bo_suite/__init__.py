@@ -63,4 +63,4 @@ class _MovedModules:
         sys.modules[old] = import_module(new)
 
 
-sys.meta_path.append(_MovedModules)  # type: ignore[arg-type]
+sys.meta_path.append(_MovedModules)

@@ -1,9 +1,11 @@
-"""Observations as a surrogate sees them, the random numbers of a step, and the outcome transform."""
+"""Observations as a surrogate sees them, and the random numbers of a step."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import jaxtyping as jt
@@ -13,6 +15,9 @@ from torch.quasirandom import SobolEngine
 
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import differentiable
+
+_NO_ROWS = torch.empty(0, 0, dtype=torch.float64, device="cpu")
+"""Stands for no pending rows, whatever the number of columns."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Dataset:
 
     x: jt.Float[Tensor, "*b n d"]
     y: jt.Float[Tensor, "*b n"]
-    noise: jt.Float[Tensor, "*b n"] | None
-    pending: jt.Float[Tensor, "*b p d"]
+    noise: jt.Float[Tensor, "*b n"] | None = None
+    pending: jt.Float[Tensor, "*b p d"] = _NO_ROWS
     unordered: tuple[int, ...] = ()
     levels: tuple[int | None, ...] = ()
     fidelities: tuple[int, ...] = ()
@@ -48,6 +53,8 @@ class Dataset:
     fixed: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.pending is _NO_ROWS:
+            object.__setattr__(self, "pending", self.x[..., :0, :])
         for name in ("x", "y", "noise", "pending", "constraints"):
             if (tensor := getattr(self, name)) is not None:
                 object.__setattr__(self, name, differentiable(tensor))
@@ -86,6 +93,12 @@ class Dataset:
         y = self.y.reshape(count, -1)[places]
         return replace(self, x=x, y=y, noise=noise, pending=pending, constraints=limits, failures=failures)
 
+    def to(self, device: torch.device) -> "Dataset":
+        """The data on a device."""
+        names = ("x", "y", "noise", "pending", "constraints", "failures")
+        tensors: Any = {name: one.to(device) for name in names if (one := getattr(self, name)) is not None}
+        return replace(self, **tensors)
+
     def with_pending(self, rows: Sequence[jt.Float[Tensor, "*b d"]]) -> "Dataset":
         """The data with more pending rows."""
         more = [row[..., None, :].to(self.pending) for row in rows]
@@ -105,6 +118,12 @@ class Dataset:
         rows = rows.clone()
         rows[..., list(columns)] = rows.new_tensor(positions)
         return rows
+
+    @property
+    def aspects(self) -> frozenset[str]:
+        """What an acquisition must support to understand the data: "fidelities", "constraints" or neither."""
+        held = {"fidelities": bool(self.fidelities), "constraints": self.constraints is not None}
+        return frozenset(name for name, is_held in held.items() if is_held)
 
     @property
     def discrete(self) -> tuple[int, ...]:
@@ -186,102 +205,8 @@ def _hash(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
-_WORST_STD = 1e3
-"""Standard deviation beyond which an observation tells nothing; outcomes have standard deviation one."""
-
-WHISKER = 2.0
-"""How far above the upper quartile outcomes still differ, in distances from the best to it."""
-
-_LAMBDAS = torch.linspace(-1.0, 1.0, 41, **_CPU)
-"""Yeo-Johnson powers tried: at most one, since only the long tail of bad outcomes is to be shortened."""
-
-
-def _yeo_johnson(z: Tensor, power: Tensor) -> Tensor:
-    """Yeo and Johnson (2000), equation 2.1, for power in [-1, 1]; `power` broadcasts against z."""
-    log_up = torch.log1p(z.clamp(min=0.0))
-    flat = power.abs() < 1e-8
-    up = torch.where(flat, log_up, torch.expm1(power * log_up) / torch.where(flat, 1.0, power))
-    other = 2.0 - power
-    down = -torch.expm1(other * torch.log1p((-z).clamp(min=0.0))) / other
-    return torch.where(z >= 0, up, down)
-
-
-def _yeo_johnson_inverse(w: Tensor, power: Tensor) -> Tensor:
-    """The z that `_yeo_johnson` maps to w; infinite at and above -1 / power, which no z reaches."""
-    flat = power.abs() < 1e-8
-    up = w.clamp(min=0.0)
-    log_up = torch.log1p((power * up).clamp(min=-1.0)) / torch.where(flat, 1.0, power)
-    other = 2.0 - power
-    log_down = torch.log1p(other * (-w).clamp(min=0.0)) / other
-    return torch.where(w >= 0, torch.expm1(torch.where(flat, up, log_up)), -torch.expm1(log_down))
-
-
-def _location_scale(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the last dimension, one where the values do not differ."""
-    mean = y.mean(-1, keepdim=True)
-    scale = (y - mean).square().mean(-1, keepdim=True).sqrt()
-    return mean, torch.where((scale > 1e-13 * mean.abs()) & (scale > 1e-200), scale, 1.0)
-
-
-@dataclass(frozen=True)
-class OutcomeTransform:
-    """An increasing map of outcomes to a scale of mean 0 and variance 1, robust to heavy tails.
-
-    z = standardise(YJ_p(standardise(min(y, cap)))): outcomes above the cap (the upper quartile plus
-    `WHISKER` times the distance from there to the best) are as bad as the cap, and the Yeo-Johnson
-    power p <= 1 is the one of highest profile likelihood. Works on y / max|y|, so that 1e-300 and
-    1e300 are as good as 1.
-    """
-
-    unit: jt.Float[Tensor, "*b 1"]
-    cap: jt.Float[Tensor, "*b 1"]
-    location: jt.Float[Tensor, "*b 1"]
-    scale: jt.Float[Tensor, "*b 1"]
-    power: jt.Float[Tensor, "*b 1"]
-    shift: jt.Float[Tensor, "*b 1"]
-    spread: jt.Float[Tensor, "*b 1"]
-
-    @staticmethod
-    def fit(y: jt.Float[Tensor, "*b n"]) -> "OutcomeTransform":
-        """The transform of the given finite outcomes (n >= 1), user scale, smaller is better."""
-        largest = y.abs().amax(-1, keepdim=True)
-        unit = torch.where(largest > 0, largest, 1.0)
-        part = y / unit
-        best, quartile = part.amin(-1, keepdim=True), part.quantile(0.75, dim=-1, keepdim=True)
-        cap = quartile + WHISKER * (quartile - best)
-        cap = torch.where(quartile > best, cap, part.amax(-1, keepdim=True))
-        location, scale = _location_scale(torch.minimum(part, cap))
-        z = ((torch.minimum(part, cap) - location) / scale)[..., None, :]
-        powers = _LAMBDAS.to(y)[:, None]
-        mapped = _yeo_johnson(z, powers)
-        _, spreads = _location_scale(mapped)
-        jacobian = (powers - 1.0) * (z.sign() * torch.log1p(z.abs())).sum(-1, keepdim=True)
-        likelihood = jacobian - z.shape[-1] * torch.log(spreads)
-        choice = likelihood.argmax(-2, keepdim=True)
-        power = powers.expand_as(likelihood).gather(-2, choice)[..., 0, :]
-        shift, spread = _location_scale(_yeo_johnson(z[..., 0, :], power))
-        return OutcomeTransform(unit, cap, location, scale, power, shift, spread)
-
-    def __call__(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
-        """Outcomes on the surrogate's scale."""
-        z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
-        return (_yeo_johnson(z, self.power) - self.shift) / self.spread
-
-    def inverse(self, z: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
-        """Outcomes, user scale, of values on the surrogate's scale; increasing.
-
-        y = unit (location + scale YJ_p⁻¹(shift + spread z)). The cap is not applied: beyond the values
-        of outcomes the map goes on as it was, so that inverse(self(y)) = min(y, cap) and
-        self(inverse(z)) = min(z, self(cap)). A power p < 0 maps all outcomes below -1 / p: infinite there.
-        """
-        part = _yeo_johnson_inverse(z * self.spread + self.shift, self.power)
-        return (part * self.scale + self.location) * self.unit
-
-    def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
-        """Variances on the surrogate's scale of outcomes with standard deviations std.
-
-        (std dz/dy)², with the slope at the cap for outcomes beyond it.
-        """
-        z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
-        slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))
-        return (std / self.unit / self.scale * slope / self.spread).clamp(max=_WORST_STD).square()
+def __getattr__(name: str) -> Any:
+    if name == "OutcomeTransform":  # as of version 0.8
+        warnings.warn("OutcomeTransform is now in bo_suite.study.outcomes", DeprecationWarning, stacklevel=2)
+        return import_module("bo_suite.study.outcomes").OutcomeTransform
+    raise AttributeError(f"module 'bo_suite.data' has no attribute {name!r}")

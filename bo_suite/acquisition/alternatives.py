@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim import minimize_batch
-from bo_suite.optim.maximize import top
+from bo_suite.space.candidates import sample_observed, top
 from bo_suite.surrogates.lookahead import Lookahead
 
 _ROWS = 4096
@@ -16,7 +16,7 @@ _ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class StartingPoints:
     """Rows to start searches from, half of them spread over the space and half near the best ones.
 
     Discrete columns hold values that have been observed.
@@ -32,25 +32,12 @@ class Pool:
     fidelities: tuple[int, ...]
 
     @staticmethod
-    def of(data: Dataset, mean: jt.Float[Tensor, "*b n"], count: int, seeds: Seeds) -> "Pool":
+    def of(data: Dataset, mean: jt.Float[Tensor, "*b n"], count: int, seeds: Seeds) -> "StartingPoints":
         """`count` rows, half of them near the rows of the data where `mean` is smallest, or the last one."""
         fixed = [column for column, _ in data.fixed]
         held = tuple(sorted({*data.unordered, *data.discrete, *data.fidelities, *fixed}))
-        half, d = count // 2, data.x.shape[-1]
-        spread = seeds.split("spread").sobol(half, data.x)
-        levels = [column for column in held if column not in data.fidelities]
-        draws = seeds.split("levels").uniform((half, d), data.x)
-        observed = data.x.gather(-2, (draws * data.x.shape[-2]).long())
-        spread[..., levels] = observed[..., levels]
-
         best = torch.cat((top(data.x, -mean, 3), data.x[..., -1:, :]), -2)
-        near = best.repeat_interleave(-(-half // best.shape[-2]), -2)[..., :half, :]
-        scale = torch.logspace(-3.0, -0.5, 16, dtype=data.x.dtype, device=data.x.device)
-        scale = scale[torch.arange(half, device=scale.device) % 16, None]
-        steps = scale * seeds.split("near").normal((half, d), data.x)
-        steps[..., levels] = 0.0
-        rows = torch.cat((spread, (near + steps).clamp(0.0, 1.0)), -2)
-        return Pool(data.with_fixed(rows), held, data.fidelities)
+        return StartingPoints(sample_observed(data, best, held, count, seeds), held, data.fidelities)
 
     def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
         """The rows of largest value, as many of the spread ones as of the near ones."""
@@ -60,10 +47,10 @@ class Pool:
 
 
 @dataclass(frozen=True, eq=False)
-class Outlooks:
+class OneStepMeans:
     """Posterior means that one more observation may lead to, as functions to be minimised.
 
-    Outlook r at x is sum_s fantasies[s, r] mean_s(x) + sum_c shifts[r, c] cov(x, candidate_c).
+    One-step mean r at x is sum_s fantasies[s, r] mean_s(x) + sum_c shifts[r, c] cov(x, candidate_c).
 
     Attributes:
         lookahead: with the candidates as its points.
@@ -76,7 +63,7 @@ class Outlooks:
     fantasies: jt.Float[Tensor, "s r"]
 
     def best_of(self, starts: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b r d"]:
-        """The start where each outlook is smallest."""
+        """The start where each one-step mean is smallest."""
         parts = [self.lookahead.mean_and_cov(part) for part in starts.split(_ROWS, -2)]
         mean, cov = torch.cat([part[0] for part in parts], -1), torch.cat([part[1] for part in parts], -2)
         values = self.shifts @ cov.mT + torch.einsum("sr,s...m->...rm", self.fantasies, self._lead(mean))
@@ -84,9 +71,9 @@ class Outlooks:
         return starts.gather(-2, best.expand(*best.shape[:-1], starts.shape[-1]))
 
     def minimize(
-        self, pool: Pool, starts: jt.Float[Tensor, "*b r d"], *, evaluations: int
+        self, pool: StartingPoints, starts: jt.Float[Tensor, "*b r d"], *, evaluations: int
     ) -> jt.Float[Tensor, "*b r d"]:
-        """A local minimum of each outlook, from its own start."""
+        """A local minimum of each one-step mean, from its own start."""
         held = list(pool.held)
         if len(held) == starts.shape[-1]:
             return starts
@@ -102,7 +89,7 @@ class Outlooks:
         ).x
 
     def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each outlook at its own row, and its gradient."""
+        """Each one-step mean at its own row, and its gradient."""
         leaf = x.detach().requires_grad_()
         with torch.enable_grad():
             mean, cov = self.lookahead.mean_and_cov(leaf)

@@ -1,5 +1,6 @@
-"""The two protocols of an acquisition."""
+"""The two protocols of an acquisition, and what it supports."""
 
+from collections.abc import Set
 from typing import Protocol, runtime_checkable
 
 import jaxtyping as jt
@@ -8,6 +9,12 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
+
+ASPECTS = {
+    "constraints": "choose ConstrainedExpectedImprovement, or an acquisition that has it in `supports`",
+    "fidelities": "choose KnowledgeGradient, or an acquisition that has it in `supports`",
+}
+"""What data may have beyond inputs and outcomes, and what to do where an acquisition does not support it."""
 
 
 @runtime_checkable
@@ -28,33 +35,30 @@ class Score(Protocol):
 
 @runtime_checkable
 class Acquisition(Protocol):
-    """A frozen recipe: data in, score out."""
+    """A frozen recipe: data in, score out.
+
+    It may have three more attributes. `supports` is a frozenset of what it understands in data beyond inputs
+    and outcomes, names among ASPECTS; data with more are refused. `search` is a Search, how hard to search
+    for the maximum of its score. `batched` says that `build` takes data of several replicates, and gives each
+    the score that it would have alone.
+    """
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Score:
         """The score given the data, conditioned on its pending points; `start` warm-starts the fit."""
 
 
-def refuse_fidelities(acquisition: object, data: Dataset) -> None:
-    """Refuse data with fidelities, on behalf of an acquisition that would take them for any other input.
+def require_support(acquisition: object, aspects: Set[str]) -> None:
+    """Raises a DataError unless an acquisition supports what data or a space have beyond inputs and outcomes.
 
-    Raises:
-        DataError: data with fidelities.
+    An acquisition says what it supports by an attribute `supports`; one without it supports nothing of this.
+
+    Args:
+        acquisition: any.
+        aspects: names among ASPECTS.
     """
-    if data.fidelities:
+    supported: Set[str] = getattr(acquisition, "supports", frozenset())
+    for aspect in sorted(aspects - supported):
         raise DataError(
-            f"{type(acquisition).__name__} knows one fidelity only; a space with fidelities needs "
-            "KnowledgeGradient"
-        )
-
-
-def refuse_constraints(acquisition: object, data: Dataset) -> None:
-    """Refuse data with constraints, on behalf of an acquisition that would take no note of them.
-
-    Raises:
-        DataError: data with constraints.
-    """
-    if data.constraints is not None:
-        raise DataError(
-            f"{type(acquisition).__name__} knows no constraints; observations with constraints need "
-            "ConstrainedExpectedImprovement"
+            f"{type(acquisition).__name__} does not support {aspect} (its attribute `supports` is "
+            f"{sorted(supported)}): {ASPECTS[aspect]}"
         )

@@ -9,12 +9,12 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.classifiers.base import Classifier, Labelled
 from bo_suite.classifiers.density_ratio import DensityRatio, ratio_of
 from bo_suite.classifiers.mlp import MLPClassifier
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError, NumericalError
+from bo_suite.optim.maximize import Search
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 from bo_suite.values.describe import described
 
@@ -92,11 +92,13 @@ class Bore:
         classifier: of any kind.
         gamma: share of outcomes that count as good, in (0, 1), or a function of their number n.
         weighting: "improvement" or "probability".
+        search: how hard to search for the maximum of the score; None for what is common.
     """
 
     classifier: Classifier = field(default_factory=MLPClassifier)
     gamma: float | Callable[[int], float] = 0.25
     weighting: str = "improvement"
+    search: Search | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         foreign = isinstance(self.classifier, type) or hasattr(self.classifier, "predict")
@@ -110,6 +112,11 @@ class Bore:
         if isinstance(self.gamma, type) or not callable(self.gamma):
             _check_gamma(self.gamma)
 
+    @property
+    def batched(self) -> bool:
+        """Whether `build` takes replicates: as its classifier does."""
+        return bool(getattr(self.classifier, "batched", False))
+
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> BoreScore:
         """The log odds of a row being good.
 
@@ -117,8 +124,6 @@ class Bore:
             DataError: a gamma outside (0, 1), or data with fidelities.
             FitError: no observation, or a classifier that can not be fitted.
         """
-        refuse_fidelities(self, data)
-        refuse_constraints(self, data)
         n = data.y.shape[-1]
         if n == 0:
             raise FitError("a classifier needs at least one observation, got none")

@@ -7,9 +7,9 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
+from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
@@ -39,6 +39,7 @@ class UpperConfidenceBound:
     Attributes:
         beta: standard deviations of optimism.
         surrogate: what is fitted to the data.
+        search: how hard to search for the maximum of the score; None for what is common.
 
     Raises:
         DataError: beta < 0, or not finite.
@@ -46,10 +47,16 @@ class UpperConfidenceBound:
 
     beta: float = 2.0
     surrogate: Surrogate = field(default_factory=AutoGP)
+    search: Search | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta < math.inf:
             raise DataError(f"`0 <= beta < inf` must hold, got {self.beta}")
+
+    @property
+    def batched(self) -> bool:
+        """Whether `build` takes replicates: as its surrogate does."""
+        return bool(getattr(self.surrogate, "batched", False))
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ConfidenceBoundScore:
         """The score given the data.
@@ -57,8 +64,6 @@ class UpperConfidenceBound:
         Raises:
             DataError: data with fidelities or constraints.
         """
-        refuse_fidelities(self, data)
-        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         if data.pending.shape[-2]:

@@ -1,15 +1,16 @@
 """Expected improvement where constraints are met, which are known by their values at evaluated points."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_fidelities
 from bo_suite.acquisition.improvement import ImprovementScore, at_least_one, improvement_on, incumbents
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
+from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
@@ -56,10 +57,14 @@ class ConstrainedExpectedImprovement:
     Attributes:
         surrogate: what is fitted to the outcomes and to each constraint.
         fantasies: number of quasi-Monte Carlo samples of the pending values.
+        search: how hard to search for the maximum of the score; None for what is common.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
     fantasies: int = 32
+    search: Search | None = field(default=None, kw_only=True)
+
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints"})
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
@@ -70,7 +75,6 @@ class ConstrainedExpectedImprovement:
         Raises:
             DataError: data with fidelities, or replicates with values that are not known.
         """
-        refuse_fidelities(self, data)
         values = () if data.constraints is None else data.constraints.unbind(-1)
         values = tuple(value for value in values if not bool(value.isnan().all()))
         feasible, data = data.feasible, replace(data, constraints=None)

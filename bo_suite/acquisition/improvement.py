@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
+from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart, sample_joint
 
@@ -111,13 +111,20 @@ class LogExpectedImprovement:
     Attributes:
         surrogate: what is fitted to the data.
         fantasies: number of quasi-Monte Carlo samples of the pending values.
+        search: how hard to search for the maximum of the score; None for what is common.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
     fantasies: int = 32
+    search: Search | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
+
+    @property
+    def batched(self) -> bool:
+        """Whether `build` takes replicates: as its surrogate does."""
+        return bool(getattr(self.surrogate, "batched", False))
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data.
@@ -125,8 +132,6 @@ class LogExpectedImprovement:
         Raises:
             DataError: data with fidelities or constraints.
         """
-        refuse_fidelities(self, data)
-        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         best = incumbents(process, data).amin(-1, keepdim=True)
         return improvement_on(best, process, data, seeds, self.fantasies)
@@ -163,15 +168,22 @@ class NoisyExpectedImprovement:
         surrogate: what is fitted to the data.
         fantasies: number of quasi-Monte Carlo samples.
         baseline: the most observed points considered as possibly best.
+        search: how hard to search for the maximum of the score; None for what is common.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
     fantasies: int = 32
     baseline: int = 32
+    search: Search | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
         at_least_one("baseline", self.baseline)
+
+    @property
+    def batched(self) -> bool:
+        """Whether `build` takes replicates: as its surrogate does."""
+        return bool(getattr(self.surrogate, "batched", False))
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data.
@@ -179,8 +191,6 @@ class NoisyExpectedImprovement:
         Raises:
             DataError: data with fidelities or constraints.
         """
-        refuse_fidelities(self, data)
-        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         promising, won = _promising(process, data.with_fixed(data.x), self.baseline, seeds)
         points = torch.cat((data.pending, promising), -2)

@@ -2,20 +2,19 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.alternatives import Outlooks, Pool, at_target, distinct
-from bo_suite.acquisition.base import refuse_constraints
+from bo_suite.acquisition.alternatives import OneStepMeans, StartingPoints, at_target, distinct
 from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
 from bo_suite.linalg.environment import outside_inference_mode
-from bo_suite.optim.maximize import ascend
+from bo_suite.optim.maximize import Search, ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
@@ -143,6 +142,7 @@ class KnowledgeGradient:
         quantiles: number of outcomes of each candidate whose minima are alternatives.
         candidates: number of promising candidates.
         fantasies: number of quasi-Monte Carlo samples of pending observations.
+        search: how hard to search for the maximum of the score; None for what is common.
 
     Raises:
         DataError: a number below 1, or a cost that is no function.
@@ -153,6 +153,9 @@ class KnowledgeGradient:
     quantiles: int = 7
     candidates: int = 8
     fantasies: int = 16
+    search: Search | None = field(default=None, kw_only=True)
+
+    supports: ClassVar[frozenset[str]] = frozenset({"fidelities"})
 
     def __post_init__(self) -> None:
         for name in ("quantiles", "candidates", "fantasies"):
@@ -163,6 +166,11 @@ class KnowledgeGradient:
                 f"a cost must be a function of rows and fidelity columns, got {described(self.cost)}"
             )
 
+    @property
+    def batched(self) -> bool:
+        """Whether `build` takes replicates: as its surrogate does."""
+        return bool(getattr(self.surrogate, "batched", False))
+
     @outside_inference_mode
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> KnowledgeGradientScore:
         """The score given the data.
@@ -170,11 +178,10 @@ class KnowledgeGradient:
         Raises:
             DataError: data with constraints.
         """
-        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         with torch.no_grad():
             mean = torch.cat([process.mean(part) for part in data.x.split(_ROWS, -2)], -1)
-            pool = Pool.of(data, mean, _POOL, seeds.split("pool"))
+            pool = StartingPoints.of(data, mean, _POOL, seeds.split("pool"))
             expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
             minima = _minima(expected, pool)
             spread = _SPREAD // pool.x.shape[-1]
@@ -201,7 +208,7 @@ class KnowledgeGradient:
         )
 
     def _after(
-        self, process: Process, expected: Process, pool: Pool, minima: Tensor, candidates: Tensor
+        self, process: Process, expected: Process, pool: StartingPoints, minima: Tensor, candidates: Tensor
     ) -> Tensor:
         """Minima of the posterior mean after each quantile of the outcome at each candidate."""
         lookahead = expected.lookahead(candidates)
@@ -215,9 +222,10 @@ class KnowledgeGradient:
         fantasies = math.prod(lookahead.fantasies)
         turns = torch.arange(count * levels, device=z.device) % fantasies
         weights = torch.nn.functional.one_hot(turns, fantasies).to(candidates).mT
-        outlooks = Outlooks(lookahead, shifts, weights)
-        starts = outlooks.best_of(at_target(torch.cat((pool.x, minima, candidates), -2), pool.fidelities))
-        return outlooks.minimize(pool, starts, evaluations=_EVALUATIONS)
+        one_step_means = OneStepMeans(lookahead, shifts, weights)
+        rows = torch.cat((pool.x, minima, candidates), -2)
+        starts = one_step_means.best_of(at_target(rows, pool.fidelities))
+        return one_step_means.minimize(pool, starts, evaluations=_EVALUATIONS)
 
 
 def _given_pending(process: Process, pending: Tensor, seeds: Seeds, count: int) -> Process:
@@ -231,7 +239,7 @@ def _given_pending(process: Process, pending: Tensor, seeds: Seeds, count: int) 
     return process.condition(pending, (base @ chol.mT).movedim(-2, 0) + process.mean(pending))
 
 
-def _minima(process: Process, pool: Pool) -> Tensor:
+def _minima(process: Process, pool: StartingPoints) -> Tensor:
     """Local minima of the posterior mean, averaged over fantasies and of each of a few fantasies."""
     target = at_target(pool.x, pool.fidelities)
     mean = process.mean(target)
@@ -242,14 +250,14 @@ def _minima(process: Process, pool: Pool) -> Tensor:
     weights = mean.new_full((count, starts.shape[-2]), 1.0 / count)
     if lookahead.fantasies:
         few = torch.eye(count, dtype=mean.dtype, device=mean.device)[:, :_MINIMA]
-        each = Outlooks(lookahead, mean.new_zeros(*starts.shape[:-2], few.shape[-1], 1), few)
+        each = OneStepMeans(lookahead, mean.new_zeros(*starts.shape[:-2], few.shape[-1], 1), few)
         starts = torch.cat((starts, each.best_of(target)), -2)
         weights = torch.cat((weights, few), -1)
-    present = Outlooks(lookahead, mean.new_zeros(*starts.shape[:-1], 1), weights)
+    present = OneStepMeans(lookahead, mean.new_zeros(*starts.shape[:-1], 1), weights)
     return present.minimize(pool, starts, evaluations=2 * _EVALUATIONS)
 
 
-def _climb(score: KnowledgeGradientScore, pool: Pool, alternatives: int, count: int) -> Tensor:
+def _climb(score: KnowledgeGradientScore, pool: StartingPoints, alternatives: int, count: int) -> Tensor:
     """Candidates of large score, reached in a few steps by gradients from rows that are no alternatives.
 
     Where a candidate is an alternative their lines are one, and rounding errors would choose the gradient.

@@ -11,8 +11,7 @@ from torch.nn.functional import logsigmoid
 from bo_suite.acquisition.base import Score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.optim.evolve import mutate
-from bo_suite.optim.maximize import nearby, top
+from bo_suite.space.candidates import mutate, perturb_best, project, sample_sobol, top
 from bo_suite.space.space import Space
 
 _SPREAD, _NEAR = 1024, 256
@@ -65,8 +64,8 @@ class SteinBatch:
             count: number q of particles, at most as many as there are points to draw from.
         """
         with torch.no_grad():
-            spread = space.spread(seeds.split("spread").sobol(_SPREAD, data.x))
-            pool = torch.cat((spread, nearby(space, data, seeds.split("near"), _NEAR)), -2)
+            spread = sample_sobol(space, _SPREAD, data.x, seeds.split("spread"))
+            pool = torch.cat((spread, perturb_best(space, data, seeds.split("near"), _NEAR)), -2)
             value = logsigmoid(score(pool))
             exponential = -seeds.split("draw").uniform((pool.shape[-2],), pool).log()
             rows = top(pool, value - exponential.log(), count)
@@ -78,7 +77,7 @@ class SteinBatch:
             if not bool(still.all()):
                 rows, memory = self._descend(score, rows, memory, still, data.unordered, turn)
         with torch.no_grad():
-            return torch.cat((space.representable(rows), top(pool, value, pool.shape[-2])), -2)
+            return torch.cat((project(space, rows), top(pool, value, pool.shape[-2])), -2)
 
     def _descend(
         self, score: Score, rows: Tensor, memory: Tensor, still: Tensor, unordered: tuple[int, ...], turn: int

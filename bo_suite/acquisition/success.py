@@ -6,7 +6,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import Acquisition, Score
+from bo_suite.acquisition.base import Acquisition, Score, require_support
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates import ExactGP
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
@@ -121,13 +121,16 @@ class LikelyScore:
         return self.score(x) if self.success.even else self.score(x) + self.success.log(x)
 
 
-def score_of(acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmStart | None) -> Score:
+def build_score(
+    acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmStart | None = None
+) -> Score:
     """The acquisition's score given the data, and the probability of success where trials have failed.
 
     Raises:
-        DataError: data that the acquisition does not understand.
+        DataError: data with an aspect that the acquisition does not support.
         FitError, NumericalError: a model that cannot be fitted.
     """
+    require_support(acquisition, data.aspects)
     score = acquisition.build(data, seeds, start)
     if data.failures is None:
         return score

@@ -6,9 +6,9 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
+from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.paths import Paths, draw_paths
 from bo_suite.surrogates.process import Hyperparameters, Surrogate, WarmStart
@@ -38,6 +38,7 @@ class ThompsonSampling:
     Attributes:
         surrogate: what is fitted to the data.
         features: number of frequencies of the prior's draws.
+        search: how hard to search for the maximum of the score; None for what is common.
 
     Raises:
         DataError: features < 1.
@@ -45,6 +46,7 @@ class ThompsonSampling:
 
     surrogate: Surrogate = field(default_factory=AutoGP)
     features: int = 1024
+    search: Search | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.features >= 1:
@@ -56,8 +58,6 @@ class ThompsonSampling:
         Raises:
             DataError: data with fidelities or constraints.
         """
-        refuse_fidelities(self, data)
-        refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         with torch.no_grad():

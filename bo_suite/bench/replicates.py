@@ -1,9 +1,8 @@
 """Many seeded runs of one problem as one tensor program, in lockstep."""
 
-import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jaxtyping as jt
@@ -11,27 +10,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition import (
-    Acquisition,
-    Bore,
-    KnowledgeGradient,
-    LogExpectedImprovement,
-    NoisyExpectedImprovement,
-    UpperConfidenceBound,
-)
+from bo_suite.acquisition import Acquisition
+from bo_suite.acquisition.default import default_acquisition
 from bo_suite.bench.unit import Evaluation, noise_at
-from bo_suite.classifiers import MLPClassifier
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
-from bo_suite.errors import DataError, FitError, NumericalError
-from bo_suite.linalg.environment import numerical_environment, usable_device
+from bo_suite.data import Seeds
+from bo_suite.errors import DataError
+from bo_suite.linalg.environment import usable_device
 from bo_suite.problems import Problem
-from bo_suite.space.space import Space
-from bo_suite.storage.trial import kept, whole_number
-from bo_suite.study.proposer import design_size
-from bo_suite.study.suggest import Suggestion, attempt, design, suggest
-from bo_suite.surrogates import SGPR, AutoGP, ExactGP, WarmStart
-
-logger = logging.getLogger("bo_suite")
+from bo_suite.storage.trial import whole_number
+from bo_suite.study.initial import initial_size, initial_steps
+from bo_suite.study.observations import dataset_of
+from bo_suite.study.step import Step, next_steps
+from bo_suite.surrogates import WarmStart
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +96,7 @@ class Replicates:
 
 def run_replicates(
     problem: Problem,
-    acquisition: Acquisition,
+    acquisition: Acquisition | None = None,
     seeds: Sequence[int] = range(64),
     budget: int = 60,
     device: str | torch.device = "cpu",
@@ -122,7 +112,7 @@ def run_replicates(
 
     Args:
         problem: cheap to evaluate; on the device, where it is vectorised.
-        acquisition: how to choose points.
+        acquisition: how to choose points; when None, as an Optimizer would.
         seeds: one a replicate.
         budget: evaluations of a replicate; fewer where a finite space has fewer points: none is repeated.
         device: where all of it lives.
@@ -135,27 +125,25 @@ def run_replicates(
     if not seeds or len(set(seeds)) < len(seeds):
         raise DataError(f"seeds must be given and differ, got {seeds}")
     whole_number("budget", budget, at_least=1)
-    space, first = problem.space.varying, design_size(budget)
+    space, first = problem.space.varying, initial_size(budget)
+    acquisition = acquisition or default_acquisition(space.aspects)
     rows = torch.zeros(len(seeds), 0, space.dim, dtype=torch.float64, device=usable_device(device))
     values, true = rows.new_zeros(len(seeds), 0), rows.new_zeros(len(seeds), 0)
     starts: list[WarmStart | None] = [None] * len(seeds)
     sources, ask_seconds, evaluate_seconds = [], [], []
-    for trial in range(min(budget, space.cardinality or budget)):
+    for index in range(min(budget, space.cardinality or budget)):
         began = time.perf_counter()
-        with numerical_environment():
-            y = OutcomeTransform.fit(values)(values) if trial else values
-            data = Dataset(rows, y, None, rows[:, :0], space.unordered, space.levels, space.fidelities)
-            if trial < first:
-                parts = [data.replicates(place) for place in range(len(seeds))]
-                found = [design(space, *pair, trial) for pair in zip(parts, seeds, strict=True)]
-            else:
-                found = _next(data, space, acquisition, Seeds.of_each(seeds, trial), starts)
-            starts = [_warm_start(one, trial) or before for one, before in zip(found, starts, strict=True)]
-        new = torch.stack([one.rows for one in found])
-        sources.append(tuple(_provenance(one) for one in found))
+        data = dataset_of(space, rows, values)
+        if index < first:
+            steps = initial_steps(space, data, seeds, index)
+        else:
+            steps = next_steps(data, space, acquisition, Seeds.of_each(seeds, index), starts)
+        starts = [step.start or before for step, before in zip(steps, starts, strict=True)]
+        new = torch.stack([step.row for step in steps])
+        sources.append(tuple(_provenance(step) for step in steps))
         ask_seconds.append(time.perf_counter() - began)
         exact = _evaluate(problem, problem.space.widened(new))
-        noise = exact.new_tensor([noise_at(problem, seed, trial) for seed in seeds])
+        noise = exact.new_tensor([noise_at(problem, seed, index) for seed in seeds])
         rows, true = torch.cat((rows, new[:, None]), 1), torch.cat((true, exact[:, None]), 1)
         values = torch.cat((values, (exact + noise)[:, None]), 1)
         evaluate_seconds.append(time.perf_counter() - began - ask_seconds[-1])
@@ -171,71 +159,15 @@ def run_replicates(
     )
 
 
-_EXACT = (LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound, KnowledgeGradient)
-_SURROGATES = (AutoGP, ExactGP, SGPR)
-
-
-def in_lockstep(acquisition: Acquisition) -> bool:
-    """Whether replicates of the acquisition are known to be what single runs are, and faster."""
-    if isinstance(acquisition, Bore):
-        return isinstance(acquisition.classifier, MLPClassifier)
-    return isinstance(acquisition, _EXACT) and isinstance(acquisition.surrogate, _SURROGATES)
-
-
-def _next(
-    data: Dataset,
-    space: Space,
-    acquisition: Acquisition,
-    seeds: Seeds,
-    starts: Sequence[WarmStart | None],
-) -> list[Suggestion]:
-    """A suggestion for every replicate: from one program or, where that fails for one, from one each."""
-    try:
-        found = attempt(data, space, acquisition, seeds, _joint(starts))
-    except (FitError, NumericalError) as error:
-        logger.warning("replicates take a step one by one, since the model of one failed: %s", error)
-        return [
-            suggest(data.replicates(place), space, acquisition, Seeds((key,)), starts[place])
-            for place, key in enumerate(seeds.keys)
-        ]
-    thetas = [None] * len(found.rows) if found.hyperparameters is None else found.hyperparameters.cpu()
-    return [
-        replace(found, rows=row, hyperparameters=theta) for row, theta in zip(found.rows, thetas, strict=True)
-    ]
-
-
-def _joint(starts: Sequence[WarmStart | None]) -> WarmStart | None:
-    """Those of all replicates in one.
-
-    Raises:
-        FitError: they are of different numbers of observations, for a fit has failed.
-    """
-    given = [one for one in starts if one is not None]
-    if not given:
-        return None
-    if len(given) < len(starts) or len({one.observations for one in given}) > 1:
-        raise FitError("the last fit of one replicate failed, so that they start from different ones")
-    return WarmStart(torch.stack([one.hyperparameters for one in given]), given[0].observations)
-
-
-def _warm_start(found: Suggestion, trial: int) -> WarmStart | None:
-    """What the fit has left for the next one, rounded as a history rounds it."""
-    if found.hyperparameters is None:
-        return None
-    return WarmStart(
-        torch.tensor(kept(found.hyperparameters.tolist()), dtype=torch.float64, device="cpu"), trial
-    )
-
-
-def _provenance(found: Suggestion) -> dict[str, Any]:
-    source: dict[str, Any] = {"source": found.source}
-    return source if found.reason is None else source | {"fallback": found.reason}
+def _provenance(step: Step) -> dict[str, Any]:
+    source: dict[str, Any] = {"source": step.source}
+    return source if step.reason is None else source | {"fallback": step.reason}
 
 
 def _evaluate(problem: Problem, rows: Tensor) -> Tensor:
     """Noiseless values of rows; on the CPU of one at a time, to the last bit as a single run gets them."""
     if problem.vectorized is not None and rows.device.type != "cpu":
-        value = problem.vectorized(problem.space.values(rows))
+        value = problem.vectorized(problem.space.encoding.values(rows))
     else:
         value = rows.new_tensor([problem.value(point) for point in problem.space.decode(rows)])
     if not bool(torch.isfinite(value).all()):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ClassVar
 
 import jaxtyping as jt
 import torch
@@ -108,6 +109,8 @@ class MLPClassifier:
     weight_decay: float = 0.003
     members: int = 1
     warm_steps: int | None = None
+
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         counts = ("steps", self.steps), ("members", self.members), ("warm_steps", self.warm_steps)

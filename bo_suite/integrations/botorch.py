@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import refuse_constraints, refuse_fidelities
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.integrations.botorch_belief import Belief
@@ -292,8 +291,6 @@ class BoTorchAcquisition:
             DataError: data with fidelities or constraints, or a factory that does not return an acquisition
                 of one point.
         """
-        refuse_fidelities(self, data)
-        refuse_constraints(self, data)
         parts = []
         for place in range(math.prod(data.batch_shape)):
             own = start

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition import Acquisition, ConstrainedExpectedImprovement
+from bo_suite.acquisition import Acquisition
+from bo_suite.acquisition.default import default_acquisition
 from bo_suite.data import Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.integrations.translate import Dimension, Translation, same
@@ -19,7 +20,7 @@ from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial, whole_number
 from bo_suite.study.optimizer import Optimizer
-from bo_suite.study.proposer import Proposal, Proposer, check_acquisition, default_acquisition
+from bo_suite.study.suggest import Suggester, Suggestion, check_acquisition
 from bo_suite.values.describe import described
 
 try:
@@ -204,22 +205,22 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         translation: Translation,
         known: Sequence[Trial],
         fixed: Params,
-    ) -> Proposal:
+    ) -> Suggestion:
         space = translation.space
         limits = constraints_by_number(study.get_trials(deepcopy=False))
-        default = ConstrainedExpectedImprovement() if limits else default_acquisition(space)
-        proposer = self._studies.of(study).proposer(
+        default = default_acquisition(space.aspects | ({"constraints"} if limits else set()))
+        suggester = self._studies.of(study).suggester(
             translation,
-            Proposer(space, self._acquisition or default, self._seed, study.direction.name.lower()),
+            Suggester(space, self._acquisition or default, self._seed, study.direction.name.lower()),
         )
         try:
-            (proposal,) = proposer.propose(
+            (suggestion,) = suggester.suggest(
                 known, number=trial.number, constraints=limits, fixed=fixed or None
             )
         except SpaceExhausted as error:
             logger.info("trial %d repeats a point at random: %s", trial.number, error)
-            return Proposal({**self._drawn(space, trial, "point"), **fixed}, {"source": "repeat"})
-        return proposal
+            return Suggestion({**self._drawn(space, trial, "point"), **fixed}, {"source": "repeat"})
+        return suggestion
 
     def sample_independent(
         self,
@@ -262,7 +263,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
 
     def _drawn(self, space: Space, trial: FrozenTrial, purpose: str) -> Params:
         """A point drawn uniformly; the centre for the first trial."""
-        return space.decode(space.spread(self._uniform(space.dim, trial, purpose)))[0]
+        return space.decode(space.encoding.sample_from_unit(self._uniform(space.dim, trial, purpose)))[0]
 
     def _uniform(self, count: int, trial: FrozenTrial, purpose: str) -> Tensor:
         """A row of uniform draws; the centre for the first trial."""

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bo_suite.integrations.optuna_trials import to_translation, translated, values_of
 from bo_suite.integrations.translate import Translation
 from bo_suite.storage.trial import Trial
-from bo_suite.study.proposer import Proposer
+from bo_suite.study.suggest import Suggester
 
 _LEARNT_FROM = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials whose parameters are searched."""
@@ -96,12 +96,12 @@ class KnownStudy:
         """What `to_trials` makes of the trials."""
         return self._in(translation).trials(trials, study)
 
-    def proposer(self, translation: Translation, proposer: Proposer) -> Proposer:
-        """A proposer equal to the one given, with the rows of trials that it has encoded before."""
+    def suggester(self, translation: Translation, suggester: Suggester) -> Suggester:
+        """A suggester equal to the one given, with the rows of trials that it has encoded before."""
         there = self._in(translation)
-        if there.proposer != proposer:
-            there.proposer = proposer
-        return there.proposer or proposer
+        if there.suggester != suggester:
+            there.suggester = suggester
+        return there.suggester or suggester
 
     def _in(self, translation: Translation) -> "_Translated":
         there = self._translated
@@ -117,12 +117,12 @@ class _Translated:
     Attributes:
         translation: to that space.
         found: the trial of each finished one that was translated, by its number: None of one left out.
-        proposer: that has encoded them.
+        suggester: that has encoded them.
     """
 
     translation: Translation
     found: dict[int, tuple[Any, Trial | None]] = field(default_factory=dict)
-    proposer: Proposer | None = None
+    suggester: Suggester | None = None
 
     def trials(self, trials: Sequence[FrozenTrial], study: "optuna.Study") -> list[Trial]:
         values = values_of(trials, study)
@@ -134,7 +134,7 @@ class _Translated:
         if before == stamp and (found is None or found.value == value):  # one pruned gets another value
             return found
         if before is not None and before != stamp:
-            self.proposer = None  # it holds the rows of a study that was deleted
+            self.suggester = None  # it holds the rows of a study that was deleted
         found = next(translated([trial], values, self.translation), None)
         if trial.state.is_finished():
             self.found[trial.number] = stamp, found

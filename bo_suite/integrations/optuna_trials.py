@@ -25,10 +25,10 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.content import check
 from bo_suite.storage.rows import provenance_fault
 from bo_suite.storage.trial import Trial
-from bo_suite.study.proposer import Proposal
+from bo_suite.study.suggest import Suggestion
 from bo_suite.values.describe import described
 
-_PROPOSAL = "bo_suite:proposal"
+_PROPOSAL = "bo_suite:suggestion"
 """System attribute with the whole point of a trial, before the objective has asked for its parameters."""
 
 _PASSED = "bo_suite:passed"
@@ -111,9 +111,9 @@ def translated(
 ) -> Iterator[Trial]:
     """Trials as ours, given their values, those left out that have no point in the space."""
     for trial in trials:
-        proposal = remembered(trial, translation.space)
+        suggestion = remembered(trial, translation.space)
         try:
-            params = translation.ours(_point(trial, proposal, translation))
+            params = translation.ours(_point(trial, suggestion, translation))
         except SpaceError:
             continue
         value = values.get(trial.number)
@@ -127,19 +127,19 @@ def translated(
             trial.state.name.lower() if state == "failed" else None,
             1,
             True,
-            {} if proposal is None else proposal.provenance,
+            {} if suggestion is None else suggestion.provenance,
             0.0,
             None,
         )
 
 
-def _point(trial: FrozenTrial, proposal: Proposal | None, translation: Translation) -> dict[str, Any]:
+def _point(trial: FrozenTrial, suggestion: Suggestion | None, translation: Translation) -> dict[str, Any]:
     """All that is known of the point of a trial.
 
     Optuna keeps a number as a float and a category as the first of equal ones: where it keeps what was
     proposed in the same way, the trial has the proposed value.
     """
-    promised = {} if proposal is None else translation.theirs(proposal.params)
+    promised = {} if suggestion is None else translation.theirs(suggestion.params)
     own = {
         name: value
         for name, value in trial.params.items()
@@ -263,22 +263,24 @@ def _recent(trial: FrozenTrial, started: datetime) -> bool:
     return began is not None and (started - began).total_seconds() < _LONGEST_ASK
 
 
-def remember(study: "optuna.Study", trial: FrozenTrial, space: Space, proposal: Proposal) -> None:
-    """Stores a proposal with its trial."""
-    form: Any = {"params": proposal.params, "space": space.fingerprint, "provenance": proposal.provenance}
+def remember(study: "optuna.Study", trial: FrozenTrial, space: Space, suggestion: Suggestion) -> None:
+    """Stores a suggestion with its trial."""
+    form: Any = {"params": suggestion.params, "space": space.fingerprint, "provenance": suggestion.provenance}
     study._storage.set_trial_system_attr(trial._trial_id, _PROPOSAL, form)
 
 
-def remembered(trial: FrozenTrial, space: Space) -> Proposal | None:
-    """The proposal that was stored with a trial; None where there is none, or one of another space.
+def remembered(trial: FrozenTrial, space: Space) -> Suggestion | None:
+    """The suggestion that was stored with a trial; None where there is none, or one of another space.
 
     Raises:
-        StorageError: what is stored is no proposal.
+        StorageError: what is stored is no suggestion.
     """
     if _PROPOSAL not in trial.system_attrs:
         return None
     form, what = trial.system_attrs[_PROPOSAL], f"trial {trial.number}, {_PROPOSAL}"
-    check(isinstance(form, dict) and set(form) == {"params", "space", "provenance"}, what, "a proposal", form)
+    check(
+        isinstance(form, dict) and set(form) == {"params", "space", "provenance"}, what, "a suggestion", form
+    )
     params, provenance = form["params"], form["provenance"]
     check(isinstance(form["space"], str), f"{what}, field space", "a fingerprint", form["space"])
     check(isinstance(params, dict), f"{what}, field params", "a dict of parameters", params)
@@ -288,6 +290,6 @@ def remembered(trial: FrozenTrial, space: Space) -> Proposal | None:
     if form["space"] != space.fingerprint:
         return None
     try:
-        return Proposal(space.check(params), provenance)
+        return Suggestion(space.check(params), provenance)
     except SpaceError as error:
         raise StorageError(f"{what}, field params must be a point of its space: {error}") from error

@@ -25,9 +25,9 @@ from bo_suite.integrations.folds import Fold, Journal, Record, Splits, each, fol
 from bo_suite.integrations.sklearn_fit import drawn, fingerprint, kept, splitter, task
 from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
-from bo_suite.optim.maximize import exhausted
 from bo_suite.run.running import ATTEMPTS
 from bo_suite.run.stopping import Callback, check_callbacks, reason_to_stop
+from bo_suite.space.candidates import exhausted
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer

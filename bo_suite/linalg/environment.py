@@ -65,7 +65,16 @@ def numerical_environment() -> Iterator[None]:
 
     One thread has it at a time. A process that is forked while another thread has it gets the caller's state.
     """
-    with _lock, ExitStack() as stack:
+    with _lock, thread_environment(), ExitStack() as stack:
+        if _Outside.latest is None:
+            stack.enter_context(_alone())
+        yield
+
+
+@contextmanager
+def thread_environment() -> Iterator[None]:
+    """The state of a fresh process inside, as far as each thread has its own; the caller's after."""
+    with ExitStack() as stack:
         if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
             stack.enter_context(torch.inference_mode(False))  # which records gradients, too
         if torch.empty(0).device.type != "cpu":
@@ -76,8 +85,6 @@ def numerical_environment() -> Iterator[None]:
                 stack.callback(torch.set_autocast_enabled, device, True)
         if np.geterr() != _ERRORS:
             stack.enter_context(np.errstate(**_ERRORS))
-        if _Outside.latest is None:
-            stack.enter_context(_alone())
         yield
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.space.candidates import is_copy, is_new, mutate
 from bo_suite.space.space import Space
 
 _PARENTS, _CHILDREN, _GENERATIONS = 32, 128, 10
@@ -56,10 +57,10 @@ def _select(rows: Tensor, value: Tensor, taken: Tensor, finite: bool, seeds: See
         far = torch.cdist(rows, taken, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
         order = far.argsort(dim=-1, descending=True, stable=True)
     rows, value = _gather(rows, order), value.gather(-1, order)
-    out = (rows[..., :, None, :] == rows[..., None, :, :]).all(-1).tril(-1).any(-1)
+    excluded = is_copy(rows)
     if finite:
-        out = out | (rows[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
-    value = torch.where(out, -torch.inf, value)
+        excluded = excluded | ~is_new(rows, taken)
+    value = torch.where(excluded, -torch.inf, value)
     order = value.argsort(dim=-1, descending=True, stable=True)[..., :_PARENTS]
     return _gather(rows, order), value.gather(-1, order)
 
@@ -75,21 +76,3 @@ def _mate(parents: Tensor, seeds: Seeds) -> Tensor:
     second = (seeds.split("second").uniform((_CHILDREN,), parents) * parents.shape[-2]).long()
     mixed = seeds.split("columns").uniform((_CHILDREN, parents.shape[-1]), parents)
     return torch.where(mixed < _MATING / 2, _gather(parents, second), _gather(parents, first))
-
-
-def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
-    """The rows, each with a step of one column or more; a step may end on the level where it began."""
-    shape = tuple(rows.shape[-2:])
-    count, d = shape
-    exponent = seeds.split("scale").uniform((count, 1), rows)
-    scale = 1e-3 * 500.0**exponent
-    gaps = [0.0 if levels is None else 1.0 / max(levels - 1, 1) for levels in space.levels]
-    least = torch.tensor(gaps, dtype=torch.float32, device=rows.device)
-    steps = seeds.split("steps").normal(shape, rows) * torch.maximum(scale, least.to(rows))
-    moved = space.snap((rows + steps).clamp(0.0, 1.0))
-    fresh = space.spread(seeds.split("fresh").uniform(shape, rows))
-    discrete = torch.tensor([levels is not None for levels in space.levels], device=rows.device)
-    anew = discrete & (seeds.split("anew").uniform(shape, rows) < 0.5)
-    draws = seeds.split("mask").uniform(shape, rows)
-    mask = (draws < 1.0 / d) | (draws == draws.amin(-1, keepdim=True))
-    return torch.where(mask, torch.where(anew, fresh, moved), rows)

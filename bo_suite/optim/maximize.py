@@ -6,27 +6,21 @@ represent.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jaxtyping as jt
-import numpy as np
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import SpaceError, SpaceExhausted
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
-from bo_suite.space.fixed import Fixed
+from bo_suite.space.candidates import exhausted, is_new, perturb_best, pools, project, sample_sobol, top
 from bo_suite.space.space import Space
 
 ScoreFunction = Callable[[Tensor], Tensor]
-
-_ENUMERATE = 1024
-"""Finite spaces up to this size are scored whole."""
 
 _SPARE = 8
 """Sampled points kept of each kind, in case that all ends of the local searches are taken."""
@@ -88,8 +82,8 @@ def maximize(
         return torch.nan_to_num(given(x), nan=-torch.inf, neginf=-torch.inf)
 
     with torch.no_grad():
-        spread = space.spread(seeds.split("sobol").sobol(search.sobol, data.x))
-        near = nearby(space, data, seeds.split("nearby"), search.nearby)
+        spread = sample_sobol(space, search.sobol, data.x, seeds.split("sobol"))
+        near = perturb_best(space, data, seeds.split("nearby"), search.nearby)
         first, second = _in_parts(score, torch.cat((spread, near), -2)).split(
             (spread.shape[-2], near.shape[-2]), -1
         )
@@ -111,31 +105,6 @@ def _in_parts(score: ScoreFunction, rows: Tensor) -> Tensor:
     most = _ROWS_CPU if rows.device.type == "cpu" else _ROWS_ELSEWHERE
     part = max(most // max(rows.shape[:-2].numel(), 1), 1)
     return torch.cat([score(few) for few in rows.split(part, -2)], -1)
-
-
-def top(
-    rows: jt.Float[Tensor, "*b m d"], value: jt.Float[Tensor, "*b m"], count: int
-) -> jt.Float[Tensor, "*b c d"]:
-    """The `count` rows of largest value, best first."""
-    order = value.topk(min(count, value.shape[-1]), -1).indices
-    return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))
-
-
-def nearby(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b count d"]:
-    """Perturbed copies of the best observed rows: a random subset of columns, at several scales."""
-    best = space.snap(top(data.x, -data.y, 4))  # what is fixed in the space may differ in the data
-    copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
-    uniform = seeds.uniform((3, count, space.dim), data.x)
-    scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
-    scale = scale[torch.arange(count, device=scale.device) * 97 % count, None]
-    moved = copies + scale * seeds.split("steps").normal((count, space.dim), data.x)
-    moved = space.snap(moved.clamp(0.0, 1.0))
-    fresh = space.spread(uniform[..., 0, :, :])
-    discrete = torch.tensor([levels is not None for levels in space.levels], device=data.x.device)
-    anew = discrete & (uniform[..., 1, :, :] < 0.5)
-    chance = min(1.0, max(20.0 / space.dim, 0.2)) * (0.5 if space.dim > 1 else 1.0)
-    mask = uniform[..., 2, :, :] < chance
-    return torch.where(mask, torch.where(anew, fresh, moved), copies)
 
 
 def _local_search(
@@ -215,9 +184,9 @@ def _of_some(function: ValueAndGrad, rows: Tensor, places: Tensor) -> ValueAndGr
 def _best_new(score: ScoreFunction, space: Space, taken: Tensor, found: Tensor, seeds: Seeds) -> Tensor:
     """The representable row of largest score that is not taken: of those found, else of any."""
     chosen, missing = found[..., 0, :], torch.ones_like(found[..., 0, :1], dtype=torch.bool)
-    for rows in _pools(space, found, seeds):
-        exact = space.representable(rows)
-        new = ~(exact[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
+    for rows in pools(space, found, seeds):
+        exact = project(space, rows)
+        new = is_new(exact, taken)
         value = torch.where(new, _in_parts(score, exact), -torch.inf)
         value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
         first = value.argmax(-1, keepdim=True)[..., None]
@@ -227,47 +196,3 @@ def _best_new(score: ScoreFunction, space: Space, taken: Tensor, found: Tensor, 
         if not bool(missing.any()):
             return chosen
     raise exhausted(space)
-
-
-def _pools(space: Space, found: Tensor, seeds: Seeds) -> Iterator[Tensor]:
-    """Rows to choose from: the whole of a small space, or those found, then random ones."""
-    if space.cardinality is not None and space.cardinality <= _ENUMERATE:
-        yield whole(space).to(found).expand(*found.shape[:-2], -1, -1)
-        return
-    yield found
-    for turn in range(20):
-        yield space.spread(seeds.split(f"{turn}").uniform((512, space.dim), found))
-    if can_be_listed(space):
-        yield whole(space).to(found).expand(*found.shape[:-2], -1, -1)
-
-
-def check_columns(space: Space) -> None:
-    """Raises a SpaceError where a space has more parameters than a search takes.
-
-    The space-filling start and the points that a search begins from are Sobol points.
-    """
-    if space.dim > SobolEngine.MAXDIM:
-        raise SpaceError(
-            f"a search takes at most {SobolEngine.MAXDIM:,} parameters, the dimensions of a Sobol sequence, "
-            f"got a Space of {space.dim:,}; leave out those that matter least"
-        )
-
-
-def can_be_listed(space: Space) -> bool:
-    """Whether a search that has found nothing new may go through the whole space."""
-    return space.cardinality is not None and space.cardinality <= 100_000
-
-
-def exhausted(space: Space) -> SpaceExhausted:
-    """The error that says so."""
-    count = "representable" if space.cardinality is None else space.cardinality
-    fixed = [name for name, parameter in space if isinstance(parameter, Fixed)]
-    where = f"the space with {fixed} fixed" if fixed else "the space"
-    every = f"all {count} points of {where} have" if count != 1 else f"the only point of {where} has"
-    return SpaceExhausted(f"{every} been suggested; there is no new one")
-
-
-def whole(space: Space) -> jt.Float64[Tensor, "n d"]:
-    """Every row of a finite space."""
-    columns = [space.positions(column, np.arange(levels or 0)) for column, levels in enumerate(space.levels)]
-    return torch.cartesian_prod(*columns).reshape(-1, space.dim)

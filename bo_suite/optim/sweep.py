@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jaxtyping as jt
-import numpy as np
 import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.space.candidates import ALL_LEVELS, Moves, neighbours
 from bo_suite.space.space import Space
 
 _ROUNDS = 8
@@ -23,34 +23,7 @@ _PARTS = 32
 """Parts of its columns that a pass goes through one after another, at most."""
 
 
-@dataclass(frozen=True)
-class Moves:
-    """Which changes of a column are tried.
-
-    Attributes:
-        levels: up to so many all of them are; beyond, so many random ones and some steps.
-        steps: lengths of these, evenly spaced among 1, 2, 4, ...; None for each of them.
-    """
-
-    levels: int
-    steps: int | None = None
-
-    def count(self, levels: int) -> int:
-        """Number of changes of a column of so many levels."""
-        return levels if levels <= _ALL else self.levels + 2 * len(self.reach(levels))
-
-    def reach(self, levels: int) -> np.ndarray:
-        """Lengths of steps."""
-        exponents = np.arange(int(np.log2(levels)))
-        if self.steps is not None and self.steps < len(exponents):
-            exponents = exponents[np.arange(self.steps) * len(exponents) // self.steps]
-        return np.asarray(2.0**exponents)
-
-
-_ALL = 32
-"""Levels up to which each of them is tried."""
-
-_EACH, _FEW = Moves(_ALL), Moves(8, 4)
+_EACH, _FEW = Moves(ALL_LEVELS), Moves(8, 4)
 """What is tried of a column, and where there are many of them."""
 
 
@@ -134,7 +107,7 @@ def _changed(
     moves: Moves,
 ) -> tuple[Tensor, Tensor]:
     """Each row and its value, or the best of its changes of one of the columns where that is better."""
-    blocks = [_changes(space, rows, column, seeds.split(f"{turn} {column}"), moves) for column in columns]
+    blocks = [neighbours(space, rows, column, seeds.split(f"{turn} {column}"), moves) for column in columns]
     trials = torch.cat(blocks, -2)
     scores = score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
     best, place = scores.max(-1)
@@ -142,22 +115,3 @@ def _changed(
     winner = trials.gather(-2, index)[..., 0, :]
     better = best > value
     return torch.where(better[..., None], winner, rows), torch.where(better, best, value)
-
-
-def _changes(space: Space, rows: Tensor, column: int, seeds: Seeds, moves: Moves) -> Tensor:
-    """Copies of each row with other levels in one column: shape (*b, m, t, d)."""
-    levels = space.levels[column]
-    assert levels is not None, "only discrete columns are swept"
-    if levels <= _ALL:
-        positions = space.positions(column, np.arange(levels)).to(rows)
-        positions = positions.expand(*rows.shape[:-1], levels)
-    else:
-        current = space.level(column, rows[..., column])
-        reach = moves.reach(levels)
-        steps = np.clip(current[..., None] + np.concatenate((-reach, reach)), 0, levels - 1)
-        draws = seeds.uniform((rows.shape[-2], moves.levels), rows).cpu().numpy()
-        chosen = np.concatenate((steps, np.floor(draws * levels)), -1)
-        positions = space.positions(column, chosen).to(rows)
-    copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
-    copies[..., column] = positions
-    return copies

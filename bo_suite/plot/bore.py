@@ -9,13 +9,14 @@ import numpy.typing as npt
 import torch
 
 from bo_suite.acquisition import Bore
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.plot.style import GOLD, INK, LINES, RED, draw_name
 from bo_suite.space.parameters import Float
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial
+from bo_suite.study.outcomes import OutcomeTransform
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, Score
-from bo_suite.acquisition.success import score_of
-from bo_suite.data import OutcomeTransform, Seeds
+from bo_suite.acquisition.success import build_score
+from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_name, draw_process, legend_below, new_figure
 from bo_suite.space.parameters import Float
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial
-from bo_suite.study.proposer import Proposer
+from bo_suite.study.outcomes import OutcomeTransform
+from bo_suite.study.provenance import start_in
+from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates.process import Process, Surrogate
 from bo_suite.values.describe import described
 
@@ -129,14 +131,14 @@ def _draw_step(
     """One step: the last of the trials is the suggestion, the others are what it came from."""
     known, suggestion = trials[:-1], trials[-1]
     top, bottom = panes
-    proposer = Proposer(space, acquisition)
-    data, seeds = proposer.dataset(known), Seeds.of(0, len(known))
-    start = proposer.warm_start(suggestion.provenance)
+    observations = Suggester(space, acquisition).observations
+    data, seeds = observations.dataset(known), Seeds.of(0, len(known))
+    start = start_in(suggestion.provenance, data.x.device)
     process = acquisition.surrogate.fit(data, seeds, start)
-    _draw_model(top, process, proposer.transform(known), space, grid)
+    _draw_model(top, process, observations.transform(known), space, grid)
     _draw_outcomes(top, space, known)
     chosen = space.encode([suggestion.params])
-    _draw_score(bottom, score_of(acquisition, data, seeds, start), space, grid, chosen)
+    _draw_score(bottom, build_score(acquisition, data, seeds, start), space, grid, chosen)
     for pane in panes:
         place = float(_at(space, chosen)[0])
         pane.axvline(place, color=GOLD, linewidth=2.0, zorder=0, clip_on=False, label="suggestion")
@@ -180,7 +182,7 @@ def _draw_model(
     def back(value: Tensor) -> Tensor:  # infinite where the transform ends
         return transform.inverse(value).clamp(low - span, high + span)
 
-    at, label = space.values(rows)[:, 0], "model, and two standard deviations"
+    at, label = space.encoding.values(rows)[:, 0], "model, and two standard deviations"
     draw_process(axes, process, rows, at=at, label=label, inverse=back)
 
 
@@ -205,4 +207,4 @@ def _label(panes: "npt.NDArray[np.object_]", space: Space, *, first: bool) -> No
 
 def _at(space: Space, rows: Tensor) -> "npt.NDArray[np.float64]":
     """Where encoded rows lie on the axis of the one parameter."""
-    return cast("npt.NDArray[np.float64]", space.values(rows)[:, 0].numpy())
+    return cast("npt.NDArray[np.float64]", space.encoding.values(rows)[:, 0].numpy())

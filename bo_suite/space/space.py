@@ -10,12 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import jaxtyping as jt
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, UnknownParameter
 from bo_suite.space.files import form_in, parameter_of
@@ -25,6 +20,15 @@ from bo_suite.values.copies import Copied
 from bo_suite.values.describe import described
 from bo_suite.values.display import html_table, shown_line, shown_list, shown_value
 from bo_suite.values.scalars import named_values
+
+if TYPE_CHECKING:
+    import jaxtyping as jt
+    from torch import Tensor
+
+    from bo_suite.space.encoding import Encoding
+
+MOST_PARAMETERS = 21_201
+"""Dimensions of torch's Sobol sequences, which a search begins with."""
 
 Params = dict[str, Any]
 """Values by the names of parameters: of a type each, a float, int, str, bool or None."""
@@ -153,6 +157,11 @@ class Space:
         names = self.target
         return tuple(column for column, (name, p) in enumerate(self) if name in names and p.levels != 1)
 
+    @property
+    def aspects(self) -> frozenset[str]:
+        """What an acquisition must support to search the space: "fidelities" or nothing."""
+        return frozenset({"fidelities"} if self.fidelities else ())
+
     @cached_property
     def fixed(self) -> tuple[tuple[int, float], ...]:
         """Columns of what `with_fixed` has fixed, each with its encoded position."""
@@ -173,7 +182,7 @@ class Space:
         return product
 
     @cached_property
-    def _varying(self) -> tuple[int, ...]:
+    def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
         target = self.target
         found = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
@@ -188,18 +197,26 @@ class Space:
         It is this space where there are no others. Where nothing but fidelities would be left, the first
         other parameter stays.
         """
-        if len(self._varying) == len(self):
+        if len(self.varying_columns) == len(self):
             return self
-        names = [self.names[column] for column in self._varying]
+        names = [self.names[column] for column in self.varying_columns]
         return Space({name: self[name] for name in names})
 
-    def widened(self, rows: jt.Float[Tensor, "*b k"]) -> jt.Float[Tensor, "*b d"]:
+    def check_searchable(self) -> None:
+        """Raises a SpaceError where there are more parameters than a Sobol sequence has dimensions."""
+        if self.dim > MOST_PARAMETERS:
+            raise SpaceError(
+                f"a search takes at most {MOST_PARAMETERS:,} parameters, the dimensions of a Sobol sequence, "
+                f"got a Space of {self.dim:,}; leave out those that matter least"
+            )
+
+    def widened(self, rows: "jt.Float[Tensor, '*b k']") -> "jt.Float[Tensor, '*b d']":
         """Rows of `varying` as rows of this space: what does not vary is encoded as 0."""
-        if len(self._varying) == len(self):
+        if len(self.varying_columns) == len(self):
             return rows
-        whole = rows.new_zeros(*rows.shape[:-1], self.dim)
-        whole[..., list(self._varying)] = rows
-        return whole
+        wide = rows.new_zeros(*rows.shape[:-1], self.dim)
+        wide[..., list(self.varying_columns)] = rows
+        return wide
 
     def check(self, params: object) -> Params:
         """The point in canonical form: every parameter once, in order, each within its range.
@@ -240,104 +257,20 @@ class Space:
         """The point with each fidelity at its high; the same point where the space has none."""
         return {**params, **self.target}
 
-    def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "n d"]:
+    def encode(self, points: Sequence[Params]) -> "jt.Float64[Tensor, 'n d']":
         """Rows in [0, 1]^d of points in canonical form."""
-        columns = []
-        for name, parameter in zip(self.names, self._columns, strict=True):
-            values: list[Any] = [point[name] for point in points]
-            if isinstance(parameter, Float):
-                columns.append([parameter.encode(value) for value in values])
-            else:  # each level once
-                known = {value: parameter.encode(value) for value in set(values)}
-                columns.append([known[value] for value in values])
-        by_column = torch.tensor(columns, dtype=torch.float64, device="cpu").reshape(self.dim, len(points))
-        return by_column.T.contiguous()
+        return self.encoding.encode(points)
 
-    def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[Params]:
+    def decode(self, rows: "jt.Float[Tensor, 'n d']") -> list[Params]:
         """Points of rows; `encode(decode(rows))` are the representable rows nearest to them."""
-        values = rows.detach().cpu().tolist()
-        pairs = list(zip(self.names, self._columns, strict=True))
-        return [{name: p.decode(unit) for (name, p), unit in zip(pairs, row, strict=True)} for row in values]
-
-    def representable(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-        """The rows that points encode to, nearest to the given ones: `encode(decode(rows))`, of any shape.
-
-        A row halfway between two of them may move to the other one.
-        """
-        low, high, _ = (part.to(rows.device) for part in self._grid)
-        unit = ((self._on_grid(rows.to(torch.float64)) - low) / (high - low)).clamp(0.0, 1.0)
-        for column, parameter in enumerate(self._columns):
-            if not isinstance(parameter, Float) or parameter.power is None:
-                given = rows[..., column].flatten().tolist()
-                found = [parameter.encode(parameter.decode(one)) for one in given]  # type: ignore[arg-type]
-                unit[..., column] = unit.new_tensor(found).reshape(rows.shape[:-1])
-        return unit.to(rows)
-
-    def values(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float64[Tensor, "*b d"]:
-        """What the rows decode to, as numbers, of a space of Floats alone.
-
-        Raises:
-            SpaceError: a parameter of another type.
-        """
-        found = self._on_grid(rows.to(torch.float64))
-        for column, (name, parameter) in enumerate(self):
-            if not isinstance(parameter, Float):
-                raise SpaceError(
-                    f"only Floats have values that are real numbers, got {name!r}: {parameter!r}"
-                )
-            if parameter.power is None:
-                given = [parameter.decode(one) for one in rows[..., column].flatten().tolist()]
-                found[..., column] = found.new_tensor(given).reshape(rows.shape[:-1])
-        return found
-
-    def _on_grid(self, rows: Tensor) -> Tensor:
-        """Values of those columns that decode to multiples of a power of ten; of others, anything."""
-        low, high, power = (part.to(rows.device) for part in self._grid)
-        value = torch.round((low + rows * (high - low)) * power) / power
-        value = torch.minimum(torch.maximum(value, low), high)
-        return torch.where(rows <= 0.0, low, torch.where(rows >= 1.0, high, value))
+        return self.encoding.decode(rows)
 
     @cached_property
-    def _grid(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Ends of the range of each column and what makes its values integers; of some Floats alone."""
-        grids = [
-            (parameter.low, parameter.high, parameter.power)
-            if isinstance(parameter, Float) and parameter.power is not None
-            else (0.0, 1.0, 1.0)
-            for parameter in self._columns
-        ]
-        low, high, power = torch.tensor(grids, dtype=torch.float64, device="cpu").unbind(-1)
-        return low, high, power
+    def encoding(self) -> "Encoding":
+        """Points as rows of numbers, and rows as points; imports torch."""
+        from bo_suite.space.encoding import Encoding
 
-    def spread(self, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-        """Rows of uniform draws in [0, 1]^d: discrete columns move to levels, each with its own mass."""
-        rows = uniform.clone()
-        for column, parameter in enumerate(self._columns):
-            if not isinstance(parameter, Float):
-                draws = uniform[..., column].cpu().numpy()
-                rows[..., column] = torch.from_numpy(parameter.position(parameter.quantile(draws))).to(rows)
-        return rows
-
-    def snap(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-        """Rows with each discrete column moved to its nearest level."""
-        snapped = rows.clone()
-        for column, parameter in enumerate(self._columns):
-            if not isinstance(parameter, Float):
-                units = rows[..., column].cpu().numpy()
-                snapped[..., column] = torch.from_numpy(parameter.position(parameter.level(units))).to(rows)
-        return snapped
-
-    def level(self, column: int, rows: jt.Float[Tensor, "*b"]) -> np.ndarray:
-        """Levels whose positions are nearest, of a discrete column."""
-        parameter = self._columns[column]
-        assert not isinstance(parameter, Float), "a continuous column has no levels"
-        return parameter.level(rows.detach().cpu().numpy())
-
-    def positions(self, column: int, levels: np.ndarray) -> jt.Float64[Tensor, "*n"]:
-        """Encoded positions of levels of a discrete column."""
-        parameter = self._columns[column]
-        assert not isinstance(parameter, Float), "a continuous column has no levels"
-        return torch.from_numpy(parameter.position(np.asarray(levels, dtype=np.float64)))
+        return Encoding(self.names, self._columns)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: a table of parameters in order, each with its `type` and fields."""

@@ -18,6 +18,12 @@ from bo_suite.storage.trial import Header, differences
 _PLAIN = ("seed", "direction", "budget", "acquisition", "run")
 """Fields of a header that stand in the file as they are."""
 
+_AGREED = ("budget", "acquisition", "initial")
+"""Fields that a file has where they are not given, and that are stored anew where others are."""
+
+_OPTIONAL = ("initial",)
+"""Such fields that files of versions before 0.9 do not have."""
+
 
 def stored_header(database: Database, given: Header | None) -> Header | None:
     """The header in the file, checked against the given one; None where nothing was written yet.
@@ -53,9 +59,9 @@ def agreed_header(database: Database, given: Header, stored: Header | None) -> H
             database.write(statement)
         _write(database, given)
         return given
-    kept = {key: getattr(stored, key) for key in ("budget", "acquisition") if getattr(given, key) is None}
+    kept = {key: getattr(stored, key) for key in _AGREED if getattr(given, key) is None}
     agreed = replace(given, run=stored.run, schema=stored.schema, **kept)
-    if (agreed.budget, agreed.acquisition) != (stored.budget, stored.acquisition):
+    if any(getattr(agreed, key) != getattr(stored, key) for key in _AGREED):
         agreed = migrated(database, agreed)
         _write(database, agreed)
     return agreed
@@ -107,7 +113,7 @@ def row_error(database: Database, number: object, fault: str) -> StorageError:
 
 
 def _write(database: Database, header: Header) -> None:
-    fields = {name: getattr(header, name) for name in _PLAIN} | {
+    fields = {name: getattr(header, name) for name in (*_PLAIN, *_OPTIONAL)} | {
         "space": header.space.to_dict(),
         "fingerprint": header.space.fingerprint,
         "schema": schema.VERSION,
@@ -152,6 +158,7 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         ("seed", is_whole(fields["seed"])),
         ("direction", fields["direction"] in ("minimize", "maximize")),
         ("budget", fields["budget"] is None or is_whole(fields["budget"], 1)),
+        ("initial", fields.get("initial") is None or is_whole(fields["initial"], 1)),
         ("run", version == 1 or (isinstance(fields["run"], str) and fields["run"] != "")),
     ):
         if not fits:
@@ -164,4 +171,5 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         raise StorageError(f"{law}, got fingerprint {fields['fingerprint']!r:.50} of {space.fingerprint}")
     if version > 1 and fields.get("seal") != _seal(texts):
         raise StorageError(f"{law}, got other fields than were stored, says its seal")
-    return Header(space=space, schema=version, **{key: fields.get(key, "") for key in _PLAIN})
+    plain = {key: fields.get(key, "") for key in _PLAIN}
+    return Header(space=space, schema=version, initial=fields.get("initial"), **plain)

@@ -96,6 +96,7 @@ class Header:
     direction: str
     budget: int | None
     acquisition: Any
+    initial: int | None = None  # number of initial points, where the user has set it
     run: str = field(default="", compare=False)  # a name of its own; "" in files of version 0.8
     schema: int = field(default=0, compare=False)  # of the file, as it was read or written last
 

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Trial, next_id
-from bo_suite.study.proposer import Proposal
+
+if TYPE_CHECKING:
+    from bo_suite.study.suggest import Suggestion
 
 _PATIENT_ASKS = 2
 """Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
@@ -17,12 +20,14 @@ _LATEST = 64
 """Trials that such evaluations may be of."""
 
 
-def asked_in_turn(history: History, propose: Callable[[Sequence[Trial]], Sequence[Proposal]]) -> list[Trial]:
-    """Points stored as running trials, proposed in view of all trials that were stored before.
+def asked_in_turn(
+    history: History, suggest: Callable[[Sequence[Trial]], Sequence["Suggestion"]]
+) -> list[Trial]:
+    """Points stored as running trials, suggested in view of all trials that were stored before.
 
     Args:
         history: where trials are stored.
-        propose: the points to evaluate, given all trials.
+        suggest: the points to evaluate, given all trials.
     """
     began = time.monotonic()
     with history.turn():
@@ -31,18 +36,20 @@ def asked_in_turn(history: History, propose: Callable[[Sequence[Trial]], Sequenc
         asks = 0
         while True:
             trials = history.trials()
-            proposals = propose(trials)
-            asked = _stored(history, proposals, trials)
+            suggestions = suggest(trials)
+            asked = _stored(history, suggestions, trials)
             asks += 1
             if asked is None and asks >= _PATIENT_ASKS:
-                asked = _settled(history, proposals)
+                asked = _settled(history, suggestions)
             if asked is not None:
                 return asked
 
 
-def _stored(history: History, proposals: Sequence[Proposal], known: Sequence[Trial]) -> list[Trial] | None:
-    """The trials of proposals; None where others have been stored meanwhile."""
-    points, sources = [one.params for one in proposals], [one.provenance for one in proposals]
+def _stored(
+    history: History, suggestions: Sequence["Suggestion"], known: Sequence[Trial]
+) -> list[Trial] | None:
+    """The trials of suggestions; None where others have been stored meanwhile."""
+    points, sources = [one.params for one in suggestions], [one.provenance for one in suggestions]
     return history.insert(points, sources, expected=next_id(known))
 
 
@@ -56,13 +63,13 @@ def _await_outcomes(history: History) -> None:
         time.sleep(_POLL)
 
 
-def _settled(history: History, proposals: Sequence[Proposal]) -> list[Trial] | None:
+def _settled(history: History, suggestions: Sequence["Suggestion"]) -> list[Trial] | None:
     """Stores points found without knowing the latest trials, if no new one of them is known by now."""
-    new = [one.params for one in proposals if not one.provenance.get("repeat")]
+    new = [one.params for one in suggestions if not one.provenance.get("repeat")]
     for _ in range(_PATIENT_ASKS):
         known = history.trials()
         if any(trial.informative and trial.params in new for trial in known):
             return None
-        if (asked := _stored(history, proposals, known)) is not None:
+        if (asked := _stored(history, suggestions, known)) is not None:
             return asked
     return None

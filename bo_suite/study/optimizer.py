@@ -5,20 +5,13 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any, SupportsFloat, overload
+from typing import TYPE_CHECKING, Any, SupportsFloat, overload
 
-import pandas as pd
-import torch
-
-from bo_suite.acquisition import Acquisition, SteinBatch
-from bo_suite.data import Seeds
 from bo_suite.errors import BoSuiteError, SpaceError, StorageError, TrialError
-from bo_suite.linalg.environment import usable_device
-from bo_suite.optim.maximize import check_columns
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.history import History
-from bo_suite.storage.serialization import from_form, to_form
 from bo_suite.storage.trial import (
     Finished,
     Header,
@@ -32,11 +25,16 @@ from bo_suite.storage.trial import (
     whole_number,
 )
 from bo_suite.study.asking import asked_in_turn
-from bo_suite.study.proposer import Proposer, check_acquisition, default_acquisition
-from bo_suite.study.suggest import bounds, recommend
 from bo_suite.values.describe import described
 from bo_suite.values.display import shown_text
 from bo_suite.values.scalars import flag
+
+if TYPE_CHECKING:  # torch and pandas load when a suggestion or a table is asked for
+    import pandas as pd
+    import torch
+
+    from bo_suite.acquisition import Acquisition, SteinBatch
+    from bo_suite.study.suggest import Suggester
 
 logger = logging.getLogger("bo_suite")
 
@@ -53,9 +51,11 @@ class Optimizer:
             (KnowledgeGradient where the space has fidelities).
         seed: the same seed and data give the same suggestions.
         direction: "minimize" or "maximize".
-        budget: the number of evaluations planned, if known: a small one shortens the space-filling start.
-        storage: a file that keeps the history, created or continued; None keeps it in memory.
+        budget: the number of evaluations planned, if known: of a small one fewer points are initial.
+        storage: a file that stores the history, created or continued; None holds it in memory.
         device: where surrogates live ("cpu", "cuda").
+        initial: number of space-filling points before the model chooses, observations that were added counted
+            in; when None, that of the storage, or else 6, or a third of a budget below 18.
 
     Raises:
         SpaceError, TrialError: arguments that break a rule, among them a device that is not here.
@@ -65,29 +65,29 @@ class Optimizer:
     def __init__(
         self,
         space: Space,
-        acquisition: Acquisition | None = None,
+        acquisition: "Acquisition | None" = None,
         seed: int = 0,
         direction: str = "minimize",
         budget: int | None = None,
         storage: str | Path | None = None,
-        device: str | torch.device = "cpu",
+        device: "str | torch.device" = "cpu",
+        initial: int | None = None,
     ) -> None:
         if not isinstance(space, Space):
             raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
-        check_columns(space.varying)  # before a file is made
+        space.varying.check_searchable()  # before a file is made
         if direction not in ("minimize", "maximize"):
             raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
         planned = None if budget is None else whole_number("budget", budget, at_least=1)
-        if acquisition is not None:
-            check_acquisition(acquisition)
-        usable = usable_device(device)
-        form = None if acquisition is None else to_form(acquisition)
-        header = Header(space, whole_number("seed", seed), direction, planned, form)
-        self._begin(History.open(storage, header), acquisition, usable)
+        points = None if initial is None else whole_number("initial", initial, at_least=1)
+        form = None if acquisition is None else _json_of(acquisition, space)
+        self._device = _usable(device)
+        header = Header(space, whole_number("seed", seed), direction, planned, form, points)
+        self._begin(History.open(storage, header), acquisition)
 
     @staticmethod
     def resume(
-        path: str | Path, acquisition: Acquisition | None = None, device: str | torch.device = "cpu"
+        path: str | Path, acquisition: "Acquisition | None" = None, device: "str | torch.device" = "cpu"
     ) -> "Optimizer":
         """The optimiser of a history file, exactly as it was.
 
@@ -100,10 +100,9 @@ class Optimizer:
             TrialError: a device that is not here.
             StorageError: a file that is missing, is no history, or needs its acquisition given.
         """
-        usable = usable_device(device)
-        history = History.open(path, None)
         optimizer = object.__new__(Optimizer)
-        optimizer._begin(history, acquisition, usable)
+        optimizer._device = _usable(device)
+        optimizer._begin(History.open(path, None), acquisition)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -117,21 +116,33 @@ class Optimizer:
             raise TypeError(
                 "an Optimizer must have a file (`storage=`) to be pickled or copied, got one in memory"
             )
-        return Optimizer.resume, (str(path), self._proposer.acquisition, str(self._proposer.device))
+        return Optimizer.resume, (str(path), self._suggester.acquisition, str(self._device))
 
-    def _begin(self, history: History, acquisition: Acquisition | None, device: torch.device) -> None:
+    def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()
         self._history = history
-        header = history.header
-        if acquisition is None and header.acquisition is not None:
-            acquisition = from_form(header.acquisition)
-        self._proposer = Proposer(
+        self._given = acquisition
+        if acquisition is None and history.header.acquisition is not None:
+            from bo_suite.storage.serialization import from_form
+
+            self._given = from_form(history.header.acquisition)
+
+    @cached_property
+    def _suggester(self) -> "Suggester":
+        import torch
+
+        from bo_suite.acquisition.default import default_acquisition
+        from bo_suite.study.initial import initial_size
+        from bo_suite.study.suggest import Suggester
+
+        header = self._history.header
+        return Suggester(
             header.space,
-            acquisition or default_acquisition(header.space),
+            self._given or default_acquisition(header.space.aspects),
             header.seed,
             header.direction,
-            header.budget,
-            device,
+            header.initial or initial_size(header.budget),
+            torch.device(self._device),
         )
 
     @property
@@ -173,12 +184,12 @@ class Optimizer:
     def ask(self, *, fixed: Params | None = None) -> Trial: ...
     @overload
     def ask(
-        self, count: int, batch: SteinBatch | None = None, fixed: Params | None = None
+        self, count: int, batch: "SteinBatch | None" = None, fixed: Params | None = None
     ) -> list[Trial]: ...
     def ask(
         self,
         count: int | None = None,
-        batch: SteinBatch | None = None,
+        batch: "SteinBatch | None" = None,
         fixed: Params | None = None,
     ) -> Trial | list[Trial]:
         """The next trial, or a list of `count` of them that are to be evaluated side by side.
@@ -202,12 +213,12 @@ class Optimizer:
         """
         if fixed is not None:
             self.space.check_some(fixed)  # to refuse it before others are waited for
-        if batch is not None and (self.space.fidelities or not isinstance(batch, SteinBatch)):
+        if batch is not None and (self.space.fidelities or not _is_batch(batch)):
             law = "a batch must be a SteinBatch(), and no fidelity in the space"
             raise TrialError(f"{law}, got {described(batch)}")
         number = 1 if count is None else whole_number("count", count, at_least=1)
         asked = asked_in_turn(
-            self._history, lambda trials: self._proposer.propose(trials, number, batch, fixed=fixed)
+            self._history, lambda trials: self._suggester.suggest(trials, number, batch, fixed=fixed)
         )
         return asked if count is not None else asked[0]
 
@@ -279,31 +290,42 @@ class Optimizer:
         return self._history.reclaim()
 
     def recommend(self) -> Params:
-        """The point of smallest posterior mean plus one standard deviation by an AutoGP, evaluated or not.
+        """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
-        Under noise it is better than `best`, the luckiest observation. Without, it is the best point or one
-        predicted to be better by more than the doubt about it. Its fidelities are at the target.
+        The model is the acquisition's surrogate, or an AutoGP where it has none. Under noise the point is
+        better than `best`, the luckiest observation. Without, it is the best point or one predicted to be
+        better by more than the doubt about it. Its fidelities are at the target.
 
         Raises:
             TrialError: no trial has finished.
+            FitError, NumericalError: the model cannot be fitted.
         """
+        from bo_suite.data import Seeds
+        from bo_suite.study.recommend import recommend, surrogate_of
+
         trials = self.trials
         _finished(trials, "nothing can be recommended")
-        seeds = Seeds.of(self._history.header.seed, len(trials))
-        row = recommend(self._proposer.dataset(trials), self._proposer.searched, seeds)
-        return self._proposer.point(row)
+        suggester = self._suggester
+        row = recommend(
+            suggester.observations.dataset(trials),
+            suggester.searched,
+            surrogate_of(suggester.acquisition),
+            Seeds.of(suggester.seed, len(trials)),
+        )
+        return suggester.point(row)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """A bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
 
-        min over evaluated points of mean + w σ less min over the space of mean - w σ, by an AutoGP, both
-        mapped to the user's units; fidelities are at the target, "maximize" is mirrored, and trials that run
-        are not counted on. By default w² = 2 log(d n² π² / (6 · 0.1)), for n finished trials in d encoded
-        dimensions, 4 to 6: were f a draw from the model, this would hold for all n together with probability
-        0.9 at d fixed points (Srinivas et al. 2010, lemma 5.1). Functions are no such draws: over eight
-        problems (benchmarks/stopping.py) it held in 0.78 of the runs after 10 evaluations, 0.85 after 20 and
-        0.94 after 30 to 60, least often where the minimum is a narrow spike (Ackley's, 0.4 to 0.8). Makarova
-        et al. (2022), equation 3, take w² / 5.
+        min over evaluated points of mean + w σ less min over the space of mean - w σ, by the acquisition's
+        surrogate or an AutoGP where it has none, both mapped to the user's units; fidelities are at the
+        target, "maximize" is mirrored, and running trials do not count. By default
+        w² = 2 log(d n² π² / (6 · 0.1)), for n finished trials in d encoded dimensions, 4 to 6: were f a draw
+        from the model, this would hold for all n together with probability 0.9 at d fixed points (Srinivas et
+        al. 2010, lemma 5.1). Functions are no such draws: over eight problems (benchmarks/stopping.py) it
+        held in 0.78 of the runs after 10 evaluations, 0.85 after 20 and 0.94 after 30 to 60, least often
+        where the minimum is a narrow spike (Ackley's, 0.4 to 0.8). Makarova et al. (2022), equation 3, take
+        w² / 5.
 
         Args:
             width: w, standard deviations.
@@ -314,23 +336,29 @@ class Optimizer:
         """
         if width is not None and not 0 < width < math.inf:
             raise TrialError(f"`0 < width < inf` must hold, got {width!r}")
+        import torch
+
+        from bo_suite.data import Seeds
+        from bo_suite.study.recommend import bounds, default_width, surrogate_of
+
         trials = self.trials
         finished = _finished(trials, "there is no regret bound")
-        if width is None:
-            dim = self._proposer.searched.dim
-            width = math.sqrt(2.0 * math.log(dim * len(finished) ** 2 * math.pi**2 / 0.6))
-        seeds = Seeds.of(self._history.header.seed, len(trials))
-        data = self._proposer.dataset(trials)
-        found = bounds(data, self._proposer.searched, seeds, width)
-        low = (found.lower, found.mean - found.noise.sqrt())
-        transform = self._proposer.transform(trials)
-        ends = transform.inverse(torch.stack((found.upper, found.mean, *low)).cpu())
-        upper, mean, lower, below = ends.tolist()
-        trial = finished[found.place]
+        suggester = self._suggester
+        known = bounds(
+            suggester.observations.dataset(trials),
+            suggester.searched,
+            surrogate_of(suggester.acquisition),
+            Seeds.of(suggester.seed, len(trials)),
+            default_width(len(finished), suggester.searched.dim) if width is None else width,
+        )
+        ends = torch.stack((known.upper, known.mean, known.lower, known.mean - known.noise.sqrt())).cpu()
+        transform = suggester.observations.transform(trials)
+        upper, mean, lower, below = transform.inverse(ends).tolist()
+        trial = finished[known.index]
         return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
 
     def __repr__(self) -> str:
-        acquisition = type(self._proposer.acquisition).__name__
+        acquisition = type(self._suggester.acquisition).__name__
         try:
             return shown_text(f"Optimizer({overview(self.trials, self.direction)}, {acquisition})")
         except StorageError as error:  # such as that it was closed
@@ -341,7 +369,7 @@ class Optimizer:
             return html_of_best(self.trials, self.direction, self.space)
         return None
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """One row a trial: `id`, its parameters as `param_NAME`, what became of it, `state` and `value`."""
         return to_frame(self.trials)
 
@@ -366,6 +394,32 @@ class Optimizer:
         if trial.run and run and trial.run != run:
             raise TrialError(f"trial {trial.id} must be one of this history, got that of another")
         return trial.id, trial.attempt
+
+
+def _json_of(acquisition: "Acquisition", space: Space) -> Any:
+    """The acquisition as a history stores it, once it is known to be one that supports the space."""
+    from bo_suite.acquisition.base import require_support
+    from bo_suite.storage.serialization import to_form
+    from bo_suite.study.suggest import check_acquisition
+
+    check_acquisition(acquisition)
+    require_support(acquisition, space.aspects)
+    return to_form(acquisition)
+
+
+def _usable(device: object) -> Any:
+    """The device, if double precision can be computed on it; the CPU is not tried, which loads torch."""
+    if isinstance(device, str) and device == "cpu":
+        return device
+    from bo_suite.linalg.environment import usable_device
+
+    return usable_device(device)
+
+
+def _is_batch(batch: object) -> bool:
+    from bo_suite.acquisition import SteinBatch
+
+    return isinstance(batch, SteinBatch)
 
 
 def _finished(trials: Sequence[Trial], what: str) -> list[Trial]:

@@ -1,321 +1,151 @@
-"""One step as a pure function: data, space, acquisition and seeds in, the next points out."""
+"""Trials in, the next points out: for an Optimizer with its history, or for another keeper of trials."""
 
-import logging
-import math
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-import jaxtyping as jt
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
-from bo_suite.acquisition.alternatives import at_target
-from bo_suite.acquisition.base import Acquisition, Score
-from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
-from bo_suite.acquisition.stein import SteinBatch
-from bo_suite.acquisition.success import LikelyScore, SuccessProbability, score_of
+from bo_suite.acquisition import Acquisition, SteinBatch
+from bo_suite.acquisition.base import require_support
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import FitError, NumericalError, SpaceExhausted
-from bo_suite.linalg.environment import numerical_environment
-from bo_suite.optim.maximize import Search, can_be_listed, exhausted, maximize, whole
-from bo_suite.space.space import Space
-from bo_suite.study.repeats import worth_repeating
-from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.process import Hyperparameters, WarmStart
-
-_ROWS = 4096
-"""Rows whose covariances with what a process knows are held in memory at once."""
-
-_WEIGHTED = Search(evaluations=20)
-"""Where failures weigh on a score: more rounds than are common without them find nothing better."""
-
-_CROWDED = Search(starts=4, evaluations=4, turns=1)
-"""Deep in a batch: where so many points wait for their outcomes, a summit need not be found to the digit."""
-
-_CROWD = 8
-"""Pending points from which a search is one of these, for points that follow another without an outcome."""
-
-logger = logging.getLogger("bo_suite")
+from bo_suite.errors import SpaceExhausted, TrialError
+from bo_suite.linalg.environment import thread_environment
+from bo_suite.space.candidates import is_exhausted
+from bo_suite.space.parameters import Value
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Trial, next_id
+from bo_suite.study.initial import initial_size, initial_steps
+from bo_suite.study.observations import Observations
+from bo_suite.study.provenance import fingerprint, last_start, provenance_of
+from bo_suite.study.step import Step, batch_steps, next_steps
+from bo_suite.surrogates import WarmStart
+from bo_suite.values.describe import described
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The next point of each replicate, and how it came about.
+    """A point to evaluate, and how it was chosen, in JSON values."""
 
-    Attributes:
-        rows: encoded points.
-        source: "design" for the space-filling start, "acquisition", or "fallback".
-        hyperparameters: of the fit, for the next one to start from.
-        fit_seconds: time to build the score.
-        search_seconds: time to maximise it.
-        reason: why a fallback was taken.
-        success: what the model of failures has found, if there were any.
-        repeat: whether the point was evaluated before, as a finite noisy space has no new one.
-    """
-
-    rows: jt.Float[Tensor, "*b d"]
-    source: str
-    hyperparameters: Hyperparameters | None = None
-    fit_seconds: float = 0.0
-    search_seconds: float = 0.0
-    reason: str | None = None
-    success: WarmStart | None = None
-    repeat: bool = False
-
-
-@numerical_environment()
-def suggest(
-    data: Dataset,
-    space: Space,
-    acquisition: Acquisition,
-    seeds: Seeds,
-    start: WarmStart | None = None,
-) -> Suggestion:
-    """Maximise the acquisition given the data of one run: a new point, neither told nor pending.
-
-    Where a finite space has no new point and outcomes are noisy, it is the best one to evaluate again. Where
-    the surrogate cannot be fitted, a uniformly random new point is suggested instead; that is said
-    in the suggestion and logged.
-
-    Raises:
-        SpaceExhausted: every point of a finite space is in the data, and outcomes are not noisy.
-    """
-    try:
-        return attempt(data, space, acquisition, seeds, start)
-    except (FitError, NumericalError) as error:
-        return _random(data, space, seeds, error)
-
-
-def attempt(
-    data: Dataset,
-    space: Space,
-    acquisition: Acquisition,
-    seeds: Seeds,
-    start: WarmStart | None = None,
-) -> Suggestion:
-    """Maximise the acquisition given the data of all replicates: new points, neither told nor pending.
-
-    Raises:
-        FitError, NumericalError: the surrogate of some replicate cannot be fitted.
-        SpaceExhausted: every point of a finite space is in the data.
-    """
-    (found,) = _chosen(data, space, acquisition, seeds, start, lambda score: [])
-    return found
-
-
-@numerical_environment()
-def suggest_batch(
-    data: Dataset,
-    space: Space,
-    acquisition: Acquisition,
-    seeds: Seeds,
-    start: WarmStart | None,
-    batch: SteinBatch,
-    count: int,
-) -> list[Suggestion]:
-    """Points chosen jointly from one fit, distinct, and none of them told or pending; at most `count`.
-
-    Where the model cannot be fitted, the list is one random point, as of `suggest`.
-
-    Raises:
-        SpaceExhausted: every point of a finite space is in the data.
-    """
-
-    def jointly(score: Score) -> list[Tensor]:
-        return _first_new(batch.choose(score, space, data, seeds, count), data, count)
-
-    try:
-        return _chosen(data, space, acquisition, seeds, start, jointly)
-    except (FitError, NumericalError) as error:
-        return [_random(data, space, seeds, error)]
-
-
-def _chosen(
-    data: Dataset,
-    space: Space,
-    acquisition: Acquisition,
-    seeds: Seeds,
-    start: WarmStart | None,
-    choose: Callable[[Score], list[Tensor]],
-) -> list[Suggestion]:
-    """The points chosen by a score, its maximum where there are none."""
-    with numerical_environment():
-        data = replace(data, fixed=space.fixed)
-        began = time.perf_counter()
-        score = score_of(acquisition, data, seeds, start)
-        fitted = time.perf_counter()
-        chosen, repeat = choose(score), False
-        if not chosen:
-            row, repeat = _best(score, space, data, seeds, _effort(score, data, start))
-            chosen = [row]
-    took = time.perf_counter() - fitted
-    found = score.success.found if isinstance(score, LikelyScore) else None
-    return [
-        Suggestion(row, "acquisition", score.hyperparameters, fitted - began, took, None, found, repeat)
-        for row in chosen
-    ]
-
-
-def _best(
-    score: Score, space: Space, data: Dataset, seeds: Seeds, search: Search | None
-) -> tuple[Tensor, bool]:
-    """The new row of largest score or, where there is none and outcomes are noisy, one to evaluate again."""
-    found = partial(maximize, score, space, data, seeds, differentiable=score.differentiable, search=search)
-    try:
-        return found(), False
-    except SpaceExhausted:
-        if not worth_repeating(data, seeds):
-            raise
-    failed = data.x[..., :0, :] if data.failures is None else data.failures
-    try:
-        return found(taken=torch.cat((failed, data.pending), -2)), True
-    except SpaceExhausted:
-        return found(taken=failed), True
-
-
-def _effort(score: Score, data: Dataset, start: WarmStart | None) -> Search | None:
-    """How hard to search for the maximum of a score; None for what is common."""
-    if start is not None and start.settled and data.pending.shape[-2] >= _CROWD:
-        return _CROWDED
-    return _WEIGHTED if isinstance(score, LikelyScore) and not score.success.even else None
-
-
-def _first_new(rows: Tensor, data: Dataset, count: int) -> list[Tensor]:
-    """The first rows that are neither in the data nor copies, `count` at most."""
-    taken = {tuple(row) for row in data.taken.tolist()}
-    chosen: list[Tensor] = []
-    for row in rows:
-        key = tuple(row.tolist())
-        if len(chosen) < count and key not in taken:
-            taken.add(key)
-            chosen.append(row)
-    return chosen
-
-
-def _random(data: Dataset, space: Space, seeds: Seeds, error: Exception) -> Suggestion:
-    """A uniformly random new point, because of an error that is logged."""
-    logger.warning("a random point is suggested, since the model failed: %s", error)
-    uniform = seeds.split("fallback").uniform((space.dim,), data.x)
-    return Suggestion(unseen(space, data, space.spread(uniform), seeds), "fallback", reason=str(error))
-
-
-def recommend(data: Dataset, space: Space, seeds: Seeds) -> jt.Float[Tensor, " d"]:
-    """The row of smallest mean + standard deviation of an AutoGP, its fidelities at the target.
-
-    Args:
-        data: observations; one that is likelier to fail than not is worse by minus log 2 P(success).
-        space: where to look, beside the rows of the data.
-        seeds: of the fit and of the search.
-    """
-    with numerical_environment(), torch.no_grad():
-        process = AutoGP().fit(data, seeds)
-        score = _at_target(ConfidenceBoundScore(process, -1.0, process.hyperparameters), data, seeds)
-        rows = data.x
-        with suppress(SpaceExhausted):
-            rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
-        best = torch.cat([score(part) for part in rows.split(_ROWS)]).argmax()
-        return at_target(rows[best][None], data.fidelities)[0]
-
-
-def _at_target(score: Score, data: Dataset, seeds: Seeds) -> Callable[[Tensor], Tensor]:
-    """The score of rows with their fidelities at the target, less where they are likely to fail."""
-    if data.failures is None:
-        return lambda x: score(at_target(x, data.fidelities))
-    success = SuccessProbability.fit(data, seeds)
-
-    def likely(x: Tensor) -> Tensor:
-        rows = at_target(x, data.fidelities)
-        return score(rows) + (success.log(rows) + math.log(2.0)).clamp(max=0.0)
-
-    return likely
+    params: Params
+    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What is known of the minimum, on the surrogate's scale.
+class Suggester:
+    """Suggests points given trials, whoever keeps these; holds nothing that changes what it suggests.
 
     Attributes:
-        upper: smallest upper confidence bound of the observed rows.
-        lower: smallest lower confidence bound over the space.
-        place: index of the row of the smallest upper bound.
-        mean: posterior mean of that row.
-        noise: variance of an observation of that row about it.
-    """
-
-    upper: jt.Float[Tensor, ""]
-    lower: jt.Float[Tensor, ""]
-    place: int
-    mean: jt.Float[Tensor, ""]
-    noise: jt.Float[Tensor, ""]
-
-
-def bounds(data: Dataset, space: Space, seeds: Seeds, width: float) -> Bounds:
-    """Confidence bounds of the minimum by an AutoGP: mean ± width standard deviations of f without noise.
-
-    upper = min over observed rows of mean + width σ, lower = min over the space of mean - width σ, all
-    fidelities at the target (Makarova et al. 2022, equation 3). Where evaluations are likelier to fail than
-    not, minus log 2 P(success) is added to the lower bound.
-
-    Args:
-        data: observations.
-        space: where to look.
-        seeds: of the fit and of the search.
-        width: standard deviations.
-    """
-    with numerical_environment(), torch.no_grad():
-        process = AutoGP().fit(data, seeds)
-        score = _at_target(ConfidenceBoundScore(process, width, process.hyperparameters), data, seeds)
-        rows = at_target(data.x, data.fidelities)
-        parts = [process.mean_and_var(part) for part in rows.split(_ROWS)]
-        mean, var = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-        deviation = width * var.clamp(min=1e-20).sqrt()
-        place = int((mean + deviation).argmin())
-        lowest = (mean - deviation).min()
-        with suppress(SpaceExhausted):
-            found = maximize(score, space, data, seeds.split("bounds"))
-            lowest = torch.minimum(lowest, -score(found[None])[0])
-        return Bounds((mean + deviation)[place], lowest, place, mean[place], process.noise)
-
-
-@numerical_environment()
-def design(space: Space, data: Dataset, seed: int, trial: int) -> Suggestion:
-    """Point `trial` of the space-filling start: the centre, then scrambled Sobol points, none twice.
-
-    Fidelities are at their lowest, where points are cheap.
+        space: where to search.
+        acquisition: how to choose.
+        seed: the same seed and trials give the same points.
+        direction: "minimize" or "maximize".
+        initial: number of initial points, observations from elsewhere counted in.
+        device: where surrogates live.
+        searched: the space of the parameters that vary; rows are of it.
+        observations: trials as data.
 
     Raises:
-        SpaceExhausted: every point of a finite space is in the data.
+        DataError: an acquisition that does not support what the space has.
+        SpaceError: a space of too many parameters.
     """
-    if trial == 0:
-        row = torch.full((space.dim,), 0.5, dtype=torch.float64, device="cpu")
-    else:
-        (key,) = Seeds.of(seed, 0).split("design").keys
-        with torch.device("cpu"):
-            engine = SobolEngine(space.dim, scramble=True, seed=key)
-            row = engine.fast_forward(trial - 1).draw(1, dtype=torch.float64)[0]
-        if trial == 1:  # the engine rounds the first point to the default dtype, float32 in a fresh process
-            row = (engine.quasi.to(torch.float64) / 2.0**engine.MAXBIT).to(torch.float32).to(torch.float64)
-    row = space.spread(row)
-    row[list(space.fidelities)] = 0.0
-    return Suggestion(unseen(space, data, row.to(data.x), Seeds.of(seed, trial)), "design")
+
+    space: Space
+    acquisition: Acquisition
+    seed: int = 0
+    direction: str = "minimize"
+    initial: int = initial_size(None)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    searched: Space = field(init=False, repr=False, compare=False)
+    observations: Observations = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        require_support(self.acquisition, self.space.aspects)
+        searched = self.space.varying
+        searched.check_searchable()
+        object.__setattr__(self, "searched", searched)
+        object.__setattr__(self, "observations", Observations(searched, self.direction, self.device))
+
+    def suggest(
+        self,
+        trials: Sequence[Trial],
+        count: int = 1,
+        batch: SteinBatch | None = None,
+        number: int | None = None,
+        constraints: Mapping[int, Sequence[float]] | None = None,
+        fixed: Mapping[str, Value] | None = None,
+    ) -> list[Suggestion]:
+        """The next points, each given those before as pending; fewer where a finite space has no more.
+
+        Args:
+            trials: all that is known, in order of id.
+            count: of points.
+            batch: chooses them jointly, once the initial points are over.
+            number: of the first point, which its random numbers come from; the id that follows when None.
+            constraints: values by the id of a trial, at most 0 where they are met.
+            fixed: values that some parameters have in each point; the others are chosen given these.
+
+        Raises:
+            DataError: constraints that the acquisition does not support.
+            SpaceExhausted: a finite space has no new point left.
+            SpaceError: a fixed parameter that is unknown, or a value that is none of it.
+        """
+        first = next_id(trials) if number is None else number
+        informative = [trial for trial in trials if trial.informative]
+        held = self.space.check_some(fixed or {})
+        varying = {name: value for name, value in held.items() if name in self.searched}
+        space = self.searched.with_fixed(varying) if varying else self.searched
+        finished = any(trial.state == "finished" for trial in informative)
+        fitted_to = fingerprint(self.acquisition, informative, constraints)
+        start = last_start(informative, fitted_to, self.device)
+        steps: list[Step] = []
+        sources: list[dict[str, Any]] = []
+        with thread_environment():
+            observed = self.observations.dataset(informative, constraints)
+            while len(steps) < count:
+                data = observed.with_pending([step.row for step in steps])
+                index, left = first + len(steps), count - len(steps)
+                initial = len(informative) + len(steps) < self.initial or not finished
+                try:
+                    if initial and not (finished and is_exhausted(space, data.taken)):
+                        new = initial_steps(space, data, (self.seed,), index)
+                    else:
+                        new = self._steps(data, space, index, start, batch, left)
+                except SpaceExhausted:
+                    if steps:  # the last points of a finite space, fewer than were asked for
+                        break
+                    raise
+                for step in new:
+                    source = provenance_of(step, first + len(steps), data, self.acquisition, fitted_to)
+                    sources.append(source | ({"fixed": list(held)} if held else {}))
+                    steps.append(step)
+                    start = step.settled_start or start
+            points = [self.point(step.row) | held for step in steps]
+        return [Suggestion(point, source) for point, source in zip(points, sources, strict=True)]
+
+    def _steps(
+        self,
+        data: Dataset,
+        space: Space,
+        index: int,
+        start: WarmStart | None,
+        batch: SteinBatch | None,
+        count: int,
+    ) -> list[Step]:
+        """The next step, or up to `count` of them by `batch`."""
+        seeds = Seeds.of(self.seed, index)
+        if batch is None:
+            return next_steps(data, space, self.acquisition, seeds, [start])
+        return batch_steps(data, space, self.acquisition, seeds, start, batch, count)
+
+    def point(self, row: Tensor) -> Params:
+        """The point of a row of `searched`."""
+        return self.space.decode(self.space.widened(row[None]))[0]
 
 
-def unseen(space: Space, data: Dataset, row: Tensor, seeds: Seeds) -> Tensor:
-    """The row as the space represents it or, where that is in the data, a random row that is not."""
-    taken = data.taken
-    seen = {tuple(one) for one in taken.tolist()}
-    exact = space.representable(row[None])[0]
-    for turn in range(1000):
-        if tuple(exact.tolist()) not in seen:
-            return exact
-        uniform = seeds.split(f"unseen {turn}").uniform((1, space.dim), row)
-        exact = space.representable(space.spread(uniform))[0]
-    for candidate in whole(space) if can_be_listed(space) else ():
-        if tuple(candidate.tolist()) not in seen:
-            found: Tensor = candidate.to(row)
-            return found
-    raise exhausted(space)
+def check_acquisition(acquisition: object) -> None:
+    """Raises a TrialError unless an acquisition is one."""
+    if isinstance(acquisition, type) or not isinstance(acquisition, Acquisition):
+        law = "an acquisition must be an object with a `build` method"
+        raise TrialError(f"{law}, got {described(acquisition)}")

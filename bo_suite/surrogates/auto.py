@@ -1,6 +1,7 @@
 """Exact regression that hands over to sparse regression as observations grow."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 
@@ -45,6 +46,8 @@ class AutoGP:
     handover: int = 1200
     inducing: int = 512
     selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9, best=0.75))
+
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.handover < 1 or self.inducing < 1:

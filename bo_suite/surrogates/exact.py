@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jaxtyping as jt
 import torch
@@ -41,6 +42,8 @@ class ExactGP:
     noise_location: float = -6.0
     noise_spread: float = 1.0
     restarts: int = 2
+
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.noise_spread < math.inf or not math.isfinite(self.noise_location):

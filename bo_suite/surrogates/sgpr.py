@@ -1,6 +1,7 @@
 """Sparse Gaussian process regression: the collapsed bound, maximised."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import jaxtyping as jt
 import torch
@@ -68,6 +69,8 @@ class SGPR:
     likelihood: Gaussian = field(default_factory=Gaussian)
     mean: float | None = None
     jitter: float | None = None
+
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_flags(self, "learn_inducing", error=DataError)

@@ -122,4 +122,4 @@ def _check_noise(problem: Problem, points: list[Params]) -> None:
 
 def _random_points(space: Space, count: int) -> list[Params]:
     uniform = torch.from_numpy(np.random.default_rng(0).random((count, space.dim)))
-    return space.decode(space.spread(uniform))
+    return space.decode(space.encoding.sample_from_unit(uniform))

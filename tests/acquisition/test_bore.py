@@ -343,7 +343,7 @@ def test_stein_particles_keep_their_distance_where_draws_do_not() -> None:
     for differentiable in (True, False):
         score = Bowl(3.0, differentiable)
         found = SteinBatch().choose(score, space, data, SEEDS, 6)[:6]
-        assert_close(space.snap(found), found)
+        assert_close(space.encoding.round_to_levels(found), found)
         gap = (found[:, None] - found[None]).abs().sum(-1) + torch.eye(6, dtype=F64)
         drawn = SteinBatch(steps=1, turns=1, rate=1e-9).choose(score, space, data, SEEDS, 6)[:6]
         before = (drawn[:, None] - drawn[None]).abs().sum(-1) + torch.eye(6, dtype=F64)

@@ -14,7 +14,8 @@ from bo_suite.classifiers import Labelled
 from bo_suite.classifiers.density_ratio import fit_density_ratio, ratio_of
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError
-from bo_suite.optim.evolve import evolve, mutate
+from bo_suite.optim.evolve import evolve
+from bo_suite.space.candidates import mutate, project, sample
 from bo_suite.study.suggest import suggest_batch
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
@@ -88,7 +89,9 @@ def test_bore_hands_on_columns_and_warm_start_and_what_the_classifier_says_of_it
     differentiable: bool,
 ) -> None:
     space = Space({"k": Choice(["u", "v", "w"]), "n": Int(1, 5), "x": Float(0, 1)})
-    x = space.spread(torch.rand(6, 3, dtype=F64, generator=torch.Generator().manual_seed(0)))
+    x = space.encoding.sample_from_unit(
+        torch.rand(6, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
+    )
     witness, start = Witness(differentiable), WarmStart(torch.tensor([3.0, 4.0], dtype=F64), 5)
     score = Bore(classifier=witness).build(observations(x, space), SEEDS, start)
     labelled, given = witness.seen[0]
@@ -117,7 +120,7 @@ def test_particles_start_as_draws_and_not_at_the_highest_bump_alone() -> None:
 
 
 def test_a_particle_that_no_move_would_raise_stays_where_it_is() -> None:
-    x = SQUARE.representable(torch.tensor([[0.31, 0.62], [0.9, 0.1]], dtype=F64))
+    x = project(SQUARE, torch.tensor([[0.31, 0.62], [0.9, 0.1]], dtype=F64))
     score = Peaks(x[:1], torch.zeros(1, dtype=F64), 1e-6)
     found = SteinBatch(steps=1).choose(score, SQUARE, observations(x), SEEDS, 1)
     assert torch.equal(found[0], x[0])
@@ -125,10 +128,12 @@ def test_a_particle_that_no_move_would_raise_stays_where_it_is() -> None:
 
 def test_candidates_are_representable_and_after_the_particles_come_the_best_of_many() -> None:
     space = Space({"x": Float(0.1, 7.3), "l": Float(1e-4, 1, log=True), "n": Int(1, 9)})
-    x = space.spread(torch.rand(4, 3, dtype=F64, generator=torch.Generator().manual_seed(0)))
+    x = space.encoding.sample_from_unit(
+        torch.rand(4, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
+    )
     score = Flat(None, True)
     found = SteinBatch(steps=10, turns=2).choose(score, space, observations(x, space), SEEDS, 5)
-    assert torch.equal(found[:5], space.representable(found[:5]))
+    assert torch.equal(found[:5], space.encoding.project(found[:5]))
     assert found.shape[0] > 1000
     spare = score(found[5:])
     assert bool((spare[1:] <= spare[:-1]).all())
@@ -157,7 +162,7 @@ def test_a_new_point_is_found_where_every_candidate_of_a_batch_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(SteinBatch, "choose", lambda self, score, space, data, seeds, count: data.x)
-    x = GRID.spread(torch.rand(9, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
+    x = sample(GRID, torch.rand(9, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
     acquisition = Bore(classifier=Witness())
     found = suggest_batch(observations(x, GRID), GRID, acquisition, SEEDS, None, SteinBatch(), 3)
     assert found
@@ -176,13 +181,13 @@ def test_a_batch_of_a_classifier_that_fails_is_one_random_point_and_says_why() -
 def test_pending_points_are_no_parents_though_nothing_is_told() -> None:
     every = GRID.encode([{"n": n, "m": m} for n in range(1, 41) for m in range(1, 4)])
     data = Dataset(every[:0], every[:0, 0], None, every)
-    rows = GRID.spread(torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
+    rows = sample(GRID, torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
     found = evolve(lambda x: -x.sum(-1), GRID, data.taken, rows, SEEDS)
     assert not {tuple(row) for row in found.tolist()} & {tuple(row) for row in every.tolist()}
 
 
 def test_of_equal_scores_in_a_finite_space_the_seed_decides_which_comes_first() -> None:
-    x = GRID.spread(torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
+    x = sample(GRID, torch.rand(100, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
     data = observations(x[:1], GRID)
     ends = [
         evolve(lambda x: torch.zeros_like(x[..., 0]), GRID, data.taken, x, Seeds.of(0, k)) for k in range(4)

@@ -42,10 +42,11 @@ from bo_suite.acquisition import (
 )
 from bo_suite.bench.replicates import Replicates, in_lockstep, run_replicates
 from bo_suite.classifiers import GPClassifier
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError, TrialError
 from bo_suite.problems import Problem, get_problem, noisy
 from bo_suite.space.space import Params
+from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.suggest import attempt
 from bo_suite.surrogates import SGPR, ExactGP, ExactProcess, WarmStart
 
@@ -139,7 +140,7 @@ def observed(problem: Problem, seeds: tuple[int, ...], count: int) -> tuple[Tens
     """Random points of each seed and their values."""
     space = problem.space
     uniform = Seeds.of_each(seeds, -1).uniform((count, space.dim), torch.zeros(1, dtype=torch.float64))
-    rows = space.representable(space.spread(uniform))
+    rows = space.encoding.project(space.encoding.sample_from_unit(uniform))
     values = [[problem.value(point) for point in space.decode(one)] for one in rows]
     return rows, torch.tensor(values, dtype=torch.float64)
 

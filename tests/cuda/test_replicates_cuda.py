@@ -15,8 +15,9 @@ from bo_suite.acquisition import (
 )
 from bo_suite.bench import replicates
 from bo_suite.bench.replicates import run_replicates
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.problems import Problem, get_problem
+from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.suggest import Suggestion, attempt
 from bo_suite.surrogates import SGPR, WarmStart
 
@@ -60,7 +61,7 @@ def test_given_equal_data_both_devices_suggest_about_as_good_points(acquisition:
     """Rounding errors differ, and so may the ends of searches, within their tolerance."""
     space, seeds, count = get_problem("branin").space, Seeds.of_each(range(4), 12), 12
     uniform = seeds.uniform((count, space.dim), torch.zeros(1, dtype=torch.float64))
-    x = space.representable(uniform)
+    x = space.encoding.project(uniform)
     values = (x - 0.4).square().sum(-1) + 0.1 * torch.sin(9.0 * x[..., 0])
     data = Dataset(x, OutcomeTransform.fit(values)(values), None, x[:, :0], space.unordered, space.levels)
     here = attempt(data, space, acquisition, seeds)
@@ -106,7 +107,7 @@ def test_tensors_stay_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_warm_start_from_the_cpu_is_taken() -> None:
     space, seeds = get_problem("branin").space, Seeds.of_each(range(2), 9)
-    x = space.representable(seeds.uniform((9, space.dim), torch.zeros(1, dtype=torch.float64)))
+    x = space.encoding.project(seeds.uniform((9, space.dim), torch.zeros(1, dtype=torch.float64)))
     data = moved(Dataset(x, x.sum(-1) - 1.0, None, x[:, :0], space.unordered, space.levels), DEVICE)
     first = attempt(data, space, LogExpectedImprovement(), seeds)
     assert first.hyperparameters is not None

@@ -23,7 +23,7 @@ def empty(space: Space, *batch: int) -> Dataset:
 
 def first(space: Space, count: int, *batch: int, seed: int = 0) -> Tensor:
     uniform = torch.rand(*batch, count, space.dim, dtype=F64, generator=torch.Generator().manual_seed(seed))
-    return space.spread(uniform)
+    return space.encoding.sample_from_unit(uniform)
 
 
 def test_children_differ_in_a_column_or_two_and_are_in_the_space() -> None:

@@ -23,7 +23,7 @@ def data(space: Space, count: int, *batch: int, seed: int = 0) -> Dataset:
     uniform = torch.rand(
         *batch, count, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
-    x = space.representable(space.spread(uniform))
+    x = space.encoding.project(space.encoding.sample_from_unit(uniform))
     return Dataset(x, x.sum(-1), None, x[..., :0, :], space.unordered)
 
 

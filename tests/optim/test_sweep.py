@@ -9,8 +9,8 @@ from bo_suite.acquisition.alternatives import distinct
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceError
 from bo_suite.kernels import Matern52, stationary
-from bo_suite.optim.maximize import check_columns, maximize
 from bo_suite.optim.sweep import Sweep
+from bo_suite.space.candidates import check_columns, maximize
 
 F64 = torch.float64
 OPTIONS = [f"option {number}" for number in range(30)]
@@ -29,7 +29,7 @@ def told(space: Space, observations: int, pending: int = 0, *batch: int) -> Data
     uniform = torch.rand(
         (*batch, observations + pending, space.dim), generator=torch.Generator().manual_seed(1), dtype=F64
     )
-    rows = space.spread(uniform)
+    rows = space.encoding.sample_from_unit(uniform)
     y = (rows[..., :observations, :] - 0.4).square().sum(-1)
     y = (y - y.mean(-1, keepdim=True)) / y.std(-1, keepdim=True)
     x, waiting = rows[..., :observations, :], rows[..., observations:, :]

@@ -528,7 +528,9 @@ def test_a_search_over_cross_validation_meets_the_same_loss(name: str) -> None:
 def test_tuning_is_quick_and_silent(name: str) -> None:
     problem = get_problem(name)
     points = problem.space.decode(
-        problem.space.spread(torch.from_numpy(np.random.default_rng(2).random((5, problem.space.dim))))
+        problem.space.encoding.sample_from_unit(
+            torch.from_numpy(np.random.default_rng(2).random((5, problem.space.dim)))
+        )
     )
     values = [problem(point) for point in points]
     assert len(set(values)) > 1

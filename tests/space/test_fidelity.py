@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bo_suite.study.proposer import Proposer, default_acquisition
 from rich.console import Console
 from torch import Tensor
 from torch.testing import assert_close
@@ -28,7 +29,6 @@ from bo_suite.problems import embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.fidelity import FIDELITY
 from bo_suite.problems.synthetic import _botorch
 from bo_suite.run import minimize as loop
-from bo_suite.study.proposer import Proposer, default_acquisition
 from bo_suite.testing import check_problem
 from bo_suite.testing.data import dataset
 
@@ -226,7 +226,7 @@ def test_the_command_minimize_says_when_nothing_is_at_the_target() -> None:
 
 def points_of(space: Space, count: int) -> list[dict]:
     uniform = torch.rand(count, space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return space.decode(space.spread(uniform))
+    return space.decode(space.encoding.sample_from_unit(uniform))
 
 
 @pytest.mark.parametrize(

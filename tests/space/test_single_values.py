@@ -72,12 +72,15 @@ def test_a_parameter_of_one_value_has_one_level(name: str) -> None:
 
 def test_a_space_holds_them_in_every_point() -> None:
     space = Space({"x": Float(0, 1), **PARAMETERS, "n": Int(1, 9)})
-    rows = space.spread(torch.rand(20, space.dim, dtype=torch.float64))
+    rows = space.encoding.sample_from_unit(torch.rand(20, space.dim, dtype=torch.float64))
     points = space.decode(rows)
     assert {name: points[0][name] for name in VALUES} == VALUES
     assert space.decode(space.encode(points)) == points
-    assert torch.equal(space.encode(points), space.representable(rows))
-    assert space.representable(space.snap(torch.rand(3, space.dim)))[:, 1:-1].abs().max() == 0.0
+    assert torch.equal(space.encode(points), space.encoding.project(rows))
+    assert (
+        space.encoding.project(space.encoding.round_to_levels(torch.rand(3, space.dim)))[:, 1:-1].abs().max()
+        == 0.0
+    )
     assert Space.from_dict(json.loads(json.dumps(space.to_dict()))) == space
     assert space.varying.names == ("x", "n")
     assert torch.equal(space.widened(space.varying.encode(points)), space.encode(points))

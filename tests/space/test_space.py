@@ -55,7 +55,7 @@ spaces = (
 @given(spaces, st.integers(0, 2**32))
 def test_round_trip_is_exact_on_random_points_of_random_spaces(space: Space, seed: int) -> None:
     uniform = torch.rand(500, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    points = space.decode(space.spread(uniform))  # 200 spaces x 500 points: 10^5
+    points = space.decode(space.encoding.sample_from_unit(uniform))  # 200 spaces x 500 points: 10^5
     rows = space.encode(points)
     assert bool(((rows >= 0) & (rows <= 1)).all())
     assert space.decode(rows) == points
@@ -79,7 +79,7 @@ def test_columns_are_told_apart_and_the_target_is_encoded_as_one(space: Space, s
     assert space.fidelities == tuple(column for column, part in enumerate(parts) if is_fidelity(part))
     assert all(space.levels[column] is not None for column in space.unordered)
     uniform = torch.rand(20, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    points = space.decode(space.spread(uniform))
+    points = space.decode(space.encoding.sample_from_unit(uniform))
     moved = [space.at_target(point) for point in points]
     assert [space.check(point) for point in moved] == moved
     assert [list(point) for point in moved] == [list(space.parameters)] * 20
@@ -114,7 +114,9 @@ def test_ends_are_reached_exactly() -> None:
 def test_every_level_of_a_discrete_parameter_is_equally_likely() -> None:
     uniform = torch.rand(60_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     space = Space({"n": Int(3, 8), "k": Choice(list("abcdef"))})
-    for point_values in zip(*[p.values() for p in space.decode(space.spread(uniform))], strict=True):
+    for point_values in zip(
+        *[p.values() for p in space.decode(space.encoding.sample_from_unit(uniform))], strict=True
+    ):
         _, counts = np.unique(np.array(point_values), return_counts=True)
         assert len(counts) == 6
         assert abs(counts / 10_000 - 1).max() < 0.05
@@ -138,7 +140,7 @@ def test_encoding_is_increasing_and_spans_the_unit_interval() -> None:
 def test_snap_and_spread_give_representable_rows() -> None:
     space = Space({"x": Float(0, 1), "n": Int(1, 9, log=True), "k": Choice(["a", "b", "c"])})
     rows = torch.rand(2, 30, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for moved in (space.snap(rows), space.spread(rows)):
+    for moved in (space.encoding.round_to_levels(rows), space.encoding.sample_from_unit(rows)):
         exact = space.encode(space.decode(moved.reshape(-1, 3))).reshape(moved.shape)
         assert_close(moved[..., 1:], exact[..., 1:], rtol=0.0, atol=0.0)
 
@@ -176,16 +178,16 @@ def grid(parameter: Parameter) -> float:
 def test_representable_rows_are_those_that_points_encode_to(parts: list[Parameter], seed: int) -> None:
     space = Space({f"p{i}": part for i, part in enumerate(parts)})
     rows = near_ends(seed, space.dim)
-    found, expected = space.representable(rows), space.encode(space.decode(rows))
-    assert torch.equal(space.representable(found), found)
+    found, expected = space.encoding.project(rows), space.encode(space.decode(rows))
+    assert torch.equal(space.encoding.project(found), found)
     assert torch.equal(space.encode(space.decode(found)), found)
     # where a row is halfway between two, as far as rounding errors tell, it may go to either
     steps = torch.tensor([grid(part) for part in parts], dtype=torch.float64)
     assert bool(((found == expected) | ((found - expected).abs() <= 1.01 * steps)).all())
     assert bool(((found == expected) | ((found - rows).abs() <= 0.8 * steps)).all())
     lead = rows[:66].reshape(2, 3, 11, space.dim)
-    assert torch.equal(space.representable(lead).reshape(66, -1), found[:66])
-    assert space.representable(rows.float()).dtype == torch.float32
+    assert torch.equal(space.encoding.project(lead).reshape(66, -1), found[:66])
+    assert space.encoding.project(rows.float()).dtype == torch.float32
 
 
 def test_representable_rows_are_to_the_last_bit_those_of_the_points_in_ordinary_ranges() -> None:
@@ -202,7 +204,7 @@ def test_representable_rows_are_to_the_last_bit_those_of_the_points_in_ordinary_
         }
     )
     rows = torch.rand(20_000, space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert torch.equal(space.representable(rows), space.encode(space.decode(rows)))
+    assert torch.equal(space.encoding.project(rows), space.encode(space.decode(rows)))
     floats = Space({name: parameter for name, parameter in space if isinstance(parameter, Float)})
     decoded = [list(point.values()) for point in floats.decode(rows[:, : floats.dim])]
     assert floats.values(rows[:, : floats.dim]).tolist() == decoded
@@ -213,18 +215,20 @@ def test_representable_rows_are_to_the_last_bit_those_of_the_points_in_ordinary_
 def test_values_are_what_representable_rows_decode_to(parts: list[Float], log: bool, seed: int) -> None:
     space = Space({f"p{i}": part for i, part in enumerate([*parts, Float(1e-3, 7.0, log=log)])})
     rows = near_ends(seed, space.dim)
-    exact = space.representable(rows)
-    assert space.values(exact).tolist() == [list(point.values()) for point in space.decode(exact)]
+    exact = space.encoding.project(rows)
+    assert space.encoding.values(exact).tolist() == [list(point.values()) for point in space.decode(exact)]
     decoded = torch.tensor([list(point.values()) for point in space.decode(rows)], dtype=torch.float64)
     steps = torch.tensor([grid(part) * (part.high - part.low) for _, part in space], dtype=torch.float64)
-    assert bool(((space.values(rows) - decoded).abs() <= 1.01 * steps).all())
-    assert torch.equal(space.values(rows[:66].reshape(6, 11, -1)).reshape(66, -1), space.values(rows[:66]))
+    assert bool(((space.encoding.values(rows) - decoded).abs() <= 1.01 * steps).all())
+    assert torch.equal(
+        space.encoding.values(rows[:66].reshape(6, 11, -1)).reshape(66, -1), space.encoding.values(rows[:66])
+    )
 
 
 def test_values_need_a_space_of_floats() -> None:
     space = Space({"x": Float(0, 1), "n": Int(1, 3)})
     with pytest.raises(SpaceError, match="only Floats have values that are real numbers, got 'n'"):
-        space.values(torch.zeros(1, 2, dtype=torch.float64))
+        space.encoding.values(torch.zeros(1, 2, dtype=torch.float64))
 
 
 def test_cardinality_counts_points() -> None:

@@ -180,9 +180,9 @@ def play(seed: int, folder: Path, most: int = 14) -> tuple[str, list[Trial]]:
                     end(optimizer, trial, function(trial.params), draw, rates)
             way = draw.random()
             if way < 0.08:
-                params = space.decode(space.spread(space.encode([]).new_tensor(draw.random((1, space.dim)))))[
-                    0
-                ]
+                params = space.decode(
+                    space.encoding.sample_from_unit(space.encode([]).new_tensor(draw.random((1, space.dim))))
+                )[0]
                 optimizer.add(params, function(params))
                 continue
             try:

@@ -58,7 +58,10 @@ def test_a_mixed_space_beats_random_search_by_far() -> None:
     drive(optimizer, 25)
     rng = np.random.default_rng(0)
     random = [
-        min(bowl(p) for p in SPACE.decode(SPACE.spread(torch.from_numpy(rng.random((25, 4))))))
+        min(
+            bowl(p)
+            for p in SPACE.decode(SPACE.encoding.sample_from_unit(torch.from_numpy(rng.random((25, 4)))))
+        )
         for _ in range(20)
     ]
     assert optimizer.best.value < 0.2 * float(np.median(random))

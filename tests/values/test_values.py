@@ -235,7 +235,7 @@ def test_options_come_back_as_they_were_given_or_are_refused(options: list[Any],
 def test_translators_give_back_the_very_objects(options: list[Any]) -> None:
     for translation in (translated({"k": options}), *ray_translations(options)):
         space = translation.space
-        levels = space.positions(0, np.arange(space.levels[0] or 0))
+        levels = space.encoding.positions(0, np.arange(space.levels[0] or 0))
         found = [translation.theirs(point)["k"] for point in space.decode(levels[:, None])]
         assert len(found) == len(options)
         assert all(one is other for one, other in zip(found, options, strict=True))
@@ -433,7 +433,7 @@ def test_a_range_is_its_integers_in_order(options: range) -> None:
     translation = translated({"n": options})
     (levels,) = translation.space.levels
     assert levels == len(options)
-    rows = translation.space.positions(0, np.arange(levels))[:, None]
+    rows = translation.space.encoding.positions(0, np.arange(levels))[:, None]
     found = [translation.theirs(point)["n"] for point in translation.space.decode(rows)]
     assert [exactly(one) for one in found] == [exactly(one) for one in sorted(options)]
     assert translation.space.unordered == ()
@@ -512,11 +512,11 @@ def test_the_time_of_options_is_linear_in_their_number(kind: str) -> None:
 def space_used(size: int) -> Callable[[], Any]:
     def work() -> None:
         space = Space({f"p{i}": Int(1, 9) if i % 2 else Float(0, 1) for i in range(size)})
-        points = space.decode(space.spread(torch.rand(2, size, dtype=torch.float64)))
+        points = space.decode(space.encoding.sample_from_unit(torch.rand(2, size, dtype=torch.float64)))
         assert [space.check(point) for point in points] == points
         space.encode(points)
         for column in range(1, size, 2):
-            space.positions(column, np.arange(9))
+            space.encoding.positions(column, np.arange(9))
         assert space.fidelities == ()
         assert space.fingerprint
 

@@ -48,7 +48,7 @@ class Draws:
 
     def ask(self) -> Params:
         """The next draw."""
-        return self._space.decode(self._space.spread(self._draw()))[0]
+        return self._space.decode(self._space.encoding.sample_from_unit(self._draw()))[0]
 
     def tell(self, params: Params, value: float) -> None:
         """Nothing is learnt."""

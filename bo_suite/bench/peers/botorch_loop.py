@@ -44,7 +44,7 @@ class _Loop:
         count = min(2 * task.space.dim, 10)
         unit = torch.tensor([[0.0] * task.space.dim, [1.0] * task.space.dim], dtype=torch.float64)
         sobol = draw_sobol_samples(unit, n=count, q=1, seed=task.seed).squeeze(1)
-        self._initial = task.space.decode(task.space.spread(sobol))
+        self._initial = task.space.decode(task.space.encoding.sample_from_unit(sobol))
         self._rows: list[torch.Tensor] = []
         self._values: list[float] = []
         self._outcomes = Penalty(self._observe)
@@ -77,7 +77,9 @@ class _Loop:
         if place < len(self._initial):
             return self._initial[place]
         if not self._values:  # every initial point has failed
-            return space.decode(space.spread(torch.rand(1, space.dim, dtype=torch.float64)))[0]
+            return space.decode(
+                space.encoding.sample_from_unit(torch.rand(1, space.dim, dtype=torch.float64))
+            )[0]
         return self._decode(self._suggest())
 
     def _suggest(self) -> torch.Tensor:

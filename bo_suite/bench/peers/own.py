@@ -56,20 +56,15 @@ class BoSuite:
 
     @property
     def lockstep(self) -> bool:
-        """Whether the acquisition's replicates are what single runs are."""
-        known: bool = import_module("bo_suite.bench.replicates").in_lockstep(self._chosen)
-        return known
+        """Whether `replicates` takes all seeds at once, and gives each the run that it would have alone."""
+        default = import_module("bo_suite.acquisition.default").default_acquisition
+        return bool(getattr(self.acquisition or default(), "batched", False))
 
     def replicates(self, problem: "Problem", seeds: Sequence[int], budget: int) -> "Replicates":
         """The runs of all seeds, as one tensor program."""
         run = import_module("bo_suite.bench.replicates").run_replicates
-        found: Replicates = run(problem, self._chosen, seeds, budget, self.device)
-        return found
-
-    @property
-    def _chosen(self) -> "Acquisition":
-        chosen = self.acquisition
-        return import_module("bo_suite.acquisition").LogExpectedImprovement() if chosen is None else chosen
+        runs: Replicates = run(problem, self.acquisition, seeds, budget, self.device)
+        return runs
 
 
 class BoSuiteRun:

@@ -49,7 +49,7 @@ class _Strategy:
         if not self._queue:
             self._queue.extend(self._strategy.ask())
         row = torch.as_tensor(self._queue[0][: self._space.dim], dtype=torch.float64)
-        return self._space.decode(self._space.spread(row[None]))[0]
+        return self._space.decode(self._space.encoding.sample_from_unit(row[None]))[0]
 
     def _observe(self, row: np.ndarray, value: float) -> None:
         self._told.append((row, value))

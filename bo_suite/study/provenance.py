@@ -1,0 +1,92 @@
+"""What a suggestion came from, as its row in a history says it, and what the next one reads from it."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from bo_suite.acquisition import Acquisition
+from bo_suite.data import Dataset
+from bo_suite.storage.trial import Trial
+from bo_suite.study.step import Step
+from bo_suite.surrogates import WarmStart
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""What the repr of the same object has in no other process."""
+
+
+def fingerprint(
+    acquisition: Acquisition,
+    trials: Sequence[Trial],
+    constraints: Mapping[int, Sequence[float]] | None,
+) -> str:
+    """A hash of what a fit depends on: the acquisition, outcomes and failures, but no pending trial."""
+    digest = hashlib.blake2b(_ADDRESS.sub("", repr(acquisition)).encode(), digest_size=8)
+    for trial in trials:
+        if trial.state != "running":
+            limits = (constraints or {}).get(trial.id, ())
+            digest.update(repr((trial.id, trial.value, trial.std, *limits)).encode())
+    return digest.hexdigest()
+
+
+def provenance_of(
+    step: Step, number: int, data: Dataset, acquisition: Acquisition, fitted_to: str
+) -> dict[str, Any]:
+    """How a row was chosen, in JSON values.
+
+    Args:
+        step: the row.
+        number: that its random numbers come from.
+        data: that it was chosen for.
+        acquisition: that chose it.
+        fitted_to: the fingerprint of the data.
+    """
+    source: dict[str, Any] = {"source": step.source, "number": number, "observations": data.x.shape[-2]}
+    if step.source != "design":
+        source["acquisition"] = repr(acquisition)
+    if step.source == "acquisition":
+        source["fit_ms"] = round(1e3 * step.fit_seconds, 3)
+        source["search_ms"] = round(1e3 * step.search_seconds, 3)
+    if step.start is not None:
+        source["hyperparameters"] = step.start.hyperparameters.tolist()
+        source["data"] = fitted_to
+        if (success := step.start.success) is not None:
+            source["success"] = success.hyperparameters.tolist()
+            source["failures"] = success.observations - data.x.shape[-2]
+    if step.repeat:
+        source["repeat"] = True
+    if step.reason is not None:
+        source["fallback"] = step.reason
+    return source
+
+
+def last_start(trials: Sequence[Trial], fitted_to: str, device: torch.device) -> WarmStart | None:
+    """What the last suggestion that fitted a model has left for the next one; settled for the same data.
+
+    Args:
+        trials: in order of id.
+        fitted_to: fingerprint of what the next fit sees.
+        device: of its tensors.
+    """
+    for trial in reversed(trials):
+        provenance = trial.provenance
+        if (start := start_in(provenance, device)) is not None:
+            return replace(start, settled=provenance.get("data") == fitted_to)
+    return None
+
+
+def start_in(provenance: Mapping[str, Any], device: torch.device) -> WarmStart | None:
+    """What a suggestion has left for the next one; None where it has fitted no model."""
+    if "hyperparameters" not in provenance:
+        return None
+
+    def vector(name: str) -> torch.Tensor:
+        return torch.tensor(provenance[name], dtype=torch.float64, device=device)
+
+    count, success = provenance["observations"], None
+    if "success" in provenance:
+        success = WarmStart(vector("success"), count + provenance["failures"])
+    return WarmStart(vector("hyperparameters"), count, success)

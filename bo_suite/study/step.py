@@ -1,0 +1,233 @@
+"""One step as a pure function: data, space, acquisition and seeds in, the next row of each run out."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.acquisition.base import Acquisition, Score
+from bo_suite.acquisition.stein import SteinBatch
+from bo_suite.acquisition.success import LikelyScore, build_score
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import FitError, NumericalError, SpaceExhausted
+from bo_suite.linalg.environment import numerical_environment
+from bo_suite.optim.maximize import Search, maximize
+from bo_suite.space.candidates import first_new, new_row, sample_random
+from bo_suite.space.space import Space
+from bo_suite.study.repeats import worth_repeating
+from bo_suite.surrogates import WarmStart
+from bo_suite.surrogates.process import Hyperparameters
+
+_WITH_FAILURES = 20
+"""Rounds of a gradient search where failures weigh on a score: more find nothing better."""
+
+_IN_A_BATCH = Search(starts=4, evaluations=4, turns=1)
+"""Deep in a batch: where so many points wait for their outcomes, a summit need not be found to the digit."""
+
+_DEEP = 8
+"""Pending points from which a search is that, for points that follow another without an outcome."""
+
+logger = logging.getLogger("bo_suite")
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next row of a run, and how it was chosen.
+
+    Attributes:
+        row: encoded point.
+        source: "design" for an initial point, "acquisition", or "fallback".
+        start: what the next fit starts from, with numbers as a history stores them.
+        fit_seconds: time to build the score.
+        search_seconds: time to maximise it.
+        reason: why a fallback was taken.
+        repeat: whether the point was evaluated before, as a finite noisy space has no new one.
+    """
+
+    row: jt.Float[Tensor, " d"]
+    source: str
+    start: WarmStart | None = None
+    fit_seconds: float = 0.0
+    search_seconds: float = 0.0
+    reason: str | None = None
+    repeat: bool = False
+
+    @property
+    def settled_start(self) -> WarmStart | None:
+        """What a fit to the same observations starts from, with nothing to search anew."""
+        return None if self.start is None else replace(self.start, settled=True)
+
+
+def next_steps(
+    data: Dataset,
+    space: Space,
+    acquisition: Acquisition,
+    seeds: Seeds,
+    starts: Sequence[WarmStart | None],
+) -> list[Step]:
+    """The next row of each run: a maximum of its score that is neither observed, failed nor pending.
+
+    All runs are one tensor program; where the model of one cannot be fitted, each takes its step alone, and
+    that one takes a random new row, which is logged. Where a finite space has no new row and outcomes are
+    noisy, the row is the best one to evaluate again.
+
+    Args:
+        data: of one run without a replicate dimension, or of several with one.
+        space: where to search.
+        acquisition: what to maximise.
+        seeds: of the step.
+        starts: what the last fit of each run has left.
+
+    Raises:
+        DataError: data that the acquisition does not understand.
+        SpaceExhausted: every point of a finite space is in the data, and outcomes are not noisy.
+    """
+    try:
+        return _joint_steps(data, space, acquisition, seeds, starts)
+    except (FitError, NumericalError) as error:
+        if not data.batch_shape:
+            return [_random_step(data, space, seeds, error)]
+        logger.warning("replicates take a step one by one, since the model of one failed: %s", error)
+    steps = []
+    for index, (key, start) in enumerate(zip(seeds.keys, starts, strict=True)):
+        steps += next_steps(data.replicates(index), space, acquisition, Seeds((key,)), [start])
+    return steps
+
+
+def _joint_steps(
+    data: Dataset,
+    space: Space,
+    acquisition: Acquisition,
+    seeds: Seeds,
+    starts: Sequence[WarmStart | None],
+) -> list[Step]:
+    """The next row of each run, from one fit and search.
+
+    Raises:
+        FitError, NumericalError: the surrogate of some run cannot be fitted.
+        SpaceExhausted: as `next_steps`.
+    """
+    start = _stacked(starts) if data.batch_shape else starts[0]
+    data = replace(data, fixed=space.fixed)
+    with numerical_environment():
+        began = time.perf_counter()
+        score = build_score(acquisition, data, seeds, start)
+        fitted = time.perf_counter()
+        rows, repeat = _best_rows(score, space, data, seeds, _effort(acquisition, score, data, start))
+        seconds = fitted - began, time.perf_counter() - fitted
+    starts = _next_starts(score, data)
+    rows = rows if data.batch_shape else rows[None]
+    return [
+        Step(row, "acquisition", next_start, *seconds, repeat=repeat)
+        for row, next_start in zip(rows, starts, strict=True)
+    ]
+
+
+def batch_steps(
+    data: Dataset,
+    space: Space,
+    acquisition: Acquisition,
+    seeds: Seeds,
+    start: WarmStart | None,
+    batch: SteinBatch,
+    count: int,
+) -> list[Step]:
+    """Rows of one run chosen jointly from one fit, distinct and new; at most `count`.
+
+    Where the model cannot be fitted, the list is one random new row.
+
+    Raises:
+        DataError, SpaceExhausted: as `next_steps`.
+    """
+    data = replace(data, fixed=space.fixed)
+    try:
+        with numerical_environment():
+            began = time.perf_counter()
+            score = build_score(acquisition, data, seeds, start)
+            fitted = time.perf_counter()
+            rows, repeat = first_new(batch.choose(score, space, data, seeds, count), data.taken, count), False
+            if not rows:
+                effort = _effort(acquisition, score, data, start)
+                row, repeat = _best_rows(score, space, data, seeds, effort)
+                rows = [row]
+            seconds = fitted - began, time.perf_counter() - fitted
+    except (FitError, NumericalError) as error:
+        return [_random_step(data, space, seeds, error)]
+    (next_start,) = _next_starts(score, data)
+    return [Step(row, "acquisition", next_start, *seconds, repeat=repeat) for row in rows]
+
+
+def _best_rows(
+    score: Score, space: Space, data: Dataset, seeds: Seeds, search: Search | None
+) -> tuple[Tensor, bool]:
+    """New rows of largest score or, where there is none and outcomes are noisy, ones to evaluate again."""
+    best = partial(maximize, score, space, data, seeds, differentiable=score.differentiable, search=search)
+    try:
+        return best(), False
+    except SpaceExhausted:
+        if not worth_repeating(data, seeds):
+            raise
+    failed = data.x[..., :0, :] if data.failures is None else data.failures
+    try:
+        return best(taken=torch.cat((failed, data.pending), -2)), True
+    except SpaceExhausted:
+        return best(taken=failed), True
+
+
+def _effort(acquisition: Acquisition, score: Score, data: Dataset, start: WarmStart | None) -> Search | None:
+    """How hard to search for the maximum of a score: as the acquisition says; None for what is common."""
+    chosen: Search | None = getattr(acquisition, "search", None)
+    if chosen is not None:
+        return chosen
+    if start is not None and start.settled and data.pending.shape[-2] >= _DEEP:
+        return _IN_A_BATCH
+    weighted = isinstance(score, LikelyScore) and not score.success.even
+    return Search(evaluations=_WITH_FAILURES) if weighted else None
+
+
+def round_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:
+    """Hyperparameters with seven significant digits, as a history stores them and the next fit starts."""
+    rounded = [float(f"{number:.7g}") for number in hyperparameters.flatten().tolist()]
+    return torch.tensor(rounded, dtype=torch.float64, device=hyperparameters.device).reshape(
+        hyperparameters.shape
+    )
+
+
+def _next_starts(score: Score, data: Dataset) -> list[WarmStart | None]:
+    """What the fit of each run leaves for its next one."""
+    if score.hyperparameters is None:
+        return [None] * data.batch_shape.numel()
+    success = None
+    if isinstance(score, LikelyScore) and not data.batch_shape:
+        fitted = score.success.found
+        success = WarmStart(round_hyperparameters(fitted.hyperparameters), fitted.observations)
+    rounded = round_hyperparameters(score.hyperparameters)
+    rounded = rounded if data.batch_shape else rounded[None]
+    return [WarmStart(row, data.x.shape[-2], success) for row in rounded]
+
+
+def _stacked(starts: Sequence[WarmStart | None]) -> WarmStart | None:
+    """Those of all runs in one.
+
+    Raises:
+        FitError: they are of different numbers of observations, for a fit has failed.
+    """
+    given = [start for start in starts if start is not None]
+    if not given:
+        return None
+    if len(given) < len(starts) or len({start.observations for start in given}) > 1:
+        raise FitError("the last fit of one replicate failed, so that they start from different ones")
+    return WarmStart(torch.stack([start.hyperparameters for start in given]), given[0].observations)
+
+
+def _random_step(data: Dataset, space: Space, seeds: Seeds, error: Exception) -> Step:
+    """A uniformly random new row, because of an error that is logged."""
+    logger.warning("a random point is suggested, since the model failed: %s", error)
+    with torch.no_grad():
+        row = sample_random(space, 1, data.x, seeds.split("fallback"))[0]
+        return Step(new_row(space, row, data.taken, seeds), "fallback", reason=str(error))
