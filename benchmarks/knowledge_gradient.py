@@ -14,6 +14,9 @@ the folder, and what is there already is not measured again. One thread a proces
 
 import os
 
+from bo_suite.study.observations import dataset_of
+from bo_suite.study.step import next_steps
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before numpy and torch are imported
 
@@ -57,10 +60,9 @@ import bo_suite.acquisition
 from bo_suite import Optimizer
 from bo_suite.acquisition import AffineCost, KnowledgeGradient, log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
+from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem, get_problem, noisy
 from bo_suite.study.initial import initial_size
-from bo_suite.study.outcomes import OutcomeTransform
-from bo_suite.study.suggest import one_thread, suggest
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, WarmStart
 from bo_suite.surrogates.process import Process, Surrogate
 
@@ -93,7 +95,7 @@ class Given:
 def observe(problem: Problem, rows: Tensor) -> Dataset:
     """The observations at some rows, as an Optimizer gives them to an acquisition."""
     y = torch.tensor([problem(params) for params in problem.space.decode(rows)], dtype=torch.float64)
-    return Dataset(rows, OutcomeTransform.fit(y)(y), None, rows[:0])
+    return dataset_of(problem.space, rows, y)
 
 
 def sobol_observations(name: str, n: int, seed: int) -> tuple[Problem, Dataset]:
@@ -120,7 +122,9 @@ def suggestion(
     same = KnowledgeGradient(surrogate=Given(botorch_process(model, data)))
     rows = {
         PEER: methods[PEER]["row"],
-        "KnowledgeGradient, the same model": suggest(data, noisy_problem.space, same, Seeds.of(seed, 0)).rows,
+        "KnowledgeGradient, the same model": next_steps(
+            data, noisy_problem.space, same, Seeds.of(seed, 0), [None]
+        )[0].row,
         "KnowledgeGradient, its own model": methods["KnowledgeGradient"]["row"],
     }
     placed = {name: torch.as_tensor(row).to(data.x) for name, row in rows.items()}
@@ -156,14 +160,14 @@ def step(
     data: Dataset, problem: Problem, kind: Any, surrogate: Surrogate, seeds: Seeds, start: WarmStart | None
 ) -> tuple[Record, Tensor]:
     """Seconds of the fit, of the rest of the build and of the search, and what was suggested."""
-    with one_thread():
+    with numerical_environment():
         began = time.perf_counter()
         process = surrogate.fit(data, seeds, start)
         fit = time.perf_counter() - began
-    found = suggest(data, problem.space, kind(surrogate=Given(process)), seeds)
-    build, search = found.fit_seconds, found.search_seconds
+    (step,) = next_steps(data, problem.space, kind(surrogate=Given(process)), seeds, [None])
+    build, search = step.fit_seconds, step.search_seconds
     parts = {"fit_seconds": fit, "build_seconds": build, "search_seconds": search}
-    return parts | {"seconds": fit + build + search}, found.rows
+    return parts | {"seconds": fit + build + search}, step.row
 
 
 def envelope(n: int, problem: str, lines: int, seed: int) -> Record:

@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from bo_suite.study.observations import dataset_of
+from bo_suite.study.step import next_steps
+
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
@@ -27,9 +30,6 @@ from bo_suite import acquisition as acquisitions
 from bo_suite.acquisition import Acquisition
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError
-from bo_suite.study.outcomes import OutcomeTransform
-from bo_suite.study.suggest import suggest
-from bo_suite.surrogates import WarmStart
 
 OPTIONS = [f"option {number}" for number in range(30)]
 
@@ -61,7 +61,7 @@ OTHERS = (
 )
 
 
-def data_of(space: Space, observations: int, pending: int, plain: bool = False) -> Dataset:
+def data_of(space: Space, observations: int, pending: int) -> Dataset:
     """Rows at random; the outcome is a bumpy function of the positions of their columns."""
     uniform = torch.rand(
         (observations + pending, space.dim), generator=torch.Generator().manual_seed(1), dtype=torch.float64
@@ -69,30 +69,18 @@ def data_of(space: Space, observations: int, pending: int, plain: bool = False) 
     rows = space.encoding.project(space.encoding.sample_from_unit(uniform))
     center = torch.linspace(0.2, 0.8, space.dim, dtype=torch.float64)
     value = (rows - center).square().mean(-1) + 0.1 * torch.sin(7.0 * rows).mean(-1)
-    y = value[:observations]
-    return Dataset(
-        rows[:observations],
-        OutcomeTransform.fit(y)(y),
-        None,
-        rows[observations:],
-        space.unordered,
-        space.levels,
-        () if plain else space.fidelities,
-    )
+    return dataset_of(space, rows[:observations], value[:observations], pending=rows[observations:])
 
 
 def seconds(acquisition: Acquisition, space: Space, data: Dataset, repeats: int) -> float:
     """CPU seconds of a suggestion from the hyperparameters of another, the least of some repeats."""
-    found = suggest(data, space, acquisition, Seeds.of(0, 0))
-    if found.source != "acquisition":
-        raise RuntimeError(f"{acquisition} has failed: {found.reason}")
-    start = None
-    if found.hyperparameters is not None:
-        start = WarmStart(found.hyperparameters, data.x.shape[-2])
+    (first,) = next_steps(data, space, acquisition, Seeds.of(0, 0), [None])
+    if first.source != "acquisition":
+        raise RuntimeError(f"{acquisition} has failed: {first.reason}")
     took = []
     for turn in range(repeats):
         began = time.process_time()
-        suggest(data, space, acquisition, Seeds.of(1, turn), start)
+        next_steps(data, space, acquisition, Seeds.of(1, turn), [first.start])
         took.append(time.process_time() - began)
     return min(took)
 

@@ -33,10 +33,10 @@ from bo_suite.bench.bootstrap import median_interval
 from bo_suite.bench.environment import command, environment
 from bo_suite.bench.peers.optuna_study import OptunaStudy
 from bo_suite.bench.unit import seed_on
+from bo_suite.linalg.environment import one_thread
 from bo_suite.problems import get_problem
 from bo_suite.problems.tuning import TUNING
 from bo_suite.space.space import Params, Space
-from bo_suite.study.suggest import one_thread
 
 BUDGET = 50
 

@@ -22,11 +22,11 @@ from bo_suite.bench.jobs import agree
 from bo_suite.bench.method import inside
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Evaluation, Unit, seed_on
+from bo_suite.linalg.environment import one_thread
 from bo_suite.problems import Problem, get_problem
 from bo_suite.problems.tuning import TUNING
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Space
-from bo_suite.study.suggest import one_thread
 
 
 class Model(BaseEstimator):

@@ -23,7 +23,14 @@ _COMPILED = "compiled"  # numba can not keep what the hook has wrapped
 _ACQUISITION = Path(__file__).parents[1] / "bo_suite" / "acquisition"
 _CHECKED = [
     *("data", "kernels", "linalg.factor", "optim", "surrogates", "classifiers"),
-    "study.suggest",
+    *(
+        "space.candidates",
+        "space.encoding",
+        "study.observations",
+        "study.outcomes",
+        "study.recommend",
+        "study.step",
+    ),
     *(f"acquisition.{path.stem}" for path in sorted(_ACQUISITION.glob("*.py")) if path.stem != _COMPILED),
 ]
 install_import_hook([f"bo_suite.{name}" for name in _CHECKED], "beartype.beartype")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bo_suite.acquisition import Acquisition
 from bo_suite.acquisition.default import default_acquisition
-from bo_suite.bench.unit import Evaluation, noise_at
+from bo_suite.bench.unit import Evaluation
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import usable_device
@@ -100,6 +100,7 @@ def run_replicates(
     seeds: Sequence[int] = range(64),
     budget: int = 60,
     device: str | torch.device = "cpu",
+    initial: int | None = None,
 ) -> Replicates:
     """Minimise a problem once for every seed, all runs in lockstep: one batched fit and search a step.
 
@@ -108,7 +109,7 @@ def run_replicates(
     stops one step sooner ends elsewhere within its tolerance, and from then on the runs differ, neither
     better nor worse. Where the model of one replicate cannot be fitted, that step is taken by each alone.
 
-    The noise of a noisy problem is drawn from (seed, evaluation).
+    The noise of a noisy problem is drawn from (seed, point), as everywhere.
 
     Args:
         problem: cheap to evaluate; on the device, where it is vectorised.
@@ -116,6 +117,7 @@ def run_replicates(
         seeds: one a replicate.
         budget: evaluations of a replicate; fewer where a finite space has fewer points: none is repeated.
         device: where all of it lives.
+        initial: number of initial points; when None, as of an Optimizer.
 
     Raises:
         TrialError: budget below 1, a seed that is no integer >= 0, or a device that is not here.
@@ -125,7 +127,7 @@ def run_replicates(
     if not seeds or len(set(seeds)) < len(seeds):
         raise DataError(f"seeds must be given and differ, got {seeds}")
     whole_number("budget", budget, at_least=1)
-    space, first = problem.space.varying, initial_size(budget)
+    space, first = problem.space.varying, initial or initial_size(budget)
     acquisition = acquisition or default_acquisition(space.aspects)
     rows = torch.zeros(len(seeds), 0, space.dim, dtype=torch.float64, device=usable_device(device))
     values, true = rows.new_zeros(len(seeds), 0), rows.new_zeros(len(seeds), 0)
@@ -143,7 +145,7 @@ def run_replicates(
         sources.append(tuple(_provenance(step) for step in steps))
         ask_seconds.append(time.perf_counter() - began)
         exact = _evaluate(problem, problem.space.widened(new))
-        noise = exact.new_tensor([noise_at(problem, seed, index) for seed in seeds])
+        noise = exact.new_tensor(_noise(problem, new, seeds))
         rows, true = torch.cat((rows, new[:, None]), 1), torch.cat((true, exact[:, None]), 1)
         values = torch.cat((values, (exact + noise)[:, None]), 1)
         evaluate_seconds.append(time.perf_counter() - began - ask_seconds[-1])
@@ -162,6 +164,12 @@ def run_replicates(
 def _provenance(step: Step) -> dict[str, Any]:
     source: dict[str, Any] = {"source": step.source}
     return source if step.reason is None else source | {"fallback": step.reason}
+
+
+def _noise(problem: Problem, rows: Tensor, seeds: Sequence[int]) -> list[float]:
+    """The noise of a row of each run; no row is repeated."""
+    points = problem.space.decode(problem.space.widened(rows)) if problem.noise else [{}] * len(seeds)
+    return [problem.noise_of(point, seed) for point, seed in zip(points, seeds, strict=True)]
 
 
 def _evaluate(problem: Problem, rows: Tensor) -> Tensor:

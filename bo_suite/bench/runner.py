@@ -29,7 +29,7 @@ from bo_suite.bench.records import Records
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Unit
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
-from bo_suite.linalg.environment import numerical_environment
+from bo_suite.linalg.environment import one_thread
 from bo_suite.problems import Problem
 from bo_suite.run.crew import Crew
 from bo_suite.run.evaluate import TaskEnded
@@ -119,7 +119,7 @@ def run_suite(
     with (
         closing(Store(out)) as store,
         Pool(count, executor, Job.__call__, "a unit") as pool,
-        numerical_environment() if here else nullcontext(),
+        one_thread() if here else nullcontext(),
     ):
         store.forget([key for job in jobs for key in job.keys], again)
         agree(store, found, chosen, budget, time_limit)

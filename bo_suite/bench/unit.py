@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from bo_suite.bench.method import Lockstep, Method, Run, Task, inside
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
@@ -84,13 +82,6 @@ def seed_on(problem: str, seed: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def noise_at(problem: Problem, seed: int, evaluation: int) -> float:
-    """The noise of an evaluation, 0, 1, ... of a run: all methods meet the same in the same place."""
-    if problem.noise == 0.0:
-        return 0.0
-    return problem.noise * float(np.random.default_rng((seed, evaluation, 1)).standard_normal())
-
-
 def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limit: float | None) -> Unit:
     """The record of one run; nothing that the method or the problem raises gets out.
 
@@ -109,7 +100,7 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
             own = seed_on(problem.name, seed)
             run = method.start(Task(problem.space, own, budget, problem.noise > 0))
             while len(done) < budget:
-                done.append(_evaluation(problem, run, own, len(done)))
+                done.append(_evaluation(problem, run, own, done))
                 if time_limit is not None and time.perf_counter() - began > time_limit:
                     raise _TimeOut
     except SpaceExhausted as error:
@@ -156,7 +147,7 @@ def run_together(
     ]
 
 
-def _evaluation(problem: Problem, run: Run, seed: int, number: int) -> Evaluation:
+def _evaluation(problem: Problem, run: Run, seed: int, done: Sequence[Evaluation]) -> Evaluation:
     """One round of ask, evaluate and tell."""
     began = time.perf_counter()
     params = run.ask()
@@ -171,8 +162,9 @@ def _evaluation(problem: Problem, run: Run, seed: int, number: int) -> Evaluatio
     if failure is None and not math.isfinite(value):
         failure = f"the function returned {value}"
     evaluated = time.perf_counter()
-    observed = value + noise_at(problem, seed, number)
+    observed = math.nan
     if failure is None:
+        observed = value + problem.noise_of(point, seed, sum(one.params == point for one in done))
         run.tell(params, observed)
     else:
         run.fail(params, failure)

@@ -9,6 +9,7 @@ process.
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -65,9 +66,7 @@ def numerical_environment() -> Iterator[None]:
 
     One thread has it at a time. A process that is forked while another thread has it gets the caller's state.
     """
-    with _lock, thread_environment(), ExitStack() as stack:
-        if _Outside.latest is None:
-            stack.enter_context(_alone())
+    with _lock, thread_environment(), one_thread():
         yield
 
 
@@ -103,52 +102,44 @@ def fresh_dtype() -> Iterator[None]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """What all threads of the process share, as a step needs it."""
-    outside = _Outside.latest = _Outside.now()
+def one_thread() -> Iterator[None]:
+    """Inside, arithmetic has one thread, and gradients are computed without checks; may be nested.
+
+    It holds for the whole process, and ends when the last thread has left it; no thread waits for another.
+    A process that is forked meanwhile computes with one thread only if the forking thread does.
+    """
+    own = _shared.enter()
     try:
-        outside.leave()
         yield
     finally:
-        outside.restore()
-        _Outside.latest = None
+        _shared.leave(own)
 
 
 @dataclass(frozen=True)
-class _Outside:
-    """What all threads of the process share, as it was before a step.
+class _State:
+    """What all threads of the process share, as it was outside.
 
     Attributes:
-        owner: the thread that takes the step.
-        threads: of torch.
         blas: the libraries, each with its number of threads.
         anomaly: whether gradients are checked.
         deterministic: whether deterministic algorithms are asked for.
-        latest: of the step that is being taken.
     """
 
-    owner: int
-    threads: int
     blas: tuple[tuple[Any, int], ...]
     anomaly: bool
     deterministic: bool
-    latest = None  # type: _Outside | None
 
     @staticmethod
-    def now() -> "_Outside":
+    def now() -> "_State":
         """The state at present."""
-        return _Outside(
-            threading.get_ident(),
-            torch.get_num_threads(),
+        return _State(
             tuple((library, library.get_num_threads()) for library in _libraries()),
             torch.is_anomaly_enabled(),
             torch.are_deterministic_algorithms_enabled(),
         )
 
-    def leave(self) -> None:
+    def limit(self) -> None:
         """Sets what a step needs."""
-        if self.threads != 1:
-            torch.set_num_threads(1)
         for library, threads in self.blas:
             if threads != 1:
                 library.set_num_threads(1)
@@ -163,13 +154,62 @@ class _Outside:
             _be_deterministic(True)
         if self.anomaly:
             _detect_anomalies(True)
-        if self.threads != 1:
-            # in a forked process the calling thread may be another one, which has a number of its own
-            own = torch.get_num_threads()
-            torch.set_num_threads(self.threads if own == 1 else own)
         for library, threads in self.blas:
             if threads != 1:
                 library.set_num_threads(threads)
+
+
+class _Shared:
+    """Which threads compute with one thread, and the state of the process before the first of them did."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self._depths = Counter[int]()
+        self._outside: _State | None = None
+        self._torch_threads = 1
+
+    def enter(self) -> int:
+        """Limits the process; returns the number of threads that torch has in the calling one."""
+        with self.guard:
+            own = torch.get_num_threads()
+            if self._outside is None:
+                self._torch_threads, self._outside = own, _State.now()
+            if own != 1:
+                torch.set_num_threads(1)  # of this thread, and of BLAS in all
+            self._outside.limit()
+            self._depths[threading.get_ident()] += 1
+            return own
+
+    def leave(self, own: int) -> None:
+        """Gives the calling thread its number of threads, and the process its state if it was the last."""
+        with self.guard:
+            thread = threading.get_ident()
+            self._depths[thread] -= 1
+            self._depths += Counter()  # without zeros
+            if own != 1:
+                torch.set_num_threads(own)
+            if self._outside is not None:
+                if self._depths:
+                    self._outside.limit()
+                else:
+                    self._outside.restore()
+                    self._outside = None
+
+    def after_fork(self) -> None:
+        """Forgets the threads that a forked process does not have."""
+        self.guard.release()
+        thread = threading.get_ident()
+        depth = self._depths.get(thread, 0)
+        self._depths = Counter({thread: depth} if depth else {})
+        if self._outside is not None and not depth:
+            # the calling thread is not the one that was limited: it may have a number of its own
+            if torch.get_num_threads() == 1:
+                torch.set_num_threads(self._torch_threads)
+            self._outside.restore()
+            self._outside = None
+
+
+_shared = _Shared()
 
 
 @lru_cache(maxsize=1)
@@ -187,15 +227,12 @@ def _be_deterministic(on: bool) -> None:
     torch.use_deterministic_algorithms(on, warn_only=warn_only)
 
 
-def _after_fork() -> None:
-    outside = _Outside.latest
-    if outside is not None and outside.owner != threading.get_ident():
-        _Outside.latest = None
-        outside.restore()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_shared.guard.acquire,
+        after_in_parent=_shared.guard.release,
+        after_in_child=_shared.after_fork,
+    )
 
 
 def outside_inference_mode(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

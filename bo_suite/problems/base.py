@@ -25,9 +25,9 @@ class Problem:
     """A function over a space, smaller is better.
 
     `problem(params)` is what an optimiser sees, `problem.value(params)` the same without noise. The
-    noise of a point is drawn from (seed, point), so that it is the same in every process and in a resumed
-    run, and two optimisers on equal problems meet the same noise; `dataclasses.replace(problem, seed=3)`
-    has other noise.
+    noise of a point is drawn from (seed, point), so that it is the same in every process, in a resumed run
+    and in a suite, and two optimisers on equal problems meet the same noise; `dataclasses.replace(problem,
+    seed=3)` has other noise. A suite counts the repeats of a point, and draws its noise anew for each.
 
     Attributes:
         name: Identifies the problem in reports.
@@ -114,9 +114,24 @@ class Problem:
         Raises:
             SpaceError: params that are not a point of the space.
         """
-        value = self.value(params)
+        return self.value(params) + self.noise_of(params, self.seed)
+
+    def noise_of(self, params: Params, seed: int, repeat: int = 0) -> float:
+        """The noise of an evaluation: a draw that depends on the seed, the point and the repeat alone.
+
+        Encoded points are compared to six digits, so that rounding errors do not change it.
+
+        Args:
+            params: the point.
+            seed: of a run.
+            repeat: evaluations of the same point before, in the same run.
+
+        Raises:
+            SpaceError: params that are not a point of the space.
+        """
         if self.noise == 0.0:
-            return value
-        point = json.dumps(list(self.space.check(params).items())).encode()
-        key = int.from_bytes(hashlib.blake2b(point, digest_size=8).digest(), "big")
-        return value + self.noise * float(np.random.default_rng((self.seed, key)).standard_normal())
+            return 0.0
+        (row,) = self.space.encode([self.space.check(params)]).tolist()
+        digits = json.dumps([round(unit, 6) for unit in row]).encode()
+        key = int.from_bytes(hashlib.blake2b(digits, digest_size=8).digest(), "big")
+        return self.noise * float(np.random.default_rng((seed, key, repeat)).standard_normal())

@@ -43,7 +43,7 @@ _SCALES = 97
 # Sampling.
 
 
-def sample(space: Space, uniform: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+def sample(space: Space, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
     """Rows of uniform draws in [0, 1]^d, each value of a discrete parameter with its own probability."""
     return space.encoding.sample_from_unit(uniform)
 

@@ -11,7 +11,7 @@ from bo_suite.acquisition import Acquisition, SteinBatch
 from bo_suite.acquisition.base import require_support
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
-from bo_suite.linalg.environment import thread_environment
+from bo_suite.linalg.environment import one_thread, thread_environment
 from bo_suite.space.candidates import is_exhausted
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
@@ -101,7 +101,7 @@ class Suggester:
         start = last_start(informative, fitted_to, self.device)
         steps: list[Step] = []
         sources: list[dict[str, Any]] = []
-        with thread_environment():
+        with thread_environment(), one_thread():
             observed = self.observations.dataset(informative, constraints)
             while len(steps) < count:
                 data = observed.with_pending([step.row for step in steps])

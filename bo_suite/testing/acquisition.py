@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from bo_suite.acquisition import Acquisition
+from bo_suite.acquisition.base import ASPECTS
+from bo_suite.acquisition.success import build_score
 from bo_suite.data import Seeds
+from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.storage.serialization import from_form, to_form
 from bo_suite.testing.data import dataset, one, rows
@@ -20,7 +24,8 @@ def check_acquisition(acquisition: Acquisition) -> None:
 
     The score has one value a row, never NaN, the same at every call and given the same seeds, and differs
     between points; its gradient agrees with finite differences where it claims one; pending points lower
-    it at their place; one observation, equal outcomes and replicates are handled.
+    it at their place; one observation, equal outcomes and replicates are handled. Data with an aspect that
+    it does not declare in `supports` are refused, and those with one that it declares give a score.
 
     Args:
         acquisition: a frozen recipe; it is built on a few small data sets.
@@ -31,6 +36,7 @@ def check_acquisition(acquisition: Acquisition) -> None:
     seeds, test = Seeds.of(0, 1), rows(64, seed=9)
     score = acquisition.build(dataset(12), seeds)
     value = score(test)
+    _check_support(acquisition)
     require(value.shape == (64,), f"a score must have one value a row, got {tuple(value.shape)} for 64")
     require(not bool(torch.isnan(value).any()), "a score must not be NaN")
     require(torch.equal(value, score(test)), "a score must be the same at every call")
@@ -56,6 +62,29 @@ def check_acquisition(acquisition: Acquisition) -> None:
     form = to_form(acquisition)
     if "foreign" not in str(form):
         require(from_form(form) == acquisition, "the JSON form must restore the acquisition")
+
+
+def _check_support(acquisition: Acquisition) -> None:
+    supported: Any = getattr(acquisition, "supports", frozenset())
+    require(
+        isinstance(supported, frozenset) and supported <= ASPECTS.keys(),
+        f"`supports` must be a frozenset of names among {sorted(ASPECTS)}, got {supported!r}",
+    )
+    data, seeds, test = dataset(12), Seeds.of(0, 1), rows(64, seed=9)
+    more = {
+        "constraints": replace(data, constraints=data.y[:, None] - 0.5),
+        "fidelities": replace(data, fidelities=(data.x.shape[-1] - 1,)),
+    }
+    for aspect, with_aspect in more.items():
+        if aspect in supported:
+            value = build_score(acquisition, with_aspect, seeds)(test)
+            require(not bool(torch.isnan(value).any()), f"{aspect}, which it supports, must give a score")
+            continue
+        try:
+            build_score(acquisition, with_aspect, seeds)
+        except DataError:
+            continue
+        require(False, f"{aspect}, which it does not support, must be refused")
 
 
 def _check_pending(acquisition: Acquisition) -> None:

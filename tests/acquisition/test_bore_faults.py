@@ -16,7 +16,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError
 from bo_suite.optim.evolve import evolve
 from bo_suite.space.candidates import mutate, project, sample
-from bo_suite.study.suggest import suggest_batch
+from bo_suite.study.step import batch_steps
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 F64 = torch.float64
@@ -144,7 +144,7 @@ def test_a_batch_leaves_out_what_is_told_or_pending_and_keeps_the_fit() -> None:
     every = space.encode([{"n": n, "m": m} for n in range(1, 5) for m in range(1, 4)])
     data = replace(observations(every[:4], space), pending=every[4:7])
     witness, start = Witness(), WarmStart(torch.tensor([3.0, 4.0], dtype=F64), 4)
-    found = suggest_batch(data, space, Bore(classifier=witness), SEEDS, start, SteinBatch(), 9)
+    found = batch_steps(data, space, Bore(classifier=witness), SEEDS, start, SteinBatch(), 9)
     rows = {tuple(one.rows.tolist()) for one in found}
     assert rows == {tuple(row) for row in every[7:].tolist()}
     assert len(found) == 5
@@ -152,7 +152,7 @@ def test_a_batch_leaves_out_what_is_told_or_pending_and_keeps_the_fit() -> None:
     assert seen.hyperparameters is start.hyperparameters
     assert seen.observations == 4 + 3
     assert all(one.hyperparameters is not None for one in found)
-    last = suggest_batch(
+    last = batch_steps(
         replace(data, pending=every[4:11]), space, Bore(classifier=Witness()), SEEDS, None, SteinBatch(), 1
     )
     assert_close(last[0].rows, every[11], rtol=0.0, atol=1e-9)
@@ -164,14 +164,14 @@ def test_a_new_point_is_found_where_every_candidate_of_a_batch_is_taken(
     monkeypatch.setattr(SteinBatch, "choose", lambda self, score, space, data, seeds, count: data.x)
     x = sample(GRID, torch.rand(9, 2, dtype=F64, generator=torch.Generator().manual_seed(0)))
     acquisition = Bore(classifier=Witness())
-    found = suggest_batch(observations(x, GRID), GRID, acquisition, SEEDS, None, SteinBatch(), 3)
+    found = batch_steps(observations(x, GRID), GRID, acquisition, SEEDS, None, SteinBatch(), 3)
     assert found
     assert not {tuple(one.rows.tolist()) for one in found} & {tuple(row) for row in x.tolist()}
 
 
 def test_a_batch_of_a_classifier_that_fails_is_one_random_point_and_says_why() -> None:
     x = torch.rand(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    found = suggest_batch(observations(x), SQUARE, Bore(classifier=Broken()), SEEDS, None, SteinBatch(), 3)
+    found = batch_steps(observations(x), SQUARE, Bore(classifier=Broken()), SEEDS, None, SteinBatch(), 3)
     assert [(one.source, one.reason) for one in found] == [("fallback", "this one is never fitted")]
 
 

@@ -18,9 +18,10 @@ from bo_suite.acquisition import (
     ThompsonSampling,
     UpperConfidenceBound,
 )
+from bo_suite.acquisition.success import build_score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.study.suggest import suggest
+from bo_suite.study.step import next_steps
 from bo_suite.surrogates import ExactGP
 
 SEEDS = Seeds.of(0, 5)
@@ -118,9 +119,9 @@ def test_before_a_point_is_feasible_the_most_probably_feasible_one_is_next() -> 
     score = ConstrainedExpectedImprovement().build(data, SEEDS)
     assert score.improvement is None
     space = Space({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})
-    found = suggest(data, space, ConstrainedExpectedImprovement(), SEEDS)
-    assert found.source == "acquisition"
-    assert float(found.rows[0]) < 0.05
+    (step,) = next_steps(data, space, ConstrainedExpectedImprovement(), SEEDS, [None])
+    assert step.source == "acquisition"
+    assert float(step.row[0]) < 0.05
 
 
 def test_a_constraint_that_is_the_same_everywhere_changes_nothing() -> None:
@@ -171,8 +172,8 @@ def test_a_warm_start_is_that_of_each_part_and_one_of_another_model_is_ignored()
     ],
 )
 def test_acquisitions_that_would_ignore_constraints_refuse_them(acquisition) -> None:
-    with pytest.raises(DataError, match="knows no constraints"):
-        acquisition.build(limited(), SEEDS)
+    with pytest.raises(DataError, match="does not support constraints"):
+        build_score(acquisition, limited(), SEEDS)
 
 
 def test_bad_arguments_are_refused() -> None:

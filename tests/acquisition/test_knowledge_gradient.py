@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import AffineCost, KnowledgeGradient, discrete_knowledge_gradient
 from bo_suite.acquisition import log_discrete_knowledge_gradient as log_value
-from bo_suite.acquisition.alternatives import Pool, at_target
+from bo_suite.acquisition.alternatives import StartingPoints, at_target
 from bo_suite.acquisition.knowledge_gradient import KnowledgeGradientScore
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
@@ -374,7 +374,7 @@ def test_alternatives_are_points_of_the_space_at_levels_that_were_observed() -> 
         assert set(points[:, column].tolist()) == set(x[:, column].tolist())
     assert len(set(points[:, 0].tolist())) > 20
     assert float(score.means.min()) <= float(score.lookahead.mean_and_cov(x)[0].min())
-    pool = Pool.of(data, data.y, 64, SEEDS)
+    pool = StartingPoints.of(data, data.y, 64, SEEDS)
     assert pool.x.shape == (64, 3)
     assert pool.held == (1, 2)
 

@@ -22,9 +22,8 @@ set in by then; single suggestions are compared on equal data.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -40,14 +39,14 @@ from bo_suite.acquisition import (
     ThompsonSampling,
     UpperConfidenceBound,
 )
-from bo_suite.bench.replicates import Replicates, in_lockstep, run_replicates
+from bo_suite.bench.replicates import Replicates, run_replicates
 from bo_suite.classifiers import GPClassifier
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError, TrialError
 from bo_suite.problems import Problem, get_problem, noisy
 from bo_suite.space.space import Params
-from bo_suite.study.outcomes import OutcomeTransform
-from bo_suite.study.suggest import attempt
+from bo_suite.study.observations import dataset_of
+from bo_suite.study.step import next_steps
 from bo_suite.surrogates import SGPR, ExactGP, ExactProcess, WarmStart
 
 KINDS: list[Acquisition] = [
@@ -157,27 +156,22 @@ def test_given_equal_data_a_replicate_and_a_run_suggest_the_same(
     seeds, space = (0, 1), problem.space
     near = 1e-3 if acquisition == KnowledgeGradient() else 1e-7
     x, values = observed(problem, seeds, 22)
-    start: WarmStart | None = None
+    starts: list[WarmStart | None] = [None, None]
     for n in (8, 21, 22):
-        y = OutcomeTransform.fit(values[:, :n])(values[:, :n])
-        data = Dataset(x[:, :n], y, None, x[:, :0], space.unordered, space.levels)
-        together = attempt(data, space, acquisition, Seeds.of_each(seeds, n), start)
-        ends = []
-        for place, seed in enumerate(seeds):
-            left = None if start is None else WarmStart(start.hyperparameters[place], start.observations)
-            key, part = Seeds.of(seed, n), data.replicates(place)
-            alone = attempt(part, space, acquisition, key, left)
-            assert_close(together.rows[place], alone.rows, rtol=0.0, atol=near)
-            if not torch.equal(together.rows[place], alone.rows):
+        data = dataset_of(space, x[:, :n], values[:, :n])
+        together = next_steps(data, space, acquisition, Seeds.of_each(seeds, n), starts)
+        for index, (step, seed, start) in enumerate(zip(together, seeds, starts, strict=True)):
+            key, one = Seeds.of(seed, n), data.replicates(index)
+            (alone,) = next_steps(one, space, acquisition, key, [start])
+            assert_close(step.row, alone.row, rtol=0.0, atol=near)
+            if not torch.equal(step.row, alone.row):
                 with torch.no_grad():
-                    both = torch.stack((together.rows[place], alone.rows))
-                    scores = acquisition.build(part, key, left)(both)
+                    scores = acquisition.build(one, key, start)(torch.stack((step.row, alone.row)))
                 assert_close(scores[0], scores[1], rtol=0.0, atol=1e-6)
-            if alone.hyperparameters is not None:
-                assert together.hyperparameters is not None
-                assert_close(together.hyperparameters[place], alone.hyperparameters, rtol=1e-9, atol=1e-9)
-                ends.append(alone.hyperparameters)
-        start = WarmStart(torch.stack(ends), n) if ends else None
+            if alone.start is not None:
+                assert step.start is not None
+                assert_close(step.start.hyperparameters, alone.start.hyperparameters, rtol=1e-6, atol=1e-9)
+        starts = [step.start for step in together]
 
 
 @dataclass(frozen=True)
@@ -257,19 +251,14 @@ def test_an_outcome_that_is_no_number_is_refused_by_name() -> None:
 NOISY = noisy(get_problem("branin"), 30.0)
 
 
-def test_noise_is_drawn_from_the_seed_and_the_number_of_the_evaluation() -> None:
+def test_noise_is_drawn_from_the_seed_and_the_point() -> None:
     found = run_replicates(NOISY, LogExpectedImprovement(), (3, 5), 8)
-    drawn = [
-        [30.0 * np.random.default_rng((seed, number, 1)).standard_normal() for number in range(8)]
-        for seed in (3, 5)
-    ]
+    points = [NOISY.space.decode(rows) for rows in found.rows]
+    drawn = [[NOISY.noise_of(point, seed) for point in run] for seed, run in zip((3, 5), points, strict=True)]
     noise = found.values - found.true_values
     assert_close(noise, torch.tensor(drawn, dtype=torch.float64), rtol=1e-9, atol=1e-9)
-    points = [NOISY.space.decode(rows) for rows in found.rows]
     true = torch.tensor([[NOISY.value(point) for point in run] for run in points], dtype=torch.float64)
     assert_close(found.true_values, true, rtol=1e-12, atol=1e-12)
-    other = run_replicates(replace(NOISY, seed=9), UpperConfidenceBound(), (5,), 8)
-    assert_close(other.values - other.true_values, noise[1:], rtol=1e-9, atol=1e-9)
 
 
 def test_best_and_the_table_agree_with_a_plain_loop() -> None:
@@ -297,7 +286,7 @@ def test_best_and_the_table_agree_with_a_plain_loop() -> None:
 
 @pytest.mark.parametrize("acquisition", KINDS, ids=NAMES)
 def test_the_kinds_compared_here_are_those_that_go_in_lockstep(acquisition: Acquisition) -> None:
-    assert in_lockstep(acquisition)
+    assert acquisition.batched
 
 
 @pytest.mark.parametrize(
@@ -309,4 +298,4 @@ def test_the_kinds_compared_here_are_those_that_go_in_lockstep(acquisition: Acqu
     ],
 )
 def test_others_do_not(acquisition: Acquisition) -> None:
-    assert not in_lockstep(acquisition)
+    assert not getattr(acquisition, "batched", False)

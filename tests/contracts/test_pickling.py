@@ -17,7 +17,7 @@ from bo_suite.acquisition import LogExpectedImprovement, UpperConfidenceBound
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, StorageError, UnknownParameter
 from bo_suite.kernels import Matern52
-from bo_suite.study.proposer import Proposer
+from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates import ExactGP
 
 SPACE = Space({"x": Float(-1, 2), "n": Int(1, 9), "fixed": Int(3, 3), "kind": Choice(["a", "b", "c"])})
@@ -109,9 +109,9 @@ def test_values_are_sent_and_copied_whole() -> None:
         assert (again.trials, again.space, again.best) == (result.trials, result.space, result.best)
         for recipe in recipes:
             assert repr(way(recipe)) == repr(recipe)
-        proposer = Proposer(SPACE, LogExpectedImprovement(), seed=5)
-        expected = proposer.propose(result.trials)[0].params
-        assert way(proposer).propose(result.trials)[0].params == expected
+        suggester = Suggester(SPACE, LogExpectedImprovement(), seed=5)
+        expected = suggester.suggest(result.trials)[0].params
+        assert way(suggester).suggest(result.trials)[0].params == expected
         assert str(way(error)) == str(error)
         assert isinstance(way(error), BoSuiteError)
         data = Dataset(torch.zeros(1, 2), torch.zeros(1), None, torch.zeros(0, 2))

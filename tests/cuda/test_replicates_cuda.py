@@ -1,5 +1,8 @@
 """Replicates on a CUDA device beside the same on the CPU."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,9 +20,9 @@ from bo_suite.bench import replicates
 from bo_suite.bench.replicates import run_replicates
 from bo_suite.data import Dataset, Seeds
 from bo_suite.problems import Problem, get_problem
-from bo_suite.study.outcomes import OutcomeTransform
-from bo_suite.study.suggest import Suggestion, attempt
-from bo_suite.surrogates import SGPR, WarmStart
+from bo_suite.study.observations import dataset_of
+from bo_suite.study.step import Step, next_steps
+from bo_suite.surrogates import SGPR
 
 DEVICE = "cuda"
 
@@ -50,10 +53,7 @@ def test_replicates_agree_with_those_on_the_cpu() -> None:
     assert_close(there.best, here.best, rtol=1e-5, atol=1e-5)
 
 
-def moved(data: Dataset, device: str) -> Dataset:
-    return Dataset(
-        data.x.to(device), data.y.to(device), None, data.pending.to(device), data.unordered, data.levels
-    )
+NO_STARTS = [None] * 4
 
 
 @pytest.mark.parametrize("acquisition", KINDS, ids=NAMES)
@@ -63,13 +63,14 @@ def test_given_equal_data_both_devices_suggest_about_as_good_points(acquisition:
     uniform = seeds.uniform((count, space.dim), torch.zeros(1, dtype=torch.float64))
     x = space.encoding.project(uniform)
     values = (x - 0.4).square().sum(-1) + 0.1 * torch.sin(9.0 * x[..., 0])
-    data = Dataset(x, OutcomeTransform.fit(values)(values), None, x[:, :0], space.unordered, space.levels)
-    here = attempt(data, space, acquisition, seeds)
-    there = attempt(moved(data, DEVICE), space, acquisition, seeds)
-    assert there.rows.device.type == torch.device(DEVICE).type
+    data = dataset_of(space, x, values)
+    here = next_steps(data, space, acquisition, seeds, NO_STARTS)
+    there = next_steps(data.to(torch.device(DEVICE)), space, acquisition, seeds, NO_STARTS)
+    assert {step.row.device.type for step in there} == {torch.device(DEVICE).type}
     with torch.no_grad():
         score = acquisition.build(data, seeds)
-        found, expected = (score(rows.cpu()[:, None])[:, 0] for rows in (there.rows, here.rows))
+        rows = (torch.stack([step.row.cpu() for step in steps]) for steps in (there, here))
+        found, expected = (score(one[:, None])[:, 0] for one in rows)
     if acquisition == Bore():  # hundreds of gradient steps make much of rounding errors
         assert bool(torch.isfinite(found).all())
     else:
@@ -79,25 +80,19 @@ def test_given_equal_data_both_devices_suggest_about_as_good_points(acquisition:
 def test_tensors_stay_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, seen = torch.device(DEVICE).type, list[str]()
 
-    def watched(
-        data: Dataset,
-        problem: Problem,
-        acquisition: Acquisition,
-        seeds: Seeds,
-        *starts: object,
-    ) -> list[Suggestion]:
-        seen.extend(part.device.type for part in (data.x, data.y, data.pending))
-        found = following(data, problem, acquisition, seeds, *starts)
-        seen.extend(one.rows.device.type for one in found)
-        return found
+    def watched(data: Dataset, *others: Any) -> list[Step]:
+        seen.extend(tensor.device.type for tensor in (data.x, data.y, data.pending))
+        steps = following(data, *others)
+        seen.extend(step.row.device.type for step in steps)
+        return steps
 
     def watched_values(problem: Problem, rows: Tensor) -> Tensor:
         value = evaluated(problem, rows)
         seen.extend((rows.device.type, value.device.type))
         return value
 
-    following, evaluated = replicates._next, replicates._evaluate
-    monkeypatch.setattr(replicates, "_next", watched)
+    following, evaluated = replicates.next_steps, replicates._evaluate
+    monkeypatch.setattr(replicates, "next_steps", watched)
     monkeypatch.setattr(replicates, "_evaluate", watched_values)
     found = run_replicates(get_problem("branin"), LogExpectedImprovement(), range(3), 8, DEVICE)
     assert set(seen) == {kind}
@@ -108,11 +103,10 @@ def test_tensors_stay_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_warm_start_from_the_cpu_is_taken() -> None:
     space, seeds = get_problem("branin").space, Seeds.of_each(range(2), 9)
     x = space.encoding.project(seeds.uniform((9, space.dim), torch.zeros(1, dtype=torch.float64)))
-    data = moved(Dataset(x, x.sum(-1) - 1.0, None, x[:, :0], space.unordered, space.levels), DEVICE)
-    first = attempt(data, space, LogExpectedImprovement(), seeds)
-    assert first.hyperparameters is not None
-    start = WarmStart(first.hyperparameters.cpu(), 9)
-    again = attempt(data, space, LogExpectedImprovement(), seeds, start)
-    assert again.hyperparameters is not None
-    assert again.hyperparameters.device.type == torch.device(DEVICE).type
-    assert_close(again.hyperparameters, first.hyperparameters, rtol=0.0, atol=0.5)
+    data = dataset_of(space, x, x.sum(-1)).to(torch.device(DEVICE))
+    first = next_steps(data, space, LogExpectedImprovement(), seeds, [None, None])
+    starts = [replace(step.start, hyperparameters=step.start.hyperparameters.cpu()) for step in first]
+    again = next_steps(data, space, LogExpectedImprovement(), seeds, starts)
+    for one, other in zip(first, again, strict=True):
+        assert other.start.hyperparameters.device.type == torch.device(DEVICE).type
+        assert_close(other.start.hyperparameters, one.start.hyperparameters, rtol=0.0, atol=0.5)

@@ -6,7 +6,8 @@ from torch.testing import assert_close
 from bo_suite import Choice, Float, Int, Space
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
-from bo_suite.optim.maximize import maximize, whole
+from bo_suite.optim.maximize import maximize
+from bo_suite.space.candidates import every_row, project
 
 MIXED = Space(
     {
@@ -39,7 +40,7 @@ def test_the_maximum_of_a_mixed_space_is_found_in_native_values(differentiable: 
     assert (point["n"], point["k"], point["o"]) == (7, "c", 4)
     assert point["x"] == pytest.approx(0.3141, abs=2e-3)
     assert point["big"] == pytest.approx(54_321, rel=0.02)
-    assert_close(MIXED.representable(row[None])[0], row, rtol=0.0, atol=0.0)
+    assert_close(project(MIXED, row[None])[0], row, rtol=0.0, atol=0.0)
 
 
 def test_the_corner_of_a_box_is_reached_exactly_and_not_twice() -> None:
@@ -168,4 +169,4 @@ def test_a_score_that_is_infinite_or_nan_in_places_is_survived() -> None:
 
 def test_whole_lists_every_point_once() -> None:
     space = Space({"n": Int(1, 4), "k": Choice(["a", "b", "c"]), "o": Choice([1, 2])})
-    assert len({tuple(point.values()) for point in space.decode(whole(space))}) == 24
+    assert len({tuple(point.values()) for point in space.decode(every_row(space))}) == 24

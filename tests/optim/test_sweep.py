@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 from torch.testing import assert_close
 
 from bo_suite import Choice, Float, Int, Optimizer, Space
@@ -9,8 +10,9 @@ from bo_suite.acquisition.alternatives import distinct
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceError
 from bo_suite.kernels import Matern52, stationary
+from bo_suite.optim.maximize import maximize
 from bo_suite.optim.sweep import Sweep
-from bo_suite.space.candidates import check_columns, maximize
+from bo_suite.space.space import MOST_PARAMETERS
 
 F64 = torch.float64
 OPTIONS = [f"option {number}" for number in range(30)]
@@ -190,8 +192,9 @@ def test_many_categories_compared_together_give_the_kernel_of_one_after_another(
 def test_a_space_beyond_the_dimensions_of_sobol_points_is_refused_before_anything_is_evaluated(
     tmp_path,
 ) -> None:
-    limit = 21_201
-    check_columns(Space({f"x{i}": Float(0, 1) for i in range(limit)}))
+    limit = MOST_PARAMETERS
+    assert limit == SobolEngine.MAXDIM
+    Space({f"x{i}": Float(0, 1) for i in range(limit)}).check_searchable()
     space = Space({f"x{i}": Float(0, 1) for i in range(limit + 1)})
     with pytest.raises(SpaceError, match=r"at most 21,201 parameters, .* got a Space of 21,202"):
         Optimizer(space, storage=tmp_path / "run.jsonl")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from bo_suite.study.proposer import Proposer, default_acquisition
 from rich.console import Console
 from torch import Tensor
 from torch.testing import assert_close
@@ -22,6 +21,7 @@ from bo_suite.acquisition import (
     ThompsonSampling,
     UpperConfidenceBound,
 )
+from bo_suite.acquisition.default import default_acquisition
 from bo_suite.cli import app
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError, StorageError, TrialError
@@ -29,6 +29,7 @@ from bo_suite.problems import embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.fidelity import FIDELITY
 from bo_suite.problems.synthetic import _botorch
 from bo_suite.run import minimize as loop
+from bo_suite.study.suggest import Suggester
 from bo_suite.testing import check_problem
 from bo_suite.testing.data import dataset
 
@@ -141,7 +142,7 @@ def test_a_history_keeps_fidelities_and_is_not_that_of_a_space_without(tmp_path:
 
 def test_data_tell_which_columns_are_which() -> None:
     space = Space({"n": Int(1, 9), **SPACE.parameters, "epochs": Int(1, 81, log=True, fidelity=True)})
-    data = Proposer(space, default_acquisition(space)).dataset([])
+    data = Suggester(space, default_acquisition(space.aspects)).observations.dataset([])
     assert (data.unordered, data.discrete, data.fidelities) == ((3,), (0, 3, 4), (2, 4))
     moved = replace(data, y=data.y + 1.0)
     assert (moved.discrete, moved.fidelities) == (data.discrete, data.fidelities)

@@ -18,6 +18,7 @@ from bo_suite.acquisition import (
 )
 from bo_suite.data import Dataset
 from bo_suite.errors import SpaceError, SpaceExhausted
+from bo_suite.space.candidates import project, sample
 
 MIXED = Space(
     {
@@ -132,10 +133,10 @@ def test_what_cannot_be_fixed_is_refused_and_no_trial_made(fixed: Any, message: 
 
 def test_rows_of_a_space_with_fixed_parameters_are_rows_of_the_space() -> None:
     held = MIXED.with_fixed({"x": 0.123456789012345, "kind": "c"})
-    rows = held.spread(torch.rand(20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    rows = sample(held, torch.rand(20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     points = held.decode(rows)
     assert {(point["x"], point["kind"]) for point in points} == {(0.123456789012345, "c")}
-    assert torch.equal(MIXED.encode(points), held.representable(rows))
+    assert torch.equal(MIXED.encode(points), project(held, rows))
     assert held != MIXED
     assert held.fixed == ((0, 0.123456789012345), (3, 1.0))
     data = Dataset(rows[:0], rows[:0, 0], None, rows[:0], fixed=held.fixed)

@@ -81,7 +81,7 @@ def test_it_opens_with_the_same_trials(path: Path) -> None:
         header = optimizer._history.header
         assert (header.seed, header.budget, header.run) == (3, 20, "")
         surrogate = AutoGP(handover=1000)  # as it was then
-        assert optimizer._proposer.acquisition == UpperConfidenceBound(surrogate=surrogate, beta=1.5)
+        assert optimizer._suggester.acquisition == UpperConfidenceBound(surrogate=surrogate, beta=1.5)
         best = max(CONTENTS[OLD]["trials"], key=lambda form: form["value"] or -9.0)
         assert optimizer.best.id == best["id"]
         assert len(optimizer.to_frame()) == 12

@@ -37,7 +37,7 @@ LINE = Space({"x": Float(0.0, 1.0)})
 NO_RECIPES = {
     "acquisition": (
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore", "Simulation"),
-        *("ConstrainedScore", "Pool", "Outlooks", "PathScore", "BoreScore"),
+        *("ConstrainedScore", "StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
         *("SuccessProbability", "LikelyScore"),
     ),
     "classifiers": (

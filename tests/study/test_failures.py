@@ -24,7 +24,7 @@ from bo_suite.acquisition import (
     ThompsonSampling,
     UpperConfidenceBound,
 )
-from bo_suite.acquisition.success import LikelyScore, SuccessProbability, score_of
+from bo_suite.acquisition.success import LikelyScore, SuccessProbability, build_score
 from bo_suite.classifiers import GPClassifier, MLPClassifier, SklearnClassifier
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
@@ -200,9 +200,9 @@ def test_the_score_is_weighted_in_log_space() -> None:
     at = rows(15, seed=1)
     plain = Dataset(data.x, data.y, None, data.pending)
     with torch.no_grad():
-        likely = score_of(LogExpectedImprovement(), data, SEEDS, None)
+        likely = build_score(LogExpectedImprovement(), data, SEEDS, None)
         assert isinstance(likely, LikelyScore)
-        alone = score_of(LogExpectedImprovement(), plain, SEEDS, None)
+        alone = build_score(LogExpectedImprovement(), plain, SEEDS, None)
         assert not isinstance(alone, LikelyScore)
         success = SuccessProbability.fit(data, SEEDS)
         torch.testing.assert_close(likely(at), alone(at) + success.log(at))
@@ -395,13 +395,16 @@ def test_a_trial_without_information_teaches_nothing(how: str, space: Space) -> 
             told.add_failed(trial.params, "for certain")
         else:
             told.add(trial.params, trial.value)
-    proposers = [one._proposer for one in (taught, told)]
-    data = [one.dataset(optimizer.trials) for one, optimizer in zip(proposers, (taught, told), strict=True)]
+    suggesters = [one._suggester for one in (taught, told)]
+    data = [
+        one.observations.dataset(optimizer.trials)
+        for one, optimizer in zip(suggesters, (taught, told), strict=True)
+    ]
     for name in ("x", "y", "pending", "failures", "taken"):
         assert torch.equal(getattr(data[0], name), getattr(data[1], name)), name
     # the same trials and the same number: the same suggestion, whether the others were asked or not
-    (asked,) = proposers[0].propose(taught.trials, number=16)
-    (never,) = proposers[0].propose(informative, number=16)
+    (asked,) = suggesters[0].suggest(taught.trials, number=16)
+    (never,) = suggesters[0].suggest(informative, number=16)
     assert asked == never or asked.params == never.params
     assert asked.provenance["observations"] == never.provenance["observations"] == len(data[0].x)
     assert taught.ask().params == asked.params
@@ -428,7 +431,7 @@ def test_a_model_of_failures_needs_a_failure_with_a_cause() -> None:
             optimizer.tell(trial, trial.params["x"])
         else:
             optimizer.fail(trial, "lost", transient=True)
-    assert optimizer._proposer.dataset(optimizer.trials).failures is None
+    assert optimizer._suggester.observations.dataset(optimizer.trials).failures is None
     assert "success" not in optimizer.ask().provenance
 
 

@@ -20,8 +20,8 @@ from bo_suite.acquisition import (
     UpperConfidenceBound,
 )
 from bo_suite.data import Dataset, Seeds
-from bo_suite.study import suggest
-from bo_suite.study.proposer import Proposer
+from bo_suite.study import step
+from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, WarmStart, exact, sgpr
 from bo_suite.surrogates.search import MANY, trusted
 
@@ -79,7 +79,7 @@ def test_a_batch_takes_one_search_for_hyperparameters_and_so_do_single_asks(sear
 def test_points_asked_for_together_are_those_asked_for_one_by_one_and_across_a_resume(
     acquisition: Acquisition | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suggest, "_CROWD", 2)  # the last two points are deep in a batch
+    monkeypatch.setattr(step, "_DEEP", 2)  # the last two points are deep in a batch
     together = [trial.params for trial in filled(8, acquisition).ask(4)]
     alone = filled(8, acquisition, storage=tmp_path / "run.db")
     points = [alone.ask().params, *(trial.params for trial in alone.ask(2))]
@@ -108,10 +108,10 @@ def trial(number: int, x: float, value: float, std: float | None = None, **prove
 def known() -> list[Trial]:
     """Outcomes, and a suggestion that came of them."""
     trials = [trial(place, place / 9, (place / 9 - 0.4) ** 2) for place in range(8)]
-    (proposal,) = Proposer(PLANE, LogExpectedImprovement()).propose(trials)
+    (suggestion,) = Suggester(PLANE, LogExpectedImprovement()).suggest(trials)
     return [
         *trials,
-        Trial(8, proposal.params, "running", None, None, None, 1, True, proposal.provenance, 0, None),
+        Trial(8, suggestion.params, "running", None, None, None, 1, True, suggestion.provenance, 0, None),
     ]
 
 
@@ -131,19 +131,19 @@ def test_what_was_learnt_is_compared_and_not_counted(
 ) -> None:
     trials = known()
     acquisition = ConstrainedExpectedImprovement() if constraints else LogExpectedImprovement()
-    proposer = Proposer(PLANE, LogExpectedImprovement())
+    suggester = Suggester(PLANE, LogExpectedImprovement())
     del searches[:]
-    proposer.propose(trials)
+    suggester.suggest(trials)
     assert searches == []
-    changed = Proposer(PLANE, acquisition)
-    changed.propose(change(trials), number=9, constraints=constraints)
+    changed = Suggester(PLANE, acquisition)
+    changed.suggest(change(trials), number=9, constraints=constraints)
     assert searches
 
 
 def test_the_fit_of_another_acquisition_is_not_taken(searches: list[int]) -> None:
     trials = known()
     del searches[:]
-    Proposer(PLANE, LogExpectedImprovement(surrogate=ExactGP(noise_location=-3.0))).propose(trials)
+    Suggester(PLANE, LogExpectedImprovement(surrogate=ExactGP(noise_location=-3.0))).suggest(trials)
     assert len(searches) == 1
 
 
@@ -159,7 +159,7 @@ class Nameless:
 
 def test_an_address_in_memory_does_not_tell_a_resumed_run_from_one_that_went_on() -> None:
     trials = known()[:-1]
-    ways = [Proposer(PLANE, Nameless()).propose(trials)[0].provenance["data"] for _ in range(2)]
+    ways = [Suggester(PLANE, Nameless()).suggest(trials)[0].provenance["data"] for _ in range(2)]
     assert ways[0] == ways[1]
 
 
@@ -167,7 +167,7 @@ def test_a_history_of_0_8_whose_rows_say_nothing_of_their_data_is_fitted_anew(se
     *trials, last = known()
     older = {key: value for key, value in last.provenance.items() if key != "data"}
     del searches[:]
-    Proposer(PLANE, LogExpectedImprovement()).propose([*trials, replace(last, provenance=older)])
+    Suggester(PLANE, LogExpectedImprovement()).suggest([*trials, replace(last, provenance=older)])
     assert searches == [8]
 
 

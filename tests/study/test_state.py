@@ -16,7 +16,8 @@ from bo_suite.acquisition import LogExpectedImprovement
 from bo_suite.errors import TrialError
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header
-from bo_suite.study.proposer import Proposer
+from bo_suite.study.initial import initial_size
+from bo_suite.study.suggest import Suggester
 
 SPACE = Space({"x": Float(-1, 2), "n": Int(1, 9), "kind": Choice(["a", "b", "c"])})
 BUDGET = 8
@@ -324,18 +325,18 @@ def test_a_trial_is_made_of_copies_and_cannot_be_changed() -> None:
     assert (trial.params, changed.params, changed.provenance) == ({"x": 0.1}, {"x": 0.2}, trial.provenance)
 
 
-def test_proposals_are_the_callers(undisturbed: list[tuple[Any, ...]]) -> None:
+def test_suggestions_are_the_callers(undisturbed: list[tuple[Any, ...]]) -> None:
     optimizer = Optimizer(SPACE, budget=BUDGET)
     drive(optimizer)
-    proposer = Proposer(SPACE, LogExpectedImprovement(), budget=BUDGET)
+    suggester = Suggester(SPACE, LogExpectedImprovement(), initial=initial_size(BUDGET))
     trials = optimizer.trials
     found = []
     for _ in range(2):
-        (proposal,) = proposer.propose(trials)
-        found.append(dict(proposal.params))
-        spoil(proposal.params)
-        spoil(proposal.provenance)
-        data = proposer.dataset(trials)
+        (suggestion,) = suggester.suggest(trials)
+        found.append(dict(suggestion.params))
+        spoil(suggestion.params)
+        spoil(suggestion.provenance)
+        data = suggester.observations.dataset(trials)
         data.x.fill_(0.5)
         assert data.failures is not None
         data.failures.fill_(0.5)
