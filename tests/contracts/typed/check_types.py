@@ -3,7 +3,7 @@
     python tests/contracts/typed/check_types.py [FILE ...]
 
 Both read the files (by default those above) as a user's own, mypy with --strict, pyright in standard mode.
-The exit code is 1 if either complains. pyright comes from basedpyright, whose wheels hold everything it needs.
+The exit code is 1 if either complains. pyright comes from basedpyright, whose wheels hold all it needs.
 """
 
 import json
