@@ -387,7 +387,7 @@ print(f"{len(every)} cells, losses from {float(values.min()):.3f} to {float(valu
 # which shows them categories as indicator columns, passes the weights on, and makes log odds of
 # their probabilities. What has no gradient is searched by evolution. The last one below is made in
 # two lines: logistic regression on pairs of operations. For a classifier that is not
-# scikit-learn's at all, the README has a recipe of some 20 lines, under *Contributing*.
+# scikit-learn's at all, [Parts of your own](../docs/parts-of-your-own.md#a-classifier) has a recipe.
 
 # %%
 trees = LGBMClassifier(n_estimators=50, num_leaves=8, min_child_samples=1, n_jobs=1, verbose=-1)

@@ -9,7 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "typed"))
 
-from check_types import ROOT, blocks
+from check_types import blocks
+from code_blocks import PAGES
 
 CHECK = Path(__file__).parent / "typed" / "check_types.py"
 
@@ -18,14 +19,14 @@ def checked(*files: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(CHECK), *map(str, files)], capture_output=True, text=True)
 
 
-def test_every_block_of_the_readme_is_checked() -> None:
-    found = blocks()
-    assert len(found) == (ROOT / "README.md").read_text(encoding="utf-8").count("\n```python\n")
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    for name, text in found.items():
-        place = int(name.removeprefix("readme_").removesuffix(".py")) - 1
-        assert text.splitlines()[place] == lines[place]
-        compile(text, name, "exec")
+def test_every_block_of_the_documents_is_checked() -> None:
+    pages = {page.stem.replace("-", "_"): page.read_text(encoding="utf-8") for page in PAGES}
+    checked_blocks = blocks()
+    assert len(checked_blocks) == sum(text.count("\n```python\n") for text in pages.values())
+    for name, code in checked_blocks.items():
+        page, _, line = name.removesuffix(".py").rpartition("_")
+        assert code.splitlines()[int(line) - 1] == pages[page].splitlines()[int(line) - 1]
+        compile(code, name, "exec")
 
 
 @pytest.mark.slow

@@ -1,82 +1,75 @@
-"""Every code block of the README runs, in a folder of its own, or all of them in order in one folder."""
+"""Every code block of README, CONTRIBUTING and docs runs: those of a page in order in one folder."""
 
 import os
 import re
 import subprocess
 import sys
 import types
-from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from code_blocks import PAGES, ROOT, CodeBlock, code_blocks
 
-ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+WRITTEN = re.compile(r"""[\w/-]+\.(?:db|png|toml|html|csv)\b|(?<=--out )[\w/-]+|(?<=out=")[\w/-]+""")
+"""Names of files and folders in a code block."""
 
-
-def blocks(language: str) -> list[str]:
-    found = [text for name, text in BLOCKS if name == language]
-    assert found, f"the README has no {language} block"
-    return found
+RUN_HERE = [page for page in PAGES if {block.language for block in code_blocks(page)} & {"python", "bash"}]
 
 
-def test_every_block_is_of_a_kind_that_is_run() -> None:
-    assert {name for name, _ in BLOCKS} == {"python", "bash", "console"}
+def test_blocks_are_of_languages_that_are_run() -> None:
+    assert {block.language for block in code_blocks(*PAGES)} == {"python", "bash", "console"}
+    assert len(RUN_HERE) > 9
 
 
-def test_no_block_meets_the_files_of_another() -> None:
-    """So they can be followed in one folder; each runs in one of its own below, and needs no other's."""
-    written = re.compile(r"""[\w/-]+\.(?:db|png|toml|html|csv)\b|(?<=--out )[\w/-]+|(?<=out=")[\w/-]+""")
-    found = [{name.partition("/")[0] for name in written.findall(text)} for _, text in BLOCKS]
-    counts = Counter(name for names in found for name in names)
-    assert set(counts) >= {"loop.db", "run.db", "tuning.db", "space.toml", "bore.png", "first", "second"}
-    assert [name for name, count in counts.items() if count > 1] == []
+def test_no_page_writes_the_files_of_another() -> None:
+    """So that a reader can follow all pages in one folder."""
+    writers: dict[str, set[Path]] = {}
+    for block in code_blocks(*PAGES):
+        for name in WRITTEN.findall(block.code):
+            writers.setdefault(name.partition("/")[0], set()).add(block.page)
+    assert writers.keys() >= {"loop.db", "run.db", "tuning.db", "space.toml", "first", "second"}
+    assert [name for name, pages in writers.items() if len(pages) > 1] == []
 
 
 @pytest.mark.filterwarnings("ignore:A not p.d.")  # BoTorch, of two of its candidates that are close
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[0][:40])
-def test_python(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for library in re.findall(r"^(?:from|import) (optuna|ray)\b", code, re.MULTILINE):
-        pytest.importorskip(library)
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if re.search(r"^from ray", code, re.MULTILINE):  # whose workers must get all that is defined here
-        run_script(code, tmp_path)
-        return
-    module = types.ModuleType("readme")
-    monkeypatch.setitem(sys.modules, "readme", module)  # so that what it defines can be pickled
-    exec(compile(code, "README.md", "exec"), module.__dict__)
+    left_out = []
+    for block in code_blocks(page):
+        libraries = re.findall(r"^(?:from|import) (optuna|ray)\b", block.code, re.MULTILINE)
+        if missing := [library for library in libraries if find_spec(library) is None]:
+            left_out.append(f"{block} needs {missing[0]}")
+        elif block.language == "bash":
+            run_command(["bash", "-e", "-c", block.code], block)
+        elif "ray" in libraries:  # whose workers must get all that is defined here
+            (tmp_path / "page.py").write_text(block.code)
+            run_command([sys.executable, "page.py"], block)
+        elif block.language == "python":
+            module = types.ModuleType("page")
+            monkeypatch.setitem(sys.modules, "page", module)  # so that what it defines can be pickled
+            exec(compile(block.padded, str(page), "exec"), module.__dict__)
+    if left_out:
+        pytest.skip("; ".join(left_out))
 
 
-def run_script(code: str, folder: Path) -> None:
-    script = folder / "readme.py"
-    script.write_text(code)
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "HOME": str(folder)}
-    answer = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, **quiet},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert answer.returncode == 0, answer.stderr[-3000:]
+def run_command(command: list[str], block: CodeBlock) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+        "HOME": str(Path.cwd()),
+    }
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, f"{block}: {answer.stderr[-3000:]}"
 
 
-@pytest.mark.parametrize("code", blocks("bash"), ids=lambda code: code.splitlines()[0][:40])
-def test_bash(code: str, tmp_path: Path) -> None:
-    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    answer = subprocess.run(
-        ["bash", "-e", "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": scripts},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert answer.returncode == 0, answer.stderr
-
-
-def test_console_commands_are_targets_of_the_makefile() -> None:
-    commands = re.findall(r"^\$ make (\w+)", "".join(blocks("console")), re.MULTILINE)
-    assert commands == ["demo", "test"]
-    for command in commands:
+def test_console_blocks_are_targets_of_the_makefile() -> None:
+    console = "".join(block.code for block in code_blocks(*PAGES) if block.language == "console")
+    commands = re.findall(r"^\$ make ([\w-]+)", console, re.MULTILINE)
+    assert set(commands) == {"demo", "test", "test-all", "check", "notebooks"}
+    assert len(commands) == console.count("$ ")
+    for command in set(commands):
         subprocess.run(["make", "-n", command], cwd=ROOT, check=True, capture_output=True)

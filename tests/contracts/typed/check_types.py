@@ -1,14 +1,13 @@
-"""Whether mypy and pyright accept what users write: `user.py` and each Python block of the README.
+"""Whether mypy and pyright accept what users write: `user.py` and each Python block of README and docs.
 
-    python tests/typed/check_types.py [FILE ...]
+    python tests/contracts/typed/check_types.py [FILE ...]
 
-Both read the files given (by default those) as a user's own, mypy with --strict, pyright in standard mode;
-the exit code is 1 where either complains. pyright is that of basedpyright, whose wheels bring all it needs.
+Both read the files (by default those above) as a user's own, mypy with --strict, pyright in standard mode.
+The exit code is 1 if either complains. pyright comes from basedpyright, whose wheels hold all it needs.
 """
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,17 +15,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[3]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+sys.path.insert(0, str(ROOT / "tests" / "documents"))
+
+from code_blocks import PAGES, code_blocks  # noqa: E402
 
 
 def blocks() -> dict[str, str]:
-    """The Python blocks of the README by names of files, each on the lines where the README has it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = {}
-    for match in BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start(1))
-        found[f"readme_{line + 1:04}.py"] = "\n" * line + match[1]
-    return found
+    """The Python blocks of all pages by names of files, each on the lines where its page has it."""
+    return {
+        f"{block.page.stem.replace('-', '_')}_{block.line:04}.py": block.padded
+        for block in code_blocks(*PAGES)
+        if block.language == "python"
+    }
 
 
 def mypy(files: Sequence[Path], folder: Path) -> int:
@@ -55,11 +55,11 @@ def pyright(files: Sequence[Path], folder: Path) -> int:
     return subprocess.run(command, check=False, cwd=folder).returncode
 
 
-def main(given: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        sources = {file: Path(file).read_text(encoding="utf-8") for file in given} or {
-            "user.py": (ROOT / "tests" / "typed" / "user.py").read_text(encoding="utf-8"),
+        sources = {file: Path(file).read_text(encoding="utf-8") for file in arguments} or {
+            "user.py": (Path(__file__).parent / "user.py").read_text(encoding="utf-8"),
             **blocks(),
         }
         files = [folder / Path(file).name for file in sources]
