@@ -7,13 +7,14 @@ represent.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
@@ -34,7 +35,7 @@ _PASSES = 4
 
 @dataclass(frozen=True)
 class Search:
-    """How hard to search.
+    """How hard to search for the maximum of a score.
 
     Attributes:
         sobol: points spread over the space.
@@ -42,6 +43,9 @@ class Search:
         starts: local searches, half of them from each kind of point.
         evaluations: rounds of joint evaluation of one gradient search.
         turns: alternations between continuous and discrete columns at most.
+
+    Raises:
+        DataError: a number below 1.
     """
 
     sobol: int = 512
@@ -49,6 +53,12 @@ class Search:
     starts: int = 8
     evaluations: int = 40
     turns: int = 3
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            count = getattr(self, one.name)
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise DataError(f"`{one.name} >= 1` must hold, got {count!r}")
 
 
 def maximize(

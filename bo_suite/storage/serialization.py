@@ -36,6 +36,8 @@ def to_form(part: object) -> Any:
     kind = type(part)
     if dataclasses.is_dataclass(part) and kind.__module__.split(".")[0] == "bo_suite":
         fields = {f.name: to_form(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
+        if fields.get("search", 0) is None:  # as files of version 0.8 are
+            del fields["search"]
         place = f"{kind.__module__}:{kind.__qualname__}"
         return {"type": _NAMES.get(place, place), "fields": fields}
     return {"foreign": repr(part)}

@@ -26,6 +26,7 @@ CLASSES = {
     "bo_suite.classifiers.gp:GPClassifier": "bo_suite.classifiers.gp:GPClassifier",
     "bo_suite.classifiers.mlp:MLPClassifier": "bo_suite.classifiers.mlp:MLPClassifier",
     "bo_suite.kernels.stationary:Matern52": "bo_suite.kernels.stationary:Matern52",
+    "bo_suite.optim.maximize:Search": "bo_suite.optim.maximize:Search",
     "bo_suite.surrogates.auto:AutoGP": "bo_suite.surrogates.auto:AutoGP",
     "bo_suite.surrogates.exact:ExactGP": "bo_suite.surrogates.exact:ExactGP",
     "bo_suite.surrogates.inducing:GreedyVariance": "bo_suite.surrogates.inducing:GreedyVariance",

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ import pandas as pd
 import pytest
 from bench_methods import EXITS, FINITE, MOODY, Scripted, forked, forked_workers, lines, run
 
-from bo_suite import Choice, Space
+from bo_suite import Choice, Float, Optimizer, Space, Trial
 from bo_suite.bench import BoSuite, Records, run_suite
 from bo_suite.bench.peers import get_method
+from bo_suite.bench.suite import problems_of
 from bo_suite.bench.unit import seed_on
 from bo_suite.errors import DataError, StorageError
 from bo_suite.problems import Problem, get_problem, noisy
@@ -80,7 +82,7 @@ def test_values_are_those_of_the_problem_at_the_points(small: Records) -> None:
 
 def test_the_noise_of_a_seed_at_a_point_is_that_of_the_problem(small: Records) -> None:
     rows = small.evaluations[small.evaluations["problem"] == "noisy_branin"]
-    problem = get_problem("noisy_branin")
+    (problem,) = problems_of("noisy_branin")
     for row in rows.itertuples():
         noise = problem.noise_of(json.loads(row.params), seed_on("noisy_branin", row.seed))
         assert row.value - row.true_value == pytest.approx(noise, abs=1e-9)
@@ -410,3 +412,25 @@ def test_categories_of_every_type_survive_the_records(tmp_path: Path) -> None:
 
 def _place(params: dict) -> float:
     return float([None, True, "yes", 2.5].index(params["c"]))
+
+
+def asks_elsewhere(params: Params) -> float:
+    """Asks an Optimizer in another thread while the suite runs."""
+    asked: list[Trial] = []
+    thread = threading.Thread(target=lambda: asked.append(filled().ask()), daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    return float(len(asked) - 1)
+
+
+def filled() -> Optimizer:
+    optimizer = Optimizer(Space({"x": Float(0, 1)}), initial=2)
+    for x in (0.2, 0.5, 0.9):
+        optimizer.add({"x": x}, x)
+    return optimizer
+
+
+def test_another_thread_asks_while_a_suite_runs_in_this_process(tmp_path: Path) -> None:
+    problem = Problem("elsewhere", Space({"x": Float(0, 1)}), asks_elsewhere)
+    records = run_suite(problem, "random", range(1), 2, tmp_path, workers=1)
+    assert records.evaluations["value"].tolist() == [0.0, 0.0]

@@ -49,6 +49,7 @@ NO_RECIPES = {
         *("Whitened", "Point", "Task", "_Objective", "Statistics", "Collapsed", "CollapsedObjective"),
         *("Basis", "Natural"),
     ),
+    "optim": ("Sweep", "BatchResult", "_State"),
     "integrations": (
         *("Record", "Journal", "_Rows", "Belief", "_Batch", "_Run", "Seen", "BoTorchScore", "Dimension"),
         *("Translation", "_Translated"),
@@ -61,7 +62,6 @@ WITHOUT_RECIPES = {
     "cli",
     "data",
     "linalg",
-    "optim",
     "plot",
     "problems",
     "run",
@@ -116,6 +116,7 @@ def test_a_default_one_of_every_class_is_restored_as_a_part(name: str) -> None:
         "inducing": lambda one: LogExpectedImprovement(SGPR(selection=one)),
         "likelihoods": lambda one: LogExpectedImprovement(SVGP(likelihood=one)),
         "training": lambda one: LogExpectedImprovement(SVGP(training=one)),
+        "Search": lambda one: LogExpectedImprovement(search=one),
         "AffineCost": lambda one: KnowledgeGradient(cost=one),
         "RootGamma": lambda one: Bore(MLPClassifier(), one),
         "SteinBatch": None,
