@@ -171,6 +171,18 @@ def test_every_method_has_a_style_of_its_own_in_all_figures() -> None:
     assert len(set.union(*looks.values())) == 20
 
 
+@pytest.mark.parametrize("paper", ["#ffffff", "#16181c"])  # of the two schemes in the style sheet
+def test_lines_have_contrast_in_both_colour_schemes(paper: str) -> None:
+    def light(color: str) -> float:
+        parts = np.array([int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    for number in range(8):
+        low, high = sorted([light(Style(number).color), light(paper)])
+        assert (high + 0.05) / (low + 0.05) >= 3.0
+
+
 def test_names_are_text_in_figures_and_long_ones_lose_their_middle() -> None:
     name = "<b>an optimiser</b> with a name of many words (a)"
     figure = dot_figure({name: [1.0, 3.0], "b": [math.nan]}, {name: Style(0), "b": Style(1)}, "Seconds")
