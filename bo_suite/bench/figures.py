@@ -155,29 +155,24 @@ def _new_figure(height: int) -> "Figure":
 
 
 def _curve_traces(curve: Curve, style: Style) -> list[Any]:
-    """The ends of the band, of which the second fills down to the first, and the line."""
+    """The line, over a band between two traces, of which the second fills down to the first."""
     from plotly.graph_objects import Scatter
 
-    label = _label(curve.method)
-    common = {"name": label, "legendgroup": label}
-    traces = []
-    inside = np.isfinite(curve.low) & np.isfinite(curve.high) & np.isfinite(curve.median)
-    if inside.any():
+    label, group, traces = _label(curve.method), str(style.number), []
+    has_band = np.isfinite(curve.low) & np.isfinite(curve.high) & np.isfinite(curve.median)
+    if has_band.any():
         red, green, blue = (int(style.color[start : start + 2], 16) for start in (1, 3, 5))
-        edge = {"width": 0, "shape": "hv"}
-        band = {**common, "mode": "lines", "line": edge, "showlegend": False, "hoverinfo": "skip"}
         shade = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.13)"}
+        edge = {"mode": "lines", "line": {"width": 0, "shape": "hv"}, "legendgroup": group}
         for values, fill in ((curve.low, {}), (curve.high, shade)):
-            x, y = _steps(curve.x[inside], values[inside])
-            traces.append(Scatter(x=x, y=y, **band, **fill))
+            x, y = _steps(curve.x[has_band], values[has_band])
+            traces.append(Scatter(x=x, y=y, name=label, showlegend=False, hoverinfo="skip", **edge, **fill))
     finite = np.isfinite(curve.median)
     x, y = _steps(curve.x[finite], curve.median[finite])
-    hover = "%{x:.4g}: %{y:.3g}"
-    traces.append(
-        Scatter(
-            x=x or [None], y=y or [None], mode="lines+markers", line=style.line, marker=style.marker, **common
-        ).update(hovertemplate=hover)
-    )
+    if not x:
+        x, y = [math.nan], [math.nan]  # the legend has no entry for a line without a point
+    line = Scatter(x=x, y=y, name=label, legendgroup=group, line=style.line, marker=style.marker)
+    traces.append(line.update(mode="lines+markers", hovertemplate="%{x:.4g}: %{y:.3g}"))
     return traces
 
 

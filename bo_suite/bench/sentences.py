@@ -46,14 +46,14 @@ def summary_sentences(comparison: "Comparison", most: int | None = None) -> tupl
         "pairs": comparison.pairs["pairs"].max(),
         "most": math.inf if most is None else most,
     }
-    module = environment().get_template("sentences.j2").make_module(facts)
+    module: Any = environment().get_template("sentences.j2").make_module(facts)
     return _lines(module.lead()), _lines(module.rest())
 
 
 def pair_sentences(comparison: "Comparison") -> list[str]:
     """A sentence for each row of `pairs`."""
     tests = int(comparison.pairs["p"].notna().sum())
-    module = environment().get_template("sentences.j2").make_module({"tests": tests})
+    module: Any = environment().get_template("sentences.j2").make_module({"tests": tests})
     return [_lines(module.pair_sentence(row))[0] for row in comparison.pairs.to_dict("records")]
 
 

@@ -178,8 +178,8 @@ def test_lines_have_contrast_in_both_colour_schemes(paper: str) -> None:
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    for number in range(8):
-        low, high = sorted([light(Style(number).color), light(paper)])
+    for style in map(Style, range(8)):
+        low, high = sorted([light(style.color), light(paper)])
         assert (high + 0.05) / (low + 0.05) >= 3.0
 
 
