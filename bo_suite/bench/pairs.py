@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bo_suite.bench.records import Records
 from bo_suite.bench.signed_ranks import (
     differences,
     holm,
@@ -16,7 +15,7 @@ from bo_suite.bench.signed_ranks import (
     seeds_needed,
     signed_rank_p,
 )
-from bo_suite.bench.trajectories import finals, trajectories
+from bo_suite.bench.trajectories import Trajectories, finals
 
 ALPHA = 0.05
 LEAST_PAIRS = 6  # fewer pairs cannot be separated, and are too few to estimate how many would be
@@ -26,7 +25,7 @@ _COLUMNS = [
 ]
 
 
-def pairs(records: Records) -> pd.DataFrame:
+def pairs(paths: Trajectories) -> pd.DataFrame:
     """Compares each pair of methods on the (problem, seed) that both have run.
 
     The outcome of a run is its final incumbent, see `outcomes`; a crashed run counts as inf, worse than any
@@ -43,43 +42,33 @@ def pairs(records: Records) -> pd.DataFrame:
       the lower regret, None if not separated.
     - seeds_needed: seeds a problem for 80% power at the level 0.05 / rows if the effect stays as it is; None
       if that is more than 10,000, or there are fewer than 6 pairs.
-
-    Raises:
-        DataError: the records do not fit together.
     """
-    table = outcomes(records)
+    table = outcomes(paths)
     rows = [_compared(table, first, second) for first, second in _each(table)]
     return _corrected(pd.DataFrame(rows))
 
 
-def per_problem_pairs(records: Records) -> pd.DataFrame:
+def per_problem_pairs(paths: Trajectories) -> pd.DataFrame:
     """Compares each pair of methods on each problem alone: the columns of `pairs`, and problem.
 
     Holm's correction is over all rows of all problems.
-
-    Raises:
-        DataError: the records do not fit together.
     """
     rows = []
-    for problem, table in outcomes(records).groupby("problem"):
+    for problem, table in outcomes(paths).groupby("problem"):
         rows += [{"problem": problem, **_compared(table, first, second)} for first, second in _each(table)]
     return _corrected(pd.DataFrame(rows)).reindex(columns=["problem", *_COLUMNS])
 
 
-def outcomes(records: Records) -> pd.DataFrame:
+def outcomes(paths: Trajectories) -> pd.DataFrame:
     """Final incumbents without rounding errors: a row a (problem, seed), a column a method, NaN if not run.
 
-    On a problem whose best_known value is known, an incumbent within 1e-9 of the problem's span (see `runs`)
-    above a smaller one counts as equal to it, so that rounding errors about a minimum of 0 are ties as well.
+    On a problem whose best_known value is known, an incumbent within 1e-9 of the problem's span above a
+    smaller one counts as equal to it, so that rounding errors about a minimum of 0 are ties as well.
     On other problems, and if the span is 0, incumbents are rounded to 9 significant digits. A run that
     crashed or found nothing counts as inf.
-
-    Raises:
-        DataError: the records do not fit together.
     """
-    table = finals(records)
-    units = trajectories(records).units  # in the same order
-    for _, own in units.groupby("problem"):
+    table = finals(paths)  # in the order of the units
+    for _, own in paths.units.groupby("problem"):
         values, span = table.loc[own.index, "incumbent"].tolist(), float(own["span"].iloc[0])
         has_scale = span > 0.0 and not own["best_known"].isna().any()
         rounded = _tied(values, 1e-9 * span) if has_scale else [float(f"{value:.9g}") for value in values]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from bo_suite.bench.bootstrap import LEAST_SEEDS, LEVEL, fewest, percentile_interval, resampled_counts
 from bo_suite.bench.pairs import outcomes
-from bo_suite.bench.records import Records
+from bo_suite.bench.trajectories import Trajectories
 
 _Array = npt.NDArray[np.float64]
 
@@ -46,13 +46,9 @@ class Ranks:
         return self.critical_difference >= len(self.table) - 1
 
 
-def ranks(records: Records) -> Ranks:
-    """Ranks the methods.
-
-    Raises:
-        DataError: the records do not fit together.
-    """
-    every = outcomes(records)
+def ranks(paths: Trajectories) -> Ranks:
+    """Ranks the methods."""
+    every = outcomes(paths)
     common = every.dropna()
     problems = common.index.get_level_values("problem")
     values = _ranked(common.to_numpy(dtype=np.float64))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bo_suite.bench.page import Page
+from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
 from bo_suite.bench.sentences import environment
 from bo_suite.bench.statistics import Comparison, compare
@@ -69,13 +69,9 @@ def _inert(frame: pd.DataFrame) -> pd.DataFrame:
 
 def render(records: Records, comparison: Comparison, command: str) -> str:
     """The page as HTML. All names and reasons are text in it, whatever they contain."""
-    page = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            page=Page(records, comparison, command), files=list(tables(records, comparison)), script=SCRIPT
-        )
-    )
+    facts = page_facts(records, comparison)
+    facts |= {"command": command, "files": list(tables(records, comparison)), "script": SCRIPT}
+    page = environment().get_template("report.html.j2").render(facts)
     return "\n".join(map(visible, page.split("\n")))
 
 

@@ -8,38 +8,13 @@ import numpy as np
 import pandas as pd
 
 from bo_suite.bench.bootstrap import median_interval
-from bo_suite.bench.curves import (
-    curves,
-    overall_curves,
-    overall_curves_over_time,
-    profile,
-    profile_over_time,
-)
+from bo_suite.bench.curves import curves, overall_curves, profile
 from bo_suite.bench.pairs import ALPHA, pairs, per_problem_pairs
 from bo_suite.bench.ranks import Ranks, ranks
 from bo_suite.bench.records import Records
 from bo_suite.bench.sentences import summary_sentences
-from bo_suite.bench.trajectories import common_units, finals, runs, trajectories
+from bo_suite.bench.trajectories import Trajectories, common_units, finals, trajectories
 from bo_suite.values.describe import visible
-
-__all__ = [
-    "Comparison",
-    "Findings",
-    "Ranks",
-    "compare",
-    "curves",
-    "failures",
-    "finals",
-    "overall_curves",
-    "overall_curves_over_time",
-    "pairs",
-    "per_problem_pairs",
-    "profile",
-    "profile_over_time",
-    "ranks",
-    "runs",
-    "summary",
-]
 
 _ROUNDING = 1e-9  # of a problem's span
 _STATE_OF = {"crashed": "crashed", "timed_out": "timed out", "ended_early": "finished"}
@@ -79,7 +54,7 @@ class Findings:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What the records of a suite show; each table is that of the function of its name.
+    """What the records of a suite show; the function of each table's name defines it.
 
     `str` gives the methods in a table and the sentences. Ranks, normalised regret and auc are over the
     (problem, seed) that every method has run.
@@ -136,41 +111,39 @@ def compare(source: Records | str | Path) -> Comparison:
         DataError: no unit has ended, or the records do not fit together.
     """
     records = Records.read(source) if isinstance(source, str | Path) else source
-    final, ranked, paired = finals(records), ranks(records), pairs(records)
+    paths = trajectories(records)
+    timed, final, ranked, paired = paths.over_seconds(), finals(paths), ranks(paths), pairs(paths)
     return Comparison(
         finals=final,
-        summary=summary(records),
-        curves=curves(records),
-        overall_curves=overall_curves(records),
-        overall_curves_over_time=overall_curves_over_time(records),
+        summary=summary(records, final),
+        curves=curves(paths),
+        overall_curves=overall_curves(paths),
+        overall_curves_over_time=overall_curves(timed),
         ranks=ranked,
         pairs=paired,
-        per_problem_pairs=per_problem_pairs(records),
-        profile=profile(records),
-        profile_over_time=profile_over_time(records),
+        per_problem_pairs=per_problem_pairs(paths),
+        profile=profile(paths),
+        profile_over_time=profile(timed),
         failures=failures(records),
-        findings=_findings(records, final, ranked, paired),
+        findings=_findings(records, paths, ranked, paired),
     )
 
 
-def summary(records: Records) -> pd.DataFrame:
-    """How each method did on each problem: a row a (problem, method).
+def summary(records: Records, final: pd.DataFrame) -> pd.DataFrame:
+    """How each method did on each problem, of the records and their `finals`: a row a (problem, method).
 
     - seeds: number of units, whatever their state.
-    - regret: median over the seeds of the final regret, see `finals`; low, high: its 95% bootstrap
-      interval, see `median_interval`, NaN for fewer than 6 seeds.
+    - regret: median over the seeds of the final regret; low, high: its 95% bootstrap interval, see
+      `median_interval`, NaN for fewer than 6 seeds.
     - normalized, auc: medians over the seeds of these columns of `finals`.
     - suggestion_seconds: median over the evaluations of the seconds in ask and tell; NaN without any.
     - crashed, timed_out: numbers of units.
-
-    Raises:
-        DataError: the records do not fit together.
     """
     evaluations = records.evaluations
     spent = evaluations["ask_seconds"].fillna(0.0) + evaluations["tell_seconds"].fillna(0.0)
     seconds = spent.groupby([evaluations["problem"], evaluations["method"]]).median().to_dict()
     rows = []
-    for (problem, method), group in finals(records).groupby(["problem", "method"]):
+    for (problem, method), group in final.groupby(["problem", "method"]):
         regret = group["regret"].to_numpy(dtype=np.float64)
         low, high = median_interval(regret)
         rows.append(
@@ -197,24 +170,15 @@ def failures(records: Records) -> pd.DataFrame:
     units, finished, crashed, timed_out: numbers of units; ended_early: finished units with a reason for not
     spending their budget; failed_evaluations: evaluations without an outcome; reason: of the first unit that
     crashed or timed out, else of the first that ended early, else of the first failed evaluation, else None.
-
-    Raises:
-        DataError: the records do not fit together.
     """
-    checked = trajectories(records).units
     units = records.units.sort_values(["problem", "seed"])
     evaluations = records.evaluations.sort_values(["problem", "seed", "evaluation"])
     failed = evaluations[evaluations["failure"].notna()]
     rows = []
-    for method in sorted(set(checked["method"])):
-        own = units[units["method"] == method]
-        broken = failed[failed["method"] == method]
-        finished, has_reason = own["state"] == "finished", own["reason"].notna()
-        reasons = [
-            *own["reason"][~finished & has_reason],
-            *own["reason"][finished & has_reason],
-            *broken["failure"],
-        ]
+    for method in sorted(set(units["method"].astype(str))):
+        own, broken = units[units["method"] == method], failed[failed["method"] == method]
+        finished, reasons = own["state"] == "finished", own["reason"]
+        texts = [*reasons[~finished].dropna(), *reasons[finished].dropna(), *broken["failure"]]
         rows.append(
             {
                 "method": method,
@@ -222,20 +186,19 @@ def failures(records: Records) -> pd.DataFrame:
                 "finished": int(finished.sum()),
                 "crashed": int((own["state"] == "crashed").sum()),
                 "timed_out": int((own["state"] == "timed out").sum()),
-                "ended_early": int((finished & has_reason).sum()),
+                "ended_early": int(reasons[finished].notna().sum()),
                 "failed_evaluations": len(broken),
-                "reason": reasons[0] if reasons else None,
+                "reason": texts[0] if texts else None,
             }
         )
     table = pd.DataFrame(rows)
-    table["reason"] = pd.Series([row["reason"] for row in rows], dtype=object)
-    return table
+    return table.assign(reason=pd.Series([row["reason"] for row in rows], dtype=object))  # None, not NaN
 
 
-def _findings(records: Records, final: pd.DataFrame, ranked: Ranks, paired: pd.DataFrame) -> Findings:
+def _findings(records: Records, paths: Trajectories, ranked: Ranks, paired: pd.DataFrame) -> Findings:
     units, table = records.units, ranked.table
     best = table["method"][table["mean_rank"] == table["mean_rank"].min()]
-    has_outcome = np.isfinite(final["incumbent"][common_units(final)]).any()
+    has_outcome = np.isfinite(finals(paths)["incumbent"][common_units(paths.units)]).any()
     seeds = units.groupby(["problem", "method"], observed=True).size()
     tests = int(paired["p"].notna().sum())
     smallest_p = 2.0 ** (1 - paired["pairs"].max()) if tests else 0.0
@@ -255,16 +218,15 @@ def _findings(records: Records, final: pd.DataFrame, ranked: Ranks, paired: pd.D
         most_seeds=int(seeds.max()),
         separable=smallest_p * tests < ALPHA,
         unknown_minima=tuple(str(name) for name in facts["problem"][facts["minimum"].isna()]),
-        beaten=_beaten(records),
+        beaten=_beaten(paths),
         sharing=tuple(sorted(set(shared["method"].astype(str)))),
         runs_at_once=int(units["replicates"].max()),
         first_reasons={kind: None if own.empty else str(own.iloc[0]) for kind, own in reasons.items()},
     )
 
 
-def _beaten(records: Records) -> dict[str, float]:
+def _beaten(paths: Trajectories) -> dict[str, float]:
     """By how much runs found less than the best known value of a problem, if not by rounding errors."""
-    paths = trajectories(records)
     units = paths.units.assign(least=np.nan_to_num(paths.incumbent, nan=np.inf).min(axis=1))
     gaps = {}
     for name, own in units.groupby("problem"):

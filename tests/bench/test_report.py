@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bo_suite.bench.figures import Style, dot_figure, progress_figure
-from bo_suite.bench.page import Page
+from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
 from bo_suite.bench.reporting import SCRIPT, render, report, tables
 from bo_suite.bench.sentences import chance, number
@@ -85,8 +86,8 @@ def page_of(records: Records) -> str:
     return render(records, compare(records), COMMAND)
 
 
-def contents(records: Records) -> Page:
-    return Page(records, compare(records), COMMAND)
+def facts_of(records: Records) -> dict[str, Any]:
+    return page_facts(records, compare(records))
 
 
 class Text(HTMLParser):
@@ -161,9 +162,9 @@ def test_any_values_can_be_drawn_on_an_axis_with_a_length(values: list[float], v
 
 
 def test_every_method_has_a_style_of_its_own_in_all_figures() -> None:
-    page = contents(suite(methods=tuple(f"m{number:02d}" for number in range(20)), seeds=1, budget=2))
+    facts = facts_of(suite(methods=tuple(f"m{number:02d}" for number in range(20)), seeds=1, budget=2))
     looks = {}
-    for _, _, figure in page.overall:
+    for _, _, figure in facts["overall"]:
         for line in figure.data:
             looks.setdefault(line.name, set()).add((line.line.color, line.line.dash, line.marker.symbol))
     assert len(looks) == 20
@@ -216,9 +217,9 @@ def test_methods_that_are_not_separated_from_the_leader_are_counted_if_they_are_
     records = suite(methods=METHODS, seeds=2)
     found = compare(records)
     pattern = r"The data do not separate \w+ from [45] methods; see the pairs\."
-    assert re.search(pattern, Page(records, found, COMMAND).summary[1])
+    assert re.search(pattern, page_facts(records, found)["rest"])
     behind = found.pairs.assign(better=found.pairs["second"].where(found.pairs["second"] != "ours", "tpe"))
-    assert "do not separate" not in Page(records, replace(found, pairs=behind), COMMAND).summary[1]
+    assert "do not separate" not in page_facts(records, replace(found, pairs=behind))["rest"]
 
 
 def test_the_page_refers_to_nothing_but_the_script_beside_it(full: tuple[Records, str]) -> None:
@@ -256,9 +257,8 @@ def test_failures_are_shown_with_their_reasons() -> None:
     assert "1 unit finished before the budget was spent." in words
     for reason in (CRASH, "60 s were over", "ValueError: diverged"):
         assert reason in words
-    reasons = contents(records).reasons
     early = {"method": "ours", "state": "ended early", "reason": "the space is exhausted", "times": 1}
-    assert early in reasons
+    assert early in facts_of(records)["reasons"]
     assert "None: all of 24 units finished, and no evaluation failed." in Text(page_of(suite())).words
 
 
@@ -273,9 +273,8 @@ def test_the_standings_are_medians_at_the_end_of_the_budget() -> None:
     records = suite(problems=1, methods=("ours", "theirs"), seeds=6)
     gone = records.units["method"] == "theirs"
     records.units.loc[gone, ["state", "reason"]] = ["crashed", CRASH]
-    page = contents(records)
-    ours, theirs = page.standings
-    medians = page.comparison.finals.groupby("method")["normalized"].median()
+    ours, theirs = facts_of(records)["standings"]
+    medians = compare(records).finals.groupby("method")["normalized"].median()
     assert ours["normalized"] == medians["ours"]
     assert (theirs["method"], theirs["normalized"], theirs["share"]) == ("theirs", math.inf, 0.0)
 

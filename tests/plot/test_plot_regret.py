@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from bo_suite.bench import run_suite
-from bo_suite.bench.curves import overall_curves, overall_curves_over_time
+from bo_suite.bench import compare, run_suite
 from bo_suite.errors import DataError
 from bo_suite.plot.regret import plot_regret
 from bo_suite.plot.style import LINES
@@ -49,8 +48,9 @@ def test_the_highlighted_method_is_drawn_strongest_and_the_legend_follows_the_en
 
 def test_records_of_a_suite_are_drawn(tmp_path):
     records = run_suite("branin", "random,sobol", range(2), 4, tmp_path, workers=1, progress=False)
-    curves, over_time = overall_curves(records), overall_curves_over_time(records)
-    figure = plot_regret(curves, over_time, names={"random": "random search"})
+    comparison = compare(records)
+    curves = comparison.overall_curves
+    figure = plot_regret(curves, comparison.overall_curves_over_time, names={"random": "random search"})
     found = curves[curves["method"] == "random"]["normalized"]
     assert _line(figure, 0, "random search") == ([1, 2, 3, 4], pytest.approx(found.tolist()))
     assert [axes.get_xlabel() for axes in figure.axes] == ["evaluations", "time in ask and tell"]
