@@ -144,23 +144,13 @@ def summary(records: Records, final: pd.DataFrame) -> pd.DataFrame:
     seconds = spent.groupby([evaluations["problem"], evaluations["method"]]).median().to_dict()
     rows = []
     for (problem, method), group in final.groupby(["problem", "method"]):
-        regret = group["regret"].to_numpy(dtype=np.float64)
-        low, high = median_interval(regret)
-        rows.append(
-            {
-                "problem": problem,
-                "method": method,
-                "seeds": len(group),
-                "regret": float(np.median(regret)),
-                "low": float(low),
-                "high": float(high),
-                "normalized": float(np.median(group["normalized"].to_numpy())),
-                "auc": float(np.median(group["auc"].to_numpy())),
-                "suggestion_seconds": seconds.get((problem, method), np.nan),
-                "crashed": int((group["state"] == "crashed").sum()),
-                "timed_out": int((group["state"] == "timed out").sum()),
-            }
-        )
+        low, high = median_interval(group["regret"].to_numpy(dtype=np.float64))
+        medians = {name: float(np.median(group[name].to_numpy())) for name in ("regret", "normalized", "auc")}
+        row = {"problem": problem, "method": method, "seeds": len(group), "regret": medians["regret"]}
+        row |= {"low": float(low), "high": float(high), **medians}
+        row["suggestion_seconds"] = seconds.get((problem, method), np.nan)
+        row |= {kind: int((group["state"] == _STATE_OF[kind]).sum()) for kind in ("crashed", "timed_out")}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
