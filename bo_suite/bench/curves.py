@@ -27,8 +27,9 @@ def curves(paths: Trajectories) -> pd.DataFrame:
     the seeds and its 95% bootstrap interval (NaN for fewer than 6 seeds). A run counts as inf before its
     first success and from its crash on; one that timed out keeps what it had.
     """
-    tables = []
-    for (problem, method), rows in paths.units.groupby(["problem", "method"]).indices.items():
+    problems, methods, tables = paths.column("problem"), paths.column("method"), []
+    for problem, method in dict.fromkeys(zip(problems, methods, strict=True)):
+        rows = np.flatnonzero((problems == problem) & (methods == method))
         budget = int(paths.units["budget"].iloc[rows[0]])
         table = pd.DataFrame({"problem": problem, "method": method, "evaluation": paths.points[:budget]})
         for name in ("regret", "normalized"):
@@ -88,9 +89,8 @@ def profile(paths: Trajectories) -> pd.DataFrame:
 
 def _common_rows(paths: Trajectories) -> dict[str, npt.NDArray[np.int64]]:
     """The rows of each method, of the (problem, seed) that every method has run."""
-    common = common_units(paths.units)
-    rows_of = paths.units.groupby("method").indices
-    return {str(method): rows[common[rows]] for method, rows in rows_of.items() if common[rows].any()}
+    common, methods = common_units(paths.units), paths.column("method")
+    return {str(name): np.flatnonzero(common & (methods == name)) for name in sorted(set(methods[common]))}
 
 
 def _worst_for_nan(values: _Array) -> _Array:

@@ -97,7 +97,7 @@ def dot_figure(
         styles: of the methods.
         title: of the axis.
         half_width: of an interval about each marker; none if NaN.
-        log: whether the axis is logarithmic.
+        log: whether the axis is logarithmic, in seconds.
     """
     from plotly.graph_objects import Scatter
 
@@ -117,7 +117,9 @@ def dot_figure(
     figure.update_yaxes(
         tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.4, -0.6], showgrid=False
     )
-    figure.update_xaxes(title_text=title, type="log" if log else "linear", exponentformat="SI")
+    figure.update_xaxes(title_text=title)
+    if log:
+        figure.update_xaxes(type="log", exponentformat="SI", ticksuffix="s")
     return figure
 
 

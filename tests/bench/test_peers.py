@@ -29,16 +29,7 @@ from bo_suite.testing.method import SPACES
 
 MIXED = SPACES["a mixed space"]
 PLAIN = ("random", "sobol", "botorch")
-QUICK = (
-    "bo_suite",
-    "random",
-    "sobol",
-    "tpe",
-    "optuna_gp",
-    "optuna_cmaes",
-    "scikit_optimize",
-    "pycma",
-)
+QUICK = ["bo_suite", "random", "sobol", "tpe", "optuna_gp", "optuna_cmaes", "scikit_optimize", "pycma"]
 
 
 def marks(name: str, *, slow: bool) -> list[pytest.MarkDecorator]:
@@ -67,11 +58,7 @@ def test_every_method_keeps_the_contract(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=marks(name, slow=False))
-        for name in methods()
-        if not name.startswith("bo_suite:")
-    ],
+    [pytest.param(name, marks=marks(name, slow=False)) for name in methods() if "bo_suite:" not in name],
 )
 def test_every_method_goes_on_past_its_space_filling_start(name: str) -> None:
     run = method_of(name).start(Task(MIXED, 3, 16, noisy=True))
