@@ -167,8 +167,8 @@ print(comparison)
 
 # %%
 page = report(folder / "first")
-print(f"{page.name}: {page.stat().st_size / 1e3:.0f} kB, no scripts, no links to elsewhere;")
-print("beside it, the tables:")
+print(f"{page.name}: {page.stat().st_size / 1e3:.0f} kB, needs no network;")
+print("beside it, the script that draws its figures, and the tables:")
 print(textwrap.fill(", ".join(sorted(table.name for table in page.parent.glob("*.csv"))), 90))
 
 # %% [markdown]

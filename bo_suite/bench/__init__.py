@@ -3,12 +3,13 @@
 Names are imported when they are used: a method in a process of its own needs few of them.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bo_suite.bench.method import Method, Run, Task
-    from bo_suite.bench.peers import BoSuite, Isolated, get_method, methods
+    from bo_suite.bench.peers import BoSuite, SubprocessMethod, get_method, methods
     from bo_suite.bench.records import Records
     from bo_suite.bench.replicates import Replicates, run_replicates
     from bo_suite.bench.reporting import report
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BoSuite",
     "Comparison",
-    "Isolated",
     "Method",
     "Records",
     "Replicates",
     "Run",
+    "SubprocessMethod",
     "Suite",
     "Task",
     "compare",
@@ -39,7 +40,7 @@ __all__ = [
 
 _HOMES = {
     "method": ("Method", "Run", "Task"),
-    "peers": ("BoSuite", "Isolated", "get_method", "methods"),
+    "peers": ("BoSuite", "SubprocessMethod", "get_method", "methods"),
     "records": ("Records",),
     "replicates": ("Replicates", "run_replicates"),
     "reporting": ("report",),
@@ -50,6 +51,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Isolated":
+        warnings.warn("Isolated is now SubprocessMethod", DeprecationWarning, stacklevel=2)
+        name = "SubprocessMethod"
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

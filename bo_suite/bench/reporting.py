@@ -1,7 +1,7 @@
-"""What a suite has shown, as one page that needs nothing else, and as tables.
+"""The report of a suite: a page with figures, and tables as CSV.
 
-Names of methods and reasons of failures are anybody's text. In the page they are text and no markup, and what
-nobody would see is written out. In the tables texts are quoted, and none begins like a formula of a
+Names of methods and reasons of failures may be any text. In the page they are text and no markup, with
+invisible characters written out. In the tables they are quoted, and none begins like a formula of a
 spreadsheet.
 """
 
@@ -9,33 +9,38 @@ import csv
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bo_suite.bench.page import Page
+from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
+from bo_suite.bench.sentences import environment
 from bo_suite.bench.statistics import Comparison, compare
 from bo_suite.values.describe import visible
 
+SCRIPT = "plotly.min.js"
+"""Draws the figures of a page; lies beside it."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet may take for the beginning of a formula, the last four as East Asian wide letters."""
+"""Characters with which a spreadsheet begins a formula, the last four as East Asian wide letters."""
 
 
 def report(folder: str | Path, out: Path | None = None) -> Path:
-    """Writes what the suite in a folder has shown: a page, and beside it its tables as CSV.
+    """Writes the report of the suite in a folder: a page, the script that draws its figures, and CSV tables.
 
-    The page is one file without scripts, images or links to elsewhere. It states intervals, the number of
-    seeds, and what crashed, timed out or failed; `compare` says how its numbers are computed.
+    The page needs no network: all it loads is plotly.min.js, which is written beside it. It states intervals,
+    the number of seeds, and what crashed, timed out or failed; `compare` defines its numbers.
 
     Args:
         folder: of a suite that `run_suite` has written.
-        out: the page; `report.html` in the folder where None.
+        out: where to write the page; `report.html` in the folder by default.
 
     Returns:
         The path of the page.
 
     Raises:
-        DataError: a folder without a unit that has ended, or records that do not fit together.
+        DataError: the folder holds no unit that has ended, or its records do not fit together.
+        ImportError: plotly or jinja2 is not installed.
     """
+    script = _plotly_script()
     folder = Path(folder)
     records = Records.read(folder)
     comparison = compare(records)
@@ -44,8 +49,17 @@ def report(folder: str | Path, out: Path | None = None) -> Path:
     path = folder / "report.html" if out is None else Path(out)
     for name, frame in tables(records, comparison).items():
         _inert(frame).to_csv(path.parent / name, index=False, quoting=csv.QUOTE_NONNUMERIC)
+    (path.parent / SCRIPT).write_text(script, encoding="utf-8")
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _plotly_script() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise ImportError("a report needs plotly: pip install 'bo-suite[report]'") from error
+    return str(get_plotlyjs())
 
 
 def _inert(frame: pd.DataFrame) -> pd.DataFrame:
@@ -55,21 +69,14 @@ def _inert(frame: pd.DataFrame) -> pd.DataFrame:
 
 def render(records: Records, comparison: Comparison, command: str) -> str:
     """The page as HTML. All names and reasons are text in it, whatever they contain."""
-    environment = Environment(
-        loader=PackageLoader("bo_suite.bench"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
-        page=Page(records, comparison, command), files=list(tables(records, comparison))
-    )
+    facts = page_facts(records, comparison)
+    facts |= {"command": command, "files": list(tables(records, comparison)), "script": SCRIPT}
+    page = environment().get_template("report.html.j2").render(facts)
     return "\n".join(map(visible, page.split("\n")))
 
 
 def tables(records: Records, comparison: Comparison) -> dict[str, pd.DataFrame]:
-    """The tables of a report by the name of their files."""
+    """The tables of a report by the names of their files."""
     return {
         "summary.csv": comparison.summary,
         "ranks.csv": comparison.ranks.table,

@@ -1,4 +1,4 @@
-"""Whether paired differences have a sign: signed-rank tests within strata, effects, Holm's correction."""
+"""Signed-rank tests of paired differences within strata, effect sizes, and Holm's correction."""
 
 import math
 from functools import lru_cache
@@ -13,13 +13,13 @@ from bo_suite.errors import DataError
 _Array = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
 _WORK = 20_000_000  # additions that an exact distribution may take
-_EXACT_PAIRS = 1000  # beyond, probabilities underflow
+_EXACT_PAIRS = 1000  # with more, probabilities underflow
 _MOST_SEEDS = 10_000
 _WHOLE = 2**62  # largest sum of whole weights
 
 
 def differences(first: npt.ArrayLike, second: npt.ArrayLike) -> _Array:
-    """first - second, where equal infinities differ by 0."""
+    """first - second; equal infinities differ by 0."""
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         return np.where(a == b, 0.0, a - b)
@@ -29,30 +29,29 @@ def signed_rank_p(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
     """Two-sided p-value of the stratified signed-rank test that differences are symmetric about 0.
 
     T = sum_i sum_j sign(d_ij) r_ij / (N_i (N_i + 1) / 2), where r_ij is the rank of |d_ij| among the N_i of
-    stratum i, ties averaged: each stratum weighs the same. Differences of 0 take part in the ranking, and
-    have no sign (Pratt 1959), so that a stratum of ties says nothing instead of leaving its vote to a few.
+    stratum i, ties averaged, so that each stratum has the same weight. Differences of 0 are ranked but have
+    no sign (Pratt 1959), so that a stratum of ties does not leave its weight to a few pairs.
 
-    p = P(|T| >= |t|) where each sign other than 0 is + or - with probability 1/2: exact, from the
-    distribution of the sums of the ranks over a common denominator; where that would take more than 2e7
-    additions, or the denominator is too large, from a normal distribution with the exact variance, the sum
-    of the squared weights.
-    1 where every difference is 0.
+    p = P(|T| >= |t|) if each sign other than 0 is + or - with probability 1/2. It is exact, from the
+    distribution of the sums of the ranks over a common denominator. If that takes more than 2e7 additions, or
+    the denominator is too large, it is from a normal distribution with the exact variance, the sum of the
+    squared weights. 1 if every difference is 0.
 
     Args:
-        differences: Of the pairs; may be inf, not NaN.
-        strata: The label of each pair's stratum.
+        differences: one a pair; may be inf, not NaN.
+        strata: the label of each pair's stratum.
 
     Raises:
-        DataError: differences that are NaN, or no pairs.
+        DataError: a difference is NaN, or there are no pairs.
 
     Reference: Wilcoxon (1945); Pratt (1959); van Elteren (1960) for the sum over strata.
     """
     signs, doubled, sizes = _signed_ranks(differences, strata)
     whole = math.lcm(*(int(size * (size + 1)) for size in np.unique(sizes)))
-    kept = signs != 0
-    if not kept.any():
+    signed = signs != 0
+    if not signed.any():
         return 1.0
-    signs, doubled, parts = signs[kept], doubled[kept], sizes[kept] * (sizes[kept] + 1)
+    signs, doubled, parts = signs[signed], doubled[signed], sizes[signed] * (sizes[signed] + 1)
     if len(sizes) * whole < _WHOLE:
         weights = doubled * (whole // parts)
         weights //= np.gcd.reduce(weights)
@@ -65,13 +64,13 @@ def signed_rank_p(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
 
 
 def rank_biserial(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
-    """Matched-pairs rank-biserial correlation, the mean over the strata: the T of `signed_rank_p` / strata.
+    """Matched-pairs rank-biserial correlation, the mean over the strata: T of `signed_rank_p` / strata.
 
-    In each stratum the ranks of positive differences less those of negative ones, over the sum of all
-    ranks: -1 where all are negative, 1 where all are positive.
+    In each stratum: the ranks of positive differences minus those of negative ones, over the sum of all
+    ranks. -1 if all are negative, 1 if all are positive.
 
     Raises:
-        DataError: differences that are NaN, or no pairs.
+        DataError: a difference is NaN, or there are no pairs.
 
     Reference: Kerby (2014), "The simple difference formula", equation 1.
     """
@@ -82,7 +81,7 @@ def rank_biserial(differences: npt.ArrayLike, strata: npt.ArrayLike) -> float:
 def rank_biserial_interval(differences: npt.ArrayLike, strata: npt.ArrayLike) -> tuple[float, float]:
     """The 95% bootstrap percentile interval of `rank_biserial`, pairs resampled within strata.
 
-    NaN where a stratum has fewer than 5 pairs.
+    NaN if a stratum has fewer than 5 pairs.
     """
     values, labels = np.asarray(differences, dtype=np.float64), np.asarray(strata)
     names = np.unique(labels)
@@ -104,9 +103,9 @@ def rank_biserial_interval(differences: npt.ArrayLike, strata: npt.ArrayLike) ->
 
 
 def holm(p: npt.ArrayLike) -> _Array:
-    """Holm's step-down p-values: max over the i-th smallest and those before of (m - i + 1) p_i, at most 1.
+    """Holm's step-down p-values: the maximum of (m - i + 1) p_i up to the i-th smallest p, at most 1.
 
-    NaN stands for a test that was not made, and stays.
+    NaN stands for a test that was not made, and does not count (statsmodels' `multipletests` counts it).
 
     Reference: Holm (1979).
     """
@@ -120,10 +119,10 @@ def holm(p: npt.ArrayLike) -> _Array:
 
 
 def seeds_needed(effect: float, problems: int, level: float) -> int | None:
-    """Seeds a problem with which a test at the level would have 80% power, were the effect the observed one.
+    """Seeds a problem that give a test at the level 80% power if the true effect is the observed one.
 
     The smallest N with |effect| sqrt(3 problems N (N + 1) / (2 (2 N + 1))) >= z(1 - level / 2) + z(0.8), the
-    left side being the mean of T over its standard deviation under no difference. None beyond 10,000.
+    left side being the mean of T over its standard deviation under no difference. None if above 10,000.
 
     Reference: Noether (1987), "Sample size determination for some common nonparametric tests".
     """
@@ -134,10 +133,10 @@ def seeds_needed(effect: float, problems: int, level: float) -> int | None:
 
 
 def _signed_ranks(differences: npt.ArrayLike, strata: npt.ArrayLike) -> tuple[_Array, _Integers, _Integers]:
-    """Of each pair: its sign, twice the rank of its size within its stratum, and the size of that stratum."""
+    """The sign of each pair, twice the rank of its size within its stratum, and the size of the stratum."""
     values = np.asarray(differences, dtype=np.float64)
     if not len(values) or np.isnan(values).any():
-        raise DataError(f"a signed-rank test needs differences that are no NaN, got {values}")
+        raise DataError(f"a signed-rank test needs at least one pair, and no NaN, got {values}")
     labels = np.unique(np.asarray(strata), return_inverse=True)[1]
     sizes = np.abs(values)
     order = np.lexsort((sizes, labels))
@@ -147,7 +146,7 @@ def _signed_ranks(differences: npt.ArrayLike, strata: npt.ArrayLike) -> tuple[_A
     lengths = np.diff(np.concatenate([starts, [len(values)]]))
     counts = np.bincount(labels)
     before = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    # Places start to start + length - 1 of the stratum, counted from 0: twice the mean of places + 1.
+    # Twice the mean of the ranks start + 1 to start + length, without those of earlier strata.
     doubled = np.repeat(2 * starts + lengths + 1, lengths) - 2 * before[groups]
     ranks = np.empty(len(values), dtype=np.int64)
     ranks[order] = doubled

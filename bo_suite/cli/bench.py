@@ -27,7 +27,7 @@ def bench(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Keep the records here, or go on with those here.")
+        Path, typer.Option(metavar="DIR", help="Folder of the records; a run with records there continues.")
     ],
     methods: Annotated[
         str,
@@ -35,20 +35,25 @@ def bench(
             help="Names with commas, such as bo_suite,lfbo:mlp,tpe, or module:attribute of your own."
         ),
     ] = "bo_suite,random",
-    seeds: Annotated[str, typer.Option(metavar="FIRST:END", help="Seeds, the end left out.")] = "0:5",
+    seeds: Annotated[str, typer.Option(metavar="FIRST:END", help="Seeds, without the end.")] = "0:5",
     budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 50,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Runs at once, a process each.", show_default="cores")
     ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds after which a run is ended.")] = None,
-    together: Annotated[
-        int, typer.Option(min=1, help="Seeds that run as one tensor program at most; 1 for each on its own.")
+    seeds_per_batch: Annotated[
+        int,
+        typer.Option(
+            "--seeds-per-batch", "--together", min=1, help="The most seeds that run as one tensor program."
+        ),
     ] = 64,
-    again: Annotated[
+    rerun_states: Annotated[
         list[str] | None,
         typer.Option(
+            "--rerun",
+            "--again",
             metavar="STATE",
-            help="Redo units that are crashed, 'timed out', or running elsewhere; may be repeated.",
+            help="Run again units that are crashed, 'timed out', or running elsewhere; may be repeated.",
         ),
     ] = None,
     python: Annotated[
@@ -57,14 +62,14 @@ def bench(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run methods on problems with several seeds, and say what the runs show.
+    """Run methods on problems with several seeds, and summarise the results.
 
-    Run again with the same --out, it goes on where it stopped, or adds seeds. `bo-suite report` draws it.
+    The same command continues an interrupted suite, or adds seeds. `bo-suite report` draws the results.
     """
     with json_owns_stdout(as_json):
         from bo_suite.bench import compare, run_suite
 
-        found = run_suite(
+        records = run_suite(
             suite,
             _methods(methods, python or []),
             _seeds(seeds),
@@ -72,12 +77,12 @@ def bench(
             out,
             workers=workers,
             time_limit=time_limit,
-            together=together,
-            again=again or (),
+            together=seeds_per_batch,
+            again=rerun_states or (),
         )
-        comparison = compare(found)
+        comparison = compare(records)
     if as_json:
-        print_json(_json(found, comparison))
+        print_json(_json(records, comparison))
     else:
         print_lines(*str(comparison).split("\n"), "", f"records: {out} (bo-suite report {out} draws them)")
 
@@ -93,20 +98,22 @@ def report(
         typer.Option(metavar="FILE", help="Also draw regret over evaluations and seconds: PNG, SVG or PDF."),
     ] = None,
     highlight: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="The method that the drawing is about.")
+        str | None, typer.Option(metavar="METHOD", help="The method that the picture is about.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what a suite has shown as one HTML page, and its tables as CSV beside the records."""
+    """Write the results of a suite as an HTML page with figures, and its tables as CSV beside it."""
     from bo_suite import bench
 
     if highlight is not None and plot is None:
-        stop("--highlight needs --plot, which draws what it marks", USAGE)
+        stop("--highlight needs --plot", USAGE)
     picture = None if plot is None else picture_path(plot)
     try:
         if picture is not None:
             _draw(bench.compare(folder), picture, highlight)
         page = bench.report(folder, out)
+    except ImportError as error:
+        stop(str(error), FAILURE)
     except OSError as error:
         stop(f"the report cannot be written: {error}", FAILURE)
     if as_json:
@@ -139,12 +146,12 @@ def _methods(names: str, python: list[str]) -> "list[Method]":
 def _seeds(text: str) -> range:
     first, colon, end = text.partition(":")
     try:
-        found = range(int(first), int(end)) if colon else range(0)
+        seeds = range(int(first), int(end)) if colon else range(0)
     except ValueError:
-        found = range(0)
-    if not found or found[0] < 0:
+        seeds = range(0)
+    if not seeds or seeds[0] < 0:
         stop(f"--seeds must be FIRST:END with 0 <= FIRST < END, got {text!r}", USAGE)
-    return found
+    return seeds
 
 
 def _json(records: "Records", comparison: "Comparison") -> dict[str, Any]:
@@ -158,7 +165,7 @@ def _json(records: "Records", comparison: "Comparison") -> dict[str, Any]:
 
 
 def _rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows in JSON values: what is not finite becomes null."""
+    """Rows as JSON values, null for what is not finite."""
     import json
 
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))

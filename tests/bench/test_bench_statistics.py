@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,8 @@ import pytest
 from bench_suites import ended, one_row, suite
 from scipy import stats
 
-from bo_suite.bench import statistics
 from bo_suite.bench.bootstrap import median_interval
-from bo_suite.bench.records import Records
+from bo_suite.bench.pairs import pairs
 from bo_suite.bench.signed_ranks import (
     differences,
     holm,
@@ -20,6 +20,8 @@ from bo_suite.bench.signed_ranks import (
     seeds_needed,
     signed_rank_p,
 )
+from bo_suite.bench.statistics import compare
+from bo_suite.bench.trajectories import trajectories
 from bo_suite.errors import DataError
 
 INF = math.inf
@@ -32,84 +34,71 @@ def strata(problems: int, seeds: int) -> np.ndarray:
 # Runs and what they leave
 
 
-def test_the_incumbent_is_the_noise_free_value_of_the_best_observation() -> None:
+def test_the_incumbent_is_the_noise_free_value_of_the_best_observation_if_it_is_recorded() -> None:
     true = np.array([np.nan, 3.0, 5.0, 2.0]).reshape(1, 1, 1, 4)
     noise = np.array([0.0, 1.0, -2.0, 1.5]).reshape(1, 1, 1, 4)  # observed: none, 4, 3, 3.5
-    found = statistics.runs(suite(true, best=1.0, noise=noise))
-    np.testing.assert_array_equal(found["incumbent"], [np.nan, 3.0, 5.0, 5.0])
-    np.testing.assert_array_equal(found["regret"], [np.nan, 2.0, 4.0, 4.0])
-    np.testing.assert_array_equal(found["normalized"], [np.nan, 1.0, 2.0, 2.0])
-    np.testing.assert_allclose(found["optimizer_seconds"], 0.75 * np.arange(1, 5))
-    np.testing.assert_allclose(found["seconds"], 2.75 * np.arange(1, 5))
-
-
-def test_the_observed_value_counts_where_no_noise_free_one_is_recorded() -> None:
-    records = suite(np.array([3.0, 2.0]).reshape(1, 1, 1, 2))
-    records.evaluations["true_value"] = np.nan
-    np.testing.assert_array_equal(statistics.runs(records)["incumbent"], [3.0, 2.0])
+    paths = trajectories(suite(true, best=1.0, noise=noise))
+    np.testing.assert_array_equal(paths.incumbent, [[np.nan, 3.0, 5.0, 5.0]])
+    np.testing.assert_array_equal(paths.regret, [[np.nan, 2.0, 4.0, 4.0]])
+    np.testing.assert_array_equal(paths.normalized, [[np.nan, 1.0, 2.0, 2.0]])
+    np.testing.assert_allclose(paths.optimizer_seconds, [0.75 * np.arange(1, 5)])
+    without = suite(np.array([3.0, 2.0]).reshape(1, 1, 1, 2))
+    without.evaluations["true_value"] = np.nan
+    np.testing.assert_array_equal(trajectories(without).incumbent, [[3.0, 2.0]])  # as observed
 
 
 def test_regret_is_to_the_best_value_found_where_none_is_known_and_never_negative() -> None:
     values = np.array([[4.0, 2.0], [6.0, 5.0]]).reshape(1, 2, 1, 2)
-    np.testing.assert_array_equal(statistics.finals(suite(values, best=np.nan))["regret"], [0.0, 3.0])
-    np.testing.assert_array_equal(statistics.finals(suite(values, best=3.0))["regret"], [0.0, 2.0])
+    np.testing.assert_array_equal(compare(suite(values, best=np.nan)).finals["regret"], [0.0, 3.0])
+    np.testing.assert_array_equal(compare(suite(values, best=3.0)).finals["regret"], [0.0, 2.0])
     # The reference is the median of the first values, 5, so the span is 3.
-    np.testing.assert_allclose(statistics.finals(suite(values, best=np.nan))["normalized"], [0.0, 1.0])
+    np.testing.assert_allclose(compare(suite(values, best=np.nan)).finals["normalized"], [0.0, 1.0])
 
 
 def test_a_crashed_unit_counts_as_the_worst_and_one_that_timed_out_keeps_its_incumbent() -> None:
     records = suite(np.full((1, 2, 2, 4), 1.0) * np.array([8.0, 4.0, 2.0, 1.0]))
     records = ended(records, "m0", 0, state="crashed", after=2)
     records = ended(records, "m1", 1, state="timed out", after=3)
-    final = statistics.finals(records)
+    final = compare(records).finals
     assert list(final["incumbent"]) == [INF, 1.0, 1.0, 2.0]
     assert one_row(final, method="m0", seed=0)[["regret", "normalized", "auc"]].tolist() == [INF] * 3
-    runs = statistics.runs(records)
-    crash = runs[(runs["method"] == "m0") & (runs["seed"] == 0)]
-    assert crash["incumbent"].tolist() == [8.0, 4.0, 4.0, 4.0]
-    assert crash["regret"].tolist() == [8.0, 4.0, INF, INF]
-    assert crash["normalized"].tolist() == [1.0, 0.5, INF, INF]
-    late = runs[(runs["method"] == "m1") & (runs["seed"] == 1)]
-    assert late["incumbent"].tolist() == [8.0, 4.0, 2.0, 2.0]
-    assert late["seconds"].tolist()[2:] == [3 * 2.75] * 2
-    failed = statistics.failures(records).set_index("method")
+    paths = trajectories(records)  # rows m0 0, m0 1, m1 0, m1 1
+    assert paths.incumbent[0].tolist() == [8.0, 4.0, 4.0, 4.0]
+    assert paths.regret[0].tolist() == [8.0, 4.0, INF, INF]
+    assert paths.normalized[0].tolist() == [1.0, 0.5, INF, INF]
+    assert paths.incumbent[3].tolist() == [8.0, 4.0, 2.0, 2.0]
+    assert paths.optimizer_seconds[3].tolist()[2:] == [3 * 0.75] * 2
+    failed = compare(records).failures.set_index("method")
     assert failed.loc["m0", ["crashed", "timed_out", "finished"]].tolist() == [1, 0, 1]
     assert failed.loc["m1", ["timed_out", "reason"]].tolist() == [1, "timed out it was"]
 
 
 def test_the_area_under_the_curve_is_the_mean_logarithm_of_the_normalised_regret() -> None:
     values = np.array([1.0, 0.1, 0.001, 0.0]).reshape(1, 1, 1, 4)
-    assert statistics.finals(suite(values))["auc"].item() == pytest.approx((0 - 1 - 3 - 9) / 4)
-
-
-def test_evaluations_before_the_first_success_count_as_the_largest_regret_of_any_run() -> None:
+    assert compare(suite(values)).finals["auc"].item() == pytest.approx((0 - 1 - 3 - 9) / 4)
+    # Evaluations before the first success count as the largest regret of any run. First values: 1, 100 and 1.
     values = np.array([[np.nan, 1.0], [100.0, 1.0], [1.0, 1.0]]).reshape(1, 3, 1, 2)
-    assert statistics.finals(suite(values))["auc"].tolist() == [1.0, 1.0, 0.0]  # first values 1, 100 and 1
+    assert compare(suite(values)).finals["auc"].tolist() == [1.0, 1.0, 0.0]
 
 
 def test_budgets_may_differ_between_problems() -> None:
     records = suite(np.broadcast_to(np.array([4.0, 2.0, 1.0]), (2, 2, 2, 3)))
     records.problems["budget"] = [2, 3]
-    counts = statistics.runs(records).groupby("problem")["evaluation"].max()
-    assert counts.tolist() == [2, 3]
-    assert statistics.curves(records).groupby("problem")["evaluation"].max().tolist() == [2, 3]
-    assert statistics.finals(records)["incumbent"].tolist() == [2.0] * 4 + [1.0] * 4
+    assert compare(records).curves.groupby("problem")["evaluation"].max().tolist() == [2, 3]
+    assert compare(records).finals["incumbent"].tolist() == [2.0] * 4 + [1.0] * 4
 
 
 def test_records_that_do_not_fit_together_are_refused() -> None:
     records = suite(np.ones((1, 2, 2, 2)))
-    empty = Records(records.problems, records.units.iloc[:0], records.evaluations.iloc[:0], pd.DataFrame())
-    with pytest.raises(DataError, match="at least one unit that has ended"):
-        statistics.compare(empty)
-    twice = Records(records.problems, records.units, pd.concat([records.evaluations] * 2), pd.DataFrame())
-    with pytest.raises(DataError, match="once"):
-        statistics.compare(twice)
-    with pytest.raises(DataError, match="must be of a problem"):
-        statistics.compare(
-            Records(records.problems.iloc[:0], records.units, records.evaluations, pd.DataFrame())
-        )
-    with pytest.raises(DataError, match="state"):
-        statistics.compare(ended(records, "m0", 0, state="paused", after=1))
+    twice = pd.concat([records.evaluations] * 2)
+    for damaged, message in (
+        (replace(records, units=records.units.iloc[:0]), "at least one unit that has ended"),
+        (replace(records, evaluations=twice), "more than once"),
+        (replace(records, problems=records.problems.iloc[:0]), "but not the problem"),
+        (ended(records, "m0", 0, state="paused", after=1), "state"),
+    ):
+        with pytest.raises(DataError, match=message):
+            compare(damaged)
 
 
 # Medians, curves and profiles
@@ -157,23 +146,20 @@ def test_intervals_are_given_only_from_as_many_seeds_on_as_let_them_cover() -> N
     assert np.isfinite(rank_biserial_interval(values[:25], uneven[:25])).all()
     few, enough = (suite(generator.lognormal(size=(2, 2, seeds, 3))) for seeds in (4, 5))
     for records, given in ((few, False), (enough, True)):
-        assert statistics.overall_curves(records)["normalized_low"].notna().all() == given
-        assert statistics.ranks(records).table["low"].notna().all() == given
-        assert statistics.curves(records)["regret_low"].isna().all()
-        assert statistics.summary(records)["low"].isna().all()
+        assert compare(records).overall_curves["normalized_low"].notna().all() == given
+        assert compare(records).ranks.table["low"].notna().all() == given
+        assert compare(records).curves["regret_low"].isna().all()
+        assert compare(records).summary["low"].isna().all()
 
 
 def test_curves_hold_the_medians_of_the_runs() -> None:
     records = suite(np.random.default_rng(0).lognormal(size=(2, 2, 6, 6)))
-    runs, found = statistics.runs(records), statistics.curves(records)
-    medians = runs.groupby(["problem", "method", "evaluation"])["normalized"].median()
-    np.testing.assert_allclose(found["normalized"], medians)
+    paths, found = trajectories(records).normalized.reshape(2, 2, 6, 6), compare(records).curves
+    np.testing.assert_allclose(found["normalized"], np.median(paths, axis=2).ravel())
     assert (found["normalized_low"] <= found["normalized"]).all()
     assert (found["normalized"] <= found["normalized_high"]).all()
-    overall = statistics.overall_curves(records)
-    np.testing.assert_allclose(
-        overall["normalized"], runs.groupby(["method", "evaluation"])["normalized"].median()
-    )
+    overall = compare(records).overall_curves
+    np.testing.assert_allclose(overall["normalized"], np.median(paths, axis=(0, 2)).ravel())
     assert (overall["normalized_low"] < overall["normalized_high"]).all()
 
 
@@ -182,28 +168,28 @@ def test_curves_and_profiles_lose_a_run_from_its_crash_on_and_agree_with_what_co
     for seed, after in ((0, 2), (1, 3)):  # the second after its last evaluation
         records = ended(records, "m0", seed, state="crashed", after=after)
         records = ended(records, "m1", seed, state="timed out", after=after)
-    final = statistics.finals(records).groupby("method")["normalized"].median()
+    final = compare(records).finals.groupby("method")["normalized"].median()
     assert final.tolist() == [INF, 0.0]
-    overall, own = statistics.overall_curves(records), statistics.curves(records)
+    overall, own = compare(records).overall_curves, compare(records).curves
     for frame in (overall, own):
         steps = frame.pivot(index="method", columns="evaluation", values="normalized")
         assert steps.loc["m0"].tolist() == [1.0, 0.0, INF]
         assert steps[3].tolist() == final.tolist()
-    shares = statistics.profile(records).pivot(index="method", columns="evaluation", values="share")
+    shares = compare(records).profile.pivot(index="method", columns="evaluation", values="share")
     np.testing.assert_allclose(shares, [[1 / 41, 1.0, 0.0], [1 / 41, 1.0, 1.0]])
-    timed = statistics.profile_over_time(records).groupby("method")["share"].last()
+    timed = compare(records).profile_over_time.groupby("method")["share"].last()
     assert timed.tolist() == [0.0, 1.0]
-    later = statistics.overall_curves_over_time(records).groupby("method")["normalized"].last()
+    later = compare(records).overall_curves_over_time.groupby("method")["normalized"].last()
     assert later.tolist() == final.tolist()
 
 
 def test_regret_is_normalised_by_the_first_regrets_that_there_are() -> None:
     values = np.array([[0.0, 0.0], [0.0, 0.0], [8.0, 4.0]]).reshape(1, 3, 1, 2)
-    assert statistics.finals(suite(values))["normalized"].tolist() == [0.0, 0.0, 0.5]
+    assert compare(suite(values)).finals["normalized"].tolist() == [0.0, 0.0, 0.5]
     noise = np.array([0.0, -5.0]).reshape(1, 1, 1, 2)  # which leads away from the minimum
     misled = suite(np.array([[0.0, 4.0], [0.0, 2.0]]).reshape(1, 2, 1, 2), noise=noise)
-    assert statistics.finals(misled)["normalized"].tolist() == [1.0, 0.5]
-    nothing = statistics.finals(suite(np.zeros((1, 2, 1, 2))))
+    assert compare(misled).finals["normalized"].tolist() == [1.0, 0.5]
+    nothing = compare(suite(np.zeros((1, 2, 1, 2)))).finals
     assert nothing["normalized"].tolist() == [0.0, 0.0]
 
 
@@ -211,7 +197,7 @@ def test_curves_over_time_are_steps_of_the_optimiser_seconds() -> None:
     records = suite(np.array([[8.0, 4.0, 2.0], [8.0, 4.0, 1.0]]).reshape(1, 2, 1, 3))
     slow = records.evaluations["method"] == "m1"
     records.evaluations.loc[slow, "ask_seconds"] = 99.75
-    own = dict(list(statistics.overall_curves_over_time(records).groupby("method")))
+    own = dict(list(compare(records).overall_curves_over_time.groupby("method")))
     times = own["m0"]["optimizer_seconds"].to_numpy()
     assert times[0] == pytest.approx(0.75)
     assert times[-1] == pytest.approx(300.0)
@@ -221,46 +207,34 @@ def test_curves_over_time_are_steps_of_the_optimiser_seconds() -> None:
     np.testing.assert_array_equal(own["m1"]["normalized"], steps)
 
 
-def test_a_profile_is_the_share_of_targets_reached_by_hand() -> None:
+def test_a_profile_is_the_share_of_targets_reached_which_stay_reached_if_noise_misleads() -> None:
     values = np.array([[1.0, 10**-1.05, 1e-9], [1.0, 1.0, 0.1]]).reshape(1, 2, 1, 3)
-    shares = statistics.profile(suite(values)).pivot(index="method", columns="evaluation", values="share")
-    np.testing.assert_allclose(shares.loc["m0"], np.array([1, 11, 41]) / 41)
-    np.testing.assert_allclose(shares.loc["m1"], np.array([1, 1, 11]) / 41)
-    over_time = statistics.profile_over_time(suite(values))
-    assert over_time.groupby("method")["share"].max().tolist() == pytest.approx([1.0, 11 / 41])
-
-
-def test_a_target_once_reached_stays_reached_where_noise_misleads() -> None:
-    true = np.array([1.0, 1e-5, 0.5]).reshape(1, 1, 1, 3)
-    shares = statistics.profile(suite(true, noise=np.array([0.0, 0.0, -1.0])))["share"]
-    assert shares.tolist() == pytest.approx([1 / 41, 1.0, 1.0])
+    found = compare(suite(values))
+    shares = found.profile.pivot(index="method", columns="evaluation", values="share")
+    np.testing.assert_allclose(shares, np.array([[1, 11, 41], [1, 1, 11]]) / 41)
+    assert found.profile_over_time.groupby("method")["share"].max().tolist() == pytest.approx([1.0, 11 / 41])
+    misled = suite(np.array([1.0, 1e-5, 0.5]).reshape(1, 1, 1, 3), noise=np.array([0.0, 0.0, -1.0]))
+    assert compare(misled).profile["share"].tolist() == pytest.approx([1 / 41, 1.0, 1.0])
 
 
 # Tests, effects and corrections
 
 
-@pytest.mark.parametrize("count", [4, 9, 12, 20, 45])
-def test_the_signed_rank_test_is_wilcoxons_on_one_problem(count: int) -> None:
-    values = np.random.default_rng(count).normal(0.4, size=count)
-    expected = stats.wilcoxon(values, method="exact").pvalue
+@pytest.mark.parametrize(
+    ("count", "shift", "method"),
+    [*((n, 0.4, "exact") for n in (4, 9, 12, 20, 45)), (1500, 0.03, "asymptotic")],
+)
+def test_the_signed_rank_test_is_wilcoxons_on_one_problem(count: int, shift: float, method: str) -> None:
+    values = np.random.default_rng(count).normal(shift, size=count)
+    expected = stats.wilcoxon(values, method=method, correction=False).pvalue
     assert signed_rank_p(values, np.zeros(count)) == pytest.approx(expected, rel=1e-9)
-
-
-def test_the_signed_rank_test_of_many_pairs_is_wilcoxons_normal_approximation() -> None:
-    values = np.random.default_rng(0).normal(0.03, size=1500)
-    expected = stats.wilcoxon(values, method="asymptotic", correction=False).pvalue
-    assert signed_rank_p(values, np.zeros(1500)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_many_strata_of_different_sizes_have_no_common_denominator_that_fits() -> None:
     labels = np.repeat(np.arange(10), [20, 23, 27, 30, 33, 37, 41, 46, 52, 58])
     values = np.random.default_rng(2).normal(0.1, size=len(labels))
-    ranks = np.concatenate(
-        [
-            stats.rankdata(abs(values[labels == k])) / stats.rankdata(abs(values[labels == k])).sum()
-            for k in range(10)
-        ]
-    )
+    own = [stats.rankdata(abs(values[labels == k])) for k in range(10)]
+    ranks = np.concatenate([one / one.sum() for one in own])
     expected = 2 * stats.norm.sf(abs(np.sign(values) @ ranks) / np.linalg.norm(ranks))
     assert signed_rank_p(values, labels) == pytest.approx(expected, rel=1e-9)
 
@@ -333,13 +307,11 @@ def test_the_seeds_said_to_be_needed_give_the_power(problems: int, shift: float)
     assert 0.73 < np.mean(found) < 0.9
 
 
-def test_a_negligible_effect_needs_more_seeds_than_anyone_has() -> None:
-    assert seeds_needed(0.0, 10, 0.05) is None
-    assert seeds_needed(0.001, 10, 0.05) is None
+def test_fewer_problems_need_more_seeds_and_a_negligible_effect_more_than_anyone_has() -> None:
+    assert seeds_needed(0.0, 10, 0.05) is seeds_needed(0.001, 10, 0.05) is None
     few, many = seeds_needed(0.5, 10, 0.05), seeds_needed(0.5, 1, 0.05)
-    assert few is not None
-    assert many is not None
-    assert many == pytest.approx(10 * few, rel=0.25)
+    assert (few or 0) > 0
+    assert many == pytest.approx(10 * (few or 0), rel=0.25)
 
 
 # Calibration: the two measures a comparison has to meet
@@ -380,13 +352,13 @@ def test_whole_suites_are_judged_by_the_same_test() -> None:
     alarms = 0
     for _ in range(40):
         values = generator.lognormal(size=(3, 2, 5, 2))
-        row = statistics.pairs(suite(values)).iloc[0]
+        row = pairs(trajectories(suite(values))).iloc[0]
         best = values.min(axis=-1)
         assert row["p"] == signed_rank_p((best[:, 1] - best[:, 0]).ravel(), strata(3, 5))
         alarms += row["separated"]
     assert alarms <= 6
     values = generator.normal(10.0, size=(1, 2, 200, 1)) + np.array([0.0, 1.0]).reshape(1, 2, 1, 1)
-    row = statistics.pairs(suite(values)).iloc[0]
+    row = compare(suite(values)).pairs.iloc[0]
     assert row["separated"]
     assert row["effect"] > 0
-    assert row["sentence"].startswith(f"m0 reached lower regret than m1 in {row['wins']} of 200 pairs")
+    assert row["better"] == "m0"

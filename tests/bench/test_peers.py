@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 
+import bo_suite.bench
 from bo_suite.bench.method import Method, Run, Task, inside
-from bo_suite.bench.peers import Isolated, get_method, methods
-from bo_suite.bench.peers.guest import Guest, Penalty, from_levels, to_levels
-from bo_suite.bench.peers.isolated import IsolatedRun
+from bo_suite.bench.peers import SubprocessMethod, get_method, methods
+from bo_suite.bench.peers.seeded import Penalty, SeededPeer, from_levels, to_levels
+from bo_suite.bench.peers.subprocess_method import SubprocessRun
 from bo_suite.errors import DataError, SpaceError, SpaceExhausted
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Params, Space
@@ -28,16 +29,7 @@ from bo_suite.testing.method import SPACES
 
 MIXED = SPACES["a mixed space"]
 PLAIN = ("random", "sobol", "botorch")
-QUICK = (
-    "bo_suite",
-    "random",
-    "sobol",
-    "tpe",
-    "optuna_gp",
-    "optuna_cmaes",
-    "scikit_optimize",
-    "pycma",
-)
+QUICK = ["bo_suite", "random", "sobol", "tpe", "optuna_gp", "optuna_cmaes", "scikit_optimize", "pycma"]
 
 
 def marks(name: str, *, slow: bool) -> list[pytest.MarkDecorator]:
@@ -66,11 +58,7 @@ def test_every_method_keeps_the_contract(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=marks(name, slow=False))
-        for name in methods()
-        if not name.startswith("bo_suite:")
-    ],
+    [pytest.param(name, marks=marks(name, slow=False)) for name in methods() if "bo_suite:" not in name],
 )
 def test_every_method_goes_on_past_its_space_filling_start(name: str) -> None:
     run = method_of(name).start(Task(MIXED, 3, 16, noisy=True))
@@ -166,10 +154,10 @@ def test_a_library_neither_sees_nor_leaves_traces_in_the_process() -> None:
         return [random.getstate(), *np.random.get_state()[1], *torch.get_rng_state().tolist()]  # noqa: NPY002
 
     before = state()
-    first, second = (Guest(Noisy, Task(space, seed, 4, noisy=False)) for seed in (0, 1))
+    first, second = (SeededPeer(Noisy, Task(space, seed, 4, noisy=False)) for seed in (0, 1))
     together = [(first.ask(), second.ask()) for _ in range(3)]
     assert state() == before
-    alone = Guest(Noisy, Task(space, 0, 4, noisy=False))
+    alone = SeededPeer(Noisy, Task(space, 0, 4, noisy=False))
     assert [pair[0] for pair in together] == [alone.ask() for _ in range(3)]
     assert together[0][0] != together[0][1]
 
@@ -191,14 +179,14 @@ def walk(run: Run, steps: int) -> list[tuple[Params, list[str]]]:
 def test_a_method_in_its_own_process_takes_the_same_points(name: str) -> None:
     task = Task(MIXED, 7, 8, noisy=False)
     isolated = pickle.loads(pickle.dumps(get_method(name, sys.executable)))
-    assert isinstance(isolated, Isolated)
+    assert isinstance(isolated, SubprocessMethod)
     assert isolated.name == name
     run = isolated.start(task)
     assert walk(run, 8) == walk(get_method(name).start(task), 8)
     run.close()
 
 
-def pid(run: IsolatedRun) -> int:
+def pid(run: SubprocessRun) -> int:
     return run._process.pid
 
 
@@ -211,7 +199,7 @@ def alive(process: int) -> bool:
 
 
 def test_errors_of_another_process_are_raised_here_and_it_goes_on() -> None:
-    run = Isolated("bo_suite").start(Task(Space({"a": Choice([1, 2])}), 0, 4, noisy=False))
+    run = SubprocessMethod("bo_suite").start(Task(Space({"a": Choice([1, 2])}), 0, 4, noisy=False))
     for _ in range(2):
         run.tell(run.ask(), 1.0)
     with pytest.raises(SpaceExhausted):
@@ -228,18 +216,16 @@ def test_errors_of_another_process_are_raised_here_and_it_goes_on() -> None:
 
 
 def test_a_process_that_dies_gives_one_clear_error() -> None:
-    run = Isolated("random").start(Task(MIXED, 0, 4, noisy=False))
+    run = SubprocessMethod("random").start(Task(MIXED, 0, 4, noisy=False))
     run.tell(run.ask(), 1.0)
     os.kill(pid(run), signal.SIGKILL)
-    with pytest.raises(
-        RuntimeError, match=r"the process of random must be alive to ask, got its end \(code -9\)"
-    ):
+    with pytest.raises(RuntimeError, match="random cannot ask: its process ended with code -9"):
         run.ask()
-    with pytest.raises(RuntimeError, match="must be alive to ask, got a run that has been closed"):
+    with pytest.raises(RuntimeError, match="random cannot ask: its run has been closed"):
         run.ask()
 
 
-def run_with(source: str, folder: Path) -> IsolatedRun:
+def run_with(source: str, folder: Path) -> SubprocessRun:
     """A run of `scikit_optimize` in another process, over a module that stands for the library."""
     (folder / "skopt.py").write_text(source)
     python = folder / "python"
@@ -247,7 +233,7 @@ def run_with(source: str, folder: Path) -> IsolatedRun:
     python.write_text(f'#!/bin/sh\n{paths} exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     space = Space({"x": Float(0.0, 1.0)})
-    return Isolated("scikit_optimize", str(python)).start(Task(space, 0, 4, noisy=False))
+    return SubprocessMethod("scikit_optimize", str(python)).start(Task(space, 0, 4, noisy=False))
 
 
 LIBRARY = """
@@ -274,7 +260,7 @@ def test_what_a_library_prints_does_not_come_between_answers(tmp_path: Path) -> 
     for _ in range(3):
         assert run.ask() == {"x": 0.25}
         run.tell({"x": 0.25}, 0.5)
-    with pytest.raises(RuntimeError, match=r"got its end \(code 3\)(.|\n)*all is lost"):
+    with pytest.raises(RuntimeError, match=r"its process ended with code 3;(.|\n)*all is lost"):
         run.tell({"x": 0.25}, 2.0)
 
 
@@ -283,7 +269,7 @@ def test_a_library_that_is_missing_there_is_told_at_the_start() -> None:
     if missing is None:
         pytest.skip("every library is installed here")
     with pytest.raises(ImportError, match=f"the method '{missing}' needs"):
-        Isolated(missing).start(Task(MIXED, 0, 4, noisy=False))
+        SubprocessMethod(missing).start(Task(MIXED, 0, 4, noisy=False))
 
 
 def available(name: str) -> bool:
@@ -293,14 +279,19 @@ def available(name: str) -> bool:
         return False
 
 
+def test_the_name_of_version_0_8_still_works() -> None:
+    with pytest.warns(DeprecationWarning, match="SubprocessMethod"):
+        assert bo_suite.bench.Isolated is SubprocessMethod
+
+
 @pytest.mark.slow
 def test_a_process_ends_with_the_one_that_started_it() -> None:
     code = """
 import sys, time
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers import Isolated
+from bo_suite.bench.peers import SubprocessMethod
 from bo_suite.testing.method import SPACES
-run = Isolated("random").start(Task(SPACES["two columns"], 0, 4, False))
+run = SubprocessMethod("random").start(Task(SPACES["two columns"], 0, 4, False))
 print(run._process.pid, flush=True)
 time.sleep(600)
 """

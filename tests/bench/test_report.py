@@ -1,24 +1,25 @@
-"""The report of a suite: what stands on its page, and in its tables."""
+"""The report of a suite: its page, its figures and its tables."""
 
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bo_suite.bench.charts import Axis, Curve, Row, axis, dots, lines, rank_diagram, short
-from bo_suite.bench.page import Page, level
+from bo_suite.bench.figures import Style, dot_figure, progress_figure
+from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
-from bo_suite.bench.reporting import render, report, tables
+from bo_suite.bench.reporting import SCRIPT, render, report, tables
+from bo_suite.bench.sentences import chance, number
 from bo_suite.bench.statistics import compare
-from bo_suite.bench.wording import number
-from bo_suite.errors import DataError
 
 METHODS = ("ours", "ours_replicates", "theirs", "tpe", "sobol", "random")
 COMMAND = "bo-suite bench synthetic --methods ours,theirs --seeds 0:20 --budget 60 --out results"
@@ -31,9 +32,9 @@ def suite(
 ) -> Records:
     """Random records in which all units finish."""
     generator = np.random.default_rng(0)
-    names = [f"problem_{place}" for place in range(problems)]
+    names = [f"problem_{number}" for number in range(problems)]
     units, evaluations = [], []
-    for place, problem in enumerate(names):
+    for size, problem in enumerate(names):
         for index, method in enumerate(methods):
             for seed in range(seeds):
                 unit = {"problem": problem, "method": method, "seed": seed}
@@ -41,7 +42,7 @@ def suite(
                 ended = {"state": "finished", "reason": None, "seconds": 9.0, "replicates": together}
                 units.append({**unit, **ended, "environment": 0})
                 decline = np.exp(-np.arange(budget) * 0.2 / (1 + index % 6))
-                values = 10.0 ** (place - 3) * decline * generator.lognormal(0.0, 1.0, budget)
+                values = 10.0 ** (size - 3) * decline * generator.lognormal(0.0, 1.0, budget)
                 seconds = 10.0 ** -(index % 6) * generator.lognormal(0.0, 0.3, budget)
                 for evaluation in range(budget):
                     value = float(values[evaluation])
@@ -85,20 +86,35 @@ def page_of(records: Records) -> str:
     return render(records, compare(records), COMMAND)
 
 
+def facts_of(records: Records) -> dict[str, Any]:
+    return page_facts(records, compare(records))
+
+
 class Text(HTMLParser):
-    """The elements of a page with their attributes, and its text."""
+    """The elements of a page with their attributes, and its text without that of scripts."""
 
     def __init__(self, page: str) -> None:
         HTMLParser.__init__(self)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
+        self.text, self.scripts, self.inside = "", list[str](), ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.inside == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -111,112 +127,110 @@ def full() -> tuple[Records, str]:
     return records, page_of(records)
 
 
-def test_numbers_have_three_digits_and_written_powers_of_ten() -> None:
-    given = (0.0, 1.0, 0.012345, 1234.5, 12345.6, 99999.0, 0.00012345, -2.5e-7, math.nan, math.inf, None)
-    wanted = ["0", "1.00", "0.0123", "1230", "12300", "1.00×10⁵", "1.23×10⁻⁴", "−2.50×10⁻⁷", "–", "∞", "–"]
-    assert [number(value) for value in given] == wanted
+def test_numbers_and_p_values_have_few_digits() -> None:
+    values = (0.0, 1.0, 0.012345, 1234.5, 99999.0, -2.5e-7, math.nan, math.inf, None)
+    assert [number(value) for value in values] == [
+        *("0", "1.00", "0.0123", "1,230", "100,000", "-2.50e-07", "–", "∞", "–")
+    ]
+    wanted = ["p = 0.50", "p = 0.012", "p = 3e-05", "p < 1e-99"]
+    assert [chance(p) for p in (0.5, 0.0123, 3e-5, 1e-120)] == wanted
 
 
-@pytest.mark.parametrize(("low", "high"), [(1e-9, 3.0), (0.2, 0.7), (3.0, 3.1), (1e-300, 1e300)])
-def test_logarithmic_axes_have_few_ticks_in_order_within_their_ends(low: float, high: float) -> None:
-    scale = Axis("x", low, high, log=True)
-    ticks = scale.ticks()
-    shares = [scale.share(tick) for tick in ticks]
-    assert 2 <= len(ticks) <= 10
-    assert shares == sorted(shares)
-    assert all(low * (1 - 1e-6) <= tick <= high * (1 + 1e-6) for tick in ticks)
+# Figures.
 
 
-def test_an_axis_of_one_value_or_none_that_can_be_drawn_still_has_a_length() -> None:
-    for values in ([2.0], [0.0], [math.inf, math.nan], []):
-        for log in (False, True):
-            made = axis("x", values, log=log)
-            assert made.low < made.high
+def curves_of(values: list[float], low: list[float], value: str = "regret") -> pd.DataFrame:
+    frame = pd.DataFrame({"method": "a", "evaluation": range(1, len(values) + 1), value: values})
+    return frame.assign(**{f"{value}_low": low, f"{value}_high": [2 * end for end in low]})
 
 
-def test_an_axis_refuses_ends_that_are_out_of_order_or_have_no_logarithm() -> None:
-    with pytest.raises(DataError, match="low < high"):
-        Axis("x", 1.0, 1.0)
-    with pytest.raises(DataError, match="low > 0"):
-        Axis("x", 0.0, 1.0, log=True)
+def test_a_curve_is_drawn_from_the_points_where_it_changes_within_its_interval() -> None:
+    frame = curves_of([1.0, 0.5, 0.5, 0.5, 0.0, 0.0], [0.5, 0.25, 0.25, 0.25, math.nan, math.nan])
+    low, high, line = progress_figure(frame, "evaluation", "regret", {"a": Style(0)}).data
+    assert (line.x, line.y) == ((1, 2, 5, 6), (1.0, 0.5, 0.05, 0.05))  # 0 lies on the edge of the axis
+    assert (low.x, low.y, high.y) == ((1, 2, 4), (0.5, 0.25, 0.25), (1.0, 0.5, 0.5))
+    assert (high.fill, line.line.shape, line.name) == ("tonexty", "hv", "a")
 
 
-def test_long_names_keep_both_ends() -> None:
-    name = "an optimiser with a name of many words (a)"
-    assert short(name).startswith("an opt")
-    assert short(name).endswith("(a)")
-    assert len(short(name)) < 20
+@pytest.mark.parametrize("values", [[2.0], [0.0], [1e-300, 1e300], [math.inf], []], ids=str)
+@pytest.mark.parametrize("value", ["share", "regret", "normalized"])
+def test_any_values_can_be_drawn_on_an_axis_with_a_length(values: list[float], value: str) -> None:
+    frame = curves_of(values, [math.nan] * len(values), value)
+    figure = progress_figure(frame, "evaluation", value, {"a": Style(0)})
+    low, high = figure.layout.yaxis.range
+    assert -math.inf < low < high < math.inf
 
 
-def test_names_are_text_in_every_chart() -> None:
-    name = "<script>"
-    side = Axis("x", 0.0, 1.0)
-    curve = Curve(name, 0, [0.0, 1.0], [0.0, 1.0])
-    row = Row(name, 0, 1.0)
-    for chart in (
-        lines([curve], x=side, y=side, title=name, text=name),
-        rank_diagram([row], [[name]], 1.0, title=name, text=name),
-        dots([row], x=side, title=name, text=name),
-    ):
-        assert "<script>" not in chart
-        assert "&lt;script&gt;" in chart
+def test_every_method_has_a_style_of_its_own_in_all_figures() -> None:
+    facts = facts_of(suite(methods=tuple(f"m{number:02d}" for number in range(20)), seeds=1, budget=2))
+    looks = {}
+    for _, _, figure in facts["overall"]:
+        for line in figure.data:
+            looks.setdefault(line.name, set()).add((line.line.color, line.line.dash, line.marker.symbol))
+    assert len(looks) == 20
+    assert all(len(look) == 1 for look in looks.values())
+    assert len(set.union(*looks.values())) == 20
 
 
-def test_long_curves_are_thinned_to_their_detail_and_keep_their_end() -> None:
-    x = np.arange(5001.0)
-    side = Axis("x", 0.0, 5000.0)
-    curve = Curve("a", 0, x.tolist(), x[::-1].tolist(), detail=30)
-    chart = lines([curve], x=side, y=side, title="t", text="t")
-    (path,) = re.findall(r'class="line" d="([^"]*)"', chart)
-    start = float(path[1:].split()[1].split("H")[0])
-    assert path.count("H") <= 31
-    assert start == 26.0  # the upper edge
-    assert path.endswith("V186")  # the lower edge of a chart of 220, above its 34 for the ticks
+@pytest.mark.parametrize("paper", ["#ffffff", "#16181c"])  # of the two schemes in the style sheet
+def test_lines_have_contrast_in_both_colour_schemes(paper: str) -> None:
+    def light(color: str) -> float:
+        parts = np.array([int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    for style in map(Style, range(8)):
+        low, high = sorted([light(style.color), light(paper)])
+        assert (high + 0.05) / (low + 0.05) >= 3.0
+
+
+def test_names_are_text_in_figures_and_long_ones_lose_their_middle() -> None:
+    name = "<b>an optimiser</b> with a name of many words (a)"
+    figure = dot_figure({name: [1.0, 3.0], "b": [math.nan]}, {name: Style(0), "b": Style(1)}, "Seconds")
+    label = figure.layout.yaxis.ticktext[0]
+    assert label.startswith("&lt;b&gt;an opt")
+    assert label.endswith("(a)")
+    assert figure.data[1].x == (2.0,)
+
+
+# The page.
 
 
 def test_the_page_of_a_full_suite_is_below_one_megabyte_and_names_all(full: tuple[Records, str]) -> None:
     records, page = full
     text = Text(page).text
     assert len(page.encode()) < 1_000_000
-    for name in (*METHODS, *records.problems["problem"]):
-        assert name in text
-    assert COMMAND in text
-    for fact in ("3.11.2", "Linux", "2e0075b", "torch 2.9.0", "numpy 2.3.1"):
-        assert fact in text
+    facts = ("3.11.2", "Linux", "2e0075b", "torch 2.9.0", "numpy 2.3.1")
+    for part in (*METHODS, *records.problems["problem"], COMMAND, *facts):
+        assert part in text
 
 
 def test_the_page_shows_every_sentence_of_the_comparison() -> None:
     records = broken(suite())
-    comparison = compare(records)
-    text = " ".join(
-        Text(render(records, comparison, COMMAND)).text.replace("\N{NO-BREAK SPACE}", " ").split()
-    )
-    plain = [sentence for sentence in comparison.sentences if not re.search(r"\de-?\d", sentence)]
-    assert len(plain) > 3
-    for sentence in plain:
-        assert sentence in text
+    words = Text(page_of(records)).words
+    sentences = compare(records).sentences
+    assert len(sentences) > 5
+    assert [sentence for sentence in sentences if sentence not in words] == []
 
 
-def test_many_methods_that_are_not_separated_from_the_leader_are_counted_in_the_summary() -> None:
+def test_methods_that_are_not_separated_from_the_leader_are_counted_if_they_are_many() -> None:
     records = suite(methods=METHODS, seeds=2)
-    text = Text(page_of(records)).text
-    assert re.search(r"The data do not separate \w+ from [45] methods; see the pairs\.", text)
+    found = compare(records)
+    pattern = r"The data do not separate \w+ from [45] methods; see the pairs\."
+    assert re.search(pattern, page_facts(records, found)["rest"])
+    behind = found.pairs.assign(better=found.pairs["second"].where(found.pairs["second"] != "ours", "tpe"))
+    assert "do not separate" not in page_facts(records, replace(found, pairs=behind))["rest"]
 
 
-def test_the_page_refers_to_nothing_outside_itself(full: tuple[Records, str]) -> None:
-    _, page = full
-    parsed = Text(page)
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
-    assert not {"script", "img", "iframe", "object"} & {tag for tag, _ in parsed.elements}
-    targets = [
-        value
-        for _, attributes in parsed.elements
-        for key in ("href", "src")
-        if (value := attributes.get(key))
-    ]
+def test_the_page_refers_to_nothing_but_the_script_beside_it(full: tuple[Records, str]) -> None:
+    parsed = Text(full[1])
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", full[1])
+    assert not {"img", "iframe", "object"} & {tag for tag, _ in parsed.elements}
+    anchors = {attributes.get("id") for _, attributes in parsed.elements}
+    assert [link["src"] for link in parsed.of("script") if link.get("src")] == [SCRIPT]
+    targets = [attributes["href"] for _, attributes in parsed.elements if attributes.get("href")]
     assert targets
-    places = {attributes.get("id") for _, attributes in parsed.elements}
-    assert all(target == "data:," or target.removeprefix("#") in places for target in targets)
+    assert all(target == "data:," or str(target).removeprefix("#") in anchors for target in targets)
 
 
 def test_names_and_reasons_are_text_whatever_they_contain() -> None:
@@ -227,86 +241,57 @@ def test_names_and_reasons_are_text_whatever_they_contain() -> None:
     named = [frame.replace({"problem": problems}) for frame in (records.problems, units, records.evaluations)]
     page = page_of(Records(*named, environments=records.environments.assign(command="<u>", versions="<s>")))
     parsed = Text(page)
-    assert not {"script", "img", "i", "u", "s"} & {tag for tag, _ in parsed.elements}
+    assert not {"img", "i", "u", "s"} & {tag for tag, _ in parsed.elements}
+    figures = [json.loads(script) for script in parsed.scripts if script.startswith("{")]
+    assert len(figures) == len(parsed.of("figure")) == len(parsed.of("script")) - 2
     assert not any("onload" in attributes or "onerror" in attributes for _, attributes in parsed.elements)
     for name in (*names, *problems.values(), "</table><img src=x onerror=alert(1)>", "<s>"):
         assert name in parsed.text
 
 
-def test_crashes_time_outs_and_failed_evaluations_are_shown_with_their_reasons() -> None:
-    text = Text(page_of(broken(suite()))).text
-    assert "2 of 24 units did not finish, and 1 evaluation failed." in text
+def test_failures_are_shown_with_their_reasons() -> None:
+    records = broken(suite())
+    records.units.loc[0, "reason"] = "the space is exhausted"
+    words = Text(page_of(records)).words
+    assert "2 of 24 units did not finish, and 1 evaluation failed." in words
+    assert "1 unit finished before the budget was spent." in words
     for reason in (CRASH, "60 s were over", "ValueError: diverged"):
-        assert reason in text
-
-
-def test_that_nothing_failed_is_said() -> None:
-    assert "None: all of 24 units finished, and no evaluation failed." in Text(page_of(suite())).text
+        assert reason in words
+    early = {"method": "ours", "state": "ended early", "reason": "the space is exhausted", "times": 1}
+    assert early in facts_of(records)["reasons"]
+    assert "None: all of 24 units finished, and no evaluation failed." in Text(page_of(suite())).words
 
 
 def test_seconds_of_replicates_that_ran_as_one_program_are_called_shares() -> None:
-    said = "Seconds of ours_replicates are shares of up to 4 runs at once; `--together 1` times single"
-    page = Page(suite(), compare(suite()), COMMAND)
-    assert [said in figure.note for figure in page.overall] == [False, True, False, True]
-    # In the summary, under the standings, in both charts over time, and in the section about time.
-    assert Text(page_of(suite())).text.count(said) == 5
+    note = "Seconds of ours_replicates are shares of up to 4 runs at once; `--seeds-per-batch 1` times single"
+    # In the summary, in both figures over time, and in the section about time.
+    assert Text(page_of(suite())).words.count(note) == 4
     assert "shares of" not in Text(page_of(suite(methods=("ours", "theirs")))).text
 
 
-def test_the_standings_are_medians_of_what_counts_in_the_end() -> None:
+def test_the_standings_are_medians_at_the_end_of_the_budget() -> None:
     records = suite(problems=1, methods=("ours", "theirs"), seeds=6)
     gone = records.units["method"] == "theirs"
     records.units.loc[gone, ["state", "reason"]] = ["crashed", CRASH]
-    found = compare(records)
-    standings = {line.cells[0]: line.cells for line in Page(records, found, COMMAND).standings.rows}
-    medians = found.finals.groupby("method")["normalized"].median()
-    assert standings["ours"][3] == number(medians["ours"])
-    assert standings["theirs"][3:5] == ("∞", "0.0%")
+    ours, theirs = facts_of(records)["standings"]
+    medians = compare(records).finals.groupby("method")["normalized"].median()
+    assert ours["normalized"] == medians["ours"]
+    assert (theirs["method"], theirs["normalized"], theirs["share"]) == ("theirs", math.inf, 0.0)
 
 
-def test_the_summary_counts_no_separated_pair_among_those_that_are_not() -> None:
-    records = suite(methods=METHODS[:2], seeds=4)
-    found = compare(records)
-    against = found.pairs.assign(separated=True, sentence="theirs is ahead.")
-    many = replace(
-        found, pairs=pd.concat([against] * 4), sentences=(*found.sentences[:2], *["theirs is ahead."] * 4)
-    )
-    assert "do not separate" not in Page(records, many, COMMAND).rest
+def test_intervals_are_mentioned_only_if_there_are_any() -> None:
+    notes = [Text(page_of(suite(seeds=seeds))).words for seeds in (4, 5)]
+    assert ["seeds, with its 95% interval. Lower" in note for note in notes] == [False, True]
 
 
-def test_units_that_ended_early_are_shown_with_their_reasons() -> None:
-    records = suite()
-    records.units.loc[0, "reason"] = "the space is exhausted"
-    page = Page(records, compare(records), COMMAND)
-    assert page.failures_sentence.endswith("1 unit finished before the budget was spent.")
-    (row,) = page.reasons.rows
-    assert row.cells == ("ours", "ended early", "1", "the space is exhausted")
-    place = [column.label for column in page.failures.columns].index("Ended early")
-    assert {row.cells[0]: row.cells[place] for row in page.failures.rows}["ours"] == "1"
-
-
-def test_intervals_are_spoken_of_only_where_there_are_any() -> None:
-    notes = [
-        Page(records, compare(records), COMMAND).overall[2].note
-        for records in (suite(seeds=4), suite(seeds=5))
-    ]
-    assert ["95% interval" in note for note in notes] == [False, True]
-
-
-def test_p_values_are_written_alike_in_cells_and_sentences() -> None:
-    assert [level(p) for p in (0.5, 0.0123, 3e-5, math.nan)] == ["0.50", "0.012", "3×10⁻⁵", "–"]
-    assert level(1e-120) == "<\N{NO-BREAK SPACE}1×10⁻⁹⁹"
-
-
-def test_every_chart_and_table_has_a_name_for_those_who_do_not_see_it(full: tuple[Records, str]) -> None:
+def test_every_figure_and_table_has_a_name_for_those_who_do_not_see_it(full: tuple[Records, str]) -> None:
     parsed = Text(full[1])
     names = [attributes.get("id") for _, attributes in parsed.elements if attributes.get("id")]
-    charts = [svg for svg in parsed.of("svg") if svg.get("role") == "img"]
     assert len(names) == len(set(names))
-    assert len(charts) == 4 + 1 + 10 + 1
+    charts = [part for part in parsed.of("div") if part.get("role") == "img"]
+    assert len(charts) == len(parsed.of("figure")) == 4 + 1 + 10 + 1
     for chart in charts:
-        assert set((chart["aria-labelledby"] or "").split()) <= set(names)
-    assert all(svg.get("role") == "img" or svg.get("aria-hidden") == "true" for svg in parsed.of("svg"))
+        assert {chart["aria-labelledby"], chart["aria-describedby"]} <= set(names)
     assert len(parsed.of("caption")) == len(parsed.of("table"))
     assert all(cell.get("scope") in ("row", "col") for cell in parsed.of("th"))
     regions = [part for part in parsed.of("div") if part.get("role") == "region"]
@@ -343,13 +328,13 @@ def nothing_in_common() -> Records:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: suite(methods=("ours",)), "a comparison takes two methods"),
+        (lambda: suite(methods=("ours",)), "a comparison needs two methods"),
         (lambda: suite(seeds=1), "With 1 seed there is no interval"),
         (lambda: suite(problems=1, seeds=1, budget=1), "1 problem"),
         (all_crashed, "24 of 24 units did not finish"),
         (unknown, "minimum not known"),
         (no_regret, "reached the same regret in all 8 pairs"),
-        (nothing_in_common, "Ranks take two methods"),
+        (nothing_in_common, "Ranks need two methods"),
     ],
     ids=[
         "one method",
@@ -378,14 +363,15 @@ def test_the_report_is_written_with_its_tables(tmp_path: Path, monkeypatch: pyte
     assert report(tmp_path, other) == other
     assert other.read_bytes() == page.read_bytes()
     written = tables(records, compare(records))
-    assert list(written) == [
-        *("summary.csv", "ranks.csv", "pairs.csv", "problem_pairs.csv", "finals.csv", "curves.csv"),
-        *("overall_curves.csv", "overall_curves_over_time.csv", "profile.csv", "profile_over_time.csv"),
-        *("failures.csv", "units.csv"),
-    ]
-    assert {path.name for path in other.parent.iterdir()} == {"other.html", *written}
+    assert {path.name for path in other.parent.iterdir()} == {"other.html", SCRIPT, *written}
     for name, frame in written.items():
         back = pd.read_csv(tmp_path / name)
         assert list(back.columns) == list(frame.columns)
         wanted = frame.reset_index(drop=True).astype(back.dtypes.to_dict())
         pd.testing.assert_frame_equal(back, wanted, check_dtype=False)
+
+
+def test_without_plotly_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(ImportError, match=r"pip install 'bo-suite\[report\]'"):
+        report(tmp_path)

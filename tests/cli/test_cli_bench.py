@@ -46,7 +46,7 @@ def test_a_suite_is_run_summed_up_and_drawn(folder: Path) -> None:
     assert "sobol" in page
     said, _ = call("report b --plot b.svg --highlight sobol")
     assert said.split() == ["report:", "b/report.html", "plot:", "b.svg"]
-    assert (folder / "b.svg").read_text().count("sobol") >= 2
+    assert "sobol" in (folder / "b.svg").read_text()
     assert "report" in json.loads(call("report b --plot c.png --json")[0])
     assert (folder / "c.png").stat().st_size > 10_000
     for wrong, code in (
@@ -96,7 +96,7 @@ def test_a_problem_of_ones_own_is_named_by_module_and_attribute(folder: Path) ->
         ("bench branin --seeds 5:5 --out b", 2, "FIRST < END"),
         ("bench branin --seeds a:b --out b", 2, "FIRST < END"),
         ("bench branin --seeds 20 --out b", 2, "FIRST < END"),
-        ("bench branin --methods random --again lost --out b", 1, "crashed"),
+        ("bench branin --methods random --rerun lost --out b", 1, "crashed"),
         ("bench branin --methods random,random --out b", 1, "differ"),
         ("bench branin --methods random --python tpe=python3 --out b", 2, "METHOD=PYTHON"),
         ("bench branin --methods random --python random=nowhere/python --out b", 1, "interpreter"),

@@ -17,7 +17,6 @@ from bo_suite.bench.peers.ax_client import AxClient
 from bo_suite.bench.peers.baselines import Random, Sobol
 from bo_suite.bench.peers.botorch_loop import BoTorchLoop
 from bo_suite.bench.peers.hebo import Hebo
-from bo_suite.bench.peers.isolated import Isolated
 from bo_suite.bench.peers.nevergrad_ngopt import NevergradNGOpt
 from bo_suite.bench.peers.optuna_study import OptunaStudy
 from bo_suite.bench.peers.own import (
@@ -31,11 +30,12 @@ from bo_suite.bench.peers.own import (
 from bo_suite.bench.peers.pycma import PyCma
 from bo_suite.bench.peers.scikit_optimize import ScikitOptimize
 from bo_suite.bench.peers.smac_facade import SmacFacade
+from bo_suite.bench.peers.subprocess_method import SubprocessMethod
 from bo_suite.bench.peers.syne_tune_bore import SyneTuneBore
 from bo_suite.errors import DataError
 from bo_suite.values.describe import described
 
-__all__ = ["BoSuite", "Isolated", "get_method", "methods"]
+__all__ = ["BoSuite", "SubprocessMethod", "get_method", "methods"]
 
 _PEERS = "which `pip install 'bo-suite[peers]'` brings"
 _TABLES = "which `pip install 'bo-suite[tables]'` brings"
@@ -105,7 +105,7 @@ def get_method(name: str, python: str | None = None) -> Method:
     if python is not None:
         if shutil.which(python) is None:
             raise DataError(f"python must be an interpreter that can be run, got {python!r}")
-        return Isolated(name, python)
+        return SubprocessMethod(name, python)
     if missing := [module for module in listed.modules if find_spec(module) is None]:
         needed = " and ".join(missing)
         raise ImportError(f"the method {name!r} needs {needed}, {listed.install}")

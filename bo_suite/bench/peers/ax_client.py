@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest
+from bo_suite.bench.peers.seeded import SeededPeer
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params
 
@@ -24,9 +24,9 @@ class AxClient:
 
     name: str = "ax"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """A client of the task's seed."""
-        return Guest(_Client, task)
+        return SeededPeer(_Client, task)
 
 
 def _config(configs: Any, name: str, parameter: Parameter) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest, Penalty
+from bo_suite.bench.peers.seeded import Penalty, SeededPeer
 from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Params
 
@@ -25,9 +25,9 @@ class BoTorchLoop:
 
     name: str = "botorch"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """The loop before its first point."""
-        return Guest(_Loop, task)
+        return SeededPeer(_Loop, task)
 
 
 class _Loop:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest, from_levels, to_levels
+from bo_suite.bench.peers.seeded import SeededPeer, from_levels, to_levels
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params
 
@@ -18,18 +18,18 @@ class Hebo:
 
     Options are told by their places: as categories, or, where ordered, as an integer. A failure is an
     observation that is not finite, which it drops. Version 0.3.6 needs numpy < 1.25, so it runs from an
-    interpreter of its own, `Isolated("hebo", PYTHON)`: with `pip install HEBO 'numpy<1.25' 'pandas<2.2'
-    'scipy<1.12' 'scikit-learn<1.4' 'matplotlib<3.8' torch jaxtyping threadpoolctl` there; without
-    the bounds pip searches for very long.
+    interpreter of its own, `SubprocessMethod("hebo", PYTHON)`: with `pip install HEBO 'numpy<1.25'
+    'pandas<2.2' 'scipy<1.12' 'scikit-learn<1.4' 'matplotlib<3.8' torch jaxtyping threadpoolctl` there;
+    without the bounds pip searches for very long.
 
     Cowen-Rivers et al. (2022), "HEBO: Pushing the Limits of Sample-Efficient Hyperparameter Optimisation".
     """
 
     name: str = "hebo"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """HEBO of the task's seed."""
-        return Guest(_Hebo, task)
+        return SeededPeer(_Hebo, task)
 
 
 def _record(name: str, parameter: Parameter) -> dict[str, Any]:

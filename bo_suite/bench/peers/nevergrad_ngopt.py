@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest
+from bo_suite.bench.peers.seeded import SeededPeer
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params
 
@@ -26,9 +26,9 @@ class NevergradNGOpt:
 
     name: str = "nevergrad"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """NGOpt of the task's seed and budget, for one worker."""
-        return Guest(_NGOpt, task)
+        return SeededPeer(_NGOpt, task)
 
 
 def _parameter(kinds: Any, parameter: Parameter) -> Any:

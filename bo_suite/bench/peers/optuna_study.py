@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest, from_levels, to_levels
+from bo_suite.bench.peers.seeded import SeededPeer, from_levels, to_levels
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params
 
@@ -25,9 +25,9 @@ class OptunaStudy:
     name: str
     sampler: str
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """A study of the task's seed."""
-        return Guest(lambda given: _Study(given, self.sampler), task)
+        return SeededPeer(lambda given: _Study(given, self.sampler), task)
 
 
 def _distribution(kinds: Any, parameter: Parameter) -> Any:

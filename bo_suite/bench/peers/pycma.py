@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest, Penalty
+from bo_suite.bench.peers.seeded import Penalty, SeededPeer
 from bo_suite.errors import DataError
 from bo_suite.space.space import Params
 
@@ -28,9 +28,9 @@ class PyCma:
 
     name: str = "pycma"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """A strategy of the task's seed."""
-        return Guest(_Strategy, task)
+        return SeededPeer(_Strategy, task)
 
 
 class _Strategy:

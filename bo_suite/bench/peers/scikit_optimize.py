@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest, Penalty, from_levels, to_levels
+from bo_suite.bench.peers.seeded import Penalty, SeededPeer, from_levels, to_levels
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params
 
@@ -20,9 +20,9 @@ class ScikitOptimize:
 
     name: str = "scikit_optimize"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """An optimiser of the task's seed."""
-        return Guest(_Optimizer, task)
+        return SeededPeer(_Optimizer, task)
 
 
 def _dimension(kinds: Any, parameter: Parameter) -> Any:

@@ -1,7 +1,7 @@
-"""A method in this process, over lines of JSON: `python -m bo_suite.bench.peers.serve METHOD`.
+"""Serves a method over lines of JSON: `python -m bo_suite.bench.peers.serve METHOD`.
 
-Each line on standard input is one call, `{"call": NAME, "with": [...]}`, of `start` (which takes a task, and
-comes first) or of a verb of the run. Each is answered by a line on standard output, `{"answer": ...}`, or
+Each line of standard input is a call, `{"call": NAME, "with": [...]}`: first `start` with a task, then
+methods of the run. Each is answered by a line on standard output: `{"answer": ...}`, or
 `{"error": TEXT, "kind": CLASS, "trace": TEXT}`. The process ends with its input.
 """
 
@@ -19,18 +19,20 @@ from bo_suite.bench.peers import get_method
 from bo_suite.space.space import Space
 
 _GRACE = 5.0
-"""Seconds for the call at hand to finish after the input has ended."""
+"""Seconds for the current call to finish after the input has ended."""
 
 
-def task_form(task: Task) -> dict[str, Any]:
-    """JSON form of a task."""
-    form = {"seed": task.seed, "budget": task.budget, "noisy": task.noisy}
-    return form | {"space": task.space.to_dict()}
+def task_to_json(task: Task) -> dict[str, Any]:
+    return {
+        "space": task.space.to_dict(),
+        "seed": task.seed,
+        "budget": task.budget,
+        "noisy": task.noisy,
+    }
 
 
-def task_of(form: dict[str, Any]) -> Task:
-    """The task of a JSON form."""
-    return Task(Space.from_dict(form["space"]), form["seed"], form["budget"], form["noisy"])
+def task_from_json(fields: dict[str, Any]) -> Task:
+    return Task(**fields | {"space": Space.from_dict(fields["space"])})
 
 
 def _read(lines: TextIO, calls: "queue.SimpleQueue[str | None]") -> None:
@@ -38,7 +40,7 @@ def _read(lines: TextIO, calls: "queue.SimpleQueue[str | None]") -> None:
         calls.put(line)
     calls.put(None)
     time.sleep(_GRACE)
-    os._exit(1)  # in the middle of a long call, for nobody any more
+    os._exit(1)  # in the middle of a long call, whose answer nobody waits for
 
 
 def serve(method: str, calls: "queue.SimpleQueue[str | None]", answers: TextIO) -> None:
@@ -48,19 +50,19 @@ def serve(method: str, calls: "queue.SimpleQueue[str | None]", answers: TextIO) 
         try:
             call = json.loads(line)
             if call["call"] == "start":
-                run, answer = get_method(method).start(task_of(*call["with"])), None
+                run, answer = get_method(method).start(task_from_json(*call["with"])), None
             else:
                 answer = getattr(run, call["call"])(*call["with"])
             text = json.dumps({"answer": answer})
         except Exception as error:
-            told = {"error": str(error), "kind": type(error).__name__, "trace": traceback.format_exc()}
-            text = json.dumps(told)
+            fields = {"error": str(error), "kind": type(error).__name__, "trace": traceback.format_exc()}
+            text = json.dumps(fields)
         print(text, file=answers, flush=True)
 
 
 def main() -> None:
-    """Command line."""
-    # What libraries print must not come between the answers: their standard output is standard error.
+    """Runs the command line."""
+    # Whatever libraries print to standard output goes to standard error, so it cannot mix with the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         calls: queue.SimpleQueue[str | None] = queue.SimpleQueue()

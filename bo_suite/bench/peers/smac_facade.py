@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest, Penalty
+from bo_suite.bench.peers.seeded import Penalty, SeededPeer
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params
 
@@ -30,9 +30,9 @@ class SmacFacade:
 
     name: str = "smac"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """A facade of the task's seed and budget, its files in a folder that goes with it."""
-        return Guest(_Facade, task)
+        return SeededPeer(_Facade, task)
 
 
 def _hyperparameter(kinds: Any, name: str, parameter: Parameter) -> Any:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from bo_suite.bench.method import Task
-from bo_suite.bench.peers.guest import Guest
+from bo_suite.bench.peers.seeded import SeededPeer
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params
 
@@ -23,9 +23,9 @@ class SyneTuneBore:
 
     name: str = "syne_tune_bore"
 
-    def start(self, task: Task) -> Guest:
+    def start(self, task: Task) -> SeededPeer:
         """A scheduler of the task's seed."""
-        return Guest(_Scheduler, task)
+        return SeededPeer(_Scheduler, task)
 
 
 def _domain(spaces: Any, parameter: Parameter) -> Any:

@@ -1,4 +1,4 @@
-"""What a library's optimiser is given to live with the rest of the process, and what it lacks."""
+"""Runs the optimiser of another library without side effects on this process."""
 
 import random
 import warnings
@@ -15,11 +15,11 @@ from bo_suite.space.space import Params, Space
 from bo_suite.system.locks import FairLock
 
 _one_at_a_time = FairLock()
-"""The generators and the filter of warnings are the process's: of several threads, one has them at a time."""
+"""The random generators and the warning filter belong to the process, so one thread at a time uses them."""
 
 
 class Library(Protocol):
-    """A library's optimiser, told of points as it returned them or as the space has them."""
+    """The optimiser of a library; it is given points as it returned them or as the space has them."""
 
     def ask(self) -> Params:
         """The next point, up to rounding a point of the space."""
@@ -34,52 +34,52 @@ class Library(Protocol):
         """Takes an observation that was not asked for."""
 
 
-class Guest:
-    """A `Run` of a library: its points lie in the space, and the process is as it was before each call.
+class SeededPeer:
+    """A `Run` of a library whose points lie in the space, and which leaves the process as it was.
 
-    Its warnings are silenced, and it alone has the global random generators of Python, NumPy and PyTorch
-    that it draws from: they are seeded by the task, put in place for a call, and those of the process put
-    back after it. So runs side by side, in threads too, draw what each draws alone.
+    Its warnings are silenced. The library draws from the global random generators of Python, NumPy and
+    PyTorch, so these are seeded by the task, put in place for each call, and replaced by those of the process
+    after it. So runs side by side, in threads too, draw what each draws alone.
     """
 
     def __init__(self, make: Callable[[Task], Library], task: Task) -> None:
         self._space = task.space
         with _one_at_a_time:
-            outside = _generators()
+            process_state = _generators()
             _seed(task.seed)
             self._generators = _generators()
-            _restore(outside)
-        with self._apart():
+            _restore(process_state)
+        with self._own_generators():
             self._library = make(task)
 
     def ask(self) -> Params:
         """The next point to evaluate, a point of the space."""
-        with self._apart():
+        with self._own_generators():
             return inside(self._space, self._library.ask())
 
     def tell(self, params: Params, value: float) -> None:
         """Takes the outcome of the point that was asked last."""
-        with self._apart():
+        with self._own_generators():
             self._library.tell(params, value)
 
     def fail(self, params: Params, reason: str) -> None:
         """Takes that the point that was asked last has no outcome."""
-        with self._apart():
+        with self._own_generators():
             self._library.fail(params)
 
     def add(self, params: Params, value: float) -> None:
         """Takes an observation that was not asked for."""
-        with self._apart():
+        with self._own_generators():
             self._library.add(params, value)
 
     def provenance(self) -> dict[str, Any]:
-        """Nothing: libraries do not say."""
+        """Nothing: libraries record none."""
         return {}
 
     @contextmanager
-    def _apart(self) -> Iterator[None]:
+    def _own_generators(self) -> Iterator[None]:
         with _one_at_a_time:
-            outside = _generators()
+            process_state = _generators()
             _restore(self._generators)
             try:
                 with warnings.catch_warnings():
@@ -87,7 +87,7 @@ class Guest:
                     yield
             finally:
                 self._generators = _generators()
-                _restore(outside)
+                _restore(process_state)
 
 
 def _seed(seed: int) -> None:
@@ -107,7 +107,7 @@ def _restore(states: tuple[Any, Any, torch.Tensor]) -> None:
 
 
 class Penalty:
-    """Outcomes for a library that knows no failures: the worst value so far stands in for one.
+    """Replaces failures by the worst value so far, for a library without failures.
 
     Points that fail before there is any value wait for the first, and take it.
     """
@@ -119,11 +119,11 @@ class Penalty:
 
     @property
     def waiting(self) -> int:
-        """How many points have failed without any value to stand in."""
+        """Number of failed points that wait for a value."""
         return len(self._waiting)
 
     def tell(self, point: Any, value: float) -> None:
-        """Passes on the value of a point, in the library's own form."""
+        """Passes on the value of a point, which has the library's own form."""
         self._worst = value if self._worst is None else max(self._worst, value)
         self._observe(point, value)
         failed, self._waiting = self._waiting, []
@@ -131,7 +131,7 @@ class Penalty:
             self._observe(other, self._worst)
 
     def fail(self, point: Any) -> None:
-        """Passes on that a point has no value."""
+        """Passes on the worst value for a point without one."""
         if self._worst is None:
             self._waiting.append(point)
         else:
@@ -139,7 +139,7 @@ class Penalty:
 
 
 def to_levels(space: Space, params: Params) -> dict[str, Any]:
-    """The point with the place of each option instead of the option, for libraries that want numbers."""
+    """The point with the index of each option instead of the option, for libraries that need numbers."""
     return {
         name: parameter.options.index(params[name]) if isinstance(parameter, Choice) else params[name]
         for name, parameter in space
@@ -147,7 +147,7 @@ def to_levels(space: Space, params: Params) -> dict[str, Any]:
 
 
 def from_levels(space: Space, levels: dict[str, Any]) -> Params:
-    """The point with options instead of their places."""
+    """The point with options instead of their indices."""
     return {
         name: parameter.options[int(levels[name])] if isinstance(parameter, Choice) else levels[name]
         for name, parameter in space

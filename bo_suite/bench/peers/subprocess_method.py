@@ -1,4 +1,4 @@
-"""A method in a process of its own, for libraries whose pins clash with those of this one."""
+"""A method in a process of its own, for libraries whose pinned versions clash with those of this process."""
 
 import json
 import os
@@ -17,34 +17,18 @@ from bo_suite.bench.method import Task
 from bo_suite.space.space import Params
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_PATIENCE = 10.0
-"""Seconds to wait for a process whose input has ended."""
-
-_RAISED: dict[str, type[Exception]] = {
-    kind.__name__: kind
-    for kind in (
-        errors.SpaceError,
-        errors.SpaceExhausted,
-        errors.DataError,
-        errors.TrialError,
-        errors.FitError,
-        errors.NumericalError,
-        errors.StorageError,
-        ImportError,
-    )
-}
-"""Errors that are raised here as what they were there; others are a RuntimeError."""
+_GRACE = 10.0  # seconds for a process to end after its input has ended
 
 
 @dataclass(frozen=True)
-class Isolated:
-    """A method of `get_method` in a process of its own, by any Python interpreter.
+class SubprocessMethod:
+    """A method of `get_method`, run by any Python interpreter in a process of its own.
 
     The interpreter needs what `bo_suite.space` imports (torch, numpy, jaxtyping) and the method's library;
-    the package itself it is given. Its arithmetic has one thread. The process ends with the run.
+    bo_suite itself it takes from here. The process has one thread for arithmetic, and ends with the run.
 
     Attributes:
-        method: what `get_method` knows the method by there.
+        method: the method's name for `get_method`.
         python: the interpreter.
     """
 
@@ -53,31 +37,34 @@ class Isolated:
 
     @property
     def name(self) -> str:
-        """The method's name: what runs is the same."""
+        """The method's name: where it runs makes no difference to its points."""
         return self.method
 
-    def start(self, task: Task) -> "IsolatedRun":
-        """The method at the start of a task, in a new process.
+    def start(self, task: Task) -> "SubprocessRun":
+        """Starts the method on a task, in a new process.
 
         Raises:
             ImportError: the library is missing there.
-            RuntimeError: the process ended, or anything else was raised there.
+            RuntimeError: the process ended, or the method raised another error.
         """
-        return IsolatedRun(self, task)
+        return SubprocessRun(self, task)
 
 
-class IsolatedRun:
-    """A run in another process; each call waits for its answer."""
+class SubprocessRun:
+    """A run in another process; each call waits for its answer.
 
-    def __init__(self, method: Isolated, task: Task) -> None:
-        from bo_suite.bench.peers.serve import task_form
+    Errors of this package and ImportError are raised here as in the process, others as a RuntimeError.
+    """
+
+    def __init__(self, method: SubprocessMethod, task: Task) -> None:
+        from bo_suite.bench.peers.serve import task_to_json
 
         self._name = method.method
         self._process, self._log, end = _start(method)
-        # Also at exit; a process that is killed here has its input ended by the system.
+        # Also at exit; if this process is killed, the system ends the input of the other.
         self.close = weakref.finalize(self, end.close)
         try:
-            self._call("start", task_form(task))
+            self._call("start", task_to_json(task))
         except BaseException:
             self.close()
             raise
@@ -101,46 +88,46 @@ class IsolatedRun:
 
     def provenance(self) -> dict[str, Any]:
         """Where the last point came from."""
-        said: dict[str, Any] = self._call("provenance")
-        return said
+        provenance: dict[str, Any] = self._call("provenance")
+        return provenance
 
-    def _call(self, name: str, *given: Any) -> Any:
-        line = ""
-        if self.close.alive and self._process.stdin and self._process.stdout:
-            with suppress(BrokenPipeError):
-                print(json.dumps({"call": name, "with": given}), file=self._process.stdin, flush=True)
-                line = self._process.stdout.readline()
-        if not line.endswith("\n"):
-            raise RuntimeError(self._obituary(name))
-        answer = json.loads(line)
-        if "error" in answer:
-            kind = _RAISED.get(answer["kind"])
-            if kind is not None:
-                raise kind(answer["error"])
-            raise RuntimeError(f"{self._name}, in its own process, raised in {name}:\n{answer['trace']}")
-        return answer["answer"]
-
-    def _obituary(self, name: str) -> str:
+    def _call(self, name: str, *arguments: Any) -> Any:
         if not self.close.alive:
-            return f"the process of {self._name} must be alive to {name}, got a run that has been closed"
+            raise RuntimeError(f"{self._name} cannot {name}: its run has been closed")
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        line = ""
+        with suppress(BrokenPipeError):
+            print(json.dumps({"call": name, "with": arguments}), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        if not line.endswith("\n"):
+            raise RuntimeError(f"{self._name} cannot {name}: its process ended {self._last_words()}")
+        answer = json.loads(line)
+        if "error" not in answer:
+            return answer["answer"]
+        kind = ImportError if answer["kind"] == "ImportError" else getattr(errors, answer["kind"], None)
+        if kind is not None:
+            raise kind(answer["error"])
+        raise RuntimeError(f"{self._name}, in its own process, raised in {name}:\n{answer['trace']}")
+
+    def _last_words(self) -> str:
+        """The exit code of the process, and the end of what it printed."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - 2000))
-        last = self._log.read().decode(errors="replace").strip() or "nothing"
-        code = self._process.returncode
+            self._process.wait(_GRACE)
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 2000))
+        printed = self._log.read().decode(errors="replace").strip() or "nothing"
         self.close()
-        return f"the process of {self._name} must be alive to {name}, got its end (code {code}): {last}"
+        return f"with code {self._process.returncode}; it printed: {printed}"
 
 
-def _start(method: Isolated) -> tuple["subprocess.Popen[str]", IO[bytes], ExitStack]:
-    """The process, what it says beside its answers, and what ends and tidies both."""
+def _start(method: SubprocessMethod) -> tuple["subprocess.Popen[str]", IO[bytes], ExitStack]:
+    """The process, a file of what it prints, and what ends the one and deletes the other."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bo_suite_peer")))
         log = stack.enter_context(tempfile.TemporaryFile())
         # The package alone: the folder that it lies in may hold the libraries of this interpreter.
         (folder / "bo_suite").symlink_to(Path(bo_suite.__file__).parent, target_is_directory=True)
-        # The process starts elsewhere; a link stays one, for it is what tells a virtual environment.
+        # The process has another working directory. Links are kept: they mark a virtual environment.
         python = os.path.abspath(method.python) if os.sep in method.python else method.python
         process = subprocess.Popen(
             [python, "-m", "bo_suite.bench.peers.serve", method.method],
@@ -161,7 +148,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
         if process.stdin:
             process.stdin.close()
     try:
-        process.wait(_PATIENCE)
+        process.wait(_GRACE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
