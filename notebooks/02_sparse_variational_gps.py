@@ -27,13 +27,13 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.plot import plot_fit
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_process, new_figure
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP
 from bo_suite.surrogates.inducing import Given, GreedyVariance
 from bo_suite.surrogates.likelihoods import Gaussian
 from bo_suite.surrogates.natural import whitened_kl
 from bo_suite.surrogates.training import Adam, NaturalAdam
+from figures import plot_fit
 
 # %% [markdown]
 # ## Data with a gap

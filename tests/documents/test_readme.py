@@ -29,7 +29,7 @@ def test_no_block_meets_the_files_of_another() -> None:
     written = re.compile(r"""[\w/-]+\.(?:db|png|toml|html|csv)\b|(?<=--out )[\w/-]+|(?<=out=")[\w/-]+""")
     found = [{name.partition("/")[0] for name in written.findall(text)} for _, text in BLOCKS]
     counts = Counter(name for names in found for name in names)
-    assert set(counts) >= {"loop.db", "run.db", "tuning.db", "space.toml", "bore.png", "first", "second"}
+    assert set(counts) >= {"loop.db", "run.db", "tuning.db", "space.toml", "first", "second"}
     assert [name for name, count in counts.items() if count > 1] == []
 
 

@@ -34,7 +34,6 @@ from bo_suite.errors import FitError
 from bo_suite.integrations.botorch import BoTorchSurrogate
 from bo_suite.integrations.sklearn import BOSearchCV
 from bo_suite.linalg.environment import numerical_environment
-from bo_suite.plot import plot_bore, plot_search
 from bo_suite.problems import get_problem
 from bo_suite.run.stopping import RegretBelow
 from bo_suite.space.space import Params
@@ -308,18 +307,6 @@ def test_bounds_and_recommendations_are_the_same_in_all_states_at_once() -> None
         return optimizer.recommend(), optimizer.regret_bound().value, stop
 
     same_in(all_at_once, run, run())
-
-
-def test_pictures_of_a_search_are_drawn_in_all_states_at_once() -> None:
-    def run() -> list[list[float]]:
-        drawn = []
-        for draw, acquisition in ((plot_search, LogExpectedImprovement()), (plot_bore, Bore())):
-            figure = draw(acquisition, LINE, told(LINE, acquisition).trials, value, steps=1)
-            lines = [line for axes in figure.axes for line in axes.get_lines()]
-            drawn += [np.asarray(line.get_ydata(), dtype=np.float64).tolist() for line in lines]
-        return drawn
-
-    same_in(lambda: all_at_once(("numpy raises",)), run, run())
 
 
 def test_scikit_learn_searches_in_all_states_at_once() -> None:
