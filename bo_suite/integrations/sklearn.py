@@ -137,7 +137,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         """Largest number of candidates."""
         return self.n_iter
 
-    @with_callbacks
+    @with_callbacks  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, **params: Any) -> "BOSearchCV":
         """Search, and fit the best candidate to all data.
 
@@ -224,7 +224,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         whole_number("n_points", self.n_points, at_least=1)
         check_random_state(self.random_state)
         check_callbacks(self.callbacks)
-        timeout, error_score = self.timeout, self.error_score
+        timeout: Any = self.timeout
+        error_score = self.error_score
         for name, valid, law in (
             ("callbacks", isinstance(self.callbacks, list | tuple), "a list"),
             ("points_to_evaluate", isinstance(self.points_to_evaluate, list | tuple), "a list"),

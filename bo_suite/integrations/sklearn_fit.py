@@ -31,7 +31,7 @@ except ImportError:  # scikit-learn < 1.9
         return method
 
 
-__all__ = ["CrossValidation", "FitCall", "Score", "task", "with_callbacks"]
+__all__ = ["CandidateScore", "CrossValidation", "FitCall", "task", "with_callbacks"]
 
 _ALL_FAILED = re.compile(r"\s*All the \d+ fits failed")
 """How the message of `cross_validate` begins if the estimator could not be fitted on any split."""
@@ -90,7 +90,7 @@ class FitCall:
 
 
 @dataclass(frozen=True)
-class Score:
+class CandidateScore:
     """The outcome of one candidate.
 
     Attributes:
@@ -118,7 +118,7 @@ class CrossValidation:
     splits: Splits
     splitter: Any
 
-    def __call__(self, points: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, points: Sequence[Mapping[str, Any]]) -> list[CandidateScore]:
         """Score each point.
 
         Raises:
@@ -144,7 +144,7 @@ class CrossValidation:
         )
         return [self._score(point, fits[k * count : (k + 1) * count]) for k, point in enumerate(points)]
 
-    def _score(self, point: Mapping[str, Any], fits: list[Fold]) -> Score:
+    def _score(self, point: Mapping[str, Any], fits: list[Fold]) -> CandidateScore:
         """Combine the folds of one candidate; folds that could not be fitted have `error_score`."""
         search = self.search
         reports = [fit["report"] for fit in fits if "report" in fit]
@@ -153,7 +153,7 @@ class CrossValidation:
             warnings.warn(text, FitFailedWarning, stacklevel=2)
         fitted = next((fit for fit in fits if "report" not in fit), None)
         if fitted is None:
-            return Score(Record([], _last_line(reports[0])), reports[-1])
+            return CandidateScore(Record([], _last_line(reports[0])), reports[-1])
         if isinstance(fitted["test_scores"], Mapping):
             check_refit(search.refit, list(fitted["test_scores"]))
         blank = constant_fold(fitted, search.error_score)
@@ -164,7 +164,7 @@ class CrossValidation:
             reason = _last_line(reports[0]) if reports else f"its mean test score is {mean}"
         if search.verbose > 1:
             print(f"[CV] {point}: mean test score {mean:.6g}")
-        return Score(Record.of(folds, reason), reports[-1] if reports else "")
+        return CandidateScore(Record.of(folds, reason), reports[-1] if reports else "")
 
 
 @dataclass(frozen=True, eq=False)

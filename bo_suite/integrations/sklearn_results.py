@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def guiding_scores(folds: Sequence[Fold], refit: Any) -> list[float]:
 def constant_fold(fold: Fold, score: float) -> Fold:
     """A fold with the metrics of another: every score is `score`, and its times are NaN."""
     names = [name for name in ("test_scores", "train_scores") if name in fold]
-    scores = {name: map_scores(fold[name], lambda _: score) for name in names}
+    scores: Fold = {name: map_scores(fold[name], lambda _: score) for name in names}
     return {"fit_time": np.nan, "score_time": np.nan, **scores}
 
 
@@ -91,7 +90,7 @@ def best_index(results: Mapping[str, Any], refit: Any, metric: str) -> int:
     if not callable(refit):
         return int(results[f"rank_test_{metric}"].argmin())
     index = refit(results)
-    if not isinstance(index, Integral):
+    if not isinstance(index, int | np.integer):
         raise TypeError(f"the function refit must return an integer, got {index!r}")
     if not 0 <= index < len(results["params"]):
         raise IndexError(f"the function refit must return an index of {len(results['params'])}, got {index}")
@@ -111,7 +110,8 @@ def _ranks(means: np.ndarray) -> np.ndarray:
     if np.isnan(means).all():
         return np.ones(len(means), dtype=np.int32)
     worst = np.nanmin(means) - 1.0
-    return rankdata(-np.where(np.isnan(means), worst, means), method="min").astype(np.int32)
+    ranks: np.ndarray = rankdata(-np.where(np.isnan(means), worst, means), method="min").astype(np.int32)
+    return ranks
 
 
 def _parameter_column(points: Sequence[Mapping[str, Any]], name: str) -> Any:

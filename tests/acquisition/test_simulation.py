@@ -53,18 +53,17 @@ def quadrature(process: ExactProcess, candidate: Tensor) -> float:
     return float(torch.trapezoid(change * density, z))
 
 
-@pytest.mark.parametrize("x", [0.1, 0.25, -0.6])
+@pytest.mark.parametrize("x", [0.1, -0.6])
 def test_the_estimate_agrees_with_quadrature_and_with_the_closed_form(x: float) -> None:
     candidate = torch.tensor([(x + 1.0) / 3.0], dtype=F64)
     process = ExactGP().fit(data(), Seeds.of(0, 0))
-    result = simulate_knowledge_gradient(process, candidate, 3000, Seeds.of(0, 0))
-    value, error = float(result.value), float(result.standard_error)
-    assert error < 0.1 * value
-    assert abs(value - quadrature(process, candidate)) < 4.0 * error
+    result = simulate_knowledge_gradient(process, candidate, 500, Seeds.of(0, 0))
+    assert abs(float(result.value) - quadrature(process, candidate)) < 4.0 * float(result.standard_error)
+    quasi = simulate_knowledge_gradient(process, candidate, 1024, Seeds.of(0, 0), quasi=True)
+    value, error = float(quasi.value), float(quasi.standard_error)
+    assert abs(value - quadrature(process, candidate)) < 0.3 * error
     closed = KnowledgeGradient(surrogate=ExactGP()).build(data(), Seeds.of(0, 0))
-    assert abs(value - float(closed(candidate[None]).exp())) < 4.0 * error + 0.01 * value
-    quasi = simulate_knowledge_gradient(process, candidate, 2048, Seeds.of(0, 0), quasi=True)
-    assert abs(float(quasi.value) - quadrature(process, candidate)) < 0.3 * float(quasi.standard_error)
+    assert abs(value - float(closed(candidate[None]).exp())) < 0.3 * error + 0.01 * value
 
 
 @pytest.mark.parametrize("lengthscale", [0.03, 0.12])
