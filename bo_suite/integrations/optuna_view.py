@@ -142,48 +142,10 @@ class HistoryStorage(optuna.storages.BaseStorage):
             trial_id=trial.id,
         )
 
-    def create_new_study(self, directions: Any, study_name: str | None = None) -> NoReturn:
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise: the storage is read-only."""
-        _refuse()
+        raise RuntimeError("this storage is read-only: write the history with bo_suite")
 
-    def delete_study(self, study_id: int) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def create_new_trial(self, study_id: int, template_trial: Any = None) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: Any
-    ) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def set_trial_state_values(self, trial_id: int, state: Any, values: Any = None) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> NoReturn:
-        """Raise: the storage is read-only."""
-        _refuse()
-
-
-def _refuse() -> NoReturn:
-    raise RuntimeError("this storage is read-only: write the history with bo_suite")
+    create_new_study = delete_study = set_study_user_attr = set_study_system_attr = _refuse
+    create_new_trial = set_trial_param = set_trial_state_values = set_trial_intermediate_value = _refuse
+    set_trial_user_attr = set_trial_system_attr = _refuse

@@ -224,8 +224,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         whole_number("n_points", self.n_points, at_least=1)
         check_random_state(self.random_state)
         check_callbacks(self.callbacks)
-        timeout: Any = self.timeout
-        error_score = self.error_score
+        timeout, error_score = self.timeout, self.error_score
         for name, valid, law in (
             ("callbacks", isinstance(self.callbacks, list | tuple), "a list"),
             ("points_to_evaluate", isinstance(self.points_to_evaluate, list | tuple), "a list"),
@@ -236,7 +235,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
             ),
             (
                 "timeout",
-                timeout is None or (isinstance(timeout, Real) and timeout > 0),
+                timeout is None or (isinstance(timeout, int | float | np.number) and timeout > 0),
                 "seconds > 0 or None",
             ),
             ("error_score", error_score == "raise" or isinstance(error_score, Real), '"raise" or a number'),

@@ -572,7 +572,7 @@ def test_a_point_whose_value_is_known_is_left_out_with_a_line_in_the_log(
     [
         ({"x": 0.5}, None, "must be a list of configurations"),
         ([0.5], None, "must be a list of configurations"),
-        ([{"y": 0.5}], None, r"has parameters of \['x', 'net/n', 'net/kind'\], got \['y'\]"),
+        ([{"y": 0.5}], None, r"must have parameters of \['x', 'net/n', 'net/kind'\], got \['y'\]"),
         ([{"net": {"depth": 3}}], None, r"got \['net/depth'\]"),
         ([{"x": 1.5}], None, "'x': .* must hold, got 1.5"),
         ([{"net": {"n": 9}}], None, "'net/n': .*<= 8"),

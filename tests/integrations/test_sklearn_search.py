@@ -722,7 +722,7 @@ def test_a_point_given_twice_is_evaluated_once(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("points", "law"),
     [
-        ([{"elsewhere": 1}], r"has parameters of \['at'\], got \['elsewhere'\]"),
+        ([{"elsewhere": 1}], r"must have parameters of \['at'\], got \['elsewhere'\]"),
         ([{"at": 2.0}], "'at': .* must hold, got 2.0"),
         ([{"at": "low"}], "'at': a Float must be a finite number"),
         ([3], "must be a dict of parameters, got 3"),
