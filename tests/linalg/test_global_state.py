@@ -25,7 +25,6 @@ from bo_suite.acquisition import (
     SteinBatch,
     ThompsonSampling,
     UpperConfidenceBound,
-    simulate_knowledge_gradient,
 )
 from bo_suite.bench import run_replicates
 from bo_suite.classifiers import GPClassifier, Labelled, MLPClassifier, SklearnClassifier
@@ -280,15 +279,6 @@ def test_a_fit_without_a_loop_is_the_same_without_gradients_and_in_inference_mod
     expected = pytest.approx(fitted(name), rel=1e-9)  # without gradients, gpytorch rounds in another way
     for state in ("no_grad", "inference_mode"):
         same_in(STATES[state], lambda: fitted(name), expected)
-
-
-def test_the_knowledge_gradient_is_simulated_in_inference_mode() -> None:
-    def run() -> float:
-        x = torch.linspace(0.0, 1.0, 6, dtype=torch.float64, device="cpu")[:, None]
-        process = ExactGP().fit(Dataset(x, torch.cos(5.0 * x[:, 0]), None, x[:0]), Seeds.of(0, 0))
-        return float(simulate_knowledge_gradient(process, x[2], 2, Seeds.of(0, 1), starts=2).value)
-
-    same_in(lambda: all_at_once(("default device",)), run, run())
 
 
 def told(space: Space, acquisition: Any, count: int = 8) -> Optimizer:
