@@ -1,7 +1,4 @@
-"""Figures of the notebooks: searches step by step, a sparse fit, the knowledge gradient; all of one input.
-
-`from figures import plot_search` works in a notebook of this folder.
-"""
+"""Figures of the notebooks: searches step by step, a sparse fit, the knowledge gradient; all of one input."""
 
 import math
 
