@@ -37,8 +37,9 @@ from sklearn.svm import SVR
 import bo_suite
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import LogExpectedImprovement
-from bo_suite.plot import plot_convergence, plot_search
+from bo_suite.plot import plot_convergence
 from bo_suite.problems import get_problem
+from figures import plot_search
 
 # %% [markdown]
 # ## Ask, evaluate, tell

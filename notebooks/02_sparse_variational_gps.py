@@ -27,13 +27,13 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.plot import plot_fit
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, draw_process, new_figure
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP
 from bo_suite.surrogates.inducing import Given, GreedyVariance
 from bo_suite.surrogates.likelihoods import Gaussian
 from bo_suite.surrogates.natural import whitened_kl
 from bo_suite.surrogates.training import Adam, NaturalAdam
+from figures import plot_fit
 
 # %% [markdown]
 # ## Data with a gap
@@ -48,7 +48,7 @@ def wave(rows):
     return torch.sin(2 * rows[:, 0]) + 0.3 * torch.cos(5 * rows[:, 0])
 
 
-xy = torch.from_numpy(pd.read_csv("../tests/fixtures/pyrox_svgp_xy.csv").to_numpy())
+xy = torch.from_numpy(pd.read_csv("../tests/surrogates/fixtures/pyrox_svgp_xy.csv").to_numpy())
 x, y = xy[:, :1], xy[:, 1]
 data, seeds = Dataset(x, y, None, x[:0]), Seeds.of(seed=0, trial=0)
 
@@ -77,7 +77,7 @@ figure
 
 # %%
 kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()).double()
-random_inputs = Given(torch.from_numpy(np.loadtxt("../tests/fixtures/pyrox_svgp_Z0.csv"))[:, None])
+random_inputs = Given(torch.from_numpy(np.loadtxt("../tests/surrogates/fixtures/pyrox_svgp_Z0.csv"))[:, None])
 flat = Gaussian(noise_location=math.log(0.15**2), noise_spread=1e6)  # so wide a prior says nothing
 
 svgp = SVGP(

@@ -34,14 +34,14 @@ from bo_suite.acquisition import (
     LogExpectedImprovement,
     NoisyExpectedImprovement,
     discrete_knowledge_gradient,
-    simulate_knowledge_gradient,
 )
 from bo_suite.bench import run_replicates
 from bo_suite.data import Dataset, Seeds
-from bo_suite.plot import plot_lines, plot_simulation
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, RED, draw_process, new_figure
 from bo_suite.problems import get_problem, noisy
 from bo_suite.surrogates import ExactGP
+from figures import plot_lines, plot_simulation
+from simulation import simulate_knowledge_gradient
 
 torch.set_num_threads(1)  # these matrices are small
 

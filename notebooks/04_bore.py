@@ -37,9 +37,9 @@ from bo_suite.bench import run_replicates
 from bo_suite.classifiers import MLPClassifier, SklearnClassifier
 from bo_suite.classifiers.density_ratio import fit_density_ratio
 from bo_suite.data import Dataset, Seeds
-from bo_suite.plot import plot_bore
 from bo_suite.plot.style import GOLD, INK, LINES, MIST, RED, new_figure
 from bo_suite.problems import Problem, get_problem
+from figures import plot_bore
 
 # %% [markdown]
 # ## Two bell curves

@@ -1,5 +1,7 @@
 """Acquisitions: recipes that turn data into a score to be maximised."""
 
+from typing import NoReturn
+
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.bore import Bore, RootGamma
 from bo_suite.acquisition.confidence_bound import UpperConfidenceBound
@@ -7,7 +9,6 @@ from bo_suite.acquisition.constrained import ConstrainedExpectedImprovement
 from bo_suite.acquisition.improvement import LogExpectedImprovement, NoisyExpectedImprovement
 from bo_suite.acquisition.knowledge_gradient import AffineCost, Cost, KnowledgeGradient
 from bo_suite.acquisition.lines import discrete_knowledge_gradient, log_discrete_knowledge_gradient
-from bo_suite.acquisition.simulation import Simulation, simulate_knowledge_gradient
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.thompson import ThompsonSampling
 
@@ -22,11 +23,15 @@ __all__ = [
     "NoisyExpectedImprovement",
     "RootGamma",
     "Score",
-    "Simulation",
     "SteinBatch",
     "ThompsonSampling",
     "UpperConfidenceBound",
     "discrete_knowledge_gradient",
     "log_discrete_knowledge_gradient",
-    "simulate_knowledge_gradient",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in ("Simulation", "simulate_knowledge_gradient"):
+        raise ImportError(f"{name} is no longer in bo_suite: use notebooks/simulation.py of the repository")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Processes as BoTorch models, and BoTorch acquisitions here; BoTorch models are in `botorch_surrogate`."""
+"""Processes as BoTorch models, and BoTorch acquisitions as acquisitions of this package."""
 
 import math
 import warnings
@@ -32,29 +32,29 @@ except ModuleNotFoundError as error:  # a dependency of the package itself
         "ProcessModel and BoTorchAcquisition need botorch, which `pip install bo-suite` brings"
     ) from error
 
-__all__ = ["BoTorchAcquisition", "BoTorchScore", "BoTorchSurrogate", "ProcessModel", "Seen"]
+__all__ = ["AcquisitionContext", "BoTorchAcquisition", "BoTorchScore", "BoTorchSurrogate", "ProcessModel"]
 
 _ROWS = 512
-"""Rows that a BoTorch acquisition scores at once: it may hold a covariance with all data for each."""
+"""Rows that a BoTorch acquisition scores at once: each may need a covariance with all data."""
 
 
 class ProcessModel(Model):  # type: ignore[misc]
     """A fitted process as a BoTorch model of one outcome.
 
-    Processes are of outcomes to be minimised, and BoTorch maximises: with `negate` the model is that of the
-    outcomes times -1, and what is told to it (`best_f`, observations to condition on) must be negated too.
-    Otherwise it is the process as it is, for `maximize=False` or a `posterior_transform`.
+    A process models outcomes to be minimised, and BoTorch maximises: with `negate` the model is that of the
+    outcomes times -1, and its `best_f` and further observations must be negated too. Without `negate` it
+    models the outcomes themselves, for `maximize=False` or a `posterior_transform`.
 
-    Posteriors are joint over q, and differentiable once by X, and by the X and Y that the model was
-    conditioned on: gradients are never detached, `propagate_grads` or not. Replicates of the process are the
-    model's batch shape. There are no parameters, so `state_dict` is empty; `to` moves what is known.
+    Posteriors are joint over q, and differentiable once by X and by the X and Y of further observations:
+    gradients are never detached, whatever `propagate_grads` says. Replicates of the process are the model's
+    batch shape. The model has no parameters, so `state_dict` is empty; `to` moves the data.
 
     Args:
-        process: without fantasies, and expressed in rows (`Pathwise`), as those of `ExactGP` or `SVGP` are.
+        process: without fantasies, and expressed in rows (`Pathwise`), such as that of `ExactGP` or `SVGP`.
         negate: whether outcomes are negated, so that larger is better.
 
     Raises:
-        DataError: a process with fantasies, or of another kind.
+        DataError: the process has fantasies, or is of another kind.
     """
 
     def __init__(self, process: Process, negate: bool = False) -> None:
@@ -63,17 +63,17 @@ class ProcessModel(Model):  # type: ignore[misc]
 
     @property
     def num_outputs(self) -> int:
-        """One."""
+        """1."""
         return 1
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Of the replicates, with fantasies in front."""
+        """Shape of the replicates, with fantasies in front."""
         return self._belief.batch_shape
 
     @property
     def train_inputs(self) -> tuple[Tensor]:
-        """The rows that the process is expressed in: its data, or the inducing inputs of a sparse one."""
+        """The rows of the process: its data, or the inducing inputs of a sparse process."""
         return (self._belief.rows,)
 
     def posterior(
@@ -83,57 +83,56 @@ class ProcessModel(Model):  # type: ignore[misc]
         observation_noise: bool | Tensor = False,
         posterior_transform: Any = None,
     ) -> Any:
-        """Joint posterior over the q rows of each batch element of X (t-batch x q x d).
+        """Return the joint posterior over the q rows of each batch element of X (t-batch x q x d).
 
         Args:
             X: rows, whose batch dimensions broadcast with `batch_shape`.
             output_indices: None or [0].
-            observation_noise: whether the process's noise is added; or noise variances (... x q x 1).
-            posterior_transform: applied at last.
+            observation_noise: True to add the process's noise, or noise variances (... x q x 1).
+            posterior_transform: applied to the posterior.
 
         Returns:
-            A GPyTorchPosterior, or what the transform makes of it.
+            A GPyTorchPosterior, or the transformed posterior.
         """
         self.subset_output([0] if output_indices is None else output_indices)
         mean, cov = self._belief.moments(X)
         cov = _lifted(cov)
         if observation_noise is not False:
-            given = observation_noise if isinstance(observation_noise, Tensor) else None
-            cov = cov + torch.diag_embed(self._variance(given, mean.shape))
+            noise = observation_noise if isinstance(observation_noise, Tensor) else None
+            cov = cov + torch.diag_embed(self._variance(noise, mean.shape))
         posterior = GPyTorchPosterior(MultivariateNormal(mean, to_linear_operator(cov)))
         return posterior if posterior_transform is None else posterior_transform(posterior)
 
     def forward(self, X: Tensor) -> Any:
-        """The distribution of the latent function, as a GPyTorch model in evaluation mode returns it."""
+        """Return the distribution of the latent function, as a GPyTorch model in evaluation mode does."""
         return self.posterior(X).distribution
 
     def condition_on_observations(self, X: Tensor, Y: Tensor, noise: Tensor | None = None) -> "ProcessModel":
-        """The model given observations as well, by conditioning the posterior process exactly.
+        """Condition the posterior process on further observations, exactly.
 
         Args:
             X: rows (b x q x d), shared by the fantasies of Y.
-            Y: outcomes (any further dimensions x b x q x 1), negated where the model is.
-            noise: their variances, which broadcast with Y; when None, the process's noise.
+            Y: outcomes (any further dimensions x b x q x 1), negated if the model is.
+            noise: their variances, which broadcast with Y; None for the process's noise.
 
         Raises:
-            BotorchTensorDimensionError: shapes that do not fit together.
-            InputDataError: an outcome or a variance that is not finite, or a variance below 0.
+            BotorchTensorDimensionError: the shapes do not match.
+            InputDataError: an outcome or a variance is not finite, or a variance is negative.
         """
         if Y.ndim < 2 or Y.shape[-1] != 1 or Y.shape[-2] != X.shape[-2]:
             raise BotorchTensorDimensionError(
                 f"Y must be (... x q x 1) for X (... x q x d), got {tuple(Y.shape)} and {tuple(X.shape)}"
             )
-        for what, values in (("X", X), ("Y", Y), ("noise", noise)):
+        for name, values in (("X", X), ("Y", Y), ("noise", noise)):
             if values is not None and not bool(values.isfinite().all()):
-                raise InputDataError(f"{what} must be finite, got NaN or infinity in it")
+                raise InputDataError(f"{name} must be finite, got NaN or infinity in it")
         if noise is not None and bool((noise < 0).any()):
             raise InputDataError(f"noise must be variances >= 0, got {float(noise.min())}")
-        known = Y[..., 0]
         variance = self._variance(noise, X.shape[:-1])
-        fresh = ProcessModel.__new__(ProcessModel)
-        Model.__init__(fresh)
-        fresh._belief = self._belief.given(X, known, variance)
-        return fresh
+        model = ProcessModel.__new__(ProcessModel)
+        Model.__init__(model)
+        model._belief = self._belief.given(X, Y[..., 0], variance)
+        return model
 
     def fantasize(
         self,
@@ -142,13 +141,13 @@ class ProcessModel(Model):  # type: ignore[misc]
         observation_noise: Tensor | None = None,
         propagate_grads: bool = True,
     ) -> "ProcessModel":
-        """The model given samples of observations at X, one a fantasy, in a batch dimension in front.
+        """Condition the model on samples of observations at X, one for each fantasy, in a leading dimension.
 
         Args:
             X: rows (b x q x d).
             sampler: of the posterior at X.
-            observation_noise: variances of the observations; when None, the process's noise.
-            propagate_grads: taken for BoTorch's sake; gradients by X always flow.
+            observation_noise: variances of the observations; None for the process's noise.
+            propagate_grads: ignored; gradients by X always flow.
         """
         if not X.shape[-2]:
             batch = torch.broadcast_shapes(X.shape[:-2], self.batch_shape)
@@ -158,43 +157,43 @@ class ProcessModel(Model):  # type: ignore[misc]
         return self.condition_on_observations(X, samples, observation_noise)
 
     def subset_output(self, idcs: list[int]) -> "ProcessModel":
-        """The model itself, of its only outcome.
+        """Return the model itself, which has one outcome.
 
         Raises:
-            UnsupportedError: other outcomes.
+            UnsupportedError: `idcs` names another outcome.
         """
         if list(idcs) not in ([0], [-1]):
             raise UnsupportedError(f"a ProcessModel has the outcome 0 only, got {idcs}")
         return self
 
-    def _variance(self, given: Tensor | None, shape: torch.Size) -> Tensor:
-        """Variances of observations, in their own shape broadcast with one (..., q)."""
-        variance = self._belief.noise[..., None] if given is None else given[..., 0]
+    def _variance(self, noise: Tensor | None, shape: torch.Size) -> Tensor:
+        """Return variances of observations, in their own shape broadcast with one (..., q)."""
+        variance = self._belief.noise[..., None] if noise is None else noise[..., 0]
         return variance.expand(torch.broadcast_shapes(variance.shape, shape))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ProcessModel":
-        """What `to`, `cuda` and `double` call."""
+        """Apply a function to all tensors, as `to`, `cuda` and `double` do."""
         super()._apply(fn, recurse)
         self._belief = self._belief.apply(fn)
         return self
 
 
 def _lifted(cov: Tensor) -> Tensor:
-    """Variances raised to the least that gpytorch takes without a warning."""
-    least = 1e-10 if cov.dtype == torch.float64 else 1e-6
+    """Raise variances to the smallest value that gpytorch accepts without a warning."""
+    smallest = 1e-10 if cov.dtype == torch.float64 else 1e-6
     diagonal = cov.diagonal(dim1=-2, dim2=-1).detach()
-    return cov + torch.diag_embed((least * (1.0 + 1e-6) - diagonal).clamp(min=0.0))
+    return cov + torch.diag_embed((smallest * (1.0 + 1e-6) - diagonal).clamp(min=0.0))
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What a BoTorch acquisition may need beside the model, all of it on the model's scale.
+class AcquisitionContext:
+    """Everything that a BoTorch acquisition may need beside the model, on the model's scale.
 
     Attributes:
         X: observed rows (n x d), in the unit cube.
         Y: their outcomes (n x 1), negated and standardised: larger is better.
-        X_pending: rows that are being evaluated (p x d); already given to the acquisition, or to the model.
-        seeds: of what is drawn.
+        X_pending: rows that are being evaluated (p x d); the acquisition or the model has them already.
+        seeds: of random numbers.
     """
 
     X: Tensor
@@ -209,26 +208,26 @@ class Seen:
 
     @property
     def bounds(self) -> Tensor:
-        """Of the unit cube (2 x d)."""
+        """Bounds of the unit cube (2 x d)."""
         return torch.stack((torch.zeros_like(self.X[0]), torch.ones_like(self.X[0])))
 
     def sampler(self, count: int = 128) -> Any:
-        """A quasi-Monte Carlo sampler of `count` joint draws."""
+        """Make a quasi-Monte Carlo sampler of `count` joint draws."""
         return SobolQMCNormalSampler(torch.Size([count]), seed=self.seeds.split("sampler").keys[0] % 2**31)
 
     def candidates(self, count: int = 512) -> Tensor:
-        """Rows spread over the unit cube (count x d), such as max-value entropy search wants."""
+        """Spread rows over the unit cube (count x d), for example for max-value entropy search."""
         return self.seeds.split("candidates").sobol(count, self.X)
 
 
 @dataclass(frozen=True, eq=False)
 class BoTorchScore:
-    """Values of BoTorch acquisitions, one a replicate, each of a batch of single rows.
+    """Scores of BoTorch acquisitions, one for each replicate.
 
     Attributes:
-        acquisitions: one a replicate.
-        seeds: of what an acquisition draws when it is called.
-        hyperparameters: those of the fits.
+        acquisitions: one for each replicate.
+        seeds: of random numbers that an acquisition draws when it is called.
+        hyperparameters: of the fits.
         differentiable: whether autograd gives the gradient by x.
     """
 
@@ -238,18 +237,20 @@ class BoTorchScore:
     differentiable: bool = True
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The score of each row (*b, m, d): (*b, m)."""
+        """Score each row (*b, m, d): (*b, m)."""
         rows = x.reshape(len(self.acquisitions), *x.shape[-2:])
-        values = [self._one(*part) for part in zip(self.acquisitions, self.seeds.keys, rows, strict=True)]
+        values = list(map(_scores, self.acquisitions, self.seeds.keys, rows))
         return torch.stack(values).reshape(x.shape[:-1])
 
-    def _one(self, acquisition: Any, key: int, rows: Tensor) -> Tensor:
-        with _quiet(), seeded(key):
-            return torch.cat([acquisition(part[:, None, :]) for part in rows.split(_ROWS)])
+
+def _scores(acquisition: Any, key: int, rows: Tensor) -> Tensor:
+    """Score the rows of one replicate."""
+    with _quiet(), seeded(key):
+        return torch.cat([acquisition(chunk[:, None, :]) for chunk in rows.split(_ROWS)])
 
 
 def _quiet() -> Any:
-    """Without the warning of each covariance that took jitter."""
+    """Suppress gpytorch's warnings of jitter."""
     return warnings.catch_warnings(action="ignore", category=NumericalWarning)
 
 
@@ -257,23 +258,23 @@ def _quiet() -> Any:
 class BoTorchAcquisition:
     """Any BoTorch acquisition function of one point, on any surrogate of this package.
 
-    The factory is given a `ProcessModel` of the negated, standardised outcomes, and what was `Seen`:
-    `BoTorchAcquisition(lambda model, seen: LogExpectedImprovement(model, best_f=seen.best_f))`.
+    The factory receives a `ProcessModel` of the negated, standardised outcomes, and an `AcquisitionContext`:
+    `BoTorchAcquisition(lambda model, context: LogExpectedImprovement(model, best_f=context.best_f))`.
 
-    Pending points are told by `set_X_pending`. Some acquisitions, such as `qLogExpectedImprovement`, then
-    score x and them jointly: that ranks points, but a pending point's own score is not below what it was.
-    An acquisition that refuses them, as analytic ones do, is made anew, of the model given the posterior
-    means as the pending outcomes, which lowers variances only (hallucinated observations: Desautels, Krause
-    and Burdick 2014, section 4.1). Everything that is drawn follows from the seeds. Replicates are fitted
-    and scored one after the other.
+    The acquisition receives pending points by `set_X_pending`. Some acquisitions, such as
+    `qLogExpectedImprovement`, then score x and the pending points jointly: this ranks points, but does not
+    lower the score at a pending point. For an acquisition that refuses pending points, as analytic ones do,
+    the model is conditioned on its own means there, which lowers variances only (hallucinated observations:
+    Desautels, Krause and Burdick 2014, section 4.1). All random numbers follow from the seeds. Replicates are
+    fitted and scored one after the other.
 
     Attributes:
-        factory: (model, seen) to a `botorch.acquisition.AcquisitionFunction`; called more than once.
-        surrogate: what is fitted to the data; a `BoTorchSurrogate` puts BoTorch at both ends.
-        differentiable: whether the acquisition has gradients; without, the search is an evolution.
+        factory: (model, context) to a `botorch.acquisition.AcquisitionFunction`; called more than once.
+        surrogate: fitted to the data; with a `BoTorchSurrogate`, model and acquisition are BoTorch's.
+        differentiable: whether the acquisition has gradients; if not, the search is an evolution.
     """
 
-    factory: Callable[[Any, Seen], Any]
+    factory: Callable[[Any, AcquisitionContext], Any]
     surrogate: Surrogate = field(default_factory=AutoGP)
     differentiable: bool = True
 
@@ -281,47 +282,56 @@ class BoTorchAcquisition:
         check_flags(self, "differentiable", error=DataError)
         if not callable(self.factory):
             raise DataError(
-                f"a factory must be a function of a model and what was seen, got {described(self.factory)}"
+                f"a factory must be a function of a model and a context, got {described(self.factory)}"
             )
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> BoTorchScore:
-        """The score given the data.
+        """Build the score of the data.
 
         Raises:
-            DataError: data with fidelities or constraints, or a factory that does not return an acquisition
-                of one point.
+            DataError: the factory does not return an acquisition of one point.
         """
-        parts = []
-        for place in range(math.prod(data.batch_shape)):
-            own = start
+        built = []
+        for index in range(math.prod(data.batch_shape)):
+            own_start = start
             if start is not None and start.hyperparameters.ndim > 1:
-                own = replace(start, hyperparameters=start.hyperparameters.flatten(0, -2)[place])
-            parts.append(self._one(data.replicates(place), Seeds((seeds.keys[place],)), own))
-        hyperparameters = torch.stack([found for _, found in parts]).reshape(*data.batch_shape, -1)
-        made = tuple(acquisition for acquisition, _ in parts)
-        return BoTorchScore(made, seeds.split("calls"), hyperparameters, self.differentiable)
+                own_start = replace(start, hyperparameters=start.hyperparameters.flatten(0, -2)[index])
+            built.append(self._build_one(data.replicates(index), Seeds((seeds.keys[index],)), own_start))
+        hyperparameters = torch.stack([values for _, values in built]).reshape(*data.batch_shape, -1)
+        acquisitions = tuple(acquisition for acquisition, _ in built)
+        return BoTorchScore(acquisitions, seeds.split("calls"), hyperparameters, self.differentiable)
 
-    def _one(self, data: Dataset, seeds: Seeds, start: WarmStart | None) -> tuple[Any, Hyperparameters]:
+    def _build_one(self, data: Dataset, seeds: Seeds, start: WarmStart | None) -> tuple[Any, Hyperparameters]:
+        """Fit one replicate and make its acquisition."""
         process = self.surrogate.fit(data, seeds, start)
-        seen = Seen(data.x, -data.y[:, None], data.pending, seeds)
+        context = AcquisitionContext(data.x, -data.y[:, None], data.pending, seeds)
         with _quiet(), seeded(seeds.split("acquisition").keys[0]):
-            made = self._make(process, seen)
+            acquisition = self._make(process, context)
             if data.pending.shape[-2]:
                 try:
-                    made.set_X_pending(data.pending)
+                    acquisition.set_X_pending(data.pending)
                 except UnsupportedError:
                     with torch.no_grad():
                         process = process.condition(data.pending, process.mean(data.pending))
-                    made = self._make(process, seen)
-        return made, process.hyperparameters
+                    acquisition = self._make(process, context)
+        return acquisition, process.hyperparameters
 
-    def _make(self, process: Process, seen: Seen) -> Any:
-        made = self.factory(ProcessModel(process, negate=True), seen)
-        if not isinstance(made, AcquisitionFunction):
-            raise DataError(f"a factory must return a BoTorch AcquisitionFunction, got {described(made)}")
-        if isinstance(made, OneShotAcquisitionFunction):
+    def _make(self, process: Process, context: AcquisitionContext) -> Any:
+        acquisition = self.factory(ProcessModel(process, negate=True), context)
+        if not isinstance(acquisition, AcquisitionFunction):
             raise DataError(
-                f"an acquisition must score single points, got the one-shot {type(made).__name__}; "
-                "KnowledgeGradient, or optimize_acqf with a ProcessModel, do without"
+                f"a factory must return a BoTorch AcquisitionFunction, got {described(acquisition)}"
             )
-        return made
+        if isinstance(acquisition, OneShotAcquisitionFunction):
+            raise DataError(
+                f"an acquisition must score single points, got the one-shot {type(acquisition).__name__}: "
+                "use KnowledgeGradient, or optimize_acqf with a ProcessModel"
+            )
+        return acquisition
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Seen":
+        warnings.warn("Seen is now AcquisitionContext", DeprecationWarning, stacklevel=2)
+        return AcquisitionContext
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

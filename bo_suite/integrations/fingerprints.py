@@ -1,4 +1,4 @@
-"""A hash of the data of a search: the same in every process, whatever their layout in memory."""
+"""A hash of the data of a search, the same in every process and for every layout in memory."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ import pandas as pd
 from scipy import sparse
 
 _BLOCK = 1 << 22
-"""Numbers that are copied at once where an array does not lie in one piece."""
+"""Numbers that are copied at once if an array is not contiguous."""
 
 
 def data_fingerprint(*data: Any) -> str:
-    """A hash of arrays, sparse matrices, tables, lists and what they hold, as cross-validation sees them.
+    """Hash arrays, sparse matrices, tables, lists and their items, as cross-validation sees them.
 
-    Lists of numbers count as arrays. The index of a table and the order in memory count for nothing; of an
-    object that cannot be pickled its type counts.
+    Lists of numbers count as arrays. The index of a table and the order in memory do not count. Of an object
+    that cannot be pickled, only the type counts.
     """
     state = hashlib.blake2b(digest_size=16)
-    for part in data:
-        _add(state, part)
+    for value in data:
+        _add(state, value)
     return state.hexdigest()
 
 
@@ -40,14 +40,14 @@ def _add(state: Any, value: Any) -> None:
             _add_each(state, list(value), (len(value),))
     elif isinstance(value, Mapping):
         pairs = sorted(value.items(), key=str)
-        _add_each(state, [part for pair in pairs for part in pair], (len(pairs), 2))
+        _add_each(state, [item for pair in pairs for item in pair], (len(pairs), 2))
     elif value is None or isinstance(value, Number | np.generic):
         state.update(f"{type(value).__name__} {value!r}:".encode())
     elif isinstance(value, str | bytes):
         content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
         state.update(b"%s %d:" % (type(value).__name__.encode(), len(content)))
         state.update(content)
-    elif hasattr(value, "__array__"):  # tensors, and tables of other libraries
+    elif hasattr(value, "__array__"):  # tensors and tables of other libraries
         _add(state, list(getattr(value, "columns", ())))
         _add_array(state, np.asarray(value))
     else:
@@ -77,24 +77,24 @@ def _add_sparse(state: Any, matrix: Any) -> None:
     rows = sparse.csr_matrix(matrix, copy=True) if matrix.ndim == 2 else sparse.csr_array(matrix, copy=True)
     rows.sum_duplicates()
     state.update(f"sparse {rows.shape}:".encode())
-    for part in (rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data):
-        _add_array(state, part)
+    for array in (rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data):
+        _add_array(state, array)
 
 
 def _add_table(state: Any, table: Any) -> None:
     names = list(table.columns) if isinstance(table, pd.DataFrame) else [table.name]
     state.update(f"table {table.shape} {names}:".encode())
-    columns = [table.iloc[:, place] for place in range(len(names))] if table.ndim == 2 else [table]
+    columns = [table.iloc[:, index] for index in range(len(names))] if table.ndim == 2 else [table]
     for column in columns:
         state.update(str(column.dtype).encode())
         try:
             state.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
-        except TypeError:  # of objects that are not hashable, such as lists
+        except TypeError:  # objects that cannot be hashed, such as lists
             _add_each(state, column.tolist(), column.shape)
 
 
 def _object_hash(value: Any) -> str:
     try:
         return str(joblib.hash(value))
-    except Exception:  # whatever pickling an object of a user raises
+    except Exception:  # pickling an object of a user may raise anything
         return type(value).__qualname__

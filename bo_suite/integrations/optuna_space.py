@@ -1,4 +1,4 @@
-"""Optuna's distributions as dimensions of ours, whatever their ranges."""
+"""Optuna's distributions as dimensions of a Translation, whatever their ranges."""
 
 import math
 import sys
@@ -22,20 +22,20 @@ from bo_suite.space.parameters import Float, Int
 
 _LARGEST = sys.float_info.max
 _VAST = 1e300
-"""Bounds from which on sums of floats may overflow."""
+"""Larger bounds may overflow in a sum."""
 
 
 def dimension_of(distribution: BaseDistribution, ordered: bool = False) -> Dimension:
-    """What is searched instead of a distribution of more than one value.
+    """Return the dimension that is searched for a distribution of more than one value.
 
-    An integer range that no Int can hold is searched as a Float, whose values are rounded.
+    An integer range too large for an Int is searched as a Float, whose values are rounded.
 
     Args:
         distribution: Optuna's.
-        ordered: whether categories lie on a line.
+        ordered: whether categories are ordered.
 
     Raises:
-        SpaceError: a range too narrow to be searched, or no distribution of Optuna's.
+        SpaceError: the range is too narrow, or the distribution is not Optuna's.
     """
     if isinstance(distribution, CategoricalDistribution):
         return listed(distribution.choices, ordered)
@@ -47,7 +47,7 @@ def dimension_of(distribution: BaseDistribution, ordered: bool = False) -> Dimen
 
 
 def drawn(distribution: Any, uniform: float) -> float:
-    """A value of a FloatDistribution that cannot be searched, of a uniform draw in [0, 1]."""
+    """Map a uniform draw in [0, 1] to a value of a FloatDistribution that cannot be searched."""
     low, high = float(distribution.low), float(distribution.high)
     value = low * (1.0 - uniform) + high * uniform
     if distribution.step is not None:
@@ -56,7 +56,7 @@ def drawn(distribution: Any, uniform: float) -> float:
 
 
 def nearest(distribution: BaseDistribution, value: Any) -> Any:
-    """The value of a distribution that is nearest to a number; any other value as it is."""
+    """Return the value of a distribution nearest to a number; return any other value as it is."""
     if not (isinstance(distribution, FloatDistribution | IntDistribution) and isinstance(value, Real)):
         return value
     low, high, step = distribution.low, distribution.high, distribution.step
@@ -67,32 +67,32 @@ def nearest(distribution: BaseDistribution, value: Any) -> Any:
     return inside if step is None else min(_on_grid(inside, low, step), high)
 
 
-def _of_integers(given: IntDistribution) -> Dimension:
-    low, high, step = given.low, given.high, given.step
+def _of_integers(distribution: IntDistribution) -> Dimension:
+    low, high, step = distribution.low, distribution.high, distribution.step
     with suppress(SpaceError):
         if step == 1:
-            return Dimension(Int(low, high, log=given.log))
+            return Dimension(Int(low, high, log=distribution.log))
     count = (high - low) // step + 1
     with suppress(SpaceError):
-        if not given.log:  # counted from 0, whatever its bounds
+        if not distribution.log:  # counted from 0, whatever its bounds
             return stepped(low, step, count)
     bottom, top = float(max(low, int(-_LARGEST))), float(min(high, int(_LARGEST)))
-    bottom = math.nextafter(bottom, math.inf) if bottom < low else bottom  # Optuna keeps values as floats
+    bottom = math.nextafter(bottom, math.inf) if bottom < low else bottom  # Optuna stores values as floats
     top = math.nextafter(top, -math.inf) if top > high else top
 
     def rounded(value: float) -> int:
         number = round(min(max(value, bottom), top))
         return low + min((number - low + step // 2) // step, count - 1) * step
 
-    return _as_float(bottom, top, given.log, rounded)
+    return _as_float(bottom, top, distribution.log, rounded)
 
 
-def _of_floats(given: FloatDistribution) -> Dimension:
-    low, high, step = max(given.low, -_LARGEST), min(given.high, _LARGEST), given.step
+def _of_floats(distribution: FloatDistribution) -> Dimension:
+    low, high, step = max(distribution.low, -_LARGEST), min(distribution.high, _LARGEST), distribution.step
     if step is None:
-        return _as_float(low, high, given.log, same)
+        return _as_float(low, high, distribution.log, same)
     if not math.isfinite((high - low) / step):
-        raise SpaceError(f"`(high - low) / step` must be a finite number, got {given}")
+        raise SpaceError(f"`(high - low) / step` must be a finite number, got {distribution}")
     with suppress(SpaceError):
         grid = stepped(low, step, 1 + round((high - low) / step))
         return replace(grid, theirs=lambda number: min(grid.theirs(number), high))
@@ -100,13 +100,13 @@ def _of_floats(given: FloatDistribution) -> Dimension:
 
 
 def _on_grid(value: float, low: float, step: float) -> float:
-    """The multiple of a step from `low` that is nearest to a value, as far as floats tell it."""
+    """Return low + a multiple of the step, nearest to a value, in decimal arithmetic."""
     first, pace = Decimal(str(low)), Decimal(str(step))
     return float(first + ((Decimal(value) - first) / pace).to_integral_value() * pace)
 
 
 def _as_float(low: float, high: float, log: bool, theirs: Callable[[float], Any]) -> Dimension:
-    """Values made of those of a Float with the same bounds or, where these are vast, a quarter of them."""
+    """Search a Float with the same bounds or, if these are vast, with a quarter of them."""
     if log or max(abs(low), abs(high)) < _VAST:
         parameter = Float(low, high, log)
         return Dimension(parameter) if theirs is same else Dimension(parameter, theirs, _clipped(low, high))
@@ -117,7 +117,7 @@ def _as_float(low: float, high: float, log: bool, theirs: Callable[[float], Any]
 
 
 def _clipped(low: float, high: float) -> Callable[[Any], float]:
-    """Clips values that are off the bounds by no more than what a float rounds off."""
+    """Return a function that clips values outside the bounds by no more than rounding."""
 
     def clip(value: Any) -> float:
         number = float(value)

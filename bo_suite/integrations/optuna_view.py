@@ -1,4 +1,4 @@
-"""A history of ours as an Optuna study that can be looked at, by optuna-dashboard and Optuna's plots."""
+"""A history as a read-only Optuna study, for optuna-dashboard and Optuna's plots."""
 
 import copy
 from collections.abc import Container
@@ -23,26 +23,26 @@ _STATES = {
 
 
 def to_study(path: str | Path) -> "optuna.Study":
-    """The study that a history file is, for Optuna's plots: it follows the file, and can only be read.
+    """Open a history file as a read-only Optuna study, which follows the file as it grows.
 
     Raises:
-        StorageError: a file that is missing or no history.
+        StorageError: the file is missing, or is no history.
     """
     storage = HistoryStorage(path)
     return optuna.load_study(study_name=storage.get_study_name_from_id(_STUDY_ID), storage=storage)
 
 
 class HistoryStorage(optuna.storages.BaseStorage):
-    """A history file as an Optuna storage with one study, to be read alone.
+    """A history file as a read-only Optuna storage with one study.
 
-    `optuna_dashboard.run_server(HistoryStorage("run.db"))` shows a run while it goes on.
+    `optuna_dashboard.run_server(HistoryStorage("run.db"))` shows a run while it proceeds.
 
     Args:
-        path: the file; its name, without the ending, is that of the study.
+        path: the file; the study is named after it, without the suffix.
 
     Raises:
-        StorageError: a file that is missing or no history.
-        RuntimeError: something is to be written.
+        StorageError: the file is missing, or is no history.
+        RuntimeError: a method that writes was called.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -53,37 +53,37 @@ class HistoryStorage(optuna.storages.BaseStorage):
         self._direction = optuna.study.StudyDirection[header.direction.upper()]
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        """The study's id.
+        """Return the study's id.
 
         Raises:
-            KeyError: another name.
+            KeyError: the study has another name.
         """
         if study_name != self._name:
             raise KeyError(f"the study must be {self._name!r}, got {study_name!r}")
         return _STUDY_ID
 
     def get_study_name_from_id(self, study_id: int) -> str:
-        """The study's name."""
+        """Return the study's name."""
         self._check(study_id)
         return self._name
 
     def get_study_directions(self, study_id: int) -> "list[optuna.study.StudyDirection]":
-        """The direction, alone."""
+        """Return a list of the only direction."""
         self._check(study_id)
         return [self._direction]
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """The seed."""
+        """Return the seed, by name."""
         self._check(study_id)
         return {"seed": self._history.header.seed}
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """None."""
+        """Return an empty dict."""
         self._check(study_id)
         return {}
 
     def get_all_studies(self) -> "list[optuna.study._frozen.FrozenStudy]":
-        """The study."""
+        """Return a list of the only study."""
         directions = self.get_study_directions(_STUDY_ID)
         seed = self.get_study_user_attrs(_STUDY_ID)
         return [
@@ -91,10 +91,10 @@ class HistoryStorage(optuna.storages.BaseStorage):
         ]
 
     def get_trial(self, trial_id: int) -> "optuna.trial.FrozenTrial":
-        """A trial by its id.
+        """Return a trial by its id.
 
         Raises:
-            KeyError: no such trial.
+            KeyError: the study has no such trial.
         """
         trial = self._history.trial(trial_id)
         if trial is None:
@@ -109,11 +109,11 @@ class HistoryStorage(optuna.storages.BaseStorage):
         deepcopy: bool = True,
         states: "Container[optuna.trial.TrialState] | None" = None,
     ) -> "list[optuna.trial.FrozenTrial]":
-        """All trials, or those in some states; without `deepcopy` they share their distributions."""
+        """Return all trials, or those in some states; without `deepcopy` they share distributions."""
         self._check(study_id)
         own = copy.deepcopy if deepcopy else copy.copy
-        found = [self._frozen(trial, own(self._distributions)) for trial in self._history.trials()]
-        return [trial for trial in found if states is None or trial.state in states]
+        trials = [self._frozen(trial, own(self._distributions)) for trial in self._history.trials()]
+        return [trial for trial in trials if states is None or trial.state in states]
 
     def _check(self, study_id: int) -> None:
         if study_id != _STUDY_ID:
@@ -142,48 +142,10 @@ class HistoryStorage(optuna.storages.BaseStorage):
             trial_id=trial.id,
         )
 
-    def create_new_study(self, directions: Any, study_name: str | None = None) -> NoReturn:
-        """Refused."""
-        _refuse()
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise: the storage is read-only."""
+        raise RuntimeError("this storage is read-only: write the history with bo_suite")
 
-    def delete_study(self, study_id: int) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def create_new_trial(self, study_id: int, template_trial: Any = None) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: Any
-    ) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def set_trial_state_values(self, trial_id: int, state: Any, values: Any = None) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> NoReturn:
-        """Refused."""
-        _refuse()
-
-
-def _refuse() -> NoReturn:
-    raise RuntimeError("a history is read through Optuna and written by bo_suite, got a change to it")
+    create_new_study = delete_study = set_study_user_attr = set_study_system_attr = _refuse
+    create_new_trial = set_trial_param = set_trial_state_values = set_trial_intermediate_value = _refuse
+    set_trial_user_attr = set_trial_system_attr = _refuse

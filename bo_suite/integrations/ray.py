@@ -1,4 +1,4 @@
-"""Ray as a `concurrent.futures.Executor`: what runs on processes here runs on a cluster."""
+"""Ray as a `concurrent.futures.Executor`, to evaluate on a cluster."""
 
 import concurrent.futures as futures
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from bo_suite.values.describe import error_text
 
 
 class RayExecutor(futures.Executor):
-    """Runs each call as one Ray task, for `minimize` and `run_suite`; a context manager like any executor.
+    """Run each call as one Ray task, for `minimize` and `run_suite`; a context manager like any executor.
 
-    It uses the cluster that `ray.init` has connected this process to, and leaves it as it is; without one,
-    Ray starts one of this machine's cores. Workers must be able to import what the main process imports.
+    It uses the cluster that `ray.init` has connected this process to, and never shuts it down. Without one,
+    Ray starts one on this machine's cores. Workers must be able to import what the main process imports.
 
-    A task whose worker or node dies has a BrokenExecutor, as with local processes, and is not tried again;
-    others, and this executor, go on.
+    A task whose worker or node dies raises BrokenExecutor, as with local processes, and is not retried; other
+    tasks, and this executor, continue.
 
     Args:
         num_cpus: cores that each task reserves, and threads of its numerical libraries.
@@ -35,7 +35,7 @@ class RayExecutor(futures.Executor):
         self._lock, self._open = Lock(), True
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "futures.Future[Any]":
-        """The future of fn(*args, **kwargs), which cannot be cancelled one by one.
+        """Start fn(*args, **kwargs); a single future cannot be cancelled.
 
         Raises:
             RuntimeError: the executor was shut down.
@@ -44,18 +44,18 @@ class RayExecutor(futures.Executor):
         future.set_running_or_notify_cancel()
         with self._lock:
             if not self._open:
-                raise RuntimeError("a task needs an executor that was not shut down")
+                raise RuntimeError("the executor was shut down and accepts no task")
             try:
                 reference = self._call.remote(fn, args, kwargs)
-            except Exception as error:  # such as what cannot be pickled; process pools tell it so
+            except Exception as error:  # arguments that cannot be pickled; process pools set it, too
                 future.set_exception(error)
                 return future
             self._running[future] = reference
-        reference.future().add_done_callback(lambda found: self._end(future, found))
+        reference.future().add_done_callback(lambda finished: self._end(future, finished))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more tasks; with cancel_futures ends those that run, and waits for their futures."""
+        """Accept no more tasks; with cancel_futures kill the running ones; with wait, wait for all."""
         with self._lock:
             self._open = False
             running = dict(self._running)
@@ -65,24 +65,22 @@ class RayExecutor(futures.Executor):
         if wait:
             futures.wait(running)
 
-    def _end(self, future: "futures.Future[Any]", found: "futures.Future[Any]") -> None:
-        """Passes on what came of a task."""
+    def _end(self, future: "futures.Future[Any]", finished: "futures.Future[Any]") -> None:
+        """Pass on the result or the error of a task."""
         with self._lock:
             del self._running[future]
-        error = found.exception()
+        error = finished.exception()
         if error is None:
-            future.set_result(found.result())
+            future.set_result(finished.result())
         elif self._lost(error):
-            broken = futures.BrokenExecutor(
-                f"the worker of a task must live until it ends, got {error_text(error)}"
-            )
+            broken = futures.BrokenExecutor(f"the worker of a task died: {error_text(error)}")
             broken.__cause__ = error
             future.set_exception(broken)
         else:
             future.set_exception(error)
 
     def _lost(self, error: BaseException) -> bool:
-        """Whether the task's process or node is gone, and not the task has raised."""
+        """Whether the task's process or node died; False if the task itself raised."""
         kinds = self._ray.exceptions
         deaths = (
             kinds.WorkerCrashedError,

@@ -1,4 +1,4 @@
-"""Ray Tune's search spaces in terms of ours, flat with "/" between the names of nested ones."""
+"""Translation of Ray Tune's search spaces; names of nested dicts are joined by "/"."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from bo_suite.values.describe import described
 try:
     _domains: Any = import_module("ray.tune.search.sample")
     _variants: Any = import_module("ray.tune.search.variant_generator")
-except ImportError as error:  # ray.tune raises it where ray is there and its extra packages are not
+except ImportError as error:  # also if ray is installed without the packages of ray.tune
     raise ImportError("BoSuiteSearch needs ray[tune], which `pip install 'bo-suite[ray]'` brings") from error
 
 Path = tuple[Any, ...]
@@ -25,7 +25,7 @@ Path = tuple[Any, ...]
 
 
 def leaves(tree: Mapping[Any, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """The path and the value of whatever is no dict, or an empty one; domains in dict form are values."""
+    """Yield path and value of all that is no dict, of empty dicts, and of domains in dict form."""
     for key, value in tree.items():
         domains, grids = _unresolved(key, value)
         if isinstance(value, dict) and value and not {(key,)} & {path for path, _ in (*domains, *grids)}:
@@ -35,37 +35,38 @@ def leaves(tree: Mapping[Any, Any], above: Path = ()) -> Iterator[tuple[Path, An
 
 
 def nested(flat: Mapping[Path, Any]) -> dict[Any, Any]:
+    """Build the nested dict of values by path."""
     tree: dict[Any, Any] = {}
     for (*above, last), value in flat.items():
-        place = tree
+        branch = tree
         for key in above:
-            place = place.setdefault(key, {})
-        place[last] = value
+            branch = branch.setdefault(key, {})
+        branch[last] = value
     return tree
 
 
 def _unresolved(key: object, value: object) -> tuple[list[tuple[Path, Any]], list[tuple[Path, Any]]]:
-    """Domains and grids in a value, with their paths, as Ray finds them."""
+    """Find domains and grids in a value, with their paths, as Ray does."""
     _, domains, grids = _variants.parse_spec_vars({key: value})
     return domains, grids
 
 
 def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str, Path]]:
-    """The flat space in our terms, and the path of each of its names in a configuration.
+    """Return the flat translation of a space, and the path of each of its names in a configuration.
 
     Raises:
-        ValueError: a space that cannot be searched.
+        ValueError: the space cannot be searched.
     """
     if isinstance(space, Space):
         paths: dict[str, Path] = {name: tuple(name.split("/")) for name in space.parameters}
         translation = Translation({name: Dimension(parameter) for name, parameter in space})
     elif isinstance(space, Mapping):
-        found = list(leaves(space))
-        paths = {"/".join(map(str, path)): path for path, _ in found}
-        if len(paths) < len(found):
+        values = list(leaves(space))
+        paths = {"/".join(map(str, path)): path for path, _ in values}
+        if len(paths) < len(values):
             raise ValueError(f"names must differ when nested ones are joined by '/', got {list(paths)}")
         dimensions, constants = {}, {}
-        for (path, value), name in zip(found, paths, strict=True):
+        for (path, value), name in zip(values, paths, strict=True):
             dimension = _dimension(name, path[-1], value)
             if dimension is None:
                 constants[name] = value
@@ -84,12 +85,12 @@ def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str,
 
 
 def by_name(config: Mapping[Any, Any], paths: Mapping[str, Path]) -> dict[str, Any]:
-    """Values of a configuration, nested or flat, by the names of a space; others keep their flat names.
+    """Return the values of a configuration, nested or flat, by the names of a space, then all others.
 
-    An option that is a dict comes back flat from Ray, too.
+    Ray flattens options that are dicts, too; they are nested again.
     """
     flat = {"/".join(map(str, path)): leaf for path, leaf in leaves(config)}
-    found = {}
+    values = {}
     for name in paths:
         inner = {
             tuple(key.removeprefix(f"{name}/").split("/")): flat.pop(key)
@@ -97,14 +98,14 @@ def by_name(config: Mapping[Any, Any], paths: Mapping[str, Path]) -> dict[str, A
             if key.startswith(f"{name}/")
         }
         if name in flat:
-            found[name] = flat.pop(name)
+            values[name] = flat.pop(name)
         elif inner:
-            found[name] = nested(inner)
-    return {**found, **flat}
+            values[name] = nested(inner)
+    return {**values, **flat}
 
 
 def _dimension(name: str, key: object, value: Any) -> Dimension | None:
-    """What is searched; None for a constant."""
+    """Return the dimension of a value; None for a constant."""
     domains, grids = _unresolved(key, value)
     if grids:
         raise ValueError(f"parameter {name!r} must be a domain such as tune.choice, got a grid_search")
@@ -120,12 +121,12 @@ def _dimension(name: str, key: object, value: Any) -> Dimension | None:
 
 
 def _unresolved_in(value: Any) -> Any:
-    """The first thing in a value that stands for others, and that a trainable has no use for; or None."""
+    """Find the first domain, parameter or Space in a value, which no trainable can use; or None."""
     domains, grids = _unresolved(0, value)
     if isinstance(value, Float | Int | Choice | Space) or (0,) in {path for path, _ in (*domains, *grids)}:
         return value
     if isinstance(value, Mapping):
-        inner = [part for pair in value.items() for part in pair]
+        inner = [item for pair in value.items() for item in pair]
     elif isinstance(value, list | tuple | set | frozenset):
         inner = list(value)
     elif isinstance(value, np.ndarray) and value.dtype.hasobject:
@@ -134,7 +135,7 @@ def _unresolved_in(value: Any) -> Any:
         inner = [getattr(value, one.name) for one in fields(value)]
     else:
         return None
-    return next((found for part in inner if (found := _unresolved_in(part)) is not None), None)
+    return next((domain for item in inner if (domain := _unresolved_in(item)) is not None), None)
 
 
 def _of_domain(domain: Any) -> Dimension:
@@ -154,7 +155,7 @@ def _of_domain(domain: Any) -> Dimension:
         what = "a sample_from" if domain.is_function() else f"a {type(sampler).__name__.strip('_')} one"
         raise ValueError(f"a domain must be a choice, or uniform on a linear or log scale, got {what}")
     whole = isinstance(domain, _domains.Integer)
-    if whole and step in (None, 1):  # the upper bound is left out; with other steps Ray takes it in
+    if whole and step in (None, 1):  # the upper bound is excluded; with other steps Ray includes it
         return _integers(domain.lower, domain.upper - 1, log)
     if step is None:
         return Dimension(Float(domain.lower, domain.upper, log=log))
@@ -166,16 +167,16 @@ def _integers(low: int, high: int, log: bool) -> Dimension:
 
 
 def _multiples(domain: Any, step: float, log: bool) -> Dimension:
-    """The multiples of a step between the bounds, both taken in."""
+    """Return the multiples of a step between the bounds, both included."""
     low, high = domain.lower / step, domain.upper / step
     first, last = math.ceil(low - 1e-9 * abs(low)), math.floor(high + 1e-9 * abs(high))
     if first == last:
         return listed([domain.cast(first * step)])
 
-    def place(value: Any) -> int:
+    def multiple(value: Any) -> int:
         number: int = round(value / step)
         if abs(number * step - value) > 1e-6 * step:
             raise SpaceError(f"the value must be a multiple of {step}, got {described(value)}")
         return number
 
-    return Dimension(Int(first, last, log=log), lambda number: domain.cast(number * step), place)
+    return Dimension(Int(first, last, log=log), lambda number: domain.cast(number * step), multiple)

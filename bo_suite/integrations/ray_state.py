@@ -1,7 +1,7 @@
-"""The state of a searcher of Ray Tune as JSON: a file that can be read without running anything in it.
+"""The state of a searcher of Ray Tune as JSON, which can be read without running code.
 
-A pickle would run whatever its file names. What JSON cannot hold, such as objects in a `tune.choice`, is left
-out, and the searcher that reads the file must have been given it.
+A pickle would run code of its file. What JSON cannot hold, such as objects in a `tune.choice`, is left out,
+and must be passed to the searcher that reads the file.
 """
 
 import base64
@@ -28,14 +28,14 @@ State = dict[str, Any]
 
 
 class _NoJsonError(Exception):
-    """A part of a space that JSON cannot hold without loss."""
+    """JSON cannot hold a part of a space without loss."""
 
 
 def state_text(state: State) -> str:
-    """The file of a searcher's state.
+    """Write a searcher's state as text.
 
     Args:
-        state: what `BoSuiteSearch.get_state` returns.
+        state: from `BoSuiteSearch.get_state`.
     """
     history = state["_copy"]
     form = {
@@ -56,45 +56,44 @@ def state_text(state: State) -> str:
     return json.dumps({"format": _FORMAT, "digest": digest(form), "state": form})
 
 
-def state_of(file: str, content: bytes, given: State) -> State:
-    """The state in a file.
+def state_of(file: str, content: bytes, own: State) -> State:
+    """Read the state in a file.
 
     Args:
         file: its name.
         content: its bytes.
-        given: the state of the searcher that reads it, whose space and acquisition are taken where it was
-            given them.
+        own: the state of the searcher that reads it; its space and acquisition win if it has them.
 
     Raises:
-        StorageError: a file of version 0.8.0, one that is damaged, or one that needs its space or its
-            acquisition given.
+        StorageError: the file is of version 0.8.0 or damaged, or lacks its space or acquisition and the
+            searcher has none.
     """
     if content[:1] == b"\x80":
         raise StorageError(
-            f"the state of a search must be JSON, got {file}, a pickle as bo_suite 0.8.0 wrote it, which "
-            "could run anything: begin a new search with the same `storage`, which goes on with its history"
+            f"{file} is a pickle of bo_suite 0.8.0, which could run any code: begin a new search with the "
+            "same `storage`, which continues its history"
         )
-    whole = parsed(file, content)
+    saved = parsed(file, content)
     intact = (
-        isinstance(whole, dict) and whole.get("format") == _FORMAT and isinstance(whole.get("state"), dict)
+        isinstance(saved, dict) and saved.get("format") == _FORMAT and isinstance(saved.get("state"), dict)
     )
-    check(intact, file, f"a file of BoSuiteSearch.save with the format {_FORMAT!r}", whole)
-    form = whole["state"]
+    check(intact, file, f"a file of BoSuiteSearch.save with the format {_FORMAT!r}", saved)
+    form = saved["state"]
     for name, (fits, law) in _FIELDS.items():
         check(name in form, f"{file}: the state", f"one with the field {name!r}", sorted(form))
         check(fits(form[name]), f"{file}: the field {name}", law, form[name])
     check(
-        whole.get("digest") == digest(form), f"{file}: the digest", "that of the state", whole.get("digest")
+        saved.get("digest") == digest(form), f"{file}: the digest", "that of the state", saved.get("digest")
     )
     unknown = set(form["live"]) - set(form["known"])
     check(not unknown, f"{file}: the field live", "names that the field known has", sorted(unknown))
-    acquisition = given["_acquisition"]
+    acquisition = own["_acquisition"]
     if acquisition is None and form["acquisition"] is not None:
         acquisition = from_form(form["acquisition"])
     return {
-        "_space": _chosen_space(file, form, given["_space"]),
-        "_metric": form["metric"] or given["_metric"],
-        "_mode": form["mode"] or given["_mode"],
+        "_space": _chosen_space(file, form, own["_space"]),
+        "_metric": form["metric"] or own["_metric"],
+        "_mode": form["mode"] or own["_mode"],
         "_acquisition": acquisition,
         "_seed": form["seed"],
         "_storage": form["storage"],
@@ -102,30 +101,31 @@ def state_of(file: str, content: bytes, given: State) -> State:
         "_known": {name: (trial, attempt) for name, (trial, attempt) in form["known"].items()},
         "_live": set(form["live"]),
         "_reported": form["reported"],
-        "_points": given["_points"],
-        "_rewards": given["_rewards"],
+        "_points": own["_points"],
+        "_rewards": own["_rewards"],
         "_starts": form["starts"],
         "_copy": None if form["history"] is None else base64.b64decode(form["history"]),
     }
 
 
-def _chosen_space(file: str, form: State, given: Any) -> Any:
-    """The space that the searcher was given, which must be that of the file, or else the file's."""
-    if given is not None:
-        if form["fingerprint"] not in (None, _fingerprint(given)):
-            raise StorageError(f"{file} belongs to another space than the one that the searcher was given")
-        return given
+def _chosen_space(file: str, form: State, own: Any) -> Any:
+    """Return the searcher's own space, which must equal that of the file; if it has none, the file's."""
+    if own is not None:
+        if form["fingerprint"] not in (None, _fingerprint(own)):
+            raise StorageError(f"{file} belongs to another space than that of the searcher")
+        return own
     if form["space"] is None and form["fingerprint"] is not None:
         raise StorageError(
-            f"{file} lacks the space, which has objects that JSON cannot hold: give the space to the "
+            f"{file} lacks the space, which has objects that JSON cannot hold: pass the space to the "
             "BoSuiteSearch, or as the `param_space` of the Tuner, before it is restored"
         )
     try:
         space = None if form["space"] is None else _space_of(form["space"])
-        found = _fingerprint(space)
+        fingerprint = _fingerprint(space)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise StorageError(f"{file}: the field space must be a search space, got {error!r}") from error
-    check(found == form["fingerprint"], f"{file}: the field space", "that of the fingerprint", found)
+    same = fingerprint == form["fingerprint"]
+    check(same, f"{file}: the field space", "that of the fingerprint", fingerprint)
     return space
 
 
@@ -181,11 +181,11 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "starts": (_or_null(_are_starts), "a list of dicts of parameters or null"),
     "history": (_is_base64, "base64 or null"),
 }
-"""What each field of a state must be."""
+"""A check of each field of a state, and its law in words."""
 
 
 def _number_or_text(value: Any) -> float | str:
-    """A reported value: as a text, it is refused in the same way as what it stands for."""
+    """Return a reported value as a number, or as a text that is refused in the same way."""
     try:
         return finite("", value)
     except TrialError:
@@ -197,7 +197,7 @@ def _fingerprint(space: Any) -> str | None:
 
 
 def _space_form(space: Space | Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The JSON form of a space; None where there is none without loss."""
+    """Return a space as JSON; None if JSON cannot hold it."""
     if isinstance(space, Space):
         return {"space": space.to_dict()}
     try:
@@ -209,11 +209,11 @@ def _space_form(space: Space | Mapping[str, Any] | None) -> dict[str, Any] | Non
 def _space_of(form: dict[str, Any]) -> Space | dict[Any, Any]:
     if "space" in form:
         return Space.from_dict(form["space"])
-    found = {tuple(map(_value_of, path)): _leaf_of(leaf) for path, leaf in form["leaves"]}
-    inner = set(chain.from_iterable([path[:depth] for depth in range(len(path))] for path in found))
-    if inner & set(found) or len(found) < len(form["leaves"]):
+    values = {tuple(map(_value_of, path)): _leaf_of(leaf) for path, leaf in form["leaves"]}
+    inner = set(chain.from_iterable([path[:depth] for depth in range(len(path))] for path in values))
+    if inner & set(values) or len(values) < len(form["leaves"]):
         raise SpaceError("its names must differ, and none be the start of a nested one")
-    return nested(found)
+    return nested(values)
 
 
 def _leaf_form(path: tuple[Any, ...], value: Any) -> list[Any]:
@@ -221,7 +221,7 @@ def _leaf_form(path: tuple[Any, ...], value: Any) -> list[Any]:
 
 
 def _domain_form(value: Any) -> Any:
-    """Of a domain, or of a constant."""
+    """Return a domain or a constant as JSON."""
     if not isinstance(value, _domains.Domain):
         return {"constant": _value_form(value)}
     if isinstance(value, _domains.Categorical):
@@ -249,7 +249,7 @@ def _leaf_of(form: Any) -> Any:
 
 
 def _number(value: Any) -> int | float:
-    """A number of Python's own, of one that may be NumPy's."""
+    """Return a number, possibly NumPy's, as Python's own."""
     return int(value) if isinstance(value, Integral) else float(value)
 
 

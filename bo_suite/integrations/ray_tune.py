@@ -1,4 +1,4 @@
-"""Ray Tune: a search algorithm for its Tuner, whose results survive the death of the driver."""
+"""A search algorithm for Ray Tune, whose results survive the death of the driver."""
 
 import logging
 import shutil
@@ -28,46 +28,46 @@ from bo_suite.values.describe import described, visible
 _search: Any = import_module("ray.tune.search")
 _results: Any = import_module("ray.tune.result")
 
-_KEPT = (
+_SAVED = (
     *("_space", "_metric", "_mode", "_acquisition", "_seed", "_storage", "_limit"),
     *("_known", "_live", "_reported", "_copy", "_points", "_rewards", "_starts"),
 )
-"""What a state holds; all else comes of it and of the history."""
+"""Attributes in a state; all others follow from them and the history."""
 
 logger = logging.getLogger("bo_suite")
 
 
 class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
-    """Suggests the configurations of Ray Tune's trials and learns from their results.
+    """Suggest the configurations of Ray Tune's trials, and learn from their results.
 
-    The history is the truth: a result is on the disk before Ray goes on, so that `Tuner.restore` after a
-    crash of the driver finds all of them, those that Ray's own snapshot has missed included. Trials that
-    Ray has forgotten are evaluated again first. A trial that Ray's scheduler stops counts with the last
-    value that it reported; one that raises, or reports no finite value, has failed.
+    A result is on disk before Ray proceeds, so `Tuner.restore` after a crash of the driver finds all results,
+    including those that Ray's own snapshot missed. Trials that Ray has forgotten are evaluated again first. A
+    trial that Ray's scheduler stops counts with its last reported value. A trial that raises, or reports no
+    finite value, has failed.
 
-    With a Space, give the metric and mode here too: Ray passes those of the TuneConfig on only together with
-    a `param_space`.
+    With a Space, pass the metric and mode here too: Ray passes those of the TuneConfig only together with a
+    `param_space`.
 
-    A `max_concurrent` is kept here, and results are learnt one by one: `batch=True` of Ray's
+    The searcher itself respects `max_concurrent`, and learns results one by one: `batch=True` of Ray's
     ConcurrencyLimiter has no effect.
 
     Args:
-        space: a Space, whose names are split at "/" into nested configurations, or one of Ray's; when None,
-            the Tuner's `param_space`.
-        metric: name of what is optimised; when None, that of the TuneConfig.
-        mode: "min" or "max"; when None, that of the TuneConfig.
-        acquisition: how to choose; the Optimizer's default when None.
+        space: a Space, whose names are split at "/" into nested configurations, or one of Ray's; None for the
+            Tuner's `param_space`.
+        metric: name of the optimised result; None for that of the TuneConfig.
+        mode: "min" or "max"; None for that of the TuneConfig.
+        acquisition: chooses the points; None for the Optimizer's default.
         seed: the same seed and results give the same suggestions.
-        storage: a file that keeps the history, created or continued, on a local disk of the driver's
-            machine; None keeps it in a temporary file, and a copy of it in Ray's snapshots.
-        points_to_evaluate: configurations to begin with, nested or flat; of one that is given in part, the
-            rest is chosen given this part. A history that is continued is not asked for them again.
-        evaluated_rewards: values of these configurations, which are then whole, and not run.
+        storage: path of the history file, created or continued, on a local disk of the driver's machine; None
+            for a temporary file, with a copy in Ray's snapshots.
+        points_to_evaluate: configurations to begin with, nested or flat; missing parameters are chosen given
+            the others. A continued history does not ask for them again.
+        evaluated_rewards: values of these configurations, which must be complete and are not run.
 
     Raises:
-        ValueError: a space that cannot be searched, a metric or mode that is none, or a point that is none
-            of the space.
-        StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
+        ValueError: the space cannot be searched, the metric or mode is invalid, or a point is not in the
+        space.
+        StorageError: the file cannot be used, or belongs to another space, seed or direction.
     """
 
     def __init__(
@@ -93,26 +93,26 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         self._storage = None if file is None else str(file)
         self._points = [dict(point) for point in _points(points_to_evaluate, evaluated_rewards)]
         self._rewards = None if evaluated_rewards is None else list(evaluated_rewards)
-        self._starts: list[Params] | None = None  # the points as ours, once there is a space
+        self._starts: list[Params] | None = None  # the translated points, once there is a space
         self._limit: int | None = None
         self._known: dict[str, tuple[int, int]] = {}  # id and attempt of each of Ray's trials
         self._live: set[str] = set()
-        self._reported: dict[str, Any] = {}  # last value of each trial that has not ended
-        self._copy: bytes | None = None  # of the history that has no file of its own
+        self._reported: dict[str, Any] = {}  # last value of each running trial
+        self._copy: bytes | None = None  # of a history in a temporary file
         self._optimizer: Optimizer | None = None
         self._start()
 
     @property
     def optimizer(self) -> Optimizer:
-        """The optimiser behind: its trials, the best of them, what it recommends.
+        """The Optimizer: its trials, the best of them, its recommendation.
 
         Raises:
-            RuntimeError: no space, metric or mode has been given yet.
+            RuntimeError: the space, metric or mode is not known yet.
         """
         if self._optimizer is None:
             cls = type(self).__name__
             if self._metric is None and self._mode:
-                self._metric = _results.DEFAULT_METRIC  # that of a trainable that returns a number
+                self._metric = _results.DEFAULT_METRIC  # the metric of a trainable that returns a number
             if self._space is None:
                 raise RuntimeError(_search.UNDEFINED_SEARCH_SPACE.format(cls=cls, space="space"))
             if not self._metric or not self._mode:
@@ -124,15 +124,15 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
     ) -> bool:
-        """Takes what the Tuner was given; False where the space was given before.
+        """Set what the Tuner passes; return False if there is a space already.
 
         Raises:
-            ValueError: a space that cannot be searched, or another metric or mode than was given before.
+            ValueError: the space cannot be searched, or the metric or mode differs from the earlier one.
         """
         _check_goal(metric, mode)
         before, now = (self._metric, self._mode), (metric, mode)
         if any(old and new and old != new for old, new in zip(before, now, strict=True)):
-            raise ValueError(f"the metric and mode must be those given before, {before}, got {now}")
+            raise ValueError(f"the metric and mode were {before} before, got {now}")
         self._metric, self._mode = metric or self._metric, mode or self._mode
         if self._space is not None:
             return False
@@ -142,12 +142,12 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         return True
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Takes the number of trials that may run side by side; True: it is kept here."""
+        """Set how many trials may run side by side; return True because the searcher itself respects it."""
         self._limit = max_concurrent
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The configuration of a trial; None while too many run, "FINISHED" where no new one is left."""
+        """Return the configuration of a trial; None while too many run, "FINISHED" if none is left."""
         optimizer = self.optimizer
         if trial_id not in self._known:
             if self._limit is not None and len(self._live) >= self._limit:
@@ -162,7 +162,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         return nested({self._paths[name]: value for name, value in flat.items()})
 
     def _next(self) -> Trial:
-        """What was lost first, then the points to start from, then suggestions."""
+        """Return an interrupted trial, or else one of a point to start from, or else a suggestion."""
         if self._again:
             return self._again.popleft()
         while self._left:
@@ -170,37 +170,37 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             try:
                 return self.optimizer.ask(fixed=point)
             except SpaceExhausted as error:
-                logger.warning("the point %s to start from is left out: %s", point, error)
+                logger.warning("the starting point %s is skipped: %s", point, error)
         return self.optimizer.ask()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Remembers the value, which counts should Ray stop the trial without a result."""
+        """Store the value in memory: it counts if Ray stops the trial without a result."""
         if result.get(self.metric) is not None:
             self._reported[trial_id] = result[self.metric]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Stores what came of a trial; on return it survives a crash. A trial that has ended stays as it is.
+        """Store the outcome of a trial; on return it survives a crash. Ended trials do not change.
 
-        A trial that had failed and was run again by Ray is a new observation, as is one that Ray has
-        restarted under a name of its own.
+        A failed trial that Ray has run again is a new observation; so is one that Ray has restarted under
+        another name.
         """
         optimizer, trial = self.optimizer, self._trial(trial_id)
         self._live.discard(trial_id)
         last = self._reported.pop(trial_id, None)
-        found = (result or {}).get(self.metric)
-        value, reason = self._outcome(last if found is None else found, result, error)
+        reported = (result or {}).get(self.metric)
+        value, reason = self._outcome(last if reported is None else reported, result, error)
         try:
             if value is not None and (trial is None or trial.state == "failed"):
                 self._observe(trial_id, self._config(result) if trial is None else trial.params, value)
             elif trial is None:
-                raise TrialError(f"a trial must have been suggested here, got {trial_id!r} ({reason})")
+                raise TrialError(f"this searcher has not suggested trial {trial_id!r} ({reason})")
             elif value is not None:
                 optimizer.tell(trial, value)
             else:
                 optimizer.fail(trial, reason)
-                logger.warning("trial %s has failed: %s", trial_id, visible(reason))
+                logger.warning("trial %s failed: %s", trial_id, visible(reason))
         except (SpaceError, TrialError) as refusal:
             logger.warning("a completion of trial %s was ignored: %s", trial_id, visible(str(refusal)))
 
@@ -212,10 +212,10 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         pruned: bool = False,
         intermediate_values: list[float] | None = None,
     ) -> None:
-        """Stores an observation from elsewhere, nested or flat; one with an error or no value as failed.
+        """Store an observation from elsewhere, nested or flat; with an error or no value, as failed.
 
         Raises:
-            ValueError: a parameter missing or out of range.
+            ValueError: a parameter is missing or out of range.
         """
         optimizer = self.optimizer
         params = self._translation.ours(by_name(parameters, self._paths))
@@ -229,37 +229,37 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             optimizer.add(params, outcome)
 
     def get_state(self) -> dict[str, Any]:
-        """All that `set_state` needs, with a copy of the history where it has no file of its own."""
+        """Return what `set_state` needs, with a copy of the history if its file is temporary."""
         if self._storage is None and self._optimizer is not None:
             with closing(sqlite3.connect(self._file)) as connection:
                 self._copy = connection.serialize()
-        return {name: copy(getattr(self, name)) for name in _KEPT}
+        return {name: copy(getattr(self, name)) for name in _SAVED}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Becomes the searcher that gave the state, with all that its history has learnt since."""
+        """Take over a state, and all that its history has learnt since."""
         if self._optimizer is not None:
             self._optimizer.close()
         self._optimizer = None
-        self.__dict__.update({name: copy(state[name]) for name in _KEPT})
+        self.__dict__.update({name: copy(state[name]) for name in _SAVED})
 
     def save(self, checkpoint_path: str) -> None:
-        """Writes the state into a file, as JSON."""
+        """Write the state to a file, as JSON."""
         Path(checkpoint_path).write_text(state_text(self.get_state()), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Takes the state from a file; nothing in the file is run.
+        """Read the state from a file, without running code of the file.
 
-        A space and an acquisition that this searcher was given stay. It must have been given those that the
-        file lacks, since JSON cannot hold them: a space with other objects than numbers, texts, lists and
-        dicts of them, and an acquisition with parts from outside the package.
+        The searcher keeps its own space and acquisition. It must have those that JSON cannot hold: a space
+        with other objects than numbers, texts, lists and dicts of them, and an acquisition with parts from
+        outside the package.
 
         Raises:
-            StorageError: a file that is damaged or was written by version 0.8.0, that belongs to another
-                space or lacks it, or a history that is not there.
+            StorageError: the file is damaged, of version 0.8.0, of another space or without one, or the
+                history is missing.
         """
         content = Path(checkpoint_path).read_bytes()
-        given = {name: getattr(self, name) for name in _KEPT}
-        self.set_state(state_of(checkpoint_path, content, given))
+        own = {name: getattr(self, name) for name in _SAVED}
+        self.set_state(state_of(checkpoint_path, content, own))
         self._start()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -270,30 +270,31 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         self.set_state(state)
 
     def _start(self) -> None:
-        """Opens the history as soon as it can be, so that what is wrong with it shows before trials run."""
+        """Open the history as soon as possible, so that its errors show before trials run."""
         if self._space is not None and self._metric and self._mode and self._optimizer is None:
             self._optimizer = self._open(self._space, self._mode)
 
     def _open(self, space: Space | Mapping[str, Any], mode: str) -> Optimizer:
-        """The optimiser of the history; of dead drivers' trials, those unknown to Ray are to be run first."""
+        """Open the history; interrupted trials that Ray does not know are suggested first."""
         self._translation, self._paths = translated(space)
         self._file = self._storage or self._temporary()
         direction = {"min": "minimize", "max": "maximize"}[mode]
         optimizer = Optimizer(
             self._translation.space, self._acquisition, self._seed, direction, storage=self._file
         )
-        needed, there = 1 + max((number for number, _ in self._known.values()), default=-1), optimizer.trials
-        if needed > next_id(there):
+        trials = optimizer.trials
+        needed = 1 + max((number for number, _ in self._known.values()), default=-1)
+        if needed > next_id(trials):
             optimizer.close()
             raise StorageError(
-                f"the storage must hold the {needed} trials of the restored search, got {len(there)} "
+                f"the storage must hold the {needed} trials of the restored search, got {len(trials)} "
                 f"in {self._file}"
             )
-        lost = {trial.id: trial for trial in optimizer.reclaim()}
+        interrupted = {trial.id: trial for trial in optimizer.reclaim()}
         for name, (number, _) in self._known.items():
-            if number in lost:
-                self._known[name] = (number, lost.pop(number).attempt)
-        self._again = deque(lost.values())
+            if number in interrupted:
+                self._known[name] = (number, interrupted.pop(number).attempt)
+        self._again = deque(interrupted.values())
         try:
             if self._starts is None:
                 self._starts = self._begin(optimizer)
@@ -304,13 +305,13 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         return optimizer
 
     def _begin(self, optimizer: Optimizer) -> list[Params]:
-        """The points to start from, but for those whose values are known, which are stored."""
+        """Return the points to start from; store those that have values instead."""
         starts = [self._translation.start(by_name(point, self._paths)) for point in self._points]
         if self._rewards is None:
             return starts
-        there = [trial.params for trial in optimizer.trials if trial.state in ("finished", "failed")]
+        stored = [trial.params for trial in optimizer.trials if trial.state in ("finished", "failed")]
         for start, reward in zip(starts, self._rewards, strict=True):
-            if (params := self._translation.space.check(start)) not in there:
+            if (params := self._translation.space.check(start)) not in stored:
                 self._add(optimizer, params, reward, error=False)
         return []
 
@@ -322,53 +323,52 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         return str(file)
 
     def _trial(self, trial_id: str) -> Trial | None:
-        """As the history has it, of the attempt that Ray has run; None where Ray's is unknown."""
+        """Return the trial of a name of Ray's, with the attempt that Ray ran; None if it is unknown."""
         if trial_id not in self._known:
             return None
         number, attempt = self._known[trial_id]
         return replace(self.optimizer.trial(number), attempt=attempt)
 
-    def _outcome(self, found: Any, result: dict[str, Any] | None, error: bool) -> tuple[float | None, str]:
-        """The value, or None and why there is none."""
+    def _outcome(self, value: Any, result: dict[str, Any] | None, error: bool) -> tuple[float | None, str]:
+        """Return the value as a float, or None and a reason."""
         if error:
             return None, "Ray has ended the trial with an error"
-        if found is None:
+        if value is None:
             return None, f"a result must hold the metric {self._metric!r}, got {sorted(result or {})}"
         try:
-            return finite(f"the metric {self._metric!r} must be a finite number", found), ""
+            return finite(f"the metric {self._metric!r} must be a finite number", value), ""
         except TrialError as refusal:
             return None, str(refusal)
 
     def _config(self, result: dict[str, Any] | None) -> Params:
-        """The point of a trial, which Ray keeps in its results."""
-        mark = "config/"
-        flat = {name.removeprefix(mark): v for name, v in (result or {}).items() if name.startswith(mark)}
+        """Return the point of a trial, which is in Ray's results."""
+        prefix = "config/"
+        flat = {name.removeprefix(prefix): v for name, v in (result or {}).items() if name.startswith(prefix)}
         return self._translation.ours(by_name(flat, self._paths))
 
     def _observe(self, trial_id: str, params: Params, value: float) -> None:
-        """Stores a value that no running trial waits for, once."""
+        """Add a value that belongs to no running trial, unless its point has one."""
         if any(trial.state == "finished" and trial.params == params for trial in self.optimizer.trials):
-            raise TrialError(f"a value must be new, got {value} for {params}, which has one")
+            raise TrialError(f"{params} has a value already, got {value}")
         trial = self.optimizer.add(params, value)
         self._known[trial_id] = (trial.id, trial.attempt)
 
 
 def _points(points: Any, rewards: Any) -> Sequence[Mapping[str, Any]]:
-    """The points to start from; raises a ValueError unless they are a list of dicts, each with a reward."""
-    found = [] if points is None else points
-    fits = isinstance(found, Sequence) and all(isinstance(point, Mapping) for point in found)
-    if not fits:
+    """Return the points to start from; raise a ValueError unless they are dicts, each with a reward."""
+    starts = [] if points is None else points
+    if not (isinstance(starts, Sequence) and all(isinstance(point, Mapping) for point in starts)):
         raise ValueError(f"points_to_evaluate must be a list of configurations, got {described(points)}")
-    if rewards is not None and not (isinstance(rewards, Sequence) and len(rewards) == len(found)):
+    if rewards is not None and not (isinstance(rewards, Sequence) and len(rewards) == len(starts)):
         raise ValueError(
-            f"evaluated_rewards must be a list of {len(found)} values, one for each of points_to_evaluate, "
+            f"evaluated_rewards must be a list of {len(starts)} values, one for each of points_to_evaluate, "
             f"got {described(rewards)}"
         )
-    return found
+    return starts
 
 
 def _check_goal(metric: object, mode: object) -> None:
     if metric is not None and not (isinstance(metric, str) and metric):
-        raise ValueError(f"the metric must be the name of one, got {metric!r}")
+        raise ValueError(f"the metric must be a name, got {metric!r}")
     if mode not in (None, "min", "max"):
         raise ValueError(f"the mode must be 'min' or 'max', got {mode!r}")

@@ -1,4 +1,4 @@
-"""Another library's search space in terms of ours: one value in, the same value out."""
+"""Translation of another library's search space: a value that goes in comes out the same."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from bo_suite.values.describe import described
 
 
 def same(value: Any) -> Any:
-    """The value."""
+    """Return the value."""
     return value
 
 
@@ -27,9 +27,9 @@ class Dimension:
     """One dimension of another library's space.
 
     Attributes:
-        parameter: what is searched instead.
-        theirs: their value of one of ours.
-        ours: our value of one of theirs; a SpaceError or another ValueError where there is none.
+        parameter: the parameter that is searched.
+        theirs: from a value of the parameter to a value of the other library.
+        ours: the inverse; raises a SpaceError or another ValueError for a value out of range.
     """
 
     parameter: Parameter
@@ -38,13 +38,13 @@ class Dimension:
 
 
 def stepped(low: float, step: float, count: int) -> Dimension:
-    """The values low + i step with i = 0 ... count - 1, for count >= 2; others are not taken.
+    """Return a dimension of the values low + i step with i = 0 ... count - 1, for count >= 2.
 
-    Integers where low and step are integers, and otherwise the floats nearest to the decimal sums: three
-    steps of 0.1 are 0.3. A value may miss its step by what a float rounds off.
+    The values are integers if low and step are, or else the floats nearest to the decimal sums: three steps
+    of 0.1 are 0.3. A value may differ from its step by rounding.
 
     Raises:
-        SpaceError: more than 2**53 values.
+        SpaceError: there are more than 2**53 values.
     """
     parameter = Int(0, count - 1)
     first, pace = Decimal(str(low)), Decimal(str(step))
@@ -52,7 +52,7 @@ def stepped(low: float, step: float, count: int) -> Dimension:
     tolerance = Decimal(max(1e-6 * float(step), math.ulp(float(largest))))
     whole = isinstance(low, int) and isinstance(step, int)
 
-    def place(value: Any) -> int:
+    def index_of(value: Any) -> int:
         if not isinstance(value, int | float | Real):
             raise SpaceError(f"the value must be a number, got {described(value)}")
         exact = Decimal(value) if isinstance(value, int) else Decimal(float(value))
@@ -64,44 +64,44 @@ def stepped(low: float, step: float, count: int) -> Dimension:
     def value_at(number: int) -> float:
         return low + number * step if whole else float(first + number * pace)
 
-    return Dimension(parameter, value_at, place)
+    return Dimension(parameter, value_at, index_of)
 
 
 def listed(options: Sequence[Any], ordered: bool = False) -> Dimension:
-    """One of any objects, each given back as it is.
+    """Return a dimension of any objects, which come out as they went in.
 
-    They are known by the values that they are equal to where a Choice can hold these, and by their places
-    otherwise; so are NumPy's integers, as in earlier versions. A value is that option which it is, or else
-    equals in its type, or else equals: True, 1 and 1.0 are told apart where all three are options. NaN is
-    NaN, and what JSON makes a list of may have been a tuple.
+    The parameter is a Choice of the options if it can hold them, as values equal to NumPy's scalars, or else
+    of their indices. A value matches the option that is the same object, or else one that is equal and of its
+    type, or else one that is equal: True, 1 and 1.0 differ if all three are options. NaN equals NaN, and a
+    list equals a tuple, because JSON turns tuples into lists.
     """
-    known = list(options)
-    choice = _choice(known, ordered)
-    if choice is not None and all(type(a) is type(b) for a, b in zip(choice.options, known, strict=True)):
+    objects = list(options)
+    choice = _choice(objects, ordered)
+    if choice is not None and all(type(a) is type(b) for a, b in zip(choice.options, objects, strict=True)):
         return Dimension(choice)
     if choice is not None:
-        return Dimension(choice, lambda value: known[choice.index(value)])
-    identical: dict[int, int] = {id(option): place for place, option in reversed(list(enumerate(known)))}
+        return Dimension(choice, lambda value: objects[choice.index(value)])
+    identical: dict[int, int] = {id(option): index for index, option in reversed(list(enumerate(objects)))}
     alike: dict[Any, int] = {}
     for typed in (False, True):
-        for place, option in enumerate(known):
-            with suppress(Exception):  # an object that cannot be hashed, or does not want to be
-                alike.setdefault(_key(option, typed), place)
+        for index, option in enumerate(objects):
+            with suppress(Exception):  # hashing an object may raise anything
+                alike.setdefault(_key(option, typed), index)
 
-    def place_of(value: Any) -> int:
+    def index_of(value: Any) -> int:
         if id(value) in identical:
             return identical[id(value)]
         for typed in (True, False):
             with suppress(Exception):
-                place: int = alike[_key(value, typed)]
-                return place
-        for place, option in enumerate(known):
-            with suppress(Exception):  # whatever a comparison raises
+                index: int = alike[_key(value, typed)]
+                return index
+        for index, option in enumerate(objects):
+            with suppress(Exception):  # comparing objects may raise anything
                 if type(option) is type(value) and option == value:
-                    return place
-        raise SpaceError(f"the value must be one of {described(known)}, got {described(value)}")
+                    return index
+        raise SpaceError(f"the value must be one of {described(objects)}, got {described(value)}")
 
-    return Dimension(Choice(tuple(range(len(known))), ordered), lambda number: known[number], place_of)
+    return Dimension(Choice(tuple(range(len(objects))), ordered), lambda index: objects[index], index_of)
 
 
 def _choice(options: list[Any], ordered: bool) -> Choice | None:
@@ -115,11 +115,11 @@ _NAN = object()
 
 
 def _key(value: Any, typed: bool) -> Any:
-    """What two values have in common that count as the same, with their types or without."""
+    """Return a key that is equal for values that count as the same, with or without their types."""
     content = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(content, list | tuple):
         content = (tuple, *(_key(item, typed) for item in content))
-    elif isinstance(content, Mapping):  # an empty dict in it is lost where results are flat
+    elif isinstance(content, Mapping):  # flat results lose empty dicts
         items = {str(key): item for key, item in content.items() if typed or not _is_empty(item)}
         content = (dict, frozenset((key, _key(item, typed)) for key, item in items.items()))
     elif isinstance(content, Real) and content != content:
@@ -133,11 +133,11 @@ def _is_empty(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Translation:
-    """A space of another library: its dimensions by name, and what is always the same.
+    """A space of another library.
 
     Attributes:
-        dimensions: those that are searched.
-        constants: values that points of theirs have beside them.
+        dimensions: searched dimensions by name.
+        constants: values that are the same in all points.
     """
 
     dimensions: Mapping[str, Dimension]
@@ -145,23 +145,23 @@ class Translation:
 
     @cached_property
     def space(self) -> Space:
-        """What is searched.
+        """The space that is searched.
 
         Raises:
-            SpaceError: no dimensions.
+            SpaceError: there are no dimensions.
         """
         return Space({name: dimension.parameter for name, dimension in self.dimensions.items()})
 
     def theirs(self, params: Params) -> dict[str, Any]:
-        """Their point, of one of ours."""
-        found = {name: dimension.theirs(params[name]) for name, dimension in self.dimensions.items()}
-        return {**self.constants, **found}
+        """Translate a point into the other library's values."""
+        values = {name: dimension.theirs(params[name]) for name, dimension in self.dimensions.items()}
+        return {**self.constants, **values}
 
     def ours(self, point: Mapping[str, Any]) -> Params:
-        """Our point, of one of theirs; what it has beside the dimensions is left out.
+        """Translate a point of the other library; names that are not searched are ignored.
 
         Raises:
-            SpaceError: a dimension missing, or a value that is not among those searched.
+            SpaceError: a dimension is missing, or a value is out of range.
         """
         missing = [name for name in self.dimensions if name not in point]
         if missing:
@@ -169,40 +169,40 @@ class Translation:
         return self.space.check(self._values(point))
 
     def start(self, point: Mapping[str, Any]) -> Params:
-        """Our values of what a point to start from gives, which may be a part of one.
+        """Translate a point to start from, which may lack some parameters.
 
         Raises:
-            SpaceError: no dict, an unknown name, a constant that differs, or a value that is not searched.
+            SpaceError: it is no dict, or has an unknown name, a wrong constant or a value out of range.
         """
         if not isinstance(point, Mapping):
             raise SpaceError(f"a point to start from must be a dict of parameters, got {described(point)}")
         unknown = [name for name in point if name not in self.dimensions and name not in self.constants]
         if unknown:
-            law = f"a point to start from has parameters of {list(self.dimensions)}"
+            law = f"a point to start from must have parameters of {list(self.dimensions)}"
             raise SpaceError(f"{law}, got {described(unknown)}")
         for name, constant in self.constants.items():
             if name in point:
                 with _naming(name):
                     only = listed([constant])
                     only.parameter.check(only.ours(point[name]))
-        found = self._values(point)
-        for name, value in found.items():
+        params = self._values(point)
+        for name, value in params.items():
             with _naming(name):
-                found[name] = self.dimensions[name].parameter.check(value)
-        return found
+                params[name] = self.dimensions[name].parameter.check(value)
+        return params
 
     def _values(self, point: Mapping[str, Any]) -> Params:
-        found: Params = {}
+        params: Params = {}
         for name, dimension in self.dimensions.items():
             if name in point:
                 with _naming(name):
-                    found[name] = dimension.ours(point[name])
-        return found
+                    params[name] = dimension.ours(point[name])
+        return params
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """What is wrong with a value becomes a SpaceError that names its parameter."""
+    """Turn an error about a value into a SpaceError that names its parameter."""
     try:
         yield
     except (TypeError, ValueError, ArithmeticError) as error:

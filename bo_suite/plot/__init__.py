@@ -1,22 +1,17 @@
-"""Pictures. Figures are made directly, without pyplot: no global state, no display needed.
+"""Figures of runs and suites, made without pyplot: no global state, no display needed.
 
 A notebook shows a figure that is the last line of a cell, after `%matplotlib inline`.
 """
 
-from bo_suite.plot.bore import plot_bore
-from bo_suite.plot.convergence import plot_convergence
-from bo_suite.plot.fit import plot_fit
-from bo_suite.plot.lines import plot_lines
-from bo_suite.plot.regret import plot_regret
-from bo_suite.plot.search import plot_search
-from bo_suite.plot.simulation import plot_simulation
+from typing import NoReturn
 
-__all__ = [
-    "plot_bore",
-    "plot_convergence",
-    "plot_fit",
-    "plot_lines",
-    "plot_regret",
-    "plot_search",
-    "plot_simulation",
-]
+from bo_suite.plot.convergence import plot_convergence
+from bo_suite.plot.regret import plot_regret
+
+__all__ = ["plot_convergence", "plot_regret"]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in ("plot_bore", "plot_fit", "plot_lines", "plot_search", "plot_simulation"):
+        raise ImportError(f"{name} is no longer in bo_suite.plot: use notebooks/figures.py of the repository")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

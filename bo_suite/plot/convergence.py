@@ -1,4 +1,4 @@
-"""The evaluations of a run, and the best so far."""
+"""The figure of a run: its evaluations, and the best so far."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -12,21 +12,22 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.figure import Figure
 
 _LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-200, 1e200
-"""Magnitudes are drawn within these, so that an axis, its margins and its ticks stay finite."""
+"""Magnitudes are clipped to these, so that an axis, its margins and its ticks stay finite."""
 
 
 def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float | None = None) -> "Figure":
-    """Evaluations as dots, the best so far as a step line, failed trials as crosses on the lower edge.
+    """Draw evaluations as dots, the best so far as a step line, failed trials as crosses on the lower edge.
 
-    With `minimum` the axis is the distance to it (the simple regret), on a log scale; what lies at the
-    minimum, or by noise or rounding beyond it, is drawn at half of the smallest positive distance. Without,
-    it is the value itself: on a log scale where positive values span decades, and else on a linear one, cut
-    off (with a triangle for each value beyond it) where a few bad values would squash all others.
+    With `minimum` the axis is the distance to it (the simple regret), on a log scale; values at the minimum,
+    or beyond it by noise or rounding, are drawn at half of the smallest positive distance. Without `minimum`
+    the
+    axis is the value: on a log scale if positive values span decades, or else on a linear scale, cut off
+    (with a triangle for each value beyond) if a few bad values would squash all others.
 
     Args:
-        trials: trials of one run, in any order; running ones are left out.
+        trials: trials of one run, in any order; running trials are ignored.
         direction: "minimize" or "maximize".
-        minimum: the best possible value (the maximum, where the direction is "maximize").
+        minimum: the best possible value (the maximum if the direction is "maximize").
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
@@ -34,16 +35,16 @@ def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float 
     from matplotlib.ticker import MaxNLocator
 
     sign = -1.0 if direction == "maximize" else 1.0
-    told = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
+    finished = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
     failed = sorted(trial.id for trial in trials if trial.state == "failed")
 
     figure, ((axes,),) = new_figure(height=4.2)
-    axes.set_title(_title(told, len(failed), sign), loc="left", fontsize=11)
+    axes.set_title(_title(finished, len(failed), sign), loc="left", fontsize=11)
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="0.92", linewidth=0.8)
-    if told:
-        _draw_evaluations(axes, told, sign, minimum)
+    if finished:
+        _draw_evaluations(axes, finished, sign, minimum)
     else:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no trial has a value yet", transform=axes.transAxes, ha="center", color="0.4")
@@ -51,28 +52,28 @@ def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float 
         lower_edge = [0.025] * len(failed)
         across = axes.get_xaxis_transform()
         axes.plot(failed, lower_edge, "x", color=INK, markersize=6, transform=across, label="failed")
-    if told or failed:
-        ids = [number for number, _ in told] + failed
+    if finished or failed:
+        ids = [number for number, _ in finished] + failed
         axes.set_xlim(min(ids) - 0.8, max(ids) + 0.8)
         axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
     return figure
 
 
-def _title(told: list[tuple[int, float]], failures: int, sign: float) -> str:
-    """What the run came to."""
-    counts = f"{len(told)} evaluated" + (f", {failures} failed" if failures else "")
-    if not told:
+def _title(finished: list[tuple[int, float]], failures: int, sign: float) -> str:
+    """Name the best value and its trial, and count the trials."""
+    counts = f"{len(finished)} evaluated" + (f", {failures} failed" if failures else "")
+    if not finished:
         return counts
-    number, best = min(told, key=lambda pair: sign * pair[1])
+    number, best = min(finished, key=lambda pair: sign * pair[1])
     return f"best {best:.6g} at trial {number}  ({counts})"
 
 
 def _draw_evaluations(
-    axes: "Axes", told: list[tuple[int, float]], sign: float, minimum: float | None
+    axes: "Axes", finished: list[tuple[int, float]], sign: float, minimum: float | None
 ) -> None:
-    """Dots and step line on the axis that suits the values; `sign` is -1 where larger is better."""
-    ids = [number for number, _ in told]
-    losses = [min(max(sign * value, -_LARGEST), _LARGEST) for _, value in told]
+    """Draw dots and step line on a suitable axis; `sign` is -1 if larger is better."""
+    ids = [number for number, _ in finished]
+    losses = [min(max(sign * value, -_LARGEST), _LARGEST) for _, value in finished]
     if minimum is None:
         heights = [sign * loss for loss in losses]
         axes.set_ylabel("value")
@@ -89,7 +90,7 @@ def _draw_evaluations(
 
 
 def _regrets(losses: list[float], minimum: float) -> list[float]:
-    """Distances to the minimum, those that are not positive raised to half of the smallest that is."""
+    """Return distances to the minimum; those <= 0 become half of the smallest positive distance."""
     distances = [loss - minimum for loss in losses]
     positive = [distance for distance in distances if distance > 0]
     floor = max(min(positive) / 2 if positive else 1e-16 * max(abs(minimum), 1.0), _LOG_SMALLEST)
@@ -97,7 +98,7 @@ def _regrets(losses: list[float], minimum: float) -> list[float]:
 
 
 def _choose_scale(axes: "Axes", ids: list[int], losses: list[float], sign: float) -> None:
-    """A log axis for decades of positive values; a linear one that a few outliers cannot squash otherwise."""
+    """Choose a log axis for decades of positive values, or else a linear axis that excludes outliers."""
     best, worst = min(losses), max(losses)
     usual = sorted(losses)[int(0.85 * len(losses))]
     if sign > 0 and best > _LOG_SMALLEST and worst < _LOG_LARGEST and usual > 10 * best:

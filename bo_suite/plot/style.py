@@ -1,7 +1,7 @@
-"""The house style: figures without pyplot, lines that differ also in grey, and a process of one input.
+"""The style of all figures: no pyplot, lines that differ in grey too, and a process of one input.
 
-Colours are told apart by colour-blind readers, and differ in lightness; where two may meet in one panel,
-their dashes or markers differ as well. Letters are ten points in figures about seven inches wide.
+Colour-blind readers can tell the colours apart, which differ in lightness. Colours that meet in one panel
+have different dashes or markers. Letters have ten points in figures about seven inches wide.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.text import Text
 
 RED, INK, MIST, GOLD = "#c8324a", "#303030", "#9fb1c4", "#d9a441"
-"""What is best or fitted; what is true or given; what was observed; what is to come."""
+"""Best or fitted; true or fixed; observed; suggested."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ LINES = (
     LineStyle("#9467bd", (0, (3, 1, 1, 1, 1, 1)), "P"),
     LineStyle("#8c8c8c", (0, (2, 2)), "X"),
 )
-"""For lines side by side, the first for what the picture is about."""
+"""Styles of lines in one panel; the first is for the subject of the figure."""
 
 
 def new_figure(
@@ -56,14 +56,14 @@ def new_figure(
     height: float = 4.0,
     ratios: tuple[float, ...] | None = None,
 ) -> tuple["Figure", npt.NDArray[np.object_]]:
-    """A figure and its axes (rows, columns), without boxes about them.
+    """Make a figure and its axes (rows, columns), without boxes around them.
 
     Args:
-        rows: of axes.
-        columns: of axes.
-        width: in inches; up to 8 the letters are legible at half the size.
+        rows: number of rows of axes.
+        columns: number of columns of axes.
+        width: in inches; up to 8, letters are legible at half the size.
         height: in inches.
-        ratios: of the heights of the rows; all the same by default.
+        ratios: of the heights of the rows; equal by default.
 
     Returns:
         The figure, which a notebook shows after `%matplotlib inline`, and an array of axes.
@@ -87,18 +87,18 @@ def draw_process(
     label: str = "mean, and two standard deviations",
     inverse: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Mean of a process of one input, with bands of two standard deviations.
+    """Draw the mean of a process of one input, with bands of two standard deviations.
 
-    The dark band is of the function, the light one of an observation: 2 sqrt(var(x) + noise).
+    The dark band is for the function, the light one for an observation: 2 sqrt(var(x) + noise).
 
     Args:
-        axes: to draw on.
+        axes: the panel.
         process: of one replicate and one input.
-        x: rows (m, 1) to evaluate it at, in ascending order, encoded.
-        at: where they lie on the axis (m,), the rows themselves by default.
+        x: encoded rows (m, 1) in ascending order.
+        at: their values on the axis (m,); the rows themselves by default.
         style: colour and dashes.
         label: of the mean, in the legend.
-        inverse: from the process's scale to that of the axis, where these differ; increasing.
+        inverse: increasing function from the process's scale to that of the axis, if they differ.
     """
 
     def height(value: Tensor) -> Tensor:
@@ -107,21 +107,20 @@ def draw_process(
     with numerical_environment(), torch.no_grad():
         mean, var = process.mean_and_var(x.to(process.noise))
         latent, outer = 2.0 * var.sqrt(), 2.0 * (var + process.noise).sqrt()
-    places = (x[:, 0] if at is None else at).cpu()
+    values = (x[:, 0] if at is None else at).cpu()
     for width, alpha in ((outer, 0.12), (latent, 0.24)):
         low, high = height(mean - width), height(mean + width)
-        axes.fill_between(places, low, high, color=style.color, alpha=alpha, linewidth=0)
-    axes.plot(places, height(mean), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)
+        axes.fill_between(values, low, high, color=style.color, alpha=alpha, linewidth=0)
+    axes.plot(values, height(mean), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)
 
 
 def draw_name(text: "Text", name: str) -> None:
-    """Lets a text show a name of the user letter by letter, whatever it means in mathtext, TeX or a terminal.
+    """Show a user's name literally, whatever it means in mathtext, TeX or a terminal.
 
-    matplotlib takes what stands between two dollar signs for mathematics, and with `text.usetex` all of it
-    for TeX.
+    matplotlib parses text between two dollar signs as mathematics, and with `text.usetex` all text as TeX.
 
     Args:
-        text: a label, a title, an annotation or an entry of a legend.
+        text: a label, a title, an annotation or a legend entry.
         name: of a parameter, a method or a problem.
     """
     text.set_text(visible(name))
@@ -130,7 +129,7 @@ def draw_name(text: "Text", name: str) -> None:
 
 
 def legend_entries(figure: "Figure") -> "tuple[list[Artist], list[str]]":
-    """What the panels show, an entry a label, in the order in which they were drawn: handles and labels."""
+    """Return handles and labels of all panels, one for each label, in the order of drawing."""
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -139,5 +138,5 @@ def legend_entries(figure: "Figure") -> "tuple[list[Artist], list[str]]":
 
 
 def legend_below(figure: "Figure", columns: int) -> None:
-    """One legend for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     figure.legend(*legend_entries(figure), loc="outside lower center", ncols=columns, frameon=False)

@@ -6,7 +6,6 @@ import json
 import logging
 import sqlite3
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -21,18 +20,16 @@ from typer.testing import CliRunner
 
 import bo_suite.plot
 from bo_suite import Choice, Float, Optimizer, Space, minimize
-from bo_suite.acquisition import Bore, LogExpectedImprovement
+from bo_suite.acquisition import LogExpectedImprovement
 from bo_suite.bench import run_replicates, run_suite
 from bo_suite.bench.peers.baselines import Random
 from bo_suite.bench.records import Records
 from bo_suite.bench.reporting import report
-from bo_suite.classifiers import GPClassifier
 from bo_suite.cli import app, main
 from bo_suite.errors import DataError
-from bo_suite.plot import plot_bore, plot_regret, plot_search
+from bo_suite.plot import plot_regret
 from bo_suite.plot.style import draw_name
 from bo_suite.problems import Problem
-from bo_suite.storage.trial import Trial
 from bo_suite.values.describe import visible
 
 MARKUP = (
@@ -216,31 +213,6 @@ def test_a_name_is_drawn_letter_by_letter(name: str, tmp_path: Path) -> None:
     assert visible(name) in texts_of(figure, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def trials() -> list[Trial]:
-    """Those of a run over x."""
-    optimizer = Optimizer(Space({"x": Float(0, 1)}), budget=12)
-    for _ in range(6):
-        trial = optimizer.ask()
-        optimizer.tell(trial, (trial.params["x"] - 0.3) ** 2)
-    return optimizer.trials
-
-
-@pytest.mark.parametrize("name", ["$lr_$wd", "\x1b]0;a\x07\n\udc80"], ids=visible)
-def test_pictures_show_a_parameter_letter_by_letter(name: str, trials: list[Trial], tmp_path: Path) -> None:
-    space = Space({name: Float(0, 1)})
-    trials = [replace(trial, params={name: trial.params["x"]}) for trial in trials]
-
-    def function(params: dict[str, float]) -> float:
-        return (params[name] - 0.3) ** 2
-
-    for figure in (
-        plot_search(LogExpectedImprovement(), space, trials, function, steps=1),
-        plot_bore(Bore(classifier=GPClassifier()), space, trials, function, steps=1),
-    ):
-        assert visible(name) in texts_of(figure, tmp_path)
-
-
 @pytest.mark.parametrize("names", [MARKUP[:8], tuple(UNSEEN)[:6]], ids=["markup", "unseen"])
 def test_pictures_show_methods_letter_by_letter(names: tuple[str, ...], tmp_path: Path) -> None:
     rows = [
@@ -270,8 +242,8 @@ def test_a_name_is_no_tex_where_the_user_sets_all_in_tex() -> None:
 
 def test_every_picture_is_known_here() -> None:
     """A new one that shows names needs a test above."""
-    without_names = {"plot_convergence", "plot_fit", "plot_lines", "plot_simulation"}
-    with_names = {"plot_bore", "plot_regret", "plot_search"}
+    without_names = {"plot_convergence"}
+    with_names = {"plot_regret"}
     assert set(bo_suite.plot.__all__) == without_names | with_names
 
 

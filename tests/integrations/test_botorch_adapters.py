@@ -41,7 +41,12 @@ from bo_suite import Choice, Float, Optimizer, Space, acquisition
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.integrations import botorch_surrogate
-from bo_suite.integrations.botorch import BoTorchAcquisition, BoTorchSurrogate, ProcessModel, Seen
+from bo_suite.integrations.botorch import (
+    AcquisitionContext,
+    BoTorchAcquisition,
+    BoTorchSurrogate,
+    ProcessModel,
+)
 from bo_suite.surrogates import SGPR, ExactGP, ExactProcess, WarmStart
 from bo_suite.surrogates.process import Process
 from bo_suite.testing import check_acquisition, check_surrogate
@@ -706,9 +711,9 @@ def test_analytic_acquisitions_see_pending_points_as_observed_at_their_means() -
 
 
 def test_what_is_seen_is_negated_and_on_the_scale_of_the_model() -> None:
-    found: list[tuple[Any, Seen]] = []
+    found: list[tuple[Any, AcquisitionContext]] = []
 
-    def factory(model: Any, seen: Seen) -> Any:
+    def factory(model: Any, seen: AcquisitionContext) -> Any:
         found.append((model, seen))
         return FACTORIES["LogEI"](model, seen)
 

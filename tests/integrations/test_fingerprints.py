@@ -104,7 +104,8 @@ def test_what_cannot_be_pickled_counts_by_its_type() -> None:
 
 
 def test_a_fingerprint_is_the_same_in_another_process() -> None:
-    code = "from tests.test_fingerprints import *; print(data_fingerprint(TABLE, X, Y, [Graph(1)], ['a']))"
+    code = "from tests.integrations.test_fingerprints import *; "
+    code += "print(data_fingerprint(TABLE, X, Y, [Graph(1)], ['a']))"
     found = set()
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}

@@ -377,7 +377,7 @@ def test_what_an_optimizer_does_not_take_over_of_a_study_is_said(caplog: pytest.
     study.ask()
     opt = from_optuna(study)
     assert (list(opt.space.parameters), len(opt.trials)) == (["kind"], 10)
-    (said,) = [record.message for record in caplog.records if "is left out" in record.message]
+    (said,) = [record.message for record in caplog.records if "left out of the study" in record.message]
     assert "['x_a', 'x_b'], which not all trials have" in said
     assert "of a single value, {'one': 3}" in said
     assert "1 of 12 trials have no point" in said

@@ -224,7 +224,7 @@ def test_a_space_given_twice_is_refused_and_the_metric_taken() -> None:
 def test_a_metric_or_mode_given_twice_must_be_the_same(given: tuple[str | None, str]) -> None:
     search = search_of()
     assert search.set_search_properties("loss", "min", {"y": 3}) is False
-    with pytest.raises(ValueError, match="must be those given before"):
+    with pytest.raises(ValueError, match=r"the metric and mode were .* before"):
         search.set_search_properties(*given, {"y": 3})
 
 
@@ -563,7 +563,7 @@ def test_a_point_whose_value_is_known_is_left_out_with_a_line_in_the_log(
     search = search_of(points_to_evaluate=[{"x": 0.25, "n": 3}, {"x": 0.25, "n": 3}, {"n": 4}])
     assert search.suggest("a") == {"x": 0.25, "n": 3}
     assert search.suggest("b")["n"] == 4
-    assert "to start from is left out" in caplog.text
+    assert "is skipped:" in caplog.text
 
 
 @pytest.mark.integration
@@ -572,7 +572,7 @@ def test_a_point_whose_value_is_known_is_left_out_with_a_line_in_the_log(
     [
         ({"x": 0.5}, None, "must be a list of configurations"),
         ([0.5], None, "must be a list of configurations"),
-        ([{"y": 0.5}], None, r"has parameters of \['x', 'net/n', 'net/kind'\], got \['y'\]"),
+        ([{"y": 0.5}], None, r"must have parameters of \['x', 'net/n', 'net/kind'\], got \['y'\]"),
         ([{"net": {"depth": 3}}], None, r"got \['net/depth'\]"),
         ([{"x": 1.5}], None, "'x': .* must hold, got 1.5"),
         ([{"net": {"n": 9}}], None, "'net/n': .*<= 8"),
@@ -736,7 +736,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
         cloudpickle.dumps(state)[:40],
     ):
         (tmp_path / "state.pkl").write_bytes(content)
-        with pytest.raises(StorageError, match=r"pickle as bo_suite 0\.8\.0 wrote it.*begin a new search"):
+        with pytest.raises(StorageError, match=r"is a pickle of bo_suite 0\.8\.0.*begin a new search"):
             BoSuiteSearch().restore(str(tmp_path / "state.pkl"))
     assert not (tmp_path / "PWNED").exists()
 
@@ -775,9 +775,9 @@ def test_a_space_of_ray_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_space_with_objects_must_be_given_again(tmp_path: Path) -> None:
     space = {"f": tune.choice([math.sin, math.cos]), "x": tune.uniform(0, 1)}
     file = str(saved_search(tmp_path, space))
-    with pytest.raises(StorageError, match="lacks the space, which has objects that JSON cannot hold: give"):
+    with pytest.raises(StorageError, match="lacks the space, which has objects that JSON cannot hold: pass"):
         BoSuiteSearch().restore(file)
-    with pytest.raises(StorageError, match="another space than the one that the searcher was given"):
+    with pytest.raises(StorageError, match="another space than that of the searcher"):
         search_of().restore(file)
     search = BoSuiteSearch(space)
     search.restore(file)

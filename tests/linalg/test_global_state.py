@@ -25,7 +25,6 @@ from bo_suite.acquisition import (
     SteinBatch,
     ThompsonSampling,
     UpperConfidenceBound,
-    simulate_knowledge_gradient,
 )
 from bo_suite.bench import run_replicates
 from bo_suite.classifiers import GPClassifier, Labelled, MLPClassifier, SklearnClassifier
@@ -34,7 +33,6 @@ from bo_suite.errors import FitError
 from bo_suite.integrations.botorch import BoTorchSurrogate
 from bo_suite.integrations.sklearn import BOSearchCV
 from bo_suite.linalg.environment import numerical_environment
-from bo_suite.plot import plot_bore, plot_search
 from bo_suite.problems import get_problem
 from bo_suite.run.stopping import RegretBelow
 from bo_suite.space.space import Params
@@ -283,15 +281,6 @@ def test_a_fit_without_a_loop_is_the_same_without_gradients_and_in_inference_mod
         same_in(STATES[state], lambda: fitted(name), expected)
 
 
-def test_the_knowledge_gradient_is_simulated_in_inference_mode() -> None:
-    def run() -> float:
-        x = torch.linspace(0.0, 1.0, 6, dtype=torch.float64, device="cpu")[:, None]
-        process = ExactGP().fit(Dataset(x, torch.cos(5.0 * x[:, 0]), None, x[:0]), Seeds.of(0, 0))
-        return float(simulate_knowledge_gradient(process, x[2], 2, Seeds.of(0, 1), starts=2).value)
-
-    same_in(lambda: all_at_once(("default device",)), run, run())
-
-
 def told(space: Space, acquisition: Any, count: int = 8) -> Optimizer:
     optimizer = Optimizer(space, acquisition)
     for _ in range(count):
@@ -308,18 +297,6 @@ def test_bounds_and_recommendations_are_the_same_in_all_states_at_once() -> None
         return optimizer.recommend(), optimizer.regret_bound().value, stop
 
     same_in(all_at_once, run, run())
-
-
-def test_pictures_of_a_search_are_drawn_in_all_states_at_once() -> None:
-    def run() -> list[list[float]]:
-        drawn = []
-        for draw, acquisition in ((plot_search, LogExpectedImprovement()), (plot_bore, Bore())):
-            figure = draw(acquisition, LINE, told(LINE, acquisition).trials, value, steps=1)
-            lines = [line for axes in figure.axes for line in axes.get_lines()]
-            drawn += [np.asarray(line.get_ydata(), dtype=np.float64).tolist() for line in lines]
-        return drawn
-
-    same_in(lambda: all_at_once(("numpy raises",)), run, run())
 
 
 def test_scikit_learn_searches_in_all_states_at_once() -> None:

@@ -1,7 +1,6 @@
 """Parameters with one value: every point holds them, and no search pays for them."""
 
 import json
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from matplotlib import pyplot
 from scipy import stats
 from sklearn.datasets import load_iris
 from sklearn.neighbors import KNeighborsClassifier
@@ -26,8 +24,6 @@ from bo_suite.integrations.optuna import BoSuiteSampler
 from bo_suite.integrations.optuna_trials import to_distribution, to_translation
 from bo_suite.integrations.optuna_view import to_study
 from bo_suite.integrations.sklearn import BOSearchCV
-from bo_suite.plot.bore import plot_bore
-from bo_suite.plot.search import plot_search
 from bo_suite.problems import Problem
 
 SINGLE = {
@@ -199,20 +195,6 @@ def test_files_and_the_shell(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["best", run])
     assert shown.exit_code == 0
     assert to_study(run).best_params["n"] == 3
-
-
-@pytest.mark.parametrize("draw", [plot_search, plot_bore], ids=["search", "bore"])
-def test_pictures_of_one_dimension_leave_them_out(draw: Callable[..., Any]) -> None:
-    space = Space({"n": Int(5, 5), "x": Float(0, 1), "f": Float(2.0, 2.0)})
-    acquisition: Any = Bore() if draw is plot_bore else LogExpectedImprovement()
-    optimizer = Optimizer(space, acquisition)
-    for _ in range(8):
-        trial = optimizer.ask()
-        optimizer.tell(trial, loss(trial.params))
-    figure = draw(acquisition, space, optimizer.trials, loss, steps=2)
-    assert figure.axes[0].get_xlim() == (0.0, 1.0)
-    assert [axes.get_xlabel() for axes in figure.axes].count("x") == 2
-    pyplot.close("all")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ LINE = Space({"x": Float(0.0, 1.0)})
 
 NO_RECIPES = {
     "acquisition": (
-        *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore", "Simulation"),
+        *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore"),
         *("ConstrainedScore", "StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
         *("SuccessProbability", "LikelyScore"),
     ),
@@ -51,8 +51,8 @@ NO_RECIPES = {
     ),
     "optim": ("Sweep", "BatchResult", "_State"),
     "integrations": (
-        *("Record", "Journal", "_Rows", "Belief", "_Batch", "_Run", "Seen", "BoTorchScore", "Dimension"),
-        *("Translation", "_Translated"),
+        *("Record", "Journal", "_Rows", "Belief", "_Run", "AcquisitionContext", "BoTorchScore", "Dimension"),
+        *("Translation", "_Translated", "FitCall", "CandidateScore", "CrossValidation", "_Split"),
     ),
 }
 """Classes of the rooms that recipes are made of, which are no part of one."""

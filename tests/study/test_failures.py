@@ -521,27 +521,6 @@ def test_failures_by_chance_do_not_move_a_recommendation() -> None:
     assert found == pytest.approx([0.37, 0.37], abs=0.02)
 
 
-def test_pictures_show_failures_and_leave_out_what_was_withdrawn() -> None:
-    from bo_suite.plot.search import plot_search
-
-    optimizer = Optimizer(LINE)
-    for place in range(12):
-        trial = optimizer.ask()
-        if place == 4:
-            optimizer.withdraw(trial)
-        elif place == 5:
-            optimizer.fail(trial, "lost", transient=True)
-        elif fails(trial.params["x"]):
-            optimizer.fail(trial, "no")
-        else:
-            optimizer.tell(trial, trial.params["x"] ** 2)
-    trials = optimizer.trials
-    figure = plot_search(LogExpectedImprovement(), LINE, trials, lambda params: params["x"] ** 2, steps=2)
-    crosses = [line for line in figure.axes[0].lines if line.get_label() == "failed"]
-    failed = sum(trial.state == "failed" for trial in trials[:-2])
-    assert [len(line.get_xdata()) for line in crosses] == [failed]
-
-
 # Translators
 
 

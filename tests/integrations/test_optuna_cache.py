@@ -13,9 +13,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.search_space import intersection_search_space  # noqa: E402
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
-from bo_suite.integrations import optuna_known, optuna_trials  # noqa: E402
+from bo_suite.integrations import optuna_cache, optuna_trials  # noqa: E402
 from bo_suite.integrations.optuna import BoSuiteSampler  # noqa: E402
-from bo_suite.integrations.optuna_known import KnownStudies, Translations  # noqa: E402
+from bo_suite.integrations.optuna_cache import StudyCaches, Translations  # noqa: E402
+from bo_suite.study.observations import Observations
 
 PLANE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -53,24 +54,24 @@ def test_a_finished_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) ->
         numbers.extend(trial.number for trial in trials if trial.state.is_finished())
         return translated(trials, *rest)
 
-    monkeypatch.setattr(optuna_known, "translated", counted)
+    monkeypatch.setattr(optuna_cache, "translated", counted)
     study = study_of(*(complete(place / 10, place) for place in range(8)))
     study.optimize(on_plane, n_trials=4)
     assert sorted(numbers) == list(range(11))
     encoded: list[int] = []
-    encode = optuna_known.Proposer.dataset
+    encode = Observations.dataset
 
     def seen(self: Any, trials: Any, *rest: Any) -> Any:
-        encoded.append(len(self._encoded._known[0]))
+        encoded.append(len(self._encoded[0]))
         return encode(self, trials, *rest)
 
-    monkeypatch.setattr(optuna_known.Proposer, "dataset", seen)
+    monkeypatch.setattr(Observations, "dataset", seen)
     study.optimize(on_plane, n_trials=2)
     assert encoded == [11, 12]
 
 
 def test_what_is_known_follows_a_study_as_its_trials_change() -> None:
-    study, studies, translations = study_of(), KnownStudies(), Translations(frozenset())
+    study, studies, translations = study_of(), StudyCaches(), Translations(frozenset())
     translation = translations.of(PLANE)
     added = [
         pruned(0.1, 5.0),  # of which nothing can be learnt before another has completed
@@ -93,7 +94,7 @@ def test_what_is_known_follows_a_study_as_its_trials_change() -> None:
 
 
 def test_the_trials_of_a_bracket_are_looked_at_alone() -> None:
-    study, known = study_of(*(complete(place / 10) for place in range(4))), KnownStudies()
+    study, known = study_of(*(complete(place / 10) for place in range(4))), StudyCaches()
     study.add_trial(create_trial(params={"x": 0.5}, distributions={"x": PLANE["x"]}, value=0.0))
     trials = study.get_trials()
     for part in (trials, trials[:4], trials[3:], trials[:2], trials):
@@ -108,12 +109,12 @@ def test_a_study_that_takes_the_id_of_a_deleted_one_is_another(tmp_path: Any) ->
         study = optuna.create_study(sampler=sampler, storage=storage, study_name=name)
         study.add_trials([complete(shift + place / 20, place) for place in range(7)])
         trials, translation = study.get_trials(), sampler._translation(PLANE)
-        known = sampler._known(study, study.ask()._cached_frozen_trial, translation)
+        known = sampler._other_trials(study, study.ask()._cached_frozen_trial, translation)
         assert [one.params["x"] for one in known] == [trial.params["x"] for trial in trials]
-        proposer = sampler._studies.of(study)._in(translation).proposer
-        assert proposer is not None
+        suggester = sampler._studies.of(study)._in(translation).suggester
+        assert suggester is not None
         expected = translation.space.encode([{**one.params} for one in trials])
-        torch.testing.assert_close(proposer.dataset(known).x, expected)
+        torch.testing.assert_close(suggester.observations.dataset(known).x, expected)
         ids.add(study._study_id)
         optuna.delete_study(study_name=name, storage=storage)
     assert len(ids) == 1
@@ -143,4 +144,4 @@ def test_search_spaces_that_are_equal_but_for_their_types_are_told_apart() -> No
     assert translations.of(dict(ones)) is translations.of(ones)
     for high in range(40):
         translations.of({"n": IntDistribution(0, 1 + high)})
-    assert len(translations._found) <= 32
+    assert len(translations._cache) <= 32
