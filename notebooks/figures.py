@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bo_suite.acquisition import discrete_knowledge_gradient
 from bo_suite.acquisition.lines import upper_envelope
-from bo_suite.data import Dataset, OutcomeTransform, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.plot.style import (
     GOLD,
     INK,
@@ -25,6 +25,7 @@ from bo_suite.plot.style import (
     legend_entries,
     new_figure,
 )
+from bo_suite.study.outcomes import OutcomeTransform
 
 GRID = torch.linspace(0.0, 1.0, 401, dtype=torch.float64)[:, None]
 
@@ -38,7 +39,7 @@ def steps_of(space, trials, steps):
 
 def on_axis(space, rows):
     """Encoded rows as values of the one parameter."""
-    return space.values(rows)[:, 0].numpy()
+    return space.encoding.values(rows)[:, 0].numpy()
 
 
 def plot_search(acquisition, space, trials, function, steps=6):

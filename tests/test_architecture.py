@@ -14,9 +14,9 @@ ALLOWED = {
     "errors": "",
     "system": "",
     "values": "errors",
-    "space": "errors values",
     "linalg": "errors system values",
     "data": "errors linalg",
+    "space": "data errors values",
     "optim": "data errors space",
     "kernels": "data",
     "surrogates": "data errors kernels linalg optim values",
@@ -24,14 +24,14 @@ ALLOWED = {
     "acquisition": "classifiers data errors linalg optim space surrogates values",
     "storage": "acquisition errors kernels space system values",
     "study": "acquisition data errors linalg optim space storage surrogates values",
-    "plot": "acquisition data errors linalg space storage study surrogates values",
+    "plot": "errors linalg storage surrogates values",
     "run": "acquisition errors plot space storage study system values",
     "problems": "errors space values",
     "bench": (
-        "acquisition classifiers data errors linalg plot problems run space storage study "
-        "surrogates system values"
+        "acquisition classifiers data errors linalg plot problems run space "
+        "storage study surrogates system values"
     ),
-    "integrations": "acquisition data errors kernels linalg optim run space storage study surrogates values",
+    "integrations": "acquisition data errors kernels linalg run space storage study surrogates values",
     "testing": "acquisition bench classifiers data errors linalg problems space storage surrogates",
     "cli": "acquisition bench errors plot problems run space storage study values",
 }

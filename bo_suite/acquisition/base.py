@@ -11,8 +11,8 @@ from bo_suite.errors import DataError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 ASPECTS = {
-    "constraints": "choose ConstrainedExpectedImprovement, or an acquisition that has it in `supports`",
-    "fidelities": "choose KnowledgeGradient, or an acquisition that has it in `supports`",
+    "constraints": "choose ConstrainedExpectedImprovement, or an acquisition that lists them in `supports`",
+    "fidelities": "choose KnowledgeGradient, or an acquisition that lists them in `supports`",
 }
 """What data may have beyond inputs and outcomes, and what to do where an acquisition does not support it."""
 
@@ -58,7 +58,4 @@ def require_support(acquisition: object, aspects: Set[str]) -> None:
     """
     supported: Set[str] = getattr(acquisition, "supports", frozenset())
     for aspect in sorted(aspects - supported):
-        raise DataError(
-            f"{type(acquisition).__name__} does not support {aspect} (its attribute `supports` is "
-            f"{sorted(supported)}): {ASPECTS[aspect]}"
-        )
+        raise DataError(f"{type(acquisition).__name__} does not support {aspect}: {ASPECTS[aspect]}")

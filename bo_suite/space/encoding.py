@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.errors import SpaceError
+from bo_suite.space.fixed import Fixed
 from bo_suite.space.parameters import Float, Parameter
 
 
@@ -24,7 +25,7 @@ class Encoding:
     """
 
     names: tuple[str, ...]
-    columns: tuple[Parameter, ...]
+    columns: tuple[Parameter | Fixed, ...]
 
     def encode(self, points: Sequence[dict[str, Any]]) -> jt.Float64[Tensor, "n d"]:
         """Rows of points in canonical form."""
@@ -67,11 +68,11 @@ class Encoding:
         """
         values = self._on_grid(rows.to(torch.float64))
         for column, (name, parameter) in enumerate(zip(self.names, self.columns, strict=True)):
-            if not isinstance(parameter, Float):
+            if not isinstance(parameter, Float) and not isinstance(parameter.decode(0.0), float):
                 raise SpaceError(
                     f"only Floats have values that are real numbers, got {name!r}: {parameter!r}"
                 )
-            if parameter.power is None:
+            if not isinstance(parameter, Float) or parameter.power is None:
                 decoded = [parameter.decode(one) for one in rows[..., column].flatten().tolist()]
                 values[..., column] = values.new_tensor(decoded).reshape(rows.shape[:-1])
         return values

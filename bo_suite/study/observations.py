@@ -90,7 +90,7 @@ class Observations:
         rows = self._rows([*finished, *failed])
         std = None
         if any(trial.std is not None for trial in finished):
-            std = self._tensor([math.nan if trial.std is None else trial.std for trial in finished])
+            std = torch.tensor([math.nan if trial.std is None else trial.std for trial in finished], **_CPU)
         data = dataset_of(
             self._space,
             rows[: len(finished)],
@@ -108,7 +108,7 @@ class Observations:
 
     def _outcomes(self, finished: Sequence[Trial]) -> Tensor:
         """Outcomes, smaller is better."""
-        return self._sign * self._tensor([trial.value for trial in finished])
+        return self._sign * torch.tensor([trial.value for trial in finished], **_CPU)
 
     def _rows(self, trials: Sequence[Trial]) -> Tensor:
         """The rows of trials, by object: an id may be that of another trial in another list."""
@@ -122,10 +122,6 @@ class Observations:
             self._encoded = index, rows  # at once, for other threads
         indices = [index[id(trial)][1] for trial in trials]
         return rows[torch.tensor(indices, dtype=torch.long, device="cpu")]
-
-    @staticmethod
-    def _tensor(numbers: Sequence[float | None]) -> Tensor:
-        return torch.tensor(numbers, **_CPU)
 
 
 def _constraint_values(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:

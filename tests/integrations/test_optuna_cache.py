@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial  # noqa: E402
 from bo_suite.integrations import optuna_cache, optuna_trials  # noqa: E402
 from bo_suite.integrations.optuna import BoSuiteSampler  # noqa: E402
 from bo_suite.integrations.optuna_cache import StudyCaches, Translations  # noqa: E402
-from bo_suite.study.observations import Observations
+from bo_suite.study.observations import Observations  # noqa: E402
 
 PLANE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -207,7 +207,7 @@ def test_representable_rows_are_to_the_last_bit_those_of_the_points_in_ordinary_
     assert torch.equal(space.encoding.project(rows), space.encode(space.decode(rows)))
     floats = Space({name: parameter for name, parameter in space if isinstance(parameter, Float)})
     decoded = [list(point.values()) for point in floats.decode(rows[:, : floats.dim])]
-    assert floats.values(rows[:, : floats.dim]).tolist() == decoded
+    assert floats.encoding.values(rows[:, : floats.dim]).tolist() == decoded
 
 
 @settings(deadline=None, max_examples=200)
