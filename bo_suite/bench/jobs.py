@@ -15,8 +15,8 @@ from bo_suite.bench.suite import problems_of
 from bo_suite.bench.unit import Unit, run_together, run_unit
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem
-from bo_suite.storage.trial import whole_number
 from bo_suite.values.describe import LONGEST, described, error_text, plain_text, shortened
+from bo_suite.values.numbers import require_int as whole_number
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.linalg.environment import numerical_environment, usable_device
 from bo_suite.problems import Problem
 from bo_suite.space.space import Space
-from bo_suite.storage.trial import kept, whole_number
+from bo_suite.storage.trial import round_hyperparameters as kept
 from bo_suite.study.proposer import design_size
 from bo_suite.study.suggest import Suggestion, attempt, design, suggest
 from bo_suite.surrogates import SGPR, AutoGP, ExactGP, WarmStart
+from bo_suite.values.numbers import require_int as whole_number
 
 logger = logging.getLogger("bo_suite")
 

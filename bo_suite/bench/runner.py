@@ -31,11 +31,12 @@ from bo_suite.bench.unit import Unit
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.problems import Problem
-from bo_suite.run.crew import Crew
 from bo_suite.run.evaluate import TaskEnded
-from bo_suite.run.workers import Executor, Pool
-from bo_suite.storage.trial import whole_number
+from bo_suite.run.task_runner import TaskRunner as Crew
+from bo_suite.run.workers import Executor
+from bo_suite.run.workers import ExecutorPool as Pool
 from bo_suite.values.describe import described, error_text
+from bo_suite.values.numbers import require_int as whole_number
 from bo_suite.values.scalars import flag
 
 logger = logging.getLogger("bo_suite")

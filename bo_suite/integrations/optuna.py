@@ -17,10 +17,11 @@ from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.integrations.translate import Dimension, Translation, same
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.trial import Trial, whole_number
+from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.proposer import Proposal, Proposer, check_acquisition, default_acquisition
 from bo_suite.values.describe import described
+from bo_suite.values.numbers import require_int as whole_number
 
 try:
     import optuna

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from bo_suite.storage.history import History
+from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Trial, next_id
 from bo_suite.study.proposer import Proposal
 
@@ -17,7 +17,7 @@ _LATEST = 64
 """Trials that such evaluations may be of."""
 
 
-def asked_in_turn(history: History, propose: Callable[[Sequence[Trial]], Sequence[Proposal]]) -> list[Trial]:
+def asked_in_turn(history: Storage, propose: Callable[[Sequence[Trial]], Sequence[Proposal]]) -> list[Trial]:
     """Points stored as running trials, proposed in view of all trials that were stored before.
 
     Args:
@@ -40,13 +40,13 @@ def asked_in_turn(history: History, propose: Callable[[Sequence[Trial]], Sequenc
                 return asked
 
 
-def _stored(history: History, proposals: Sequence[Proposal], known: Sequence[Trial]) -> list[Trial] | None:
+def _stored(history: Storage, proposals: Sequence[Proposal], known: Sequence[Trial]) -> list[Trial] | None:
     """The trials of proposals; None where others have been stored meanwhile."""
     points, sources = [one.params for one in proposals], [one.provenance for one in proposals]
     return history.insert(points, sources, expected=next_id(known))
 
 
-def _await_outcomes(history: History) -> None:
+def _await_outcomes(history: Storage) -> None:
     """Gives evaluations that have just begun a moment to end: outcomes tell more than pending points."""
     deadline = time.monotonic() + _MOMENT
     while time.monotonic() < deadline:
@@ -56,7 +56,7 @@ def _await_outcomes(history: History) -> None:
         time.sleep(_POLL)
 
 
-def _settled(history: History, proposals: Sequence[Proposal]) -> list[Trial] | None:
+def _settled(history: Storage, proposals: Sequence[Proposal]) -> list[Trial] | None:
     """Stores points found without knowing the latest trials, if no new one of them is known by now."""
     new = [one.params for one in proposals if not one.provenance.get("repeat")]
     for _ in range(_PATIENT_ASKS):

@@ -18,24 +18,16 @@ from bo_suite.linalg.environment import usable_device
 from bo_suite.optim.maximize import check_columns
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.history import History
-from bo_suite.storage.serialization import from_form, to_form
-from bo_suite.storage.trial import (
-    Finished,
-    Header,
-    RegretBound,
-    Trial,
-    best_trial,
-    ended_text,
-    html_of_best,
-    overview,
-    to_frame,
-    whole_number,
-)
+from bo_suite.storage.serialization import from_json as from_form
+from bo_suite.storage.serialization import to_json as to_form
+from bo_suite.storage.trial import Finished, Header, Trial
 from bo_suite.study.asking import asked_in_turn
 from bo_suite.study.proposer import Proposer, check_acquisition, default_acquisition
 from bo_suite.study.suggest import bounds, recommend
+from bo_suite.study.summary import RegretBound, best_trial, ended_text, html_of_best, overview, to_frame
 from bo_suite.values.describe import described
 from bo_suite.values.display import shown_text
+from bo_suite.values.numbers import require_int as whole_number
 from bo_suite.values.scalars import flag
 
 logger = logging.getLogger("bo_suite")

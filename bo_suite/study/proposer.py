@@ -17,7 +17,8 @@ from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import check_columns
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.trial import Trial, kept, next_id
+from bo_suite.storage.trial import Trial, next_id
+from bo_suite.storage.trial import round_hyperparameters as kept
 from bo_suite.study.suggest import Suggestion, design, suggest, suggest_batch
 from bo_suite.surrogates import WarmStart
 from bo_suite.values.describe import described

@@ -175,7 +175,7 @@ def test_many_runners_open_one_new_folder_at_once_and_share_its_units(tmp_path: 
 
 def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=f"must be one that can be made, got '{tmp_path / 'file'}'"):
+    with pytest.raises(StorageError, match=f"cannot be created .'{tmp_path / 'file'}'"):
         Store(tmp_path / "file")
     (tmp_path / FILE).write_text("no database at all, and long enough to be seen as none" * 20)
     with pytest.raises(StorageError, match=f"got {tmp_path / FILE}"):

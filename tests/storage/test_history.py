@@ -703,7 +703,7 @@ def test_trials_reads_only_what_changed(path: Path) -> None:
 
 
 def test_a_lock_that_is_never_released_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.schema, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "BUSY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(module, "_STEP", 0.05)
     history = History.open(path, HEADER)
     trial = ask(history)

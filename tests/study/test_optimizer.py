@@ -12,7 +12,7 @@ import torch
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
-from bo_suite.storage.serialization import to_form
+from bo_suite.storage.serialization import to_json
 from bo_suite.surrogates import ExactGP
 
 SPACE = Space({"x": Float(-2, 2), "y": Float(1e-3, 1e3, log=True), "n": Int(1, 5), "k": Choice(["a", "b"])})
@@ -303,7 +303,7 @@ def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
     drive(optimizer, 2, sin3)
     optimizer.close()
     assert Optimizer.resume(tmp_path / "run.db").ask().params
-    form = to_form(UpperConfidenceBound(beta=np.float64(0.5)))
+    form = to_json(UpperConfidenceBound(beta=np.float64(0.5)))
     assert json.loads(json.dumps(form))["fields"]["beta"] == 0.5
 
 
