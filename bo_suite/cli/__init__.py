@@ -50,7 +50,7 @@ app.command(
     epilog=_examples(
         "bo-suite minimize svm_digits --budget 12 --plot svm.png",
         "bo-suite minimize tune:objective --space space.toml --budget 12 --storage run.db",
-        "bo-suite minimize tune:accuracy --space space.toml --direction maximize",
+        "bo-suite minimize tune:objective --space space.toml --budget 4 --direction maximize",
         "bo-suite minimize hartmann6 --budget 8 --acquisition upper-confidence-bound --json",
     )
 )(run.minimize)

@@ -400,5 +400,5 @@ class History:
             )
         if row.state != "running":
             reason = shortened(row.reason or "", SHORT)
-            how = f"with value {row.value}" if row.state == "finished" else f"({reason})"
-            raise TrialError(f"a trial ends once: trial {row.id} is already {row.state}, {how}")
+            how = f", with value {row.value}" if row.state == "finished" else f" ({reason})"
+            raise TrialError(f"a trial ends once: trial {row.id} is already {row.state}{how}")

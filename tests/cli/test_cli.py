@@ -214,7 +214,7 @@ class TestAskAndTell:
         assert (failed["state"], failed["transient"]) == ("failed", True)
         assert as_json("withdraw run.db 4")["state"] == "withdrawn"
         assert [trial["id"] for trial in as_json("trials run.db --state withdrawn")] == [4]
-        assert "trial 4 is withdrawn already" in refused("tell run.db 4 1.0", 1)
+        assert "trial 4 is already withdrawn" in refused("tell run.db 4 1.0", 1)
 
     def test_a_trial_that_was_handed_out_again_is_ended_by_its_attempt(self, run_db):
         resumed = Optimizer.resume(run_db)  # that of `run_db` is closed: its trials are free
@@ -250,14 +250,14 @@ class TestRefusals:
             (
                 "tell run.db 3 nan",
                 1,
-                "a value must be a finite number (use fail() where there is none), got nan",
+                "a value must be a finite number (use fail() if there is none), got nan",
             ),
             ("tell run.db 3 -inf", 1, "got -inf"),
             ("tell run.db 3 1 --std -1", 1, "a std must be a finite number >= 0, got -1.0"),
-            ("tell run.db 0 1", 1, "trial 0 is finished already"),
+            ("tell run.db 0 1", 1, "trial 0 is already finished"),
             ("tell run.db 99 1", 1, "got unknown id 99"),
             ("tell run.db -1 1", 1, "got unknown id -1"),
-            ("fail run.db 2 again", 1, "trial 2 is failed already"),
+            ("fail run.db 2 again", 1, "trial 2 is already failed"),
             ("tell none.db 0 1", 1, "there is no file"),
             ("fail none.db 0 x", 1, "there is no file"),
             ("best none.db", 1, "there is no file"),
@@ -272,7 +272,7 @@ class TestRefusals:
                 2,
                 "the acquisition must be one of Bore, ConstrainedExpectedImprovement",
             ),
-            ("plot run.db --out run.txt", 2, "a picture must end in .png, .pdf or .svg, got 'run.txt'"),
+            ("plot run.db --out run.txt", 2, "the file name of a plot must end in .png, .pdf or .svg, got 'run.txt'"),
             ("plot run.db --out nowhere/run.png", 2, "the folder of the plot must exist"),
             ("minimize branin --plot nowhere/run.png", 2, "the folder of the plot must exist"),
             ("minimize brainin", 2, "such as ['branin'"),
@@ -289,7 +289,7 @@ class TestRefusals:
             (
                 "minimize tune:fails --budget 3 --catch",
                 1,
-                "got 3 that failed, the last with ValueError: no luck on two",
+                "all 3 evaluations failed, the last with ValueError: no luck on two",
             ),
             ("minimize tune:words --budget 1", 1, "the function must return a number, got 'a word'"),
         ],

@@ -190,7 +190,7 @@ def test_an_executor_that_cannot_run_f_stops_the_run() -> None:
     with (
         futures.ProcessPoolExecutor(1) as executor,
         pytest.raises(
-            TrialError, match=r"f and all that it holds must be picklable, .*, got AttributeError: "
+            TrialError, match=r"f and all that it refers to must be picklable, .*, got AttributeError: "
         ),
     ):
         minimize(lambda params: 0.0, SPACE, budget=3, executor=executor, progress=False)
@@ -387,7 +387,7 @@ def test_an_executor_that_is_given_and_breaks_ends_the_run_and_loses_nothing(
 ) -> None:
     storage = tmp_path / "run.db"
     law = (
-        "an executor whose workers can die must be given as a function that makes one, .*, got one that broke"
+        "an executor whose workers can die must be passed as a function .*, got one that broke"
     )
     executor = make()
     with pytest.raises(TrialError, match=law):
@@ -409,7 +409,7 @@ def test_a_function_that_cannot_be_sent_is_one_clear_sentence(
 ) -> None:
     lock = threading.Lock()
     executor = make()
-    with pytest.raises(TrialError, match=r"f and all that it holds must be picklable, .*, got .*"):
+    with pytest.raises(TrialError, match=r"f and all that it refers to must be picklable, .*, got .*"):
         minimize(
             *(lambda params: lock.locked(), SPACE, 3, 0, 2, executor if given else lambda: executor),
             progress=False,
@@ -464,7 +464,7 @@ def test_workers_that_all_die_end_the_run_and_fail_no_trial(tmp_path: Path, work
 def test_a_factory_of_what_cannot_be_used_does_not_loop_for_ever() -> None:
     made = []
     with pytest.raises(
-        TrialError, match="a function that makes an executor must make one that is not broken"
+        TrialError, match="the executor factory returned a broken executor"
     ):
         minimize(parabola, SPACE, executor=lambda: made.append(Broken()) or made[-1], progress=False)
     assert len(made) == 2

@@ -31,7 +31,7 @@ def test_a_timeout_is_a_positive_number_of_seconds(timeout: object) -> None:
 
 @pytest.mark.parametrize("executor", [futures.ThreadPoolExecutor(1), futures.ThreadPoolExecutor])
 def test_a_timeout_is_refused_where_nobody_can_kill(executor: object) -> None:
-    with pytest.raises(TrialError, match=r"a timeout needs processes of our own, .* leave the executor out"):
+    with pytest.raises(TrialError, match=r"a timeout needs worker processes, .* instead of the executor"):
         minimize(lambda params: 0.0, SPACE, executor=executor, progress=False, timeout=1.0)
 
 

@@ -256,7 +256,7 @@ def test_a_form_that_is_no_acquisition_is_an_error(
 
 
 def test_a_form_that_is_nested_without_end_is_an_error() -> None:
-    with pytest.raises(StorageError, match="nested less deeply"):
+    with pytest.raises(StorageError, match="nested too deeply"):
         from_json(deep(100_000))
 
 
