@@ -31,9 +31,14 @@ from bo_suite.storage.paths import check_path, storage_path
 from bo_suite.storage.rows import Row, StoredRow, content_of, fault_in, sealed, trial_of
 from bo_suite.storage.trial import Header, Trial
 from bo_suite.storage.turns import Turns
-from bo_suite.storage.validation import provenance_json, require_outcome, require_traceback
+from bo_suite.storage.validation import (
+    check_may_end,
+    provenance_json,
+    require_outcome,
+    require_traceback,
+)
 from bo_suite.system.owners import has_live_owner, new_owner
-from bo_suite.values.describe import SHORT, plain_text, shortened
+from bo_suite.values.describe import plain_text
 
 _MOST = 2**62
 """Above all ids and revisions; a larger number is damage, and close to the limit of SQLite."""
@@ -381,24 +386,7 @@ class History:
                     f"a trial must be one of the {count} of the history, got unknown id {number}"
                 )
             row = rows[0]
-            self._check_may_end(row, attempt)
+            check_may_end(row, attempt, self.owner)
             revision = self._next_revision()
             ended = self._put(row, state=state, ended=time.time(), revision=revision, **outcome)
             return trial_of(ended, self.header.run)
-
-    def _check_may_end(self, row: Row, attempt: int | None) -> None:
-        """Raises a TrialError if the trial has ended, or another attempt is the current one."""
-        if attempt is None and row.attempt > 1 and row.owner != self.owner:
-            raise TrialError(
-                f"the attempt must be named, since trial {row.id} was handed out again and is at attempt "
-                f"{row.attempt}"
-            )
-        if attempt is not None and attempt != row.attempt:
-            raise TrialError(
-                f"only the current attempt ends a trial: trial {row.id} was handed out again as attempt "
-                f"{row.attempt}, got attempt {attempt}"
-            )
-        if row.state != "running":
-            reason = shortened(row.reason or "", SHORT)
-            how = f", with value {row.value}" if row.state == "finished" else f" ({reason})"
-            raise TrialError(f"a trial ends once: trial {row.id} is already {row.state}{how}")

@@ -1,4 +1,4 @@
-"""Checks of what is to be stored in a history."""
+"""Checks of arguments before a history stores them."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from typing import Any, SupportsFloat
 
 from bo_suite.errors import TrialError
 from bo_suite.space.space import Space
-from bo_suite.values.describe import described, plain_text
+from bo_suite.storage.rows import Row
+from bo_suite.values.describe import SHORT, described, plain_text, shortened
 from bo_suite.values.numbers import require_finite
 
 
@@ -47,6 +48,30 @@ def provenance_json(provenance: Mapping[str, Any]) -> str:
     except (TypeError, ValueError) as error:
         requirement = "provenance must be JSON without NaN or infinity"
         raise TrialError(f"{requirement}, got {described(provenance)}") from error
+
+
+def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
+    """Raises a TrialError if a trial has ended, or another attempt is the current one.
+
+    Args:
+        row: the row of the trial.
+        attempt: the attempt to end; None for the only one, or for that of the owner.
+        owner: the owner that ends it.
+    """
+    if attempt is None and row.attempt > 1 and row.owner != owner:
+        raise TrialError(
+            f"the attempt must be named, since trial {row.id} was handed out again and is at attempt "
+            f"{row.attempt}"
+        )
+    if attempt is not None and attempt != row.attempt:
+        raise TrialError(
+            f"only the current attempt ends a trial: trial {row.id} was handed out again as attempt "
+            f"{row.attempt}, got attempt {attempt}"
+        )
+    if row.state != "running":
+        reason = shortened(row.reason or "", SHORT)
+        how = f", with value {row.value}" if row.state == "finished" else f" ({reason})"
+        raise TrialError(f"a trial ends once: trial {row.id} is already {row.state}{how}")
 
 
 def describe_space_difference(stored: Space, passed: Space) -> str:

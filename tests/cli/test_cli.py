@@ -272,7 +272,11 @@ class TestRefusals:
                 2,
                 "the acquisition must be one of Bore, ConstrainedExpectedImprovement",
             ),
-            ("plot run.db --out run.txt", 2, "the file name of a plot must end in .png, .pdf or .svg, got 'run.txt'"),
+            (
+                "plot run.db --out run.txt",
+                2,
+                "must end in .png, .pdf or .svg, got 'run.txt'",
+            ),
             ("plot run.db --out nowhere/run.png", 2, "the folder of the plot must exist"),
             ("minimize branin --plot nowhere/run.png", 2, "the folder of the plot must exist"),
             ("minimize brainin", 2, "such as ['branin'"),

@@ -386,9 +386,7 @@ def test_an_executor_that_is_given_and_breaks_ends_the_run_and_loses_nothing(
     tmp_path: Path, make: Callable[[], futures.Executor]
 ) -> None:
     storage = tmp_path / "run.db"
-    law = (
-        "an executor whose workers can die must be passed as a function .*, got one that broke"
-    )
+    law = "an executor whose workers can die must be passed as a function .*, got one that broke"
     executor = make()
     with pytest.raises(TrialError, match=law):
         minimize(deadly, SPACE, 6, 1, executor=executor, storage=storage, progress=False)
@@ -463,9 +461,7 @@ def test_workers_that_all_die_end_the_run_and_fail_no_trial(tmp_path: Path, work
 
 def test_a_factory_of_what_cannot_be_used_does_not_loop_for_ever() -> None:
     made = []
-    with pytest.raises(
-        TrialError, match="the executor factory returned a broken executor"
-    ):
+    with pytest.raises(TrialError, match="the executor factory returned a broken executor"):
         minimize(parabola, SPACE, executor=lambda: made.append(Broken()) or made[-1], progress=False)
     assert len(made) == 2
     with pytest.raises(TrialError, match=r"an executor must be a concurrent\.futures\.Executor, got None"):
