@@ -330,6 +330,23 @@ class TestRefusals:
         assert "got 1 trials, none finished" in refused("best run.db", 1)
 
 
+def test_commands_on_a_history_load_nothing_heavy(run_db):
+    heavy = "torch", "pandas", "scipy", "matplotlib", "sklearn", "jaxtyping"
+    report = f"import sys; print('loaded', *[name for name in {heavy} if name in sys.modules])"
+    lines = "tell run.db 3 1", "fail run.db 4 broken", "best run.db", "trials run.db --top 2 --json"
+    commands = [f"app({shlex.split(line)}, standalone_mode=False)" for line in lines]
+    codes = ["import bo_suite.space", "\n".join(["from bo_suite.cli import app", *commands])]
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    loaded = [
+        subprocess.run(
+            [sys.executable, "-c", f"{code}\n{report}"], env=environment, stdout=subprocess.PIPE, check=True
+        ).stdout.splitlines()[-1]
+        for code in codes
+    ]
+    assert loaded[1] == loaded[0]
+    assert [trial.state for trial in History.open(run_db, None).trials()][3:] == ["finished", "failed"]
+
+
 class TestMinimize:
     def test_a_problem(self, folder):
         found = as_json("minimize branin --budget 7 --storage run.db --plot run.png --seed 5")
@@ -347,6 +364,16 @@ class TestMinimize:
         assert [t["params"] for t in resumed["trials"]] == [t["params"] for t in whole["trials"]]
         assert "UpperConfidenceBound" in resumed["trials"][-1]["provenance"]["acquisition"]
         assert "another seed" in refused("minimize sin3 --storage run.db --budget 20 --seed 6", 1)
+
+    def test_the_direction_is_that_of_the_option_or_of_the_history(self, folder):
+        first = as_json("minimize tune:objective --budget 3 --direction maximize --storage run.db")
+        again = as_json("minimize tune:objective --budget 4 --storage run.db")
+        for run in (first, again):
+            assert run["direction"] == "maximize"
+            assert run["best"]["value"] == max(trial["value"] for trial in run["trials"])
+        assert len(again["trials"]) == 4
+        sentence = refused("minimize tune:objective --direction minimize --storage run.db", 1)
+        assert "belongs to another direction: maximize, got minimize" in sentence
 
     def test_for_people(self, folder):
         shown = call("minimize branin --budget 3 --storage run.db --plot run.svg").stdout
