@@ -125,7 +125,7 @@ def _result(storage: Path | None, run: "Callable[[], Result]") -> "Result":
 def _print_result(
     result: "Result", files: dict[str, Path | None], budget: int, objective: str | None
 ) -> None:
-    """Prints the result: as JSON if the objective is given, else for people."""
+    """Prints the result: as JSON if there is an objective, else for people."""
     from bo_suite.run.running import spent
     from bo_suite.storage.trial import record
     from bo_suite.study.summary import ranked, trials_at_target
@@ -221,12 +221,12 @@ def problems(as_json: JsonOption = False) -> None:
     from bo_suite.problems import get_problem
     from bo_suite.problems import problems as names
 
-    known = [get_problem(name) for name in names()]
+    listed = [get_problem(name) for name in names()]
     if as_json:
         keys = ("name", "minimum", "space")
-        print_json([dict(zip(keys, (p.name, p.minimum, p.space.to_dict()), strict=True)) for p in known])
+        print_json([dict(zip(keys, (p.name, p.minimum, p.space.to_dict()), strict=True)) for p in listed])
         return
-    rows = [(p.name, str(p.space.dim), _kinds(p.space), _minimum(p.minimum)) for p in known]
+    rows = [(p.name, str(p.space.dim), _kinds(p.space), _minimum(p.minimum)) for p in listed]
     print_table(("problem", "parameters", "of type", "minimum"), rows)
     sets = [get_suite(name) for name in suites()]
     print_table(

@@ -20,12 +20,12 @@ _PLAIN = ("seed", "direction", "budget", "acquisition", "run")
 """Fields of a header that are stored unchanged."""
 
 
-def stored_header(database: Database, given: Header | None) -> Header | None:
-    """The header of the file, compared with the given one; None if the file is empty.
+def stored_header(database: Database, expected: Header | None) -> Header | None:
+    """The header of the file, compared with the expected one; None if the file is empty.
 
     Raises:
         StorageError: the file is not a history, is damaged, is of a newer version or belongs to another run;
-            or it is empty and no header is given.
+            or it is empty and no header is expected.
     """
     name = database.name
     if database.number("PRAGMA application_id") != schema.APPLICATION:
@@ -33,30 +33,30 @@ def stored_header(database: Database, given: Header | None) -> Header | None:
         if tables:
             raise database.not_ours(f"it has tables {tables}")
         database.check_log()
-        if given is None:
+        if expected is None:
             raise StorageError(f"the storage must hold a history, got {name}, which is empty")
         return None
     stored = _parsed(dict(database.execute("SELECT key, value FROM meta")), name)
-    if given is not None and stored.space.fingerprint != given.space.fingerprint:
-        difference = describe_space_difference(stored.space, given.space)
+    if expected is not None and stored.space.fingerprint != expected.space.fingerprint:
+        difference = describe_space_difference(stored.space, expected.space)
         raise StorageError(f"{name} belongs to another space: {difference}")
     for field in ("seed", "direction"):
-        old, new = getattr(stored, field), getattr(given or stored, field)
+        old, new = getattr(stored, field), getattr(expected or stored, field)
         if old != new:
             raise StorageError(f"{name} belongs to another {field}: {old}, got {new}")
     return stored
 
 
-def agreed_header(database: Database, given: Header, stored: Header | None) -> Header:
-    """The given header, completed from the file's; creates the tables, or stores what has changed."""
+def agreed_header(database: Database, expected: Header, stored: Header | None) -> Header:
+    """The expected header, completed from the file's; creates the tables, or stores what has changed."""
     if stored is None:
-        given = replace(given, run=uuid.uuid4().hex, schema=schema.VERSION)
+        expected = replace(expected, run=uuid.uuid4().hex, schema=schema.VERSION)
         for statement in (f"PRAGMA application_id = {schema.APPLICATION}", *schema.TABLES):
             database.write(statement)
-        _write(database, given)
-        return given
-    unset = {key: getattr(stored, key) for key in ("budget", "acquisition") if getattr(given, key) is None}
-    agreed = replace(given, run=stored.run, schema=stored.schema, **unset)
+        _write(database, expected)
+        return expected
+    unset = {key: getattr(stored, key) for key in ("budget", "acquisition") if getattr(expected, key) is None}
+    agreed = replace(expected, run=stored.run, schema=stored.schema, **unset)
     if (agreed.budget, agreed.acquisition) != (stored.budget, stored.acquisition):
         agreed = migrated(database, agreed)
         _write(database, agreed)

@@ -66,7 +66,7 @@ class History:
         self._turns = Turns(path)
         _opened.add(self)
         try:
-            self.header = self._begun(header)
+            self.header = self._open_file(header)
         except BaseException:
             self.close()
             raise
@@ -222,30 +222,30 @@ class History:
         self._database.close()
         self._turns.forget()
 
-    def _begun(self, given: Header | None) -> Header:
+    def _open_file(self, expected: Header | None) -> Header:
         """The header of the file, which is created or updated."""
         database = self._database
         try:
-            stored = self._intact(given)  # before the first write: another program's file is not changed
+            stored = self._checked_header(expected)  # before any write: the file may not be ours
             database.check_folder()
             database.configure()
             with database.transaction():
-                stored = stored_header(database, given)
-                if given is not None:
-                    given = agreed_header(database, given, stored)
+                stored = stored_header(database, expected)
+                if expected is not None:
+                    expected = agreed_header(database, expected, stored)
                 database.write("DELETE FROM meta WHERE 0")  # BEGIN alone is no test of a read-only file
         except db.NotWritable:
-            if given is not None:
+            if expected is not None:
                 raise
             database.read_only()
-            stored = self._intact(None)
-        return given or cast(Header, stored)  # stored_header raises if both are None
+            stored = self._checked_header(None)
+        return expected or cast(Header, stored)  # stored_header raises if both are None
 
-    def _intact(self, given: Header | None) -> Header | None:
+    def _checked_header(self, expected: Header | None) -> Header | None:
         """The header of the file, after a check of its structure."""
         database = self._database
         with database.transaction("DEFERRED"):  # one state, while another process may be creating it
-            stored = stored_header(database, given)
+            stored = stored_header(database, expected)
             try:
                 database.check_integrity()
             except StorageError:

@@ -18,7 +18,7 @@ from bo_suite.storage.stored_names import CLASSES, GIVEN_AGAIN
 if TYPE_CHECKING:  # torch takes a second to import
     from bo_suite.acquisition.base import Acquisition
 
-_NAMES = {place: name for name, place in CLASSES.items()}
+_NAMES = {home: name for name, home in CLASSES.items()}
 """Names in files, by where the class is defined."""
 
 
@@ -44,7 +44,7 @@ def to_json(value: object) -> Any:
 
 
 def from_json(form: object) -> "Acquisition":
-    """The acquisition that `to_json` was given.
+    """The acquisition of a form that `to_json` returned.
 
     Raises:
         StorageError: the form is not that of an acquisition, or has a class from outside this package or

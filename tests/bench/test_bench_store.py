@@ -15,6 +15,7 @@ from bo_suite.bench.records import Records
 from bo_suite.bench.store import FILE, Store
 from bo_suite.bench.unit import Evaluation, Unit
 from bo_suite.errors import StorageError
+from bo_suite.storage import database
 
 UNITS = [("p", "m", 0), ("p", "m", 1), ("p", "n", 0)]
 
@@ -96,6 +97,30 @@ def test_units_are_stored_all_or_none(store: Store, tmp_path: Path, monkeypatch:
     assert records.units.empty
     assert records.evaluations.empty
     end(store, unit(0), unit(1))
+    assert len(Records.read(tmp_path).evaluations) == 4
+
+
+def test_an_interrupt_at_any_statement_leaves_units_whole_or_unstored(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.claim(UNITS[:2])
+    for stop in range(100):
+        moments: list[str] = []
+
+        def interrupt(moment: str, stop: int = stop, moments: list[str] = moments) -> None:
+            moments.append(moment)
+            if len(moments) == stop + 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "_failpoint", interrupt)
+            try:
+                end(store, unit(0), unit(1))
+                break
+            except KeyboardInterrupt:
+                pass
+        assert len(Records.read(tmp_path).evaluations) == 4 * ("after COMMIT" in moments)
+    assert stop > 15
     assert len(Records.read(tmp_path).evaluations) == 4
 
 

@@ -476,7 +476,10 @@ class TestHelp:
         assert f"bo-suite {name}" in shown.split("Examples")[1]
         assert name or "130 interrupted" in shown
 
-    @pytest.mark.parametrize("name", ["", *COMMANDS])
+    @pytest.mark.parametrize(
+        "name",
+        [pytest.param(name, marks=[pytest.mark.slow] if name == "bench" else []) for name in ["", *COMMANDS]],
+    )
     def test_the_examples_run(self, name, run_db):
         epilog = (COMMANDS[name] if name else typer.main.get_command(app)).epilog
         examples = re.findall(r"`(bo-suite .*)`", epilog)
