@@ -4,7 +4,6 @@ import gc
 import json
 import multiprocessing
 import os
-import platform
 import re
 import resource
 import signal
@@ -99,14 +98,6 @@ def test_round_trips_are_exact_through_a_file(
     assert read[0].provenance == provenance
 
 
-@pytest.mark.parametrize("name", ["a b?c#d%20.db", "ünï.db", "-x.db", "run", "memory", "a'b\".db"])
-def test_any_file_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    History.open(name, HEADER).close()
-    assert os.listdir(tmp_path) == [name], "closing leaves the one file"
-    History.open(str(tmp_path / name), None).close()
-
-
 # What is refused changes nothing.
 
 
@@ -191,15 +182,6 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     refuse(
         path, "^this version of bo_suite reads histories up to schema 3, got schema 4 in .* a newer version"
     )
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("space", "{"), ("space", "{}"), ("schema", '"x"'), ("fingerprint", '"abc"'), ("seed", "")],
-)
-def test_a_damaged_header_is_refused(path: Path, key: str, value: str) -> None:
-    altered(path, key, value)
-    refuse(path, "^the header of .* must be intact, got")
 
 
 @pytest.mark.parametrize(
@@ -399,26 +381,6 @@ def test_in_one_process_an_open_history_keeps_its_trials_and_a_closed_or_collect
     history.close()
 
 
-@pytest.mark.parametrize(
-    ("owner", "dead"),
-    [
-        ("elsewhere:1:5:abc", False),  # another machine: unknown
-        (f"{platform.node()}:{2**22 + 5}:5:abc", True),  # above Linux' largest process id
-        (f"{platform.node()}:{os.getppid()}:5:abc", True),  # the number lives, with another start time
-        (f"{platform.node()}:{os.getppid()}::abc", False),  # its start time was not known
-        (f"{platform.node()}:{os.getpid()}:5:abc", True),
-    ],
-    ids=["elsewhere", "no process", "another start", "start unknown", "own number"],
-)
-def test_owners(history: History, owner: str, dead: bool) -> None:
-    if not Path("/proc/self/stat").exists() and owner.endswith(":5:abc"):
-        pytest.skip("start times are known on Linux only")
-    ask(history)
-    (row,) = history._rows("")
-    history._put(row, owner=owner)
-    assert len(history.reclaim()) == dead
-
-
 def test_two_that_reclaim_at_once_share_no_trial(path: Path) -> None:
     history = History.open(path, HEADER)
     for _ in range(20):
@@ -439,39 +401,6 @@ def test_two_that_reclaim_at_once_share_no_trial(path: Path) -> None:
 
 
 # Many at once.
-
-
-def _work(path: str, count: int, pipe: Any) -> None:
-    history = History.open(path, HEADER)  # all of them create it
-    told = []
-    for turn in range(count):
-        trials = None
-        while trials is None:
-            expected = len(history.trials())
-            trials = history.insert([POINT], [{"pid": os.getpid()}], expected=expected)
-        assert trials[0].id == expected
-        told.append(history.tell(trials[0].id, os.getpid() + turn / 1000))
-    pipe.send((told, history.trials()))
-    pipe.close()
-
-
-def test_processes_share_a_file(path: Path) -> None:
-    workers = []
-    for _ in range(4):
-        mine, theirs = processes.Pipe()
-        workers.append((run(_work, str(path), 20, theirs), mine))
-    told = []
-    for child, mine in workers:
-        assert mine.poll(60)
-        ours, seen = mine.recv()
-        assert [trial for trial in seen if trial.provenance["pid"] == child.pid] == ours
-        told += ours
-        child.join()
-    history = History.open(path, None)
-    assert history.trials() == sorted(told, key=lambda trial: trial.id)
-    assert [trial.id for trial in history.trials()] == list(range(80))
-    assert history._database.execute("PRAGMA integrity_check") == [("ok",)]
-    history.close()
 
 
 def test_one_may_create_the_file_while_another_looks_at_it(
