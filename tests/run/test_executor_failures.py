@@ -109,7 +109,7 @@ def test_each_cause_has_its_own_message(where: str, error: BaseException, text: 
 
 
 def test_an_executor_that_is_broken_is_told_from_workers_that_die() -> None:
-    with pytest.raises(TrialError, match=f"{GIVEN}, .* BrokenExecutor: broken"):
+    with pytest.raises(TrialError, match=f"{GIVEN} .* BrokenExecutor: broken"):
         run(Failing(submit=futures.BrokenExecutor("broken")))
     with pytest.raises(TrialError, match=DIED):
         run(Failing(future=futures.BrokenExecutor("a worker died"), nothing=False))

@@ -468,6 +468,6 @@ def test_a_factory_of_what_cannot_be_used_does_not_loop_for_ever() -> None:
     closed.shutdown()
     with pytest.raises(
         TrialError,
-        match=r"the executor must be open .*, but it was shut down \(RuntimeError: cannot schedule",
+        match=r"the executor was shut down during the run \(RuntimeError: cannot schedule",
     ):
         minimize(parabola, SPACE, executor=closed, progress=False)

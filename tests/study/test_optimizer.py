@@ -240,9 +240,9 @@ def test_refusals_name_the_law_and_lose_nothing() -> None:
             act()
     assert optimizer.trials == [trial]
     optimizer.tell(trial, 1.0)
-    with pytest.raises(TrialError, match="finished already"):
+    with pytest.raises(TrialError, match="already finished"):
         optimizer.tell(trial, 2.0)
-    with pytest.raises(TrialError, match="finished already"):
+    with pytest.raises(TrialError, match="already finished"):
         optimizer.fail(trial, "late")
     assert optimizer.best.value == 1.0
 
