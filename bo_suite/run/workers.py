@@ -93,10 +93,12 @@ class ExecutorPool:
                 f"and {timeout:g} s"
             )
         self._workers, self._function, self._task = workers, function, task
-        self._own = self._processes(timeout) if executor is None and (workers > 1 or timeout) else None
-        self._given = executor if isinstance(executor, futures.Executor) else None
+        self._processes = (
+            self._new_processes(timeout) if executor is None and (workers > 1 or timeout) else None
+        )
+        self._caller_owned = executor if isinstance(executor, futures.Executor) else None
         self._factory = executor if not isinstance(executor, futures.Executor) else None
-        self._executor: futures.Executor | None = self._given
+        self._executor: futures.Executor | None = self._caller_owned
         self._abandoned = False
         self._seconds_left = no_limit
 
@@ -104,9 +106,9 @@ class ExecutorPool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._own is not None:
-            self._own.end(at_once=self._abandoned)
-        elif self._executor is not None and self._given is None:
+        if self._processes is not None:
+            self._processes.end(at_once=self._abandoned)
+        elif self._executor is not None and self._caller_owned is None:
             _shut(self._executor, wait=not self._abandoned)
 
     def start(self, seconds_left: Callable[[], float] = no_limit) -> None:
@@ -120,9 +122,9 @@ class ExecutorPool:
             TrialError: a process cannot load the function.
         """
         self._seconds_left = seconds_left
-        if self._own is not None:
+        if self._processes is not None:
             try:
-                self._own.start()
+                self._processes.start()
             except (WorkersDied, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -138,10 +140,10 @@ class ExecutorPool:
             WorkersDied: the factory returned a broken executor.
             TrialError: the factory returned no executor, or the executor does not accept the task.
         """
-        if self._own is None:
+        if self._processes is None:
             return self._on_executor(self._function, *args)
         try:
-            return self._own.submit(*args)
+            return self._processes.submit(*args)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -153,7 +155,7 @@ class ExecutorPool:
         try:
             return self._start(self._executor, function, *args)
         except futures.BrokenExecutor:
-            if self._given is not None:
+            if self._caller_owned is not None:
                 raise
             _shut(self._executor, wait=False)
             self._executor = self._new_executor()
@@ -185,7 +187,7 @@ class ExecutorPool:
         """
         try:
             self.start()
-            if self._own is not None:
+            if self._processes is not None:
                 return True
             tasks = [self._on_executor(int) for _ in range(self._workers)]
         except (futures.BrokenExecutor, WorkersDied):
@@ -204,8 +206,8 @@ class ExecutorPool:
     def abandon(self) -> None:
         """Kills the worker processes; `__exit__` then waits for no executor."""
         self._abandoned = True
-        if self._own is not None:
-            self._own.end(at_once=True)
+        if self._processes is not None:
+            self._processes.end(at_once=True)
 
     def _new_executor(self) -> futures.Executor:
         if self._factory is None:
@@ -273,7 +275,7 @@ class ExecutorPool:
             f"module that they find, not in a notebook), but one failed with {text}"
         )
 
-    def _processes(self, timeout: float | None) -> Processes:
+    def _new_processes(self, timeout: float | None) -> Processes:
         try:
             return Processes(self._workers, setting_of(self._function), timeout)
         except KeyboardInterrupt:
