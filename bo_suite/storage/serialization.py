@@ -71,8 +71,8 @@ def _restored(form: object) -> Any:
     name, fields = form.get("type"), form.get("fields")
     if "foreign" in form or (isinstance(name, str) and name in GIVEN_AGAIN):
         raise StorageError(
-            "to resume, pass the acquisition again, since it has parts from outside bo_suite; "
-            f"the history was made with {form.get('foreign', form)!s:.500}"
+            "an acquisition with parts from outside bo_suite must be given again to resume, "
+            f"got a history made with {form.get('foreign', form)!s:.500}"
         )
     if not isinstance(name, str) or name not in CLASSES:
         raise StorageError(
