@@ -1,20 +1,28 @@
 """The exception tree.
 
 BoSuiteError
+├── ArgumentError (ValueError)       an argument of a function or class is wrong
 ├── SpaceError (ValueError)          a search space, or a point of it, breaks a rule
 │   ├── SpaceExhausted               every point of a finite space has been suggested
-│   └── UnknownParameter (KeyError)  a name that no parameter of a space has
+│   └── UnknownParameter (KeyError)  the space has no parameter of this name
 ├── DataError (ValueError)           observations that no surrogate can use
-├── TrialError (ValueError)          an ask, tell or fail that the history refuses
+├── TrialError (ValueError)          an ask, tell or fail that breaks a rule
 ├── FitError (RuntimeError)          a surrogate could not be fitted
 ├── NumericalError (ArithmeticError) a matrix is not positive definite, or not finite
-├── WorkersDied (RuntimeError)       worker processes died with all that they were given
-└── StorageError (RuntimeError)      a history file that cannot be used
+├── WorkersDied (RuntimeError)       worker processes died with all their tasks
+└── StorageError (RuntimeError)      a file that cannot be used
+
+New code raises ArgumentError for a wrong argument, and the others only for what their names say. Where
+version 0.8 raised DataError or TrialError for an argument, and said so, this version does, too.
 """
 
 
 class BoSuiteError(Exception):
     """Root of every error that bo_suite raises on purpose."""
+
+
+class ArgumentError(BoSuiteError, ValueError):
+    """An argument of a function or class is wrong, whatever the data are."""
 
 
 class SpaceError(BoSuiteError, ValueError):
@@ -26,17 +34,17 @@ class SpaceExhausted(SpaceError):
 
 
 class UnknownParameter(SpaceError, KeyError):
-    """A name that no parameter of a space has."""
+    """The space has no parameter of this name."""
 
-    __str__ = Exception.__str__  # a KeyError's is the repr of its message
+    __str__ = Exception.__str__  # that of KeyError is the repr of its message
 
 
 class DataError(BoSuiteError, ValueError):
-    """Observations that no surrogate can use."""
+    """Observations that no surrogate can use: wrong shapes, or values that are not finite."""
 
 
 class TrialError(BoSuiteError, ValueError):
-    """An ask, tell or fail that the history refuses."""
+    """An ask, tell or fail that breaks a rule: an unknown trial, one that has ended, or a wrong outcome."""
 
 
 class FitError(BoSuiteError, RuntimeError):
@@ -48,8 +56,8 @@ class NumericalError(BoSuiteError, ArithmeticError):
 
 
 class WorkersDied(BoSuiteError, RuntimeError):
-    """Worker processes died with every task that they were given, before one had ended."""
+    """Worker processes died with all their tasks before any task had ended."""
 
 
 class StorageError(BoSuiteError, RuntimeError):
-    """A history file that cannot be used."""
+    """A file that cannot be used: missing, damaged, not writable, or of another run."""

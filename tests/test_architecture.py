@@ -87,6 +87,19 @@ def test_the_core_does_not_load_botorch() -> None:
     assert loaded_with("bo_suite.run.minimize, bo_suite.problems", ["botorch", "gpytorch", "sklearn"]) == []
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("storage.history", "storage.serialization", "study.summary", "run.child", "run.running"),
+        *("run.stopping", "run.workers", "cli"),
+    ],
+)
+def test_what_commands_and_workers_import_is_light(module: str) -> None:
+    heavy = ["torch", "pandas", "scipy", "matplotlib", "sklearn", "jaxtyping", "rich"]
+    space = loaded_with("bo_suite.space", heavy)
+    assert loaded_with(f"bo_suite.space, bo_suite.{module}", heavy) == space
+
+
 def loaded_with(modules: str, heavy: list[str]) -> list[str]:
     code = f"import sys, {modules}; print(*[name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,8 +15,8 @@ from bo_suite.bench.suite import problems_of
 from bo_suite.bench.unit import Unit, run_together, run_unit
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem
-from bo_suite.storage.trial import whole_number
 from bo_suite.values.describe import LONGEST, described, error_text, plain_text, shortened
+from bo_suite.values.numbers import require_int
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def all_jobs(
     """Units that run together first, for they take longest; then seed by seed, for an early end is fair."""
     if not isinstance(seeds, Iterable):
         raise DataError(f"seeds must be several integers, such as range(20), got {described(seeds)}")
-    whole = [whole_number("a seed", seed, at_least=0) for seed in seeds]
+    whole = [require_int("a seed", seed, at_least=0) for seed in seeds]
     if not whole or len(set(whole)) < len(whole) or max(whole) >= 2**63:
         raise DataError(f"seeds must be given, differ and be less than 2**63, got {whole}")
     large, small = list[Job](), list[Job]()

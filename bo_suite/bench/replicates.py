@@ -17,11 +17,11 @@ from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import usable_device
 from bo_suite.problems import Problem
-from bo_suite.storage.trial import whole_number
 from bo_suite.study.initial import initial_size, initial_steps
 from bo_suite.study.observations import dataset_of
 from bo_suite.study.step import Step, next_steps
 from bo_suite.surrogates import WarmStart
+from bo_suite.values.numbers import require_int
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +123,10 @@ def run_replicates(
         TrialError: budget below 1, a seed that is no integer >= 0, or a device that is not here.
         DataError: no seed, one given twice, or an outcome that is not a finite number.
     """
-    seeds = tuple(whole_number("a seed", seed, at_least=0) for seed in seeds)
+    seeds = tuple(require_int("a seed", seed, at_least=0) for seed in seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise DataError(f"seeds must be given and differ, got {seeds}")
-    whole_number("budget", budget, at_least=1)
+    require_int("budget", budget, at_least=1)
     space, first = problem.space.varying, initial or initial_size(budget)
     acquisition = acquisition or default_acquisition(space.aspects)
     rows = torch.zeros(len(seeds), 0, space.dim, dtype=torch.float64, device=usable_device(device))

@@ -1,17 +1,16 @@
-"""The rows of a suite's tables: what each must hold, and the hashes by which any other change shows.
+"""The rows of a suite's tables: the requirements of each field, and hashes that reveal any other change.
 
-The hash of a row covers its values; that of a unit that has ended also covers the hashes of its evaluations,
-so that none can go missing. Files of version 1 have no hashes: their rows are checked by what they hold.
+The hash of a row covers its values. The hash of an ended unit also covers the hashes of its evaluations, so
+that none can go missing. Files of version 1 have no hashes: only their fields are checked.
 """
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bo_suite.errors import StorageError
 from bo_suite.storage.content import check, digest, is_number, is_whole, parsed
+from bo_suite.storage.database import Database
 
 COLUMNS = {
     "problems": ("problem", "form"),
@@ -26,10 +25,10 @@ COLUMNS = {
         *("ask_seconds", "evaluate_seconds", "tell_seconds", "provenance", "failure"),
     ),
 }
-"""Columns of each table in order, without the hash, which is the last one."""
+"""Columns of each table in order, without the last one, the hash."""
 
 ENDED = ("finished", "crashed", "timed out")
-"""States of a unit that has ended."""
+"""States of an ended unit."""
 
 _ORDERS = {
     "problems": "rowid",
@@ -44,7 +43,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of a suite, checked, in order; the hash of each is its last value, None where it has none."""
+    """All rows of a suite, checked and in order; the last value of each is its hash, or None."""
 
     problems: list[Row]
     methods: list[Row]
@@ -53,69 +52,68 @@ class Rows:
     evaluations: list[Row]
 
 
-def read_rows(connection: sqlite3.Connection, file: str, version: str) -> Rows:
-    """The rows of a suite.
+def read_rows(database: Database, version: str) -> Rows:
+    """The rows of a suite; to be called within a transaction.
 
     Args:
-        connection: to its file, in a transaction.
-        file: its name, for errors.
-        version: of the file, "1" or "2".
+        database: the file of the suite.
+        version: version of the file, "1" or "2".
 
     Raises:
-        StorageError: a file that SQLite finds damaged, or a value that its field cannot have.
-        sqlite3.Error: what SQLite raises.
+        StorageError: the file is damaged, or a field has a wrong value.
     """
-    (report,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    check(report == "ok", file, "intact", report)
-    odd = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchall()
-    check(not odd, file, "a file of tables alone, without views and triggers", odd)
-    found = {}
+    database.check_integrity()
+    others = database.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')")
+    check(not others, database.name, "a file of tables alone, without views and triggers", others)
+    tables = {}
     for table, columns in COLUMNS.items():
-        hashed = "digest" if version != "1" else "NULL"
-        query = f"SELECT {', '.join(columns)}, {hashed} FROM {table} ORDER BY {_ORDERS[table]}"
-        found[table] = connection.execute(query).fetchall()
-    rows = Rows(**found)
+        hash_column = "digest" if version != "1" else "NULL"
+        query = f"SELECT {', '.join(columns)}, {hash_column} FROM {table} ORDER BY {_ORDERS[table]}"
+        tables[table] = database.execute(query)
+    rows = Rows(**tables)
     for table, columns in COLUMNS.items():
-        for row in found[table]:
-            _check_fields(f"{file}: the row {_key(table, row)} of {table}", columns, _FIELDS[table], row)
-    _check_together(file, rows)
+        for row in tables[table]:
+            name = f"{database.name}: the row {_key(table, row)} of {table}"
+            _check_fields(name, columns, _FIELDS[table], row)
+    _check_references(database.name, rows)
     if version != "1":
         for table, key, row, expected in _expected(rows):
-            check(row[-1] == expected, f"{file}: the row {key} of {table}", "what was stored", row[-1])
+            name = f"{database.name}: the row {key} of {table}"
+            check(row[-1] == expected, name, "what was stored", row[-1])
     return rows
 
 
 def row_digest(row: Sequence[Any]) -> str:
-    """The hash of a row, given without it."""
+    """The hash of a row; `row` does not include it."""
     return digest(list(row))
 
 
 def unit_digest(row: Sequence[Any], evaluations: Sequence[str]) -> str:
-    """The hash of a unit that has ended, given its row without it and the hashes of its evaluations."""
+    """The hash of an ended unit, of its row without the hash and of the hashes of its evaluations."""
     return digest([list(row), list(evaluations)])
 
 
-def hash_rows(connection: sqlite3.Connection, rows: Rows) -> None:
-    """Adds the column of hashes to the tables of version 1 and fills it; in a transaction of the caller's."""
+def hash_rows(database: Database, rows: Rows) -> None:
+    """Adds a column of hashes to each table of version 1; to be called within a transaction."""
     for table in COLUMNS:
-        connection.execute(f"ALTER TABLE {table} ADD COLUMN digest TEXT")
+        database.write(f"ALTER TABLE {table} ADD COLUMN digest TEXT")
     with_evaluations = {
         **{table: getattr(rows, table) for table in ("problems", "methods", "environments")},
         "evaluations": [(*row[:-1], row_digest(row[:-1])) for row in rows.evaluations],
         "units": rows.units,
     }
     for table, key, _, expected in _expected(Rows(**with_evaluations)):
-        which = " AND ".join(f"{name} = ?" for name in COLUMNS[table][: len(key)])
-        connection.execute(f"UPDATE {table} SET digest = ? WHERE {which}", (expected, *key))
+        condition = " AND ".join(f"{name} = ?" for name in COLUMNS[table][: len(key)])
+        database.write(f"UPDATE {table} SET digest = ? WHERE {condition}", (expected, *key))
 
 
 def _key(table: str, row: Row) -> Row:
-    """The values that tell a row from the others of its table."""
+    """The primary key of a row."""
     return row[: {"units": 3, "evaluations": 4}.get(table, 1)]
 
 
 def _expected(rows: Rows) -> Iterator[tuple[str, Row, Row, str | None]]:
-    """Table, key, row and hash of each row; that of a unit covers the stored hashes of its evaluations."""
+    """Table, key, row and expected hash of each row, from the stored hashes of the evaluations."""
     evaluations = defaultdict(list)
     for row in rows.evaluations:
         evaluations[row[:3]].append(row[-1])
@@ -127,55 +125,54 @@ def _expected(rows: Rows) -> Iterator[tuple[str, Row, Row, str | None]]:
         yield "units", row[:3], row, unit_digest(row[:-1], evaluations[row[:3]]) if ended else None
 
 
-def _check_fields(what: str, columns: Sequence[str], fields: "_Fields", row: Row) -> None:
-    for name, value in zip(columns, row, strict=False):
-        fits, law = fields[name]
+def _check_fields(name: str, columns: Sequence[str], fields: "_Fields", row: Row) -> None:
+    for column, value in zip(columns, row, strict=False):
+        fits, requirement = fields[column]
         if not fits(value):
-            check(False, f"{what}: the field {name}", law, value)
-    for name, value in zip(columns, row, strict=False):
-        if name in _JSON:
-            form = parsed(f"{what}: the field {name}", value)
-            check(isinstance(form, dict), f"{what}: the field {name}", "an object of JSON", value)
-            if name == "form":
-                _check_form(f"{what}: the field form", form)
-            elif name == "params":
+            check(False, f"{name}: the field {column}", requirement, value)
+    for column, value in zip(columns, row, strict=False):
+        if column in _JSON:
+            form = parsed(f"{name}: the field {column}", value)
+            check(isinstance(form, dict), f"{name}: the field {column}", "an object of JSON", value)
+            if column == "form":
+                _check_form(f"{name}: the field form", form)
+            elif column == "params":
                 plain = all(isinstance(v, str | bool | int | float | None) for v in form.values())
-                check(bool(form) and plain, f"{what}: the field params", "values by name", value)
+                check(bool(form) and plain, f"{name}: the field params", "values by name", value)
 
 
-def _check_form(what: str, form: dict[str, Any]) -> None:
-    for name, (fits, law) in _FORM.items():
-        value = form.get(name)
-        check(value is None or fits(value), f"{what}, {name}", law, value)
+def _check_form(name: str, form: dict[str, Any]) -> None:
+    for key, (fits, requirement) in _FORM.items():
+        value = form.get(key)
+        check(value is None or fits(value), f"{name}, {key}", requirement, value)
 
 
-def _check_together(file: str, rows: Rows) -> None:
-    """What rows must be given others."""
+def _check_references(file: str, rows: Rows) -> None:
+    """Checks that rows agree with each other: states, environments and numbers of evaluations."""
     environments = {row[0] for row in rows.environments}
     ended = set()
     for row in rows.units:
         problem, method, seed, state, _, reason, seconds, replicates, environment, _ = row
-        what = f"{file}: the row {(problem, method, seed)} of units"
+        name = f"{file}: the row {(problem, method, seed)} of units"
         if state == "running":
-            check(
-                (reason, seconds, replicates, environment) == (None,) * 4, what, "one of no outcome yet", row
-            )
+            empty = (reason, seconds, replicates, environment) == (None,) * 4
+            check(empty, name, "one without an outcome", row)
             continue
         ended.add((problem, method, seed))
-        check(is_number(seconds) and seconds >= 0, f"{what}: the field seconds", "a number >= 0", seconds)
-        check(is_whole(replicates, 1), f"{what}: the field replicates", "an integer >= 1", replicates)
-        known = environment in environments
-        check(known, f"{what}: the field environment", "one of environments", environment)
-        why = state == "finished" or reason is not None
-        check(why, f"{what}: the field reason", f"why it is {state}", reason)
+        check(is_number(seconds) and seconds >= 0, f"{name}: the field seconds", "a number >= 0", seconds)
+        check(is_whole(replicates, 1), f"{name}: the field replicates", "an integer >= 1", replicates)
+        exists = environment in environments
+        check(exists, f"{name}: the field environment", "one of environments", environment)
+        has_reason = state == "finished" or reason is not None
+        check(has_reason, f"{name}: the field reason", f"why it is {state}", reason)
     last: tuple[Row, int] = ((), 0)
     for row in rows.evaluations:
         number = 1 + (last[1] if last[0] == row[:3] else 0)
-        what = f"{file}: the row {row[:4]} of evaluations"
-        check(row[:3] in ended, what, "one of a unit that has ended", row[:3])
-        check(row[3] == number, f"{what}: the field evaluation", f"{number}, the next one", row[3])
+        name = f"{file}: the row {row[:4]} of evaluations"
+        check(row[:3] in ended, name, "one of a unit that has ended", row[:3])
+        check(row[3] == number, f"{name}: the field evaluation", f"{number}, the next one", row[3])
         failed = row[12] is not None
-        check(failed == (row[5] is None), f"{what}: the field value", "there unless it failed", row[5])
+        check(failed == (row[5] is None), f"{name}: the field value", "a number unless it failed", row[5])
         last = (row[:3], number)
 
 
@@ -199,7 +196,7 @@ def _is_duration(value: object) -> bool:
 
 
 def _are_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, str | None) for one in value.values())
+    return isinstance(value, dict) and all(isinstance(text, str | None) for text in value.values())
 
 
 _NAME = (_is_name, "a name")
@@ -211,7 +208,7 @@ _COUNT = (lambda value: is_whole(value, 0), "an integer >= 0")
 _SECONDS = (_is_duration, "a number >= 0")
 
 _JSON = ("form", "params", "provenance")
-"""Fields that hold an object of JSON."""
+"""Fields that contain a JSON object."""
 
 _FIELDS: dict[str, _Fields] = {
     "problems": {"problem": _NAME, "form": _TEXT},
@@ -262,15 +259,16 @@ _FORM: _Fields = {
     "command": _TEXT,
     "versions": (_are_texts, "versions by name"),
 }
-"""Fields of the forms of problems, methods and environments, each of which may be absent."""
+"""Fields of the JSON of problems, methods and environments; each may be absent."""
 
 
-def check_version(file: str, found: Row | None) -> str:
-    """The version of a file that is one of ours.
+def check_version(database: Database) -> str:
+    """The version of the file of a suite.
 
     Raises:
-        StorageError: a version that is none or newer.
+        StorageError: the version is missing or unknown.
     """
-    if found is None or found[0] not in ("1", "2"):
-        raise StorageError(f"{file} must be records of version 1 or 2, got {found and found[0]!r}")
-    return str(found[0])
+    rows = database.execute("SELECT value FROM meta WHERE key = 'version'")
+    version = rows[0][0] if rows else None
+    check(version in ("1", "2"), database.name, "records of version 1 or 2", version)
+    return str(version)

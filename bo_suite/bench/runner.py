@@ -31,11 +31,11 @@ from bo_suite.bench.unit import Unit
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
 from bo_suite.linalg.environment import one_thread
 from bo_suite.problems import Problem
-from bo_suite.run.crew import Crew
 from bo_suite.run.evaluate import TaskEnded
-from bo_suite.run.workers import Executor, Pool
-from bo_suite.storage.trial import whole_number
+from bo_suite.run.task_runner import TaskRunner
+from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.values.describe import described, error_text
+from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
 
 logger = logging.getLogger("bo_suite")
@@ -99,9 +99,9 @@ def run_suite(
         StorageError: a folder that cannot be used, or that holds another budget, time limit, problem or
             method of a name.
     """
-    whole_number("budget", budget, at_least=1)
+    require_int("budget", budget, at_least=1)
     progress = flag("progress", progress, DataError)
-    count = whole_number("workers", _cores() if workers is None else workers, at_least=1)
+    count = require_int("workers", _cores() if workers is None else workers, at_least=1)
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise DataError(f"`0 < time_limit < inf` must hold, got {time_limit}")
     if unknown := set(again) - {"crashed", "timed out", "running"}:
@@ -111,14 +111,14 @@ def run_suite(
             f"an executor must be an Executor or a function that makes one, got {described(executor)}"
         )
     found, chosen = chosen_problems(problems), chosen_methods(methods)
-    jobs = all_jobs(found, chosen, seeds, budget, time_limit, whole_number("together", together, at_least=1))
+    jobs = all_jobs(found, chosen, seeds, budget, time_limit, require_int("together", together, at_least=1))
     here = executor is None and count == 1
     if not here and not isinstance(executor, futures.ThreadPoolExecutor):
         check_picklable(jobs)
     # as in processes of our own, one thread for all arithmetic: seconds are to be comparable
     with (
         closing(Store(out)) as store,
-        Pool(count, executor, Job.__call__, "a unit") as pool,
+        ExecutorPool(count, executor, Job.__call__, "a unit") as pool,
         one_thread() if here else nullcontext(),
     ):
         store.forget([key for job in jobs for key in job.keys], again)
@@ -136,9 +136,11 @@ def _cores() -> int:
 class _Runner:
     """One runner at work on a folder."""
 
-    def __init__(self, store: Store, pool: Pool, workers: int, minima: dict[str, float | None]) -> None:
+    def __init__(
+        self, store: Store, pool: ExecutorPool, workers: int, minima: dict[str, float | None]
+    ) -> None:
         self._store, self._pool, self._minima = store, pool, minima
-        self._crew = Crew[Job](lambda job: pool.submit(job), workers, worked=True)
+        self._tasks = TaskRunner[Job](lambda job: pool.submit(job), workers, worked=True)
         self._left, self._again = deque[Job](), deque[Job]()
         self._command = command()
         self._waited = 0.0
@@ -151,7 +153,7 @@ class _Runner:
                 raise WorkersDied("worker processes must be able to do nothing at all")
             while left := self._not_ended(jobs):
                 self._left = deque(left)
-                for job, future in self._crew.completed(self._following):
+                for job, future in self._tasks.completed(self._following):
                     self._keep(job, future)
                     show()
                 if others := self._not_ended(left):
@@ -159,7 +161,7 @@ class _Runner:
                     show()
         except BaseException as error:
             self._pool.abandon()
-            for job, (units, where) in self._crew.ended():
+            for job, (units, where) in self._tasks.ended():
                 with suppress(StorageError):
                     self._store_units(job, units, where)
             if isinstance(error, WorkersDied):

@@ -1,15 +1,14 @@
-"""The units of a suite in a folder: who works on which, and what has come of them.
+"""The units of a suite in a folder: which runner has claimed each, and its results.
 
-One SQLite file (WAL, synchronous FULL). A unit is claimed before it runs and stored as a whole when it has
-ended, each in one short transaction; so any number of runners on one machine may share a folder, and a claim
-whose process has died is free again. WAL needs shared memory: keep the folder on a local disk.
+One SQLite file (write-ahead mode, synchronous FULL). A unit is claimed before it runs and stored as a whole
+when it has ended, each in one short transaction. So any number of runners on one machine may share a folder,
+and a claim is free again once its process has died. Keep the folder on a local disk.
 """
 
 import json
 import math
-import sqlite3
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,18 @@ from typing import Any
 from bo_suite.bench.rows import check_version, hash_rows, read_rows, row_digest, unit_digest
 from bo_suite.bench.unit import Evaluation, Unit
 from bo_suite.errors import StorageError
-from bo_suite.storage import schema
+from bo_suite.storage.database import Database
 from bo_suite.storage.paths import local_path
-from bo_suite.system.owners import is_alive, is_own, new_owner
+from bo_suite.system.owners import has_live_owner, new_owner
 
 FILE = "suite.db"
-"""The file's name in the folder of a suite."""
+"""Name of the file in the folder of a suite."""
+
+CONTENT = "the records of a suite"
+"""What error messages call the content of the file."""
 
 VERSION = "2"
-"""Of the tables: those of version 1 have no hashes, and get them where a runner opens the file."""
-
-_LAW = f"{FILE} must be the records of a suite"
+"""Version of the tables. Those of version 1 have no hashes, and get them when a runner opens the file."""
 
 Key = tuple[str, str, int]
 """A unit: problem, method, seed."""
@@ -55,173 +55,154 @@ _END = """UPDATE units SET state = ?, reason = ?, seconds = ?, replicates = ?, e
 _EVALUATION = "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
+_UNIT = "problem = ? AND method = ? AND seed = ?"
+
 _opened: "weakref.WeakSet[Store]" = weakref.WeakSet()
 
 
 class Store:
-    """The file of a suite, open for one runner; every method raises StorageError where it cannot be used."""
+    """The file of a suite, open for one runner; each method raises StorageError if it cannot be used."""
 
     def __init__(self, folder: str | Path) -> None:
         self.owner = new_owner()
-        folder = local_path("the folder of a suite", folder)
+        path = local_path("the folder of a suite", folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
-            law = "the folder of a suite must be one that can be made"
-            raise StorageError(f"{law}, got {str(folder)!r}: {error}") from error
-        self._path = folder / FILE
-        with self._lawful():
-            self._connection = sqlite3.connect(
-                self._path, timeout=schema.PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
+            raise StorageError(f"the folder of a suite cannot be created ({str(path)!r}: {error})") from error
+        self._folder = path
+        self._database = Database(path / FILE, create=True, log=True, content=CONTENT)
         try:
+            self._database.configure()
             self._begin()
         except BaseException:
-            self._connection.close()
+            self._database.close()
             raise
         _opened.add(self)
 
     def _begin(self) -> None:
-        """Makes the tables or checks those that are there, and adds hashes to those of version 1."""
-        with self._transaction() as execute:
-            there = {name for (name,) in execute("SELECT name FROM sqlite_master").fetchall()}
-            if there and "meta" not in there:
-                raise StorageError(f"{_LAW}, got {self._path}")
-            if not there:
-                for table in _TABLES:
-                    execute(table)
-                execute("INSERT INTO meta VALUES ('version', ?)", VERSION)
-            version = self._version()
+        """Creates the tables or checks those of the file, and adds hashes to those of version 1."""
+        database = self._database
+        with database.transaction():
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            if tables and "meta" not in tables:
+                raise database.not_ours(f"it has tables {sorted(tables)}")
+            if not tables:
+                for statement in _TABLES:
+                    database.write(statement)
+                database.write("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+            version = check_version(database)
             if version == "1":
-                hash_rows(self._connection, read_rows(self._connection, str(self._path), version))
-                execute("UPDATE meta SET value = ? WHERE key = 'version'", VERSION)
-        if there and version == VERSION:
-            with self._transaction("DEFERRED"):  # other runners may go on writing
-                read_rows(self._connection, str(self._path), self._version())
-
-    def _version(self) -> str:
-        found = self._connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-        return check_version(str(self._path), found)
+                hash_rows(database, read_rows(database, version))
+                database.write("UPDATE meta SET value = ? WHERE key = 'version'", (VERSION,))
+        if tables and version == VERSION:
+            with database.transaction("DEFERRED"):  # does not block other runners
+                read_rows(database, check_version(database))
 
     def close(self) -> None:
-        """Lets go of the file; units claimed and not stored are free again."""
+        """Closes the file; units that were claimed and not stored are free again."""
         _opened.discard(self)
-        with suppress(StorageError), self._transaction() as execute:
-            execute("DELETE FROM units WHERE state = 'running' AND owner = ?", self.owner)
-        self._connection.close()
+        with suppress(StorageError), self._database.transaction():
+            self._database.write("DELETE FROM units WHERE state = 'running' AND owner = ?", (self.owner,))
+        self._database.close()
 
     def agree(self, table: str, key: str, name: str, form: dict[str, Any]) -> None:
-        """Stores what a name stands for, or compares it with what it stands for in units that are there.
+        """Stores the definition of a name, or compares it with the one that stored units have.
 
         Raises:
-            StorageError: the name stood for something else.
+            StorageError: the name had another definition.
         """
         text = json.dumps(form, sort_keys=True, default=float)
-        with self._transaction() as execute:
-            units = execute(f"SELECT DISTINCT state, owner FROM units WHERE {key} = ?", name).fetchall()
-            if all(state == "running" and not self._in_care(owner) for state, owner in units):
-                execute(f"DELETE FROM {table} WHERE {key} = ?", name)
+        with self._transaction() as is_free:
+            query = f"SELECT DISTINCT state, owner FROM units WHERE {key} = ?"
+            if all(map(is_free, self._database.execute(query, (name,)))):
+                self._database.write(f"DELETE FROM {table} WHERE {key} = ?", (name,))
             row = name, text, row_digest((name, text))
-            execute(f"INSERT INTO {table} VALUES (?, ?, ?) ON CONFLICT DO NOTHING", *row)
-            (stored,) = execute(f"SELECT form FROM {table} WHERE {key} = ?", name).fetchone()
+            self._database.write(f"INSERT INTO {table} VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
+            ((stored,),) = self._database.execute(f"SELECT form FROM {table} WHERE {key} = ?", (name,))
         if stored != text:
-            law = f"{key} {name!r} must be what it was in earlier runs in {self._path.parent}"
-            raise StorageError(f"{law}: {stored}, got {text}")
+            requirement = f"{key} {name!r} must be what it was in earlier runs in {self._folder}"
+            raise StorageError(f"{requirement}: {stored}, got {text}")
 
     def forget(self, units: Sequence[Key], states: Collection[str]) -> None:
-        """Deletes those of the units that are in one of the states, with their evaluations."""
-        with self._transaction() as execute:
+        """Deletes the units that are in one of the states, with their evaluations."""
+        with self._database.transaction():
             for unit in units:
-                which = "problem = ? AND method = ? AND seed = ?"
-                found = execute(f"SELECT state FROM units WHERE {which}", *unit).fetchone()
-                if found is not None and found[0] in states:
-                    execute(f"DELETE FROM evaluations WHERE {which}", *unit)
-                    execute(f"DELETE FROM units WHERE {which}", *unit)
+                rows = self._database.execute(f"SELECT state FROM units WHERE {_UNIT}", unit)
+                if rows and rows[0][0] in states:
+                    self._database.write(f"DELETE FROM evaluations WHERE {_UNIT}", unit)
+                    self._database.write(f"DELETE FROM units WHERE {_UNIT}", unit)
 
     def claim(self, units: Sequence[Key]) -> list[Key]:
-        """Those of the units that nobody works on or has ended, from now on this runner's."""
-        free = []
-        with self._transaction() as execute:
+        """Claims the units that have not ended and that no live runner has claimed; returns these."""
+        claimed = []
+        with self._transaction() as is_free:
             for unit in units:
-                found = execute(
-                    "SELECT state, owner FROM units WHERE problem = ? AND method = ? AND seed = ?", *unit
-                ).fetchone()
-                if found is None or (found[0] == "running" and not self._in_care(found[1])):
-                    execute(_CLAIM, *unit, self.owner)
-                    free.append(unit)
-        return free
+                rows = self._database.execute(f"SELECT state, owner FROM units WHERE {_UNIT}", unit)
+                if all(map(is_free, rows)):
+                    self._database.write(_CLAIM, (*unit, self.owner))
+                    claimed.append(unit)
+        return claimed
 
     def finish(self, units: Sequence[Unit], environment: str, command: str, minimum: float | None) -> None:
         """Stores units that this runner has claimed, all or none of them; on return they survive a crash.
 
-        A unit that somebody else has meanwhile taken over is left to them.
+        A unit that another runner has taken over meanwhile is skipped.
 
         Args:
-            units: of one problem.
+            units: units of one problem.
             environment: where they ran, as JSON.
-            command: what the runner was started with.
-            minimum: of the problem; None where it is not known.
+            command: the command line of the runner.
+            minimum: of the problem; None if it is unknown.
         """
         form = json.dumps(json.loads(environment) | {"command": command})
-        with self._transaction() as execute:
-            execute("INSERT INTO environments (form) VALUES (?) ON CONFLICT DO NOTHING", form)
-            (place,) = execute("SELECT environment FROM environments WHERE form = ?", form).fetchone()
-            hashed = row_digest((place, form))
-            execute("UPDATE environments SET digest = ? WHERE environment = ?", hashed, place)
+        database = self._database
+        with database.transaction():
+            database.write("INSERT INTO environments (form) VALUES (?) ON CONFLICT DO NOTHING", (form,))
+            ((number,),) = database.execute("SELECT environment FROM environments WHERE form = ?", (form,))
+            row = row_digest((number, form)), number
+            database.write("UPDATE environments SET digest = ? WHERE environment = ?", row)
             for unit in units:
-                key = unit.problem, unit.method, unit.seed
-                rows = [(*key, number, *_row(one, minimum)) for number, one in enumerate(unit.evaluations, 1)]
-                digests = [row_digest(row) for row in rows]
-                end = unit.reason, _real(unit.seconds), unit.replicates, place
-                hashed = unit_digest((*key, unit.state, self.owner, *end), digests)
-                if execute(_END, unit.state, *end, hashed, *key, self.owner).rowcount:
-                    for row, one_hash in zip(rows, digests, strict=True):
-                        execute(_EVALUATION, *row, one_hash)
+                self._finish(unit, number, minimum)
+
+    def _finish(self, unit: Unit, environment: int, minimum: float | None) -> None:
+        """Stores one unit, within a transaction."""
+        key = unit.problem, unit.method, unit.seed
+        evaluations = enumerate(unit.evaluations, 1)
+        rows = [(*key, index, *_row(evaluation, minimum)) for index, evaluation in evaluations]
+        digests = [row_digest(row) for row in rows]
+        end = unit.reason, _real(unit.seconds), unit.replicates, environment
+        digest = unit_digest((*key, unit.state, self.owner, *end), digests)
+        self._database.write(_END, (unit.state, *end, digest, *key, self.owner))
+        if self._database.number("SELECT changes()"):
+            for row, row_hash in zip(rows, digests, strict=True):
+                self._database.write(_EVALUATION, (*row, row_hash))
 
     def states(self) -> dict[Key, str]:
         """The state of every unit that is running or has ended."""
-        with self._transaction() as execute:
-            rows = execute("SELECT problem, method, seed, state FROM units").fetchall()
+        with self._database.transaction("DEFERRED"):
+            rows = self._database.execute("SELECT problem, method, seed, state FROM units")
         return {(problem, method, seed): state for problem, method, seed, state in rows}
 
-    def _in_care(self, owner: str) -> bool:
-        """Whether somebody works on the units of an owner; another runner of this very process may."""
-        if is_own(owner):
-            return any(store.owner == owner for store in list(_opened))
-        return is_alive(owner)
-
     @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[Any]:
-        """A function that executes statements, all of which take effect or none."""
-        with self._lawful():
-            self._connection.execute(f"BEGIN {kind}")
-            try:
-                yield lambda statement, *values: self._connection.execute(statement, values)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _lawful(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for a text that is damaged
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            law = schema.LAWS.get(code, "the records of a suite must be usable")
-            raise StorageError(f"{law}, got {self._path}: {error}") from error
+    def _transaction(self) -> Iterator[Callable[[tuple[str, str]], bool]]:
+        """A transaction; yields whether a unit of a state and an owner is running without a live owner."""
+        open_owners = {store.owner for store in list(_opened)}
+        with self._database.transaction():
+            yield lambda unit: unit[0] == "running" and not has_live_owner(unit[1], open_owners)
 
 
-def _row(one: Evaluation, minimum: float | None) -> tuple[Any, ...]:
-    """As SQLite gives it back, for the hash."""
-    regret = None if minimum is None or one.true_value is None else one.true_value - minimum
-    numbers = one.value, one.true_value, regret, one.ask_seconds, one.evaluate_seconds, one.tell_seconds
-    return (json.dumps(one.params), *map(_real, numbers), json.dumps(one.provenance), one.failure)
+def _row(evaluation: Evaluation, minimum: float | None) -> tuple[Any, ...]:
+    """The columns of an evaluation, as SQLite returns them, for the hash."""
+    regret = None if minimum is None or evaluation.true_value is None else evaluation.true_value - minimum
+    numbers = (
+        *(evaluation.value, evaluation.true_value, regret),
+        *(evaluation.ask_seconds, evaluation.evaluate_seconds, evaluation.tell_seconds),
+    )
+    provenance = json.dumps(evaluation.provenance)
+    return (json.dumps(evaluation.params), *map(_real, numbers), provenance, evaluation.failure)
 
 
 def _real(value: float | None) -> float | None:
-    """As SQLite keeps a number in a column of real numbers: NaN as NULL, and a zero without its sign."""
+    """A number as SQLite stores it in a REAL column: NaN as NULL, and a zero without its sign."""
     return None if value is None or math.isnan(value) else float(value) + 0.0

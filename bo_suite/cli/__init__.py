@@ -1,6 +1,6 @@
 """The command line, `bo-suite`.
 
-Commands import what they need when they run: `bo-suite --help` must not wait for torch.
+Commands import what they need when they run, so that `bo-suite --help` does not load torch.
 """
 
 from typing import Annotated
@@ -20,12 +20,12 @@ def _examples(*lines: str) -> str:
 
 _CODES = (
     "**Exit codes**\n\n0 done; 1 refused or failed; 2 wrong usage; 3 every point of the space has been "
-    "suggested; 130 interrupted. Whatever is not 0 comes with one sentence on stderr."
+    "suggested; 130 interrupted. Any code but 0 comes with one sentence on stderr."
 )
 
 app = typer.Typer(
     name="bo-suite",
-    help="Minimise expensive functions in few evaluations, compare optimisers, and lose nothing on the way.",
+    help="Optimise expensive functions in few evaluations, compare optimisers, and lose no result.",
     epilog=_examples(
         "bo-suite minimize branin --budget 12 --storage run.db --plot run.png",
         "bo-suite trials run.db --top 5",
@@ -50,6 +50,7 @@ app.command(
     epilog=_examples(
         "bo-suite minimize svm_digits --budget 12 --plot svm.png",
         "bo-suite minimize tune:objective --space space.toml --budget 12 --storage run.db",
+        "bo-suite minimize tune:objective --space space.toml --budget 4 --direction maximize",
         "bo-suite minimize hartmann6 --budget 8 --acquisition upper-confidence-bound --json",
     )
 )(run.minimize)
@@ -63,7 +64,7 @@ app.command(
 )(trials.ask)
 app.command(
     epilog=_examples("bo-suite tell run.db 0 0.31", "bo-suite tell run.db 1 -0.5 --std 0.02"),
-    # An unknown option is handed on as an argument: so is -0.5.
+    # An unknown option is passed on as an argument, and so is -0.5.
     context_settings={"ignore_unknown_options": True},
 )(trials.tell)
 app.command(

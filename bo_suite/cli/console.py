@@ -1,7 +1,7 @@
-"""What a command prints: tables for people, JSON for programs, one sentence for an error, an exit code.
+"""What a command prints: tables for people, JSON for programs, one sentence and an exit code for an error.
 
-Names, reasons, paths and options are a user's text: whatever is for people goes through `visible`, and JSON
-escapes by itself, so that no text of a history can drive the terminal.
+Names, reasons, paths and options are text of a user. Output for people goes through `visible`, and JSON
+escapes control characters itself, so that no text of a history can control the terminal.
 """
 
 import json
@@ -17,24 +17,25 @@ import typer
 from bo_suite.errors import BoSuiteError, SpaceExhausted
 from bo_suite.values.describe import SHORT, shortened, visible
 
-if TYPE_CHECKING:  # typing only: a command that prints no table does not wait for torch
+if TYPE_CHECKING:  # a command that prints no trials need not import them
     from bo_suite.space.space import Space
     from bo_suite.storage.trial import Trial
 
 FAILURE, USAGE, EXHAUSTED, INTERRUPTED = 1, 2, 3, 130
 
 _WIDEST = 8
-"""Parameters that get a column each; more are folded into one column."""
+"""Maximum number of parameters with a column each; more share one column."""
 
 
 def stop(message: str, code: int) -> NoReturn:
+    """Prints an error and ends the command with an exit code."""
     typer.echo(f"error: {visible(message)}", err=True)
     raise typer.Exit(code)
 
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Turns errors into one sentence on stderr and an exit code; commands wear it as a decorator."""
+    """A decorator of commands: turns errors into one sentence on stderr and an exit code."""
     try:
         yield
     except SpaceExhausted as error:
@@ -47,7 +48,7 @@ def sentences() -> Iterator[None]:
 
 @contextmanager
 def json_owns_stdout(active: bool) -> Iterator[None]:
-    """With --json, sends to stderr whatever a user's function, or a process it starts, writes to stdout."""
+    """With --json, sends to stderr what a user's function or its processes write to stdout."""
     if not active:
         yield
         return
@@ -67,20 +68,20 @@ def print_json(value: Any) -> None:
 
 
 def print_lines(*lines: str) -> None:
-    """Lines for people; a line break inside of one is no line break."""
+    """Prints lines for people; a line break inside a line is escaped."""
     for line in lines:
         typer.echo(visible(line))
 
 
 def write_any_character() -> None:
-    """Lets stdout and stderr escape what their encoding does not have, such as ± in ASCII."""
+    """Lets stdout and stderr escape characters that their encoding lacks, such as ± in ASCII."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people, as wide as the terminal."""
+    """Prints a table for people, as wide as the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -95,7 +96,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
-    """A table of trials and their points."""
+    """Prints a table of trials and their points."""
     names = list(space.parameters)
     folded = len(names) > _WIDEST
     states = any(trial.state != "finished" for trial in trials)
@@ -110,7 +111,7 @@ def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
 
 
 def print_failures(trials: Sequence["Trial"]) -> None:
-    """The reasons of failed trials, their points and their tracebacks."""
+    """Prints the points, reasons and tracebacks of failed trials."""
     for trial in trials:
         point = ", ".join(f"{name}={_text(value)}" for name, value in trial.params.items())
         print_lines(f"trial {trial.id} failed at {point}: {trial.reason}")
@@ -124,13 +125,7 @@ def _text(value: object) -> str:
 
 
 def outcome(trial: "Trial") -> str:
+    """The value, or the reason why there is none, as text."""
     if trial.value is None:
         return shortened(trial.reason or "", SHORT)
     return f"{trial.value:.6g}" + (f" ± {trial.std:.2g}" if trial.std else "")
-
-
-def ranked(trials: Sequence["Trial"], direction: str) -> list["Trial"]:
-    """Trials with a value, the best first, of equal ones the earliest."""
-    sign = -1.0 if direction == "maximize" else 1.0
-    told = [(sign * trial.value, trial.id, trial) for trial in trials if trial.value is not None]
-    return [trial for _, _, trial in sorted(told, key=lambda entry: entry[:2])]

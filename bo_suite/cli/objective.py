@@ -1,4 +1,4 @@
-"""What `bo-suite minimize` is given: a problem by its name, or a function of the user by module:function."""
+"""The objective of `bo-suite minimize`: a problem by its name, or a user's function as module:function."""
 
 import importlib
 import inspect
@@ -20,7 +20,7 @@ from bo_suite.values.describe import described, error_text
 
 @dataclass(frozen=True)
 class Objective:
-    """What to minimise."""
+    """A function with its space, and its minimum if that is known."""
 
     function: Callable[[Params], float]
     space: Space
@@ -28,7 +28,7 @@ class Objective:
 
 
 def find(name: str, file: Path | None, header: Header | None) -> Objective:
-    """The objective of a name and its space: that of the file, of the objective, or of the history."""
+    """The objective of a name; its space comes from the file, else the objective, else the history."""
     if ":" not in name:
         if file is not None:
             stop(f"a problem brings its own space, got {name!r} with --space {file}", USAGE)
@@ -47,30 +47,30 @@ def _problem(name: str) -> Objective:
     try:
         problem = get_problem(name)
     except DataError as error:
-        stop(f"{error}; a function of yours is given as module:function", USAGE)
+        stop(f"{error}; to pass your own function, write module:function", USAGE)
     return Objective(problem, problem.space, problem.minimum)
 
 
 def _imported(name: str) -> tuple[Callable[[Params], float], Space | None]:
-    """A function given as module:function, and the module's `space`, if it has one."""
-    law = "an objective must be module:function, the module as in an import statement"
+    """The function of a name module:function, and the `space` of its module, if it has one."""
+    requirement = "an objective must be module:function, the module as in an import statement"
     module_name, _, function_name = name.partition(":")
     if module_name.endswith(".py") or "/" in module_name:
-        stop(f"{law} (tune:objective for tune.py), got {name!r}", USAGE)
+        stop(f"{requirement} (tune:objective for tune.py), got {name!r}", USAGE)
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a module of the user raises
-        stop(f"{law}, got {name!r}, whose import raised {error_text(error)}", USAGE)
+    except BaseException as error:  # a user's module may raise anything
+        stop(f"{requirement}, got {name!r}, whose import raised {error_text(error)}", USAGE)
     try:
         function = attrgetter(function_name)(module)
     except AttributeError:
-        stop(f"{law}, got {name!r}, but {module_name} has no {function_name!r}", USAGE)
+        stop(f"{requirement}, got {name!r}, but {module_name} has no {function_name!r}", USAGE)
     if not (callable(function) and _takes_one_argument(function)):
-        law = "an objective must take a dict of parameters and return a float"
-        stop(f"{law}, got {name!r}: {described(function)}", USAGE)
+        requirement = "an objective must take a dict of parameters and return a float"
+        stop(f"{requirement}, got {name!r}: {described(function)}", USAGE)
     space = getattr(module, "space", None)
     return function, space if isinstance(space, Space) else None
 
@@ -80,6 +80,6 @@ def _takes_one_argument(function: Callable[..., Any]) -> bool:
         inspect.signature(function).bind({})
     except TypeError:
         return False
-    except ValueError:  # some built-in functions do not tell
+    except ValueError:  # some built-in functions have no signature
         return True
     return True

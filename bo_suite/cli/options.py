@@ -1,4 +1,4 @@
-"""Options that commands share, and what they stand for."""
+"""Options that commands share, and the objects that they name."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -11,33 +11,10 @@ import typer
 
 from bo_suite.cli.console import FAILURE, USAGE, stop
 
-if TYPE_CHECKING:  # what a command needs, it imports when it runs
+if TYPE_CHECKING:  # each command imports what it needs when it runs
     from bo_suite.acquisition import Acquisition
     from bo_suite.storage.history import History
     from bo_suite.storage.trial import Header, Trial
-
-StorageArgument = Annotated[Path, typer.Argument(metavar="RUN.DB", help="The history of the run, a file.")]
-IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The trial, as `ask` named it.")]
-AttemptOption = Annotated[
-    int | None,
-    typer.Option("--attempt", help="Which attempt it was, of a trial that was handed out again."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
-SpaceOption = Annotated[
-    Path | None, typer.Option("--space", metavar="FILE", help="The search space, a .toml or .json file.")
-]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", help="Seed of the run.", show_default="0, or that of the history")
-]
-AcquisitionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--acquisition",
-        metavar="NAME",
-        help="How to choose points, such as upper-confidence-bound.",
-        show_default="the Optimizer's, or that of the history",
-    ),
-]
 
 
 class Direction(StrEnum):
@@ -48,7 +25,7 @@ class Direction(StrEnum):
 
 
 class State(StrEnum):
-    """What has become of a trial."""
+    """The state of a trial."""
 
     running = "running"
     finished = "finished"
@@ -56,9 +33,83 @@ class State(StrEnum):
     withdrawn = "withdrawn"
 
 
+StorageArgument = Annotated[Path, typer.Argument(metavar="RUN.DB", help="The file of the run's history.")]
+IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The id of the trial, as `ask` printed it.")]
+AttemptOption = Annotated[
+    int | None,
+    typer.Option("--attempt", help="The attempt, if the trial was handed out more than once."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+SpaceOption = Annotated[
+    Path | None, typer.Option("--space", metavar="FILE", help="The search space, a .toml or .json file.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="Seed of the run.", show_default="0, or that of the history")
+]
+DirectionOption = Annotated[
+    Direction | None,
+    typer.Option(
+        "--direction", help="Which values are better.", show_default="minimize, or that of the history"
+    ),
+]
+AcquisitionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--acquisition",
+        metavar="NAME",
+        help="How to choose points, such as upper-confidence-bound.",
+        show_default="the Optimizer's, or that of the history",
+    ),
+]
+ObjectiveArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROBLEM|MODULE:FUNCTION",
+        help="A name from `bo-suite problems`, or a function that takes a dict of parameters and returns a "
+        "float, from a module that can be imported here.",
+    ),
+]
+BudgetOption = Annotated[
+    int, typer.Option("--budget", min=1, help="Number of trials, those in the history included.")
+]
+HistoryOption = Annotated[
+    Path | None,
+    typer.Option("--storage", metavar="RUN.DB", help="Store the history here, or continue the one here."),
+]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, help="Number of evaluations at once, a process each.")
+]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        metavar="SECONDS",
+        help="Start no evaluation after this time, and do not wait for one that hangs.",
+    ),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", metavar="SECONDS", help="Kill an evaluation that takes longer; its trial has failed."
+    ),
+]
+TargetOption = Annotated[
+    float | None,
+    typer.Option("--target", metavar="VALUE", help="End when a value as good as this was observed."),
+]
+CatchOption = Annotated[
+    bool,
+    typer.Option("--catch", help="Record an exception before any evaluation has finished, and continue."),
+]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Save a convergence plot: .png, .pdf or .svg."),
+]
+
+
 @contextmanager
 def existing(storage: Path) -> Iterator["History"]:
-    """The history in a file: to read it or to tell, no optimiser is needed."""
+    """The history in a file, which needs no optimiser to be read or told."""
     from bo_suite.storage.history import History
 
     with closing(History.open(storage, None)) as history:
@@ -66,7 +117,7 @@ def existing(storage: Path) -> Iterator["History"]:
 
 
 def stored_header(storage: Path | None) -> "Header | None":
-    """What the history in a file belongs to; None where there is no file yet."""
+    """The header of the history in a file; None if there is no file."""
     from bo_suite.storage.paths import storage_path
 
     file = storage_path(storage)
@@ -76,49 +127,58 @@ def stored_header(storage: Path | None) -> "Header | None":
         return history.header
 
 
+def chosen_direction(direction: Direction | None, header: "Header | None") -> str:
+    """The direction of the option, else that of the history, else "minimize"."""
+    if direction is not None:
+        return str(direction)
+    return "minimize" if header is None else header.direction
+
+
 def chosen_seed(seed: int | None, header: "Header | None") -> int:
-    """The seed that was given, or else that of the history, or else 0."""
+    """The seed of the option, else that of the history, else 0."""
     if seed is not None:
         return seed
     return 0 if header is None else header.seed
 
 
 def named_acquisition(name: str | None, header: "Header | None") -> "Acquisition | None":
-    """The acquisition of a name, or else that of the history; None stands for the Optimizer's default."""
-    from bo_suite import acquisition
-    from bo_suite.storage.serialization import from_form
-
+    """The acquisition of a name, else that of the history; None for the Optimizer's default."""
     if name is None:
+        from bo_suite.storage.serialization import from_json
+
         stored = None if header is None else header.acquisition
-        return None if stored is None else from_form(stored)
-    kinds = (getattr(acquisition, one) for one in acquisition.__all__)
-    known = {
+        return None if stored is None else from_json(stored)
+    from bo_suite import acquisition
+
+    kinds = [getattr(acquisition, exported) for exported in acquisition.__all__]
+    classes = {
         kind.__name__: kind
         for kind in kinds
         if isinstance(kind, type)
         and dataclasses.is_dataclass(kind)
         and issubclass(kind, acquisition.Acquisition)
     }
-    for one, kind in known.items():
-        if one.lower() == name.lower().replace("-", "").replace("_", ""):
-            found: Acquisition = kind()
-            return found
-    return stop(f"the acquisition must be one of {', '.join(known)}, got {name!r}", USAGE)
+    for class_name, kind in classes.items():
+        if class_name.lower() == name.lower().replace("-", "").replace("_", ""):
+            chosen: Acquisition = kind()
+            return chosen
+    return stop(f"the acquisition must be one of {', '.join(classes)}, got {name!r}", USAGE)
 
 
 def picture_path(path: Path) -> Path:
-    """The path of a picture, refused before the run rather than after it."""
+    """The path of a plot, checked before the run rather than after it."""
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        stop(f"a picture must end in .png, .pdf or .svg, got {path.name!r}", USAGE)
+        stop(f"the file name of a plot must end in .png, .pdf or .svg, got {path.name!r}", USAGE)
     if not path.absolute().parent.is_dir():
-        stop(f"the folder of the picture must exist, got {str(path)!r}", USAGE)
+        stop(f"the folder of the plot must exist, got {str(path)!r}", USAGE)
     return path
 
 
 def draw_convergence(trials: Sequence["Trial"], direction: str, minimum: float | None, path: Path) -> None:
+    """Saves the convergence plot of some trials."""
     from bo_suite.plot import plot_convergence
 
     try:
         plot_convergence(trials, direction, minimum=minimum).savefig(path)
     except OSError as error:
-        stop(f"the picture cannot be written: {error}", FAILURE)
+        stop(f"the plot cannot be written: {error}", FAILURE)

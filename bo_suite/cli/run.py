@@ -1,8 +1,8 @@
 """`bo-suite minimize` and `bo-suite problems`: whole runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -16,15 +16,25 @@ from bo_suite.cli.console import (
     print_lines,
     print_table,
     print_trials,
-    ranked,
     sentences,
     stop,
 )
 from bo_suite.cli.options import (
     AcquisitionOption,
+    BudgetOption,
+    CatchOption,
+    DirectionOption,
+    HistoryOption,
     JsonOption,
+    ObjectiveArgument,
+    PlotOption,
     SeedOption,
     SpaceOption,
+    TargetOption,
+    TimeLimitOption,
+    TimeoutOption,
+    WorkersOption,
+    chosen_direction,
     chosen_seed,
     draw_convergence,
     named_acquisition,
@@ -44,103 +54,100 @@ if TYPE_CHECKING:
 
 @sentences()
 def minimize(
-    objective: Annotated[
-        str,
-        typer.Argument(
-            metavar="PROBLEM|MODULE:FUNCTION",
-            help="A name from `bo-suite problems`, or a function that takes a dict of parameters and returns "
-            "a float, from a module that can be imported here.",
-        ),
-    ],
+    objective: ObjectiveArgument,
     space: SpaceOption = None,
-    budget: Annotated[int, typer.Option(min=1, help="Number of trials of the history in all.")] = 50,
-    storage: Annotated[
-        Path | None, typer.Option(metavar="RUN.DB", help="Keep the history here, or go on with the one here.")
-    ] = None,
+    budget: BudgetOption = 50,
+    storage: HistoryOption = None,
     seed: SeedOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Evaluations side by side, a process each.")] = 1,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="Start no evaluation after so many seconds, and wait for none that hangs."
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="End an evaluation that takes longer; its trial has failed."),
-    ] = None,
-    target: Annotated[
-        float | None, typer.Option(metavar="VALUE", help="End when a value as good as this was found.")
-    ] = None,
-    catch: Annotated[
-        bool,
-        typer.Option("--catch", help="Record an exception before an evaluation has finished, and go on."),
-    ] = False,
+    direction: DirectionOption = None,
+    workers: WorkersOption = 1,
+    time_limit: TimeLimitOption = None,
+    timeout: TimeoutOption = None,
+    target: TargetOption = None,
+    catch: CatchOption = False,
     acquisition: AcquisitionOption = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save a convergence plot: .png, .pdf or .svg.")
-    ] = None,
+    plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Minimise a function, from the first evaluation to the last.
+    """Optimise a function, from the first evaluation to the last.
 
-    The space comes from --space, or else from a Space named `space` in the function's module, or else from
-    the history. Run again with the same --storage, it goes on where it stopped. An exception before any
+    The space comes from --space, else from a Space named `space` in the function's module, else from the
+    history. Run again with the same --storage, it continues where it stopped. An exception before any
     evaluation has finished ends the run; later ones are failures of their points.
     """
     picture = None if plot is None else picture_path(plot)
     with json_owns_stdout(as_json):
         from bo_suite.cli.objective import find
         from bo_suite.run import minimize as loop
-        from bo_suite.run.raised import RemoteTraceback
-        from bo_suite.run.running import spent
-        from bo_suite.storage.trial import at_target, record
+        from bo_suite.study.summary import trials_at_target
 
         header = stored_header(storage)
         rules = _rules(time_limit, target)
-        found = find(objective, space, header)
-        try:
-            result = loop.minimize(
-                found.function,
-                found.space,
+        chosen = find(objective, space, header)
+        result = _result(
+            storage,
+            lambda: loop.minimize(
+                chosen.function,
+                chosen.space,
                 budget=budget,
                 seed=chosen_seed(seed, header),
                 workers=workers,
                 storage=storage,
                 acquisition=named_acquisition(acquisition, header),
                 callbacks=rules,
+                direction=chosen_direction(direction, header),
                 catch=Exception if catch else (),
                 timeout=timeout,
-            )
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if isinstance(error, BoSuiteError) and not isinstance(error.__cause__, RemoteTraceback):
-                raise
-            _explain(error, storage)
-        final = at_target(result.trials, result.space)
-        if picture is not None:
-            draw_convergence(final, result.direction, found.minimum, picture)
-    best, idle = ranked(final, result.direction), spent(result.trials, budget)
-    if as_json:
-        print_json(
-            {
-                "objective": objective,
-                "direction": result.direction,
-                "stopped": result.stopped,
-                "storage": None if storage is None else str(storage),
-                "plot": None if picture is None else str(picture),
-                "best": record(best[0]) if best else None,
-                "trials": [record(trial) for trial in result.trials],
-            }
+            ),
         )
-    else:
-        _summary(result, best, storage, picture, "nothing was evaluated" if idle else "ended early")
-    _end(result, [*(rule.reason for rule in rules), idle])
+        if picture is not None:
+            final = trials_at_target(result.trials, result.space)
+            draw_convergence(final, result.direction, chosen.minimum, picture)
+    files = {"storage": storage, "plot": picture}
+    _print_result(result, files, budget, objective if as_json else None)
+    _end(result, budget, [rule.reason for rule in rules])
+
+
+def _result(storage: Path | None, run: "Callable[[], Result]") -> "Result":
+    """The result of a run; an exception of the user's function ends the command."""
+    from bo_suite.run.raised import RemoteTraceback
+
+    try:
+        return run()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, BoSuiteError) and not isinstance(error.__cause__, RemoteTraceback):
+            raise
+        _explain(error, storage)
+
+
+def _print_result(
+    result: "Result", files: dict[str, Path | None], budget: int, objective: str | None
+) -> None:
+    """Prints the result: as JSON if there is an objective, else for people."""
+    from bo_suite.run.running import spent
+    from bo_suite.storage.trial import record
+    from bo_suite.study.summary import ranked, trials_at_target
+
+    best = ranked(trials_at_target(result.trials, result.space), result.direction)
+    if objective is None:
+        ended = "nothing was evaluated" if spent(result.trials, budget) else "ended early"
+        _summary(result, best, files, ended)
+        return
+    form: dict[str, Any] = {
+        "objective": objective,
+        "direction": result.direction,
+        "stopped": result.stopped,
+        **{name: None if file is None else str(file) for name, file in files.items()},
+        "best": record(best[0]) if best else None,
+        "trials": [record(trial) for trial in result.trials],
+    }
+    print_json(form)
 
 
 class _Target:
-    """A TargetValue that remembers why it ended a run."""
+    """A TargetValue that stores the reason why it ended a run."""
 
     def __init__(self, value: float) -> None:
         from bo_suite.run.stopping import TargetValue
@@ -148,9 +155,9 @@ class _Target:
         self._rule, self.reason = TargetValue(value), ""
 
     def __call__(self, optimizer: "Optimizer", trial: "Trial") -> str | None:
-        found = self._rule(optimizer, trial)
-        self.reason = self.reason or found or ""
-        return found
+        reason = self._rule(optimizer, trial)
+        self.reason = self.reason or reason or ""
+        return reason
 
 
 def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | _Target]":
@@ -161,51 +168,50 @@ def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | 
 
 
 def _explain(error: BaseException, storage: Path | None) -> NoReturn:
-    """Ends the command with the traceback of an exception of the user's function and a sentence about it."""
+    """Ends the command with the traceback of an exception of the user's function, and a sentence."""
     from bo_suite.run.raised import traceback_text
 
     trace = error.__traceback__
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("bo_suite"):
-        trace = trace.tb_next  # of no interest to a user
+        trace = trace.tb_next  # frames of this package
     typer.echo(traceback_text(BaseException.with_traceback(error, trace)), err=True)
     again = f"bo-suite trials {'RUN.db' if storage is None else storage} --why"
     see = f"with --storage RUN.db, `{again}` would show" if storage is None else f"`{again}` shows"
     what = " ".join(error_text(error, SHORT).split())
     stop(
         f"the function raised {what} before an evaluation had finished, "
-        f"which ends a run; --catch records such failures and goes on ({see} the traceback again)",
+        f"which ends a run; --catch records such failures and continues ({see} the traceback again)",
         FAILURE,
     )
 
 
-def _end(result: "Result", asked_for: Sequence[str | None]) -> None:
-    """Leaves with the exit code that a run earned: 0 where it ended as the user had asked for."""
+def _end(result: "Result", budget: int, expected: Sequence[str]) -> None:
+    """Ends with the exit code of the run: 0 if it ended by its budget or for an expected reason."""
+    from bo_suite.run.running import spent
+
     if result.stopped == "interrupted":
-        stop("interrupted; what had finished is kept", INTERRUPTED)
-    if result.stopped is not None and result.stopped not in asked_for:
+        stop("interrupted; finished evaluations are stored", INTERRUPTED)
+    if result.stopped is not None and result.stopped not in (*expected, spent(result.trials, budget)):
         stop(result.stopped, EXHAUSTED)
     if not any(trial.state == "finished" for trial in result.trials):
         last = shortened(" ".join((result.trials[-1].reason or "").split()), SHORT)
-        law = "a run needs an evaluation that succeeds"
-        stop(f"{law}, got {len(result.trials)} that failed, the last with {last}", FAILURE)
+        stop(f"all {len(result.trials)} evaluations failed, the last with {last}", FAILURE)
 
 
-def _summary(
-    result: "Result", best: "Sequence[Trial]", storage: Path | None, picture: Path | None, ended: str
-) -> None:
-    """Prints the best trials, the best first, how the run ended, and what was kept where."""
+def _summary(result: "Result", best: "Sequence[Trial]", files: dict[str, Path | None], ended: str) -> None:
+    """Prints the best trials, how the run ended, and the names of its files."""
     finished, failed = (sum(trial.state == s for trial in result.trials) for s in ("finished", "failed"))
     if best:
         print_trials(best[:5], result.space)
     if finished:
-        found = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
-        print_lines(f"best: {found}, of {finished} evaluated, {failed} failed")
+        text = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
+        print_lines(f"best: {text}, of {finished} evaluated, {failed} failed")
     if result.stopped is not None:
         print_lines(f"{ended}: {result.stopped}")
-    if storage is not None:
-        print_lines(f"history: {storage} (the same command with a larger --budget goes on from here)")
-    if picture is not None:
-        print_lines(f"convergence: {picture}")
+    if files["storage"] is not None:
+        print_lines(f"history: {files['storage']} (the same command with a larger --budget continues it)")
+    if files["plot"] is not None:
+        print_lines(f"convergence: {files['plot']}")
 
 
 @sentences()
@@ -215,18 +221,17 @@ def problems(as_json: JsonOption = False) -> None:
     from bo_suite.problems import get_problem
     from bo_suite.problems import problems as names
 
-    known = [get_problem(name) for name in names()]
+    listed = [get_problem(name) for name in names()]
     if as_json:
-        print_json(
-            [{"name": one.name, "minimum": one.minimum, "space": one.space.to_dict()} for one in known]
-        )
+        keys = ("name", "minimum", "space")
+        print_json([dict(zip(keys, (p.name, p.minimum, p.space.to_dict()), strict=True)) for p in listed])
         return
-    rows = [(one.name, str(one.space.dim), _kinds(one.space), _minimum(one.minimum)) for one in known]
+    rows = [(p.name, str(p.space.dim), _kinds(p.space), _minimum(p.minimum)) for p in listed]
     print_table(("problem", "parameters", "of type", "minimum"), rows)
     sets = [get_suite(name) for name in suites()]
     print_table(
         ("suite, for bench", "problems", "what it is"),
-        [(one.name, str(len(one.problems)), one.description) for one in sets],
+        [(suite.name, str(len(suite.problems)), suite.description) for suite in sets],
     )
     print_lines(f"methods of bench: {', '.join(methods())}")
 

@@ -12,20 +12,20 @@ from bo_suite.cli.console import (
     print_json,
     print_lines,
     print_trials,
-    ranked,
     sentences,
     stop,
 )
 from bo_suite.cli.options import (
     AcquisitionOption,
     AttemptOption,
-    Direction,
+    DirectionOption,
     IdArgument,
     JsonOption,
     SeedOption,
     SpaceOption,
     State,
     StorageArgument,
+    chosen_direction,
     chosen_seed,
     draw_convergence,
     existing,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bo_suite.storage.trial import Trial
 
 _PAGE, _WHY_PAGE = 200, 20
-"""Trials that are listed at once, and those that are with their tracebacks."""
+"""Trials of one page, without and with their tracebacks."""
 
 
 @sentences()
@@ -47,35 +47,31 @@ def ask(
     storage: StorageArgument,
     space: SpaceOption = None,
     seed: SeedOption = None,
-    direction: Annotated[
-        Direction | None,
-        typer.Option(help="Which values are better.", show_default="minimize, or that of the history"),
-    ] = None,
+    direction: DirectionOption = None,
     acquisition: AcquisitionOption = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Ask for so many; the JSON is then a list.", show_default="1")
+        int | None, typer.Option(min=1, help="Number of points; the JSON is then a list.", show_default="1")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Suggest a point, and keep it as a running trial until `tell` or `fail`.
+    """Suggest a point, and store it as a running trial until `tell` or `fail`.
 
-    The first ask needs --space and creates the file; later ones need the file alone. A point stays running
-    when its worker is lost: evaluate it again (`bo-suite trials run.db --state running`) or fail it.
+    The first ask needs --space and creates the file; later ones need the file alone. If the worker of a point
+    is lost, its trial stays running: evaluate it again (`bo-suite trials run.db --state running`) or fail it.
     """
     from bo_suite.space.space import Space
     from bo_suite.storage.trial import record
     from bo_suite.study.optimizer import Optimizer
 
     header = stored_header(storage)
-    given = None if space is None else Space.from_file(space)
-    where = given or (None if header is None else header.space)
-    if where is None:
-        stop(f"the first ask of a history needs --space FILE, got {storage}, where there is no file", USAGE)
+    searched = Space.from_file(space) if space is not None else None if header is None else header.space
+    if searched is None:
+        stop(f"the first ask of a history needs --space FILE, got {storage}, which does not exist", USAGE)
     optimizer = Optimizer(
-        where,
+        searched,
         named_acquisition(acquisition, header),
         chosen_seed(seed, header),
-        direction=str(direction or (header.direction if header else Direction.minimize)),
+        direction=chosen_direction(direction, header),
         budget=header.budget if header else None,
         storage=storage,
     )
@@ -85,7 +81,7 @@ def ask(
         records = [record(trial) for trial in trials]
         print_json(records[0] if count is None else records)
     else:
-        print_trials(trials, where)
+        print_trials(trials, searched)
 
 
 @sentences()
@@ -97,7 +93,7 @@ def tell(
     attempt: AttemptOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store the value of a running trial; once this returns 0, it survives any crash."""
+    """Store the value of a running trial; after exit code 0 it survives any crash."""
     with existing(storage) as history:
         _report(history.tell(trial, value, std, attempt), history.header.space, as_json=as_json)
 
@@ -108,7 +104,7 @@ def fail(
     trial: IdArgument,
     reason: Annotated[str, typer.Argument(metavar="REASON", help="Why there is no value.")],
     transient: Annotated[
-        bool, typer.Option("--transient", help="The cause has nothing to do with the point.")
+        bool, typer.Option("--transient", help="The cause is unrelated to the point.")
     ] = False,
     attempt: AttemptOption = None,
     as_json: JsonOption = False,
@@ -126,19 +122,19 @@ def withdraw(
     attempt: AttemptOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store that a running trial is not going to be evaluated; nothing is learnt from it."""
+    """Store that a running trial will not be evaluated; nothing is learnt from it."""
     with existing(storage) as history:
         _report(history.withdraw(trial, attempt=attempt), history.header.space, as_json=as_json)
 
 
 @sentences()
 def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
-    """Show the trial with the best value, of those at the target where the space has fidelities."""
-    from bo_suite.storage.trial import best_trial
+    """Show the trial with the best value, at the target fidelity if the space has fidelities."""
+    from bo_suite.study.summary import best_trial
 
     with existing(storage) as history:
-        found = best_trial(history.trials(), history.header.direction, history.header.space)
-        _report(found, history.header.space, as_json=as_json)
+        trial = best_trial(history.trials(), history.header.direction, history.header.space)
+        _report(trial, history.header.space, as_json=as_json)
 
 
 def _report(trial: "Trial", space: "Space", *, as_json: bool) -> None:
@@ -155,45 +151,46 @@ def trials(
     storage: StorageArgument,
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="Only the best so many, the best first.", show_default="all, by id"),
+        typer.Option(min=1, help="Number of trials to show, the best first.", show_default="all, by id"),
     ] = None,
-    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    state: Annotated[State | None, typer.Option(help="Show only trials in this state.")] = None,
     page: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help=f"This page of {_PAGE} trials ({_WHY_PAGE} with --why); not with --json.",
+            help=f"Page to show, of {_PAGE} trials ({_WHY_PAGE} with --why); not with --json.",
             show_default="the last",
         ),
     ] = None,
     why: Annotated[
-        bool, typer.Option("--why", help="Only those that failed, with reason and traceback.")
+        bool, typer.Option("--why", help="Show only failed trials, with reason and traceback.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the trials, a page of them."""
-    from bo_suite.storage.trial import at_target, record
+    """List the trials, one page of them."""
+    from bo_suite.storage.trial import record
+    from bo_suite.study.summary import ranked, trials_at_target
 
     if why and (top is not None or state not in (None, State.failed)):
-        stop("--why shows failed trials, so neither --top nor another --state goes with it", USAGE)
+        stop("--why shows failed trials, so it excludes --top and another --state", USAGE)
     state = State.failed if why else state
     with existing(storage) as history:
         listed, header = history.trials(), history.header
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        listed = ranked(at_target(listed, header.space), header.direction)[:top]
+        listed = ranked(trials_at_target(listed, header.space), header.direction)[:top]
     if as_json:
         print_json([record(trial) for trial in listed])
         return
     size = _WHY_PAGE if why else _PAGE
     pages = max(-(-len(listed) // size), 1)
     shown = pages if page is None and top is None else min(page or 1, pages)
-    part = listed[(shown - 1) * size : shown * size]
+    page_of_trials = listed[(shown - 1) * size : shown * size]
     if why:
-        print_failures(part)
+        print_failures(page_of_trials)
     else:
-        print_trials(part, header.space)
+        print_trials(page_of_trials, header.space)
     if pages > 1:
         print_lines(f"page {shown} of {pages} (--page), {len(listed)} trials")
 
@@ -205,16 +202,14 @@ def plot(
         Path | None,
         typer.Option(metavar="FILE", help="A .png, .pdf or .svg.", show_default="RUN.png beside RUN.db"),
     ] = None,
-    minimum: Annotated[
-        float | None, typer.Option(help="The best possible value, to plot the distance to it.")
-    ] = None,
+    minimum: Annotated[float | None, typer.Option(help="The minimum, to plot the distance to it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Save the convergence plot, of the trials at the target where the space has fidelities."""
-    from bo_suite.storage.trial import at_target
+    """Save the convergence plot, of trials at the target fidelity if the space has fidelities."""
+    from bo_suite.study.summary import trials_at_target
 
     with existing(storage) as history:
-        listed, direction = at_target(history.trials(), history.header.space), history.header.direction
+        listed, direction = trials_at_target(history.trials(), history.header.space), history.header.direction
     picture = picture_path(out or storage.with_suffix(".png"))
     draw_convergence(listed, direction, minimum, picture)
     if as_json:

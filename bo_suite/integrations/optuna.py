@@ -18,10 +18,11 @@ from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.integrations.translate import Dimension, Translation, same
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.trial import Trial, whole_number
+from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.suggest import Suggester, Suggestion, check_acquisition
 from bo_suite.values.describe import described
+from bo_suite.values.numbers import require_int
 
 try:
     import optuna
@@ -99,7 +100,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         if acquisition is not None:
             check_acquisition(acquisition)
         self._acquisition = acquisition
-        self._seed = secrets.randbits(62) if seed is None else whole_number("seed", seed)
+        self._seed = secrets.randbits(62) if seed is None else require_int("seed", seed)
         self._ordered: set[str] = set()
         space = search_space
         self._warned: set[str] = set()

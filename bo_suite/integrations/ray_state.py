@@ -17,8 +17,8 @@ from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.integrations.ray_space import _domains, leaves, nested, translated
 from bo_suite.space.space import Space
 from bo_suite.storage.content import check, digest, is_number, is_whole, parsed
-from bo_suite.storage.serialization import from_form, to_form
-from bo_suite.storage.trial import finite
+from bo_suite.storage.serialization import from_json, to_json
+from bo_suite.values.numbers import require_finite
 
 _FORMAT = "bo_suite: the state of a BoSuiteSearch, 1"
 
@@ -43,7 +43,7 @@ def state_text(state: State) -> str:
         "fingerprint": _fingerprint(state["_space"]),
         "metric": state["_metric"],
         "mode": state["_mode"],
-        "acquisition": to_form(state["_acquisition"]),
+        "acquisition": to_json(state["_acquisition"]),
         "seed": int(state["_seed"]),
         "storage": state["_storage"],
         "limit": state["_limit"],
@@ -89,7 +89,7 @@ def state_of(file: str, content: bytes, own: State) -> State:
     check(not unknown, f"{file}: the field live", "names that the field known has", sorted(unknown))
     acquisition = own["_acquisition"]
     if acquisition is None and form["acquisition"] is not None:
-        acquisition = from_form(form["acquisition"])
+        acquisition = from_json(form["acquisition"])
     return {
         "_space": _chosen_space(file, form, own["_space"]),
         "_metric": form["metric"] or own["_metric"],
@@ -187,7 +187,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def _number_or_text(value: Any) -> float | str:
     """Return a reported value as a number, or as a text that is refused in the same way."""
     try:
-        return finite("", value)
+        return require_finite("", value)
     except TrialError:
         return repr(value)
 

@@ -21,9 +21,10 @@ from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.integrations.starts import not_asked
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.paths import storage_path
-from bo_suite.storage.trial import Trial, finite, next_id
+from bo_suite.storage.trial import Trial, next_id
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.values.describe import described, visible
+from bo_suite.values.numbers import require_finite
 
 _search: Any = import_module("ray.tune.search")
 _results: Any = import_module("ray.tune.result")
@@ -336,7 +337,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         if value is None:
             return None, f"a result must hold the metric {self._metric!r}, got {sorted(result or {})}"
         try:
-            return finite(f"the metric {self._metric!r} must be a finite number", value), ""
+            return require_finite(f"the metric {self._metric!r} must be a finite number", value), ""
         except TrialError as refusal:
             return None, str(refusal)
 

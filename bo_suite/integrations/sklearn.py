@@ -33,9 +33,10 @@ from bo_suite.run.running import ATTEMPTS
 from bo_suite.run.stopping import Callback, check_callbacks, reason_to_stop
 from bo_suite.space.candidates import exhausted
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.trial import Trial, whole_number
+from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.values.describe import described
+from bo_suite.values.numbers import require_int
 
 logger = logging.getLogger("bo_suite")
 
@@ -220,8 +221,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _check_settings(self) -> None:
         """Raise a ValueError if a setting that no other function checks breaks a rule."""
-        whole_number("n_iter", self.n_iter, at_least=1)
-        whole_number("n_points", self.n_points, at_least=1)
+        require_int("n_iter", self.n_iter, at_least=1)
+        require_int("n_points", self.n_points, at_least=1)
         check_random_state(self.random_state)
         check_callbacks(self.callbacks)
         timeout, error_score = self.timeout, self.error_score

@@ -1,1 +1,1 @@
-"""Runs: evaluate what is suggested, here or in worker processes, until a budget or a rule ends it."""
+"""Runs: evaluate suggestions, in this process or in workers, until a budget or a rule ends the run."""

@@ -1,4 +1,4 @@
-"""What runs in a worker process: tasks of the parent, one after the other; imports nothing heavy."""
+"""The main loop of a worker process, which runs the parent's tasks one by one; imports nothing heavy."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ from bo_suite.run.evaluate import TaskNotReadable
 from bo_suite.values.describe import error_text
 
 GOODBYE = b""
-"""Sent instead of a task: there are no more."""
+"""Sent instead of a task to end the worker."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that numerical libraries read when they load."""
@@ -30,16 +30,16 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Setting:
-    """What a worker needs to stand in for its parent.
+    """What a worker copies from its parent.
 
     Attributes:
-        pickled: the function that it calls.
-        script: file of the parent's `__main__` module, None in an interactive session.
-        module: what `python -m` ran, None of a script.
-        imports_main: whether that is imported, since the function cannot be read without it; else it is only
-            named, for processes that the function may start.
+        pickled: the function to call.
+        script: file of the parent's `__main__` module; None in an interactive session.
+        module: the module that `python -m` ran; None for a script.
+        imports_main: whether the worker imports the main module, which unpickling the function needs; if
+            not, the worker only records its name, for processes that the function may start.
         arguments: `sys.argv`.
-        start_method: how multiprocessing was told to start processes, None for its default.
+        start_method: start method that multiprocessing was set to; None for its default.
     """
 
     pickled: bytes
@@ -52,22 +52,22 @@ class Setting:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task has returned or raised."""
+    """What a task returned or raised."""
 
     value: Any = None
     error: BaseException | None = None
 
 
 def serve(handle: int) -> None:
-    """Takes a Setting, says that its function is loaded, and calls it on each pickled tuple of arguments.
+    """Receives a Setting, answers once its function is loaded, then calls it on each tuple of arguments.
 
-    The process leads a group of its own, so that its children can be ended with it. Where the parent ends,
-    killed or not, the group ends: nobody would ever take what it computes.
+    The process leads a process group, so that its children can be ended with it. When the parent ends, even
+    by a kill, the group is killed.
 
     Args:
-        handle: of the connection to the parent.
+        handle: handle of the connection to the parent.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     if sys.platform == "win32":
         channel = connection.PipeConnection(handle)
     else:
@@ -99,7 +99,7 @@ def _receive(channel: "connection.Connection[Any, Any]", messages: "SimpleQueue[
 
 
 def importing_main() -> bool:
-    """Whether this is a worker that imports the script of its parent, which must not run it again."""
+    """Whether this is a worker that is importing its parent's script, which then must not start a run."""
     return _importing_main
 
 
@@ -107,7 +107,7 @@ _importing_main = False
 
 
 def _loaded(setting: Setting) -> Callable[..., Any]:
-    """The function; numerical libraries that it has imported are limited to one thread."""
+    """The function; limits the numerical libraries that it imported to one thread."""
     sys.argv = setting.arguments
     if setting.start_method is not None:
         multiprocessing.set_start_method(setting.start_method, force=True)
@@ -136,7 +136,7 @@ def _import_main(setting: Setting) -> None:
 
 
 def _stand_in(setting: Setting) -> types.ModuleType:
-    """A module that processes started by the function take for the main one."""
+    """A main module for processes that the function may start."""
     module = types.ModuleType("__main__")
     if setting.script is not None:
         module.__file__ = setting.script
@@ -146,10 +146,10 @@ def _stand_in(setting: Setting) -> types.ModuleType:
 
 
 def _namespaces(value: object) -> "Iterator[dict[str, Any]]":
-    """Global names of what came from the main module, which pickle looks up there."""
+    """Global names of functions and classes of the main module, where pickle looks them up."""
     if isinstance(value, partial):
-        for part in (value.func, *value.args, *value.keywords.values()):
-            yield from _namespaces(part)
+        for item in (value.func, *value.args, *value.keywords.values()):
+            yield from _namespaces(item)
     elif isinstance(value, types.MethodType):
         yield from _namespaces(value.__self__)
         yield from _namespaces(value.__func__)
@@ -173,5 +173,5 @@ def _pickled(answer: Answer) -> bytes:
     try:
         return bytes(cloudpickle.dumps(answer))
     except BaseException as error:
-        law = "what a worker returns must be picklable"
-        return bytes(cloudpickle.dumps(Answer(error=TypeError(f"{law}, got {error_text(error)}"))))
+        message = f"what a worker returns must be picklable, got {error_text(error)}"
+        return bytes(cloudpickle.dumps(Answer(error=TypeError(message))))

@@ -1,4 +1,4 @@
-"""Calling a user's function on a point, here or in a worker process; imports nothing heavy."""
+"""Calls a user's function on a point, in this process or in a worker; imports nothing heavy."""
 
 import copy
 import math
@@ -13,35 +13,35 @@ from bo_suite.values.describe import LONGEST, SHORT, error_text
 from bo_suite.values.numbers import number_of, refusal
 
 _REASON = LONGEST - 100
-"""The most characters of a reason: the number of tries is added to it."""
+"""Maximum number of characters of a reason, to which the number of tries is appended."""
 
 
 class TaskNotReadable(BoSuiteError):
-    """A worker cannot import or unpickle the task that it was sent."""
+    """A worker cannot import or unpickle its task."""
 
 
 class TaskEnded(BoSuiteError):
-    """A task was ended from outside before it had returned; the text says what goes into its trial."""
+    """A task was ended from outside before it returned; the message becomes the reason of its trial."""
 
 
 class WorkerDied(TaskEnded):
-    """The process of a task has died, alone."""
+    """The process of a task died, and no other task was in it."""
 
 
 class TookTooLong(TaskEnded):
-    """A task has exceeded its timeout, and was killed with its process."""
+    """A task exceeded its timeout and was killed with its process."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one call: a finite value, or the reason that there is none.
+    """The result of one call: a finite value, or the reason why there is none.
 
     Attributes:
         value: the value, or None.
-        reason: why there is none, or None.
-        traceback: of the exception, as text.
-        kinds: names of the exception's class and of those that it inherits from.
-        raised: the exception, where it may end the run.
+        reason: why there is no value, or None.
+        traceback: traceback of the exception, as text.
+        kinds: names of the exception's class and its base classes.
+        raised: the exception, if it may end the run.
     """
 
     value: float | None
@@ -52,19 +52,19 @@ class Outcome:
 
 
 def evaluate(
-    function: Callable[[dict[str, Any]], SupportsFloat], params: dict[str, Any], wanted: bool
+    function: Callable[[dict[str, Any]], SupportsFloat], params: dict[str, Any], with_raised: bool
 ) -> Outcome:
     """The outcome of function(params), which gets a copy of params.
 
-    An exception, a NaN or another type becomes a reason; so does a BaseException, such as the panic of an
-    extension in Rust. Only a KeyboardInterrupt is raised.
+    An exception, a NaN or a value of another type becomes a reason; so does a BaseException, such as a panic
+    in Rust code. Only a KeyboardInterrupt is raised.
 
     Args:
-        function: what to call.
+        function: the function to call.
         params: its argument.
-        wanted: whether the outcome is to hold an exception, or a TrialError about a value of a wrong type:
-            a bug of the program. Neither a value that is not finite is one, nor a lack of memory: points
-            differ in what they need.
+        with_raised: whether to return an exception, or a TrialError about a value of a wrong type, in
+            `raised`, since it may be a bug of the program. A value that is not finite is not a bug, nor is a
+            lack of memory, since points differ in the memory that they need.
     """
     try:
         raw = function(copy.deepcopy(params))
@@ -72,16 +72,16 @@ def evaluate(
         raise
     except BaseException as error:
         trace = error.__traceback__
-        BaseException.with_traceback(error, trace and trace.tb_next)  # without the frame of this function
+        BaseException.with_traceback(error, trace and trace.tb_next)  # without this function's frame
         kinds, text = kinds_of(error), traceback_text(error)
-        raised = Raised(error, text) if wanted and not is_out_of_memory(kinds) else None
+        raised = Raised(error, text) if with_raised and not is_out_of_memory(kinds) else None
         return Outcome(None, error_text(error, _REASON), text, kinds, raised)
     value = number_of(raw)
     if value is None:
         reason = refusal("the function must return a number", raw, SHORT)
-        wrong = TrialError(reason)
-        raised = Raised(wrong, "") if wanted else None
-        return Outcome(None, reason, None, kinds_of(wrong), raised)
+        type_error = TrialError(reason)
+        raised = Raised(type_error, "") if with_raised else None
+        return Outcome(None, reason, None, kinds_of(type_error), raised)
     if not math.isfinite(value):
         return Outcome(None, f"the function returned {value}")
     return Outcome(value, None)
@@ -91,7 +91,7 @@ def call_pickled(task: bytes) -> Any:
     """Calls a pickled pair of a function and its arguments.
 
     Raises:
-        TaskNotReadable: they cannot be unpickled here. Unpickled by the executor, they would end the worker.
+        TaskNotReadable: they cannot be unpickled here. If the executor unpickled them, the worker would end.
     """
     try:
         function, arguments = pickle.loads(task)

@@ -1,4 +1,4 @@
-"""Worker processes of our own: each runs one task at a time, and is ended alone, with all its children."""
+"""Worker processes: each runs one task at a time, and can be ended alone, with all its children."""
 
 import concurrent.futures as futures
 import math
@@ -21,24 +21,24 @@ from bo_suite.errors import WorkersDied
 from bo_suite.run.child import GOODBYE, THREADS, Answer, Setting, importing_main
 from bo_suite.run.evaluate import TaskEnded, TaskNotReadable, TookTooLong, WorkerDied
 
-_POLITE = 1.5
-"""Seconds that a worker without a task gets to end, and all that it has started."""
+_GRACE_S = 1.5
+"""Seconds that an idle worker and its children get to end by themselves."""
 
-_HASTY = 0.5
-"""Seconds between the request to end and the kill."""
+_TERM_GRACE_S = 0.5
+"""Seconds between SIGTERM and SIGKILL."""
 
-_LOOK = 0.5
-"""Seconds between looks whether a worker lives; a child of its own may keep its pipe open."""
+_POLL_S = 0.5
+"""Seconds between checks that a worker is alive; a child may keep the pipe of a dead one open."""
 
 
 def setting_of(function: Callable[..., Any]) -> Setting:
-    """The function for worker processes.
+    """The function, pickled for worker processes.
 
-    What is in the main module or has no name there goes by value, so that workers need not import that; only
-    where that fails, since the function refers to an open file of the script, say, they import it.
+    What the main module defines is pickled by value, so that workers need not import that module. If this
+    fails, for instance because the function refers to an open file of the script, workers import it.
 
     Raises:
-        BaseException: whatever says that it cannot be pickled.
+        BaseException: the function cannot be pickled.
     """
     main = vars(sys.modules["__main__"])
     path, spec = main.get("__file__"), main.get("__spec__")
@@ -68,13 +68,12 @@ _Task = tuple["futures.Future[Any]", bytes]
 
 
 class Processes:
-    """So many processes, each with the function loaded, that call it side by side.
+    """Worker processes with one function loaded, which they call side by side.
 
     Args:
-        count: processes.
-        function: what they call.
-        timeout: seconds that a call may take; one that takes longer is killed with its process, which is
-            replaced. None for no limit.
+        count: number of processes.
+        function: the function that they call.
+        timeout: seconds after which a call is killed with its process, which is replaced; None for no limit.
     """
 
     def __init__(self, count: int, function: Setting, timeout: float | None) -> None:
@@ -83,37 +82,37 @@ class Processes:
         self._slots: list[_Slot] = []
 
     def start(self) -> None:
-        """Starts the processes, where that was not done, and waits until each has loaded the function.
+        """Starts the processes, unless they run, and waits until each has loaded the function.
 
         Raises:
-            WorkersDied: one has ended before.
-            TaskNotReadable: one cannot load the function.
+            WorkersDied: a process ended before.
+            TaskNotReadable: a process cannot load the function.
         """
         if importing_main():
-            raise WorkersDied("a script that workers import must not start workers then")
+            raise WorkersDied("a script must not start workers while a worker imports it")
         if not self._slots:
             self._slots = [_Slot(self._function, self._timeout, self._tasks) for _ in range(self._count)]
         for slot in self._slots:
             slot.ready.result()
 
     def submit(self, *arguments: Any) -> "futures.Future[Any]":
-        """Calls as soon as a process is free, of those that were started.
+        """Calls the function as soon as a process is free; the processes must have been started.
 
-        The future raises WorkerDied of a call whose process has died, TookTooLong of one that was killed, and
-        WorkersDied where a process that has died cannot be replaced.
+        The future raises WorkerDied if its process died, TookTooLong if it was killed, and WorkersDied if a
+        dead process cannot be replaced.
 
         Raises:
-            BaseException: whatever says that the arguments cannot be pickled.
+            BaseException: the arguments cannot be pickled.
         """
         future: futures.Future[Any] = futures.Future()
         self._tasks.put((future, cloudpickle.dumps(arguments)))
         return future
 
     def end(self, *, at_once: bool) -> None:
-        """Ends the processes, and all that they have started.
+        """Ends the processes and their children.
 
         Args:
-            at_once: whether also those that run a call.
+            at_once: whether to kill running calls; else they are waited for.
         """
         if at_once:
             for slot in self._slots:
@@ -125,7 +124,7 @@ class Processes:
 
 
 class _Slot:
-    """A process or its replacement, and the thread that talks to it."""
+    """A process or its replacement, and the thread that communicates with it."""
 
     def __init__(self, function: Setting, timeout: float | None, tasks: "SimpleQueue[_Task | None]") -> None:
         self._function, self._timeout, self._tasks = function, timeout, tasks
@@ -136,7 +135,7 @@ class _Slot:
         self._thread.start()
 
     def abandon(self) -> None:
-        """Kills the process; it is not replaced."""
+        """Kills the process, and does not replace it."""
         self._abandoned.set()
         if (worker := self._worker) is not None:
             worker.kill()
@@ -170,7 +169,7 @@ class _Slot:
             assert self._worker is not None
             return self._worker.call(arguments, self._timeout)
         except TaskEnded as ended:
-            # replaced before that is told, so that the next call does not pay for the start
+            # replaced before the future ends, so that the next call need not wait for the start
             with suppress(WorkersDied, TaskNotReadable):
                 self._start()
             return Answer(error=ended)
@@ -178,47 +177,47 @@ class _Slot:
             return Answer(error=error)
 
     def _start(self) -> None:
-        """Starts a process, in place of the one that there was."""
+        """Starts a process, and ends the previous one."""
         if self._worker is not None:
             self._worker.end(polite=False)
             self._worker = None
         if self._abandoned.is_set():
-            raise WorkersDied("workers that were ended are not replaced")
+            raise WorkersDied("the workers were ended, and none is replaced")
         try:
             worker = self._worker = _Worker()
             if self._abandoned.is_set():
                 worker.kill()
             worker.load(self._function)
         except (TaskEnded, OSError) as error:
-            raise WorkersDied("a worker process must be able to start and to load what it runs") from error
+            raise WorkersDied("a worker process died while it started or loaded its function") from error
 
 
 class _Worker:
-    """A process that has, or will have, the function loaded."""
+    """A process with the function loaded."""
 
     def __init__(self) -> None:
-        self._connection, there = multiprocessing.Pipe()
+        self._connection, remote = multiprocessing.Pipe()
         paths = [path for path in sys.path if isinstance(path, str)]
         code = f"import sys; sys.path[:] = {paths!r}; from bo_suite.run.child import serve; "
-        # one thread a process for libraries that f loads, unless the user has said otherwise
+        # libraries that f loads use one thread a process, unless the user has set another number
         threads = {name: os.environ.get(name, "1") for name in THREADS}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"{code}serve({there.fileno()})"],
+            [sys.executable, "-c", f"{code}serve({remote.fileno()})"],
             stdin=subprocess.DEVNULL,
             env={**os.environ, **threads},
-            **_inheriting(there.fileno()),
+            **_inheriting(remote.fileno()),
         )
-        there.close()
+        remote.close()
 
     def lives(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is alive."""
         return self._process.poll() is None
 
     def load(self, function: Setting) -> None:
         """Waits until the process has loaded the function.
 
         Raises:
-            WorkerDied: the process has ended before.
+            WorkerDied: the process ended before.
             TaskNotReadable: it cannot load the function.
         """
         answer = self.call(pickle.dumps(function), None)
@@ -226,46 +225,46 @@ class _Worker:
             raise answer.error
 
     def call(self, message: bytes, timeout: float | None) -> Answer:
-        """What the process answers to the message.
+        """The answer of the process to a message.
 
         Raises:
-            WorkerDied: the process has ended before.
-            TookTooLong: no answer has come for so many seconds.
+            WorkerDied: the process ended before it answered.
+            TookTooLong: there was no answer within `timeout` seconds.
         """
         limit = math.inf if timeout is None else time.monotonic() + timeout
         try:
             self._connection.send_bytes(message)
-            while not self._connection.poll(max(0.0, min(limit - time.monotonic(), _LOOK))):
+            while not self._connection.poll(max(0.0, min(limit - time.monotonic(), _POLL_S))):
                 if time.monotonic() >= limit:
                     raise TookTooLong(f"took longer than the timeout of {timeout:g} s")
                 if not self.lives() and not self._connection.poll():
                     raise WorkerDied("its worker process died")
-            answer = self._connection.recv_bytes()
+            received = self._connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise WorkerDied("its worker process died") from error
-        found: Answer = pickle.loads(answer)
-        return found
+        answer: Answer = pickle.loads(received)
+        return answer
 
     def kill(self) -> None:
-        """Kills the process; a thread that waits for its answer ends what it has started."""
+        """Kills the process; the thread that waits for its answer ends its children."""
         self._process.kill()
 
     def end(self, *, polite: bool) -> None:
-        """Ends the process and all that it has started.
+        """Ends the process and its children.
 
         Args:
-            polite: whether the process gets a moment to end by itself.
+            polite: whether the process gets time to end by itself.
         """
         if polite:
             with suppress(OSError):
                 self._connection.send_bytes(GOODBYE)
-            self._wait(_POLITE)
+            self._wait(_GRACE_S)
         if sys.platform == "win32":
             kill = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
             subprocess.run(kill, capture_output=True, check=False)
         else:
             self._end_group()
-        self._wait(_POLITE)
+        self._wait(_GRACE_S)
         self._connection.close()
 
     def _wait(self, seconds: float) -> None:
@@ -275,27 +274,27 @@ class _Worker:
     if sys.platform != "win32":
 
         def _end_group(self) -> None:
-            """Lets all in the group end that want to, for a moment, and kills the others."""
+            """Sends SIGTERM to the group, waits a moment, then kills what is left."""
             self._signal(signal.SIGTERM)
-            limit = time.monotonic() + _HASTY
+            limit = time.monotonic() + _TERM_GRACE_S
             while self._signal(0) and time.monotonic() < limit:
                 time.sleep(0.01)
             self._signal(signal.SIGKILL)
 
         def _signal(self, number: int) -> bool:
-            """Sends a signal to the group that the process leads; whether there was anybody to get it."""
+            """Sends a signal to the process group; returns whether the group has members."""
             lives = self.lives()
             try:
                 os.killpg(self._process.pid, number)
             except ProcessLookupError:
                 return False
             except PermissionError:
-                return lives  # so macOS says of a group of which nobody lives
+                return lives  # macOS raises this for a group of dead processes
             return True
 
 
 def _inheriting(handle: int) -> dict[str, Any]:
-    """Options of Popen for a process that inherits the handle, and leads a group where there are groups."""
+    """Options of Popen for a process that inherits the handle and, except on Windows, leads a group."""
     if sys.platform == "win32":
         os.set_handle_inheritable(handle, True)
         return {"startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})}

@@ -1,4 +1,4 @@
-"""Exceptions of a user's function on their way to whoever raises them again; imports nothing heavy."""
+"""Sends exceptions of a user's function between processes, to raise them again; imports nothing heavy."""
 
 import importlib
 import pickle
@@ -13,22 +13,22 @@ from bo_suite.values.describe import LONGEST, SHORT, error_text, shortened
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 _OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
-"""Names of such exceptions, of Python and NumPy, torch and CuPy, and TensorFlow."""
+"""Names of exceptions about memory in Python and NumPy, torch and CuPy, and TensorFlow."""
 
 
 class RemoteTraceback(Exception):
-    """The traceback of an exception in another process, as its cause here."""
+    """The cause of an exception that was raised in another process: its traceback from there."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}\n"""'
 
 
 class Raised:
-    """An exception: itself in the process that raised it, pickled in others, as far as it can be.
+    """An exception: the object itself in the process that raised it, a pickled copy in others.
 
     Args:
         error: the exception.
-        trace: its traceback, as text; "" for none.
+        trace: its traceback as text, or "".
     """
 
     def __init__(self, error: BaseException, trace: str) -> None:
@@ -45,25 +45,25 @@ class Raised:
         self._sent, self._trace, self._text, self._kind = state
 
     def forget(self) -> None:
-        """Lets go of the exception, and so of whatever the frames of its traceback hold."""
+        """Drops the exception, and with it all objects that its traceback refers to."""
         self._error = self._sent = None
 
     def again(self, note: str) -> NoReturn:
-        """Raises the exception; its copy from the traceback, as its cause, if another process raised it.
+        """Raises the exception; if another process raised it, a copy with its traceback as the cause.
 
         Args:
-            note: is added to it.
+            note: a note to add to it.
 
         Raises:
-            TrialError: the exception cannot be pickled, or does not come back as it was.
+            TrialError: the exception cannot be pickled and unpickled unchanged.
         """
         if self._error is not None:
             _add_note(self._error, note)
             raise self._error
         if (error := self._loaded()) is None:
             error = TrialError(
-                f"the function raised {shortened(self._text, SHORT)} in another process, from which that "
-                "exception cannot be sent as it is: see the traceback above"
+                f"the function raised {shortened(self._text, SHORT)} in another process, and that exception "
+                "cannot be sent to this one: see the traceback above"
             )
         _add_note(error, note)
         if not self._trace:
@@ -71,21 +71,21 @@ class Raised:
         raise error from RemoteTraceback(self._trace)
 
     def _loaded(self) -> BaseException | None:
-        """What was sent, if it is as it was."""
+        """The copy that was sent, if it equals the original."""
         return None if self._sent is None else _read(self._sent, self._kind, self._text)
 
 
 def _add_note(error: BaseException, note: str) -> None:
-    with suppress(Exception):  # an exception that is raised again and again has it already, or refuses it
+    with suppress(Exception):  # it may refuse notes
         if note not in getattr(error, "__notes__", ()):
             BaseException.add_note(error, note)
 
 
 def _pickled(error: BaseException) -> bytes | None:
-    """An exception as bytes that are read as the same exception; None where there are none such.
+    """An exception as bytes that unpickle to an equal one; None if that is not possible.
 
-    Classes whose arguments are not those of their `__init__` are not read as they say themselves, but part by
-    part. Classes that are in no module need cloudpickle.
+    A class whose `args` do not fit its `__init__` is sent as class, arguments and attributes. A class that is
+    not in a module needs cloudpickle.
     """
     kind, text = kinds_of(error)[0], error_text(error)
     for form in (error, (type(error), error.args, getattr(error, "__dict__", {}))):
@@ -94,7 +94,7 @@ def _pickled(error: BaseException) -> bytes | None:
                 sent: bytes = importlib.import_module(module).dumps(form)
             except KeyboardInterrupt:
                 raise
-            except BaseException:  # whatever what it holds raises
+            except BaseException:  # what it contains may raise anything
                 continue
             if _read(sent, kind, text) is not None:
                 return sent
@@ -102,7 +102,7 @@ def _pickled(error: BaseException) -> bytes | None:
 
 
 def _read(sent: bytes, kind: str, text: str) -> BaseException | None:
-    """The exception of some bytes, if it is of the class of that name and has that text."""
+    """The exception in some bytes; None unless its class has that name and it has that text."""
     try:
         error = pickle.loads(sent)
         if type(error) is tuple:
@@ -112,7 +112,7 @@ def _read(sent: bytes, kind: str, text: str) -> BaseException | None:
             error.__dict__.update(fields)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # whatever the class of a user raises
+    except BaseException:  # a user's class may raise anything
         return None
     if not issubclass(type(error), BaseException) or kinds_of(error)[0] != kind:
         return None
@@ -120,28 +120,28 @@ def _read(sent: bytes, kind: str, text: str) -> BaseException | None:
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an exception with those of its causes, at most 10,000 characters of it."""
+    """The traceback of an exception and of its causes, at most 10,000 characters."""
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except KeyboardInterrupt:
         raise
-    except BaseException:  # whatever the class of a user raises
+    except BaseException:  # a user's class may raise anything
         text = error_text(error)
     return shortened(text.rstrip(), LONGEST)
 
 
 def kinds_of(error: BaseException) -> tuple[str, ...]:
-    """The names of an exception's class and of those that it inherits from, the class first."""
+    """The names of an exception's class and of its base classes, in order of resolution."""
     return tuple(map(kind_name, type.__dict__["__mro__"].__get__(type(error))))
 
 
 def kind_name(kind: type) -> str:
-    """The name of a class with its module; that of a script is `__main__` in its workers, too."""
+    """The name of a class with its module; a script is `__main__` also in its workers."""
     module = type.__dict__["__dict__"].__get__(kind).get("__module__", "builtins")
     name: str = type.__dict__["__qualname__"].__get__(kind)
     return f"{'__main__' if module == '__mp_main__' else module}.{name}"
 
 
 def is_out_of_memory(kinds: tuple[str, ...]) -> bool:
-    """Whether an exception of these names says that memory is short."""
+    """Whether an exception with these class names reports a lack of memory."""
     return any(kind.rpartition(".")[2] in _OUT_OF_MEMORY for kind in kinds)

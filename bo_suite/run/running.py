@@ -1,4 +1,4 @@
-"""One run of a function: points evaluated side by side, outcomes stored as they come, and an end in order."""
+"""One run of a function: evaluates points side by side, stores each outcome at once, and ends in order."""
 
 import concurrent.futures as futures
 import logging
@@ -7,51 +7,87 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
-from bo_suite.run.crew import Crew
 from bo_suite.run.evaluate import Outcome, TookTooLong, WorkerDied
-from bo_suite.run.failures import BugFound, Failures, Tries
+from bo_suite.run.failures import BugFound, Failures, Retries
 from bo_suite.run.stopping import Callback, first_deadline, reason_to_stop
-from bo_suite.run.workers import Pool
+from bo_suite.run.task_runner import TaskRunner
+from bo_suite.run.workers import ExecutorPool
 from bo_suite.storage.trial import Trial
-from bo_suite.study.optimizer import Optimizer
 from bo_suite.system.interrupt import TimeOver
 from bo_suite.values.describe import LONGEST, SHORT, described, error_text, visible
+
+if TYPE_CHECKING:
+    from bo_suite.study.optimizer import Optimizer
 
 logger = logging.getLogger("bo_suite")
 
 ATTEMPTS = 3
-"""Times that a point may take the whole run down before its trial is failed."""
+"""Number of processes that a point may kill before its trial is failed."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What follows each trial that was stored: the progress bar and the callbacks."""
+    """What happens after each stored trial: the progress bar is updated, the callbacks are called."""
 
     callbacks: Sequence[Callback]
-    optimizer: Optimizer
+    optimizer: "Optimizer"
     show: Callable[[], None]
 
     def __call__(self, trial: Trial | None) -> str | None:
-        """A reason to end the run; None of a trial that was not stored."""
+        """A reason to end the run, or None; the trial is None if it was not stored."""
         self.show()
         return None if trial is None else reason_to_stop(self.callbacks, self.optimizer, trial)
 
     def seconds_left(self) -> float:
-        """Seconds for which evaluations that go on are waited for."""
+        """Seconds to wait for running evaluations."""
         deadline = first_deadline(self.callbacks, self.optimizer)
         return math.inf if deadline is None else deadline.seconds_left(self.optimizer)
 
     def time_over(self) -> str | None:
-        """Why the run ends where evaluations go on after that."""
+        """The reason to end the run if evaluations still run after that."""
         deadline = first_deadline(self.callbacks, self.optimizer)
         return None if deadline is None else deadline.reason
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Where evaluations run, and which of them are running."""
+
+    pool: ExecutorPool
+    runner: TaskRunner[Trial]
+
+    def outcome(self, future: "futures.Future[Any] | None") -> tuple[Outcome, bool]:
+        """The outcome of an evaluation, and whether a repetition would have the same one.
+
+        Args:
+            future: of the evaluation; None if it killed its worker.
+
+        Raises:
+            WorkersDied: workers die even without a task.
+        """
+        if future is None:
+            if not self.pool.works():
+                raise WorkersDied("the worker pool died while idle")
+            return Outcome(None, "its worker process died"), True
+        try:
+            outcome: Outcome = self.pool.result(future)
+            return outcome, False
+        except WorkerDied as error:
+            return Outcome(None, str(error)), False
+        except TookTooLong as error:
+            return Outcome(None, str(error)), True
+
+    def abandon(self) -> None:
+        """Ends the workers, and cancels what has not started."""
+        self.pool.abandon()
+        self.runner.cancel()
+
+
 def spent(trials: Sequence[Trial], budget: int) -> str | None:
-    """Says that the budget of a run was spent before it began; None where it was not."""
+    """A sentence if the budget was spent before the run began; else None."""
     counted = _counted(trials)
     if len(counted) < budget:
         return None
@@ -60,111 +96,129 @@ def spent(trials: Sequence[Trial], budget: int) -> str | None:
     return f"the budget of {budget} was spent already: the storage has {len(counted)} trials{more}"
 
 
-def keep_going(
-    optimizer: Optimizer,
-    budget: int,
-    crew: Crew[Trial],
-    pool: Pool,
-    watch: Watch,
-    tries: Tries,
-    failures: Failures,
-) -> str | None:
-    """Keeps the crew going until the budget is spent; the reason if the run ends before."""
-    again = deque(_survivors(optimizer))
-    idle = None if again else spent(optimizer.trials, budget)
-    if idle:
-        logger.warning("nothing is evaluated: %s", idle)
-    exhausted: str | None = None
-    stopped: str | None = None
+class Run:
+    """Evaluates trials until the budget is spent or there is a reason to end.
 
-    def following() -> Trial | None:
-        nonlocal exhausted
-        if stopped:
-            return None
-        if (trial := tries.next()) is not None:
-            return trial
+    Args:
+        watch: the optimizer of the run, and what happens after each trial.
+        budget: number of trials of the history, apart from withdrawn ones.
+        workers: where evaluations run.
+        failures: which failures are bugs of the program.
+        retries: which failures are repeated.
+    """
+
+    def __init__(
+        self, watch: Watch, budget: int, workers: Workers, failures: Failures, retries: Retries
+    ) -> None:
+        self._watch, self._budget, self._workers = watch, budget, workers
+        self._failures, self._retries = failures, retries
+        self._optimizer = watch.optimizer
+        self._lost = deque[Trial]()  # trials of dead processes, to be evaluated first
+        self._exhausted: str | None = None
+        self._stopped: str | None = None
+
+    def evaluate(self) -> str | None:
+        """Runs to the end; returns the reason if it ended before the budget was spent."""
+        self._lost.extend(_lost_trials(self._optimizer))
+        idle = None if self._lost else spent(self._optimizer.trials, self._budget)
+        if idle:
+            logger.warning("nothing is evaluated: %s", idle)
+        runner, seconds_left = self._workers.runner, self._watch.seconds_left
         try:
-            trial, exhausted = _next(optimizer, again, budget), None
+            self._workers.pool.start(seconds_left)
+            for trial, future in runner.completed(self._next, seconds_left):
+                self._receive(trial, future)
+            if runner.running:
+                raise TimeOver
+            for trial, outcome in self._retries.given_up():
+                self._store(trial, outcome)
+            return self._exhausted or self._stopped or idle
+        except BugFound as error:
+            bug = error
+            self._cut_short()
+        except BaseException as error:
+            self._cut_short()
+            if isinstance(error, TimeOver):
+                return self._stopped or self._watch.time_over()
+            if isinstance(error, KeyboardInterrupt):
+                return "interrupted"
+            if (refusal := _refusal(error)) is not None:
+                raise refusal from error
+            raise
+        bug.raised.again(
+            f"Trial {bug.trial.id} failed like this, at {described(bug.trial.params, SHORT)}, before any "
+            "evaluation had finished, which ends a run of bo_suite; catch=Exception records such failures "
+            "and continues."
+        )
+
+    def _next(self) -> Trial | None:
+        """The next trial to evaluate: a repeated one, a lost one, or a new one while the budget lasts."""
+        if self._stopped:
+            return None
+        if (trial := self._retries.next()) is not None:
+            return trial
+        if self._lost:
+            return self._lost.popleft()
+        try:
+            left = len(_counted(self._optimizer.trials)) < self._budget
+            trial, self._exhausted = self._optimizer.ask() if left else None, None
         except SpaceExhausted as error:
-            exhausted = str(error)  # until outcomes of those that run show that there is noise
+            self._exhausted = str(error)  # later outcomes may reveal noise, so that points are repeated
         return trial
 
-    def ended(trial: Trial, outcome: Outcome) -> str | None:
-        bug = failures.bug(outcome, (other for _, other in crew.ended()))
-        stored = _record(optimizer, trial, outcome, bug is not None)
-        if bug is not None and stored is not None:  # what somebody else has ended says nothing of f
-            watch.show()
-            raise BugFound(trial, bug)
-        failures.passed(stored, outcome)
-        return watch(stored)
+    def _receive(self, trial: Trial, future: "futures.Future[Any] | None") -> None:
+        """Stores the outcome of an evaluation, or schedules its repetition."""
+        outcome, final = self._workers.outcome(future)
+        outcome = outcome if final else self._retries.counted(trial, outcome)
+        if not (self._stopped or final) and self._retries.repeats(trial, outcome):
+            return
+        reason = self._store(trial, outcome)
+        self._stopped = self._stopped or reason
 
-    try:
-        pool.start(watch.seconds_left)
-        for trial, future in crew.completed(following, watch.seconds_left):
-            if future is None and not pool.works():
-                raise WorkersDied("workers must live while they have nothing to do")
-            if future is None:
-                outcome = Outcome(None, "its worker process died")
-            else:
-                outcome, final = _outcome(pool, future)
-                outcome = outcome if final else tries.counted(trial, outcome)
-                if not (stopped or final) and tries.repeats(trial, outcome):
-                    continue
-            reason = ended(trial, outcome)
-            stopped = stopped or reason
-        if crew.running:
-            raise TimeOver
-        for trial, outcome in tries.given_up():
-            ended(trial, outcome)
-        return exhausted or stopped or idle
-    except BugFound as error:
-        found = error
-        _cut_short(optimizer, crew, pool, tries, failures)
-    except BaseException as error:
-        _cut_short(optimizer, crew, pool, tries, failures)
-        if isinstance(error, TimeOver):
-            return stopped or watch.time_over()
-        if isinstance(error, KeyboardInterrupt):
-            return "interrupted"
-        if (refusal := _refusal(error)) is not None:
-            raise refusal from error
-        raise
-    at = described(found.trial.params, SHORT)
-    found.raised.again(
-        f"Trial {found.trial.id} failed so, at {at}, before an evaluation had finished, which ends "
-        "a run of bo_suite; catch=Exception would record such failures and go on."
-    )
+    def _store(self, trial: Trial, outcome: Outcome) -> str | None:
+        """Stores an outcome; returns a reason to end the run, or None."""
+        bug = self._failures.bug(outcome, (other for _, other in self._workers.runner.ended()))
+        stored = _record(self._optimizer, trial, outcome, bug is not None)
+        if bug is not None and stored is not None:  # else another process has ended it
+            self._watch.show()
+            raise BugFound(trial, bug)
+        self._failures.passed(stored, outcome)
+        return self._watch(stored)
+
+    def _cut_short(self) -> None:
+        """Ends the workers, and stores outcomes that have arrived, as far as possible."""
+        self._workers.abandon()
+        with suppress(StorageError):
+            running = {trial.id for trial in self._optimizer.trials if trial.state == "running"}
+            ended = self._workers.runner.ended()
+            arrived = [(trial, self._retries.counted(trial, outcome)) for trial, outcome in ended]
+            arrived = [*self._retries.given_up(), *arrived]
+            outcomes = [outcome for _, outcome in arrived]
+            bugs = [self._failures.bug(outcome, outcomes) is not None for outcome in outcomes]
+            for (trial, outcome), bug in zip(arrived, bugs, strict=True):
+                if trial.id in running:
+                    with suppress(StorageError):
+                        _record(self._optimizer, trial, outcome, bug)
 
 
 def _refusal(error: BaseException) -> TrialError | None:
-    """What to do about workers that died; None of another error."""
+    """The TrialError for workers that died, which says what to do; None for another error."""
     if isinstance(error, WorkersDied):
         return TrialError(
             f"worker processes must be able to run f, but they died: {error} "
-            '(on an executor that spawns them a script needs `if __name__ == "__main__":`, and a '
-            "notebook f in a module; workers without an executor, and threads, need neither)"
+            '(on an executor that spawns processes, a script needs `if __name__ == "__main__":`, and a '
+            "notebook must import f from a module; workers= and threads need neither)"
         )
     if isinstance(error, futures.BrokenExecutor):
         return TrialError(
-            "an executor whose workers can die must be given as a function that makes one, to be "
-            f"made again, got one that broke: {error_text(error)}"
+            "an executor whose workers can die must be passed as a function that creates it, so that it can "
+            f"be created again, got one that broke: {error_text(error)}"
         )
     return None
 
 
-def _outcome(pool: Pool, future: "futures.Future[Any]") -> tuple[Outcome, bool]:
-    """What has come of an evaluation, and whether it would be the same again."""
-    try:
-        outcome: Outcome = pool.result(future)
-        return outcome, False
-    except WorkerDied as error:
-        return Outcome(None, str(error)), False
-    except TookTooLong as error:
-        return Outcome(None, str(error)), True
-
-
-def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
-    """Running trials of processes that died, but for those that no process has survived."""
+def _lost_trials(optimizer: "Optimizer") -> Iterator[Trial]:
+    """Running trials whose process died, except those that killed ATTEMPTS processes: these are failed."""
     for trial in optimizer.reclaim():
         if trial.attempt > ATTEMPTS:
             optimizer.fail(trial, f"{ATTEMPTS} processes died while evaluating it")
@@ -172,41 +226,19 @@ def _survivors(optimizer: Optimizer) -> Iterator[Trial]:
             yield trial
 
 
-def _next(optimizer: Optimizer, again: deque[Trial], budget: int) -> Trial | None:
-    """A trial to evaluate: one that was lost, else a new one while the budget lasts."""
-    if again:
-        return again.popleft()
-    return optimizer.ask() if len(_counted(optimizer.trials)) < budget else None
-
-
 def _counted(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials that a budget counts."""
+    """The trials that count towards a budget."""
     return [trial for trial in trials if trial.state != "withdrawn"]
 
 
-def _cut_short(optimizer: Optimizer, crew: Crew[Trial], pool: Pool, tries: Tries, failures: Failures) -> None:
-    """Ends the workers, and stores what has come back and was not stored yet, as far as it can be stored."""
-    pool.abandon()
-    crew.cancel()
-    with suppress(StorageError):
-        running = {trial.id for trial in optimizer.trials if trial.state == "running"}
-        back = [(trial, tries.counted(trial, outcome)) for trial, outcome in crew.ended()]
-        back = [*tries.given_up(), *back]
-        bugs = [failures.bug(outcome, (other for _, other in back)) is not None for _, outcome in back]
-        for (trial, outcome), bug in zip(back, bugs, strict=True):
-            if trial.id in running:
-                with suppress(StorageError):
-                    _record(optimizer, trial, outcome, bug)
-
-
-def _record(optimizer: Optimizer, trial: Trial, outcome: Outcome, bug: bool) -> Trial | None:
-    """Tells or fails the trial; None of one that somebody else has ended meanwhile, which stays as it is.
+def _record(optimizer: "Optimizer", trial: Trial, outcome: Outcome, bug: bool) -> Trial | None:
+    """Tells or fails the trial; returns None, and changes nothing, if another process has ended it.
 
     Args:
-        optimizer: whose trial it is.
+        optimizer: the optimizer of the run.
         trial: the trial.
-        outcome: what came of it.
-        bug: whether the program has failed, which says nothing about the point.
+        outcome: its outcome.
+        bug: whether the program has a bug, so that nothing is learnt about the point.
     """
     try:
         if outcome.value is not None:

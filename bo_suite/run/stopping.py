@@ -1,8 +1,9 @@
-"""Rules that end a run before its budget is spent: callbacks of `minimize`, each a function of what is known.
+"""Rules that end a run before its budget is spent, as callbacks of `minimize`.
 
-A rule is called with the Optimizer and the trial that has just ended, and returns why the run is to end, or
-None. It holds no state: what it says depends on the history alone, that of `TimeLimit` also on when the
-Optimizer was made or resumed. A run that is resumed after a rule had ended it goes on for one trial at least.
+A rule is called with the Optimizer and the trial that has just ended, and returns the reason to end the run,
+or None. Rules have no state: the answer depends on the history alone, that of `TimeLimit` also on the time at
+which the Optimizer was created or resumed. A run that a rule has ended evaluates at least one more trial when
+it is resumed.
 """
 
 import logging
@@ -10,93 +11,96 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bo_suite.errors import DataError, FitError, NumericalError, TrialError
-from bo_suite.storage.trial import Trial, at_target, best_trial, whole_number
-from bo_suite.study.optimizer import Optimizer
+from bo_suite.storage.trial import Trial
+from bo_suite.study.summary import best_trial, trials_at_target
 from bo_suite.values.describe import described, plain_text
+from bo_suite.values.numbers import require_int
+from bo_suite.values.scalars import python_scalar
 
-Callback = Callable[[Optimizer, Trial], str | None]
-"""Called after each evaluation; a string that it returns ends the run."""
+if TYPE_CHECKING:
+    from bo_suite.study.optimizer import Optimizer
+
+Callback = Callable[["Optimizer", Trial], str | None]
+"""Called after each evaluation; if it returns a string, the run ends."""
 
 logger = logging.getLogger("bo_suite")
 
 
 @runtime_checkable
 class Deadline(Protocol):
-    """A callback that also ends a run while evaluations go on, which may hang.
+    """A callback that also ends a run while evaluations are running, since they may hang.
 
     Attributes:
-        reason: why the run has ended then.
+        reason: the reason to end the run.
     """
 
     @property
     def reason(self) -> str: ...
 
-    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None: ...
+    def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None: ...
 
-    def seconds_left(self, optimizer: Optimizer) -> float:
-        """Seconds for which evaluations that go on are waited for."""
+    def seconds_left(self, optimizer: "Optimizer") -> float:
+        """Seconds to wait for running evaluations."""
 
 
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
-    """Raises a TrialError unless callbacks are a list of functions."""
+    """Raises a TrialError unless `callbacks` is a list of functions."""
     if not isinstance(callbacks, Sequence):
         raise TrialError(f"callbacks must be a list of functions, got {described(callbacks)}")
     for callback in callbacks:
         if isinstance(callback, type) or not callable(callback):
-            law = "a callback must be a function of an Optimizer and a Trial"
-            raise TrialError(f"{law}, got {described(callback)}")
+            requirement = "a callback must be a function of an Optimizer and a Trial"
+            raise TrialError(f"{requirement}, got {described(callback)}")
 
 
-def reason_to_stop(callbacks: Sequence[Callback], optimizer: Optimizer, trial: Trial) -> str | None:
-    """The first reason to end a run, after all callbacks were called; None where they give none.
+def reason_to_stop(callbacks: Sequence[Callback], optimizer: "Optimizer", trial: Trial) -> str | None:
+    """The first reason to end a run, after all callbacks were called; None if there is none.
 
     Raises:
-        TrialError: a callback returns something else than None or a reason.
+        TrialError: a callback returns something other than None or a non-empty string.
     """
     reasons = [callback(optimizer, trial) for callback in callbacks]
     for reason, callback in zip(reasons, callbacks, strict=True):
-        # by the true type: `__class__` of a user's object may raise
+        # the true type: `__class__` of a user's object may raise
         if reason is not None and not (issubclass(type(reason), str) and reason):
-            law = "a callback must return None, or why the run is to end, a string"
-            raise TrialError(f"{law}, got {described(reason)} from {described(callback)}")
+            requirement = "a callback must return None, or why the run is to end, a string"
+            raise TrialError(f"{requirement}, got {described(reason)} from {described(callback)}")
     return next((plain_text(reason) for reason in reasons if reason), None)
 
 
-def first_deadline(callbacks: Sequence[Callback], optimizer: Optimizer) -> Deadline | None:
-    """Of the callbacks that are Deadlines, the one with the least time left."""
+def first_deadline(callbacks: Sequence[Callback], optimizer: "Optimizer") -> Deadline | None:
+    """The Deadline among the callbacks with the least time left; None if there is none."""
     deadlines = [callback for callback in callbacks if isinstance(callback, Deadline)]
-    return min(deadlines, key=lambda one: one.seconds_left(optimizer), default=None)
+    return min(deadlines, key=lambda deadline: deadline.seconds_left(optimizer), default=None)
 
 
 def _number(value: object) -> float:
-    """The value, NaN where it is no number."""
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return float(value)
+    """The value as a float; NaN if it is not a number."""
+    scalar = python_scalar(value)
+    if isinstance(scalar, int | float) and not isinstance(scalar, bool):
+        return float(scalar)
     return math.nan
 
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """Ends a run so many seconds after its Optimizer was made or, of a run that goes on, resumed.
+    """Ends a run a number of seconds after its Optimizer was created or resumed.
 
-    No evaluation starts after that. Those that go on get a grace: then the run ends without them, so that
-    one that hangs cannot hold it. Their trials are left running, as by Ctrl-C, and are evaluated again when
-    the run goes on. Processes of `minimize` are killed with them; f in the main thread is interrupted as by
-    Ctrl-C, which code in C does not notice before it has returned to Python; other threads, and tasks on an
-    executor, are left to themselves.
+    No evaluation starts after that. Running evaluations get a grace time; then the run ends without them, so
+    that one that hangs cannot block it. Their trials stay running, as after Ctrl-C, and are evaluated again
+    when the run is resumed. Worker processes are killed. f in the main thread is interrupted as by Ctrl-C,
+    which C code does not notice before it returns to Python. Other threads and tasks on an executor run on.
 
     Attributes:
-        seconds: of the clock on the wall.
-        grace: seconds that evaluations get that go on then; None for those that the longest one has taken
-            which has ended since the run began, and one second at least.
+        seconds: seconds of wall time.
+        grace: seconds that running evaluations get; None for the duration of the longest evaluation since the
+            run began, at least one second.
 
     Raises:
-        DataError: seconds not above 0 or grace below 0, or not a number.
+        DataError: seconds is not above 0, grace is below 0, or one of them is not a number.
     """
 
     seconds: float
@@ -113,38 +117,39 @@ class TimeLimit:
         """Why the run ends."""
         return f"the {self.seconds:g} seconds are over"
 
-    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
-        """Why the run is to end, or None."""
+    def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None:
+        """The reason to end the run, or None."""
         return self.reason if time.monotonic() - optimizer.opened >= self.seconds else None
 
-    def seconds_left(self, optimizer: Optimizer) -> float:
-        """Seconds for which evaluations that go on are waited for, the grace included."""
+    def seconds_left(self, optimizer: "Optimizer") -> float:
+        """Seconds to wait for running evaluations, the grace included."""
         spent = time.monotonic() - optimizer.opened
         grace = _longest(optimizer, time.time() - spent) if self.grace is None else self.grace
         return self.seconds + grace - spent
 
 
-_MOMENT = 1.0
-"""The least grace, seconds."""
+_LEAST_GRACE_S = 1.0
+"""Seconds of the shortest grace that is chosen by itself."""
 
 
-def _longest(optimizer: Optimizer, since: float) -> float:
-    """Seconds of the longest evaluation that began since then, unix seconds, and has ended."""
-    ended = (one for one in optimizer.trials if one.state in ("finished", "failed") and one.started >= since)
-    return max([_MOMENT, *((one.ended or one.started) - one.started for one in ended)])
+def _longest(optimizer: "Optimizer", since: float) -> float:
+    """Seconds of the longest ended evaluation that began after `since`, in unix seconds."""
+    trials = [trial for trial in optimizer.trials if trial.state in ("finished", "failed")]
+    seconds = [(trial.ended or trial.started) - trial.started for trial in trials if trial.started >= since]
+    return max([_LEAST_GRACE_S, *seconds])
 
 
 @dataclass(frozen=True)
 class TargetValue:
-    """Ends a run when a value as good as this was observed, at the target where the space has fidelities.
+    """Ends a run when a value this good was observed, at the target fidelity if the space has fidelities.
 
-    Under noise a lucky observation counts as well.
+    Under noise, a lucky observation is enough.
 
     Attributes:
-        value: in the user's units; smaller is better, or larger where the Optimizer maximises.
+        value: the value in the user's units; a smaller one is better, or a larger one if the run maximises.
 
     Raises:
-        DataError: a value that is not finite.
+        DataError: the value is not finite.
     """
 
     value: float
@@ -153,42 +158,40 @@ class TargetValue:
         if not math.isfinite(_number(self.value)):
             raise DataError(f"a target value must be finite, got {described(self.value)}")
 
-    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
-        """Why the run is to end, or None."""
-        finished = [one for one in optimizer.trials if one.value is not None]
-        final = at_target(finished, optimizer.space)
+    def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None:
+        """The reason to end the run, or None."""
+        finished = [ended for ended in optimizer.trials if ended.value is not None]
+        final = trials_at_target(finished, optimizer.space)
         if not final:
             return None
         best = best_trial(final, optimizer.direction, optimizer.space)
-        found = best.value or 0.0
-        good = found <= self.value if optimizer.direction == "minimize" else found >= self.value
-        return f"trial {best.id} reached the target {self.value:g} with {found:g}" if good else None
+        minimizing = optimizer.direction == "minimize"
+        good = best.value <= self.value if minimizing else best.value >= self.value
+        return f"trial {best.id} reached the target {self.value:g} with {best.value:g}" if good else None
 
 
 @dataclass(frozen=True)
 class RegretBelow:
-    """Ends a run when no point can be much better than the best evaluated one, says a Gaussian process.
+    """Ends a run when, by a Gaussian process, no point can be much better than the best evaluated one.
 
-    That is, when `Optimizer.regret_bound(width).value <= bound`: see there for the formula, and for what it
-    is worth. Without a bound of its own it ends when what is left to gain is less than the noise: the
-    standard deviation of an observation of the best point, as told or else as the model finds it. That takes
-    at least 4 width² evaluations near that point, 80 by default: of 30 noisy runs of 60 evaluations it ended
-    none. A function without noise needs a bound. Where the model cannot be fitted, that is logged, and the
-    run goes on.
+    That is when `Optimizer.regret_bound(width).value <= bound`; see there for the formula and its accuracy.
+    If `bound` is None, the run ends when the possible gain is less than the noise: the standard deviation of
+    an observation of the best point, as told or else as estimated by the model. This takes at least 4 width²
+    evaluations near that point, 80 by default: of 30 noisy runs of 60 evaluations it ended none. A function
+    without noise needs a bound. If the model cannot be fitted, this is logged, and the run continues.
 
     Makarova et al. (2022), algorithm 1.
 
     Attributes:
         bound: in the user's units; None for the noise.
-        width: of the bound, standard deviations; None for its own. Narrower ones hold less often: of width 2,
-            in two thirds of the runs.
-        after: finished trials before which nothing is said: the bound holds less often there.
-        every: asked of each trial whose number of finished ones this divides; the bound takes as long as
-            a suggestion.
+        width: of the bound, in standard deviations; None for the default of `regret_bound`. A narrower bound
+            holds less often: with width 2, in two thirds of the runs.
+        after: minimum number of finished trials, since the bound holds less often before.
+        every: check only at every `every`-th finished trial; a check takes as long as a suggestion.
 
     Raises:
-        DataError: a bound not above 0, or a width not above 0.
-        TrialError: after or every below 1.
+        DataError: bound or width is not above 0.
+        TrialError: after or every is below 1.
     """
 
     bound: float | None = None
@@ -201,20 +204,20 @@ class RegretBelow:
             raise DataError(f"`bound > 0` must hold, got {described(self.bound)}")
         if self.width is not None and not 0 < _number(self.width) < math.inf:
             raise DataError(f"`0 < width < inf` must hold, got {described(self.width)}")
-        whole_number("after", self.after, at_least=1)
-        whole_number("every", self.every, at_least=1)
+        require_int("after", self.after, at_least=1)
+        require_int("every", self.every, at_least=1)
 
-    def __call__(self, optimizer: Optimizer, trial: Trial) -> str | None:
-        """Why the run is to end, or None."""
-        count = sum(one.state == "finished" for one in optimizer.trials)
+    def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None:
+        """The reason to end the run, or None."""
+        count = sum(stored.state == "finished" for stored in optimizer.trials)
         if count < self.after or count % self.every:
             return None
         try:
-            found = optimizer.regret_bound(self.width)
+            regret = optimizer.regret_bound(self.width)
         except (FitError, NumericalError) as error:
-            logger.warning("there is no regret bound, since the model failed: %s", error)
+            logger.warning("the regret bound is unknown, since the model failed: %s", error)
             return None
-        limit, what = (found.noise, "the noise ") if self.bound is None else (self.bound, "")
-        if not found.value <= limit:
+        limit, name = (regret.noise, "the noise ") if self.bound is None else (self.bound, "")
+        if not regret.value <= limit:
             return None
-        return f"the regret of trial {found.trial.id} is below {found.value:.3g}, within {what}{limit:.3g}"
+        return f"the regret of trial {regret.trial.id} is below {regret.value:.3g}, within {name}{limit:.3g}"

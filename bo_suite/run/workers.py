@@ -1,4 +1,4 @@
-"""Where the tasks of a run are run: processes of our own, or an executor that is remade when it breaks."""
+"""Where the tasks of a run are evaluated: worker processes, or an executor that is replaced if it breaks."""
 
 import asyncio
 import concurrent.futures as futures
@@ -23,22 +23,22 @@ Executor = futures.Executor | Callable[[], futures.Executor]
 logger = logging.getLogger("bo_suite")
 
 _NOT_READABLE = re.compile(r"un-?pickl|un-?serializ|deserializ|fail\w* to import", re.IGNORECASE)
-"""What executors say of a task that a worker cannot unpickle."""
+"""Errors of executors about a task that a worker cannot unpickle."""
 
 _NOT_PICKLABLE = re.compile(r"pickl|serializ|local object", re.IGNORECASE)
-"""What executors say of a task that cannot be pickled, where they do not say the above."""
+"""Errors of executors about a task that cannot be pickled, if they do not match the above."""
 
 _SHUT_DOWN = re.compile(r"shut ?down", re.IGNORECASE)
 
 _CAUSE = 500
-"""The most characters of the cause of an executor's error that are repeated."""
+"""Maximum number of characters of the cause of an executor's error in a message."""
 
 
-class _Here(futures.Executor):
+class _CallingThread(futures.Executor):
     """Runs tasks in the calling thread, so that one worker needs no process.
 
     Args:
-        seconds_left: seconds after which a task is interrupted that starts now.
+        seconds_left: returns the seconds after which a task that starts now is interrupted.
     """
 
     def __init__(self, seconds_left: Callable[[], float]) -> None:
@@ -51,25 +51,26 @@ class _Here(futures.Executor):
 
 
 def no_limit() -> float:
-    """Seconds that are left where nothing limits them."""
+    """The seconds left if there is no time limit: infinity."""
     return math.inf
 
 
-class Pool:
-    """Where the tasks of a run are run: processes of our own, the calling thread, or an executor.
+class ExecutorPool:
+    """Runs the tasks of a run: in worker processes, in the calling thread, or on an executor.
 
-    An executor is given, or made by a factory; then it is remade once its workers broke.
+    If a factory makes the executor, it is called again when the workers of an executor broke.
 
     Args:
-        workers: processes of our own, or one for none but the calling thread.
-        executor: instead of these, any `concurrent.futures.Executor`, left open, or what makes one.
-        function: what runs there, the same for all tasks; by default what does nothing.
-        task: the name of that, for errors.
-        timeout: seconds of a task, after which it is killed: then one worker is a process too.
+        workers: number of worker processes; 1 without a timeout runs tasks in the calling thread.
+        executor: a `concurrent.futures.Executor`, which is left open, or a factory of one; None for worker
+            processes.
+        function: the function of all tasks; by default one that does nothing.
+        task: name of the function in error messages.
+        timeout: seconds after which a task is killed, so that one worker is a process, too.
 
     Raises:
-        TrialError: an executor that is neither, one with a timeout, or a function that cannot be pickled
-            where processes of our own are to run it.
+        TrialError: the executor is neither of these, it comes with a timeout, or worker processes are to run
+            a function that cannot be pickled.
     """
 
     def __init__(
@@ -87,60 +88,62 @@ class Pool:
             )
         if executor is not None and timeout is not None:
             raise TrialError(
-                "a timeout needs processes of our own, since nobody can kill what runs on an executor: leave "
-                f"the executor out and say how many workers, or the timeout, got {described(executor)} and "
-                f"{timeout:g} s"
+                "a timeout needs worker processes, since a task on an executor cannot be killed: "
+                f"pass workers= instead of the executor, or no timeout, got {described(executor)} "
+                f"and {timeout:g} s"
             )
         self._workers, self._function, self._task = workers, function, task
-        self._own = self._processes(timeout) if executor is None and (workers > 1 or timeout) else None
-        self._given = executor if isinstance(executor, futures.Executor) else None
+        self._processes = (
+            self._new_processes(timeout) if executor is None and (workers > 1 or timeout) else None
+        )
+        self._caller_owned = executor if isinstance(executor, futures.Executor) else None
         self._factory = executor if not isinstance(executor, futures.Executor) else None
-        self._executor: futures.Executor | None = self._given
+        self._executor: futures.Executor | None = self._caller_owned
         self._abandoned = False
         self._seconds_left = no_limit
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> "ExecutorPool":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._own is not None:
-            self._own.end(at_once=self._abandoned)
-        elif self._executor is not None and self._given is None:
+        if self._processes is not None:
+            self._processes.end(at_once=self._abandoned)
+        elif self._executor is not None and self._caller_owned is None:
             _shut(self._executor, wait=not self._abandoned)
 
     def start(self, seconds_left: Callable[[], float] = no_limit) -> None:
-        """Starts our own processes and waits until they are ready, so that no task pays for it.
+        """Starts the worker processes and waits until they are ready.
 
         Args:
-            seconds_left: seconds after which a task in the calling thread is interrupted that starts now.
+            seconds_left: returns the seconds after which a task in the calling thread is interrupted.
 
         Raises:
-            WorkersDied: a process has died before.
-            TrialError: one cannot read the function.
+            WorkersDied: a process died before it was ready.
+            TrialError: a process cannot load the function.
         """
         self._seconds_left = seconds_left
-        if self._own is not None:
+        if self._processes is not None:
             try:
-                self._own.start()
+                self._processes.start()
             except (WorkersDied, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 raise self._refusal(error) from error
 
     def submit(self, *args: Any) -> "futures.Future[Any]":
-        """Starts a task, on new workers if the old ones broke and a factory can make them.
+        """Starts a task, on a new executor if the old one broke and there is a factory.
 
-        Our own processes must have been started.
+        Worker processes must have been started.
 
         Raises:
-            BrokenExecutor: the executor that was given has broken.
-            WorkersDied: the function that makes executors made one that was broken from the start.
-            TrialError: it made something else, or an executor that does not take the task.
+            BrokenExecutor: the executor broke, and there is no factory.
+            WorkersDied: the factory returned a broken executor.
+            TrialError: the factory returned no executor, or the executor does not accept the task.
         """
-        if self._own is None:
+        if self._processes is None:
             return self._on_executor(self._function, *args)
         try:
-            return self._own.submit(*args)
+            return self._processes.submit(*args)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -148,26 +151,26 @@ class Pool:
 
     def _on_executor(self, function: Callable[..., Any], *args: Any) -> "futures.Future[Any]":
         if self._executor is None:
-            self._executor = self._made()
+            self._executor = self._new_executor()
         try:
             return self._start(self._executor, function, *args)
         except futures.BrokenExecutor:
-            if self._given is not None:
+            if self._caller_owned is not None:
                 raise
             _shut(self._executor, wait=False)
-            self._executor = self._made()
+            self._executor = self._new_executor()
         try:
             return self._start(self._executor, function, *args)
         except futures.BrokenExecutor as error:
-            raise WorkersDied("a function that makes an executor must make one that is not broken") from error
+            raise WorkersDied("the executor factory returned a broken executor") from error
 
     def result(self, future: "futures.Future[Any]") -> Any:
-        """What a task has returned.
+        """What a task returned.
 
         Raises:
-            TaskEnded: its process, one of our own, has died or was killed as its time was over.
-            WorkersDied: a process of our own that has died cannot be replaced.
-            TrialError: the executor has not run it.
+            TaskEnded: its worker process died, or was killed at the timeout.
+            WorkersDied: a dead worker process cannot be replaced.
+            TrialError: the executor did not run it.
         """
         try:
             return future.result()
@@ -177,14 +180,14 @@ class Pool:
             raise self._refusal(error) from error
 
     def works(self) -> bool:
-        """Whether as many tasks as there are workers come back, tasks that do nothing.
+        """Whether as many no-op tasks as there are workers return.
 
         Raises:
-            TrialError: the executor has failed in another way than that its workers died.
+            TrialError: the executor failed for another reason than the death of its workers.
         """
         try:
             self.start()
-            if self._own is not None:
+            if self._processes is not None:
                 return True
             tasks = [self._on_executor(int) for _ in range(self._workers)]
         except (futures.BrokenExecutor, WorkersDied):
@@ -201,18 +204,18 @@ class Pool:
         return True
 
     def abandon(self) -> None:
-        """Ends our own processes, and waits for nobody's."""
+        """Kills the worker processes; `__exit__` then waits for no executor."""
         self._abandoned = True
-        if self._own is not None:
-            self._own.end(at_once=True)
+        if self._processes is not None:
+            self._processes.end(at_once=True)
 
-    def _made(self) -> futures.Executor:
+    def _new_executor(self) -> futures.Executor:
         if self._factory is None:
-            return _Here(self._seconds_left)
-        made = self._factory()
-        if not isinstance(made, futures.Executor):
-            raise TrialError(f"an executor must be a concurrent.futures.Executor, got {described(made)}")
-        return made
+            return _CallingThread(self._seconds_left)
+        executor = self._factory()
+        if not isinstance(executor, futures.Executor):
+            raise TrialError(f"an executor must be a concurrent.futures.Executor, got {described(executor)}")
+        return executor
 
     def _start(
         self, executor: futures.Executor, function: Callable[..., Any], *args: Any
@@ -229,10 +232,9 @@ class Pool:
             raise self._refusal(error) from error
 
     def _pickled(self, function: Callable[..., Any], *args: Any) -> bytes:
-        """The task as bytes, for standard process pools.
+        """The task as bytes, for a ProcessPoolExecutor.
 
-        They pickle tasks in a thread that does not survive a BaseException, and unpickle them where an error
-        ends the worker.
+        That pickles tasks in a thread that a BaseException ends, and an error while unpickling ends a worker.
         """
         try:
             return pickle.dumps((function, args))
@@ -242,15 +244,15 @@ class Pool:
             raise self._not_picklable(error) from error
 
     def _refusal(self, error: BaseException) -> TrialError:
-        """What it means that the executor raised this: a task of ours returns its failures."""
+        """The TrialError for an exception of the executor; failures of f are returned, not raised."""
         text = _with_cause(error)
         if isinstance(error, futures.CancelledError | asyncio.CancelledError):
             return TrialError(
-                "nobody may cancel what runs on the executor, but somebody has, or its cluster is gone "
-                f"({text})"
+                f"a task on the executor was cancelled, or its cluster is gone ({text}); nothing else may "
+                "cancel the tasks of a run"
             )
         if isinstance(error, RuntimeError) and _SHUT_DOWN.search(text):
-            return TrialError(f"the executor must be open as long as the run, but it was shut down ({text})")
+            return TrialError(f"the executor was shut down during the run ({text})")
         unread = isinstance(error, TaskNotReadable | ImportError | pickle.UnpicklingError)
         if unread or _NOT_READABLE.search(text):
             return self._not_readable(error)
@@ -258,36 +260,36 @@ class Pool:
             return self._not_picklable(error)
         if isinstance(error, AttributeError):
             return self._not_readable(error)
-        return TrialError(f"the executor itself must work as long as the run, but it failed with {text}")
+        return TrialError(f"the executor failed during the run with {text}")
 
     def _not_picklable(self, error: BaseException) -> TrialError:
         return TrialError(
-            f"{self._task} and all that it holds must be picklable, to be sent to other processes (define it "
-            f"at the top of a module; a ThreadPoolExecutor takes any), got {_with_cause(error)}"
+            f"{self._task} and all that it refers to must be picklable, to be sent to other processes "
+            f"(define it at the top of a module, or use a ThreadPoolExecutor), got {_with_cause(error)}"
         )
 
     def _not_readable(self, error: BaseException) -> TrialError:
         text = str(error) if isinstance(error, TaskNotReadable) else _with_cause(error)
         return TrialError(
-            f"workers must be able to import {self._task} and to unpickle what it holds (it must be in a "
+            f"workers must be able to import {self._task} and to unpickle what it refers to (it must be in a "
             f"module that they find, not in a notebook), but one failed with {text}"
         )
 
-    def _processes(self, timeout: float | None) -> Processes:
+    def _new_processes(self, timeout: float | None) -> Processes:
         try:
             return Processes(self._workers, setting_of(self._function), timeout)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise TrialError(
-                f"workers > 1, or a timeout, send {self._task} to other processes, so {self._task} must be "
-                "picklable (it may hold no lock, open file or generator; executor=ThreadPoolExecutor(n) "
-                f"takes any), got one that is not: {error_text(error)}"
+                f"with workers > 1 or a timeout, {self._task} is sent to other processes and must be "
+                "picklable (without locks, open files and generators; executor=ThreadPoolExecutor(n) accepts "
+                f"any function), got {error_text(error)}"
             ) from error
 
 
 def _with_cause(error: BaseException) -> str:
-    """The text of an executor's error, and the last line of its cause: loky's own text does not say why."""
+    """The text of an executor's error and the last line of its cause, since loky's text has no reason."""
     if error.__cause__ is None:
         return error_text(error)
     cause = plain_text(error.__cause__, _CAUSE).strip('" \n').rpartition("\n")[2]
@@ -295,9 +297,9 @@ def _with_cause(error: BaseException) -> str:
 
 
 def _shut(executor: futures.Executor, *, wait: bool) -> None:
-    """Shuts down, without the tasks that wait; loky and Dask know no such option.
+    """Shuts down and cancels waiting tasks; loky and Dask do not have that option.
 
-    An executor that cannot shut down is logged: what has run on it stands.
+    If that fails, it is logged, since the results of the run are valid.
     """
     try:
         if "cancel_futures" in inspect.signature(executor.shutdown).parameters:
@@ -311,12 +313,11 @@ def _shut(executor: futures.Executor, *, wait: bool) -> None:
 
 
 def is_death(error: BaseException | None) -> bool:
-    """Whether an executor says so that workers died.
+    """Whether an exception of an executor means that workers died.
 
-    Dask says so only after it has run the task again itself, on `distributed.scheduler.allowed-failures`
-    more workers.
+    Dask raises it only after it has run the task on `distributed.scheduler.allowed-failures` more workers.
     """
     dask = sys.modules.get("distributed.scheduler")
     kinds = (futures.BrokenExecutor,) if dask is None else (futures.BrokenExecutor, dask.KilledWorker)
-    # loky also breaks where a worker cannot unpickle a task
+    # loky also breaks if a worker cannot unpickle a task
     return isinstance(error, kinds) and not _NOT_READABLE.search(error_text(error))

@@ -1,4 +1,4 @@
-"""Checks of what is read from a file, which anybody may have written and any fault may have changed."""
+"""Checks of values read from a file, which may be damaged or written by anybody."""
 
 import hashlib
 import json
@@ -8,24 +8,24 @@ from typing import Any
 from bo_suite.errors import StorageError
 
 
-def check(fits: bool, what: str, law: str, got: object) -> None:
-    """Raises a StorageError unless a value in a file fits.
+def check(fits: bool, what: str, requirement: str, value: object) -> None:
+    """Raises a StorageError unless `fits`.
 
     Args:
-        fits: whether it does.
-        what: the value, by file, row and field.
-        law: what the value must be.
-        got: the value.
+        fits: whether the value is valid.
+        what: name of the value: file, row and field.
+        requirement: what the value must be.
+        value: the value.
     """
     if not fits:
-        raise StorageError(f"{what} must be {law}, got {got!r:.100}")
+        raise StorageError(f"{what} must be {requirement}, got {value!r:.100}")
 
 
 def parsed(what: str, text: object) -> Any:
     """The value of a JSON text.
 
     Raises:
-        StorageError: no text, or no JSON.
+        StorageError: it is not text, or not JSON.
     """
     check(isinstance(text, str | bytes), what, "JSON", text)
     try:
@@ -35,20 +35,20 @@ def parsed(what: str, text: object) -> Any:
 
 
 def is_whole(value: object, at_least: int | None = None) -> bool:
-    """Whether a value is an int, and not too small."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole and (at_least is None or value >= at_least)  # type: ignore[operator]
+    """Whether a value is an int, at least `at_least`; a bool is not."""
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    return is_int and (at_least is None or value >= at_least)  # type: ignore[operator]
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number."""
+    """Whether a value is a finite int or float; a bool is not."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
+    except OverflowError:  # an int too large for a float
         return False
 
 
 def digest(value: object) -> str:
-    """A hash of a value of JSON, by which a change shows that leaves it valid."""
+    """A hash of a JSON value, which reveals changes that leave the value valid."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,8 +1,4 @@
-"""One SQLite file, or memory, for the threads of a process and its forks: short transactions, or none.
-
-Every write is one `BEGIN IMMEDIATE` transaction with a rollback journal and synchronous EXTRA: what is
-committed is in the file itself, so that a copy of it is complete, and a file that may only be read can be.
-"""
+"""One SQLite file, or memory, for the threads of a process and its forks: short transactions, or none."""
 
 import os
 import sqlite3
@@ -14,74 +10,112 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.errors import StorageError
-from bo_suite.storage import schema
 from bo_suite.system.locks import FairLock
 
+BUSY_TIMEOUT_S = 60.0
+"""Seconds to wait for other processes' transactions, which take milliseconds."""
+
 _STEP = 1.0
-"""Seconds SQLite waits at a stretch: Ctrl-C is heard in between."""
+"""Seconds of one wait inside SQLite; Ctrl-C takes effect between waits."""
+
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+
+_MUST_BE_WRITABLE = "the storage and its folder must be writable"
+
+ERROR_MESSAGES = {
+    sqlite3.SQLITE_FULL: "the disk is full, nothing was written",
+    sqlite3.SQLITE_IOERR: "the disk did not accept the data, nothing was written; is it full?",
+    sqlite3.SQLITE_NOTADB: "the storage must be {content} of bo_suite",
+    sqlite3.SQLITE_CORRUPT: "the storage is damaged; SQLite's `.recover` may save its rows",
+    **dict.fromkeys(_NOT_WRITABLE, _MUST_BE_WRITABLE),
+    **dict.fromkeys(_BUSY, "other processes have locked the storage for too long; try again"),
+}
+"""What went wrong, by SQLite's error code."""
+
+
+class NotWritable(StorageError):
+    """The file, or its folder, is not writable."""
+
+
+class NotText(StorageError):
+    """A text in the file is not UTF-8."""
 
 
 def _no_failpoint(moment: str) -> None:
-    """Called around every statement that writes; tests put a kill in its place."""
+    """Called before and after every statement that writes; tests replace it by a kill."""
 
 
 _failpoint: Callable[[str], None] = _no_failpoint
 
 
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # absent where the module itself raised
+def _code(error: Exception) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # absent from errors of the sqlite3 module itself
 
 
 def _close(connection: sqlite3.Connection, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child leaves its parent's connection alone
+    if os.getpid() == pid:  # a forked child must not close its parent's connection
         connection.close()
 
 
 class Database:
-    """A connection that is made anew in a forked child; what SQLite refuses is a StorageError.
+    """A connection that is opened again in a forked child; errors of SQLite become StorageErrors.
+
+    Every write is one `BEGIN IMMEDIATE` transaction. Without a log there is a rollback journal and
+    synchronous is EXTRA: all that is committed is in the file itself, so a copy of the file is complete. With
+    a log (write-ahead mode, synchronous FULL) readers do not block writers.
 
     Attributes:
         path: the file, or None for memory.
-        name: what errors call it.
-        writable: False for a file that may only be read.
+        name: what error messages call it.
+        writable: False if the file was opened read-only.
 
     Args:
         path: the file, or None.
-        create: whether the file may be made, and must be one that can be written to.
+        create: whether to create the file if it is missing.
+        log: whether to use write-ahead mode.
+        content: what the file contains, for error messages.
 
     Raises:
-        StorageError: a file that cannot be opened.
+        StorageError: the file cannot be opened.
     """
 
     _pid: int
 
-    def __init__(self, path: Path | None, *, create: bool) -> None:
+    def __init__(
+        self, path: Path | None, *, create: bool, log: bool = False, content: str = "a history"
+    ) -> None:
         self.path = path
         self.name = "the history in memory" if path is None else str(path)
         self.writable = True
+        self._log, self._content = log, content
         self._lock = FairLock()
         self._closed = False
         self._connect("rwc" if create else "rw")
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         with self._lock:
             self._closed = True
             self._finalizer()
 
     def read_only(self) -> None:
-        """Opens the file to be read alone, after a write was refused."""
-        assert self.path is not None, "memory can be written to"
+        """Opens the file again, read-only.
+
+        Raises:
+            NotWritable: the file has a log, which cannot be read without writing.
+        """
+        assert self.path is not None, "memory is writable"
         self.writable = False
         logged = self._has_log()
         for mode in ("ro",) if logged else ("ro", "ro&immutable=1"):
             self._finalizer()
             self._connect(mode)
-            with suppress(StorageError):  # in write-ahead mode readers share a file, which cannot be made
+            with suppress(NotWritable):  # write-ahead mode needs a shared file, which cannot be created
                 self.execute("SELECT name FROM sqlite_master")
                 return
-        law = "the storage and its folder must be writable where there is a log" if logged else schema.BARRED
-        raise StorageError(f"{law}, got {self.name}")
+        message = f"{_MUST_BE_WRITABLE} if there is a log" if logged else _MUST_BE_WRITABLE
+        raise NotWritable(f"{message}, got {self.name}")
 
     def _has_log(self) -> bool:
         log = Path(f"{self.path}-wal")
@@ -89,11 +123,11 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """The connection is this thread's, and this process's."""
+        """Gives this thread the connection, which is opened again after a fork."""
         with self._lock:
             if self._closed:
-                raise StorageError(f"the history must be open, got {self.name}, which was closed")
-            if self._pid != os.getpid() and self.path is not None:  # forked; memory was copied
+                raise StorageError(f"{self.name} was closed; open it again")
+            if self._pid != os.getpid() and self.path is not None:  # a fork has copied what is in memory
                 self._connect("rw" if self.writable else "ro")
                 self.configure()
             self._pid = os.getpid()
@@ -101,23 +135,23 @@ class Database:
 
     @contextmanager
     def transaction(self, mode: str = "IMMEDIATE") -> Iterator[None]:
-        """All that is written inside takes effect at its end, or nothing does.
+        """Commits all that is written inside at the end of the block, or nothing if it raises.
 
         Args:
-            mode: "DEFERRED" to read one state of the file.
+            mode: "IMMEDIATE" to write, "DEFERRED" to read one consistent state of the file.
 
         Raises:
-            StorageError: a file that may only be read, or that is not where it was.
+            StorageError: the file is read-only, or was moved or removed.
         """
         with self.session():
             if mode == "IMMEDIATE" and not self.writable:
-                raise StorageError(f"the storage must be writable to be changed, got {self.name}")
+                raise NotWritable(f"the storage is read-only and cannot be changed, got {self.name}")
             if mode == "IMMEDIATE" and self.path is not None:
-                self.execute("PRAGMA shrink_memory")  # pages of a file that another was copied over
+                self.execute("PRAGMA shrink_memory")  # drops cached pages: the file may have been overwritten
             try:
                 self.write(f"BEGIN {mode}")
                 if mode == "IMMEDIATE":
-                    self._check_place()
+                    self._check_inode()
                 yield
                 self.write("COMMIT")
             finally:
@@ -127,16 +161,16 @@ class Database:
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a statement; waits for other processes' transactions."""
-        deadline = time.monotonic() + schema.PATIENCE
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:
                 return self._connection.execute(statement, values).fetchall()
             except UnicodeDecodeError as error:
                 raise self._error(error) from error
             except sqlite3.Error as error:
-                if _code(error) not in schema.BUSY or time.monotonic() > deadline:
+                if _code(error) not in _BUSY or time.monotonic() > deadline:
                     raise self._error(error) from error
-                time.sleep(0.001)  # some locks are refused at once, without SQLite's own wait
+                time.sleep(0.001)  # SQLite reports some locks at once, without waiting
 
     def write(self, statement: str, values: Sequence[Any] = ()) -> None:
         """Executes a statement that writes."""
@@ -145,34 +179,44 @@ class Database:
         _failpoint(f"after {statement}")
 
     def number(self, statement: str) -> int:
-        """The one number that a statement gives."""
+        """The number that a statement returns."""
         return int(self.execute(statement)[0][0])
 
     def configure(self) -> None:
-        """Sets how commits reach the disk; one of version 0.8 leaves write-ahead mode if it can."""
+        """Sets how commits reach the disk; switches a history of version 0.8 from its log to a journal."""
         if not self.writable:
             return
-        self.execute("PRAGMA wal_autocheckpoint = 16")
-        with suppress(sqlite3.OperationalError):  # a process of version 0.8 uses it
-            self._connection.execute("PRAGMA journal_mode = DELETE").fetchall()
-        self.execute("PRAGMA synchronous = EXTRA")
+        self.execute("PRAGMA wal_autocheckpoint = 16" if not self._log else "PRAGMA journal_mode = WAL")
+        if not self._log:
+            with suppress(sqlite3.OperationalError):  # a process of version 0.8 has it open
+                self._connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+        self.execute(f"PRAGMA synchronous = {'FULL' if self._log else 'EXTRA'}")
         self.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
 
     def check_folder(self) -> None:
-        """Refuses a folder where no journal can be made."""
+        """Raises NotWritable if no journal can be created in the folder."""
         if self.path is not None and not os.access(self.path.parent, os.W_OK):
-            raise StorageError(f"{schema.BARRED}, got {self.name}")
+            raise NotWritable(f"{_MUST_BE_WRITABLE}, got {self.name}")
 
     def check_log(self) -> None:
-        """Refuses a file without tables in write-ahead mode, whose content is in a log that is not there."""
+        """Raises a StorageError if a file without tables is in write-ahead mode: its log is missing."""
         if self.execute("PRAGMA journal_mode") == [("wal",)]:
             raise StorageError(
-                f"a history must be copied with its log, got {self.name}, whose trials are in "
-                f"{self.name}-wal, which is not there"
+                f"{self.name} was copied without its log: copy {self.name}-wal, which holds its trials, too"
             )
 
+    def check_integrity(self) -> None:
+        """Raises a StorageError if SQLite reports damage."""
+        report = self.execute("PRAGMA integrity_check(1)")[0][0]  # 5 microseconds a trial
+        if report != "ok":
+            raise StorageError(self._message(sqlite3.SQLITE_CORRUPT, report.splitlines()[-1]))
+
+    def not_ours(self, detail: str) -> StorageError:
+        """The error for a database of another program."""
+        return StorageError(self._message(sqlite3.SQLITE_NOTADB, detail))
+
     def texts(self, statement: str) -> list[tuple[Any, ...]]:
-        """The rows of a statement, with what is no UTF-8 made readable, to say which of them is damaged."""
+        """The rows of a statement, with bytes that are not UTF-8 escaped, to find the damaged row."""
         self._connection.text_factory = lambda raw: raw.decode(errors="backslashreplace")
         try:
             return self.execute(statement)
@@ -181,42 +225,45 @@ class Database:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """SQLite's own, of this process."""
+        """SQLite's connection of this process."""
         return self._connection
 
     def _connect(self, mode: str) -> None:
         self._pid = os.getpid()
-        where = ":memory:" if self.path is None else f"{self.path.as_uri()}?mode={mode}"
+        address = ":memory:" if self.path is None else f"{self.path.as_uri()}?mode={mode}"
         try:
             self._connection = sqlite3.connect(
-                where, uri=True, isolation_level=None, check_same_thread=False, timeout=_STEP
+                address, uri=True, isolation_level=None, check_same_thread=False, timeout=_STEP
             )
-            self._place = None if self.path is None else _place(self.path)
+            self._inode = None if self.path is None else _inode(self.path)
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from error
-        # Runs at exit, too. That of before a fork stays registered: a child must not even collect the
-        # connection of its parent.
+        # Also runs at exit. The finalizer from before a fork stays registered, so that a child never collects
+        # the connection of its parent.
         self._finalizer = weakref.finalize(self, _close, self._connection, os.getpid())
 
-    def _check_place(self) -> None:
-        """Refuses to write into a file that others cannot find any more."""
-        if self.path is not None and _place(self.path) != self._place:
+    def _check_inode(self) -> None:
+        """Raises a StorageError if the path no longer leads to the open file."""
+        if self.path is not None and _inode(self.path) != self._inode:
             raise StorageError(
-                f"the storage must stay where it is while it is open, got {self.path}, which was removed or "
-                "replaced: nothing more is stored"
+                f"{self.path} was removed or replaced while it was open; nothing more is stored"
             )
 
     def _error(self, error: Exception) -> StorageError:
-        law = "the storage must be one that SQLite can use"
-        if isinstance(error, sqlite3.Error):
-            law = schema.LAWS.get(_code(error), law)
-        return StorageError(f"{law}, got {self.name}: {error}")
+        message, code = self._message(_code(error), error), _code(error)
+        if isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error):
+            return NotText(message)
+        return (NotWritable if code in _NOT_WRITABLE else StorageError)(message)
+
+    def _message(self, code: int, detail: object) -> str:
+        text = ERROR_MESSAGES.get(code, "SQLite cannot use the storage").format(content=self._content)
+        return f"{text} ({self.name}: {detail})"
 
 
-def _place(path: Path) -> tuple[int, int] | None:
-    """What the path leads to: device and inode; None where there is nothing."""
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file at a path; None if there is no file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""Whether a value is of the type that a field declares."""
+"""Whether a value has the type that a dataclass field declares."""
 
 import math
 from collections.abc import Callable
@@ -7,14 +7,13 @@ from typing import Any, Union, get_args, get_origin
 
 
 def is_of_type(value: object, declared: Any) -> bool:
-    """Whether a value is of a type as the fields of dataclasses declare it.
+    """Whether a value has the declared type.
 
-    Stricter than `isinstance`: a bool is no number, and a float is finite. An int is taken for a float.
+    Stricter than `isinstance`: a bool is not a number, and a float is finite. An int is a valid float.
 
     Args:
         value: any object.
-        declared: a class, a protocol that can be checked at run time, None, a union, a tuple, a Callable, or
-            Any.
+        declared: a class, a runtime-checkable protocol, None, a union, a tuple, a Callable, or Any.
     """
     if declared is Any:
         return True
@@ -22,7 +21,7 @@ def is_of_type(value: object, declared: Any) -> bool:
         return value is None
     origin, arguments = get_origin(declared), get_args(declared)
     if origin in (Union, UnionType):
-        return any(is_of_type(value, one) for one in arguments)
+        return any(is_of_type(value, member) for member in arguments)
     if origin is tuple:
         return isinstance(value, tuple) and _are_of_types(value, arguments)
     if origin is Callable or declared is Callable:
@@ -43,5 +42,5 @@ def _are_of_types(values: tuple[object, ...], declared: tuple[Any, ...]) -> bool
 def _is_finite(value: int | float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
+    except OverflowError:  # an int too large for a float
         return False

@@ -1,10 +1,10 @@
-"""What a history file says of itself: written when it is created, compared when it is opened."""
+"""The header of a history file: written when the file is created, compared when it is opened."""
 
 import json
-import sqlite3
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from zlib import crc32
 
 from bo_suite.errors import SpaceError, StorageError
@@ -13,83 +13,85 @@ from bo_suite.storage import schema
 from bo_suite.storage.content import is_whole
 from bo_suite.storage.database import Database
 from bo_suite.storage.rows import content_of, fault_in, sealed
-from bo_suite.storage.trial import Header, differences
+from bo_suite.storage.trial import Header
+from bo_suite.storage.validation import describe_space_difference
 
 _PLAIN = ("seed", "direction", "budget", "acquisition", "run")
-"""Fields of a header that stand in the file as they are."""
-
-_AGREED = ("budget", "acquisition", "initial")
-"""Fields that a file has where they are not given, and that are stored anew where others are."""
+"""Fields of a header that are stored unchanged."""
 
 _OPTIONAL = ("initial",)
 """Such fields that files of versions before 0.9 do not have."""
 
+_CHANGEABLE = ("budget", "acquisition", "initial")
+"""Fields whose stored value is used if none is given, and replaced if another one is."""
 
-def stored_header(database: Database, given: Header | None) -> Header | None:
-    """The header in the file, checked against the given one; None where nothing was written yet.
+
+def stored_header(database: Database, expected: Header | None) -> Header | None:
+    """The header of the file, compared with the expected one; None if the file is empty.
 
     Raises:
-        StorageError: a file that is no history, is damaged, is of a newer version or belongs to another run.
+        StorageError: the file is not a history, is damaged, is of a newer version or belongs to another run;
+            or it is empty and no header is expected.
     """
     name = database.name
     if database.number("PRAGMA application_id") != schema.APPLICATION:
         tables = [table for (table,) in database.execute("SELECT name FROM sqlite_master")]
         if tables:
-            raise StorageError(f"{schema.LAWS[sqlite3.SQLITE_NOTADB]}, got {name} with tables {tables}")
+            raise database.not_ours(f"it has tables {tables}")
         database.check_log()
-        if given is None:
+        if expected is None:
             raise StorageError(f"the storage must hold a history, got {name}, which is empty")
         return None
     stored = _parsed(dict(database.execute("SELECT key, value FROM meta")), name)
-    if given is not None and stored.space.fingerprint != given.space.fingerprint:
-        difference = differences(stored.space, given.space)
+    if expected is not None and stored.space.fingerprint != expected.space.fingerprint:
+        difference = describe_space_difference(stored.space, expected.space)
         raise StorageError(f"{name} belongs to another space: {difference}")
-    for what in ("seed", "direction"):
-        there, here = getattr(stored, what), getattr(given or stored, what)
-        if there != here:
-            raise StorageError(f"{name} belongs to another {what}: {there}, got {here}")
+    for field in ("seed", "direction"):
+        old, new = getattr(stored, field), getattr(expected or stored, field)
+        if old != new:
+            raise StorageError(f"{name} belongs to another {field}: {old}, got {new}")
     return stored
 
 
-def agreed_header(database: Database, given: Header, stored: Header | None) -> Header:
-    """The given header with what the file has beyond it; the file is made or brought up to date."""
+def agreed_header(database: Database, expected: Header, stored: Header | None) -> Header:
+    """The expected header, completed from the file's; creates the tables, or stores what has changed."""
     if stored is None:
-        given = replace(given, run=uuid.uuid4().hex, schema=schema.VERSION)
+        expected = replace(expected, run=uuid.uuid4().hex, schema=schema.VERSION)
         for statement in (f"PRAGMA application_id = {schema.APPLICATION}", *schema.TABLES):
             database.write(statement)
-        _write(database, given)
-        return given
-    kept = {key: getattr(stored, key) for key in _AGREED if getattr(given, key) is None}
-    agreed = replace(given, run=stored.run, schema=stored.schema, **kept)
-    if any(getattr(agreed, key) != getattr(stored, key) for key in _AGREED):
+        _write(database, expected)
+        return expected
+    unset = {key: getattr(stored, key) for key in _CHANGEABLE if getattr(expected, key) is None}
+    agreed = replace(expected, run=stored.run, schema=stored.schema, **unset)
+    if any(getattr(agreed, key) != getattr(stored, key) for key in _CHANGEABLE):
         agreed = migrated(database, agreed)
         _write(database, agreed)
     return agreed
 
 
 def stored_run(database: Database) -> str:
-    """The name of the history that the file holds; "" in a file of version 0.8."""
-    found = database.execute("SELECT value FROM meta WHERE key = 'run'")
-    if not found:
+    """The name of the history in the file; "" in a file of version 0.8."""
+    rows = database.execute("SELECT value FROM meta WHERE key = 'run'")
+    if not rows:
         return ""
     try:
-        return str(json.loads(found[0][0]))
+        return str(json.loads(rows[0][0]))
     except (TypeError, ValueError, RecursionError) as error:
-        raise StorageError(f"the header of {database.name} must be intact, got run: {error}") from error
+        raise _header_error(database.name, f"run: {error}") from error
 
 
 def migrated(database: Database, header: Header) -> Header:
-    """Brings a file of an earlier version to this version's tables, within a transaction.
+    """Converts a file of an earlier version to this version's tables, within a transaction.
 
     Args:
         database: the file.
-        header: what it said of itself when it was opened.
+        header: its header when it was opened.
 
     Returns:
-        The header with the name of the history, which one of version 0.8 gets here.
+        The header with the name of the history; a file of version 0.8 gets one here.
 
     Raises:
-        StorageError: a row that does not fit.
+        StorageError: a row is damaged.
     """
     run = stored_run(database)
     if database.execute("SELECT value FROM meta WHERE key = 'schema'") == [(str(schema.VERSION),)]:
@@ -107,9 +109,14 @@ def migrated(database: Database, header: Header) -> Header:
 
 
 def row_error(database: Database, number: object, fault: str) -> StorageError:
-    """The error of a row with something wrong."""
-    law = "each row of a history must be as it was stored"
-    return StorageError(f"{law}, got trial {number!r:.50} of {database.name} with {fault}")
+    """The error for a damaged row."""
+    requirement = "each row of a history must be as it was stored"
+    return StorageError(f"{requirement}, got trial {number!r:.50} of {database.name} with {fault}")
+
+
+def _header_error(name: str, fault: str) -> StorageError:
+    """The error for a damaged header."""
+    return StorageError(f"the header of {name} must be intact, got {fault}")
 
 
 def _write(database: Database, header: Header) -> None:
@@ -132,28 +139,48 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
     """The header of the texts in a file.
 
     Raises:
-        StorageError: they do not fit, or are of a newer version.
+        StorageError: a field is missing or wrong, or the file is of a newer version.
     """
-    law = f"the header of {name} must be intact"
-    fields = {}
-    for key, text in texts.items():
-        if not isinstance(key, str) or not isinstance(text, str):
-            raise StorageError(f"{law}, got {key!r:.50} {text!r:.100}, which is no text")
-        try:
-            fields[key] = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise StorageError(f"{law}, got {key}: {error}") from error
+    fields = _fields(texts, name)
     version = fields.get("schema")
     if not isinstance(version, int) or not is_whole(version, 1) or (version == 1 and "seal" in fields):
-        raise StorageError(f"{law}, got schema {version!r:.50}")
+        raise _header_error(name, f"schema {version!r:.50}")
     if version > schema.VERSION:
         raise StorageError(
             f"this version of bo_suite reads histories up to schema {schema.VERSION}, got schema "
             f"{version} in {name}, which a newer version wrote"
         )
+    _check_fields(fields, version, name)
+    try:
+        space = Space.from_dict(fields["space"])
+    except (SpaceError, RecursionError) as error:
+        raise _header_error(name, f"space: {error}") from error
+    if fields["fingerprint"] != space.fingerprint:
+        raise _header_error(name, f"fingerprint {fields['fingerprint']!r:.50} of {space.fingerprint}")
+    if version > 1 and fields.get("seal") != _seal(texts):
+        raise _header_error(name, "fields that were changed since they were stored, by its seal")
+    plain = {key: fields.get(key, "") for key in _PLAIN}
+    return Header(space=space, schema=version, initial=fields.get("initial"), **plain)
+
+
+def _fields(texts: Mapping[str, str], name: str) -> dict[str, Any]:
+    """The values of the JSON texts of a header."""
+    fields = {}
+    for key, text in texts.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise _header_error(name, f"{key!r:.50} {text!r:.100}, which is not text")
+        try:
+            fields[key] = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _header_error(name, f"{key}: {error}") from error
+    return fields
+
+
+def _check_fields(fields: Mapping[str, Any], version: int, name: str) -> None:
+    """Raises a StorageError if a field is missing or has a wrong value."""
     needed = (*(_PLAIN if version > 1 else _PLAIN[:-1]), "space", "fingerprint")
     if missing := [key for key in needed if key not in fields]:
-        raise StorageError(f"{law}, got none of {missing}")
+        raise _header_error(name, f"none of {missing}")
     for key, fits in (
         ("seed", is_whole(fields["seed"])),
         ("direction", fields["direction"] in ("minimize", "maximize")),
@@ -162,14 +189,4 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         ("run", version == 1 or (isinstance(fields["run"], str) and fields["run"] != "")),
     ):
         if not fits:
-            raise StorageError(f"{law}, got {key} {fields[key]!r:.100}")
-    try:
-        space = Space.from_dict(fields["space"])
-    except (SpaceError, RecursionError) as error:
-        raise StorageError(f"{law}, got space: {error}") from error
-    if fields["fingerprint"] != space.fingerprint:
-        raise StorageError(f"{law}, got fingerprint {fields['fingerprint']!r:.50} of {space.fingerprint}")
-    if version > 1 and fields.get("seal") != _seal(texts):
-        raise StorageError(f"{law}, got other fields than were stored, says its seal")
-    plain = {key: fields.get(key, "") for key in _PLAIN}
-    return Header(space=space, schema=version, initial=fields.get("initial"), **plain)
+            raise _header_error(name, f"{key} {fields[key]!r:.100}")

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from bo_suite.errors import SpaceError
@@ -11,81 +12,96 @@ from bo_suite.storage.content import is_number, is_whole
 from bo_suite.storage.trial import STATES, Trial
 from bo_suite.system.owners import is_owner
 
-COLUMNS = (
-    *("id", "params", "state", "value", "std", "reason", "attempt", "asked", "provenance"),
-    *("started", "ended", "owner", "revision", "transient", "traceback"),
-)
-"""Those of a row, but for its seal."""
 
-_LATER = {"transient": 0, "traceback": None}
-"""Those that files of earlier versions lack, with what they would hold; version 1 had no seals either."""
+class Row(NamedTuple):
+    """A row of this version's table, without its seal; params and provenance are JSON text."""
 
-_FIRST = len(COLUMNS) - len(_LATER)
-"""Columns of version 1."""
+    id: int = -1
+    params: str = "{}"
+    state: str = "running"
+    value: float | None = None
+    std: float | None = None
+    reason: str | None = None
+    attempt: int = 1
+    asked: int = 0
+    provenance: str = "{}"
+    started: float = 0.0
+    ended: float | None = None
+    owner: str = ""
+    revision: int = 0
+    transient: int = 0
+    traceback: str | None = None
 
-_FIELDS = COLUMNS[: COLUMNS.index("owner")]
-"""Those that a Trial has in the same order; those of later versions follow."""
 
-Row = tuple[Any, ...]
+StoredRow = tuple[Any, ...]
+"""A row as it was read from a file of any version, with its seal if it has one."""
+
+_FIRST = Row._fields.index("transient")
+"""Number of columns in version 1, which had no seals; version 2 added `transient`, version 3 `traceback`."""
+
+_TRIAL_FIELDS = frozenset(field.name for field in fields(Trial)) - {"run"}
 
 
-def sealed(row: Row) -> Row:
+def sealed(row: Row) -> StoredRow:
     """The row with its seal: a checksum of the whole, and a short one of each field after the id."""
-    return (*row, f"{crc32(repr(row).encode()):08x}" + "".join(map(_mark, row[1:])))
+    return (*row, f"{crc32(repr(tuple(row)).encode()):08x}" + "".join(map(_mark, row[1:])))
 
 
 def _mark(value: object) -> str:
     return f"{crc32(repr(value).encode()) & 0xFFFF:04x}"
 
 
-def content_of(row: Row) -> Row:
-    """The content of a row of a file, of any version, in the columns of this one."""
-    content = row if len(row) == _FIRST else row[:-1]
-    return (*content, *tuple(_LATER.values())[len(content) - _FIRST :])
+def content_of(stored: StoredRow) -> Row:
+    """The content of a row of any version; columns that it lacks have their defaults."""
+    return Row(*(stored if len(stored) == _FIRST else stored[:-1]))
 
 
-def trial_of(content: Row, run: str) -> Trial:
-    """The trial of a row that has been checked."""
+def trial_of(row: Row, run: str) -> Trial:
+    """The trial of a row that has been checked; its JSON is decoded when it is read."""
+    columns = {name: value for name, value in row._asdict().items() if name in _TRIAL_FIELDS}
     trial = object.__new__(Trial)
-    trial.__dict__.update(zip(_FIELDS, content, strict=False))  # params and provenance are decoded when read
-    trial.__dict__.update(asked=bool(content[7]), transient=bool(content[13]), traceback=content[14], run=run)
+    trial.__dict__.update(columns, asked=bool(row.asked), transient=bool(row.transient), run=run)
     return trial
 
 
-def fault_in(row: Row, space: Space) -> str | None:
-    """What is wrong with a row of a file, its field named; None where nothing is."""
-    if len(row) == _FIRST:
-        return _fault_in_content(content_of(row), space)
-    *content, seal = row
+def fault_in(stored: StoredRow, space: Space) -> str | None:
+    """The fault of a row of a file, with the name of its field; None if the row is valid."""
+    if len(stored) == _FIRST:
+        return _fault_in_content(content_of(stored), space)
+    *content, seal = stored
     if isinstance(seal, str) and seal[:8] == f"{crc32(repr(tuple(content)).encode()):08x}":
         return None
-    if (fault := _fault_in_content(content_of(row), space)) is not None:
+    if (fault := _fault_in_content(content_of(stored), space)) is not None:
         return fault
     marks = "".join(map(_mark, content[1:]))
-    pairs = zip(COLUMNS[1:], _quarters(marks), _quarters(str(seal)[8:]), strict=False)
-    changed = [name for name, now, then in pairs if now != then]
-    named = ", ".join(changed) if 0 < len(changed) < len(content) - 1 else "id or seal"
-    return f"{named}: not what was stored, says the row's seal"
+    pairs = zip(Row._fields[1:], _quarters(marks), _quarters(str(seal)[8:]), strict=False)
+    changed = [name for name, computed, sealed_mark in pairs if computed != sealed_mark]
+    names = ", ".join(changed) if 0 < len(changed) < len(content) - 1 else "id or seal"
+    return f"{names}: changed since it was stored, by the row's seal"
 
 
 def _fault_in_content(row: Row, space: Space) -> str | None:
-    """What is wrong with a row, judged by its content alone; None where nothing is."""
-    for name, value in zip(COLUMNS, row, strict=True):
+    """The fault of a row without regard to its seal; None if its fields are valid."""
+    for name, value in row._asdict().items():
         try:
-            law = _LAWS[name](value, row, space)
+            requirement = _REQUIREMENTS[name](value, row, space)
         except (ValueError, RecursionError, SpaceError) as error:
-            law = str(error)
-        if law is not None:
-            return f"{name}: {law}, got {value!r:.100}"
+            requirement = str(error)
+        if requirement is not None:
+            return f"{name}: {requirement}, got {value!r:.100}"
     return None
 
 
 def _quarters(text: str) -> list[str]:
-    return [text[place : place + 4] for place in range(0, len(text), 4)]
+    return [text[start : start + 4] for start in range(0, len(text), 4)]
 
 
-def _needs(law: str, holds: Callable[[Any, Row], bool]) -> Callable[[Any, Row, Space], str | None]:
-    return lambda value, row, space: None if holds(value, row) else f"must be {law}"
+_Check = Callable[[Any, Row, Space], str | None]
+"""Of a value, its row and the space: the requirement that the value breaks, or None."""
+
+
+def _needs(requirement: str, holds: Callable[[Any, Row], bool]) -> _Check:
+    return lambda value, row, space: None if holds(value, row) else f"must be {requirement}"
 
 
 def _params(value: Any, row: Row, space: Space) -> str | None:
@@ -97,7 +113,7 @@ def _params(value: Any, row: Row, space: Space) -> str | None:
 
 
 def provenance_fault(form: object) -> str | None:
-    """What is wrong with what a suggestion depended on, in JSON values; None where nothing is."""
+    """The fault of the provenance of a suggestion, in JSON values; None if it is valid."""
     if not isinstance(form, Mapping):
         return "must be an object"
     for name in ("hyperparameters", "success"):
@@ -118,40 +134,39 @@ def _provenance(value: Any, row: Row, space: Space) -> str | None:
     return provenance_fault(json.loads(value)) if isinstance(value, str) else "must be text"
 
 
-def _text_of(*states: str) -> Callable[[Any, Row], bool]:
-    return lambda value, row: isinstance(value, str) if row[2] in states else value is None
+def _is_text_in(*states: str) -> Callable[[Any, Row], bool]:
+    return lambda value, row: isinstance(value, str) if row.state in states else value is None
 
 
-_LAWS: dict[str, Callable[[Any, Row, Space], str | None]] = {
+_REQUIREMENTS: dict[str, _Check] = {
     "id": _needs("an integer >= 0", lambda value, row: is_whole(value, 0)),
     "params": _params,
     "state": _needs(f"one of {', '.join(STATES)}", lambda value, row: value in STATES),
     "value": _needs(
         "a finite number of a finished trial",
-        lambda value, row: is_number(value) if row[2] == "finished" else value is None,
+        lambda value, row: is_number(value) if row.state == "finished" else value is None,
     ),
     "std": _needs(
         "a finite number >= 0 of a finished trial",
-        lambda value, row: value is None or (row[2] == "finished" and is_number(value) and value >= 0),
+        lambda value, row: value is None or (row.state == "finished" and is_number(value) and value >= 0),
     ),
-    "reason": _needs("text of a failed or withdrawn trial", _text_of("failed", "withdrawn")),
+    "reason": _needs("text of a failed or withdrawn trial", _is_text_in("failed", "withdrawn")),
     "attempt": _needs("an integer >= 1", lambda value, row: is_whole(value, 1)),
     "asked": _needs("0 or 1", lambda value, row: is_whole(value, 0) and value <= 1),
     "provenance": _provenance,
     "started": _needs("a time", lambda value, row: is_number(value)),
     "ended": _needs(
-        "a time of a trial that does not run",
-        lambda value, row: value is None if row[2] == "running" else is_number(value),
+        "a time if the trial has ended, else null",
+        lambda value, row: value is None if row.state == "running" else is_number(value),
     ),
     "owner": _needs("the name of a process", lambda value, row: is_owner(value)),
     "revision": _needs("an integer >= 1", lambda value, row: is_whole(value, 1)),
-    "transient": _needs("0 or 1, and 1 of a failed trial alone", lambda value, row: _flag(value, row)),
+    "transient": _needs(
+        "0, or 1 in a failed trial",
+        lambda value, row: is_whole(value, 0) and value <= (row.state == "failed"),
+    ),
     "traceback": _needs(
-        "text of a failed trial, or nothing",
-        lambda value, row: value is None or (isinstance(value, str) and row[2] == "failed"),
+        "text of a failed trial, or null",
+        lambda value, row: value is None or (isinstance(value, str) and row.state == "failed"),
     ),
 }
-
-
-def _flag(value: Any, row: Row) -> bool:
-    return is_whole(value, 0) and value <= (row[2] == "failed")

@@ -1,14 +1,10 @@
-"""The tables of a history file, the statements that write to them, and what SQLite may refuse."""
-
-import sqlite3
-
-from bo_suite.values.describe import plain_text
+"""The tables of a history file, and the statements that write to them."""
 
 APPLICATION = 0x626F7331
-"""SQLite's application_id: "bos1" in ASCII marks a file as ours."""
+"""SQLite's application_id, which marks a file as a history: "bos1" in ASCII."""
 
 VERSION = 3
-"""Version 2 had no column `traceback`; version 1, of bo_suite 0.8 and before, neither that nor `transient`
+"""Version 2 had no column `traceback`. Version 1, of bo_suite 0.8 and before, also had no columns `transient`
 and `seal`, and no withdrawn trials."""
 
 _TRIALS = """CREATE TABLE {name} (
@@ -33,24 +29,3 @@ PUT = _PUT.format(name="trials")
 BEGIN_MIGRATION = _TRIALS.format(name="trials_new")
 PUT_MIGRATED = _PUT.format(name="trials_new")
 END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_new RENAME TO trials", _INDEX)
-
-PATIENCE = 60.0
-"""Seconds to wait for other processes' transactions, which take milliseconds."""
-
-BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
-BARRED_CODES = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
-BARRED = "the storage and its folder must be writable"
-LAWS = {
-    sqlite3.SQLITE_FULL: "the disk must have room for the history (the change was undone)",
-    sqlite3.SQLITE_IOERR: "the disk must take what is written (is it full? the change was undone)",
-    **dict.fromkeys(BARRED_CODES, BARRED),
-    sqlite3.SQLITE_NOTADB: "the storage must be a history of bo_suite",
-    sqlite3.SQLITE_CORRUPT: "the storage must be intact (SQLite's `.recover` may save its rows)",
-    **dict.fromkeys(BUSY, f"other processes must leave the storage free for a moment in {PATIENCE:.0f} s"),
-}
-"""What must hold, by SQLite's error code."""
-
-
-def storable(text: object) -> str:
-    """The text as it is stored: what is too long is cut, and a lone surrogate, which is no UTF-8, escaped."""
-    return plain_text(text)

@@ -1,62 +1,66 @@
-"""The JSON form of an acquisition, so that a history can be resumed without naming it again.
+"""The JSON form of an acquisition, so that a history can be resumed without passing it again.
 
-A form comes from a file, which anybody may have written: a name in it is looked up in a fixed table of this
-package's classes, never imported, and every value is checked against the type that its field declares.
+The form comes from a file that anybody may have written. So each class name is looked up in a fixed table of
+this package's classes and never imported from the file, and each value is checked against the type that its
+field declares.
 """
 
 import dataclasses
 from functools import cache
 from importlib import import_module
 from numbers import Integral, Real
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from bo_suite.acquisition.base import Acquisition
 from bo_suite.errors import BoSuiteError, StorageError
-from bo_suite.kernels import Kernel
 from bo_suite.storage.field_types import is_of_type
 from bo_suite.storage.stored_names import CLASSES, GIVEN_AGAIN
 
-_NAMES = {place: name for name, place in CLASSES.items()}
+if TYPE_CHECKING:  # torch takes a second to import
+    from bo_suite.acquisition.base import Acquisition
+
+_NAMES = {home: name for name, home in CLASSES.items()}
 """Names in files, by where the class is defined."""
 
-_NARROWED: dict[str, Any] = {"kernel": Kernel | None}
-"""Types of fields that also take objects from outside the package, without these objects."""
 
+def to_json(value: object) -> Any:
+    """The value in JSON values.
 
-def to_form(part: object) -> Any:
-    """Nested {"type", "fields"} of this package's frozen dataclasses; {"foreign": repr} of anything else."""
-    if part is None or isinstance(part, bool | int | float | str):
-        return part
-    if isinstance(part, Integral):
-        return int(part)
-    if isinstance(part, Real):
-        return float(part)
-    if isinstance(part, tuple):
-        return [to_form(item) for item in part]
-    kind = type(part)
-    if dataclasses.is_dataclass(part) and kind.__module__.split(".")[0] == "bo_suite":
-        fields = {f.name: to_form(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
-        if fields.get("search", 0) is None:  # as files of version 0.8 are
+    A frozen dataclass of this package becomes nested {"type", "fields"}, any other object {"foreign": repr}.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    kind = type(value)
+    if dataclasses.is_dataclass(value) and kind.__module__.split(".")[0] == "bo_suite":
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        if fields.get("search", 0) is None:  # so that version 0.8 can read it
             del fields["search"]
-        place = f"{kind.__module__}:{kind.__qualname__}"
-        return {"type": _NAMES.get(place, place), "fields": fields}
-    return {"foreign": repr(part)}
+        name = f"{kind.__module__}:{kind.__qualname__}"
+        return {"type": _NAMES.get(name, name), "fields": fields}
+    return {"foreign": repr(value)}
 
 
-def from_form(form: object) -> Acquisition:
-    """The acquisition that `to_form` was given.
+def from_json(form: object) -> "Acquisition":
+    """The acquisition of a form that `to_json` returned.
 
     Raises:
-        StorageError: a form that is not an acquisition's, a part that is not of this package or that this
-            version does not know, a field that is unknown, or a value that its field does not take.
+        StorageError: the form is not that of an acquisition, or has a class from outside this package or
+            unknown to this version, an unknown field, or a value of a wrong type.
     """
+    from bo_suite.acquisition.base import Acquisition
+
     try:
-        found = _restored(form)
+        acquisition = _restored(form)
     except RecursionError:
-        raise StorageError("a stored acquisition must be nested less deeply than this one") from None
-    if not isinstance(found, Acquisition):
+        raise StorageError("the stored acquisition is nested too deeply") from None
+    if not isinstance(acquisition, Acquisition):
         raise StorageError(f"the stored acquisition must be an acquisition, got {form!r:.200}")
-    return found
+    return acquisition
 
 
 def _restored(form: object) -> Any:
@@ -65,7 +69,7 @@ def _restored(form: object) -> Any:
     if isinstance(form, list):
         return tuple(_restored(item) for item in form)
     if not isinstance(form, dict):
-        raise StorageError(f"a part of a stored acquisition must be a value of JSON, got {form!r:.200}")
+        raise StorageError(f"a part of a stored acquisition must be a JSON value, got {form!r:.200}")
     name, fields = form.get("type"), form.get("fields")
     if "foreign" in form or (isinstance(name, str) and name in GIVEN_AGAIN):
         raise StorageError(
@@ -79,11 +83,11 @@ def _restored(form: object) -> Any:
         )
     if not isinstance(fields, dict) or len(form) != 2:
         raise StorageError(f"a stored {name} must have `type` and `fields` alone, got {form!r:.200}")
-    return _made(name, {key: _restored(value) for key, value in fields.items()})
+    return _instance(name, {key: _restored(value) for key, value in fields.items()})
 
 
-def _made(name: str, fields: dict[str, Any]) -> Any:
-    """The object of a class in the table."""
+def _instance(name: str, fields: dict[str, Any]) -> Any:
+    """An object of a class in the table."""
     kind, declared = _declared(name)
     for key, value in fields.items():
         if key not in declared:
@@ -91,9 +95,9 @@ def _made(name: str, fields: dict[str, Any]) -> Any:
                 f"the fields of a stored {name} must be among {list(declared)}, got {key!r:.200}"
             )
         if not is_of_type(value, declared[key]):
-            kinds = getattr(declared[key], "__name__", declared[key])
+            type_name = getattr(declared[key], "__name__", declared[key])
             raise StorageError(
-                f"the field {key} of a stored {name} must be of type {kinds}, got {value!r:.200}"
+                f"the field {key} of a stored {name} must be of type {type_name}, got {value!r:.200}"
             )
     try:
         return kind(**fields)
@@ -103,9 +107,14 @@ def _made(name: str, fields: dict[str, Any]) -> Any:
 
 @cache
 def _declared(name: str) -> tuple[Any, dict[str, Any]]:
-    """A class in the table and the types of its fields."""
+    """A class in the table, and the types of its fields.
+
+    The type of a field `kernel` also admits objects from outside the package; those are left out.
+    """
+    from bo_suite.kernels import Kernel
+
     module, _, attribute = CLASSES[name].partition(":")
     kind = getattr(import_module(module), attribute)
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind) if field.init]
-    return kind, {key: _NARROWED.get(key, hints[key]) for key in names}
+    return kind, {key: Kernel | None if key == "kernel" else hints[key] for key in names}

@@ -1,12 +1,12 @@
 """Turns at a history: threads and processes of one machine get them in the order of asking.
 
-The threads of a process wait at a lock of the process, and one of them at a time at a file beside the
-history. There each process draws a ticket, locks the byte of its number, and goes ahead once all bytes before
-it are free. The system frees the bytes of a process that dies. That of a process that was stopped stays
-locked: whoever has waited in vain for a whole patience removes the file, and those who wait there draw
-tickets anew.
+The threads of a process wait for a lock of the process, and one thread at a time waits at a file beside the
+history. There each process draws a ticket, locks the byte of the ticket's number, and has its turn once all
+bytes before it are unlocked. The system unlocks the bytes of a process that dies. A suspended process keeps
+its byte locked: a process that has waited for the whole timeout without any turn ending removes the file, and
+all waiting processes draw new tickets.
 
-A turn saves work and no more: what two ask at once is kept apart by the history.
+A turn only saves work: the history itself keeps simultaneous asks apart.
 """
 
 import os
@@ -28,16 +28,16 @@ _POLL = 0.0005
 """Seconds between attempts to draw a ticket."""
 
 _GLANCE = 0.05
-"""Seconds after which one who waits looks whether the file is still there."""
+"""Seconds between checks, while waiting, that the file still exists."""
 
 _NUMBER = 8
-"""Bytes of a number: at 0 that of the next ticket, which byte 0 guards, then that of the latest turn."""
+"""Bytes of a number in the file: first the next ticket, guarded by byte 0, then the latest turn."""
 
 _FIRST = 8
-"""Position of the byte that is locked for the first ticket."""
+"""Offset of the byte that the first ticket locks."""
 
 _MOST = 2**48
-"""Tickets after which numbers begin anew."""
+"""Ticket numbers wrap around at this one."""
 
 _guard = threading.Lock()
 _locks: "weakref.WeakValueDictionary[object, FairLock]" = weakref.WeakValueDictionary()
@@ -53,66 +53,66 @@ if hasattr(os, "register_at_fork"):
 
 
 class Turns:
-    """Turns of those who use one history.
+    """Turns at one history.
 
     Args:
-        path: of the history; None where the memory of this process holds it.
+        path: the history's file; None if it is in the memory of this process.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._file, self._lock = None, FairLock()
         if path is None:
             return
-        path = path.resolve()  # one file for all that lead there
+        path = path.resolve()  # links to one file share its turns
         if fcntl is not None:
             self._file = path.with_name(f"{path.name}-turns")
         with _guard:
             self._lock = _locks.setdefault(path, self._lock)
 
     @contextmanager
-    def turn(self, patience: float) -> Iterator[bool]:
-        """Waits for a turn, which lasts until the end of the block; one within a turn is part of it.
+    def turn(self, timeout: float) -> Iterator[bool]:
+        """Waits for a turn, which lasts until the end of the block; a nested turn starts at once.
 
         Args:
-            patience: seconds after which it goes on without: a process may have been stopped in its turn.
+            timeout: seconds after which the block runs anyway: another process may be suspended in its turn.
 
         Yields:
-            Whether it is this one's turn.
+            Whether this is its turn.
         """
-        deadline = time.monotonic() + patience
-        if not self._lock.acquire(patience):
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout):
             yield False
             return
         try:
             if self._file is None or self._lock.nested:
                 yield True
                 return
-            descriptor = _waited(self._file, deadline)
+            descriptor = _taken(self._file, deadline)
             try:
                 yield descriptor is not None
             finally:
                 if descriptor is not None:
-                    os.close(descriptor)  # which frees the byte
+                    os.close(descriptor)  # unlocks the byte
         finally:
             self._lock.release()
 
     def forget(self) -> None:
-        """Removes the file if nobody waits there, and this thread is not in its turn."""
+        """Removes the file, unless a process waits there or this thread is in its turn."""
         if self._file is None or not self._lock.acquire(0.0):
             return
         try:
-            if not self._lock.nested:  # closing any descriptor of a file frees all its bytes
+            if not self._lock.nested:  # closing any descriptor of a file unlocks all its bytes
                 with suppress(OSError):
                     _remove_if_free(self._file)
         finally:
             self._lock.release()
 
 
-def _waited(file: Path, deadline: float) -> int | None:
-    """The open file, with a byte of this process locked whose turn it is; None where that cannot be."""
-    with suppress(OSError):  # a file that cannot be made, read, written or locked
-        while (drawn := _drawn(file, deadline)) is not None:
-            descriptor, number = drawn
+def _taken(file: Path, deadline: float) -> int | None:
+    """The open file, with the byte of this process locked in its turn; None if it got no turn."""
+    with suppress(OSError):  # the file cannot be created, read, written or locked
+        while (ticket := _draw(file, deadline)) is not None:
+            descriptor, number = ticket
             own = False
             try:
                 own = _is_next(file, descriptor, number, deadline)
@@ -125,18 +125,18 @@ def _waited(file: Path, deadline: float) -> int | None:
 
 
 def _is_next(file: Path, descriptor: int, number: int, deadline: float) -> bool:
-    """Waits until no ticket before a number is left; False after the deadline, or once the file is gone."""
+    """Waits until all bytes before a ticket are unlocked; False after the deadline or if the file is gone."""
     latest = _read(descriptor, _NUMBER)
     free = threading.Event()
     if number == 0 or _lock(descriptor, _FIRST, number):
         free.set()
-    else:  # the system wakes a thread that waits; to look again and again would slow down whose turn it is
+    else:  # a blocking wait in a thread: polling would slow down the process whose turn it is
         threading.Thread(target=_wait_for, args=(descriptor, number, free), daemon=True).start()
     while not free.wait(_GLANCE):
         if not _is_at(descriptor, file):
             return False
         if time.monotonic() >= deadline:
-            if _read(descriptor, _NUMBER) == latest:  # nobody has had a turn meanwhile
+            if _read(descriptor, _NUMBER) == latest:  # no turn has begun meanwhile
                 file.unlink(missing_ok=True)
             return False
     if number:
@@ -146,14 +146,14 @@ def _is_next(file: Path, descriptor: int, number: int, deadline: float) -> bool:
 
 
 def _wait_for(descriptor: int, number: int, free: threading.Event) -> None:
-    """Says when no ticket before a number is left; ends with an error once the descriptor is closed."""
+    """Sets `free` once all bytes before a ticket are unlocked; ends if the descriptor is closed."""
     with suppress(OSError):
         fcntl.lockf(descriptor, fcntl.LOCK_EX, number, _FIRST)
         free.set()
 
 
-def _drawn(file: Path, deadline: float) -> tuple[int, int] | None:
-    """The open file and the number of a new ticket, whose byte is locked; None after the deadline."""
+def _draw(file: Path, deadline: float) -> tuple[int, int] | None:
+    """The open file and the number of a new ticket, with its byte locked; None after the deadline."""
     while time.monotonic() < deadline:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         drawn = False
@@ -175,30 +175,30 @@ def _drawn(file: Path, deadline: float) -> tuple[int, int] | None:
 def _remove_if_free(file: Path) -> None:
     descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if _lock(descriptor, 0, 0) and _is_at(descriptor, file):  # all of it
+        if _lock(descriptor, 0, 0) and _is_at(descriptor, file):  # the whole file
             file.unlink()
     finally:
         os.close(descriptor)
 
 
 def _is_at(descriptor: int, file: Path) -> bool:
-    """Whether an open file is still the one at the path."""
+    """Whether the path leads to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(file, follow_symlinks=False))
     except FileNotFoundError:
         return False
 
 
-def _read(descriptor: int, place: int) -> int:
-    return int.from_bytes(os.pread(descriptor, _NUMBER, place))
+def _read(descriptor: int, offset: int) -> int:
+    return int.from_bytes(os.pread(descriptor, _NUMBER, offset))
 
 
-def _write(descriptor: int, place: int, number: int) -> None:
-    os.pwrite(descriptor, number.to_bytes(_NUMBER), place)
+def _write(descriptor: int, offset: int, number: int) -> None:
+    os.pwrite(descriptor, number.to_bytes(_NUMBER), offset)
 
 
 def _lock(descriptor: int, start: int, length: int) -> bool:
-    """Locks bytes of a file, as far as nobody else has them; whether it did."""
+    """Locks bytes of a file; False if another process has locked one of them."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
     except (BlockingIOError, PermissionError):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bo_suite.storage.history import History
+from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Trial, next_id
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _LATEST = 64
 
 
 def asked_in_turn(
-    history: History, suggest: Callable[[Sequence[Trial]], Sequence["Suggestion"]]
+    history: Storage, suggest: Callable[[Sequence[Trial]], Sequence["Suggestion"]]
 ) -> list[Trial]:
     """Points stored as running trials, suggested in view of all trials that were stored before.
 
@@ -46,14 +46,14 @@ def asked_in_turn(
 
 
 def _stored(
-    history: History, suggestions: Sequence["Suggestion"], known: Sequence[Trial]
+    history: Storage, suggestions: Sequence["Suggestion"], known: Sequence[Trial]
 ) -> list[Trial] | None:
     """The trials of suggestions; None where others have been stored meanwhile."""
     points, sources = [one.params for one in suggestions], [one.provenance for one in suggestions]
     return history.insert(points, sources, expected=next_id(known))
 
 
-def _await_outcomes(history: History) -> None:
+def _await_outcomes(history: Storage) -> None:
     """Gives evaluations that have just begun a moment to end: outcomes tell more than pending points."""
     deadline = time.monotonic() + _MOMENT
     while time.monotonic() < deadline:
@@ -63,7 +63,7 @@ def _await_outcomes(history: History) -> None:
         time.sleep(_POLL)
 
 
-def _settled(history: History, suggestions: Sequence["Suggestion"]) -> list[Trial] | None:
+def _settled(history: Storage, suggestions: Sequence["Suggestion"]) -> list[Trial] | None:
     """Stores points found without knowing the latest trials, if no new one of them is known by now."""
     new = [one.params for one in suggestions if not one.provenance.get("repeat")]
     for _ in range(_PATIENT_ASKS):

@@ -12,21 +12,12 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, overload
 from bo_suite.errors import BoSuiteError, SpaceError, StorageError, TrialError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.history import History
-from bo_suite.storage.trial import (
-    Finished,
-    Header,
-    RegretBound,
-    Trial,
-    best_trial,
-    ended_text,
-    html_of_best,
-    overview,
-    to_frame,
-    whole_number,
-)
+from bo_suite.storage.trial import Finished, Header, Trial
 from bo_suite.study.asking import asked_in_turn
+from bo_suite.study.summary import RegretBound, best_trial, ended_text, html_of_best, overview, to_frame
 from bo_suite.values.describe import described
 from bo_suite.values.display import shown_text
+from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
 
 if TYPE_CHECKING:  # torch and pandas load when a suggestion or a table is asked for
@@ -78,11 +69,11 @@ class Optimizer:
         space.varying.check_searchable()  # before a file is made
         if direction not in ("minimize", "maximize"):
             raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
-        planned = None if budget is None else whole_number("budget", budget, at_least=1)
-        points = None if initial is None else whole_number("initial", initial, at_least=1)
+        planned = None if budget is None else require_int("budget", budget, at_least=1)
+        points = None if initial is None else require_int("initial", initial, at_least=1)
         form = None if acquisition is None else _json_of(acquisition, space)
         self._device = _usable(device)
-        header = Header(space, whole_number("seed", seed), direction, planned, form, points)
+        header = Header(space, require_int("seed", seed), direction, planned, form, points)
         self._begin(History.open(storage, header), acquisition)
 
     @staticmethod
@@ -123,9 +114,9 @@ class Optimizer:
         self._history = history
         self._given = acquisition
         if acquisition is None and history.header.acquisition is not None:
-            from bo_suite.storage.serialization import from_form
+            from bo_suite.storage.serialization import from_json
 
-            self._given = from_form(history.header.acquisition)
+            self._given = from_json(history.header.acquisition)
 
     @cached_property
     def _suggester(self) -> "Suggester":
@@ -166,7 +157,7 @@ class Optimizer:
         Raises:
             TrialError: no such trial.
         """
-        found = self._history.trial(whole_number("a trial's id", number))
+        found = self._history.trial(require_int("a trial's id", number))
         if found is None:
             raise TrialError(f"a trial must be one of this history, got unknown id {number}")
         return found
@@ -216,7 +207,7 @@ class Optimizer:
         if batch is not None and (self.space.fidelities or not _is_batch(batch)):
             law = "a batch must be a SteinBatch(), and no fidelity in the space"
             raise TrialError(f"{law}, got {described(batch)}")
-        number = 1 if count is None else whole_number("count", count, at_least=1)
+        number = 1 if count is None else require_int("count", count, at_least=1)
         asked = asked_in_turn(
             self._history, lambda trials: self._suggester.suggest(trials, number, batch, fixed=fixed)
         )
@@ -300,19 +291,11 @@ class Optimizer:
             TrialError: no trial has finished.
             FitError, NumericalError: the model cannot be fitted.
         """
-        from bo_suite.data import Seeds
-        from bo_suite.study.recommend import recommend, surrogate_of
+        from bo_suite.study.recommend import recommended_point
 
         trials = self.trials
-        _finished(trials, "nothing can be recommended")
-        suggester = self._suggester
-        row = recommend(
-            suggester.observations.dataset(trials),
-            suggester.searched,
-            surrogate_of(suggester.acquisition),
-            Seeds.of(suggester.seed, len(trials)),
-        )
-        return suggester.point(row)
+        _require_finished(trials, "nothing can be recommended")
+        return recommended_point(self._suggester, trials)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """A bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
@@ -336,26 +319,11 @@ class Optimizer:
         """
         if width is not None and not 0 < width < math.inf:
             raise TrialError(f"`0 < width < inf` must hold, got {width!r}")
-        import torch
-
-        from bo_suite.data import Seeds
-        from bo_suite.study.recommend import bounds, default_width, surrogate_of
+        from bo_suite.study.recommend import regret_bound
 
         trials = self.trials
-        finished = _finished(trials, "there is no regret bound")
-        suggester = self._suggester
-        known = bounds(
-            suggester.observations.dataset(trials),
-            suggester.searched,
-            surrogate_of(suggester.acquisition),
-            Seeds.of(suggester.seed, len(trials)),
-            default_width(len(finished), suggester.searched.dim) if width is None else width,
-        )
-        ends = torch.stack((known.upper, known.mean, known.lower, known.mean - known.noise.sqrt())).cpu()
-        transform = suggester.observations.transform(trials)
-        upper, mean, lower, below = transform.inverse(ends).tolist()
-        trial = finished[known.index]
-        return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
+        _require_finished(trials, "there is no regret bound")
+        return regret_bound(self._suggester, trials, width)
 
     def __repr__(self) -> str:
         acquisition = type(self._suggester.acquisition).__name__
@@ -389,7 +357,7 @@ class Optimizer:
     def _which(self, trial: Trial | int) -> tuple[int, int | None]:
         """Id and, where a Trial was given, attempt."""
         if not isinstance(trial, Trial):
-            return whole_number("a trial's id", trial), None
+            return require_int("a trial's id", trial), None
         run = self._history.header.run
         if trial.run and run and trial.run != run:
             raise TrialError(f"trial {trial.id} must be one of this history, got that of another")
@@ -399,12 +367,12 @@ class Optimizer:
 def _json_of(acquisition: "Acquisition", space: Space) -> Any:
     """The acquisition as a history stores it, once it is known to be one that supports the space."""
     from bo_suite.acquisition.base import require_support
-    from bo_suite.storage.serialization import to_form
+    from bo_suite.storage.serialization import to_json
     from bo_suite.study.suggest import check_acquisition
 
     check_acquisition(acquisition)
     require_support(acquisition, space.aspects)
-    return to_form(acquisition)
+    return to_json(acquisition)
 
 
 def _usable(device: object) -> Any:
@@ -422,13 +390,7 @@ def _is_batch(batch: object) -> bool:
     return isinstance(batch, SteinBatch)
 
 
-def _finished(trials: Sequence[Trial], what: str) -> list[Trial]:
-    """The finished ones among the trials.
-
-    Raises:
-        TrialError: there are none.
-    """
-    finished = [trial for trial in trials if trial.state == "finished"]
-    if not finished:
+def _require_finished(trials: Sequence[Trial], what: str) -> None:
+    """Raises a TrialError unless a trial is finished."""
+    if not any(trial.state == "finished" for trial in trials):
         raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")
-    return finished

@@ -1,7 +1,7 @@
 """The best point by a model, and how much better any other can be."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,7 +17,10 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import maximize
-from bo_suite.space.space import Space
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Trial
+from bo_suite.study.suggest import Suggester
+from bo_suite.study.summary import RegretBound
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Surrogate
 
@@ -114,3 +117,41 @@ def bounds(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds, widt
             row = maximize(score, space, data, seeds.split("bounds"))
             lowest = torch.minimum(lowest, -score(row[None])[0])
         return Bounds((mean + deviation)[index], lowest, index, mean[index], process.noise)
+
+
+def recommended_point(suggester: Suggester, trials: Sequence[Trial]) -> Params:
+    """The point of smallest posterior mean plus one standard deviation, in the user's values.
+
+    Args:
+        suggester: of the trials; its acquisition has the surrogate.
+        trials: at least one is finished.
+    """
+    row = recommend(
+        suggester.observations.dataset(trials),
+        suggester.searched,
+        surrogate_of(suggester.acquisition),
+        Seeds.of(suggester.seed, len(trials)),
+    )
+    return suggester.point(row)
+
+
+def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | None) -> RegretBound:
+    """The difference of the `bounds` of the minimum, in the user's units.
+
+    Args:
+        suggester: of the trials; its acquisition has the surrogate.
+        trials: at least one is finished.
+        width: standard deviations; the default width when None.
+    """
+    finished = [trial for trial in trials if trial.state == "finished"]
+    known = bounds(
+        suggester.observations.dataset(trials),
+        suggester.searched,
+        surrogate_of(suggester.acquisition),
+        Seeds.of(suggester.seed, len(trials)),
+        default_width(len(finished), suggester.searched.dim) if width is None else width,
+    )
+    ends = torch.stack((known.upper, known.mean, known.lower, known.mean - known.noise.sqrt())).cpu()
+    upper, mean, lower, below = suggester.observations.transform(trials).inverse(ends).tolist()
+    trial = finished[known.index]
+    return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)

@@ -1,4 +1,4 @@
-"""A call in this thread that is interrupted when its time is over."""
+"""Call a function with a time limit, without a process of its own."""
 
 import _thread
 import math
@@ -11,28 +11,28 @@ from types import FrameType
 from typing import Any
 
 _AGAIN = 1.0
-"""Seconds after which code that has swallowed an interruption is interrupted again."""
+"""Seconds between interrupts, for code that catches one and continues."""
 
 
 class TimeOver(KeyboardInterrupt):
-    """The time of a call is over; what catches Ctrl-C takes it for one."""
+    """The time limit of a call was reached. Code that handles Ctrl-C handles this alike."""
 
 
 def call_within(seconds: float, function: Callable[..., Any], *args: Any) -> Any:
-    """What function(*args) returns.
+    """Return function(*args), or raise after `seconds`.
 
-    The main thread runs it itself, and is interrupted as by Ctrl-C: code in C goes on until it returns to
-    Python. Of any other thread, which nothing can interrupt, a thread runs it that is left to itself.
+    In the main thread the call is interrupted as by Ctrl-C: C code runs on until it returns to Python. Other
+    threads cannot be interrupted: there the call runs in a new thread, which is abandoned at the limit.
 
     Raises:
-        TimeOver: it has not returned after so many seconds.
+        TimeOver: the function has not returned after `seconds`.
     """
     if seconds == math.inf:
         return function(*args)
     if threading.current_thread() is threading.main_thread():
         with _interrupted_after(seconds):
             return function(*args)
-    return _left_after(seconds, function, *args)
+    return _abandoned_after(seconds, function, *args)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def _interrupted_after(seconds: float) -> Iterator[None]:
             raise KeyboardInterrupt
 
     def wait() -> None:
-        if not ended.wait(_waitable(seconds)):
+        if not ended.wait(_clipped_wait(seconds)):
             over.set()
             while not ended.is_set():
                 _interrupt_main_thread()
@@ -70,14 +70,14 @@ def _interrupted_after(seconds: float) -> Iterator[None]:
 
 
 def _interrupt_main_thread() -> None:
-    """As Ctrl-C does: also a wait for a lock, a file or the clock ends."""
+    """Like Ctrl-C: this also ends a wait for a lock, a file or a sleep."""
     if sys.platform == "win32":
         _thread.interrupt_main()
     elif (main := threading.main_thread().ident) is not None:
         signal.pthread_kill(main, signal.SIGINT)
 
 
-def _left_after(seconds: float, function: Callable[..., Any], *args: Any) -> Any:
+def _abandoned_after(seconds: float, function: Callable[..., Any], *args: Any) -> Any:
     returned, raised = [], list[BaseException]()
 
     def call() -> None:
@@ -88,12 +88,12 @@ def _left_after(seconds: float, function: Callable[..., Any], *args: Any) -> Any
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(_waitable(seconds))
+    thread.join(_clipped_wait(seconds))
     if returned:
         return returned[0]
     raise raised[0] if raised else TimeOver
 
 
-def _waitable(seconds: float) -> float:
-    """Not longer than the system can wait, which is a month at least."""
+def _clipped_wait(seconds: float) -> float:
+    """The seconds, at most the longest wait that the system supports (30 days or more)."""
     return min(max(seconds, 0.0), threading.TIMEOUT_MAX, 30 * 86_400.0)

@@ -1,4 +1,4 @@
-"""A lock that threads get in the order of asking, and that a forked process finds free."""
+"""A first-come, first-served lock that works across a fork."""
 
 import os
 import threading
@@ -10,10 +10,10 @@ _locks: "weakref.WeakSet[FairLock]" = weakref.WeakSet()
 
 
 class FairLock:
-    """A re-entrant lock: first come, first served.
+    """A re-entrant lock that threads get in the order of asking.
 
-    A thread that waits can be interrupted, as by Ctrl-C. In a forked process the lock is held only if the
-    thread that forked held it.
+    A waiting thread can be interrupted by Ctrl-C. In a forked process the lock is held only if the forking
+    thread held it.
     """
 
     def __init__(self) -> None:
@@ -23,14 +23,14 @@ class FairLock:
         _locks.add(self)
 
     def _renew(self) -> None:
-        """Forgets what other threads hold or wait for."""
+        """Drops the state of all other threads, which do not exist after a fork."""
         self._guard = threading.Lock()
         self._waiting: deque[tuple[int, threading.Lock]] = deque()
         if self._owner != threading.get_ident():
             self._owner, self._depth = None, 0
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Waits for the lock, at most `timeout` seconds; returns whether this thread has it."""
+        """Waits for the lock, at most `timeout` seconds; returns whether this thread got it."""
         thread = threading.get_ident()
         if self._owner == thread:
             self._depth += 1
@@ -53,20 +53,20 @@ class FairLock:
         return not self._withdraw(waiter)
 
     def _withdraw(self, waiter: tuple[int, threading.Lock]) -> bool:
-        """Stops waiting; returns False if the lock was handed over meanwhile."""
+        """Stops waiting; returns False if this thread got the lock meanwhile."""
         with self._guard:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
             return self._owner != waiter[0]
 
     def release(self) -> None:
-        """Gives the lock to the thread that has waited longest, once it is released as often as acquired.
+        """Undoes one `acquire`; the last one passes the lock to the thread that has waited longest.
 
         Raises:
             RuntimeError: this thread does not have the lock.
         """
         if self._owner != threading.get_ident():
-            raise RuntimeError("a lock must be released by the thread that has acquired it")
+            raise RuntimeError("a lock must be released by the thread that acquired it")
         if self._depth > 1:
             self._depth -= 1
             return
@@ -79,7 +79,7 @@ class FairLock:
 
     @property
     def nested(self) -> bool:
-        """Whether this thread has the lock, and has acquired it more than once."""
+        """Whether this thread holds the lock and has acquired it more than once."""
         return self._owner == threading.get_ident() and self._depth > 1
 
     def __enter__(self) -> "FairLock":

@@ -1,42 +1,53 @@
-"""Who a running trial belongs to: a name for this process, and whether the process of a name lives."""
+"""Owners of running work: a name for this process, and whether the process of a name is alive."""
 
 import os
 import platform
 import sys
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 
 def new_owner() -> str:
-    """machine:pid:start time:unique, where a machine is host/boot/PID namespace.
+    """A new name, "machine:pid:start time:unique", where machine is "host/boot/PID namespace".
 
-    The start time, the boot and the namespace are empty where the system does not tell them.
+    The start time, the boot and the namespace are empty if the system does not report them.
     """
     pid = os.getpid()
     return f"{_machine()}:{pid}:{start_time(pid)}:{uuid.uuid4().hex}"
 
 
 def is_owner(text: object) -> bool:
-    """Whether a text names an owner."""
-    parts = text.rsplit(":", 3) if isinstance(text, str) else []
-    return len(parts) == 4 and parts[1].isdecimal() and len(parts[1]) < 20
+    """Whether a value is the name of an owner."""
+    fields = text.rsplit(":", 3) if isinstance(text, str) else []
+    return len(fields) == 4 and fields[1].isdecimal() and len(fields[1]) < 20
 
 
 def is_own(owner: str) -> bool:
-    """Whether the owner is of this very process."""
+    """Whether the owner belongs to this process."""
     machine, number, start, _ = owner.rsplit(":", 3)
     pid = os.getpid()
-    here = machine in (_machine(), platform.node())  # the node alone: as version 0.8 named it
+    here = machine in (_machine(), platform.node())  # version 0.8 stored the node alone
     return here and number == str(pid) and start in ("", start_time(pid))
 
 
-def is_alive(owner: str) -> bool:
-    """Whether the owner's process lives, as far as can be told.
+def has_live_owner(owner: str, open_owners: Collection[str]) -> bool:
+    """Whether the owner can still end its work.
 
-    Owners on other hosts, and those in another PID namespace of this one (a container), count as alive. Those
-    of this host before it was started anew are dead.
+    Args:
+        owner: name of the owner.
+        open_owners: owners of this process that are in use.
+    """
+    return owner in open_owners if is_own(owner) else is_process_alive(owner)
+
+
+def is_process_alive(owner: str) -> bool:
+    """Whether the owner's process is alive, as far as this process can see.
+
+    Owners on other hosts, or in another PID namespace of this host (a container), count as alive. Owners of
+    this host from before its last boot are dead.
     """
     machine, number, start, _ = owner.rsplit(":", 3)
     host, boot, namespace = machine.rsplit("/", 2) if machine.count("/") >= 2 else (machine, "", "")
@@ -52,11 +63,11 @@ def is_alive(owner: str) -> bool:
 
 
 def start_time(pid: int) -> str | None:
-    """Start time of a living process ('' where the system does not tell); None where there is none."""
+    """Start time of a living process, "" if the system does not report it; None if there is no process."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if fields[0] in (b"Z", b"X") else fields[19].decode()  # a zombie works no more
-    if sys.platform != "win32":  # there, os.kill would kill
+        return None if fields[0] in (b"Z", b"X") else fields[19].decode()  # a zombie is dead
+    if sys.platform != "win32":  # on Windows, os.kill would kill the process
         try:
             os.kill(pid, 0)
         except (ProcessLookupError, OverflowError):
@@ -68,7 +79,7 @@ def start_time(pid: int) -> str | None:
 
 @cache
 def _machine() -> str:
-    """Host, boot and PID namespace of this process; a forked child has those of its parent."""
+    """Host, boot and PID namespace of this process; cached, since a fork does not change them."""
     boot = namespace = ""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -12,7 +12,7 @@ from bo_suite.acquisition.success import build_score
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
-from bo_suite.storage.serialization import from_form, to_form
+from bo_suite.storage.serialization import from_json, to_json
 from bo_suite.testing.data import dataset, one, rows
 from bo_suite.testing.gradient import check_gradient
 from bo_suite.testing.require import require
@@ -59,9 +59,9 @@ def check_acquisition(acquisition: Acquisition) -> None:
         alone = acquisition.build(one(batch, place), Seeds((place + 1,)))(rows(6, 2, seed=3)[place])
         order = bool(together[place].argmax() == alone.argmax())
         require(order, f"a replicate must rank points as alone, got {together[place]} and {alone}")
-    form = to_form(acquisition)
+    form = to_json(acquisition)
     if "foreign" not in str(form):
-        require(from_form(form) == acquisition, "the JSON form must restore the acquisition")
+        require(from_json(form) == acquisition, "the JSON form must restore the acquisition")
 
 
 def _check_support(acquisition: Acquisition) -> None:

@@ -1,1 +1,1 @@
-"""What users give, as text for messages and as plain values of Python; imports nothing heavy."""
+"""Checks of values that users pass, and their text in messages; imports nothing heavy."""

@@ -1,4 +1,4 @@
-"""What an immutable object hands out: copies, so that whoever changes them changes nothing else."""
+"""Copies of nested values, so that changing what an immutable object returns changes nothing else."""
 
 import json
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from typing import Any
 
 
 class Copied:
-    """A field of a frozen dataclass that is copied when it is set and whenever it is read, all the way down.
+    """A field of a frozen dataclass that is deep-copied when it is set and each time it is read.
 
-    Text is taken for JSON, and decoded when it is read.
+    A string is treated as JSON text, and is decoded when it is read.
 
     Args:
-        name: of the field.
+        name: name of the field.
     """
 
     def __init__(self, name: str) -> None:
@@ -28,7 +28,7 @@ class Copied:
 
 
 def copied(value: Any) -> Any:
-    """A copy of nested mappings, lists and tuples."""
+    """A deep copy of nested mappings, lists and tuples; other values are not copied."""
     if isinstance(value, Mapping):
-        return {key: copied(one) for key, one in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     return type(value)(map(copied, value)) if type(value) in (list, tuple) else value

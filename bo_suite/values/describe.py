@@ -1,44 +1,44 @@
-"""What a user's object says of itself, as text that can be stored and raised; imports nothing heavy.
+"""Text about a user's objects that is safe to store, log and raise; imports nothing heavy.
 
-An object of a user may fail to describe itself, or describe itself in 20 MB. The functions here raise
-nothing but KeyboardInterrupt. Their texts are bounded, say what was left out, and hold no lone surrogates,
-which cannot be stored. `visible` is for whatever shows a text to a person: a terminal, a picture, a page.
+The `repr` of a user's object may raise, or may be 20 MB long. The functions here raise nothing but
+KeyboardInterrupt. Their texts have a maximum length, say how many characters were left out, and contain no
+lone surrogates, which cannot be stored. Use `visible` for text that is shown in a terminal, figure or page.
 """
 
 from collections.abc import Callable
 from unicodedata import category
 
 LONGEST = 10_000
-"""The most characters of a text that is stored."""
+"""Maximum number of characters of a stored text."""
 
 SHORT = 200
-"""The most characters of a stored text that a message repeats."""
+"""Maximum number of characters of a stored text in a message."""
 
 _IN_A_MESSAGE = 1_000
-"""The most characters of an object in a message, which may name several."""
+"""Maximum number of characters of one object in a message."""
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of Unicode: control, format, lone surrogate, line and paragraph separator."""
+"""Unicode categories: control, format, lone surrogate, line and paragraph separator."""
 
 
 def described(value: object, most: int = _IN_A_MESSAGE) -> str:
-    """The repr of an object, at most so many characters."""
+    """The repr of an object, at most `most` characters."""
     return shortened(_text(repr, value), most)
 
 
 def plain_text(value: object, most: int = LONGEST) -> str:
-    """The str of an object, at most so many characters."""
+    """The str of an object, at most `most` characters."""
     return shortened(_text(str, value), most)
 
 
 def error_text(error: BaseException, most: int = _IN_A_MESSAGE) -> str:
-    """The type and the message of an exception, at most so many characters."""
+    """The type and the message of an exception, at most `most` characters."""
     message = _text(str, error)
     return shortened(f"{_type_name(error)}: {message}" if message else _type_name(error), most)
 
 
 def shortened(text: str, most: int) -> str:
-    """The text if it is short enough; else its start and its end, with the number of characters left out."""
+    """The text if it is short enough; else its start and end, with the number of characters left out."""
     whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if len(whole) <= most:
         return whole
@@ -48,15 +48,16 @@ def shortened(text: str, most: int) -> str:
 
 
 def visible(text: str) -> str:
-    """The text on one line, without anything that a terminal obeys or that nobody sees.
+    """The text on one line, with control and invisible characters escaped.
 
-    Control and format characters (escape sequences, line breaks, tabs, marks that turn the direction of
-    writing) and lone surrogates become what Python writes for them: `\\x1b`, `\\n`, `\\u202e`, `\\udc80`.
+    Control and format characters (escape sequences, line breaks, tabs, marks that change the direction of
+    writing) and lone surrogates become Python escapes: `\\x1b`, `\\n`, `\\u202e`, `\\udc80`.
     """
     if text.isprintable():
         return text
     return "".join(
-        one.encode("unicode_escape").decode("ascii") if category(one) in _UNSEEN else one for one in text
+        letter.encode("unicode_escape").decode("ascii") if category(letter) in _UNSEEN else letter
+        for letter in text
     )
 
 
@@ -74,6 +75,6 @@ def _text(function: Callable[[object], str], value: object) -> str:
 
 
 def _type_name(value: object) -> str:
-    """The name of the true type, whatever `__class__` or a metaclass says."""
+    """The name of `type(value)`, even if `__class__` or a metaclass reports another one."""
     name: str = type.__dict__["__name__"].__get__(type(value))
     return name

@@ -1,4 +1,4 @@
-"""What an object shows of itself: lines of at most 79 letters in a console, a small table in a notebook."""
+"""Reprs of objects: lines of at most 79 characters in a console, a small HTML table in a notebook."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -7,14 +7,14 @@ from textwrap import fill
 from bo_suite.values.describe import described, visible
 
 _WIDTH = 79
-"""Letters of a line, so that it fits a console of 80."""
+"""Characters of a line, so that it fits a console of 80."""
 
 _LINES, _VALUE = 12, 60
-"""Lines and rows at most, and letters of a value: what is more is left out, and an ellipsis says so."""
+"""Maximum number of lines or rows, and of characters of a value; an ellipsis marks what is left out."""
 
 
 def shown_text(text: str) -> str:
-    """The text in lines, all but the first indented."""
+    """The text wrapped to lines; all but the first are indented."""
     return fill(
         visible(text),
         _WIDTH,
@@ -26,28 +26,28 @@ def shown_text(text: str) -> str:
 
 
 def shown_line(text: str) -> str:
-    """The text on one line, its end left out where it is too long."""
+    """The text on one line, cut at the end if it is too long."""
     line = visible(text)
     return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..."
 
 
 def shown_value(value: object) -> str:
-    """A value, a number in six significant digits."""
+    """A value as text; a float has six significant digits."""
     return f"{value:.6g}" if isinstance(value, float) else visible(described(value, _VALUE))
 
 
 def shown_point(params: Mapping[str, object]) -> str:
-    """Names and values."""
+    """Names and values of a point as text."""
     return ", ".join(f"{name}={shown_value(value)}" for name, value in params.items())
 
 
 def shown_list(items: Sequence[str]) -> list[str]:
-    """The first items, and how many there are more."""
+    """The first items, and the number of items left out."""
     return [*items] if len(items) <= _LINES else [*items[: _LINES - 1], f"... {len(items) - _LINES + 1} more"]
 
 
 def html_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in HTML, of the first rows and columns where there are many; all its text is escaped."""
+    """An HTML table of the first rows and columns; all text is escaped."""
     head = f"<thead>{_row('th', headings)}</thead>" if headings else ""
     body = "".join(_row("td", row) for row in rows[:_LINES])
     more = f"; {_LINES} of {len(rows)} are shown" if len(rows) > _LINES else ""

@@ -1,31 +1,29 @@
-"""Values as people write them: scalars of NumPy, torch and pandas as Python's own, flags, and rows."""
+"""Python scalars, flags and points from values of NumPy, torch and pandas; imports none of them."""
 
 import math
+import struct
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
 
 from bo_suite.errors import BoSuiteError, SpaceError
 from bo_suite.values.describe import described
 
 _FRACTION_BITS = {"float32": 23, "bfloat16": 7, "float16": 10}
-"""Of the types of numbers that are coarser than Python's float."""
+"""Bits after the leading one, of number types that are coarser than Python's float."""
 
 
 def python_scalar(value: object) -> Any:
-    """The Python scalar that a NumPy scalar, or an array or tensor without dimensions, holds.
+    """The Python scalar in a NumPy scalar, or in an array or tensor without dimensions.
 
-    Whatever holds no bool, int, float or str is returned as it is.
+    A value that does not contain a bool, int, float or str is returned unchanged.
     """
-    with suppress(Exception):  # whatever an object of a user raises
+    with suppress(Exception):  # a user's object may raise anything
         kind = getattr(value, "dtype", None)
-        if kind is None or getattr(value, "ndim", None) != 0 or isinstance(value, np.ma.MaskedArray):
+        if kind is None or getattr(value, "ndim", None) != 0 or _is_masked(value):
             return value
-        if getattr(kind, "kind", "") in "mM" and isinstance(
-            kind, np.dtype
-        ):  # nanoseconds are given as an int
+        if getattr(kind, "kind", None) in ("m", "M"):  # a time, which NumPy returns as an int of nanoseconds
             return value
         scalar = value.item()  # type: ignore[attr-defined]
         if type(scalar) in (bool, int, float, str):
@@ -33,14 +31,19 @@ def python_scalar(value: object) -> Any:
     return value
 
 
-def at_bound(value: object, number: float, low: float, high: float) -> float:
-    """The bound where a number lies beyond it by rounding alone; any other number as it is.
+def _is_masked(value: object) -> bool:
+    numpy = sys.modules.get("numpy")  # if it is not loaded, no value is an array of it
+    return numpy is not None and isinstance(value, numpy.ma.MaskedArray)
 
-    By rounding alone: in a type that is coarser than float64, by at most one unit in the last place beyond
-    what the bound is there; in Python's own, because it is the bound in float32.
+
+def at_bound(value: object, number: float, low: float, high: float) -> float:
+    """The nearest bound if a number exceeds it by rounding alone; any other number unchanged.
+
+    By rounding alone: in a type coarser than float64, by at most one unit in the last place beyond the bound
+    in that type; in a Python float, if the number is the bound rounded to float32.
 
     Args:
-        value: as it was given.
+        value: the value as it was passed.
         number: the value as a float.
         low: smallest number allowed.
         high: largest number allowed.
@@ -51,12 +54,20 @@ def at_bound(value: object, number: float, low: float, high: float) -> float:
     bits = _FRACTION_BITS.get(_type_of(value))
     if bits is not None and bound and abs(number - bound) <= math.ldexp(1.5, math.frexp(bound)[1] - 1 - bits):
         return bound
-    with np.errstate(over="ignore"):
-        return bound if number == float(np.float32(bound)) else number
+    return bound if number == _float32(bound) else number
+
+
+def _float32(number: float) -> float:
+    """The number rounded to float32."""
+    try:
+        rounded: float = struct.unpack("f", struct.pack("f", number))[0]
+    except OverflowError:
+        return math.copysign(math.inf, number)
+    return rounded
 
 
 def rounded_like(value: object) -> Callable[[float], float] | None:
-    """What rounds a number as the type of a value does; None where that is no coarser than float64."""
+    """A function that rounds a number to the type of a value; None if that is not coarser than float64."""
     bits = _FRACTION_BITS.get(_type_of(value))
     if bits is None:
         return None
@@ -69,22 +80,22 @@ def rounded_like(value: object) -> Callable[[float], float] | None:
 
 
 def _type_of(value: object) -> str:
-    """The name of the type of the numbers in an array, a tensor or a scalar of one."""
-    with suppress(Exception):  # whatever an object of a user raises
+    """The name of the number type of an array, a tensor or a scalar of one."""
+    with suppress(Exception):  # a user's object may raise anything
         return str(getattr(value, "dtype", "")).rpartition(".")[2]
     return ""
 
 
 def flag(name: str, value: object, error: type[BoSuiteError] = SpaceError) -> bool:
-    """The value as a bool: True and False, also those of NumPy and torch, and no others.
+    """The value as a bool: True or False, also of NumPy and torch.
 
     Args:
-        name: of the flag.
-        value: as it was given.
-        error: what is raised.
+        name: name of the argument, for the error message.
+        value: the value.
+        error: the exception class to raise.
 
     Raises:
-        SpaceError: any other value, such as "no" or 1; or the error that is given.
+        SpaceError: any other value, such as "no" or 1; or the given error.
     """
     scalar = python_scalar(value)
     if not isinstance(scalar, bool):
@@ -93,14 +104,14 @@ def flag(name: str, value: object, error: type[BoSuiteError] = SpaceError) -> bo
 
 
 def check_flags(owner: Any, *names: str, error: type[BoSuiteError] = SpaceError) -> None:
-    """Makes fields of a frozen dataclass bools; raises as `flag` does."""
+    """Converts fields of a frozen dataclass to bools; raises what `flag` raises."""
     for name in names:
         object.__setattr__(owner, name, flag(name, getattr(owner, name), error))
 
 
 @runtime_checkable
 class _Row(Protocol):
-    """What a dict can be made of, such as a row of a pandas frame."""
+    """An object that a dict can be made of, such as a row of a pandas frame."""
 
     def keys(self) -> Any: ...
 
@@ -111,11 +122,11 @@ def named_values(params: object) -> Mapping[Any, Any]:
     """A point as a mapping.
 
     Raises:
-        SpaceError: it has no names.
+        SpaceError: the point has no names.
     """
     if isinstance(params, Mapping):
         return params
     if isinstance(params, _Row) and not isinstance(params, type):
-        with suppress(Exception):  # whatever an object of a user raises
+        with suppress(Exception):  # a user's object may raise anything
             return {name: params[name] for name in params.keys()}  # noqa: SIM118
     raise SpaceError(f"a point must be a dict of parameters, got {described(params)}")

@@ -15,6 +15,7 @@ from bo_suite.bench.records import Records
 from bo_suite.bench.store import FILE, Store
 from bo_suite.bench.unit import Evaluation, Unit
 from bo_suite.errors import StorageError
+from bo_suite.storage import database
 
 UNITS = [("p", "m", 0), ("p", "m", 1), ("p", "n", 0)]
 
@@ -99,6 +100,30 @@ def test_units_are_stored_all_or_none(store: Store, tmp_path: Path, monkeypatch:
     assert len(Records.read(tmp_path).evaluations) == 4
 
 
+def test_an_interrupt_at_any_statement_leaves_units_whole_or_unstored(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.claim(UNITS[:2])
+    for stop in range(100):
+        moments: list[str] = []
+
+        def interrupt(moment: str, stop: int = stop, moments: list[str] = moments) -> None:
+            moments.append(moment)
+            if len(moments) == stop + 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "_failpoint", interrupt)
+            try:
+                end(store, unit(0), unit(1))
+                break
+            except KeyboardInterrupt:
+                pass
+        assert len(Records.read(tmp_path).evaluations) == 4 * ("after COMMIT" in moments)
+    assert stop > 15
+    assert len(Records.read(tmp_path).evaluations) == 4
+
+
 def test_records_are_what_was_stored(store: Store, tmp_path: Path) -> None:
     store.agree("problems", "problem", "p", {"minimum": 0.25, "noise": 1.0, "dim": 1, "budget": 2})
     store.agree("problems", "problem", "unused", {"minimum": None})
@@ -175,10 +200,10 @@ def test_many_runners_open_one_new_folder_at_once_and_share_its_units(tmp_path: 
 
 def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=f"must be one that can be made, got '{tmp_path / 'file'}'"):
+    with pytest.raises(StorageError, match=f"cannot be created .'{tmp_path / 'file'}'"):
         Store(tmp_path / "file")
     (tmp_path / FILE).write_text("no database at all, and long enough to be seen as none" * 20)
-    with pytest.raises(StorageError, match=f"got {tmp_path / FILE}"):
+    with pytest.raises(StorageError, match=f"must be the records of a suite .*{tmp_path / FILE}"):
         Store(tmp_path)
     with pytest.raises(StorageError, match="must be the records of a suite"):
         Records.read(tmp_path)

@@ -45,7 +45,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damage") / "suite"
     run_suite("branin", "random,sobol", range(2), 6, folder, workers=1, progress=False)
     store = Store(folder)
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.close()
     return folder
 

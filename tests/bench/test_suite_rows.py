@@ -32,7 +32,7 @@ def a_suite(folder: Path) -> Path:
     whole = Unit("p", "m", 0, "finished", None, 1.5, 1, tuple(done))
     part = Unit("p", "m", 1, "timed out", "late", 2.5, 1, (done[0], failed))
     store.finish([whole, part], environment(), "the command", 0.25)
-    store._connection.close()  # as a process that dies: the claim of seed 2 stays
+    store._database.connection.close()  # as a process that dies: the claim of seed 2 stays
     return folder
 
 

@@ -30,7 +30,7 @@ from bo_suite.classifiers.base import Classifier, Labelled, LogOdds
 from bo_suite.classifiers.sklearn import SklearnClassifier
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError, FitError, NumericalError, StorageError
-from bo_suite.storage.serialization import from_form, to_form
+from bo_suite.storage.serialization import from_json, to_json
 
 F64 = torch.float64
 SEEDS = Seeds.of(3, 7)
@@ -490,8 +490,8 @@ def test_rows_of_another_width_are_told() -> None:
 
 def test_a_stored_one_must_be_given_again() -> None:
     classifier = SklearnClassifier(RandomForestClassifier(30), 3)
-    form = to_form(classifier)
-    assert form == to_form(SklearnClassifier(RandomForestClassifier(30), 3))
-    assert form != to_form(SklearnClassifier(RandomForestClassifier(31), 3))
+    form = to_json(classifier)
+    assert form == to_json(SklearnClassifier(RandomForestClassifier(30), 3))
+    assert form != to_json(SklearnClassifier(RandomForestClassifier(31), 3))
     with pytest.raises(StorageError, match=r"must be given again to resume.*RandomForestClassifier"):
-        from_form(form)
+        from_json(form)

@@ -214,7 +214,7 @@ class TestAskAndTell:
         assert (failed["state"], failed["transient"]) == ("failed", True)
         assert as_json("withdraw run.db 4")["state"] == "withdrawn"
         assert [trial["id"] for trial in as_json("trials run.db --state withdrawn")] == [4]
-        assert "trial 4 is withdrawn already" in refused("tell run.db 4 1.0", 1)
+        assert "trial 4 is already withdrawn" in refused("tell run.db 4 1.0", 1)
 
     def test_a_trial_that_was_handed_out_again_is_ended_by_its_attempt(self, run_db):
         resumed = Optimizer.resume(run_db)  # that of `run_db` is closed: its trials are free
@@ -250,14 +250,14 @@ class TestRefusals:
             (
                 "tell run.db 3 nan",
                 1,
-                "a value must be a finite number (use fail() where there is none), got nan",
+                "a value must be a finite number (use fail() if there is none), got nan",
             ),
             ("tell run.db 3 -inf", 1, "got -inf"),
             ("tell run.db 3 1 --std -1", 1, "a std must be a finite number >= 0, got -1.0"),
-            ("tell run.db 0 1", 1, "trial 0 is finished already"),
+            ("tell run.db 0 1", 1, "trial 0 is already finished"),
             ("tell run.db 99 1", 1, "got unknown id 99"),
             ("tell run.db -1 1", 1, "got unknown id -1"),
-            ("fail run.db 2 again", 1, "trial 2 is failed already"),
+            ("fail run.db 2 again", 1, "trial 2 is already failed"),
             ("tell none.db 0 1", 1, "there is no file"),
             ("fail none.db 0 x", 1, "there is no file"),
             ("best none.db", 1, "there is no file"),
@@ -272,9 +272,13 @@ class TestRefusals:
                 2,
                 "the acquisition must be one of Bore, ConstrainedExpectedImprovement",
             ),
-            ("plot run.db --out run.txt", 2, "a picture must end in .png, .pdf or .svg, got 'run.txt'"),
-            ("plot run.db --out nowhere/run.png", 2, "the folder of the picture must exist"),
-            ("minimize branin --plot nowhere/run.png", 2, "the folder of the picture must exist"),
+            (
+                "plot run.db --out run.txt",
+                2,
+                "must end in .png, .pdf or .svg, got 'run.txt'",
+            ),
+            ("plot run.db --out nowhere/run.png", 2, "the folder of the plot must exist"),
+            ("minimize branin --plot nowhere/run.png", 2, "the folder of the plot must exist"),
             ("minimize brainin", 2, "such as ['branin'"),
             ("minimize branin --space space.toml", 2, "a problem brings its own space"),
             ("minimize branin --storage nowhere/run.db", 1, "nowhere"),
@@ -289,7 +293,7 @@ class TestRefusals:
             (
                 "minimize tune:fails --budget 3 --catch",
                 1,
-                "got 3 that failed, the last with ValueError: no luck on two",
+                "all 3 evaluations failed, the last with ValueError: no luck on two",
             ),
             ("minimize tune:words --budget 1", 1, "the function must return a number, got 'a word'"),
         ],
@@ -326,6 +330,23 @@ class TestRefusals:
         assert "got 1 trials, none finished" in refused("best run.db", 1)
 
 
+def test_commands_on_a_history_load_nothing_heavy(run_db):
+    heavy = "torch", "pandas", "scipy", "matplotlib", "sklearn", "jaxtyping"
+    report = f"import sys; print('loaded', *[name for name in {heavy} if name in sys.modules])"
+    lines = "tell run.db 3 1", "fail run.db 4 broken", "best run.db", "trials run.db --top 2 --json"
+    commands = [f"app({shlex.split(line)}, standalone_mode=False)" for line in lines]
+    codes = ["import bo_suite.space", "\n".join(["from bo_suite.cli import app", *commands])]
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    loaded = [
+        subprocess.run(
+            [sys.executable, "-c", f"{code}\n{report}"], env=environment, stdout=subprocess.PIPE, check=True
+        ).stdout.splitlines()[-1]
+        for code in codes
+    ]
+    assert loaded[1] == loaded[0]
+    assert [trial.state for trial in History.open(run_db, None).trials()][3:] == ["finished", "failed"]
+
+
 class TestMinimize:
     def test_a_problem(self, folder):
         found = as_json("minimize branin --budget 7 --storage run.db --plot run.png --seed 5")
@@ -343,6 +364,16 @@ class TestMinimize:
         assert [t["params"] for t in resumed["trials"]] == [t["params"] for t in whole["trials"]]
         assert "UpperConfidenceBound" in resumed["trials"][-1]["provenance"]["acquisition"]
         assert "another seed" in refused("minimize sin3 --storage run.db --budget 20 --seed 6", 1)
+
+    def test_the_direction_is_that_of_the_option_or_of_the_history(self, folder):
+        first = as_json("minimize tune:objective --budget 3 --direction maximize --storage run.db")
+        again = as_json("minimize tune:objective --budget 4 --storage run.db")
+        for run in (first, again):
+            assert run["direction"] == "maximize"
+            assert run["best"]["value"] == max(trial["value"] for trial in run["trials"])
+        assert len(again["trials"]) == 4
+        sentence = refused("minimize tune:objective --direction minimize --storage run.db", 1)
+        assert "belongs to another direction: maximize, got minimize" in sentence
 
     def test_for_people(self, folder):
         shown = call("minimize branin --budget 3 --storage run.db --plot run.svg").stdout
@@ -445,7 +476,10 @@ class TestHelp:
         assert f"bo-suite {name}" in shown.split("Examples")[1]
         assert name or "130 interrupted" in shown
 
-    @pytest.mark.parametrize("name", ["", *COMMANDS])
+    @pytest.mark.parametrize(
+        "name",
+        [pytest.param(name, marks=[pytest.mark.slow] if name == "bench" else []) for name in ["", *COMMANDS]],
+    )
     def test_the_examples_run(self, name, run_db):
         epilog = (COMMANDS[name] if name else typer.main.get_command(app)).epilog
         examples = re.findall(r"`(bo-suite .*)`", epilog)

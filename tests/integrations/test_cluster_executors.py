@@ -256,5 +256,5 @@ def test_a_function_that_cannot_be_sent_to_dask_or_ray_is_one_clear_sentence(
 ) -> None:
     lock = threading.Lock()
     for executor in (client.get_executor(pure=False), RayExecutor):
-        with pytest.raises(TrialError, match=r"f and all that it holds must be picklable, .*, got .*"):
+        with pytest.raises(TrialError, match=r"f and all that it refers to must be picklable, .*, got .*"):
             minimize(lambda params: lock.locked(), SPACE, executor=executor, progress=False)

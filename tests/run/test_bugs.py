@@ -75,7 +75,7 @@ def test_what_f_raises_before_an_evaluation_has_finished_is_raised_as_itself(
         minimize(f, SPACE, 5, executor=make, storage=storage, progress=False)
     assert caught.value is error
     assert f.calls == 1
-    assert "Trial 0 failed so, at {'x': 0.5}," in error.__notes__[0]
+    assert "Trial 0 failed like this, at {'x': 0.5}," in error.__notes__[0]
     with closing(Optimizer.resume(storage)) as kept:
         (trial,) = kept.trials
         assert (trial.state, trial.transient) == ("failed", True), "nothing is learnt about its point"

@@ -15,16 +15,16 @@ import pytest
 from bo_suite import Float, Optimizer, Space, Trial, minimize
 from bo_suite.bench import run_suite
 from bo_suite.errors import TrialError
-from bo_suite.run.workers import Pool
+from bo_suite.run.workers import ExecutorPool
 
 SPACE = Space({"x": Float(-1, 2)})
 
-PICKLABLE = "f and all that it holds must be picklable"
-READABLE = "workers must be able to import f and to unpickle what it holds"
-OPEN = "the executor must be open as long as the run, but it was shut down"
-CANCELLED = "nobody may cancel what runs on the executor"
-WORKING = "the executor itself must work as long as the run, but it failed with"
-GIVEN = "an executor whose workers can die must be given as a function that makes one"
+PICKLABLE = "f and all that it refers to must be picklable"
+READABLE = "workers must be able to import f and to unpickle what it refers to"
+OPEN = "the executor was shut down during the run"
+CANCELLED = "a task on the executor was cancelled"
+WORKING = "the executor failed during the run with"
+GIVEN = "an executor whose workers can die must be passed as a function"
 DIED = "worker processes must be able to run f, but they died"
 
 
@@ -109,7 +109,7 @@ def test_each_cause_has_its_own_message(where: str, error: BaseException, text: 
 
 
 def test_an_executor_that_is_broken_is_told_from_workers_that_die() -> None:
-    with pytest.raises(TrialError, match=f"{GIVEN}, .* BrokenExecutor: broken"):
+    with pytest.raises(TrialError, match=f"{GIVEN} .* BrokenExecutor: broken"):
         run(Failing(submit=futures.BrokenExecutor("broken")))
     with pytest.raises(TrialError, match=DIED):
         run(Failing(future=futures.BrokenExecutor("a worker died"), nothing=False))
@@ -205,9 +205,9 @@ def test_a_killed_worker_of_dask_is_a_worker_that_died() -> None:
     killed = KilledWorker("Attempted to run task on 1 different worker")
     with pytest.raises(TrialError, match=DIED):
         run(Failing(future=killed, nothing=False))
-    assert not Pool(2, Failing(future=killed, nothing=False)).works()
-    assert not Pool(2, Failing(submit=killed)).works()
-    assert Pool(2, Failing(future=killed)).works()
+    assert not ExecutorPool(2, Failing(future=killed, nothing=False)).works()
+    assert not ExecutorPool(2, Failing(submit=killed)).works()
+    assert ExecutorPool(2, Failing(future=killed)).works()
 
 
 @pytest.mark.usefixtures("dask")
@@ -224,7 +224,7 @@ def test_workers_of_dask_that_die_after_an_evaluation_end_the_run_in_one_sentenc
                 future.set_exception(KilledWorker("no worker is left"))
             return future
 
-    with pytest.raises(TrialError, match=f"{DIED}: workers must live while they have nothing to do"):
+    with pytest.raises(TrialError, match=f"{DIED}: the worker pool died while idle"):
         run(Shrinking(), storage=tmp_path / "run.db")
     kept = Optimizer.resume(tmp_path / "run.db")
     assert [trial.state for trial in kept.trials] == ["finished", "running"]
@@ -232,8 +232,8 @@ def test_workers_of_dask_that_die_after_an_evaluation_end_the_run_in_one_sentenc
 
 
 def test_workers_are_looked_after_until_the_pool_itself_fails() -> None:
-    with pytest.raises(TrialError, match="the executor itself must work"):
-        Pool(1, Failing(future=CommClosedError("closed"), nothing=False)).works()
+    with pytest.raises(TrialError, match="the executor failed during the run"):
+        ExecutorPool(1, Failing(future=CommClosedError("closed"), nothing=False)).works()
 
 
 # Processes.
@@ -275,7 +275,7 @@ def test_a_function_that_cannot_be_sent_or_read_is_told_so(error: BaseException)
         with pytest.raises(TrialError, match=f"{READABLE} .*, but one failed with {text}"):
             minimize(Unreadable(error), SPACE, executor=executor, progress=False)
         assert executor.submit(int, 3).result() == 3, "its worker lives on"
-    with pytest.raises(TrialError, match=f"f must be picklable .*: {text}"):
+    with pytest.raises(TrialError, match=f"f is sent to other .* must be picklable .*, got {text}"):
         minimize(Unsendable(error), SPACE, workers=2, progress=False)
 
 
@@ -283,5 +283,5 @@ def test_a_unit_on_an_executor_that_fails_is_told_why(tmp_path: Path) -> None:
     executor = Failing(future=CommClosedError("closed"))
     records = run_suite("branin", "random", [0], 2, tmp_path, executor, workers=1, progress=False)
     assert list(records.units["reason"]) == [
-        "the executor itself must work as long as the run, but it failed with CommClosedError: closed"
+        "the executor failed during the run with CommClosedError: closed"
     ]

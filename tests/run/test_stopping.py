@@ -213,4 +213,4 @@ def test_a_model_that_cannot_be_fitted_does_not_end_the_run(
     with caplog.at_level(logging.WARNING, "bo_suite"):
         result = minimize(parabola, SPACE, budget=3, progress=False, callbacks=[RegretBelow(0.1, after=3)])
     assert result.stopped is None
-    assert "there is no regret bound, since the model failed: no luck" in caplog.text
+    assert "the regret bound is unknown, since the model failed: no luck" in caplog.text

@@ -13,6 +13,8 @@ import numpy as np
 from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import UpperConfidenceBound
 from bo_suite.errors import StorageError, TrialError
+from bo_suite.storage.protocol import Storage
+from bo_suite.storage.trial import Header, Trial
 
 DATA = Path(__file__).parent / "data"
 
@@ -33,12 +35,20 @@ CONTENTS = json.loads((DATA / "history_0_8_0.json").read_text())
 
 SPACE = Space({"lr": Float(1e-5, 1.0, log=True), "depth": Int(1, 12), "kernel": Choice(["rbf", "poly"])})
 POINT = {"lr": 0.003, "depth": 4, "kernel": "rbf"}
+HEADER = Header(SPACE, seed=3, direction="minimize", budget=None, acquisition=None)
 
 OLD_FIELDS = (
     *("id", "params", "state", "value", "std", "reason", "attempt", "asked", "provenance"),
     *("started", "ended"),
 )
 """Those of a trial of version 0.8.0."""
+
+
+def ask(storage: Storage, **changes: Any) -> Trial:
+    """A running trial at POINT with changes."""
+    trials = storage.insert([POINT | changes], [{}], expected=None)
+    assert trials is not None
+    return trials[0]
 
 
 def outcome(params: dict[str, Any]) -> float:

@@ -2,10 +2,9 @@
 
 import gc
 import json
-import math
 import multiprocessing
 import os
-import platform
+import re
 import resource
 import signal
 import sqlite3
@@ -19,22 +18,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from histories import HEADER, POINT, SPACE, ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bo_suite.errors import SpaceError, StorageError, TrialError
+from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.parameters import Choice, Float, Int
-from bo_suite.space.space import Params, Space
+from bo_suite.space.space import Space
 from bo_suite.storage import database as module
 from bo_suite.storage.history import History
-from bo_suite.storage.trial import Header, Trial, record
-
-SPACE = Space({"lr": Float(1e-5, 1.0, log=True), "depth": Int(1, 12), "kernel": Choice(["rbf", "poly"])})
-HEADER = Header(SPACE, seed=3, direction="minimize", budget=None, acquisition=None)
-POINT: Params = {"lr": 0.003, "depth": 4, "kernel": "rbf"}
+from bo_suite.storage.trial import Header, record
 
 processes = multiprocessing.get_context("forkserver")  # one import of torch serves every child
 processes.set_forkserver_preload(["bo_suite.storage.history"])
@@ -45,12 +39,6 @@ def run(target: Callable[..., None], *arguments: Any) -> Any:
     process = processes.Process(target=target, args=arguments)
     process.start()
     return process
-
-
-def ask(history: History, **changes: Any) -> Trial:
-    trials = history.insert([POINT | changes], [{}], expected=None)
-    assert trials is not None
-    return trials[0]
 
 
 @pytest.fixture
@@ -66,37 +54,6 @@ def history(request: pytest.FixtureRequest, path: Path) -> Iterator[History]:
 
 
 # What goes in comes out.
-
-
-def test_trials_are_numbered_in_order_of_asking(history: History) -> None:
-    before = time.time()
-    first, second = history.insert([POINT, POINT | {"depth": 5}], [{"fit_ms": 1.5}, {}], expected=0) or []
-    added = history.add({"kernel": "poly", "depth": 1, "lr": 0.1}, 2.0, std=0.5)
-    told = history.tell(second.id, -7.25, std=0.0)
-    failed = history.fail(first.id, "out of memory")
-    assert history.trials() == [failed, told, added]
-    assert [trial.id for trial in history.trials()] == [0, 1, 2]
-    assert (first.state, first.value, first.attempt, first.asked, first.ended) == (
-        "running",
-        None,
-        1,
-        True,
-        None,
-    )
-    assert (told.state, told.value, told.std, told.params["depth"]) == ("finished", -7.25, 0.0, 5)
-    assert (failed.state, failed.reason, failed.value) == ("failed", "out of memory", None)
-    assert failed.provenance == {"fit_ms": 1.5}
-    assert (added.asked, added.state, added.std) == (False, "finished", 0.5)
-    assert list(added.params) == list(SPACE.parameters), "canonical order"
-    assert told.ended is not None
-    assert before <= told.started <= told.ended <= time.time()
-
-
-def test_a_trial_can_be_hashed_and_none_shares_its_dict_with_the_cache(history: History) -> None:
-    trial = ask(history)
-    trial.params["lr"] = 9.9
-    assert history.trials()[0].params == POINT
-    assert {trial: 1}[trial] == 1
 
 
 texts = st.text(max_size=8)
@@ -141,135 +98,7 @@ def test_round_trips_are_exact_through_a_file(
     assert read[0].provenance == provenance
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    steps=st.lists(
-        st.tuples(st.sampled_from(["ask", "add", "tell", "fail", "list"]), st.integers(0, 9)), max_size=40
-    )
-)
-def test_any_sequence_of_calls_agrees_with_a_plain_list(steps: list[tuple[str, int]]) -> None:
-    history, states = History.open(None, HEADER), []
-    for step, number in steps:
-        if step == "ask":
-            ask(history, depth=number + 1)
-            states.append(("running", None))
-        elif step == "add":
-            history.add(POINT, number)
-            states.append(("finished", number))
-        elif step == "list":
-            assert [(trial.state, trial.value) for trial in history.trials()] == states
-        elif number < len(states) and states[number][0] == "running":
-            ended = history.tell(number, 0.5) if step == "tell" else history.fail(number, "no")
-            states[number] = (ended.state, ended.value)
-        else:
-            with pytest.raises(TrialError):
-                history.tell(number, 0.5) if step == "tell" else history.fail(number, "no")
-    assert [(trial.state, trial.value) for trial in history.trials()] == states
-    assert [trial.id for trial in history.trials()] == list(range(len(states)))
-    history.close()
-
-
-@pytest.mark.parametrize("number", [np.float32(0.5), np.array(0.5), torch.tensor(0.5), 0.5, np.float64(0.5)])
-def test_any_one_number_is_a_value(history: History, number: Any) -> None:
-    told = history.tell(ask(history).id, number, number)
-    assert (told.value, told.std, type(told.value)) == (0.5, 0.5, float)
-    assert math.copysign(1, history.add(POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
-
-
-@pytest.mark.parametrize("name", ["a b?c#d%20.db", "ünï.db", "-x.db", "run", "memory", "a'b\".db"])
-def test_any_file_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    History.open(name, HEADER).close()
-    assert os.listdir(tmp_path) == [name], "closing leaves the one file"
-    History.open(str(tmp_path / name), None).close()
-
-
 # What is refused changes nothing.
-
-
-@pytest.mark.parametrize(
-    "bad", [math.nan, math.inf, -math.inf, "1.0", None, True, 10**400, torch.ones(2), 1j]
-)
-def test_a_value_that_is_no_finite_number_is_refused(history: History, bad: Any) -> None:
-    trial = ask(history)
-    with pytest.raises(
-        TrialError, match=r"^a value must be a finite number \(use fail\(\) where there is none"
-    ):
-        history.tell(trial.id, bad)
-    with pytest.raises(TrialError, match="use fail"):
-        history.add(POINT, bad)
-    assert history.trials() == [trial]
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -1e-9, "1"])
-def test_a_bad_std_is_refused(history: History, bad: Any) -> None:
-    trial = ask(history)
-    for call in (lambda: history.tell(trial.id, 1.0, bad), lambda: history.add(POINT, 1.0, bad)):
-        with pytest.raises(TrialError, match=r"^a std must be a finite number >= 0, got"):
-            call()
-    assert history.trials() == [trial]
-
-
-def test_a_trial_ends_once(history: History) -> None:
-    first, second = ask(history), ask(history)
-    history.tell(first.id, 0.25)
-    history.fail(second.id, "broke")
-    before = history.trials()
-    for end in (lambda n: history.tell(n, 0.25), lambda n: history.fail(n, "again")):
-        with pytest.raises(
-            TrialError, match=r"^a trial ends once: trial 0 is finished already, with value 0.25$"
-        ):
-            end(0)
-        with pytest.raises(TrialError, match=r"^a trial ends once: trial 1 is failed already, \(broke\)$"):
-            end(1)
-    assert history.trials() == before
-
-
-@pytest.mark.parametrize("number", [1, -1, 2**63, -(2**63), 10**30, np.int64(1)])
-def test_an_unknown_trial_is_refused(history: History, number: int) -> None:
-    trial = ask(history)
-    with pytest.raises(
-        TrialError, match=f"^a trial must be one of the 1 of the history, got unknown id {number}$"
-    ):
-        history.tell(number, 1.0)
-    assert history.trials() == [trial]
-
-
-def test_a_batch_is_stored_whole_or_not_at_all(history: History) -> None:
-    with pytest.raises(SpaceError, match="missing"):
-        history.insert([POINT, {"lr": 0.1}], [{}, {}], expected=0)
-    with pytest.raises(SpaceError, match="must hold"):
-        history.add(POINT | {"depth": 13}, 1.0)
-    assert history.trials() == []
-    assert history.insert([], [], expected=0) == []
-
-
-@pytest.mark.parametrize("bad", [math.nan, [math.inf], object(), torch.ones(1)])
-def test_provenance_is_json_without_nan(history: History, bad: Any) -> None:
-    with pytest.raises(TrialError, match=r"^provenance must be JSON without NaN or infinity, got"):
-        history.insert([POINT], [{"key": bad}], expected=None)
-    assert history.trials() == []
-
-
-def test_a_taken_id_writes_nothing(path: Path) -> None:
-    mine, theirs = History.open(path, HEADER), History.open(path, HEADER)
-    assert mine.insert([POINT], [{}], expected=0) is not None
-    assert theirs.insert([POINT, POINT], [{}, {}], expected=0) is None
-    assert len(theirs.trials()) == 1
-    assert [trial.id for trial in theirs.insert([POINT, POINT], [{}, {}], expected=1) or []] == [1, 2]
-    mine.close()
-    theirs.close()
-
-
-def test_a_reason_may_hold_what_is_no_utf8(history: History) -> None:
-    assert history.fail(ask(history).id, "bad \udcff name\0").reason == "bad \\udcff name\0"
-
-
-def test_a_closed_history_says_so(history: History) -> None:
-    history.close()
-    history.close()
-    with pytest.raises(StorageError, match=r"^the history must be open, got .* which was closed$"):
-        history.trials()
 
 
 # Files that are not ours.
@@ -289,7 +118,7 @@ def refuse(path: Path, message: str, header: Header | None = HEADER) -> None:
 @pytest.mark.parametrize("content", [b"hi", b"lr,depth\n0.1,3\n" * 300, b"\0" * 5000, b"SQLite format 3\0"])
 def test_a_file_of_another_kind_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    refuse(path, "^the storage must be a history of bo_suite, got|^the storage must be intact")
+    refuse(path, "^the storage must be a history of bo_suite |^the storage is damaged")
 
 
 def test_another_database_is_refused(path: Path) -> None:
@@ -298,7 +127,7 @@ def test_another_database_is_refused(path: Path) -> None:
     other.execute("CREATE TABLE trials (c)")
     other.commit()
     other.close()
-    refuse(path, r"^the storage must be a history of bo_suite, got .* with tables \['meta', 'trials'\]$")
+    refuse(path, r"^the storage must be a history of bo_suite .* it has tables \['meta', 'trials'\]\)$")
 
 
 def test_a_missing_place_is_refused(tmp_path: Path) -> None:
@@ -353,15 +182,6 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     refuse(
         path, "^this version of bo_suite reads histories up to schema 3, got schema 4 in .* a newer version"
     )
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("space", "{"), ("space", "{}"), ("schema", '"x"'), ("fingerprint", '"abc"'), ("seed", "")],
-)
-def test_a_damaged_header_is_refused(path: Path, key: str, value: str) -> None:
-    altered(path, key, value)
-    refuse(path, "^the header of .* must be intact, got")
 
 
 @pytest.mark.parametrize(
@@ -435,11 +255,11 @@ def test_a_read_only_place_is_refused(folder_mode: int, file_mode: int) -> None:
         new, existing, read, changed = mine.recv()
         child.join()
         os.chmod(name, 0o755)
-        law = f"the storage and its folder must be writable, got {name}"
-        assert existing.startswith(law)
-        assert new.startswith(law) or (folder_mode == 0o755 and new == "opened")
+        message = re.compile(rf"the storage and its folder must be writable(, got | \({name})")
+        assert message.match(existing)
+        assert message.match(new) or (folder_mode == 0o755 and new == "opened")
         assert read == "1 trials", "what only reads works"
-        assert changed.startswith(f"the storage must be writable to be changed, got {name}")
+        assert changed.startswith(f"the storage is read-only and cannot be changed, got {name}")
 
 
 # A full disk.
@@ -471,7 +291,7 @@ def test_a_full_disk_undoes_the_write_and_the_history_goes_on(path: Path) -> Non
     assert mine.poll(60)
     message, same, acknowledged = mine.recv()
     child.join()
-    assert message.startswith("the disk must take what is written (is it full? the change was undone), got")
+    assert message.startswith("the disk did not accept the data, nothing was written; is it full? (")
     assert same
     assert len(acknowledged) > 2
     resumed = History.open(path, None)
@@ -483,9 +303,7 @@ def test_no_room_in_the_database_is_a_full_disk(history: History) -> None:
     trial = ask(history)
     pages = history._database.number("PRAGMA page_count")
     history._database.execute(f"PRAGMA max_page_count = {pages + 2}")  # gives SQLITE_FULL, as ENOSPC does
-    with pytest.raises(
-        StorageError, match=r"^the disk must have room for the history .the change was undone., got"
-    ):
+    with pytest.raises(StorageError, match=r"^the disk is full, nothing was written "):
         history.insert([POINT] * 9, [{"long": "x" * 4000}] * 9, expected=None)
     assert history.trials() == [trial]
     history._database.execute("PRAGMA max_page_count = 100000")
@@ -505,7 +323,7 @@ def test_creation_on_a_full_disk_can_be_repeated(path: Path) -> None:
     mine, theirs = processes.Pipe()
     child = run(_fill_really, str(path.parent), theirs)
     assert mine.poll(30)
-    assert "disk must" in mine.recv()
+    assert "the disk did not accept" in mine.recv()
     child.join()
     History.open(path, HEADER).close()
     assert History.open(path, None).trials() == []
@@ -563,26 +381,6 @@ def test_in_one_process_an_open_history_keeps_its_trials_and_a_closed_or_collect
     history.close()
 
 
-@pytest.mark.parametrize(
-    ("owner", "dead"),
-    [
-        ("elsewhere:1:5:abc", False),  # another machine: unknown
-        (f"{platform.node()}:{2**22 + 5}:5:abc", True),  # above Linux' largest process id
-        (f"{platform.node()}:{os.getppid()}:5:abc", True),  # the number lives, with another start time
-        (f"{platform.node()}:{os.getppid()}::abc", False),  # its start time was not known
-        (f"{platform.node()}:{os.getpid()}:5:abc", True),
-    ],
-    ids=["elsewhere", "no process", "another start", "start unknown", "own number"],
-)
-def test_owners(history: History, owner: str, dead: bool) -> None:
-    if not Path("/proc/self/stat").exists() and owner.endswith(":5:abc"):
-        pytest.skip("start times are known on Linux only")
-    ask(history)
-    (row,) = history._rows("")
-    history._put(row, owner=owner)
-    assert len(history.reclaim()) == dead
-
-
 def test_two_that_reclaim_at_once_share_no_trial(path: Path) -> None:
     history = History.open(path, HEADER)
     for _ in range(20):
@@ -603,39 +401,6 @@ def test_two_that_reclaim_at_once_share_no_trial(path: Path) -> None:
 
 
 # Many at once.
-
-
-def _work(path: str, count: int, pipe: Any) -> None:
-    history = History.open(path, HEADER)  # all of them create it
-    told = []
-    for turn in range(count):
-        trials = None
-        while trials is None:
-            expected = len(history.trials())
-            trials = history.insert([POINT], [{"pid": os.getpid()}], expected=expected)
-        assert trials[0].id == expected
-        told.append(history.tell(trials[0].id, os.getpid() + turn / 1000))
-    pipe.send((told, history.trials()))
-    pipe.close()
-
-
-def test_processes_share_a_file(path: Path) -> None:
-    workers = []
-    for _ in range(4):
-        mine, theirs = processes.Pipe()
-        workers.append((run(_work, str(path), 20, theirs), mine))
-    told = []
-    for child, mine in workers:
-        assert mine.poll(60)
-        ours, seen = mine.recv()
-        assert [trial for trial in seen if trial.provenance["pid"] == child.pid] == ours
-        told += ours
-        child.join()
-    history = History.open(path, None)
-    assert history.trials() == sorted(told, key=lambda trial: trial.id)
-    assert [trial.id for trial in history.trials()] == list(range(80))
-    assert history._database.execute("PRAGMA integrity_check") == [("ok",)]
-    history.close()
 
 
 def test_one_may_create_the_file_while_another_looks_at_it(
@@ -660,21 +425,6 @@ def test_one_may_create_the_file_while_another_looks_at_it(
         history.close()
 
 
-def test_threads_share_a_history(history: History) -> None:
-    def work() -> None:
-        for _ in range(25):
-            history.tell(ask(history).id, 1.0)
-            history.trials()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [trial.id for trial in history.trials()] == list(range(100))
-    assert {trial.state for trial in history.trials()} == {"finished"}
-
-
 def test_trials_reads_only_what_changed(path: Path) -> None:
     history, other = History.open(path, HEADER), History.open(path, HEADER)
     history.insert([POINT] * 200, [{}] * 200, expected=0)
@@ -694,23 +444,19 @@ def test_trials_reads_only_what_changed(path: Path) -> None:
     history._database.connection.set_trace_callback(None)
     history.trials().clear()
     assert len(history.trials()) == 201, "the list is the caller's"
-    started = time.perf_counter()
-    for _ in range(200):
-        history.trials()
-    assert (time.perf_counter() - started) / 200 < 1e-3
     history.close()
     other.close()
 
 
 def test_a_lock_that_is_never_released_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.schema, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "BUSY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(module, "_STEP", 0.05)
     history = History.open(path, HEADER)
     trial = ask(history)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(
-        StorageError, match=r"^other processes must leave the storage free .* database is locked$"
+        StorageError, match=r"^other processes have locked the storage .* database is locked\)$"
     ):
         history.tell(trial.id, 1.0)
     assert history.trials() == [trial], "reading goes on"
@@ -853,5 +599,5 @@ def test_what_is_stored_is_strict_json(path: Path) -> None:
 
 def test_an_error_of_the_module_itself_is_a_storage_error(history: History) -> None:
     history._database.connection.close()
-    with pytest.raises(StorageError, match=r"^the storage must be one that SQLite can use, got"):
+    with pytest.raises(StorageError, match=r"^SQLite cannot use the storage "):
         history.trials()

@@ -153,7 +153,7 @@ def test_nothing_is_stored_in_a_file_that_was_removed_or_replaced(
         happens(path, optimizer)
         before = path.read_bytes() if path.exists() else None
         for name, call in CALLS.items():
-            with pytest.raises(StorageError, match=r"^the storage |^each row |intact") as caught:
+            with pytest.raises(StorageError, match=r"while it was open|no such table|^each row") as caught:
                 call(optimizer)
             assert str(path) in str(caught.value), name
         with suppress(StorageError):
@@ -255,8 +255,8 @@ def test_what_only_reads_works_where_nothing_can_be_written(
     assert [found.pop(name) for name in ("trial", "to_frame", "cli trials")] == [4, 12, 12]
     assert [found.pop(name) for name in ("regret_bound", "plot")] == [True, "Figure"]
     assert all(code != 0 for code in (found.pop("cli tell"), found.pop("cli ask")))
-    assert found.pop("new").startswith("StorageError: the storage and its folder must be writable, got")
+    assert found.pop("new").startswith("NotWritable: the storage and its folder must be writable")
     assert len(found) == len(CALLS)
     for name, text in found.items():
-        law = "StorageError: the storage must be writable to be changed, got"
+        law = "NotWritable: the storage is read-only and cannot be changed, got"
         assert str(text).startswith(law), (name, text)

@@ -27,7 +27,7 @@ from bo_suite.errors import StorageError
 from bo_suite.integrations.sklearn import BOSearchCV
 from bo_suite.kernels import Matern52
 from bo_suite.storage.field_types import is_of_type
-from bo_suite.storage.serialization import from_form, to_form
+from bo_suite.storage.serialization import from_json, to_json
 from bo_suite.storage.stored_names import CLASSES, GIVEN_AGAIN
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP
 
@@ -107,7 +107,7 @@ def test_a_default_one_of_every_class_is_restored_as_a_part(name: str) -> None:
     module, _, attribute = CLASSES[name].partition(":")
     kind = getattr(import_module(module), attribute)
     made = kind()
-    assert to_form(made)["type"] == name
+    assert to_json(made)["type"] == name
     holders = {
         "acquisition": lambda one: one,
         "surrogates": lambda one: LogExpectedImprovement(one),
@@ -125,7 +125,7 @@ def test_a_default_one_of_every_class_is_restored_as_a_part(name: str) -> None:
     holder = next(holders[key] for key in keys if key in holders)
     if holder is not None:
         whole = holder(made)
-        assert from_form(json.loads(json.dumps(to_form(whole)))) == whole
+        assert from_json(json.loads(json.dumps(to_json(whole)))) == whole
 
 
 AUTO = (
@@ -161,7 +161,7 @@ FORMS_OF_0_8_0 = {
     ],
 )
 def test_what_is_stored_is_restored(acquisition: Any) -> None:
-    assert from_form(json.loads(json.dumps(to_form(acquisition)))) == acquisition
+    assert from_json(json.loads(json.dumps(to_json(acquisition)))) == acquisition
 
 
 COMMANDS = [
@@ -175,7 +175,7 @@ COMMANDS = [
     part("bo_suite.acquisition.improvement:torch.hub.load", repo_or_dir="x", model="y"),
     part("bo_suite.acquisition.improvement:dataclass", cls=None),
     part("bo_suite.acquisition.improvement:LogExpectedImprovement.__init__"),
-    part("bo_suite.storage.serialization:from_form", form=None),
+    part("bo_suite.storage.serialization:from_json", form=None),
     part("bo_suite.run.minimize:minimize"),
     part("shutil:rmtree", path="PRECIOUS"),
     part("os:system", command="touch PWNED"),
@@ -252,13 +252,13 @@ def test_a_form_that_is_no_acquisition_is_an_error(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "PRECIOUS").mkdir()
     with pytest.raises(StorageError, match=r"acquisition|stored"):
-        from_form(form)
+        from_json(form)
     assert [path.name for path in tmp_path.iterdir()] == ["PRECIOUS"]
 
 
 def test_a_form_that_is_nested_without_end_is_an_error() -> None:
-    with pytest.raises(StorageError, match="nested less deeply"):
-        from_form(deep(100_000))
+    with pytest.raises(StorageError, match="nested too deeply"):
+        from_json(deep(100_000))
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -271,10 +271,10 @@ def test_a_value_of_any_kind_in_any_field_is_taken_or_an_error(name: str) -> Non
         for value in values:
             form = part(name, **{field: value})
             try:
-                found = from_form(form)
+                found = from_json(form)
             except StorageError:
                 continue
-            assert from_form(to_form(found)) == found
+            assert from_json(to_json(found)) == found
 
 
 ENTRANCES = {
@@ -321,8 +321,8 @@ def test_nothing_in_a_history_file_runs(form: Any, tmp_path: Path, monkeypatch: 
 
 def test_forms_of_0_8_0_are_restored_and_written_as_they_were() -> None:
     for text, acquisition in FORMS_OF_0_8_0.items():
-        assert json.dumps(to_form(acquisition)) == text
-        assert from_form(json.loads(text)) == acquisition
+        assert json.dumps(to_json(acquisition)) == text
+        assert from_json(json.loads(text)) == acquisition
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bo_suite import Float, Optimizer, Space
-from bo_suite.storage import schema
+from bo_suite.storage import database
 from bo_suite.storage.turns import Turns
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes take no turns there")
@@ -419,7 +419,7 @@ print(bad)
 
 
 def test_an_ask_goes_on_without_a_turn(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "PATIENCE", 0.1)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
     optimizer = Optimizer(SPACE, storage=path)
     optimizer.ask()  # loads what it needs
     with children(path, 1) as (child,):

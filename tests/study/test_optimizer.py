@@ -12,7 +12,7 @@ import torch
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
-from bo_suite.storage.serialization import to_form
+from bo_suite.storage.serialization import to_json
 from bo_suite.surrogates import ExactGP
 
 SPACE = Space({"x": Float(-2, 2), "y": Float(1e-3, 1e3, log=True), "n": Int(1, 5), "k": Choice(["a", "b"])})
@@ -243,9 +243,9 @@ def test_refusals_name_the_law_and_lose_nothing() -> None:
             act()
     assert optimizer.trials == [trial]
     optimizer.tell(trial, 1.0)
-    with pytest.raises(TrialError, match="finished already"):
+    with pytest.raises(TrialError, match="already finished"):
         optimizer.tell(trial, 2.0)
-    with pytest.raises(TrialError, match="finished already"):
+    with pytest.raises(TrialError, match="already finished"):
         optimizer.fail(trial, "late")
     assert optimizer.best.value == 1.0
 
@@ -306,7 +306,7 @@ def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
     drive(optimizer, 2, sin3)
     optimizer.close()
     assert Optimizer.resume(tmp_path / "run.db").ask().params
-    form = to_form(UpperConfidenceBound(beta=np.float64(0.5)))
+    form = to_json(UpperConfidenceBound(beta=np.float64(0.5)))
     assert json.loads(json.dumps(form))["fields"]["beta"] == 0.5
 
 

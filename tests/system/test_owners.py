@@ -14,7 +14,7 @@ from histories import SPACE
 import bo_suite
 from bo_suite import Optimizer
 from bo_suite.system import owners
-from bo_suite.system.owners import is_alive, is_own, is_owner, new_owner, start_time
+from bo_suite.system.owners import is_own, is_owner, is_process_alive, new_owner, start_time
 
 PID, PARENT = os.getpid(), os.getppid()
 GONE = 2**22 + 5
@@ -41,7 +41,7 @@ def test_a_name_is_its_own_and_lives() -> None:
     assert name != other
     assert is_owner(name)
     assert is_own(name)
-    assert is_alive(name)
+    assert is_process_alive(name)
     machine, pid, *_ = name.rsplit(":", 3)
     assert (machine.count("/"), pid) == (2, str(PID))
 
@@ -79,7 +79,7 @@ def test_a_name_is_its_own_and_lives() -> None:
 def test_who_lives(machine: str, machine_of_owner: str, pid: int, started: str, alive: bool) -> None:
     name = f"{machine_of_owner}:{pid}:{start(pid) if started == 'now' else started}:abc"
     assert is_owner(name)
-    assert is_alive(name) is alive
+    assert is_process_alive(name) is alive
 
 
 @pytest.mark.parametrize("host", ["node", "fe80::1", "a/b", "a:7:8:9", "ho st", "ünï", "", "x" * 300])
@@ -90,8 +90,8 @@ def test_any_host_name_will_do(monkeypatch: pytest.MonkeyPatch, host: str, tail:
     name = f"{host}{tail}:{PID}:{start(PID)}:abc"
     assert is_owner(name)
     assert is_own(name)
-    assert is_alive(name)
-    assert not is_alive(f"{host}{tail}:{GONE}:5:abc")
+    assert is_process_alive(name)
+    assert not is_process_alive(f"{host}{tail}:{GONE}:5:abc")
 
 
 def test_this_process_by_the_name_that_0_8_0_gave_it(machine: str) -> None:

@@ -131,9 +131,9 @@ def test_functions_that_return_no_value_yet() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(TrialError, match=r"no `async` function is awaited here"):
+        with pytest.raises(TrialError, match=r"`async` functions are not awaited"):
             minimize(later, SPACE, 1, progress=False)
-        with pytest.raises(TrialError, match="use `return` in the place of `yield`"):
+        with pytest.raises(TrialError, match="use `return` instead of `yield`"):
             minimize(yields, SPACE, 1, progress=False)
     assert minimize(lambda p: asyncio.run(later(p)), SPACE, 1, progress=False).best.value == 0.5
 

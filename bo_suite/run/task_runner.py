@@ -1,4 +1,4 @@
-"""Tasks that are kept going, and which of them it was that broke their executor."""
+"""Runs tasks side by side, and finds out which task broke the executor."""
 
 import concurrent.futures as futures
 from collections import deque
@@ -12,25 +12,25 @@ from bo_suite.run.workers import is_death, no_limit
 
 Task = TypeVar("Task")
 
-_PATIENCE = 3600.0
-"""Seconds of one wait; a system may have no longer ones."""
+_LONGEST_WAIT_S = 3600.0
+"""Seconds of one wait; some systems do not support longer ones."""
 
 
 def _worker_died(future: "futures.Future[Any]") -> bool:
-    """Whether a task took its worker down, or shared one that another task took down."""
+    """Whether the worker of a task died, by this task or by another one on the same executor."""
     return not future.cancelled() and is_death(future.exception())
 
 
-class Crew(Generic[Task]):
-    """Keeps a number of tasks going, whose futures come as they end.
+class TaskRunner(Generic[Task]):
+    """Runs up to `workers` tasks at once, and yields their futures as they end.
 
-    A task runs three times at most: beside others; alone, where the workers broke meanwhile; and alone once
-    more, where they broke again, no task had ended by then, and others that shared the workers might.
+    A task runs at most three times: beside others; alone, if the workers broke meanwhile; and alone again, if
+    they broke again before any task had ended and another suspect may still show that workers work.
 
     Args:
         submit: starts a task.
-        workers: tasks going at once.
-        worked: whether workers are known to be able to run anything.
+        workers: number of tasks at once.
+        worked: whether workers have run a task before.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class Crew(Generic[Task]):
     def completed(
         self, following: Callable[[], Task | None], seconds_left: Callable[[], float] = no_limit
     ) -> "Iterator[tuple[Task, futures.Future[Any] | None]]":
-        """Tasks that have ended with their futures; None of one that has taken its worker down.
+        """Yields (task, future) as tasks end; the future is None if the task killed its worker.
 
-        Which task broke the workers is found out by running each suspect alone.
+        To find the task that broke the workers, each suspect runs again, alone.
 
         Args:
-            following: the next task to start, None while there is none.
-            seconds_left: seconds for which tasks are waited for; then those that run are left in `running`.
+            following: returns the next task, or None while there is none.
+            seconds_left: seconds to wait for tasks; after that, tasks that still run stay in `running`.
 
         Raises:
-            WorkersDied: no task has ended, no suspect is left that might, and workers are not known to work.
+            WorkersDied: the workers died with every suspect, and no task has ever ended.
         """
-        suspects, blamed, worked = deque[Task](), list[Task](), self._worked
+        suspects, culprits, worked = deque[Task](), list[Task](), self._worked
         while True:
             alone = suspects.popleft() if suspects and not self.running else None
             if alone is not None:
@@ -77,11 +77,11 @@ class Crew(Generic[Task]):
                 lost = _worker_died(future)
                 if lost and task is not alone:
                     suspects.append(task)
-                elif lost and not worked and suspects and task not in blamed:
-                    blamed.append(task)  # another suspect may show that workers can run anything
+                elif lost and not worked and suspects and task not in culprits:
+                    culprits.append(task)  # another suspect may show that the workers are able to work
                     suspects.append(task)
                 elif lost and not worked:
-                    raise WorkersDied("worker processes must live until one task has ended")
+                    raise WorkersDied("no task ended before its worker process died")
                 else:
                     worked = worked or not lost
                     yield task, None if lost else future
@@ -93,15 +93,15 @@ class Crew(Generic[Task]):
         future.add_done_callback(self._ended.put)
 
     def _wait(self, seconds_left: Callable[[], float]) -> "list[futures.Future[Any]]":
-        """Futures that have ended, none once the time is over before one has.
+        """Futures that have ended; empty if the time is over first.
 
-        `futures.wait` would not see all that are cancelled.
+        `futures.wait` does not return all cancelled futures.
         """
         ended = list[futures.Future[Any]]()
         while not ended:
             left = seconds_left()
             with suppress(Empty):
-                ended.append(self._ended.get(timeout=min(max(left, 0.0), _PATIENCE)))
+                ended.append(self._ended.get(timeout=min(max(left, 0.0), _LONGEST_WAIT_S)))
             if left <= 0:
                 break
         while not self._ended.empty():
@@ -109,12 +109,12 @@ class Crew(Generic[Task]):
         return ended
 
     def cancel(self) -> None:
-        """Takes back what has not started."""
+        """Cancels tasks that have not started."""
         for future in self.running:
             future.cancel()
 
     def ended(self) -> "Iterator[tuple[Task, Any]]":
-        """Tasks that have ended but were not yet reported, with their results."""
+        """Tasks that have ended but were not yet yielded, with their results."""
         for future, task in self.running.items():
             if future.done() and not future.cancelled() and future.exception() is None:
                 yield task, future.result()

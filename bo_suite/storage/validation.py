@@ -1,0 +1,84 @@
+"""Checks of arguments before a history stores them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, SupportsFloat
+
+from bo_suite.errors import TrialError
+from bo_suite.space.space import Space
+from bo_suite.storage.rows import Row
+from bo_suite.values.describe import SHORT, described, plain_text, shortened
+from bo_suite.values.numbers import require_finite
+
+
+def require_outcome(value: SupportsFloat, std: SupportsFloat | None) -> dict[str, float | None]:
+    """The value and std of a finished trial, by name.
+
+    Raises:
+        TrialError: one of them is not finite, or the std is negative.
+    """
+    number = require_finite("a value must be a finite number (use fail() if there is none)", value)
+    requirement = "a std must be a finite number >= 0"
+    noise = None if std is None else require_finite(requirement, std)
+    if noise is not None and noise < 0:
+        raise TrialError(f"{requirement}, got {described(std)}")
+    return {"value": number, "std": noise}
+
+
+def require_traceback(text: str | None) -> str | None:
+    """The text, cut to the length that is stored.
+
+    Raises:
+        TrialError: it is neither a string nor None.
+    """
+    if text is not None and not issubclass(type(text), str):
+        requirement = "a traceback must be a string, such as traceback.format_exc() returns, or None"
+        raise TrialError(f"{requirement}, got {described(text)}")
+    return None if text is None else plain_text(text)
+
+
+def provenance_json(provenance: Mapping[str, Any]) -> str:
+    """The provenance of a suggestion as JSON text.
+
+    Raises:
+        TrialError: it is not JSON, or contains NaN or infinity.
+    """
+    try:
+        return json.dumps(dict(provenance), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        requirement = "provenance must be JSON without NaN or infinity"
+        raise TrialError(f"{requirement}, got {described(provenance)}") from error
+
+
+def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
+    """Raises a TrialError if a trial has ended, or another attempt is the current one.
+
+    Args:
+        row: the row of the trial.
+        attempt: the attempt to end; None for the only one, or for that of the owner.
+        owner: the owner that ends it.
+    """
+    if attempt is None and row.attempt > 1 and row.owner != owner:
+        raise TrialError(
+            f"the attempt must be named, since trial {row.id} was handed out again and is at attempt "
+            f"{row.attempt}"
+        )
+    if attempt is not None and attempt != row.attempt:
+        raise TrialError(
+            f"only the current attempt ends a trial: trial {row.id} was handed out again as attempt "
+            f"{row.attempt}, got attempt {attempt}"
+        )
+    if row.state != "running":
+        reason = shortened(row.reason or "", SHORT)
+        how = f", with value {row.value}" if row.state == "finished" else f" ({reason})"
+        raise TrialError(f"a trial ends once: trial {row.id} is already {row.state}{how}")
+
+
+def describe_space_difference(stored: Space, passed: Space) -> str:
+    """The parameters in which two spaces differ, or the order if they differ in that alone."""
+    old, new = stored.parameters, passed.parameters
+    names = [name for name in {**old, **new} if repr(old.get(name)) != repr(new.get(name))]
+    if not names:
+        return f"in the order {list(old)}, got {list(new)}"
+    texts = [f"{name!r}: {old.get(name, 'absent')}, got {new.get(name, 'absent')}" for name in names]
+    return "; ".join(texts)

@@ -1,0 +1,218 @@
+"""The contract of `Storage`: every implementation passes these tests; add one by adding a row to OPEN."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from histories import HEADER, POINT, SPACE, ask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bo_suite.errors import SpaceError, StorageError, TrialError
+from bo_suite.storage.history import History
+from bo_suite.storage.protocol import Storage
+
+OPEN: dict[str, Callable[[Path], Storage]] = {
+    "disk": lambda folder: History.open(folder / "run.db", HEADER),
+    "memory": lambda folder: History.open(None, HEADER),
+}
+"""What opens an empty storage, or the one in the folder."""
+
+SHARED = ["disk"]
+"""Implementations that processes may share."""
+
+
+@pytest.fixture(params=OPEN)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    opened = OPEN[request.param](tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_trials_are_numbered_in_order_of_asking(storage: Storage) -> None:
+    before = time.time()
+    first, second = storage.insert([POINT, POINT | {"depth": 5}], [{"fit_ms": 1.5}, {}], expected=0) or []
+    added = storage.add({"kernel": "poly", "depth": 1, "lr": 0.1}, 2.0, std=0.5)
+    told = storage.tell(second.id, -7.25, std=0.0)
+    failed = storage.fail(first.id, "out of memory")
+    assert storage.trials() == [failed, told, added]
+    assert [trial.id for trial in storage.trials()] == [0, 1, 2]
+    assert (first.state, first.value, first.attempt, first.asked, first.ended) == (
+        "running",
+        None,
+        1,
+        True,
+        None,
+    )
+    assert (told.state, told.value, told.std, told.params["depth"]) == ("finished", -7.25, 0.0, 5)
+    assert (failed.state, failed.reason, failed.value) == ("failed", "out of memory", None)
+    assert failed.provenance == {"fit_ms": 1.5}
+    assert (added.asked, added.state, added.std) == (False, "finished", 0.5)
+    assert list(added.params) == list(SPACE.parameters), "canonical order"
+    assert told.ended is not None
+    assert before <= told.started <= told.ended <= time.time()
+
+
+def test_a_trial_can_be_hashed_and_none_shares_its_dict_with_the_cache(storage: Storage) -> None:
+    trial = ask(storage)
+    trial.params["lr"] = 9.9
+    assert storage.trials()[0].params == POINT
+    assert {trial: 1}[trial] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["ask", "add", "tell", "fail", "list"]), st.integers(0, 9)), max_size=40
+    )
+)
+def test_any_sequence_of_calls_agrees_with_a_plain_list(steps: list[tuple[str, int]]) -> None:
+    storage, states = History.open(None, HEADER), []
+    for step, number in steps:
+        if step == "ask":
+            ask(storage, depth=number + 1)
+            states.append(("running", None))
+        elif step == "add":
+            storage.add(POINT, number)
+            states.append(("finished", number))
+        elif step == "list":
+            assert [(trial.state, trial.value) for trial in storage.trials()] == states
+        elif number < len(states) and states[number][0] == "running":
+            ended = storage.tell(number, 0.5) if step == "tell" else storage.fail(number, "no")
+            states[number] = (ended.state, ended.value)
+        else:
+            with pytest.raises(TrialError):
+                storage.tell(number, 0.5) if step == "tell" else storage.fail(number, "no")
+    assert [(trial.state, trial.value) for trial in storage.trials()] == states
+    assert [trial.id for trial in storage.trials()] == list(range(len(states)))
+    storage.close()
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.array(0.5), torch.tensor(0.5), 0.5, np.float64(0.5)])
+def test_any_one_number_is_a_value(storage: Storage, number: Any) -> None:
+    told = storage.tell(ask(storage).id, number, number)
+    assert (told.value, told.std, type(told.value)) == (0.5, 0.5, float)
+    assert math.copysign(1, storage.add(POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
+
+
+def test_a_trial_ends_once(storage: Storage) -> None:
+    first, second = ask(storage), ask(storage)
+    storage.tell(first.id, 0.25)
+    storage.fail(second.id, "broke")
+    before = storage.trials()
+    for end in (lambda n: storage.tell(n, 0.25), lambda n: storage.fail(n, "again")):
+        with pytest.raises(
+            TrialError, match=r"^a trial ends once: trial 0 is already finished, with value 0.25$"
+        ):
+            end(0)
+        with pytest.raises(TrialError, match=r"^a trial ends once: trial 1 is already failed \(broke\)$"):
+            end(1)
+    assert storage.trials() == before
+
+
+@pytest.mark.parametrize("number", [1, -1, 2**63, -(2**63), 10**30, np.int64(1)])
+def test_an_unknown_trial_is_refused(storage: Storage, number: int) -> None:
+    trial = ask(storage)
+    with pytest.raises(
+        TrialError, match=f"^a trial must be one of the 1 of the history, got unknown id {number}$"
+    ):
+        storage.tell(number, 1.0)
+    assert storage.trials() == [trial]
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(storage: Storage) -> None:
+    with pytest.raises(SpaceError, match="missing"):
+        storage.insert([POINT, {"lr": 0.1}], [{}, {}], expected=0)
+    with pytest.raises(SpaceError, match="must hold"):
+        storage.add(POINT | {"depth": 13}, 1.0)
+    assert storage.trials() == []
+    assert storage.insert([], [], expected=0) == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, [math.inf], object(), torch.ones(1)])
+def test_provenance_is_json_without_nan(storage: Storage, bad: Any) -> None:
+    with pytest.raises(TrialError, match=r"^provenance must be JSON without NaN or infinity, got"):
+        storage.insert([POINT], [{"key": bad}], expected=None)
+    assert storage.trials() == []
+
+
+def test_a_reason_may_hold_what_is_no_utf8(storage: Storage) -> None:
+    assert storage.fail(ask(storage).id, "bad \udcff name\0").reason == "bad \\udcff name\0"
+
+
+def test_a_closed_storage_says_so(storage: Storage) -> None:
+    storage.close()
+    storage.close()
+    with pytest.raises(StorageError, match=r"was closed; open it again$"):
+        storage.trials()
+
+
+def test_threads_share_a_history(storage: Storage) -> None:
+    def work() -> None:
+        for _ in range(25):
+            storage.tell(ask(storage).id, 1.0)
+            storage.trials()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [trial.id for trial in storage.trials()] == list(range(100))
+    assert {trial.state for trial in storage.trials()} == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        *(
+            ((bad,), r"^a value must be a finite number \(use fail\(\) if there is none")
+            for bad in (math.nan, math.inf, -math.inf, "1.0", None, True, 10**400, torch.ones(2), 1j)
+        ),
+        *(
+            ((1.0, bad), r"^a std must be a finite number >= 0, got")
+            for bad in (math.nan, math.inf, -1e-9, "1")
+        ),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_an_outcome_that_is_not_finite_is_refused(storage: Storage, outcome: Any, message: str) -> None:
+    trial = ask(storage)
+    for call in (lambda: storage.tell(trial.id, *outcome), lambda: storage.add(POINT, *outcome)):
+        with pytest.raises(TrialError, match=message):
+            call()
+    assert storage.trials() == [trial]
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_a_taken_id_writes_nothing(tmp_path: Path, kind: str) -> None:
+    mine, theirs = OPEN[kind](tmp_path), OPEN[kind](tmp_path)
+    assert mine.insert([POINT], [{}], expected=0) is not None
+    assert theirs.insert([POINT, POINT], [{}, {}], expected=0) is None
+    assert len(theirs.trials()) == 1
+    assert [trial.id for trial in theirs.insert([POINT, POINT], [{}, {}], expected=1) or []] == [1, 2]
+    mine.close()
+    theirs.close()
+
+
+def test_the_other_verbs(storage: Storage) -> None:
+    with storage.turn() as own:
+        assert own
+        trial = ask(storage)
+    assert storage.trial(trial.id) == trial
+    assert storage.trial(1) is None
+    withdrawn = storage.withdraw(trial.id)
+    failed = storage.add_failed(POINT, "broken")
+    assert (withdrawn.state, withdrawn.reason) == ("withdrawn", "withdrawn")
+    assert (failed.state, failed.reason, failed.asked) == ("failed", "broken", False)
+    by_chance = storage.fail(ask(storage).id, "lost", transient=True, traceback="in line 1")
+    assert (by_chance.transient, by_chance.traceback) == (True, "in line 1")
+    assert storage.trials() == [withdrawn, failed, by_chance]
+    assert storage.reclaim() == []
+    assert storage.header == HEADER
