@@ -1,6 +1,7 @@
 """Rooms import from allowed rooms only, and the public names are what they are said to be."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -75,32 +76,63 @@ def test_files_stay_within_four_hundred_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
-def test_public_names_exist_and_nothing_heavy_loads_with_the_package() -> None:
+HEAVY = ("botorch", "gpytorch", "jaxtyping", "matplotlib", "pandas", "rich", "scipy", "sklearn", "torch")
+
+ASK = """
+import sys
+from bo_suite import Float, Optimizer, Space
+optimizer = Optimizer(Space({"x": Float(0, 1)}), initial=2)
+for _ in range(4):
+    trial = optimizer.ask()
+    optimizer.tell(trial, trial.params["x"])
+print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names))
+"""
+
+
+def test_public_names_exist() -> None:
     for name in bo_suite.__all__:
         assert getattr(bo_suite, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = bo_suite.nothing
-    assert loaded_with("bo_suite, bo_suite.run.evaluate", ["torch", "pandas", "botorch"]) == []
-
-
-def test_the_core_does_not_load_botorch() -> None:
-    assert loaded_with("bo_suite.run.minimize, bo_suite.problems", ["botorch", "gpytorch", "sklearn"]) == []
 
 
 @pytest.mark.parametrize(
-    "module",
+    "statement",
     [
-        *("storage.history", "storage.serialization", "study.summary", "run.child", "run.running"),
-        *("run.stopping", "run.workers", "cli"),
+        "from bo_suite import Choice, Float, Int, Optimizer, Result, Space, Trial, minimize",
+        *(
+            f"import bo_suite.{module}"
+            for module in (
+                *("storage.history", "storage.serialization", "study.summary", "run.child", "run.evaluate"),
+                *("run.minimize", "run.stopping", "run.workers", "cli"),
+            )
+        ),
     ],
 )
-def test_what_commands_and_workers_import_is_light(module: str) -> None:
-    heavy = ["torch", "pandas", "scipy", "matplotlib", "sklearn", "jaxtyping", "rich"]
-    space = loaded_with("bo_suite.space", heavy)
-    assert loaded_with(f"bo_suite.space, bo_suite.{module}", heavy) == space
+def test_what_commands_workers_and_scripts_import_first_is_light(statement: str) -> None:
+    assert set(HEAVY) & loaded_with(f"import sys; {statement}; print(*sys.modules)") == set()
 
 
-def loaded_with(modules: str, heavy: list[str]) -> list[str]:
-    code = f"import sys, {modules}; print(*[name for name in {heavy} if name in sys.modules])"
+def test_what_a_plain_ask_loads() -> None:
+    loaded = loaded_with(ASK)
+    assert loaded & set(HEAVY) == {"jaxtyping", "scipy", "torch"}
+    assert {"numpy", "threadpoolctl"} <= loaded
+
+
+def test_problems_load_neither_botorch_nor_scikit_learn() -> None:
+    loaded = loaded_with("import sys, bo_suite.problems; print(*sys.modules)")
+    assert loaded & {"botorch", "gpytorch", "sklearn"} == set()
+
+
+def test_the_old_names_of_modules_are_those_of_the_new_ones() -> None:
+    for old, new in bo_suite._MOVED.items():
+        sys.modules.pop(old, None)
+        with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+            module = importlib.import_module(old)
+        assert module is importlib.import_module(new)
+
+
+def loaded_with(code: str) -> set[str]:
+    """The names that a fresh interpreter prints after some code."""
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return answer.stdout.split()
+    return set(answer.stdout.split())

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from bo_suite.bench.outside import imported
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.tabular import TABLES
 from bo_suite.problems.tuning import TUNING
 from bo_suite.values.describe import described
+from bo_suite.values.imports import import_attribute
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _named(name: str) -> tuple[Problem, ...]:
 
 
 def _imported(name: str) -> tuple[Problem, ...]:
-    found = imported("problem", name)
+    found = import_attribute("a problem", name)
     if isinstance(found, Suite):
         return found.build()
     if isinstance(found, Problem):

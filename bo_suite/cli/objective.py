@@ -1,12 +1,9 @@
 """The objective of `bo-suite minimize`: a problem by its name, or a user's function as module:function."""
 
-import importlib
 import inspect
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,8 @@ from bo_suite.errors import DataError
 from bo_suite.problems import get_problem
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Header
-from bo_suite.values.describe import described, error_text
+from bo_suite.values.describe import described
+from bo_suite.values.imports import import_attribute
 
 
 @dataclass(frozen=True)
@@ -53,25 +51,14 @@ def _problem(name: str) -> Objective:
 
 def _imported(name: str) -> tuple[Callable[[Params], float], Space | None]:
     """The function of a name module:function, and the `space` of its module, if it has one."""
-    requirement = "an objective must be module:function, the module as in an import statement"
-    module_name, _, function_name = name.partition(":")
-    if module_name.endswith(".py") or "/" in module_name:
-        stop(f"{requirement} (tune:objective for tune.py), got {name!r}", USAGE)
-    sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a user's module may raise anything
-        stop(f"{requirement}, got {name!r}, whose import raised {error_text(error)}", USAGE)
-    try:
-        function = attrgetter(function_name)(module)
-    except AttributeError:
-        stop(f"{requirement}, got {name!r}, but {module_name} has no {function_name!r}", USAGE)
+        function = import_attribute("an objective", name)
+    except DataError as error:
+        stop(str(error), USAGE)
     if not (callable(function) and _takes_one_argument(function)):
         requirement = "an objective must take a dict of parameters and return a float"
         stop(f"{requirement}, got {name!r}: {described(function)}", USAGE)
-    space = getattr(module, "space", None)
+    space = getattr(sys.modules[name.partition(":")[0]], "space", None)
     return function, space if isinstance(space, Space) else None
 
 

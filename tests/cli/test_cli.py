@@ -286,7 +286,7 @@ class TestRefusals:
             ("minimize absent:objective", 2, "whose import raised ModuleNotFoundError"),
             ("minimize tune:absent", 2, "tune has no 'absent'"),
             ("minimize tune:", 2, "tune has no ''"),
-            ("minimize tune.py:objective", 2, "(tune:objective for tune.py)"),
+            ("minimize tune.py:objective", 2, "(tune:objective)"),
             ("minimize tune:two", 2, "an objective must take a dict of parameters and return a float"),
             ("minimize tune:number", 2, "an objective must take a dict of parameters and return a float"),
             ("minimize math:cos", 2, "a function needs --space FILE"),

@@ -168,9 +168,9 @@ COMMANDS = [
     part(
         "bo_suite.run.evaluate:evaluate",
         params="touch PWNED",
-        function=part("bo_suite.bench.outside:imported", kind="x", name="os:system"),
+        function=part("bo_suite.values.imports:import_attribute", kind="x", name="os:system"),
     ),
-    part("bo_suite.bench.outside:imported", kind="x", name="this:s"),
+    part("bo_suite.values.imports:import_attribute", kind="x", name="this:s"),
     part("bo_suite.cli:main"),
     part("bo_suite.acquisition.improvement:torch.hub.load", repo_or_dir="x", model="y"),
     part("bo_suite.acquisition.improvement:dataclass", cls=None),

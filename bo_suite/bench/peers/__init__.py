@@ -12,7 +12,6 @@ from functools import partial
 from importlib.util import find_spec
 
 from bo_suite.bench.method import Method
-from bo_suite.bench.outside import imported
 from bo_suite.bench.peers.ax_client import AxClient
 from bo_suite.bench.peers.baselines import Random, Sobol
 from bo_suite.bench.peers.botorch_loop import BoTorchLoop
@@ -34,6 +33,7 @@ from bo_suite.bench.peers.subprocess_method import SubprocessMethod
 from bo_suite.bench.peers.syne_tune_bore import SyneTuneBore
 from bo_suite.errors import DataError
 from bo_suite.values.describe import described
+from bo_suite.values.imports import import_attribute
 
 __all__ = ["BoSuite", "SubprocessMethod", "get_method", "methods"]
 
@@ -113,7 +113,7 @@ def get_method(name: str, python: str | None = None) -> Method:
 
 
 def _outside(name: str) -> Method:
-    found = imported("method", name)
+    found = import_attribute("a method", name)
     if isinstance(found, type) or not isinstance(found, Method):
         raise DataError(f"{name} must be an object with `name` and `start`, got {described(found)}")
     return found
