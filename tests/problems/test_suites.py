@@ -132,7 +132,7 @@ def test_problems_of_takes_suites_and_names() -> None:
         ("branin,branin", r"\['branin'\] more than once"),
         ("branin,smoke", "more than once"),
         ("rosenbrock1", "2, 3"),
-        ("mine.py:problem", "mine:thing for mine.py"),
+        ("mine.py:problem", r"\(mine:problem\)"),
         ("no_such_module_here:problem", "ModuleNotFoundError"),
         ("bo_suite.problems:nothing", "has no 'nothing'"),
         ("bo_suite.problems:get_problem", "must be a Problem, a tuple of them or a Suite"),
