@@ -18,7 +18,13 @@ from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.maximize import ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
-from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
+from bo_suite.surrogates.process import (
+    Hyperparameters,
+    Process,
+    SupportsLookahead,
+    Surrogate,
+    WarmStart,
+)
 from bo_suite.values.describe import described
 
 _POOL = 512
@@ -168,10 +174,15 @@ class KnowledgeGradient:
         """The score given the data.
 
         Raises:
-            DataError: data with constraints.
+            DataError: data with constraints, or a surrogate whose process has no `lookahead`.
         """
         refuse_constraints(self, data)
         process = self.surrogate.fit(data, seeds, start)
+        if not isinstance(process, SupportsLookahead):
+            raise DataError(
+                "a KnowledgeGradient needs a surrogate whose process has a method `lookahead`, such as "
+                f"ExactGP or SGPR, got a {type(process).__name__} of {described(self.surrogate, 200)}"
+            )
         with torch.no_grad():
             mean = torch.cat([process.mean(part) for part in data.x.split(_ROWS, -2)], -1)
             pool = Pool.of(data, mean, _POOL, seeds.split("pool"))
@@ -187,7 +198,7 @@ class KnowledgeGradient:
         return score
 
     def _score(
-        self, process: Process, expected: Process, alternatives: Tensor, fidelities: tuple[int, ...]
+        self, process: Process, expected: SupportsLookahead, alternatives: Tensor, fidelities: tuple[int, ...]
     ) -> KnowledgeGradientScore:
         cost = AffineCost() if self.cost is None and fidelities else self.cost
         alternatives = distinct(alternatives)
@@ -201,7 +212,7 @@ class KnowledgeGradient:
         )
 
     def _after(
-        self, process: Process, expected: Process, pool: Pool, minima: Tensor, candidates: Tensor
+        self, process: Process, expected: SupportsLookahead, pool: Pool, minima: Tensor, candidates: Tensor
     ) -> Tensor:
         """Minima of the posterior mean after each quantile of the outcome at each candidate."""
         lookahead = expected.lookahead(candidates)
@@ -220,7 +231,9 @@ class KnowledgeGradient:
         return outlooks.minimize(pool, starts, evaluations=_EVALUATIONS)
 
 
-def _given_pending(process: Process, pending: Tensor, seeds: Seeds, count: int) -> Process:
+def _given_pending(
+    process: SupportsLookahead, pending: Tensor, seeds: Seeds, count: int
+) -> SupportsLookahead:
     """The process given joint samples of the pending observations, if there are any."""
     if not pending.shape[-2]:
         return process
@@ -231,7 +244,7 @@ def _given_pending(process: Process, pending: Tensor, seeds: Seeds, count: int) 
     return process.condition(pending, (base @ chol.mT).movedim(-2, 0) + process.mean(pending))
 
 
-def _minima(process: Process, pool: Pool) -> Tensor:
+def _minima(process: SupportsLookahead, pool: Pool) -> Tensor:
     """Local minima of the posterior mean, averaged over fantasies and of each of a few fantasies."""
     target = at_target(pool.x, pool.fidelities)
     mean = process.mean(target)

@@ -14,12 +14,12 @@ from bo_suite.acquisition.base import Acquisition
 from bo_suite.errors import BoSuiteError, StorageError
 from bo_suite.kernels import Kernel
 from bo_suite.storage.field_types import is_of_type
-from bo_suite.storage.stored_names import CLASSES, GIVEN_AGAIN
+from bo_suite.storage.stored_names import ADDED, CLASSES, GIVEN_AGAIN
 
-_NAMES = {place: name for name, place in CLASSES.items()}
+_NAMES = {place: name for name, place in {**CLASSES, **GIVEN_AGAIN}.items()}
 """Names in files, by where the class is defined."""
 
-_NARROWED: dict[str, Any] = {"kernel": Kernel | None}
+_NARROWED: dict[str, Any] = {"kernel": Kernel | None, "mean": float | None}
 """Types of fields that also take objects from outside the package, without these objects."""
 
 
@@ -35,9 +35,13 @@ def to_form(part: object) -> Any:
         return [to_form(item) for item in part]
     kind = type(part)
     if dataclasses.is_dataclass(part) and kind.__module__.split(".")[0] == "bo_suite":
-        fields = {f.name: to_form(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
         place = f"{kind.__module__}:{kind.__qualname__}"
-        return {"type": _NAMES.get(place, place), "fields": fields}
+        name = _NAMES.get(place, place)
+        fields = {f.name: to_form(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}
+        for field in dataclasses.fields(part):
+            if field.name in ADDED.get(name, ()) and getattr(part, field.name) == field.default:
+                del fields[field.name]
+        return {"type": name, "fields": fields}
     return {"foreign": repr(part)}
 
 

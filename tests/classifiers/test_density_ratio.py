@@ -11,7 +11,7 @@ from sklearn.preprocessing import PolynomialFeatures
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.classifiers import Classifier, GPClassifier, Labelled, MLPClassifier, SklearnClassifier
+from bo_suite.classifiers import Classifier, GPClassifier, MLPClassifier, SklearnClassifier, WeightedExamples
 from bo_suite.classifiers.density_ratio import DensityRatio, fit_density_ratio, ratio_of
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
@@ -86,8 +86,8 @@ def test_weights_stand_for_numbers_of_samples() -> None:
     p, q = samples(500, 3)
     x = torch.cat((p, q)) / 10.0
     label = torch.cat((torch.ones(500, dtype=F64), torch.zeros(500, dtype=F64)))
-    even = ratio_of(QUADRATIC, Labelled(x, label, 1.0 - label), Seeds.of(0, 0))
-    tilted = ratio_of(QUADRATIC, Labelled(x, 3.0 * label, 1.0 - label), Seeds.of(0, 0))
+    even = ratio_of(QUADRATIC, WeightedExamples(x, label, 1.0 - label), Seeds.of(0, 0))
+    tilted = ratio_of(QUADRATIC, WeightedExamples(x, 3.0 * label, 1.0 - label), Seeds.of(0, 0))
     assert float(tilted.balance) == pytest.approx(math.log(3.0))
     assert_close(tilted.log_ratio(x), even.log_ratio(x), rtol=0.0, atol=0.2)
 
