@@ -47,7 +47,7 @@ def wave(rows):
     return torch.sin(2 * rows[:, 0]) + 0.3 * torch.cos(5 * rows[:, 0])
 
 
-xy = torch.from_numpy(pd.read_csv("../tests/fixtures/pyrox_svgp_xy.csv").to_numpy())
+xy = torch.from_numpy(pd.read_csv("../tests/surrogates/fixtures/pyrox_svgp_xy.csv").to_numpy())
 x, y = xy[:, :1], xy[:, 1]
 data, seeds = Dataset(x, y, None, x[:0]), Seeds.of(seed=0, trial=0)
 
@@ -76,7 +76,7 @@ figure
 
 # %%
 kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()).double()
-random_inputs = Given(torch.from_numpy(np.loadtxt("../tests/fixtures/pyrox_svgp_Z0.csv"))[:, None])
+random_inputs = Given(torch.from_numpy(np.loadtxt("../tests/surrogates/fixtures/pyrox_svgp_Z0.csv"))[:, None])
 flat = Gaussian(noise_location=math.log(0.15**2), noise_spread=1e6)  # so wide a prior says nothing
 
 svgp = SVGP(

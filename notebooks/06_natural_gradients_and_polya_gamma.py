@@ -61,7 +61,7 @@ nothing = torch.zeros(0)  # these likelihoods have no parameters
 # *less* certain. Look at the eigenvalues of the precision after the very first step.
 
 # %%
-published_data = "../tests/fixtures/gaussx_probit.csv"
+published_data = "../tests/surrogates/fixtures/gaussx_probit.csv"
 table = np.loadtxt(published_data, delimiter=",", skiprows=1)
 x, sign = torch.from_numpy(table[:, 0]), torch.from_numpy(table[:, 1])
 labels = (sign + 1.0) / 2.0

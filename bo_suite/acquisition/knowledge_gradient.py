@@ -19,6 +19,7 @@ from bo_suite.optim.maximize import ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import (
+    ROWS_AT_ONCE,
     Hyperparameters,
     Process,
     SupportsLookahead,
@@ -39,8 +40,6 @@ _SPREAD = 128
 """Alternatives spread over the space, over its number of columns: where there are many these tell little."""
 _REFRESHES = 2
 """Times that candidates are searched for and the alternatives found anew."""
-_ROWS = 4096
-"""Rows whose covariances with what a process knows are held in memory at once."""
 
 
 @runtime_checkable
@@ -184,7 +183,7 @@ class KnowledgeGradient:
                 f"ExactGP or SGPR, got a {type(process).__name__} of {described(self.surrogate, 200)}"
             )
         with torch.no_grad():
-            mean = torch.cat([process.mean(part) for part in data.x.split(_ROWS, -2)], -1)
+            mean = torch.cat([process.mean(part) for part in data.x.split(ROWS_AT_ONCE, -2)], -1)
             pool = Pool.of(data, mean, _POOL, seeds.split("pool"))
             expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
             minima = _minima(expected, pool)

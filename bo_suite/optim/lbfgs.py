@@ -22,6 +22,9 @@ _ARMIJO = 1e-4
 _CURVATURE = 1e-10
 _SMALLEST_STEP = 1e-10
 
+_MEMORY = 10
+"""Largest number of (step, gradient change) pairs that are stored."""
+
 
 @dataclass(frozen=True)
 class BatchResult:
@@ -48,7 +51,6 @@ def minimize_batch(
     max_evaluations: int = 100,
     gradient_tolerance: float = 1e-5,
     value_tolerance: float = 1e-9,
-    memory: int = 10,
     narrow: Callable[[Tensor], ValueAndGrad] | None = None,
 ) -> BatchResult:
     """Local minima of one function a batch element, from one start each.
@@ -62,7 +64,6 @@ def minimize_batch(
         gradient_tolerance: an element stops when the largest entry of its projected gradient is below.
         value_tolerance: an element stops when a step lowers its value by less than this, relative to
             max(1, |value|).
-        memory: number of (step, gradient change) pairs that are stored.
         narrow: returns the function of some elements alone, of points (k, p), given their indices (k) among
             the flattened `*b`. With it, elements that have stopped are no longer evaluated.
 
@@ -77,7 +78,7 @@ def minimize_batch(
     value, gradient = _evaluate(function, x, shape)
     free = _free(x, gradient, lower, upper)
     done = ~torch.isfinite(value) | (_largest(gradient * free) < gradient_tolerance)
-    pairs = x.new_zeros(x.shape[0], memory, x.shape[1])
+    pairs = x.new_zeros(x.shape[0], _MEMORY, x.shape[1])
     first = _first_direction(gradient, free)
     active = _State(x, value, gradient, pairs, pairs, first, torch.ones_like(value), done, lower, upper)
     result, index = active, torch.arange(x.shape[0], device=x.device)
@@ -91,7 +92,7 @@ def minimize_batch(
             not_done = (~active.done).nonzero()[:, 0]
             active, index = active.elements(not_done), index[not_done]
             function, shape = narrow(index), active.x.shape
-        stored = min(stored + 1, memory)
+        stored = min(stored + 1, _MEMORY)
         active = _step(function, shape, active, stored, gradient_tolerance, value_tolerance)
         evaluations += 1
     result = result.replaced(index, active)

@@ -28,6 +28,9 @@ from bo_suite.surrogates.prior_mean import PriorMean
 Hyperparameters = jt.Float[Tensor, "*b p"]
 """Fitted free parameters, one vector a replicate, unconstrained but for a box."""
 
+ROWS_AT_ONCE = 4096
+"""Number of rows whose covariances with the basis of a process are in memory at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:

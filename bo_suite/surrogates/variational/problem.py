@@ -10,12 +10,10 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import NumericalError
 from bo_suite.linalg import solve_lower
+from bo_suite.surrogates.process import ROWS_AT_ONCE
 from bo_suite.surrogates.subsample import observations_at
 from bo_suite.surrogates.variational.elbo import Model, Whitened
 from bo_suite.surrogates.variational.natural import riemannian_step
-
-_CHUNK = 4096
-"""Number of observations whose covariances with the inducing inputs are in memory at once."""
 
 _CONVERGED = 1e-6
 """Rise of the bound below which natural-gradient steps have converged."""
@@ -86,8 +84,8 @@ class VariationalProblem:
         q = state.q
         value = -q.divergence
         linear, precision = torch.zeros_like(state.linear), torch.zeros_like(state.precision)
-        for first in range(0, self.data.y.shape[-1], _CHUNK):
-            rows = slice(first, first + _CHUNK)
+        for first in range(0, self.data.y.shape[-1], ROWS_AT_ONCE):
+            rows = slice(first, first + ROWS_AT_ONCE)
             expectation = self.model.expectation(state.eta, state.inducing, q, self.data, rows)
             expectation.require_definite()
             value = value + expectation.value
