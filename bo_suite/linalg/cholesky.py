@@ -239,9 +239,7 @@ def _check(chol: Tensor, *others: Tensor) -> None:
         if not float(least) > 0 or not float(most) < math.inf:
             bad = ((pivots > 0) & (pivots < math.inf)).all(-1).logical_not().flatten()
             name = _named(int(bad.nonzero()[0]), chol.shape[:-2])
-            raise NumericalError(
-                f"chol must have a positive and finite diagonal, but the diagonal of {name} is not"
-            )
+            raise NumericalError(f"chol must have a positive and finite diagonal, but {name} does not")
 
 
 def _check_beside(chol: Tensor, other: Tensor) -> None:

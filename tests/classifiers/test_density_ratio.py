@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import pytest
 import torch
 from scipy import integrate
@@ -118,7 +119,8 @@ def test_columns_of_any_scale_are_taken() -> None:
     )
 
 
-def test_samples_that_do_not_fit_together_are_refused() -> None:
+def test_samples_that_do_not_fit_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     p, q = samples(5, 7)
     for pair in ((p, q.expand(5, 2)), (p[:, 0], q[:, 0]), (p, q[:0]), (p[:0], q)):
         with pytest.raises(DataError, match="two samples"):
