@@ -113,7 +113,7 @@ def test_labelled_rows_that_break_a_rule_are_refused() -> None:
     for bad in (torch.nan, -1.0, torch.inf):
         with pytest.raises(DataError, match="negative weights must be finite and at least 0"):
             WeightedExamples(x, one, torch.where(one > 0, bad, 1.0))
-    with pytest.raises(DataError, match="an example of each class, got no positive one"):
+    with pytest.raises(DataError, match="an example of each class, got no positive example"):
         WeightedExamples(x, 0.0 * one, one)
     with pytest.raises(DataError, match="levels must give the number of values of columns"):
         WeightedExamples(x, one, 1.0 - one, (1,))
