@@ -162,7 +162,9 @@ def window(observations: int, size: int) -> dict[str, Any]:
     for i in range(size, observations):
         reference = batch(i + 1)
     refitted = time.perf_counter() - start
-    white = torch.linalg.solve_triangular(reference.chol, (y[-size:] - mean)[:, None], upper=False)[:, 0]
+    white = torch.linalg.solve_triangular(reference.chol, (y[-size:] - mean.constant)[:, None], upper=False)[
+        :, 0
+    ]
     reference = replace(reference, white=white, prior_mean=mean)
     test = torch.rand(100, 4, generator=generator, dtype=torch.float64)
     pairs = zip(process.mean_and_var(test), reference.mean_and_var(test), strict=True)

@@ -20,7 +20,8 @@ from torch import Tensor
 from bo_suite.data import Dataset
 from bo_suite.kernels.gpytorch_kernel import GPyTorchKernel
 from bo_suite.linalg import solve_lower
-from bo_suite.surrogates.process import ExactProcess
+from bo_suite.surrogates import ExactProcess, PriorMean
+from bo_suite.surrogates.basis import Basis
 
 Record = dict[str, Any]
 
@@ -87,7 +88,8 @@ def botorch_process(model: Any, data: Dataset) -> ExactProcess:
     mean = -model.mean_module.constant.detach()
     chol = torch.linalg.cholesky(kernel.gram(theta, data.x)[0] + noise * torch.eye(len(data.y)).to(data.x))
     white = solve_lower(chol, (data.y - mean)[:, None])[:, 0]
-    process = ExactProcess(kernel, theta, data.x, chol, white, mean, noise, torch.zeros_like(noise))
+    basis, jitter = Basis(kernel, theta, data.x, chol), torch.zeros_like(noise)
+    process = ExactProcess(basis, white, PriorMean(mean), noise, jitter)
     with torch.no_grad():
         torch.testing.assert_close(
             -model.posterior(data.x).mean[:, 0], process.mean(data.x), atol=1e-6, rtol=0

@@ -161,7 +161,9 @@ def absorb(options: argparse.Namespace, n: int = 10_000, steps: int = 200, induc
         seconds, process = timed(lambda p=process, r=row: p.absorb(data.x[r], data.y[r]), options.device)
         taken.append(seconds)
     everything = first(n + steps)
-    surrogate = replace(surrogate, mean=float(process.prior_mean))  # which a fit chooses, and absorbing keeps
+    surrogate = replace(
+        surrogate, mean=float(process.prior_mean.constant)
+    )  # which a fit chooses, and absorbing keeps
     refits = [timed(lambda: surrogate.process(everything, start, inputs), options.device) for _ in range(9)]
     warm = WarmStart(start, n)
     whole = timed(lambda: surrogate.fit(everything, Seeds.of(options.seed, 1), warm), options.device)[0]

@@ -30,8 +30,12 @@ _HOMES = {
 _MOVED = {
     "bo_suite.density_ratio": "bo_suite.classifiers.density_ratio",
     "bo_suite.stopping": "bo_suite.run.stopping",
+    "bo_suite.surrogates.likelihoods": "bo_suite.surrogates.variational.likelihoods",
+    "bo_suite.surrogates.natural": "bo_suite.surrogates.variational.natural",
+    "bo_suite.surrogates.quadrature": "bo_suite.surrogates.variational.quadrature",
+    "bo_suite.surrogates.training": "bo_suite.surrogates.variational.training",
 }
-"""New names of the modules that the README of version 0.8 imports by others."""
+"""New names of modules that the README or a notebook of version 0.8 imports."""
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ rounds = 5  # of its fit
 # %matplotlib inline
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import gpytorch
 import numpy as np
@@ -29,22 +29,16 @@ import torch
 from scipy.stats import norm
 from torch.nn.functional import logsigmoid
 
-from bo_suite.classifiers import GPClassifier, Labelled
+from bo_suite.classifiers import GPClassifier, WeightedExamples
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import NumericalError
 from bo_suite.kernels import as_kernel
 from bo_suite.plot.style import INK, LINES, MIST, RED, new_figure
 from bo_suite.surrogates import SVGP
-from bo_suite.surrogates.likelihoods import BernoulliLogit, BernoulliProbit, MonteCarloLikelihood
-from bo_suite.surrogates.natural import (
-    Natural,
-    conjugate_update,
-    damped_natural_update,
-    gaussian_kl,
-    whitened_kl,
-)
-from bo_suite.surrogates.quadrature import polya_gamma_mean
-from bo_suite.surrogates.training import NaturalLBFGS
+from bo_suite.surrogates.variational.likelihoods import BernoulliLogit, BernoulliProbit, MonteCarloLikelihood
+from bo_suite.surrogates.variational.natural import riemannian_step
+from bo_suite.surrogates.variational.quadrature import polya_gamma_mean
+from bo_suite.surrogates.variational.training import NaturalLBFGS
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)  # matrices as small as these gain nothing by more
@@ -67,12 +61,37 @@ nothing = torch.zeros(0)  # these likelihoods have no parameters
 # *less* certain. Look at the eigenvalues of the precision after the very first step.
 
 # %%
-published_data = "../tests/fixtures/gaussx_probit.csv"
+published_data = "../tests/surrogates/fixtures/gaussx_probit.csv"
 table = np.loadtxt(published_data, delimiter=",", skiprows=1)
 x, sign = torch.from_numpy(table[:, 0]), torch.from_numpy(table[:, 1])
 labels = (sign + 1.0) / 2.0
 K = 1.5 * torch.exp(-0.5 * (x[:, None] - x).square()) + 1e-6 * torch.eye(len(x))
-prior = Natural.from_moments(torch.zeros_like(x), K)
+
+
+@dataclass(frozen=True)
+class Natural:
+    """A Gaussian by its natural parameters, η₁ = precision mean and η₂ = -precision / 2."""
+
+    linear: torch.Tensor
+    quadratic: torch.Tensor
+
+    @property
+    def precision(self):
+        return -2.0 * self.quadratic
+
+    def moments(self):
+        cov = torch.cholesky_inverse(torch.linalg.cholesky(self.precision))
+        return cov @ self.linear, cov
+
+    def towards(self, target, rate):
+        """The weighted mean of the parameters of this Gaussian and of a target."""
+        return Natural(
+            torch.lerp(self.linear, target.linear, rate),
+            torch.lerp(self.quadratic, target.quadratic, rate),
+        )
+
+
+prior = Natural(torch.zeros_like(x), -0.5 * torch.cholesky_inverse(torch.linalg.cholesky(K)))
 
 
 def log_likelihood(f):
@@ -83,8 +102,7 @@ start = torch.zeros_like(x)
 gradient = torch.autograd.functional.jacobian(log_likelihood, start)
 hessian = torch.autograd.functional.hessian(log_likelihood, start)
 published, right = (
-    damped_natural_update(prior, Natural(gradient, prior.quadratic + site), 0.5)
-    for site in (-hessian, 0.5 * hessian)
+    prior.towards(Natural(gradient, prior.quadratic + site), 0.5) for site in (-hessian, 0.5 * hessian)
 )
 spectra = {
     "prior": torch.linalg.eigvalsh(prior.precision),
@@ -97,7 +115,7 @@ print(f"least eigenvalue of the published precision: {least:.3f}; of the right o
 assert abs(least - -0.579) < 1e-3
 assert spectra["right, -Λ/2"][0] > spectra["prior"][0]
 try:
-    published.moments()
+    riemannian_step(published.precision, prior.precision, 0.5)
 except NumericalError as error:
     print("bo_suite refuses it:", error)
 
@@ -123,8 +141,8 @@ figure
 
 # %% [markdown]
 # A precision with negative eigenvalues is no Gaussian's, its Cholesky factor is `nan`, and so is
-# all that follows. `Natural.moments` never adds jitter to a precision: it says that something
-# went wrong.
+# all that follows. The natural steps of `bo_suite` never add jitter to a precision: they say that
+# something went wrong.
 #
 # ### What the step really is
 #
@@ -157,13 +175,26 @@ assert torch.allclose(natural_gradient, torch.cat((linear, -0.5 * precision)))
 # %% [markdown]
 # ### Done right
 #
-# `sites` gives a likelihood's sites under $q$, and `conjugate_update` puts them in the right
-# place. The tutorial takes the derivatives at the mean of $q$ alone, which leads to Laplace's
+# `sites` gives a likelihood's sites under $q$, and the step puts them in the right place. The
+# tutorial takes the derivatives at the mean of $q$ alone, which leads to Laplace's
 # approximation and not to the bound's maximum; `spread=0` does so, for comparison. (The tutorial
 # has a second loop, by the Bayesian learning rule, whose signs are right; that is where it ends.)
 
 # %%
 prior_chol = torch.linalg.cholesky(K)
+
+
+def whitened_kl(mean, chol):
+    """KL[N(mean, chol cholᵀ) || N(0, I)], from the lower triangle of chol."""
+    squares = chol.tril().square().sum() + mean.square().sum() - len(mean)
+    return 0.5 * squares - chol.diagonal().abs().log().sum()
+
+
+def gaussian_kl(mean, chol, prior_chol):
+    """KL[N(mean, chol cholᵀ) || N(0, prior_chol prior_cholᵀ)]."""
+    both = torch.cat((chol.tril(), mean[:, None]), -1)
+    white = torch.linalg.solve_triangular(prior_chol, both, upper=False)
+    return whitened_kl(white[:, -1], white[:, :-1])
 
 
 def bound(mean, chol):
@@ -179,8 +210,9 @@ def natural_steps(count, rate, spread=1.0):
         mean, cov = q.moments()
         values.append(float(bound(mean, torch.linalg.cholesky(cov))))
         seconds.append(time.process_time() - begun)
-        sites = probit.sites(labels, mean, spread * cov.diagonal(), nothing, None)
-        q = conjugate_update(q, prior, *sites, rate)
+        linear, precision = probit.sites(labels, mean, spread * cov.diagonal(), nothing, None)
+        target = Natural(prior.linear + linear, prior.quadratic - 0.5 * precision.diag())
+        q = q.towards(target, rate)
     return np.array(values), np.array(seconds)
 
 
@@ -427,8 +459,7 @@ def latent(features, q):
 def closed_form_step(q, features, y):
     linear, precision = logit.sites(y, *latent(features, q), nothing, None)
     site = Natural(features.T @ linear, -0.5 * (features.T * precision) @ features)
-    both = weights_prior.linear + site.linear, weights_prior.quadratic + site.quadratic
-    return damped_natural_update(q, Natural(*both), 1.0)
+    return Natural(weights_prior.linear + site.linear, weights_prior.quadratic + site.quadratic)
 
 
 features, y = toy(128, np.random.RandomState(8888))
@@ -605,7 +636,7 @@ for name, likelihood in ways.items():
     density = way.log_predictive_density(other, test, test_label)
     table.append([f"SVGP, {name}", taken, -float(density.mean()), float(other.scale.sqrt())])
 begun = time.process_time()
-odds = GPClassifier(inducing=40).fit(Labelled(rows, label, 1.0 - label), seeds)
+odds = GPClassifier(inducing=40).fit(WeightedExamples(rows, label, 1.0 - label), seeds)
 taken = time.process_time() - begun
 density = logsigmoid((2.0 * test_label - 1.0) * odds(test))
 table.append(["GPClassifier", taken, -float(density.mean()), float(odds.process.scale.sqrt())])

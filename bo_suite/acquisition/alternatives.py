@@ -10,9 +10,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.optim import minimize_batch
 from bo_suite.space.candidates import sample_observed, top
 from bo_suite.surrogates.lookahead import Lookahead
-
-_ROWS = 4096
-"""Rows whose covariances with what a process knows are held in memory at once."""
+from bo_suite.surrogates.process import ROWS_AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +62,7 @@ class OneStepMeans:
 
     def best_of(self, starts: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b r d"]:
         """The start where each one-step mean is smallest."""
-        parts = [self.lookahead.mean_and_cov(part) for part in starts.split(_ROWS, -2)]
+        parts = [self.lookahead.mean_and_cov(part) for part in starts.split(ROWS_AT_ONCE, -2)]
         mean, cov = torch.cat([part[0] for part in parts], -1), torch.cat([part[1] for part in parts], -2)
         values = self.shifts @ cov.mT + torch.einsum("sr,s...m->...rm", self.fantasies, self._lead(mean))
         best = values.argmin(-1, keepdim=True)

@@ -9,7 +9,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.classifiers.base import Classifier, Labelled
+from bo_suite.classifiers.base import Classifier, WeightedExamples
 from bo_suite.classifiers.density_ratio import DensityRatio, ratio_of
 from bo_suite.classifiers.mlp import MLPClassifier
 from bo_suite.data import Dataset, Seeds
@@ -132,7 +132,7 @@ class Bore:
         good, threshold = split(data.y, max(1, math.ceil(gamma * n - 1e-9)))
         positive, negative = self._weights(data.y, good, threshold)
         waiting = torch.zeros_like(data.pending[..., 0])
-        labelled = Labelled(
+        labelled = WeightedExamples(
             torch.cat((data.x, data.pending), -2),
             torch.cat((positive, waiting), -1),
             torch.cat((negative, waiting + negative.amax(-1, keepdim=True)), -1),

@@ -13,12 +13,17 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart, sample_joint
+from bo_suite.surrogates.process import (
+    ROWS_AT_ONCE,
+    Hyperparameters,
+    Process,
+    Surrogate,
+    WarmStart,
+    sample_joint,
+)
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SMALLEST_VAR = 1e-20
-_ROWS = 4096
-"""Rows whose covariances with what a process knows are held in memory at once."""
 _SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Variance with which a process is conditioned on its own joint samples, relative to its scale."""
 _UNKNOWN = 1e20
@@ -142,7 +147,7 @@ def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
     if not data.fixed:
         return data.y
     with torch.no_grad():
-        moved = data.with_fixed(data.x).split(_ROWS, -2)
+        moved = data.with_fixed(data.x).split(ROWS_AT_ONCE, -2)
         return torch.cat([process.mean(part) for part in moved], -1)
 
 
@@ -211,7 +216,7 @@ def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> tuple[Te
     Replicates with fewer of them than others have further rows, which do not count.
     """
     with torch.no_grad():
-        moments = [process.mean_and_var(part) for part in x.split(_ROWS, -2)]
+        moments = [process.mean_and_var(part) for part in x.split(ROWS_AT_ONCE, -2)]
         mean, var = (torch.cat(parts, -1) for parts in zip(*moments, strict=True))
         shortlist = (2.0 * var.sqrt() - mean).topk(min(most, x.shape[-2]), -1).indices
         rows = x.gather(-2, shortlist[..., None].expand(*shortlist.shape, x.shape[-1]))

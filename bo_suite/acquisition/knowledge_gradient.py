@@ -17,7 +17,14 @@ from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.maximize import Search, ascend
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
-from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
+from bo_suite.surrogates.process import (
+    ROWS_AT_ONCE,
+    Hyperparameters,
+    Process,
+    SupportsLookahead,
+    Surrogate,
+    WarmStart,
+)
 from bo_suite.values.describe import described
 
 _POOL = 512
@@ -32,8 +39,6 @@ _SPREAD = 128
 """Alternatives spread over the space, over its number of columns: where there are many these tell little."""
 _REFRESHES = 2
 """Times that candidates are searched for and the alternatives found anew."""
-_ROWS = 4096
-"""Rows whose covariances with what a process knows are held in memory at once."""
 
 
 @runtime_checkable
@@ -176,11 +181,16 @@ class KnowledgeGradient:
         """The score given the data.
 
         Raises:
-            DataError: data with constraints.
+            DataError: data with constraints, or a surrogate whose process has no `lookahead`.
         """
         process = self.surrogate.fit(data, seeds, start)
+        if not isinstance(process, SupportsLookahead):
+            raise DataError(
+                "a KnowledgeGradient needs a surrogate whose process has a method `lookahead`, such as "
+                f"ExactGP or SGPR, got a {type(process).__name__} of {described(self.surrogate, 200)}"
+            )
         with torch.no_grad():
-            mean = torch.cat([process.mean(part) for part in data.x.split(_ROWS, -2)], -1)
+            mean = torch.cat([process.mean(part) for part in data.x.split(ROWS_AT_ONCE, -2)], -1)
             pool = StartingPoints.of(data, mean, _POOL, seeds.split("pool"))
             expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
             minima = _minima(expected, pool)
@@ -194,7 +204,7 @@ class KnowledgeGradient:
         return score
 
     def _score(
-        self, process: Process, expected: Process, alternatives: Tensor, fidelities: tuple[int, ...]
+        self, process: Process, expected: SupportsLookahead, alternatives: Tensor, fidelities: tuple[int, ...]
     ) -> KnowledgeGradientScore:
         cost = AffineCost() if self.cost is None and fidelities else self.cost
         alternatives = distinct(alternatives)
@@ -208,7 +218,12 @@ class KnowledgeGradient:
         )
 
     def _after(
-        self, process: Process, expected: Process, pool: StartingPoints, minima: Tensor, candidates: Tensor
+        self,
+        process: Process,
+        expected: SupportsLookahead,
+        pool: StartingPoints,
+        minima: Tensor,
+        candidates: Tensor,
     ) -> Tensor:
         """Minima of the posterior mean after each quantile of the outcome at each candidate."""
         lookahead = expected.lookahead(candidates)
@@ -228,7 +243,9 @@ class KnowledgeGradient:
         return one_step_means.minimize(pool, starts, evaluations=_EVALUATIONS)
 
 
-def _given_pending(process: Process, pending: Tensor, seeds: Seeds, count: int) -> Process:
+def _given_pending(
+    process: SupportsLookahead, pending: Tensor, seeds: Seeds, count: int
+) -> SupportsLookahead:
     """The process given joint samples of the pending observations, if there are any."""
     if not pending.shape[-2]:
         return process
@@ -239,7 +256,7 @@ def _given_pending(process: Process, pending: Tensor, seeds: Seeds, count: int) 
     return process.condition(pending, (base @ chol.mT).movedim(-2, 0) + process.mean(pending))
 
 
-def _minima(process: Process, pool: StartingPoints) -> Tensor:
+def _minima(process: SupportsLookahead, pool: StartingPoints) -> Tensor:
     """Local minima of the posterior mean, averaged over fantasies and of each of a few fantasies."""
     target = at_target(pool.x, pool.fidelities)
     mean = process.mean(target)

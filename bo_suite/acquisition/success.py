@@ -10,7 +10,7 @@ from bo_suite.acquisition.base import Acquisition, Score, require_support
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates import ExactGP
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
-from bo_suite.surrogates.search import has_grown
+from bo_suite.surrogates.warm_start import has_grown
 
 _BY_CHANCE, _FOR_CERTAIN = 0.5, 0.9
 """Share of the success at successes that counts as success, where all failures are noise, and where none."""

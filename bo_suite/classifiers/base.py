@@ -1,4 +1,4 @@
-"""What a classifier must offer to be an acquisition."""
+"""The protocols of a classifier and its score, and the examples that it is fitted to."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -14,23 +14,23 @@ from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Rows, each with a weight as a positive and a weight as a negative example; either may be 0.
+class WeightedExamples:
+    """Rows, each with a weight as a positive and a weight as a negative example; one of them may be 0.
 
     A classifier minimises -Σ positive_i log π(x_i) + negative_i log(1 - π(x_i)): a weight is a number of
     examples. With weights that add to the same for each class, the odds π / (1 - π) estimate the ratio of the
     densities of positives and negatives.
 
     Attributes:
-        x: rows in [0, 1]^d, or in any range where nothing is unordered.
+        x: rows in [0, 1]^d, or in any range if no column is unordered.
         positive: weights of the rows as examples of label 1.
         negative: weights of the rows as examples of label 0.
-        unordered: columns that hold codes level / (levels - 1) of categories, only equal or different.
+        unordered: columns that hold codes level / (levels - 1) of categories, which have no order.
         levels: number of values of each column, None where it is continuous; () when all are.
 
     Raises:
         DataError: shapes that do not fit together, rows that are not finite, weights that are negative or not
-            finite, a class without any weight, or an unordered column whose levels are not known.
+            finite, a class without any weight, or an unordered column without a number of levels.
     """
 
     x: jt.Float[Tensor, "*b n d"]
@@ -53,7 +53,7 @@ class Labelled:
             if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
                 raise DataError(f"{name} weights must be finite and at least 0")
             if not bool((weights.sum(-1) > 0).all()):
-                raise DataError(f"a classifier needs an example of each class, got no {name} one")
+                raise DataError(f"a classifier needs an example of each class, got no {name} example")
         if any(column >= len(self.levels) or self.levels[column] is None for column in self.unordered):
             raise DataError(
                 f"levels must give the number of values of columns {self.unordered}, got {self.levels}"
@@ -66,8 +66,8 @@ class Labelled:
 
 
 @runtime_checkable
-class LogOdds(Protocol):
-    """A fitted classifier: the logit of the class probability, which is a score to be maximised."""
+class ClassifierScore(Protocol):
+    """A fitted classifier: log odds of the positive class, a score to be maximised."""
 
     @property
     def differentiable(self) -> bool:
@@ -75,7 +75,7 @@ class LogOdds(Protocol):
 
     @property
     def hyperparameters(self) -> Hyperparameters | None:
-        """What the next fit may warm-start from; None where there is nothing to keep."""
+        """Where the next fit may start; None if every fit starts anew."""
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """log π(x) - log(1 - π(x)) of each row."""
@@ -83,7 +83,7 @@ class LogOdds(Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """A frozen configuration that fits to labelled rows."""
+    """A frozen configuration that fits to weighted examples."""
 
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> LogOdds:
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> ClassifierScore:
         """The log odds given the data; `start` warm-starts the fit."""

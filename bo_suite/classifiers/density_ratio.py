@@ -1,4 +1,4 @@
-"""The ratio of two densities, from a classifier that tells their samples apart."""
+"""The ratio of two densities, from a classifier of their samples."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from bo_suite.classifiers.base import Classifier, Labelled, LogOdds
+from bo_suite.classifiers.base import Classifier, ClassifierScore, WeightedExamples
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
@@ -22,11 +22,11 @@ class DensityRatio:
     Kanamori 2012, chapter 4).
 
     Attributes:
-        log_odds: of a row having come from p, given the classes' shares in what was fitted to.
+        log_odds: that a row is a sample of p, for the shares of the classes in the fitted data.
         balance: log(N_p / N_q).
     """
 
-    log_odds: LogOdds
+    log_odds: ClassifierScore
     balance: jt.Float[Tensor, "*b"]
 
     def log_ratio(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
@@ -38,17 +38,17 @@ class DensityRatio:
         return self.log_ratio(x).exp()
 
     def kl(self, x: jt.Float[Tensor, "*b n d"]) -> jt.Float[Tensor, "*b"]:
-        """KL[p || q] = E_p[log r], from samples of p, best not those that were fitted to."""
+        """KL[p || q] = E_p[log r], from samples of p, preferably not those of the fit."""
         return self.log_ratio(x).mean(-1)
 
     def kl_lower_bound(
         self, p: jt.Float[Tensor, "*b n d"], q: jt.Float[Tensor, "*b k d"]
     ) -> jt.Float[Tensor, "*b"]:
-        """E_p[log r] - log E_q[r] ≤ KL[p || q], whatever the ratio (Donsker and Varadhan 1983).
+        """E_p[log r] - log E_q[r] ≤ KL[p || q], for any r (Donsker and Varadhan 1983).
 
         Args:
-            p: samples of p that were not fitted to.
-            q: such samples of q.
+            p: samples of p that are not those of the fit.
+            q: samples of q that are not those of the fit.
         """
         return self.kl(p) - (self.log_ratio(q).logsumexp(-1) - math.log(q.shape[-2]))
 
@@ -61,9 +61,9 @@ class DensityRatio:
 
 @dataclass(frozen=True, eq=False)
 class _Scaled:
-    """Log odds of rows in units of their own."""
+    """Log odds of rows that are scaled before the classifier sees them."""
 
-    log_odds: LogOdds
+    log_odds: ClassifierScore
     unit: jt.Float[Tensor, "*b d"]
     location: jt.Float[Tensor, "*b d"]
     scale: jt.Float[Tensor, "*b d"]
@@ -77,8 +77,8 @@ class _Scaled:
         return self.log_odds.hyperparameters
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        part = x / self.unit[..., None, :]
-        return self.log_odds((part - self.location[..., None, :]) / self.scale[..., None, :])
+        in_units = x / self.unit[..., None, :]
+        return self.log_odds((in_units - self.location[..., None, :]) / self.scale[..., None, :])
 
 
 def fit_density_ratio(
@@ -86,16 +86,16 @@ def fit_density_ratio(
 ) -> DensityRatio:
     """The ratio of the densities of two samples, of any sizes.
 
-    The classifier sees rows moved and scaled so that the mean of all is ½, and their standard deviation 1/6.
+    Rows are shifted and scaled for the classifier, to mean ½ and standard deviation 1/6 over both samples.
 
     Args:
-        classifier: of any kind.
+        classifier: any.
         p: samples of the density in the numerator.
-        q: samples of the one in the denominator.
+        q: samples of the density in the denominator.
         seeds: of the fit.
 
     Raises:
-        DataError: a sample that is empty or not finite, or two that differ in their columns.
+        DataError: a sample that is empty or not finite, or samples with different numbers of columns.
     """
     if (
         p.ndim < 2
@@ -110,19 +110,19 @@ def fit_density_ratio(
         )
     x = torch.cat((p, q), -2)
     largest = x.abs().amax(-2)
-    unit = torch.where(largest > 0, largest, 1.0)  # squares of 1e300 and 1e-300 are no numbers
-    part = x / unit[..., None, :]
-    spread = part.std(-2, correction=0)
+    unit = torch.where(largest > 0, largest, 1.0)  # squares of 1e300 and 1e-300 overflow and underflow
+    in_units = x / unit[..., None, :]
+    spread = in_units.std(-2, correction=0)
     scale = torch.where(spread > 0, 6.0 * spread, 1.0)
-    location = part.mean(-2) - 0.5 * scale
+    location = in_units.mean(-2) - 0.5 * scale
     label = torch.cat((torch.ones_like(p[..., 0]), torch.zeros_like(q[..., 0])), -1)
-    rows = (part - location[..., None, :]) / scale[..., None, :]
-    found = ratio_of(classifier, Labelled(rows, label, 1.0 - label), seeds)
-    return DensityRatio(_Scaled(found.log_odds, unit, location, scale), found.balance)
+    rows = (in_units - location[..., None, :]) / scale[..., None, :]
+    ratio = ratio_of(classifier, WeightedExamples(rows, label, 1.0 - label), seeds)
+    return DensityRatio(_Scaled(ratio.log_odds, unit, location, scale), ratio.balance)
 
 
 def ratio_of(
-    classifier: Classifier, data: Labelled, seeds: Seeds, start: WarmStart | None = None
+    classifier: Classifier, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None
 ) -> DensityRatio:
     """The ratio of the weighted densities of positive and negative rows; `start` warm-starts the fit."""
     balance = data.positive.sum(-1).log() - data.negative.sum(-1).log()

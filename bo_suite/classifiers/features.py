@@ -10,18 +10,18 @@ from torch import Tensor
 def one_hot(
     x: jt.Float[Tensor, "*b m d"], unordered: Sequence[int], levels: Sequence[int | None]
 ) -> jt.Float[Tensor, "*b m f"]:
-    """Columns as they are, and in the place of each unordered one an indicator of every level.
+    """Ordered columns unchanged, and for each unordered column an indicator of every level.
 
     The indicator of level l is 1 where x is nearest to l / (levels - 1). Ordered columns keep their gradient.
     """
     if not unordered:
         return x
-    parts = []
+    blocks = []
     for column in range(x.shape[-1]):
         count = levels[column] if column in unordered else None
         if count is None:
-            parts.append(x[..., column, None])
+            blocks.append(x[..., column, None])
         else:
             level = torch.round(x[..., column].detach() * (count - 1)).clamp(0, count - 1)
-            parts.append((level[..., None] == torch.arange(count, device=x.device)).to(x))
-    return torch.cat(parts, -1)
+            blocks.append((level[..., None] == torch.arange(count, device=x.device)).to(x))
+    return torch.cat(blocks, -1)

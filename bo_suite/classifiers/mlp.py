@@ -11,32 +11,33 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu, logsigmoid, pad, softplus
 
-from bo_suite.classifiers.base import Labelled
+from bo_suite.classifiers.base import WeightedExamples
 from bo_suite.classifiers.features import one_hot
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
+from bo_suite.surrogates.subsample import rows_at
 
 _BATCH = 512
-"""Rows of a gradient step; all of them where there are no more."""
+"""Largest number of rows in a gradient step."""
 
 _LANES = 16
-"""Rows are filled up to a multiple of this, with rows of no weight: vectorised loops then have no scalar
-rest, and a network gets the same weights to the last bit whether it is fitted alone or beside others. Several
-hundred steps of Adam would make much of rounding errors."""
+"""Rows of no weight are added up to a multiple of this. Vectorised loops then have no scalar remainder, and a
+network gets the same weights to the last bit whether it is fitted alone or beside others. Several hundred
+steps of Adam would amplify rounding errors."""
 
 _WINDOW = 25
-"""Steps over which the loss must change."""
+"""Number of steps over which the mean loss is compared with that of as many steps before."""
 
 _LEAST_CHANGE = 1e-3
-"""By how much, relative to the loss."""
+"""Relative change of the mean loss below which a network stops."""
 
 _FIRST, _SECOND = 0.9, 0.95
 """Decay rates of Adam's moments."""
 
 _SMALL = 1e-8
-"""Size of a gradient below which its steps shrink."""
+"""Size of a gradient below which steps become smaller than the rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ class MLPLogOdds:
 
     @property
     def hyperparameters(self) -> Hyperparameters | None:
-        """Theta, or None where every fit is to start anew."""
+        """Theta, or None if every fit starts anew."""
         return self.theta if self.warm else None
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
@@ -85,13 +86,13 @@ class MLPClassifier:
     negative_i) + weight_decay / (2 n) Σ w², over the n rows that have a weight and the entries w of the
     matrices; biases are free. Ordered columns are seen on [-1, 1], unordered ones as indicators.
 
-    Adam (Kingma and Ba 2015), at a rate that falls to zero over the last half of the steps, sees all rows
-    where they are no more than 512. Otherwise it sees 512 a step, drawn in proportion to their weights, one
-    from each of 512 equal shares of the total, which leaves the gradient unbiased. Where all rows are seen, a
-    network stops, its weights left as they are, when its mean loss over 25 steps differs by less than a
-    thousandth from that over the 25 before; others move on.
+    Adam (Kingma and Ba 2015), at a rate that falls to zero over the last half of the steps, uses all rows in
+    each step if there are at most 512. Otherwise it uses 512 a step, drawn in proportion to their weights,
+    one from each of 512 equal shares of the total, which leaves the gradient unbiased. If all rows are used,
+    a network stops when its mean loss over 25 steps differs by less than a thousandth from that over the 25
+    before; the others continue.
 
-    A warm start of the same length takes the place of the random weights.
+    A warm start of the same length replaces the random weights.
 
     Attributes:
         hidden: units of each hidden layer; () is logistic regression.
@@ -100,7 +101,7 @@ class MLPClassifier:
         weight_decay: precision of the weights under their prior, for n rows of weight one.
         members: networks from different random weights, whose probabilities are averaged.
         warm_steps: gradient steps, at most, of a fit from the weights of an earlier one; when None, every fit
-            starts anew, and no weights go into the history.
+            starts anew, and no weights are stored in the history.
     """
 
     hidden: tuple[int, ...] = (32, 32)
@@ -126,26 +127,26 @@ class MLPClassifier:
             raise DataError(f"`0 <= weight_decay < inf` must hold, got {self.weight_decay}")
 
     @outside_inference_mode
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> MLPLogOdds:
-        """The log odds given the data; `start` gives the first weights if it has as many as are needed."""
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> MLPLogOdds:
+        """The log odds given the data. They start from the weights of `start` if their number is the same."""
         with torch.no_grad():
             rows = _Rows.of(data)
             sizes = (rows.x.shape[-1], *self.hidden, 1)
             theta = self._fresh(data, seeds, sizes)
             steps = self.steps
             if self.warm_steps and start is not None and start.hyperparameters.shape[-1] == theta.shape[-1]:
-                given = start.hyperparameters.to(theta).expand_as(theta)
-                theta = torch.where(given.isfinite().all(-1, keepdim=True), given, theta)
+                earlier = start.hyperparameters.to(theta).expand_as(theta)
+                theta = torch.where(earlier.isfinite().all(-1, keepdim=True), earlier, theta)
                 steps = self.warm_steps
             members = theta.reshape(-1, theta.shape[-1] // self.members)
             loss = _Loss(sizes, _matrices(sizes, theta) * (self.weight_decay / rows.count(self.members)))
             batches = rows.batches(self.members, steps, seeds.split("rows"))
-            found = _descend(members, loss, batches, self.rate, steps, rows.x.shape[-2] > _BATCH)
+            stops = rows.x.shape[-2] <= _BATCH
+            theta = _descend(members, loss, batches, self.rate, steps, stops).reshape(theta.shape)
         warm = self.warm_steps is not None
-        theta = found.reshape(theta.shape)
         return MLPLogOdds(theta, self.hidden, self.members, warm, data.unordered, data.levels)
 
-    def _fresh(self, data: Labelled, seeds: Seeds, sizes: tuple[int, ...]) -> Hyperparameters:
+    def _fresh(self, data: WeightedExamples, seeds: Seeds, sizes: tuple[int, ...]) -> Hyperparameters:
         """N(0, 1 / inputs) for the weights and biases of a layer; the last bias is the classes' log odds."""
         scale = torch.cat([data.x.new_full(((i + 1) * o,), 1.0 / math.sqrt(i)) for i, o in pairwise(sizes)])
         draws = seeds.split("weights").normal((self.members, scale.shape[-1]), data.x)
@@ -157,12 +158,12 @@ class MLPClassifier:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Rows of replicates, these in one dimension r.
+    """Rows of replicates, in one dimension r.
 
     Attributes:
         x: features.
-        label: part of a row's weight that it has as a positive example.
-        weight: of a row, of all.
+        label: share of a row's weight that is that of a positive example.
+        weight: share of a row in the total weight.
     """
 
     x: jt.Float[Tensor, "r n f"]
@@ -170,8 +171,8 @@ class _Rows:
     weight: jt.Float[Tensor, "r n"]
 
     @staticmethod
-    def of(data: Labelled) -> "_Rows":
-        """All rows of the data, and some without weight."""
+    def of(data: WeightedExamples) -> "_Rows":
+        """All rows of the data, and some without weight up to a multiple of `_LANES`."""
         x = _features(data.x, data.unordered, data.levels)
         total = data.positive + data.negative
         label = data.positive / torch.where(total > 0, total, 1.0)
@@ -185,7 +186,7 @@ class _Rows:
         return (self.weight > 0).to(self.x).sum(-1, keepdim=True).repeat_interleave(members, 0)
 
     def batches(self, members: int, steps: int, seeds: Seeds) -> Iterator["_Rows"]:
-        """What each step sees, for the members of replicate 1, then of replicate 2, and so on."""
+        """The rows of each step, for the members of replicate 1, then of replicate 2, and so on."""
         r, n = self.weight.shape
         if n <= _BATCH:
             everything = _Rows(*(t.repeat_interleave(members, 0) for t in (self.x, self.label, self.weight)))
@@ -200,10 +201,9 @@ class _Rows:
                 draws = seeds.split(f"{step}").uniform((_WINDOW, members, _BATCH), self.x)
                 draws = ((draws + share) / _BATCH).clamp(max=1.0 - torch.finfo(self.x.dtype).eps)
                 draws = draws.reshape(-1, _WINDOW * members * _BATCH).expand(r, -1).contiguous()
-                places = torch.searchsorted(cumulative, draws, right=True).unflatten(1, (_WINDOW, -1))
-            place = places[:, step % _WINDOW]
-            x = self.x.gather(1, place[..., None].expand(*place.shape, self.x.shape[-1]))
-            label = self.label.gather(1, place)
+                indices = torch.searchsorted(cumulative, draws, right=True).unflatten(1, (_WINDOW, -1))
+            index = indices[:, step % _WINDOW]
+            x, label = rows_at(self.x, index), self.label.gather(1, index)
             yield _Rows(x.reshape(r * members, _BATCH, -1), label.reshape(r * members, _BATCH), weight)
 
 
@@ -230,18 +230,18 @@ class _Loss:
         value = value + 0.5 * (shrink * theta).sum(-1)
         back = (rows.weight * (logit.sigmoid() - rows.label))[..., None]
         below = [rows.x, *hidden]
-        parts = [back.sum(-2), (below[-1] * back).sum(-2)]
+        gradients = [back.sum(-2), (below[-1] * back).sum(-2)]
         for (matrix, _), units, inputs in zip(layers[:0:-1], below[:0:-1], below[-2::-1], strict=True):
             back = back * matrix.mT if matrix.shape[-1] == 1 else back @ matrix.mT
             back.mul_(units.clamp(max=0.0).add_(1.0))  # ELU' = 1 + min(ELU, 0)
-            parts += [back.sum(-2), (inputs.mT @ back).flatten(-2)]
-        return value, torch.cat(parts[::-1], -1).add_(shrink)
+            gradients += [back.sum(-2), (inputs.mT @ back).flatten(-2)]
+        return value, torch.cat(gradients[::-1], -1).add_(shrink)
 
 
 def _descend(
-    theta: Tensor, loss: _Loss, batches: Iterator[_Rows], rate: float, steps: int, patient: bool
+    theta: Tensor, loss: _Loss, batches: Iterator[_Rows], rate: float, steps: int, stops: bool
 ) -> Tensor:
-    """Where Adam ends; without patience, a network rests once its loss has settled."""
+    """Weights after the steps of Adam; if `stops`, a network stops once its loss hardly changes."""
     theta, mean, square = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)
     moving = torch.ones_like(theta[:, :1])
     before, now = torch.full_like(theta[:, 0], torch.inf), torch.zeros_like(theta[:, 0])
@@ -253,7 +253,7 @@ def _descend(
         root = square.sqrt().div_(math.sqrt(1.0 - _SECOND**step)).add_(_SMALL)
         theta.addcdiv_(mean * moving, root, value=-size)
         now += value
-        if step % _WINDOW == 0 and not patient:
+        if step % _WINDOW == 0 and stops:
             moving = moving * ((before - now).abs() > _LEAST_CHANGE * now)[:, None]
             if not bool(moving.any()):
                 break
@@ -262,12 +262,12 @@ def _descend(
 
 
 def _features(x: Tensor, unordered: tuple[int, ...], levels: tuple[int | None, ...]) -> Tensor:
-    """Ordered columns on [-1, 1], and indicators of the others."""
+    """Ordered columns on [-1, 1], and indicators of the unordered ones."""
     if not unordered:
         return 2.0 * x - 1.0
-    held = torch.zeros(x.shape[-1], dtype=torch.bool, device=x.device)
-    held[list(unordered)] = True
-    return one_hot(torch.where(held, x, 2.0 * x - 1.0), unordered, levels)
+    is_unordered = torch.zeros(x.shape[-1], dtype=torch.bool, device=x.device)
+    is_unordered[list(unordered)] = True
+    return one_hot(torch.where(is_unordered, x, 2.0 * x - 1.0), unordered, levels)
 
 
 def _layers(theta: Tensor, sizes: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
@@ -278,16 +278,16 @@ def _layers(theta: Tensor, sizes: tuple[int, ...]) -> list[tuple[Tensor, Tensor]
 
 
 def _outputs(layers: list[tuple[Tensor, Tensor]], x: Tensor) -> list[Tensor]:
-    """What each hidden layer gives, and the logit (..., 1)."""
+    """Outputs of each hidden layer, and the logit (..., 1)."""
     outputs = []
     for matrix, bias in layers[:-1]:
         x = elu(x @ matrix + bias)
         outputs.append(x)
     matrix, bias = layers[-1]
-    # no matrix product: with one column, it rounds in another way for one network than for several
+    # no matrix product: with one column, it rounds differently for one network and for several
     return [*outputs, (x * matrix.mT).sum(-1, keepdim=True) + bias]
 
 
 def _matrices(sizes: tuple[int, ...], like: Tensor) -> Tensor:
-    """One for an entry of a matrix, zero for a bias."""
+    """1 for an entry of a matrix, 0 for a bias."""
     return torch.cat([like.new_tensor([1.0] * (i * o) + [0.0] * o) for i, o in pairwise(sizes)])

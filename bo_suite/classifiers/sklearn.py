@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bo_suite.classifiers.base import Labelled
+from bo_suite.classifiers.base import WeightedExamples
 from bo_suite.classifiers.features import one_hot
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError, FitError, NumericalError
@@ -81,7 +81,7 @@ class SklearnClassifier:
             raise DataError(f"`calibration_folds` must be 0 or at least 2, got {self.calibration_folds}")
 
     @outside_inference_mode
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> "SklearnLogOdds":
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> "SklearnLogOdds":
         """The log odds given the data, one estimator a replicate; `start` is of no use to it.
 
         Raises:

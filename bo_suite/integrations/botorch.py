@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.integrations.botorch_belief import Belief
+from bo_suite.integrations.botorch_process import ConditionedProcess
 from bo_suite.integrations.botorch_surrogate import BoTorchSurrogate, seeded
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
@@ -59,7 +59,7 @@ class ProcessModel(Model):  # type: ignore[misc]
 
     def __init__(self, process: Process, negate: bool = False) -> None:
         super().__init__()
-        self._belief = Belief.of(process, -1.0 if flag("negate", negate, DataError) else 1.0)
+        self._conditioned = ConditionedProcess.of(process, -1.0 if flag("negate", negate, DataError) else 1.0)
 
     @property
     def num_outputs(self) -> int:
@@ -69,12 +69,12 @@ class ProcessModel(Model):  # type: ignore[misc]
     @property
     def batch_shape(self) -> torch.Size:
         """Shape of the replicates, with fantasies in front."""
-        return self._belief.batch_shape
+        return self._conditioned.batch_shape
 
     @property
     def train_inputs(self) -> tuple[Tensor]:
         """The rows of the process: its data, or the inducing inputs of a sparse process."""
-        return (self._belief.rows,)
+        return (self._conditioned.rows,)
 
     def posterior(
         self,
@@ -95,7 +95,7 @@ class ProcessModel(Model):  # type: ignore[misc]
             A GPyTorchPosterior, or the transformed posterior.
         """
         self.subset_output([0] if output_indices is None else output_indices)
-        mean, cov = self._belief.moments(X)
+        mean, cov = self._conditioned.moments(X)
         cov = _lifted(cov)
         if observation_noise is not False:
             noise = observation_noise if isinstance(observation_noise, Tensor) else None
@@ -131,7 +131,7 @@ class ProcessModel(Model):  # type: ignore[misc]
         variance = self._variance(noise, X.shape[:-1])
         model = ProcessModel.__new__(ProcessModel)
         Model.__init__(model)
-        model._belief = self._belief.given(X, Y[..., 0], variance)
+        model._conditioned = self._conditioned.given(X, Y[..., 0], variance)
         return model
 
     def fantasize(
@@ -168,13 +168,13 @@ class ProcessModel(Model):  # type: ignore[misc]
 
     def _variance(self, noise: Tensor | None, shape: torch.Size) -> Tensor:
         """Return variances of observations, in their own shape broadcast with one (..., q)."""
-        variance = self._belief.noise[..., None] if noise is None else noise[..., 0]
+        variance = self._conditioned.noise[..., None] if noise is None else noise[..., 0]
         return variance.expand(torch.broadcast_shapes(variance.shape, shape))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ProcessModel":
         """Apply a function to all tensors, as `to`, `cuda` and `double` do."""
         super()._apply(fn, recurse)
-        self._belief = self._belief.apply(fn)
+        self._conditioned = self._conditioned.apply(fn)
         return self
 
 

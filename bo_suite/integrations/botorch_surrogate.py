@@ -1,4 +1,4 @@
-"""BoTorch models as surrogates: fitted there, and translated into an exact process of this package."""
+"""BoTorch models as surrogates: fitted by BoTorch, then translated into an exact process of this package."""
 
 import copy
 import math
@@ -16,8 +16,10 @@ from bo_suite.errors import DataError, FitError
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import fresh_dtype, outside_inference_mode
+from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import ExactProcess, WarmStart
-from bo_suite.surrogates.search import has_grown
+from bo_suite.surrogates.warm_start import has_grown
 from bo_suite.values.describe import described, error_text
 from bo_suite.values.scalars import check_flags
 
@@ -34,12 +36,12 @@ except ModuleNotFoundError as error:  # a dependency of the package itself
     raise ImportError("BoTorchSurrogate needs botorch, which `pip install bo-suite` brings") from error
 
 _SAME = 1e-4
-"""By how much a translated posterior may differ from the model's own, in prior standard deviations."""
+"""Largest difference of a translated posterior to the model's own, in prior standard deviations."""
 
 
 @contextmanager
 def seeded(key: int) -> Iterator[None]:
-    """torch's global random numbers follow from a key inside, and are what they were after."""
+    """Inside, torch's global random numbers follow from a key; afterwards their state is the one before."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key)
         yield
@@ -49,27 +51,27 @@ def seeded(key: int) -> Iterator[None]:
 class ModelKernel:
     """Prior covariances of fitted models, one a replicate, of raw rows and outcomes on the data's scale.
 
-    theta[..., 0] is the place of the replicate's model, and the rest is a record of its parameters, which
+    theta[..., 0] is the index of the replicate's model, and the rest is a record of its parameters, which
     are not free: gradients by theta are zero. Those by rows are autograd's, through input transforms.
 
     Attributes:
         models: BoTorch models in evaluation mode.
-        factors: of the outcome transforms, whose squares scale the covariances.
+        factors: of the outcome transforms; their squares scale the covariances.
     """
 
     models: tuple[Any, ...]
     factors: tuple[float, ...]
 
     def start(self, dim: int) -> Tensor:
-        """Nothing is free."""
+        """An empty vector: nothing is free."""
         return torch.zeros(0, dtype=torch.float64, device="cpu")
 
     def bounds(self, dim: int) -> tuple[Tensor, Tensor]:
-        """Nothing is free."""
+        """Two empty vectors: nothing is free."""
         return self.start(dim), self.start(dim)
 
     def log_prior(self, theta: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        """Zero: it does not depend on anything."""
+        """Zero, with zero gradients."""
         return theta.new_zeros(theta.shape[:-1]), torch.zeros_like(theta)
 
     def gram(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Pullback]:
@@ -120,36 +122,34 @@ class ModelKernel:
         rows = draws.reshape(len(self.models), count, -1)
         if freedom:
             rows = rows[..., :width] * rows[..., width:].square().mean(-1, keepdim=True).rsqrt()
-        found = [row @ jacobian.to(theta).mT for row, (jacobian, _) in zip(rows, spectra, strict=True)]
-        frequencies = torch.stack(found).reshape(*theta.shape[:-1], count, dim)
+        mapped = [row @ jacobian.to(theta).mT for row, (jacobian, _) in zip(rows, spectra, strict=True)]
+        frequencies = torch.stack(mapped).reshape(*theta.shape[:-1], count, dim)
         return frequencies, torch.ones_like(frequencies[..., 0])
 
     def _covariance(self, theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
         return self._each(theta, (x, z), _covariances)
 
     def _each(self, theta: Tensor, rows: tuple[Tensor, ...], evaluate: Callable[..., Tensor]) -> Tensor:
-        """Something of the prior of each batch element's model, those of one model together."""
-        batch = torch.broadcast_shapes(theta.shape[:-1], *(part.shape[:-2] for part in rows))
-        rows = tuple(part.expand(*batch, *part.shape[-2:]) for part in rows)
+        """The value of `evaluate` for each batch element's model, elements of one model together."""
+        batch = torch.broadcast_shapes(theta.shape[:-1], *(each.shape[:-2] for each in rows))
+        rows = tuple(each.expand(*batch, *each.shape[-2:]) for each in rows)
         if len(self.models) == 1:
             return evaluate(self.models[0], *rows) * self.factors[0] ** 2
-        places = theta[..., 0].expand(batch).flatten().long()
-        flat = [part.reshape(-1, *part.shape[-2:]) for part in rows]
-        order = places.argsort(stable=True)
-        parts = []
-        for place in places.unique().tolist():
-            chosen = places == place
-            parts.append(
-                evaluate(self.models[place], *(part[chosen] for part in flat)) * self.factors[place] ** 2
-            )
-        values = torch.cat(parts)[order.argsort()]
+        indices = theta[..., 0].expand(batch).flatten().long()
+        flat = [each.reshape(-1, *each.shape[-2:]) for each in rows]
+        order = indices.argsort(stable=True)
+        values_of_models = []
+        for index in indices.unique().tolist():
+            of_model = [each[indices == index] for each in flat]
+            values_of_models.append(evaluate(self.models[index], *of_model) * self.factors[index] ** 2)
+        values = torch.cat(values_of_models)[order.argsort()]
         return values.reshape(*batch, *values.shape[1:])
 
 
 def _prior(model: Any, rows: Tensor) -> Any:
-    """The prior at raw rows, its covariance evaluated where it is looked at; the model is left as it is."""
-    known = model.train_targets
-    if known.dtype != rows.dtype or known.device != rows.device:
+    """The prior at raw rows, with a covariance that is evaluated lazily; the model is not changed."""
+    targets = model.train_targets
+    if targets.dtype != rows.dtype or targets.device != rows.device:
         model = copy.deepcopy(model).to(rows)
     return model.forward(model.transform_inputs(rows))
 
@@ -169,15 +169,15 @@ def _variances(model: Any, x: Tensor) -> Tensor:
 def _gradients(
     evaluate: Callable[..., Tensor], inputs: tuple[Tensor, ...], weights: Tensor
 ) -> tuple[Tensor, ...]:
-    """d sum(weights * value) by each input, zero where the value does not depend on it."""
-    leaves = tuple(part.detach().requires_grad_() for part in inputs)
+    """d sum(weights * value) by each input, zero if the value does not depend on it."""
+    leaves = tuple(each.detach().requires_grad_() for each in inputs)
     with torch.enable_grad():
         value = evaluate(*leaves)
     if not value.requires_grad:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
-    found = torch.autograd.grad(value, leaves, weights.detach(), allow_unused=True)
-    pairs = zip(leaves, found, strict=True)
-    return tuple(torch.zeros_like(leaf) if one is None else torch.nan_to_num(one) for leaf, one in pairs)
+    gradients = torch.autograd.grad(value, leaves, weights.detach(), allow_unused=True)
+    pairs = zip(leaves, gradients, strict=True)
+    return tuple(torch.zeros_like(leaf) if by is None else torch.nan_to_num(by) for leaf, by in pairs)
 
 
 def _spectrum(model: Any, dim: int) -> tuple[Tensor, int]:
@@ -206,21 +206,23 @@ def _spectrum(model: Any, dim: int) -> tuple[Tensor, int]:
 class BoTorchSurrogate:
     """Any exact BoTorch model of one outcome as a surrogate.
 
-    The factory makes an unfitted model of outcomes that are to be minimised, standardised already:
-    `BoTorchSurrogate(lambda X, Y, Yvar: SingleTaskGP(X, Y, Yvar))`. It is fitted here by `fit_gpytorch_mll`
-    unless `fit_model` is False: then the factory has fitted it. Its prior, data and noise are then taken over
-    into an `ExactProcess`, raw rows and outcomes in and out, so that every acquisition of this
-    package works with it; its input transforms become part of the kernel. The translation is compared with
-    the model's own posterior.
+    The factory makes an unfitted model of outcomes that are to be minimised and are already standardised:
+    `BoTorchSurrogate(lambda X, Y, Yvar: SingleTaskGP(X, Y, Yvar))`. It is fitted here by `fit_gpytorch_mll`,
+    or by the factory if `fit_model` is False. Its prior, data and noise then become an `ExactProcess` of raw
+    rows and outcomes, so that every acquisition of this package works with it; its input transforms become
+    part of the kernel. The translation is compared with the model's own posterior.
 
-    Yvar is None where no noise is known; unknown variances beside known ones count as the mean of these. A
-    warm start begins with the former parameters, until the data have grown by a fifth; a fit from the
-    factory's own then replaces it. The noise of a further observation is the likelihood's, or the mean of
+    Yvar is None if no variance is given; missing variances beside given ones are replaced by the mean of
+    these. A warm start begins with the earlier parameters until the data have grown by a fifth; then a fit
+    begins with the factory's own. The noise of a further observation is the likelihood's, or the mean of
     given variances. Replicates are fitted one after the other. Columns of categories hold codes in [0, 1].
 
     Attributes:
         factory: (train_X (n x d), train_Y (n x 1), train_Yvar (n x 1) or None) to a new BoTorch model.
         fit_model: whether the model is fitted here.
+
+    Raises:
+        DataError: a factory that can not be called.
     """
 
     factory: Callable[[Tensor, Tensor, Tensor | None], Any]
@@ -237,8 +239,8 @@ class BoTorchSurrogate:
         """The process of the fitted model.
 
         Raises:
-            DataError: a model that is not exact, single, with a constant prior mean, or whose outcome
-                transform is not affine.
+            DataError: a model that is not exact, has several outcomes or a prior mean that is not constant,
+                or whose outcome transform is not affine.
             FitError: no observation, or a fit that failed.
             NumericalError: the covariance does not factorise.
         """
@@ -247,30 +249,37 @@ class BoTorchSurrogate:
         count = math.prod(data.batch_shape)
         settled = start is not None and start.settled
         models = [
-            self._model(data.replicates(place), seeds.keys[place], _former(start, data, place), settled)
-            for place in range(count)
+            self._model(data.replicates(index), seeds.keys[index], _earlier(start, data, index), settled)
+            for index in range(count)
         ]
-        parts = [_translated(model, place) for place, model in enumerate(models)]
-        for model, (process, _) in zip(models, parts, strict=True):
+        translations = [_translated(model, index) for index, model in enumerate(models)]
+        processes = [process for process, _ in translations]
+        for model, process in zip(models, processes, strict=True):
             _compare(model, process)
-        kernel = ModelKernel(tuple(models), tuple(factor for _, factor in parts))
-        names = ("theta", "x", "chol", "white", "prior_mean", "noise", "jitter")
-        shape = data.batch_shape
-        stacked = []
-        for name in names:
-            each = torch.stack([getattr(process, name) for process, _ in parts])
-            stacked.append(each.reshape(torch.Size((*shape, *each.shape[1:]))))
-        return ExactProcess(kernel, *stacked)
+        kernel = ModelKernel(tuple(models), tuple(factor for _, factor in translations))
 
-    def _model(self, data: Dataset, key: int, former: Tensor | None, settled: bool) -> Any:
-        """The fitted model of one replicate, in evaluation mode; settled parameters are left as they are."""
+        def stacked(value: Callable[[ExactProcess], Tensor]) -> Tensor:
+            values = torch.stack([value(process) for process in processes])
+            return values.reshape(torch.Size((*data.batch_shape, *values.shape[1:])))
+
+        theta, x, chol = (stacked(value) for value in (lambda p: p.theta, lambda p: p.x, lambda p: p.chol))
+        return ExactProcess(
+            Basis(kernel, theta, x, chol),
+            stacked(lambda p: p.white),
+            PriorMean(stacked(lambda p: p.prior_mean.constant)),
+            stacked(lambda p: p.noise),
+            stacked(lambda p: p.jitter),
+        )
+
+    def _model(self, data: Dataset, key: int, earlier: Tensor | None, settled: bool) -> Any:
+        """The fitted model of one replicate, in evaluation mode; settled parameters are not fitted again."""
         with warnings.catch_warnings(), seeded(key), torch.enable_grad():
-            for category in (InputDataWarning, NumericalWarning):  # rows and outcomes are scaled already
+            for category in (InputDataWarning, NumericalWarning):  # rows and outcomes are already scaled
                 warnings.simplefilter("ignore", category)
             model = self.factory(data.x.clone(), data.y[:, None].clone(), _variances_of(data))
             _check(model, data.x)
             if self.fit_model:
-                if _restore(model, former) and settled:
+                if _restore(model, earlier) and settled:
                     return model.eval()
                 try:
                     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
@@ -279,20 +288,20 @@ class BoTorchSurrogate:
         return model.eval()
 
 
-def _former(start: WarmStart | None, data: Dataset, place: int) -> Tensor | None:
-    """Parameters of a replicate's former model, if they are to be begun with."""
+def _earlier(start: WarmStart | None, data: Dataset, index: int) -> Tensor | None:
+    """Parameters of a replicate's earlier model; None if the fit begins with the factory's own."""
     if start is None or has_grown(start.observations, data.x.shape[-2]):
         return None
-    found = start.hyperparameters
-    return found.expand(*data.batch_shape, found.shape[-1]).reshape(-1, found.shape[-1])[place, 1:-1]
+    theta = start.hyperparameters
+    return theta.expand(*data.batch_shape, theta.shape[-1]).reshape(-1, theta.shape[-1])[index, 1:-1]
 
 
-def _restore(model: Any, former: Tensor | None) -> bool:
-    """Gives a model the parameters of a former one; whether there are as many."""
+def _restore(model: Any, earlier: Tensor | None) -> bool:
+    """Give a model the parameters of an earlier one; return whether their number is the same."""
     parameters = list(model.parameters())
-    if former is None or former.numel() != sum(one.numel() for one in parameters):
+    if earlier is None or earlier.numel() != sum(one.numel() for one in parameters):
         return False
-    torch.nn.utils.vector_to_parameters(former.to(parameters[0]), parameters)
+    torch.nn.utils.vector_to_parameters(earlier.to(parameters[0]), parameters)
     return True
 
 
@@ -318,17 +327,15 @@ def _check(model: Any, like: Tensor) -> None:
         raise DataError(f"{law}, got {sorted(map(str, kinds))}")
 
 
-def _translated(model: Any, place: int) -> tuple[ExactProcess, float]:
-    """The exact process of one model, as the only one of its kernel, and the factor of its outcomes."""
+def _translated(model: Any, index: int) -> tuple[ExactProcess, float]:
+    """The exact process of one model, with a kernel of its own, and the factor of its outcomes."""
     with torch.no_grad():
         rows = model.train().train_inputs[0].detach().clone()
         model.eval()
         shift, factor = _outcomes(model, rows)
         prior = _prior(model, rows)
         if prior.mean.shape != rows.shape[:-1]:
-            raise DataError(
-                f"input transforms must keep the number of rows, got {tuple(prior.mean.shape)} of {len(rows)}"
-            )
+            raise DataError(f"input transforms must keep the {len(rows)} rows, got {tuple(prior.mean.shape)}")
         probe = torch.cat((_prior(model, _probes(rows)).mean, prior.mean))
         if not torch.allclose(probe, probe[:1].expand_as(probe), rtol=0.0, atol=1e-9):
             raise DataError("a model must have a constant prior mean, got one that varies with the rows")
@@ -340,9 +347,9 @@ def _translated(model: Any, place: int) -> tuple[ExactProcess, float]:
         chol, jitter = jittered_cholesky(0.5 * (covariance + covariance.mT))
         residual = factor * (model.train_targets - prior.mean)
         white = solve_lower(chol, residual[:, None])[:, 0]
-        theta[0] = float(place)
-        mean = shift + factor * probe[0]
-        return ExactProcess(kernel, theta, rows, chol, white, mean, variance.mean(), jitter), factor
+        theta[0] = float(index)
+        basis, mean = Basis(kernel, theta, rows, chol), PriorMean(shift + factor * probe[0])
+        return ExactProcess(basis, white, mean, variance.mean(), jitter), factor
 
 
 def _outcomes(model: Any, like: Tensor) -> tuple[float, float]:
@@ -351,22 +358,22 @@ def _outcomes(model: Any, like: Tensor) -> tuple[float, float]:
     if transform is None:
         return 0.0, 1.0
     points = [-1.0, 0.0, 1.0, 3.0]
-    found = transform.untransform(like.new_tensor(points)[:, None])[0].flatten().tolist()
-    shift, factor = found[1], found[2] - found[1]
-    gap = max(abs(shift + factor * one - value) for one, value in zip(points, found, strict=True))
+    values = transform.untransform(like.new_tensor(points)[:, None])[0].flatten().tolist()
+    shift, factor = values[1], values[2] - values[1]
+    gap = max(abs(shift + factor * one - value) for one, value in zip(points, values, strict=True))
     if not gap <= 1e-8 * (1.0 + abs(shift) + abs(factor)):
         raise DataError(f"an outcome transform must be affine, got {type(transform).__name__}")
     return shift, factor
 
 
 def _probes(rows: Tensor) -> Tensor:
-    """A few rows in between the data, and the first of these."""
+    """A few rows between the data, the first rows of the data, and one more row."""
     few = rows[:4]
     return torch.cat((0.7 * few + 0.3 * few.flip(0), few, torch.full_like(few[:1], 0.37)))
 
 
 def _compare(model: Any, process: ExactProcess) -> None:
-    """Raises unless the process has the posterior of the model."""
+    """Raise DataError unless the process has the posterior of the model."""
     rows = _probes(process.x)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)
@@ -377,6 +384,6 @@ def _compare(model: Any, process: ExactProcess) -> None:
         spread = float(((theirs.variance[:, 0] - var).abs() / deviation.square()).max())
     if not (gap <= _SAME and spread <= _SAME):
         raise DataError(
-            "a model's posterior must be that of its prior given its data, "
-            f"got means and variances off by {gap:.2g} and {spread:.2g} of the prior's"
+            "a model's posterior must be that of its prior given its data, but its means and variances "
+            f"differ from it by {gap:.2g} and {spread:.2g} of the prior's"
         )

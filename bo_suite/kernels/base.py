@@ -1,8 +1,8 @@
-"""What a covariance function must offer.
+"""The protocol of a covariance function.
 
-A kernel is a frozen configuration; its free parameters are one vector `theta` a replicate, on a scale
-where they are unconstrained but for a box. `gram`, `cross` and `joint` also return the pullback that turns a
-gradient with respect to the matrix into one with respect to theta or to the inputs.
+A kernel is a frozen configuration. Its free parameters are one vector `theta` a replicate, unconstrained but
+for a box. `gram`, `cross` and `joint` also return the pullback, which maps a gradient by the matrix to one by
+theta or by the inputs.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ JointPullback = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 @runtime_checkable
 class Kernel(Protocol):
-    """What a Gaussian process surrogate needs of a covariance function."""
+    """A covariance function, as a Gaussian process surrogate needs it."""
 
     def start(self, dim: int) -> jt.Float[Tensor, " p"]:
-        """Theta to begin a fit from."""
+        """Theta at which a fit starts."""
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Smallest and largest theta."""

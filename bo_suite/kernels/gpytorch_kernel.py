@@ -17,7 +17,7 @@ from bo_suite.kernels.stationary import Matern52
 class GPyTorchKernel:
     """Any `gpytorch.kernels.Kernel`, its derivatives by autograd; theta is its raw parameters, flattened.
 
-    The kernel's registered priors and constraints are used. The given kernel is never changed.
+    The kernel's registered priors and constraints are used. The kernel itself is never changed.
 
     Attributes:
         kernel: a gpytorch kernel without batch shape, whose current parameters start the fit.
@@ -26,9 +26,9 @@ class GPyTorchKernel:
     kernel: Any
 
     def start(self, dim: int) -> jt.Float[Tensor, " p"]:
-        """The raw parameters that the kernel came with."""
-        parts = [parameter.detach().double().flatten() for parameter in self.kernel.parameters()]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64, device="cpu")
+        """The raw parameters of the kernel."""
+        flat = [parameter.detach().double().flatten() for parameter in self.kernel.parameters()]
+        return torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64, device="cpu")
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Within 10 of the start on the raw scale, where gpytorch maps to the constraint."""
@@ -73,13 +73,13 @@ class GPyTorchKernel:
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
         """k(x, z), and the map of W to d sum(W * k) by theta, x and z by autograd."""
-        leaves = tuple(part.detach().requires_grad_() for part in (theta, x, z))
+        leaves = tuple(each.detach().requires_grad_() for each in (theta, x, z))
         with torch.enable_grad():
             k = self._matrix(*leaves)
 
         def pullback(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            found = _gradients(k, leaves, weights)
-            return found[0], found[1], found[2]
+            by_theta, by_x, by_z = _gradients(k, leaves, weights)
+            return by_theta, by_x, by_z
 
         return k.detach(), pullback
 
@@ -106,20 +106,20 @@ class GPyTorchKernel:
         batch = torch.broadcast_shapes(theta.shape[:-1], x.shape[:-2])
         rows = x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
         thetas = theta.expand(*batch, theta.shape[-1]).reshape(batch.numel(), theta.shape[-1])
-        parts = [self._call(t, row, row, diag=True) for t, row in zip(thetas, rows, strict=True)]
-        return torch.stack(parts).reshape(*batch, x.shape[-2])
+        diagonals = [self._call(t, row, row, diag=True) for t, row in zip(thetas, rows, strict=True)]
+        return torch.stack(diagonals).reshape(*batch, x.shape[-2])
 
     def _matrix(self, theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
         batch = torch.broadcast_shapes(theta.shape[:-1], x.shape[:-2], z.shape[:-2])
         thetas = theta.expand(*batch, theta.shape[-1]).reshape(batch.numel(), theta.shape[-1])
         left = x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
         right = z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:])
-        parts = [self._call(*one) for one in zip(thetas, left, right, strict=True)]
-        return torch.stack(parts).reshape(*batch, x.shape[-2], z.shape[-2])
+        matrices = [self._call(*element) for element in zip(thetas, left, right, strict=True)]
+        return torch.stack(matrices).reshape(*batch, x.shape[-2], z.shape[-2])
 
     def _call(self, theta: Tensor, x: Tensor, z: Tensor, diag: bool = False) -> Tensor:
         """The kernel at one theta, as a pure function of it."""
-        kernel = self._placed(theta)
+        kernel = self._copy_like(theta)
 
         def evaluate(module: Any) -> Tensor:
             result = module(x, z, diag=diag)
@@ -135,21 +135,22 @@ class GPyTorchKernel:
                 total = total + prior.log_prob(closure(owner)).sum()
             return total
 
-        return self._functional(self._placed(theta), theta, evaluate)
+        return self._functional(self._copy_like(theta), theta, evaluate)
 
-    def _placed(self, theta: Tensor) -> Any:
+    def _copy_like(self, theta: Tensor) -> Any:
+        """A copy of the kernel with the dtype and on the device of theta."""
         return copy.deepcopy(self.kernel).to(theta)
 
     @staticmethod
     def _functional(kernel: Any, theta: Tensor, evaluate: Callable[[Any], Tensor]) -> Tensor:
-        """Evaluate with slices of theta put in the place of the parameters, so that gradients reach theta."""
-        place = 0
+        """The value with slices of theta in place of the parameters, so that gradients reach theta."""
+        first = 0
         for module in kernel.modules():
             for name, parameter in list(module._parameters.items()):
                 size = parameter.numel()
                 del module._parameters[name]
-                module.__dict__[name] = theta[place : place + size].reshape(parameter.shape)
-                place += size
+                module.__dict__[name] = theta[first : first + size].reshape(parameter.shape)
+                first += size
         return evaluate(kernel)
 
     @staticmethod
@@ -166,21 +167,21 @@ class GPyTorchKernel:
 
 
 def _gradients(value: Tensor, leaves: tuple[Tensor, ...], weights: Tensor) -> list[Tensor]:
-    """d sum(weights * value) by each leaf, zero by those that it does not depend on."""
+    """d sum(weights * value) by each leaf, zero if the value does not depend on it."""
     gradients = [torch.zeros_like(leaf) for leaf in leaves]
-    used = [place for place, leaf in enumerate(leaves) if leaf.numel()]
+    used = [index for index, leaf in enumerate(leaves) if leaf.numel()]
     if value.requires_grad and used:
-        found = torch.autograd.grad(
-            value, [leaves[place] for place in used], weights.detach(), retain_graph=True, allow_unused=True
+        by_used = torch.autograd.grad(
+            value, [leaves[index] for index in used], weights.detach(), retain_graph=True, allow_unused=True
         )
-        for place, gradient in zip(used, found, strict=True):
+        for index, gradient in zip(used, by_used, strict=True):
             if gradient is not None:
-                gradients[place] = torch.nan_to_num(gradient)
+                gradients[index] = torch.nan_to_num(gradient)
     return gradients
 
 
 def as_kernel(kernel: object | None, unordered: tuple[int, ...], fidelities: tuple[int, ...] = ()) -> Kernel:
-    """A surrogate's kernel: `Matern52` when None, a gpytorch kernel in its wrapping, else what was given."""
+    """A surrogate's kernel: `Matern52` for None, a `GPyTorchKernel` for a gpytorch kernel, else unchanged."""
     if kernel is None:
         return Matern52(unordered=unordered, fidelities=fidelities)
     if isinstance(kernel, torch.nn.Module):

@@ -14,18 +14,18 @@ from bo_suite.kernels.base import JointPullback, Pullback
 _SQRT5 = math.sqrt(5.0)
 
 _UNLIKE = 0.2
-"""Distance between two categories: at the mode of the common prior, l = 0.2 √d, they then correlate by
-exp(-1 / √d), about as two typical points of a real column do, so that untried categories get tried. With a
-distance of one, an untried category told nothing of its neighbours, and the search stayed with the first."""
+"""Distance between two categories. At the mode of the common prior, l = 0.2 √d, they correlate by
+exp(-1 / √d), about as two typical points of a real column do, so that untried categories are tried. With a
+distance of one, categories hardly correlated, and the search stayed with the first."""
 
 _FIDELITY = 3.0
 """Mode of the prior of a fidelity's lengthscale."""
 
 _MANY = 100
-"""Unordered columns beyond which they are compared many at a time."""
+"""Number of unordered columns beyond which many are compared at a time."""
 
 _PAIRS = 2**20
-"""Pairs of codes that are then compared at once."""
+"""Number of pairs of codes that are then compared at once."""
 
 _WIDE = 1e5
 """Largest frequency of an unordered column: codes 1 / 100 apart then correlate by less than 1e-3."""
@@ -40,11 +40,11 @@ class Matern52:
 
     Priors: l ~ LogNormal(√2 + log(d)/2, √3) (Hvarfner, Hellsten and Nardi 2024, section 5), as in
     BoTorch, and s² ~ LogNormal(0, `outputscale_spread`). For a fidelity l ~ LogNormal(log 3 + 1, 1): at its
-    mode, 3, the ends of the range correlate by 0.92, so that low fidelities tell of the target at once.
+    mode, 3, the ends of the range correlate by 0.92, so that low fidelities inform about the target at once.
 
     Attributes:
         unordered: columns that hold codes of categories.
-        fidelities: columns that say how closely the function was evaluated.
+        fidelities: columns that hold the fidelity of an evaluation.
         outputscale_spread: standard deviation of log s² under its prior.
     """
 
@@ -136,8 +136,8 @@ class Matern52:
         """Random w, and weights a, with k(x, z) = s² E[a cos(wᵀ (x - z))].
 
         Ordered columns: the spectral density of w l is multivariate t with 5 degrees of freedom (Rasmussen
-        and Williams 2006, section 4.2.1). What data leave uncertain of a smooth function lies far in its
-        tails, so half of the draws are from one degree of freedom, and a is the ratio of the densities. An
+        and Williams 2006, section 4.2.1). The uncertainty about a smooth function that data leave lies far in
+        its tails, so half of the draws have one degree of freedom, and a is the ratio of the densities. An
         unordered column, exp(-c [x != z]) = ρ + (1 - ρ) [x = z] with ρ = exp(-c): zero with probability
         ρ, else uniform on a range so wide that the cosine of two different codes averages out.
         """
@@ -189,7 +189,7 @@ class Matern52:
         return left, right, inverse, k, slope.mul_(5.0 / 3.0)
 
     def _inverse_lengthscales(self, theta: Tensor) -> Tensor:
-        """1 / l, zero for unordered columns, which do not enter r."""
+        """1 / l, zero for unordered columns, which are not part of r."""
         inverse = torch.exp(-theta[..., :-1])
         if self.unordered:
             inverse[..., list(self.unordered)] = 0.0
@@ -209,7 +209,7 @@ class Matern52:
         return torch.exp(logarithm)
 
     def _by_categories(self, gradient: Tensor, theta: Tensor, x: Tensor, z: Tensor, weighted: Tensor) -> None:
-        """Writes the derivatives by log lengthscales of unordered columns, given a matrix times k."""
+        """Write the derivatives by log lengthscales of unordered columns, given a matrix times k."""
         if len(self.unordered) > _MANY:
             for columns, differs in self._differences(x, z):
                 mass = (weighted.flatten(-2)[..., None, :] @ differs.flatten(-3, -2))[..., 0, :]
@@ -221,7 +221,7 @@ class Matern52:
             gradient[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
 
     def _differences(self, x: Tensor, z: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-        """One where codes differ, of some unordered columns at a time: shape (*b, m, n, columns)."""
+        """1 where codes differ, else 0, for some unordered columns at a time: shape (*b, m, n, columns)."""
         size = max(_PAIRS // (x.shape[:-1].numel() * max(z.shape[-2], 1)), 1)
         for begin in range(0, len(self.unordered), size):
             columns = list(self.unordered[begin : begin + size])

@@ -1,4 +1,4 @@
-"""Cholesky factors: with explicit jitter, and following their matrix as terms and rows come and go."""
+"""Cholesky factors with explicit jitter, and their updates as terms and rows are added and removed."""
 
 from bo_suite.linalg.cholesky import (
     cholesky_append,

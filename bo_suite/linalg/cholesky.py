@@ -1,8 +1,8 @@
-"""Cholesky factors that follow their matrix: terms added and removed, rows appended and deleted.
+"""Updates of Cholesky factors as terms are added and removed, and rows appended and deleted.
 
 Every function takes factors (*b, n, n), lower triangular with a positive diagonal, of float32 or float64 on
 any device; batch dimensions broadcast. Arguments are never changed, and the memory layout of results is not
-specified. All are differentiable in reverse mode, by the factor and by the rest, any number of times.
+specified. All are differentiable in reverse mode by all tensors, any number of times.
 """
 
 import logging
@@ -24,11 +24,11 @@ from bo_suite.linalg.memory import fill_lower, new_factor
 logger = logging.getLogger("bo_suite")
 
 _FEW_ADDED, _FEW_REMOVED = 20, 40
-"""Vectors up to which compiled rotations are faster than matrix products (benchmarks/cholesky.py)."""
+"""Numbers of vectors up to which compiled rotations are fastest (benchmarks/cholesky.py)."""
 _LEAST_MARGIN = {torch.float64: 1e-12, torch.float32: 1e-3}
-"""1 - ‖L⁻¹u‖² of a removal below which it is done again with care, or refused."""
+"""1 - ‖L⁻¹u‖² of a removal below which it is repeated in float64, or refused."""
 _LEAST_PIVOT = 1e-8
-"""Smallest pivot over the largest below which refactoring is not trusted: it knows A only to rounding."""
+"""Ratio of the smallest to the largest pivot below which rounding errors in A spoil a refactoring."""
 
 
 def cholesky_update(
@@ -43,12 +43,13 @@ def cholesky_update(
     matrix on the way is less definite than the last. The backward error is a few units of rounding; the
     relative error of |A| grows like 1 / (1 - ‖L⁻¹w‖²), and float32 is done in float64 below 1e-3 of that.
 
-    The way is the one that measured fastest (benchmarks/README.md, Low-rank Cholesky updates). On a CPU, up
-    to 20 added and 40 removed vectors go to numba. More, or all without numba, go to matrix products: added
-    ones to LAPACK's tpqrt, removed ones to blocks of hyperbolic transformations. More than 3 n / 4 added or
-    2 n / 5 removed ones are refactored, unless the result is next to singular. On other devices up to n /
-    512 vectors (an estimate, not measured) go to a scan of running sums, more are refactored. The backward
-    pass is the adjoint of the decomposition, in O(n³).
+    The method is the one that measured fastest (benchmarks/README.md, Low-rank Cholesky updates). On a CPU,
+    up to 20 added and 40 removed vectors are rotated by numba. More, or all without numba, use matrix
+    products:
+    LAPACK's tpqrt adds vectors, and blocks of hyperbolic transformations remove them. With more than 3 n / 4
+    added or 2 n / 5 removed vectors the matrix is factorised anew, unless the result is nearly singular. On
+    other devices, up to n / 512 vectors (an estimate, not measured) use a scan of running sums; for more, the
+    matrix is factorised anew. The backward pass is the adjoint of the decomposition, in O(n³).
 
     Args:
         chol: L with A = L Lᵀ.
@@ -57,8 +58,8 @@ def cholesky_update(
 
     Raises:
         DataError: shapes, types or devices that do not fit, or a chol that is not lower triangular.
-        NumericalError: the result is not positive definite, or an input is not finite where it enters a
-            pivot; the message names the batch element, and 1 - ‖L⁻¹W‖².
+        NumericalError: the result is not positive definite, or an input that enters a pivot is not finite;
+            the message names the batch element, and 1 - ‖L⁻¹W‖².
     """
     _check(chol, vectors)
     added = vectors.shape[-1]
@@ -77,7 +78,7 @@ def cholesky_downdate(
 ) -> jt.Float[Tensor, "*b n n"]:
     """Factor of A - V Vᵀ from the factor of A, in O(n² k).
 
-    Possible where ‖L⁻¹V‖ < 1. See `cholesky_update` for how, and for errors.
+    Possible if ‖L⁻¹V‖ < 1. See `cholesky_update` for the method and the errors.
     """
     return cholesky_update(chol, vectors[..., :0], vectors)
 
@@ -103,21 +104,21 @@ def cholesky_slide(
 ) -> jt.Float[Tensor, "*b n n"]:
     """Factor after the first q rows have been deleted and q appended, in O(n² q).
 
-    `cholesky_append(cholesky_delete(chol, slice(q)), cross, corner)` without the copy in between; errors are
-    theirs.
+    `cholesky_append(cholesky_delete(chol, slice(q)), cross, corner)` without the copy in between, and with
+    the same errors.
     """
     _check(chol)
     if cross.ndim < 2 or cross.shape[-1] > chol.shape[-1]:
         raise DataError(f"cross must be (*b, n - q, q) for {tuple(chol.shape)}, got {tuple(cross.shape)}")
     n, q = cross.shape[-2:]
-    rest, gone = chol[..., q:, q:], chol[..., q:, :q]
+    remaining, deleted = chol[..., q:, q:], chol[..., q:, :q]
     if _tracked(chol, cross, corner):
-        return cholesky_append(_modify(rest, gone, q), cross, corner)
-    _check_beside(rest, cross)
+        return cholesky_append(_modify(remaining, deleted, q), cross, corner)
+    _check_beside(remaining, cross)
     batch = _batch(chol, cross, corner)
     if batch != chol.shape[:-2]:
-        rest, gone = rest.expand(*batch, n, n), gone.expand(*batch, n, q)
-    whole = _modified(rest, gone, q, room=q)
+        remaining, deleted = remaining.expand(*batch, n, n), deleted.expand(*batch, n, q)
+    whole = _modified(remaining, deleted, q, room=q)
     return _append(whole, whole[..., :n, :n], cross, corner)
 
 
@@ -126,8 +127,8 @@ def cholesky_delete(
 ) -> jt.Float[Tensor, "*b n-q n-q"]:
     """Factor of A without some rows and their columns, in O(n² q).
 
-    Rows before the first deleted one stay. What the others had in deleted columns D is added to the rest,
-    A_KK = L_KK L_KKᵀ + L_KD L_KDᵀ: an update, which cannot fail.
+    Rows before the first deleted one do not change. For the others, K, the deleted columns D are an added
+    term, A_KK = L_KK L_KKᵀ + L_KD L_KDᵀ: an update, which cannot fail.
 
     Args:
         chol: L with A = L Lᵀ.
@@ -143,11 +144,11 @@ def cholesky_delete(
     if not deleted:
         return chol.clone()
     first, last = deleted[0], deleted[-1] + 1
-    kept: slice | list[int] = slice(last, None)
+    remaining: slice | list[int] = slice(last, None)
     if last - first > len(deleted):
-        kept = sorted(set(range(first, n)).difference(deleted))
-    rows = chol[..., kept, :]
-    tail = _modify(rows.mT[..., kept, :].mT, rows[..., deleted], len(deleted))
+        remaining = sorted(set(range(first, n)).difference(deleted))
+    rows = chol[..., remaining, :]
+    tail = _modify(rows.mT[..., remaining, :].mT, rows[..., deleted], len(deleted))
     if not first:
         return tail
     return _fill(_with_room(chol[..., :first, :first], tail.shape[-1]), rows[..., :first], tail)
@@ -189,7 +190,7 @@ def rows_named(index: int | slice | Tensor, n: int) -> list[int]:
 
 
 def _with_room(chol: Tensor, room: int) -> Tensor:
-    """The factors in memory for more rows and columns, which are left to be filled."""
+    """The factors in memory for more rows and columns, which are not filled."""
     n = chol.shape[-1]
     whole, cleared = new_factor(chol, room)
     fill_lower(whole[..., :n, :n], chol, cleared)
@@ -197,7 +198,7 @@ def _with_room(chol: Tensor, room: int) -> Tensor:
 
 
 def _append(whole: Tensor, chol: Tensor, cross: Tensor, corner: Tensor) -> Tensor:
-    """Fills the last rows of the factor of [[A, B], [Bᵀ, C]], whose first rows hold that of A."""
+    """Fill the last rows of the factor of [[A, B], [Bᵀ, C]], whose first rows hold the factor of A."""
     if corner.shape[-2:] != (cross.shape[-1], cross.shape[-1]):
         raise DataError(f"corner must be (*b, q, q) for {cross.shape[-1]} columns, got {tuple(corner.shape)}")
     _check_alike(chol, corner)
@@ -220,7 +221,7 @@ def _fill(whole: Tensor, left: Tensor, corner: Tensor) -> Tensor:
 
 
 def _check(chol: Tensor, *others: Tensor) -> None:
-    """Raises unless chol is a lower factor, as far as its first two diagonals tell, and the others fit it."""
+    """Raise unless two diagonals of chol are those of a lower factor, and the others fit it."""
     if chol.ndim < 2 or chol.shape[-1] != chol.shape[-2]:
         raise DataError(f"chol must be (*b, n, n), got {tuple(chol.shape)}")
     if chol.dtype not in _LEAST_MARGIN:
@@ -238,11 +239,11 @@ def _check(chol: Tensor, *others: Tensor) -> None:
         if not float(least) > 0 or not float(most) < math.inf:
             bad = ((pivots > 0) & (pivots < math.inf)).all(-1).logical_not().flatten()
             name = _named(int(bad.nonzero()[0]), chol.shape[:-2])
-            raise NumericalError(f"chol must have a positive and finite diagonal, but {name} has not")
+            raise NumericalError(f"chol must have a positive and finite diagonal, but {name} does not")
 
 
 def _check_beside(chol: Tensor, other: Tensor) -> None:
-    """Raises unless the other has the rows of chol, its type and device, and a batch that goes with it."""
+    """Raise unless the other has the rows, type and device of chol, and a batch that broadcasts with it."""
     if other.ndim < 2 or other.shape[-2] != chol.shape[-1]:
         raise DataError(
             f"vectors must be (*b, n, k) for chol {tuple(chol.shape)}, got {tuple(other.shape)}; "
@@ -265,7 +266,7 @@ def _named(element: int, batch: torch.Size) -> str:
 
 
 def _tracked(*tensors: Tensor) -> bool:
-    """Whether a derivative is asked for; a forward one is refused by `_Modification`."""
+    """Whether derivatives are recorded; `_Modification` refuses forward ones."""
     forward = forward_ad._current_level >= 0
     return forward or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
@@ -274,7 +275,7 @@ def _modify(chol: Tensor, vectors: Tensor, added: int) -> Tensor:
     """Factor (*b, n, n) of A + V Vᵀ - W Wᵀ for vectors (V W), the first `added` of them V."""
     if _tracked(chol, vectors):
         result: Tensor = _Modification.apply(chol, vectors, added)  # type: ignore[no-untyped-call]
-        return result.clone()  # may be changed in place, which the output of a Function may not
+        return result.clone()  # unlike the output of a Function, a clone may be changed in place
     return _modified(chol, vectors, added)
 
 
@@ -302,7 +303,7 @@ class _Modification(torch.autograd.Function):
 
 
 def _modified(chol: Tensor, vectors: Tensor, added: int, room: int = 0) -> Tensor:
-    """The factors (*b, n + room, n + room), those that rotations can not do included."""
+    """The factors (*b, n + room, n + room), also those that rotations can not compute."""
     batch, (n, count) = chol.shape[:-2], vectors.shape[-2:]
     if not chol.numel() or not count:
         return _with_room(chol, room)
@@ -319,7 +320,7 @@ def _modified(chol: Tensor, vectors: Tensor, added: int, room: int = 0) -> Tenso
 
 
 def _rotated(chol: Tensor, vectors: Tensor, added: int, room: int) -> tuple[Tensor, Tensor]:
-    """The dispatch: factors (b, n + room, n + room); margins (b, ·), too small or NaN where one is bad."""
+    """Factors (b, n + room, n + room) by the fastest method, and margins (b, ·), small or NaN if bad."""
     on_cpu, compiled = chol.device.type == "cpu", _compiled()
     n, count = vectors.shape[-2:]
     removed = count - added
@@ -341,7 +342,7 @@ def _rotated(chol: Tensor, vectors: Tensor, added: int, room: int) -> tuple[Tens
 
 
 def _refactored(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tensor]:
-    """By decomposing the matrix, removals in float64; margins (b, 1) are 1, or 0 where that failed."""
+    """Factors of the matrix, in float64 if terms are removed; margins (b, 1), 1 or after a failure 0."""
     exact = chol.double() if added < vectors.shape[-1] else chol
     plus, minus = vectors[..., :added].to(exact), vectors[..., added:].to(exact)
     matrix = (exact @ exact.mT).baddbmm_(plus, plus.mT).baddbmm_(minus, minus.mT, alpha=-1.0)
@@ -352,7 +353,7 @@ def _refactored(chol: Tensor, vectors: Tensor, added: int) -> tuple[Tensor, Tens
 
 
 def _careful(chol: Tensor, vectors: Tensor, added: int, name: str) -> Tensor:
-    """One factor (n, n) that is next to singular, in float64 and not refactored; or an error."""
+    """One factor (n, n) that is nearly singular, in float64 by updates; or an error."""
     if not bool(chol.isfinite().all()) or not bool(vectors.isfinite().all()):
         raise NumericalError(f"chol and vectors must be finite, but {name} has entries that are not")
     factor, plus, minus = (
@@ -379,7 +380,7 @@ def _careful(chol: Tensor, vectors: Tensor, added: int, name: str) -> Tensor:
 
 @cache
 def _compiled() -> Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None:
-    """The rotations compiled by numba, where it is installed and has a folder for its cache."""
+    """The rotations compiled by numba; None if it is not installed or has no folder for its cache."""
     try:
         from bo_suite.linalg import compiled
     except ImportError:

@@ -29,10 +29,10 @@ _jit = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True, cache=
 def rotate(chol: Tensor, vectors: Tensor, added: int, least: float, room: int = 0) -> tuple[Tensor, Tensor]:
     """Factor of A + V Vᵀ - W Wᵀ for (V W) = vectors, V the first `added` columns, and margins.
 
-    Shapes: chol (b, n, n), vectors (b, n, k), margins (b, k). The margin of a removed vector u is 1 -
-    ‖L⁻¹u‖², L the factor that its removal came to, and elements with one below `least` are left unfinished.
-    That of an added vector is 1. It is NaN where something is not finite. The factor (b, n + room, n +
-    room) leaves its last rows and columns to be filled.
+    Shapes: chol (b, n, n), vectors (b, n, k), margins (b, k). The margin of a removed vector u is
+    1 - ‖L⁻¹u‖², L the factor before its removal; elements with a margin below `least` are left unfinished.
+    The margin of an added vector is 1. A margin is NaN if an entry is not finite. The last rows and columns
+    of the factor (b, n + room, n + room) are not filled.
     """
     source = column_major(chol)
     whole, cleared = new_factor(chol, room)
@@ -119,7 +119,7 @@ def _rotate(target, room, source, strides, clear, vectors, added, least, margins
 
 @_jit
 def _turn(originals, columns, vector, turns):
-    """Rotates rows of four columns with those of a vector, reading `originals` and writing `columns`."""
+    """Rotate rows of four columns with those of a vector, reading `originals` and writing `columns`."""
     o0, o1, o2, o3 = originals
     y0, y1, y2, y3 = columns
     p0, q0, c0, s0, h0 = turns[0, 0], turns[0, 1], turns[0, 2], turns[0, 3], turns[0, 4]
@@ -148,7 +148,7 @@ def _turn(originals, columns, vector, turns):
 
 @_jit
 def _turn_in_place(columns, vector, turns):
-    """The same in place: a function of its own, since one that may overlap is not vectorised."""
+    """The same in place: a separate function, since arrays that may overlap prevent vectorisation."""
     y0, y1, y2, y3 = columns
     p0, q0, c0, s0, h0 = turns[0, 0], turns[0, 1], turns[0, 2], turns[0, 3], turns[0, 4]
     p1, q1, c1, s1, h1 = turns[1, 0], turns[1, 1], turns[1, 2], turns[1, 3], turns[1, 4]

@@ -19,12 +19,12 @@ def jittered_cholesky(
 ) -> tuple[jt.Float[Tensor, "*b n n"], jt.Float[Tensor, "*b"]]:
     """Lower factor of A + jI and the jitter j of each batch element.
 
-    j is 0 where A factorises, else the first of 1e-10, 1e-9, ... 1e-4 times the scale that does. The scale
-    is what rounding errors in A are relative to: the mean diagonal, unless A is the small difference of
+    j is 0 if A factorises, else the first of 1e-10, 1e-9, ... 1e-4 times the scale with which A + jI does.
+    Rounding errors in A are relative to the scale: the mean diagonal, unless A is the small difference of
     larger matrices.
 
     Raises:
-        NumericalError: an element that is not positive definite with the last jitter either.
+        NumericalError: an element that is not positive definite even with the largest jitter.
     """
     chol, info = torch.linalg.cholesky_ex(matrix)
     jitter = matrix.new_zeros(matrix.shape[:-2])

@@ -4,7 +4,7 @@ Projected L-BFGS: coordinates that sit on a bound with the gradient pointing out
 others move along the quasi-Newton direction of the memory restricted to them, and the step is
 projected onto the box and shortened until it satisfies Armijo's condition (Bertsekas 1982; Byrd,
 Nocedal and Schnabel 1994, theorem 2.2 for the compact form). Every round evaluates all problems
-together; a problem whose step was refused shortens it while its neighbours move on.
+together; a problem whose step was refused shortens it while the others continue.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,13 @@ _ARMIJO = 1e-4
 _CURVATURE = 1e-10
 _SMALLEST_STEP = 1e-10
 
+_MEMORY = 10
+"""Largest number of (step, gradient change) pairs that are stored."""
+
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The end of a batched minimisation.
+    """The result of a batched minimisation.
 
     Attributes:
         x: best points found.
@@ -48,7 +51,6 @@ def minimize_batch(
     max_evaluations: int = 100,
     gradient_tolerance: float = 1e-5,
     value_tolerance: float = 1e-9,
-    memory: int = 10,
     narrow: Callable[[Tensor], ValueAndGrad] | None = None,
 ) -> BatchResult:
     """Local minima of one function a batch element, from one start each.
@@ -62,9 +64,8 @@ def minimize_batch(
         gradient_tolerance: an element stops when the largest entry of its projected gradient is below.
         value_tolerance: an element stops when a step lowers its value by less than this, relative to
             max(1, |value|).
-        memory: number of (step, gradient change) pairs kept.
-        narrow: the function of some elements alone, points (k, p), given their places (k) among the
-            flattened `*b`: with it, elements that have stopped are no longer evaluated.
+        narrow: returns the function of some elements alone, of points (k, p), given their indices (k) among
+            the flattened `*b`. With it, elements that have stopped are no longer evaluated.
 
     Raises:
         DataError: lower > upper somewhere.
@@ -77,42 +78,42 @@ def minimize_batch(
     value, gradient = _evaluate(function, x, shape)
     free = _free(x, gradient, lower, upper)
     done = ~torch.isfinite(value) | (_largest(gradient * free) < gradient_tolerance)
-    pairs = x.new_zeros(x.shape[0], memory, x.shape[1])
+    pairs = x.new_zeros(x.shape[0], _MEMORY, x.shape[1])
     first = _first_direction(gradient, free)
-    now = _State(x, value, gradient, pairs, pairs, first, torch.ones_like(value), done, lower, upper)
-    ended, places = now, torch.arange(x.shape[0], device=x.device)
-    evaluations, kept = 1, 0
+    active = _State(x, value, gradient, pairs, pairs, first, torch.ones_like(value), done, lower, upper)
+    result, index = active, torch.arange(x.shape[0], device=x.device)
+    evaluations, stored = 1, 0
     while evaluations < max_evaluations:
-        left = int((~now.done).sum())
-        if left == 0:
+        remaining = int((~active.done).sum())
+        if remaining == 0:
             break
-        if narrow is not None and 2 * left <= places.shape[0]:
-            ended = ended.replaced(places, now)
-            going = (~now.done).nonzero()[:, 0]
-            now, places = now.part(going), places[going]
-            function, shape = narrow(places), now.x.shape
-        kept = min(kept + 1, memory)
-        now = _step(function, shape, now, kept, gradient_tolerance, value_tolerance)
+        if narrow is not None and 2 * remaining <= index.shape[0]:
+            result = result.replaced(index, active)
+            not_done = (~active.done).nonzero()[:, 0]
+            active, index = active.elements(not_done), index[not_done]
+            function, shape = narrow(index), active.x.shape
+        stored = min(stored + 1, _MEMORY)
+        active = _step(function, shape, active, stored, gradient_tolerance, value_tolerance)
         evaluations += 1
-    ended = ended.replaced(places, now)
+    result = result.replaced(index, active)
     lead = start.shape[:-1]
     return BatchResult(
-        ended.x.reshape(start.shape), ended.value.reshape(lead), evaluations, ended.done.reshape(lead)
+        result.x.reshape(start.shape), result.value.reshape(lead), evaluations, result.done.reshape(lead)
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Where the searches are, a row an element.
+    """State of the searches, one row an element.
 
     Attributes:
         x: the best points.
         value: objective there.
         gradient: its gradient.
-        steps: the last steps taken, the latest last.
-        changes: of the gradient, in these.
-        direction: where to go next.
-        step: how far, in units of it.
+        steps: the last steps, the latest one last.
+        changes: of the gradient in these steps.
+        direction: of the next step.
+        step: its length, in units of the direction.
         done: whether an element has stopped.
         lower: bound.
         upper: bound.
@@ -129,12 +130,12 @@ class _State:
     lower: Tensor
     upper: Tensor
 
-    def part(self, rows: Tensor) -> "_State":
-        """Some elements alone."""
+    def elements(self, rows: Tensor) -> "_State":
+        """The state of some elements alone."""
         return _State(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def replaced(self, rows: Tensor, other: "_State") -> "_State":
-        """With points, values and ends of some elements from another state."""
+        """The state with the points, values and `done` of some elements from another state."""
         if other is self or rows.shape == self.value.shape:
             return other
         return replace(
@@ -154,37 +155,37 @@ def _evaluate(function: ValueAndGrad, x: Tensor, shape: torch.Size) -> tuple[Ten
 def _step(
     function: ValueAndGrad,
     shape: torch.Size,
-    now: _State,
+    state: _State,
     pairs: int,
     gradient_tolerance: float,
     value_tolerance: float,
 ) -> _State:
     """One round: a step of every element that has not stopped, accepted or shortened."""
-    trial = (now.x + now.step[:, None] * now.direction).clamp(now.lower, now.upper)
-    trial = torch.where(now.done[:, None], now.x, trial)
+    trial = (state.x + state.step[:, None] * state.direction).clamp(state.lower, state.upper)
+    trial = torch.where(state.done[:, None], state.x, trial)
     trial_value, trial_gradient = _evaluate(function, trial, shape)
-    moved = trial - now.x
-    slope = (now.gradient * moved).sum(-1).clamp(max=0.0)  # projection can turn a step uphill
-    accepted = (trial_value <= now.value + _ARMIJO * slope) & ~now.done
-    decrease = now.value - trial_value
-    small = decrease <= value_tolerance * now.value.abs().clamp(min=1.0)
+    moved = trial - state.x
+    slope = (state.gradient * moved).sum(-1).clamp(max=0.0)  # projection can turn a step uphill
+    accepted = (trial_value <= state.value + _ARMIJO * slope) & ~state.done
+    decrease = state.value - trial_value
+    small = decrease <= value_tolerance * state.value.abs().clamp(min=1.0)
 
-    change = trial_gradient - now.gradient
+    change = trial_gradient - state.gradient
     curved = (moved * change).sum(-1) > _CURVATURE * change.square().sum(-1)
     keep = (accepted & curved)[:, None, None]
-    steps = torch.where(keep, torch.cat((now.steps[:, 1:], moved[:, None]), 1), now.steps)
-    changes = torch.where(keep, torch.cat((now.changes[:, 1:], change[:, None]), 1), now.changes)
+    steps = torch.where(keep, torch.cat((state.steps[:, 1:], moved[:, None]), 1), state.steps)
+    changes = torch.where(keep, torch.cat((state.changes[:, 1:], change[:, None]), 1), state.changes)
 
-    x = torch.where(accepted[:, None], trial, now.x)
-    value = torch.where(accepted, trial_value, now.value)
-    gradient = torch.where(accepted[:, None], trial_gradient, now.gradient)
-    free = _free(x, gradient, now.lower, now.upper)
-    done = now.done | (accepted & (small | (_largest(gradient * free) < gradient_tolerance)))
+    x = torch.where(accepted[:, None], trial, state.x)
+    value = torch.where(accepted, trial_value, state.value)
+    gradient = torch.where(accepted[:, None], trial_gradient, state.gradient)
+    free = _free(x, gradient, state.lower, state.upper)
+    done = state.done | (accepted & (small | (_largest(gradient * free) < gradient_tolerance)))
     quasi = _direction(gradient, free, steps[:, -pairs:], changes[:, -pairs:])
-    direction = torch.where(accepted[:, None], quasi, now.direction)
-    step = torch.where(accepted, 1.0, now.step * _shorten(slope, trial_value - value))
+    direction = torch.where(accepted[:, None], quasi, state.direction)
+    step = torch.where(accepted, 1.0, state.step * _shorten(slope, trial_value - value))
     done = done | (step < _SMALLEST_STEP)
-    return _State(x, value, gradient, steps, changes, direction, step, done, now.lower, now.upper)
+    return _State(x, value, gradient, steps, changes, direction, step, done, state.lower, state.upper)
 
 
 def _largest(gradient: Tensor) -> Tensor:
@@ -192,7 +193,7 @@ def _largest(gradient: Tensor) -> Tensor:
 
 
 def _free(x: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """One where a coordinate may move downhill, zero where a bound holds it."""
+    """1 for a coordinate that may move downhill, 0 for one that a bound holds."""
     return (~(((x <= lower) & (gradient >= 0)) | ((x >= upper) & (gradient <= 0)))).to(x)
 
 
@@ -213,7 +214,7 @@ def _shorten(slope: Tensor, rise: Tensor) -> Tensor:
 def _direction(gradient: Tensor, free: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
     """-H g on the free coordinates, H the L-BFGS inverse Hessian in compact form.
 
-    With S, Y the kept pairs as rows, R the upper triangle of S Yᵀ and D its diagonal,
+    With S, Y the stored pairs as rows, R the upper triangle of S Yᵀ and D its diagonal,
     H g = c g + [Sᵀ, c Yᵀ] [[R⁻ᵀ (D + c Y Yᵀ) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S g; c Y g] (Byrd, Nocedal and
     Schnabel 1994, equation 3.1). Pairs without curvature on the free
     coordinates are masked out; c is the ratio of the summed curvatures s·y and sizes y·y of the others.

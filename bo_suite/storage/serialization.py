@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from bo_suite.errors import BoSuiteError, StorageError
 from bo_suite.storage.field_types import is_of_type
-from bo_suite.storage.stored_names import CLASSES, GIVEN_AGAIN
+from bo_suite.storage.stored_names import ADDED, CLASSES, GIVEN_AGAIN
 
 if TYPE_CHECKING:  # torch takes a second to import
     from bo_suite.acquisition.base import Acquisition
 
-_NAMES = {home: name for name, home in CLASSES.items()}
+_NAMES = {home: name for name, home in (CLASSES | GIVEN_AGAIN).items()}
 """Names in files, by where the class is defined."""
 
 
@@ -37,11 +37,15 @@ def to_json(value: object) -> Any:
         return [to_json(item) for item in value]
     kind = type(value)
     if dataclasses.is_dataclass(value) and kind.__module__.split(".")[0] == "bo_suite":
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-        if fields.get("search", 0) is None:  # so that version 0.8 can read it
-            del fields["search"]
-        name = f"{kind.__module__}:{kind.__qualname__}"
-        return {"type": _NAMES.get(name, name), "fields": fields}
+        home = f"{kind.__module__}:{kind.__qualname__}"
+        name = _NAMES.get(home, home)
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        stored = {
+            field: to_json(part)
+            for field, part in fields.items()
+            if part is not None or ADDED.get(field) not in ("", home)
+        }
+        return {"type": name, "fields": stored}
     return {"foreign": repr(value)}
 
 
@@ -109,7 +113,7 @@ def _instance(name: str, fields: dict[str, Any]) -> Any:
 def _declared(name: str) -> tuple[Any, dict[str, Any]]:
     """A class in the table, and the types of its fields.
 
-    The type of a field `kernel` also admits objects from outside the package; those are left out.
+    The types of the fields `kernel` and `mean` also admit objects from outside the package; files do not.
     """
     from bo_suite.kernels import Kernel
 
@@ -117,4 +121,5 @@ def _declared(name: str) -> tuple[Any, dict[str, Any]]:
     kind = getattr(import_module(module), attribute)
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind) if field.init]
-    return kind, {key: Kernel | None if key == "kernel" else hints[key] for key in names}
+    narrowed: dict[str, Any] = {"kernel": Kernel | None, "mean": float | None}
+    return kind, {key: narrowed.get(key, hints[key]) for key in names}

@@ -1,5 +1,7 @@
 """The classes that a stored acquisition may name: no other class is ever made from a file."""
 
+from collections.abc import Mapping
+
 _STORED = {
     "acquisition.bore": "Bore RootGamma",
     "acquisition.confidence_bound": "UpperConfidenceBound",
@@ -22,25 +24,39 @@ _STORED = {
 }
 """Classes by the module that files name. These are the modules of version 0.8.0, and never change."""
 
-_MOVED: dict[str, str] = {}
+_MOVED = {
+    "surrogates.likelihoods": "surrogates.variational.likelihoods",
+    "surrogates.training": "surrogates.variational.training",
+}
 """Today's module, by the module that files name, for classes that have moved."""
 
-CLASSES = {
-    f"bo_suite.{module}:{name}": f"bo_suite.{_MOVED.get(module, module)}:{name}"
-    for module, names in _STORED.items()
-    for name in names.split()
-}
+
+def _homes(stored: Mapping[str, str]) -> dict[str, str]:
+    """Where classes are defined today, by their names in files."""
+    return {
+        f"bo_suite.{module}:{name}": f"bo_suite.{_MOVED.get(module, module)}:{name}"
+        for module, names in stored.items()
+        for name in names.split()
+    }
+
+
+CLASSES = _homes(_STORED)
 """Where a class is defined today, by its name in files."""
 
-GIVEN_AGAIN = frozenset(
+GIVEN_AGAIN = _homes(
     {
-        "bo_suite.classifiers.sklearn:SklearnClassifier",
-        "bo_suite.integrations.botorch:BoTorchAcquisition",
-        "bo_suite.integrations.botorch_surrogate:BoTorchSurrogate",
-        "bo_suite.integrations.botorch_surrogate:ModelKernel",
-        "bo_suite.kernels.gpytorch_kernel:GPyTorchKernel",
-        "bo_suite.surrogates.inducing:Given",
-        "bo_suite.surrogates.likelihoods:MonteCarloLikelihood",
+        "classifiers.sklearn": "SklearnClassifier",
+        "integrations.botorch": "BoTorchAcquisition",
+        "integrations.botorch_surrogate": "BoTorchSurrogate ModelKernel",
+        "kernels.gpytorch_kernel": "GPyTorchKernel",
+        "surrogates.inducing": "Given",
+        "surrogates.likelihoods": "MonteCarloLikelihood",
     }
 )
-"""Classes that hold an object from outside the package, which files do not contain: never restored."""
+"""Likewise, classes that hold an object from outside the package, which no file contains: never restored."""
+
+ADDED = {"search": "", "mean": "bo_suite.surrogates.exact:ExactGP"}
+"""Fields since version 0.8, each with the one class that has gained it or "" for all.
+
+A file leaves them out while they are None, so that version 0.8 can read it.
+"""

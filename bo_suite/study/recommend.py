@@ -22,10 +22,7 @@ from bo_suite.storage.trial import Trial
 from bo_suite.study.suggest import Suggester
 from bo_suite.study.summary import RegretBound
 from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.process import Surrogate
-
-_ROWS = 4096
-"""Rows whose covariances with what a process knows are held in memory at once."""
+from bo_suite.surrogates.process import ROWS_AT_ONCE, Surrogate
 
 
 def surrogate_of(acquisition: Acquisition) -> Surrogate:
@@ -49,7 +46,7 @@ def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -
         rows = data.x
         with suppress(SpaceExhausted):
             rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
-        best = torch.cat([score(few) for few in rows.split(_ROWS)]).argmax()
+        best = torch.cat([score(few) for few in rows.split(ROWS_AT_ONCE)]).argmax()
         return at_target(rows[best][None], data.fidelities)[0]
 
 
@@ -108,7 +105,7 @@ def bounds(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds, widt
         process = surrogate.fit(data, seeds)
         score = _at_target(ConfidenceBoundScore(process, width, process.hyperparameters), data, seeds)
         rows = at_target(data.x, data.fidelities)
-        moments = [process.mean_and_var(few) for few in rows.split(_ROWS)]
+        moments = [process.mean_and_var(few) for few in rows.split(ROWS_AT_ONCE)]
         mean, var = (torch.cat(pieces) for pieces in zip(*moments, strict=True))
         deviation = width * var.clamp(min=1e-20).sqrt()
         index = int((mean + deviation).argmin())

@@ -1,13 +1,20 @@
 """Surrogates: frozen configurations whose `fit` returns an immutable Gaussian process.
 
-Their parts are in `likelihoods`, `inducing` (selections of inducing inputs), `training` (ways to fit an
-SVGP), `natural` (natural-gradient variational inference as pure functions) and `paths` (draws that are
-functions).
+Their parts are in `inducing` (selections of inducing inputs), `paths` (draws that are functions) and
+`variational` (likelihoods, natural gradients and ways to train an `SVGP`).
 """
 
 from bo_suite.surrogates.auto import AutoGP
 from bo_suite.surrogates.exact import ExactGP
-from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, Surrogate, WarmStart
+from bo_suite.surrogates.prior_mean import PriorMean
+from bo_suite.surrogates.process import (
+    ExactProcess,
+    Hyperparameters,
+    Process,
+    SupportsLookahead,
+    Surrogate,
+    WarmStart,
+)
 from bo_suite.surrogates.sgpr import SGPR
 from bo_suite.surrogates.sparse import SparseProcess
 from bo_suite.surrogates.svgp import SVGP
@@ -19,8 +26,10 @@ __all__ = [
     "ExactGP",
     "ExactProcess",
     "Hyperparameters",
+    "PriorMean",
     "Process",
     "SparseProcess",
+    "SupportsLookahead",
     "Surrogate",
     "WarmStart",
 ]

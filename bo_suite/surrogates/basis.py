@@ -1,4 +1,4 @@
-"""Mean, variance and covariance of a process that is expressed in the covariances with some rows."""
+"""Mean, variance and covariance of a process that is written in covariances with some rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bo_suite.kernels import Kernel
-from bo_suite.linalg import solve_lower
+from bo_suite.linalg import jittered_cholesky, solve_lower
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
     """cov(x, z) = k(x, z) - a(x)ᵀ a(z) + b(x)ᵀ b(z), with a(x) = L⁻¹ k(rows, x) and b = L_B⁻¹ a.
 
-    The rows are the data of an exact process, where the values at them are known but for the noise in L,
-    and there is no b. They are the inducing inputs of a sparse one, whose whitened values have the precision
-    L_B L_Bᵀ (Titsias 2009, equation 6).
+    The rows of an exact process are its data, L factorises their covariance with the noise, and there is no
+    b. The rows of a sparse process are its inducing inputs, and L_B L_Bᵀ is the precision of their whitened
+    values (Titsias 2009, equation 6).
 
     Attributes:
         kernel: covariance function.
@@ -39,13 +39,17 @@ class Basis:
         """k(x, x) at the first row."""
         return self.kernel.diagonal(self.theta, self.rows[..., :1, :])[..., 0]
 
+    def fantasies(self, white: jt.Float[Tensor, "*sb n"]) -> tuple[int, ...]:
+        """Shape of the fantasy dimensions, in front of those of the replicates; () without fantasies."""
+        return tuple(white.shape[: white.ndim - self.rows.ndim + 1])
+
     def whiten(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b n m"]:
         """a(x) = L⁻¹ k(rows, x)."""
         return solve_lower(self.chol, self.kernel.cross(self.theta, self.rows, x)[0])
 
     def weights(self, white: jt.Float[Tensor, "*sb n"]) -> jt.Float[Tensor, "*b n s"]:
         """L⁻ᵀ white, or L⁻ᵀ L_B⁻ᵀ white, with the fantasies, flattened, as columns."""
-        count = white.ndim - self.rows.ndim + 1
+        count = len(self.fantasies(white))
         flat = (white.flatten(0, count - 1) if count else white[None]).movedim(0, -1)
         if self.precision_chol is not None:
             flat = solve_lower(self.precision_chol, flat, transposed=True)
@@ -79,8 +83,43 @@ class Basis:
         return cov + left.mT @ (left if x2 is x1 else solve_lower(self.precision_chol, right))
 
 
+def fantasies_first(columns: jt.Float[Tensor, "*b m s"], fantasies: tuple[int, ...]) -> Tensor:
+    """Columns, one a fantasy, as values (*fantasies, *b, m)."""
+    return columns.movedim(-1, 0).reshape(*fantasies, *columns.shape[:-1])
+
+
+def inducing_basis(
+    kernel: Kernel, theta: jt.Float[Tensor, "*b p"], inducing: jt.Float[Tensor, "*b m d"], jitter: float
+) -> Basis:
+    """The inducing inputs as the rows of a basis without L_B: that of the prior.
+
+    Args:
+        kernel: covariance function.
+        theta: its parameters.
+        inducing: Z.
+        jitter: share of the diagonal of k(Z, Z) that is added to it.
+
+    Raises:
+        NumericalError: k(Z, Z) is not positive definite, even with more jitter.
+    """
+    covariance = add_jitter(kernel.gram(theta, inducing)[0], jitter)
+    return Basis(kernel, theta, inducing, jittered_cholesky(covariance)[0])
+
+
+def jitter_or_default(jitter: float | None, dtype: torch.dtype) -> float:
+    """The jitter; when None, 1e-8 in float64 and 1e-5 in float32."""
+    if jitter is not None:
+        return jitter
+    return 1e-8 if dtype == torch.float64 else 1e-5
+
+
+def add_jitter(matrix: jt.Float[Tensor, "*b m m"], jitter: float) -> jt.Float[Tensor, "*b m m"]:
+    """A + jitter diag(A). The same map takes a gradient by the result to the one by A."""
+    return matrix + torch.diag_embed(jitter * matrix.diagonal(dim1=-2, dim2=-1))
+
+
 class _MeanAndVar(torch.autograd.Function):
-    """With the analytic gradient by x."""
+    """`Basis.mean_and_var` with the analytic gradient by x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, basis: Basis, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,11 +138,11 @@ class _MeanAndVar(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         mean_gradient, var_gradient = gradients
-        known = ctx.a
+        by_a = ctx.a
         if ctx.b is not None:
-            known = known - solve_lower(ctx.basis.precision_chol, ctx.b, transposed=True)
+            by_a = by_a - solve_lower(ctx.basis.precision_chol, ctx.b, transposed=True)
         by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
-        by_k = solve_lower(ctx.basis.chol, known * (-2.0 * by_var), transposed=True).mT
+        by_k = solve_lower(ctx.basis.chol, by_a * (-2.0 * by_var), transposed=True).mT
         by_x = ctx.pullback(mean_gradient @ ctx.weights.mT + by_k)
-        _, of_diagonal = ctx.basis.kernel.diagonal_gradient(ctx.basis.theta, ctx.x, by_var[..., 0, :])
-        return by_x + of_diagonal, None, None
+        _, by_diagonal = ctx.basis.kernel.diagonal_gradient(ctx.basis.theta, ctx.x, by_var[..., 0, :])
+        return by_x + by_diagonal, None, None

@@ -14,18 +14,33 @@ from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
+from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise
+from bo_suite.surrogates.prior_mean import (
+    MeanFunction,
+    PriorMean,
+    check_mean,
+    split_mean,
+    without_function,
+)
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
-from bo_suite.surrogates.search import MANY, search_starts, settled, thinned, trusted
+from bo_suite.surrogates.subsample import evenly_spaced
+from bo_suite.surrogates.warm_start import (
+    GRADIENT_TOLERANCE,
+    MANY,
+    search_starts,
+    settled_hyperparameters,
+    trusted,
+)
 
 
 @dataclass(frozen=True)
 class ExactGP:
     """Gaussian process regression; hyperparameters maximise the posterior density (MAP).
 
-    y = m + f(x) + e, with m ~ N(0, 1) profiled out in closed form, f ~ GP(0, k) and
-    e ~ N(0, noise), log noise ~ Cauchy(`noise_location`, `noise_spread`) where an observation's variance
-    is not given: the wide tail lets outcomes without noise reach a noise of next to nothing.
+    y = m(x) + f(x) + e, with f ~ GP(0, k) and e ~ N(0, noise), log noise ~ Cauchy(`noise_location`,
+    `noise_spread`) unless an observation's variance is given: the wide tail lets outcomes without noise reach
+    a noise of next to nothing. The prior mean m is a constant ~ N(0, 1), maximised in closed form, or `mean`.
 
     Attributes:
         kernel: `Matern52` over the data's columns when None; else one of `bo_suite.kernels` or any
@@ -33,15 +48,21 @@ class ExactGP:
         noise_location: median of the log noise variance under its prior; outcomes have variance one.
         noise_spread: half the distance between its quartiles.
         restarts: starting points of a search from afresh: the warm start if there is one, the kernel's own,
-            then random ones. A warm start is trusted alone until the data have grown by a fifth. Beyond 500
-            observations it is taken as it is until they have grown by a fiftieth, and restarts search on
-            500 of them, from where the best end is refined on all.
+            then random ones. A warm start is the only one until the data have grown by a fifth. Beyond 500
+            observations it is used without a search until they have grown by a fiftieth, and restarts search
+            on 500 of them; the best result is then refined on all.
+        mean: prior mean of the outcomes: a number, or a function of encoded rows (*b, m, d) to (*b, m) that
+            autograd can differentiate. When None, the most probable constant under N(0, 1).
+
+    Raises:
+        DataError: noise_location, noise_spread, restarts or mean out of range.
     """
 
     kernel: object | None = None
     noise_location: float = -6.0
     noise_spread: float = 1.0
     restarts: int = 2
+    mean: float | MeanFunction | None = None
 
     batched: ClassVar[bool] = True
 
@@ -53,6 +74,7 @@ class ExactGP:
             )
         if self.restarts < 1:
             raise DataError(f"`restarts >= 1` must hold, got {self.restarts}")
+        check_mean(self.mean)
 
     @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ExactProcess:
@@ -64,17 +86,17 @@ class ExactGP:
         """
         if data.x.shape[-2] == 0:
             raise FitError("an ExactGP needs at least one observation, got none")
-        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
-        own = self.start(data)
-        if (found := settled(own, data, trusted(start, data))) is not None:
-            return self.process(data, found)
-        starts = search_starts(own, data, seeds, start, self.restarts)
+        model_start = self.start(data)
+        settled = settled_hyperparameters(model_start, data, trusted(start, data))
+        if settled is not None:
+            return self.process(data, settled)
+        starts = search_starts(model_start, data, seeds, start, self.restarts)
         if data.x.shape[-2] > MANY and starts.shape[0] > 1:
-            starts = self._search(kernel, thinned(data, MANY), starts)[1]
-        value, theta = self._search(kernel, data, starts)
+            starts = self._search(evenly_spaced(data, MANY), starts)[1]
+        value, hyperparameters = self._search(data, starts)
         if not bool(torch.isfinite(value).all()):
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
-        return self.process(data, theta[0])
+        return self.process(data, hyperparameters[0])
 
     def process(self, data: Dataset, hyperparameters: Hyperparameters) -> ExactProcess:
         """The posterior process at given hyperparameters (kernel theta, log noise)."""
@@ -84,42 +106,47 @@ class ExactGP:
         chol, jitter = jittered_cholesky(
             k + torch.diag_embed(observation_noise(noise, data.noise, data.y.shape[-1])[0])
         )
-        mean, residual = _profile_mean(chol, data.y)
-        return ExactProcess(kernel, theta, data.x, chol, residual, mean, noise, jitter)
+        constant, function = split_mean(self.mean)
+        fitted, white = _constant_and_white(chol, without_function(data, function).y, constant)
+        basis = Basis(kernel, theta, data.x, chol)
+        return ExactProcess(basis, white, PriorMean(fitted, function), noise, jitter)
 
     def log_posterior(
         self, data: Dataset, hyperparameters: Hyperparameters
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
-        """Log likelihood at the profiled mean plus log priors (up to a constant), and its gradient."""
-        value, gradient = _Objective(self, as_kernel(self.kernel, data.unordered, data.fidelities), data)(
-            hyperparameters
-        )
+        """Log likelihood at the best mean plus log priors (up to a constant), and its gradient."""
+        value, gradient = self._objective(data)(hyperparameters)
         return -value, -gradient
 
     def start(self, data: Dataset) -> jt.Float[Tensor, " p"]:
-        """Where a search begins: the kernel's own theta, and the median of the noise under its prior."""
+        """Where a search starts: the kernel's own theta, and the median of the noise under its prior."""
         theta = as_kernel(self.kernel, data.unordered, data.fidelities).start(data.x.shape[-1]).to(data.x)
         return torch.cat((theta, theta.new_tensor([self.noise_location])))
 
     def bounds(self, kernel: Kernel, data: Dataset) -> tuple[Tensor, Tensor]:
         """The box of (kernel theta, log noise)."""
         lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
-        least, most = log_noise_bounds(data.x)
-        return torch.cat((lower, least)), torch.cat((upper, most))
+        lower_noise, upper_noise = log_noise_bounds(data.x)
+        return torch.cat((lower, lower_noise)), torch.cat((upper, upper_noise))
+
+    def _objective(self, data: Dataset) -> "_Objective":
+        constant, function = split_mean(self.mean)
+        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
+        return _Objective(self, kernel, without_function(data, function), constant)
 
     def _search(
-        self, kernel: Kernel, data: Dataset, starts: jt.Float[Tensor, "r *b p"]
+        self, data: Dataset, starts: jt.Float[Tensor, "r *b p"]
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "1 *b p"]]:
-        """Smallest negative log posterior density found from the starts, and where."""
-        objective = _Objective(self, kernel, data)
+        """Smallest negative log posterior density that the starts reach, and its hyperparameters."""
+        objective = self._objective(data)
         result = minimize_batch(
             objective,
             starts,
-            bounds=self.bounds(kernel, data),
+            bounds=self.bounds(objective.kernel, data),
             max_evaluations=80 if data.x.shape[-2] <= MANY else 15,
-            gradient_tolerance=1e-2,
+            gradient_tolerance=GRADIENT_TOLERANCE,
             value_tolerance=1e-4,
-            narrow=lambda places: objective.part(places % data.batch_shape.numel()),
+            narrow=lambda index: objective.of_replicates(index % data.batch_shape.numel()),
         )
         value, best = result.value.min(0)
         return value, result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))
@@ -127,15 +154,23 @@ class ExactGP:
 
 @dataclass(frozen=True)
 class _Objective:
-    """Negative log posterior density of hyperparameters and its gradient, for `minimize_batch`."""
+    """Negative log posterior density of hyperparameters and its gradient, for `minimize_batch`.
+
+    Attributes:
+        surrogate: with the prior of the noise.
+        kernel: covariance function.
+        data: outcomes less the mean function.
+        constant: prior mean of these; None for the most probable one.
+    """
 
     surrogate: ExactGP
     kernel: Kernel
     data: Dataset
+    constant: float | None
 
-    def part(self, replicates: Tensor) -> "_Objective":
-        """Of some replicates, by their places among the flattened ones, each as often as it is named."""
-        return replace(self, data=self.data.replicates(replicates))
+    def of_replicates(self, index: Tensor) -> "_Objective":
+        """The objective of some replicates, by their indices among the flattened ones; they may repeat."""
+        return replace(self, data=self.data.replicates(index))
 
     def __call__(self, hyperparameters: Tensor) -> tuple[Tensor, Tensor]:
         data, n = self.data, self.data.x.shape[-2]
@@ -144,9 +179,13 @@ class _Objective:
         k, pullback = self.kernel.gram(theta, x)
         diagonal, fitted = observation_noise(log_noise.exp(), data.noise, n)
         chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(diagonal))
-        mean, white = _profile_mean(chol, data.y.expand(*hyperparameters.shape[:-1], n))
+        y = data.y.expand(*hyperparameters.shape[:-1], n)
+        constant, white = _constant_and_white(chol, y, self.constant)
         alpha = solve_lower(chol, white[..., None], transposed=True)
-        value = 0.5 * (white.square().sum(-1) + mean.square() + n * math.log(2.0 * math.pi))
+        squares = white.square().sum(-1)
+        if self.constant is None:
+            squares = squares + constant.square()
+        value = 0.5 * (squares + n * math.log(2.0 * math.pi))
         value = value + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha @ alpha.mT)
         by_noise = (by_k.diagonal(dim1=-2, dim2=-1) * fitted).sum(-1) * log_noise.exp()
@@ -160,10 +199,15 @@ class _Objective:
         return torch.where(info == 0, value, torch.inf), gradient
 
 
-def _profile_mean(chol: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """argmax_m N(y | m 1, L Lᵀ) N(m | 0, 1) = 1ᵀ K⁻¹ y / (1ᵀ K⁻¹ 1 + 1), and L⁻¹ (y - m 1)."""
-    both = torch.stack((y, torch.ones_like(y)), -1)
-    white = solve_lower(chol, both)
+def _constant_and_white(chol: Tensor, y: Tensor, constant: float | None) -> tuple[Tensor, Tensor]:
+    """The constant prior mean m of each replicate, and L⁻¹ (y - m 1).
+
+    When None, m = argmax N(y | m 1, L Lᵀ) N(m | 0, 1) = 1ᵀ K⁻¹ y / (1ᵀ K⁻¹ 1 + 1).
+    """
+    white = solve_lower(chol, torch.stack((y, torch.ones_like(y)), -1))
     outcome, one = white[..., 0], white[..., 1]
-    mean = (outcome * one).sum(-1) / (one.square().sum(-1) + 1.0)
+    if constant is None:
+        mean = (outcome * one).sum(-1) / (one.square().sum(-1) + 1.0)
+    else:
+        mean = torch.full_like(y[..., 0], constant)
     return mean, outcome - mean[..., None] * one

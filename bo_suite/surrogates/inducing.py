@@ -1,4 +1,4 @@
-"""Which inputs stand for all of the data in a sparse Gaussian process."""
+"""Rules that choose the inducing inputs of a sparse Gaussian process."""
 
 import math
 import warnings
@@ -15,15 +15,16 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
+from bo_suite.surrogates.subsample import rows_at
 
 _MANY = 10_000
-"""Rows beyond which k-means works on random batches of them."""
+"""Number of rows beyond which k-means uses random batches of them."""
 
 _ROUNDING = 100.0
-"""Residual variance, in machine epsilons of the prior variance, that is nothing but rounding."""
+"""Residual variance that is rounding error alone, in machine epsilons of the prior variance."""
 
 _URGENT = 1e12
-"""Weight of a row that comes before all others, as long as it adds something."""
+"""Factor of the weight of a row that is chosen before all others, as long as it adds variance."""
 
 _TAKEN = -3.0
 """Score of a row that cannot be chosen; others are above -2."""
@@ -47,12 +48,10 @@ def inducing_count(n: int) -> int:
     return min(n, 512, 64 + math.ceil(4.0 * math.sqrt(n)))
 
 
-def check_sparse(inducing: int | None, mean: float | None, jitter: float | None) -> None:
-    """Raise DataError for a number of inducing inputs, prior mean or jitter that can not be."""
+def check_sparse(inducing: int | None, jitter: float | None) -> None:
+    """Raise DataError unless the number of inducing inputs and the jitter are None or in range."""
     if inducing is not None and not (isinstance(inducing, int) and inducing >= 1):
         raise DataError(f"`inducing >= 1` must hold, a whole number, got {inducing!r}")
-    if mean is not None and not math.isfinite(mean):
-        raise DataError(f"the prior mean must be finite, got {mean}")
     if jitter is not None and not 0 <= jitter < math.inf:
         raise DataError(f"`0 <= jitter < inf` must hold, got {jitter}")
 
@@ -71,10 +70,10 @@ class GreedyVariance:
 
     Attributes:
         quality: how much the weight depends on the outcome, from zero (not at all) to below one.
-        best: share of the rows that are those of the best outcomes, chosen before all others; one that adds
-            nothing to those before it is left out.
-        pool: number of candidates when there are more distinct rows (and no more are asked for): those
-            of the best pool // 8 outcomes, and random ones.
+        best: share of the inducing inputs that are rows of the best outcomes, chosen before all others; a row
+            that adds nothing to those before it is left out.
+        pool: number of candidates, unless there are fewer distinct rows or more are asked for: the rows of
+            the best pool // 8 outcomes, and random ones.
     """
 
     quality: float = 0.0
@@ -92,7 +91,7 @@ class GreedyVariance:
     def select(
         self, data: Dataset, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], count: int, seeds: Seeds
     ) -> jt.Float[Tensor, "*b m d"]:
-        """The chosen rows, in the order of choice; of equal rows, the one of best outcome counts.
+        """The chosen rows, in the order of choice; of equal rows, only the one of best outcome is used.
 
         Raises:
             DataError: no observation, or count < 1.
@@ -100,17 +99,17 @@ class GreedyVariance:
         with torch.no_grad():
             distinct, count = _distinct_and_count(data, count)
             candidates = self._candidates(data, distinct, count, seeds)
-            rows = _take(data.x, candidates)
+            rows = rows_at(data.x, candidates)
             weights = self._weights(data.y).gather(-1, candidates).square()
             eligible = distinct.gather(-1, candidates)
             outcomes = torch.where(eligible, data.y.gather(-1, candidates), torch.inf)
             first = outcomes.argsort(dim=-1, stable=True)[..., : int(self.best * count)]
             urgent = torch.ones_like(weights).scatter(-1, first, _URGENT)
             chosen = _pivots(kernel, theta, rows, weights, urgent, eligible, count)
-            return _take(rows, chosen)
+            return rows_at(rows, chosen)
 
     def _candidates(self, data: Dataset, distinct: Tensor, count: int, seeds: Seeds) -> Tensor:
-        """Indices of the candidates, ascending; all distinct rows if the pool has place for them."""
+        """Indices of the candidates, ascending; all distinct rows if the pool is large enough."""
         size = min(max(self.pool, count), int(distinct.sum(-1).max()))
         best = torch.where(distinct, data.y, torch.inf).argsort(dim=-1, stable=True)[..., : self.pool // 8]
         key = _random_key(data, seeds).scatter(-1, best, -1.0)
@@ -127,8 +126,8 @@ class KMeans:
     """Centres of k-means on the distinct rows of the data (MacQueen 1967), all columns in [0, 1].
 
     Beyond 10 000 rows, by mini-batches (Sculley 2010). In unordered columns a centre takes the codes of its
-    nearest row. Where centres coincide, or clusters stay empty, the rows that are farthest from all
-    centres fill the places; where all distinct rows are asked for, they are the answer.
+    nearest row. If centres coincide or clusters stay empty, the rows farthest from all centres are added. If
+    all distinct rows are asked for, they are returned.
     """
 
     def select(
@@ -141,13 +140,13 @@ class KMeans:
         """
         distinct, count = _distinct_and_count(data, count)
         n, d = data.x.shape[-2:]
-        parts = zip(
+        replicates = zip(
             data.x.detach().reshape(-1, n, d),
             distinct.reshape(-1, n),
             seeds.split("inducing").keys,
             strict=True,
         )
-        centres = [_centres(x[keep], count, key, data.unordered) for x, keep, key in parts]
+        centres = [_centres(x[keep], count, key, data.unordered) for x, keep, key in replicates]
         return torch.stack(centres).reshape(*data.batch_shape, count, d)
 
 
@@ -165,12 +164,12 @@ class Subset:
         """
         distinct, count = _distinct_and_count(data, count)
         order = torch.where(distinct, _random_key(data, seeds), 2.0).argsort(dim=-1, stable=True)
-        return _take(data.x.detach(), order[..., :count])
+        return rows_at(data.x.detach(), order[..., :count])
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The same inputs whatever the data.
+    """The same inputs for all data.
 
     Attributes:
         x: rows, (m, d), or (*b, m, d) for rows of each replicate.
@@ -194,8 +193,8 @@ class Given:
         """The given rows, with the batch, dtype and device of the data; nothing else is used.
 
         Raises:
-            DataError: columns or replicates that are not those of the data, or rows that become equal in
-                the data's dtype.
+            DataError: the columns or replicates differ from those of the data, or rows become equal in the
+                data's dtype.
         """
         shape = (*data.batch_shape, self.x.shape[-2], data.x.shape[-1])
         batch = self.x.shape[:-2]
@@ -215,18 +214,13 @@ def _require_distinct(x: Tensor) -> None:
         raise DataError("inducing inputs must be distinct, got equal rows")
 
 
-def _take(x: Tensor, places: Tensor) -> Tensor:
-    """Rows of (*b, n, d) at indices (*b, m)."""
-    return x.gather(-2, places[..., None].expand(*places.shape, x.shape[-1]))
-
-
 def _random_key(data: Dataset, seeds: Seeds) -> Tensor:
-    """A number in [0, 1] for each row: their order is random."""
+    """A number in [0, 1) for each row, whose order is random."""
     return seeds.split("inducing").uniform((data.y.shape[-1],), data.y)
 
 
 def _distinct_and_count(data: Dataset, count: int) -> tuple[Tensor, int]:
-    """One copy of each distinct row (*b, n), and the number of rows that each replicate can give."""
+    """A mask (*b, n) of one copy of each distinct row, and the number of rows that each replicate has."""
     if data.x.shape[-2] == 0:
         raise DataError("inducing inputs need at least one observation, got none")
     if not count >= 1:
@@ -236,11 +230,11 @@ def _distinct_and_count(data: Dataset, count: int) -> tuple[Tensor, int]:
 
 
 def _distinct(x: Tensor, y: Tensor) -> Tensor:
-    """Whether a row is the one of least y, and then the first, among its equals; O(d n log n)."""
+    """Mask (*b, n): of equal rows, the one of least y, or the first of these; O(d n log n)."""
     order = y.argsort(dim=-1, stable=True)
     for column in x.unbind(-1):
         order = order.gather(-1, column.gather(-1, order).argsort(dim=-1, stable=True))
-    rows = _take(x, order)
+    rows = rows_at(x, order)
     repeats = (rows[..., 1:, :] == rows[..., :-1, :]).all(-1)
     first = torch.cat((torch.ones_like(order[..., :1], dtype=torch.bool), ~repeats), -1)
     return torch.empty_like(first).scatter(-1, order, first)
@@ -257,8 +251,8 @@ def _pivots(
 ) -> Tensor:
     """Pivots (*b, count) of the Cholesky factorisation of k(x, x), by residual variance times both weights.
 
-    Nothing in a step depends on values on the host, so that a device need not wait. Residuals only
-    fall, and any above rounding beats all below: once a pivot is rounding, the factor no longer matters.
+    No step reads a value on the host, so that a device does not wait. Residuals only fall, and any above
+    rounding is chosen before all below: once a pivot is below rounding, the factor no longer matters.
     """
     batch, (n, d) = x.shape[:-2], x.shape[-2:]
     total = math.prod(batch)
@@ -274,10 +268,10 @@ def _pivots(
     for step in range(count):
         pivot = torch.where(residual > floor, residual * weights, spent).argmax(-1, keepdim=True)
         chosen[:, step] = pivot[:, 0]
-        column = kernel.cross(theta, _take(x, pivot), x)[0]
+        column = kernel.cross(theta, rows_at(x, pivot), x)[0]
         before = factor[:, :step]
-        part = before.gather(-1, pivot[:, None].expand(total, step, 1))
-        column = torch.baddbmm(column, part.mT, before, alpha=-1.0)[:, 0]
+        pivot_column = before.gather(-1, pivot[:, None].expand(total, step, 1))
+        column = torch.baddbmm(column, pivot_column.mT, before, alpha=-1.0)[:, 0]
         column = torch.mul(column, residual.gather(-1, pivot).rsqrt(), out=factor[:, step])
         residual.addcmul_(column, column, value=-1.0).scatter_(-1, pivot, 0.0)
         spent.scatter_(-1, pivot, _TAKEN)
@@ -291,7 +285,7 @@ def _centres(rows: Tensor, count: int, key: int, unordered: tuple[int, ...]) -> 
     from sklearn.metrics import pairwise_distances_argmin, pairwise_distances_argmin_min
 
     points = rows.cpu().double().numpy()
-    with threadpool_limits(1):  # sums by several threads depend on which of them is first
+    with threadpool_limits(1):  # a sum by several threads depends on their order
         fitted = _cluster(points, count, key)
         centres = torch.from_numpy(fitted).clamp(*(rows.cpu().double().aminmax(dim=0)))
         if unordered:
@@ -308,7 +302,7 @@ def _centres(rows: Tensor, count: int, key: int, unordered: tuple[int, ...]) -> 
 
 
 def _cluster(points: NDArray[np.float64], count: int, key: int) -> NDArray[np.float64]:
-    """Centres (count, d), which may coincide, of points (n, d)."""
+    """Centres (count, d) of points (n, d); they may coincide."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 

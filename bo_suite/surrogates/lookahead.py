@@ -1,4 +1,4 @@
-"""What one more observation anywhere would do to the posterior mean at some points."""
+"""How one more observation would change the posterior mean at some points."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import solve_lower
-from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.basis import Basis, fantasies_first
+from bo_suite.surrogates.prior_mean import PriorMean
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,61 +24,63 @@ class Lookahead:
     a covariance costs no more than a mean, and a batch of x one triangular solve, for its variances.
 
     Attributes:
-        basis: what the process is expressed in.
-        points: where the mean is of interest.
-        weights: columns of the posterior mean, one a fantasy, and then V.
+        basis: of the process.
+        points: rows whose mean matters.
+        weights: columns of the posterior mean, one a fantasy, followed by V.
         fantasies: shape of the fantasy dimensions.
-        prior_mean: constant mean.
+        prior_mean: mean before any observation.
     """
 
     basis: Basis
     points: jt.Float[Tensor, "*b j d"]
     weights: jt.Float[Tensor, "*b n w"]
     fantasies: tuple[int, ...]
-    prior_mean: jt.Float[Tensor, "*b"]
+    prior_mean: PriorMean
 
     @staticmethod
     def of(
-        basis: Basis, white: jt.Float[Tensor, "*sb n"], prior_mean: Tensor, points: jt.Float[Tensor, "*b j d"]
+        basis: Basis,
+        white: jt.Float[Tensor, "*sb n"],
+        prior_mean: PriorMean,
+        points: jt.Float[Tensor, "*b j d"],
     ) -> "Lookahead":
-        """With V computed, for a process of whitened residuals `white`."""
+        """The lookahead of a process with whitened residuals `white`; computes V."""
         weights = torch.cat((basis.weights(white), basis.explained(points)), -1)
-        fantasies = tuple(white.shape[: white.ndim - basis.rows.ndim + 1])
-        return Lookahead(basis, points, weights, fantasies, prior_mean)
+        return Lookahead(basis, points, weights, basis.fantasies(white), prior_mean)
 
     def moments(
         self, x: jt.Float[Tensor, "*b m d"]
     ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"], jt.Float[Tensor, "*b m j"]]:
         """Means and variances at x, and covariances with the points."""
         columns, var = self.basis.mean_and_var(x, self.weights)
-        mean, cov = self._part(x, columns)
+        mean, cov = self._mean_and_cov(x, columns)
         return mean, var, cov
 
     def mean_and_cov(
         self, x: jt.Float[Tensor, "*b m d"]
     ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m j"]]:
-        """The same without variances, and so without a triangular solve."""
-        return self._part(x, _cross(self.basis, x, self.basis.rows) @ self.weights)
+        """Means at x and covariances with the points, without a triangular solve."""
+        return self._mean_and_cov(x, _cross(self.basis, x, self.basis.rows) @ self.weights)
 
     def pair_cov(
         self, x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b m d"]
     ) -> jt.Float[Tensor, "*b m"]:
-        """Covariance of each row of x with the row of z in the same place, differentiable once by both."""
+        """Covariance of each row of x with the row of z of the same index, differentiable once by both."""
         basis, m = self.basis, x.shape[-2]
         theta = basis.theta[..., None, :].expand(*x.shape[:-1], -1)
-        known = Cross.apply(x[..., None, :], z[..., None, :], basis.kernel, theta)  # type: ignore[no-untyped-call]
+        prior = Cross.apply(x[..., None, :], z[..., None, :], basis.kernel, theta)  # type: ignore[no-untyped-call]
         a = solve_lower(basis.chol, _cross(basis, torch.cat((x, z), -2), basis.rows).mT)
-        cov = known[..., 0, 0] - (a[..., :m] * a[..., m:]).sum(-2)
+        cov = prior[..., 0, 0] - (a[..., :m] * a[..., m:]).sum(-2)
         if basis.precision_chol is None:
             return cov  # type: ignore[no-any-return]
         b = solve_lower(basis.precision_chol, a)
         return cov + (b[..., :m] * b[..., m:]).sum(-2)  # type: ignore[no-any-return]
 
-    def _part(self, x: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns k(x, rows) weights as means, fantasies in front, and covariances."""
+    def _mean_and_cov(self, x: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Means, fantasies in front, and covariances, from the columns k(x, rows) weights."""
         count = columns.shape[-1] - self.points.shape[-2]
-        mean = columns[..., :count].movedim(-1, 0).reshape(*self.fantasies, *columns.shape[:-1])
-        return mean + self.prior_mean[..., None], _cross(self.basis, x, self.points) - columns[..., count:]
+        mean = fantasies_first(columns[..., :count], self.fantasies) + self.prior_mean(x)
+        return mean, _cross(self.basis, x, self.points) - columns[..., count:]
 
 
 class Cross(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""The variance of observations: fitted where it is not given, with a prior on its logarithm."""
+"""The variance of observations: given, or fitted with a prior on its logarithm."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def smallest_noise(dtype: torch.dtype) -> float:
-    """Variance below which an observation of outcomes with variance one counts as having no noise."""
+    """Smallest noise variance, for outcomes with variance one: an observation with less counts as exact."""
     return 1e-7 if dtype == torch.float64 else 1e-4
 
 
@@ -28,11 +28,11 @@ def log_noise_prior(
 def observation_noise(
     fitted: jt.Float[Tensor, "*rb"], given: jt.Float[Tensor, "*b n"] | None, n: int
 ) -> tuple[jt.Float[Tensor, "*rb n"], jt.Float[Tensor, "*rb n"]]:
-    """Variance of each observation, and one where it is the fitted one, zero where it was given.
+    """Variance of each observation; and 1 if it is the fitted one, 0 if it was given.
 
     Args:
-        fitted: noise variance where none is given.
-        given: known variances, NaN where unknown; None when all are.
+        fitted: noise variance of observations without a given one.
+        given: variances, NaN where unknown; None if all are unknown.
         n: number of observations.
     """
     level = fitted[..., None].expand(*fitted.shape, n)

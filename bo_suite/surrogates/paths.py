@@ -1,7 +1,7 @@
 """Functions drawn from a process, which can be evaluated and differentiated anywhere."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jaxtyping as jt
 import torch
@@ -13,40 +13,25 @@ from bo_suite.errors import DataError
 from bo_suite.kernels import SpectralKernel
 from bo_suite.linalg import solve_lower
 from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.moments import Pathwise
+from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import Process
-
-
-@runtime_checkable
-class Pathwise(Protocol):
-    """A process whose paths are drawn by an update of prior ones: an exact or a sparse one."""
-
-    @property
-    def basis(self) -> Basis:
-        """What it is expressed in."""
-
-    @property
-    def white(self) -> jt.Float[Tensor, "*sb n"]:
-        """Whitened residuals."""
-
-    @property
-    def prior_mean(self) -> jt.Float[Tensor, "*b"]:
-        """Constant mean."""
 
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """f_s(x) = prior_mean + [cos(x Wᵀ), sin(x Wᵀ)] w_s + k(x, rows) c_s, for each path s.
+    """f_s(x) = prior_mean(x) + [cos(x Wᵀ), sin(x Wᵀ)] w_s + k(x, rows) c_s, for each path s.
 
     Attributes:
         basis: kernel and rows.
-        prior_mean: constant mean.
+        prior_mean: mean before any observation.
         frequencies: W.
         features: w.
         update: c.
     """
 
     basis: Basis
-    prior_mean: jt.Float[Tensor, "*b"]
+    prior_mean: PriorMean
     frequencies: jt.Float[Tensor, "*b f d"]
     features: jt.Float[Tensor, "*b g s"]
     update: jt.Float[Tensor, "*b n s"]
@@ -55,7 +40,7 @@ class Paths:
         """The paths at x, in O(m (F + n)) each; differentiable once by x."""
         prior = _waves(self.frequencies, x) @ self.features
         total: Tensor = prior + _Update.apply(x, self.basis, self.update)  # type: ignore[no-untyped-call]
-        return total.movedim(-1, 0) + self.prior_mean[..., None]
+        return total.movedim(-1, 0) + self.prior_mean(x)
 
 
 def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 1024) -> Paths:
@@ -63,7 +48,7 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
 
     A prior path of random Fourier features (Rahimi and Recht 2007) plus the update k(x, rows) c that carries
     its values g at the rows, and a draw of their noise e, to the posterior: c = L⁻ᵀ (t - L⁻¹ (g + e)), where
-    t = L⁻¹ (y - prior_mean) of an exact process, and a draw of v ~ q(v) of a sparse one.
+    t = L⁻¹ (y - prior_mean(x)) of an exact process, and a draw of v ~ q(v) of a sparse one.
 
     Args:
         process: without fantasies.
@@ -72,7 +57,7 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
         features: number F of frequencies; the prior's covariance is off by about 1 / √F of its variance.
 
     Raises:
-        DataError: a process with fantasies or not expressed in rows, a kernel without known spectrum, or
+        DataError: a process with fantasies or without a basis, a kernel without `frequencies`, or
             count or features < 1.
     """
     if not isinstance(process, Pathwise):
@@ -80,8 +65,8 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
     basis, white = process.basis, process.white
     if not count >= 1 or not features >= 1:
         raise DataError(f"count and features must be >= 1, got {count} and {features}")
-    if white.ndim > basis.rows.ndim - 1:
-        raise DataError("paths are drawn of a process without fantasies, got one with some")
+    if basis.fantasies(white):
+        raise DataError("paths need a process without fantasies, got one with fantasies")
     if not isinstance(basis.kernel, SpectralKernel):
         raise DataError(
             "paths need a kernel with `frequencies` (Matern52 has them), "

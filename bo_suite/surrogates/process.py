@@ -1,4 +1,4 @@
-"""Fitted Gaussian processes: mean, covariance, and conditioning as linear algebra."""
+"""What a fitted process and a surrogate must offer, and exact Gaussian process regression."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,22 +20,27 @@ from bo_suite.linalg import (
 )
 from bo_suite.linalg.cholesky import rows_named
 from bo_suite.linalg.environment import differentiable
+from bo_suite.surrogates import moments
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.lookahead import Lookahead
+from bo_suite.surrogates.prior_mean import PriorMean
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
-"""What a fit found: a vector a replicate, unconstrained but for a box."""
+"""Fitted free parameters, one vector a replicate, unconstrained but for a box."""
+
+ROWS_AT_ONCE = 4096
+"""Number of rows whose covariances with the basis of a process are in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """What an earlier fit has found.
+    """The result of an earlier fit, from which the next fit may start.
 
     Attributes:
         hyperparameters: of the surrogate.
-        observations: number that it saw.
-        success: of the model of failures beside it, if there was one.
-        settled: whether it saw the same observations, pending points aside: then there is nothing to refit.
+        observations: number of observations that were fitted.
+        success: of the model of failures, if one was fitted too.
+        settled: whether the observations are the same, pending points aside: then nothing is searched.
     """
 
     hyperparameters: Hyperparameters
@@ -49,7 +54,7 @@ class WarmStart:
 
 @runtime_checkable
 class Process(Protocol):
-    """A fitted, immutable Gaussian process of `*b` replicates; `*sb` are those behind fantasy dimensions."""
+    """A fitted, immutable Gaussian process of `*b` replicates; `*sb` puts fantasy dimensions in front."""
 
     @property
     def noise(self) -> jt.Float[Tensor, "*b"]:
@@ -57,11 +62,11 @@ class Process(Protocol):
 
     @property
     def scale(self) -> jt.Float[Tensor, "*b"]:
-        """Prior variance of the latent function, which rounding errors of `cov` are relative to."""
+        """Prior variance of the latent function. Rounding errors of `cov` are relative to it."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """Where the next fit may start from."""
+        """Where the next fit may start."""
 
     def mean(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
         """Posterior mean of the latent function."""
@@ -72,15 +77,12 @@ class Process(Protocol):
     def mean_and_var(
         self, x: jt.Float[Tensor, "*b m d"]
     ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
-        """Both at once, differentiable by x."""
+        """Posterior mean and variance, differentiable by x."""
 
     def cov(
         self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
     ) -> jt.Float[Tensor, "*b m k"]:
         """Posterior covariance of the latent function."""
-
-    def lookahead(self, points: jt.Float[Tensor, "*b j d"]) -> Lookahead:
-        """Moments anywhere with the covariances to some points, made fast by what it keeps of these."""
 
     def condition(
         self,
@@ -88,7 +90,23 @@ class Process(Protocol):
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "Process":
-        """The process given more observations, with this process's noise where none is given."""
+        """The process given more observations, with this process's noise when `noise` is None."""
+
+
+@runtime_checkable
+class SupportsLookahead(Process, Protocol):
+    """A process that the knowledge gradient can look ahead with."""
+
+    def lookahead(self, points: jt.Float[Tensor, "*b j d"]) -> Lookahead:
+        """Moments at any rows with their covariances to the points."""
+
+    def condition(
+        self,
+        x: jt.Float[Tensor, "*b q d"],
+        y: jt.Float[Tensor, "*sb q"],
+        noise: jt.Float[Tensor, "*b q"] | None = None,
+    ) -> "SupportsLookahead":
+        """The process given more observations; it can look ahead too."""
 
 
 @runtime_checkable
@@ -96,80 +114,63 @@ class Surrogate(Protocol):
     """A frozen configuration that fits to data."""
 
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Process:
-        """The process given the data; `start` warm-starts the search for hyperparameters, or settles them."""
+        """The process given the data; a search for hyperparameters starts at `start`, if given."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExactProcess:
     """Exact Gaussian process regression, from the factor of the data covariance.
 
-    mean(A) = prior_mean + k(A, X) L⁻ᵀ white,  cov(A, B) = k(A, B) - (L⁻¹ k(X, A))ᵀ L⁻¹ k(X, B), with
-    L Lᵀ = k(X, X) + diag(noise) and white = L⁻¹ (y - prior_mean) (Rasmussen and Williams 2006, algorithm
-    2.1).
+    mean(A) = m(A) + k(A, X) L⁻ᵀ white,  cov(A, B) = k(A, B) - (L⁻¹ k(X, A))ᵀ L⁻¹ k(X, B), with
+    L Lᵀ = k(X, X) + diag(noise), prior mean m and white = L⁻¹ (y - m(X)) (Rasmussen and Williams 2006,
+    algorithm 2.1).
 
     Attributes:
-        kernel: covariance function.
-        theta: its parameters.
-        x: data rows.
-        chol: L.
+        basis: kernel, its parameters theta, the data rows X and L.
         white: whitened residuals, with fantasy dimensions in front.
-        prior_mean: constant mean.
+        prior_mean: m.
         noise: variance of a further observation.
-        jitter: what had to be added to the diagonal of the data covariance.
+        jitter: what was added to the diagonal of the data covariance so that it factorises.
     """
 
-    kernel: Kernel
-    theta: jt.Float[Tensor, "*b p"]
-    x: jt.Float[Tensor, "*b n d"]
-    chol: jt.Float[Tensor, "*b n n"]
+    basis: Basis
     white: jt.Float[Tensor, "*sb n"]
-    prior_mean: jt.Float[Tensor, "*b"]
+    prior_mean: PriorMean
     noise: jt.Float[Tensor, "*b"]
     jitter: jt.Float[Tensor, "*b"]
+
+    weights = cached_property(moments.basis_weights)
+    scale = property(moments.basis_scale)
+    mean = moments.mean
+    var = moments.var
+    mean_and_var = moments.mean_and_var
+    cov = moments.cov
+    lookahead = moments.lookahead
+
+    @property
+    def kernel(self) -> Kernel:
+        """Covariance function."""
+        return self.basis.kernel
+
+    @property
+    def theta(self) -> jt.Float[Tensor, "*b p"]:
+        """The kernel's parameters."""
+        return self.basis.theta
+
+    @property
+    def x(self) -> jt.Float[Tensor, "*b n d"]:
+        """Data rows."""
+        return self.basis.rows
+
+    @property
+    def chol(self) -> jt.Float[Tensor, "*b n n"]:
+        """L."""
+        return self.basis.chol
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """(theta, log noise)."""
         return torch.cat((self.theta, self.noise.log()[..., None]), -1)
-
-    @property
-    def scale(self) -> jt.Float[Tensor, "*b"]:
-        """k(x, x) at the first row."""
-        return self.basis.scale
-
-    @cached_property
-    def basis(self) -> Basis:
-        """The rows of the data as what the process is expressed in."""
-        return Basis(self.kernel, self.theta, self.x, self.chol)
-
-    @cached_property
-    def _weights(self) -> Tensor:
-        return self.basis.weights(self.white)
-
-    def mean(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
-        """Posterior mean of the latent function."""
-        return self.mean_and_var(x)[0]
-
-    def var(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        """Posterior variance of the latent function, at least 0."""
-        return self.mean_and_var(x)[1]
-
-    def mean_and_var(
-        self, x: jt.Float[Tensor, "*b m d"]
-    ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
-        """Posterior mean and variance of the latent function, differentiable once by x."""
-        mean, var = self.basis.mean_and_var(x, self._weights)
-        return with_fantasies(mean, self.white) + self.prior_mean[..., None], var
-
-    def cov(
-        self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
-    ) -> jt.Float[Tensor, "*b m k"]:
-        """Posterior covariance of the latent function."""
-        return self.basis.cov(x1, x2)
-
-    def lookahead(self, points: jt.Float[Tensor, "*b j d"]) -> Lookahead:
-        """Moments anywhere with the covariances to some points, made fast by what it keeps of these."""
-        return Lookahead.of(self.basis, self.white, self.prior_mean, points)
 
     def condition(
         self,
@@ -179,8 +180,8 @@ class ExactProcess:
     ) -> "ExactProcess":
         """The process given more observations, by appending rows to the factor: O(n² q).
 
-        A leading dimension of y holds fantasies, which share the covariance. Conditioning a process that
-        has fantasies already takes outcomes with the same ones.
+        A leading dimension of y holds fantasies, which share the covariance. A process that has fantasies
+        already is conditioned on outcomes with the same fantasy dimensions.
 
         Raises:
             DataError: x and y do not fit together.
@@ -190,10 +191,10 @@ class ExactProcess:
         chol = cholesky_append(self.chol, *self._covariance(joint, x, y, noise))
         n = self.x.shape[-2]
         explained = (chol[..., n:, :n] @ self.white[..., None])[..., 0]
-        residual = y - self.prior_mean[..., None] - explained
-        fresh = solve_lower(chol[..., n:, n:], residual[..., None])[..., 0]
-        white = torch.cat((self.white.expand(*fresh.shape[:-1], n), fresh), -1)
-        return replace(self, x=joint, chol=chol, white=white)
+        residual = y - self.prior_mean(x) - explained
+        added = solve_lower(chol[..., n:, n:], residual[..., None])[..., 0]
+        white = torch.cat((self.white.expand(*added.shape[:-1], n), added), -1)
+        return self._with_rows(joint, chol, white)
 
     def delete(self, index: int | slice | Tensor) -> "ExactProcess":
         """The process without some observations, by deleting rows of the factor: O(n² q).
@@ -208,11 +209,11 @@ class ExactProcess:
         mask[rows_named(index, len(mask))] = False
         if not bool(mask.any()):
             raise DataError("at least one observation must be left, but all were to be deleted")
-        kept = mask.nonzero()[:, 0]
+        remaining = mask.nonzero()[:, 0]
         chol = cholesky_delete(self.chol, ~mask)
-        residual = (self.chol @ self.white[..., None]).index_select(-2, kept)
+        residual = (self.chol @ self.white[..., None]).index_select(-2, remaining)
         white = solve_lower(chol, residual)[..., 0]
-        return replace(self, x=self.x.index_select(-2, kept), chol=chol, white=white)
+        return self._with_rows(self.x.index_select(-2, remaining), chol, white)
 
     def slide(
         self,
@@ -220,7 +221,7 @@ class ExactProcess:
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "ExactProcess":
-        """The process given more observations instead of as many of the first ones: O(n² q).
+        """The process with the q oldest observations replaced by q new ones: O(n² q).
 
         A window over a stream of observations, at fixed hyperparameters and prior mean.
 
@@ -233,15 +234,17 @@ class ExactProcess:
             raise DataError(f"a window of {n} observations can not slide by {q}")
         joint = torch.cat((self.x[..., q:, :], x), -2)
         chol = cholesky_slide(self.chol, *self._covariance(joint, x, y, noise))
-        fresh = y - self.prior_mean[..., None]
+        added = y - self.prior_mean(x)
         residual = (self.chol[..., q:, :] @ self.white[..., None])[..., 0]
-        lead = max(fresh.shape[:-1], residual.shape[:-1], key=len)
-        residual = torch.cat((residual.expand(*lead, n - q), fresh.expand(*lead, q)), -1)
-        white = solve_lower(chol, residual[..., None])[..., 0]
-        return replace(self, x=joint, chol=chol, white=white)
+        lead = max(added.shape[:-1], residual.shape[:-1], key=len)
+        residual = torch.cat((residual.expand(*lead, n - q), added.expand(*lead, q)), -1)
+        return self._with_rows(joint, chol, solve_lower(chol, residual[..., None])[..., 0])
+
+    def _with_rows(self, x: Tensor, chol: Tensor, white: Tensor) -> "ExactProcess":
+        return replace(self, basis=replace(self.basis, rows=x, chol=chol), white=white)
 
     def _covariance(self, joint: Tensor, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """k of the rows before with the last rows x, and the data covariance of these."""
+        """k of the earlier rows with the last rows x, and the data covariance of x."""
         check_observations(x, y)
         k, _ = self.kernel.cross(self.theta, joint, x)
         variance = self.noise[..., None].expand(x.shape[:-1]) if noise is None else noise
@@ -249,14 +252,8 @@ class ExactProcess:
         return k[..., :n, :], k[..., n:, :] + torch.diag_embed(variance)
 
 
-def with_fantasies(mean: Tensor, white: Tensor) -> Tensor:
-    """Means (*b, m, s) with the fantasies of `white` (*sb, n) in front: (*sb, m)."""
-    lead = white.ndim - mean.ndim + 1
-    return mean.movedim(-1, 0).reshape(*white.shape[:lead], *mean.shape[:-1])
-
-
 def check_observations(x: Tensor, y: Tensor) -> None:
-    """Raises unless y (*s, *b, q) are outcomes of the rows x (*b, q, d), perhaps in fantasies *s."""
+    """Raise DataError unless y is (*s, *b, q), with fantasies *s, for rows x (*b, q, d)."""
     if x.shape[:-1] != y.shape[y.ndim - x.ndim + 1 :]:
         raise DataError(f"y must be (*s, *b, q) for x (*b, q, d), got {tuple(y.shape)}, {tuple(x.shape)}")
 
@@ -269,7 +266,7 @@ def sample_joint(
 ) -> Tensor:
     """Joint draws of the latent function at x, mean + chol(cov) base: shape (s, *b, q).
 
-    Rows that are not `counted` are drawn on their own, and so have no influence on the others.
+    Rows that are not `counted` are drawn independently, so that they do not influence the others.
     """
     cov = process.cov(x, x)
     if counted is not None:

@@ -1,4 +1,4 @@
-"""Sparse Gaussian process regression: the collapsed bound, maximised."""
+"""Sparse Gaussian process regression by maximising the collapsed bound."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -9,34 +9,35 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels import Kernel, as_kernel
+from bo_suite.kernels import as_kernel
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
-from bo_suite.surrogates.collapsed import (
-    Collapsed,
-    CollapsedObjective,
-    inducing_chol,
-    jitter_of,
-    statistics_of,
-)
+from bo_suite.surrogates.basis import Basis, inducing_basis, jitter_or_default
 from bo_suite.surrogates.inducing import (
     GreedyVariance,
     InducingSelection,
     check_sparse,
     inducing_count,
 )
-from bo_suite.surrogates.likelihoods import Gaussian
 from bo_suite.surrogates.noise import log_noise_bounds
+from bo_suite.surrogates.prior_mean import MeanFunction, PriorMean, check_mean, split_mean, without_function
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
-from bo_suite.surrogates.search import search_starts, settled, thinned
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
+from bo_suite.surrogates.subsample import evenly_spaced
+from bo_suite.surrogates.variational.collapsed import Collapsed, CollapsedObjective, statistics_of
+from bo_suite.surrogates.variational.likelihoods import Gaussian
+from bo_suite.surrogates.warm_start import (
+    GRADIENT_TOLERANCE,
+    search_starts,
+    settled_hyperparameters,
+)
 from bo_suite.values.scalars import check_flags
 
-_SKETCH, _SKETCH_INDUCING = 1000, 128
-"""Observations and inducing inputs with which a search from afresh begins."""
+SKETCH, SKETCH_INDUCING = 1000, 128
+"""Number of observations and of inducing inputs with which a search from afresh begins."""
 
 _SEARCH = 5000
-"""Observations that hyperparameters are refined on, at most; q is fitted to all."""
+"""Largest number of observations that hyperparameters are refined on; q is fitted to all."""
 
 _RESTARTS = 2
 
@@ -57,7 +58,7 @@ class SGPR:
         selection: how they are chosen, anew in each fit.
         learn_inducing: whether they then move with the hyperparameters, to raise the bound.
         likelihood: the prior of the noise.
-        mean: prior mean of the latent function; when None, the most probable one under N(0, 1).
+        mean: prior mean of the outcomes, as for `ExactGP`.
         jitter: share of the prior variance that is added to that of the inducing values; when None, 1e-8, or
             1e-5 in float32. More makes the bound looser.
     """
@@ -67,14 +68,15 @@ class SGPR:
     selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9))
     learn_inducing: bool = False
     likelihood: Gaussian = field(default_factory=Gaussian)
-    mean: float | None = None
+    mean: float | MeanFunction | None = None
     jitter: float | None = None
 
     batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_flags(self, "learn_inducing", error=DataError)
-        check_sparse(self.inducing, self.mean, self.jitter)
+        check_sparse(self.inducing, self.jitter)
+        check_mean(self.mean)
 
     @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> SparseProcess:
@@ -88,26 +90,30 @@ class SGPR:
         if n == 0:
             raise FitError("an SGPR needs at least one observation, got none")
         kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
-        own = torch.cat((kernel.start(data.x.shape[-1]).to(data.x), self.likelihood.start().to(data.x)))
-        if not self.learn_inducing and (found := settled(own, data, start)) is not None:
-            return self.process(data, found, self.select(data, found, seeds))
-        starts = search_starts(own, data, seeds, start, _RESTARTS)
-        warm = starts.shape[0] == 1
+        model_start = torch.cat(
+            (kernel.start(data.x.shape[-1]).to(data.x), self.likelihood.start().to(data.x))
+        )
+        settled = None if self.learn_inducing else settled_hyperparameters(model_start, data, start)
+        if settled is not None:
+            return self.process(data, settled, self.select(data, settled, seeds))
+        starts = search_starts(model_start, data, seeds, start, _RESTARTS)
         losses: list[Tensor] = []
-        if not warm and n > _SKETCH_INDUCING:
-            sketch = thinned(data, _SKETCH)
-            few = replace(self, inducing=min(_SKETCH_INDUCING, self.inducing or n))
-            begun = few.select(sketch, own, seeds.split("sketch"))
-            starts = self._search(kernel, sketch, begun, starts, 40, [])[None]
-        inducing = self.select(data, starts[0], seeds)
-        initial = inducing
-        part = thinned(data, _SEARCH)
+        if starts.shape[0] > 1 and n > SKETCH_INDUCING:
+            sketch = evenly_spaced(data, SKETCH)
+            smaller = replace(self, inducing=min(SKETCH_INDUCING, self.inducing or n))
+            inducing = smaller.select(sketch, model_start, seeds.split("sketch"))
+            starts = self._search(sketch, inducing, starts, 40, [])[None]
+        initial = inducing = self.select(data, starts[0], seeds)
+        some = evenly_spaced(data, _SEARCH)
         if self.learn_inducing:
             flat = inducing.flatten(-2).expand(*starts.shape[:-1], -1)
-            point = self._search(kernel, part, inducing, torch.cat((starts, flat), -1), 100, losses)
-            eta, inducing = point[..., : len(own)], point[..., len(own) :].reshape(inducing.shape)
+            best = self._search(some, inducing, torch.cat((starts, flat), -1), 100, losses)
+            eta, inducing = (
+                best[..., : len(model_start)],
+                best[..., len(model_start) :].reshape(inducing.shape),
+            )
         else:
-            eta = self._search(kernel, part, inducing, starts, 20, losses)
+            eta = self._search(some, inducing, starts, 20, losses)
         trace = FitTrace(torch.stack([loss.amin(0) for loss in losses]), initial)
         return self.process(data, eta, inducing, trace)
 
@@ -127,15 +133,11 @@ class SGPR:
         trace: FitTrace | None = None,
     ) -> SparseProcess:
         """The process at given hyperparameters (kernel theta, log noise) and inducing inputs."""
-        kernel, theta, chol, found = self._collapse(data, hyperparameters, inducing)
+        basis, optimum = self._collapse(data, hyperparameters, inducing)
         return SparseProcess(
-            kernel,
-            theta,
-            inducing,
-            chol,
-            found.precision_chol,
-            found.linear,
-            found.prior_mean,
+            replace(basis, precision_chol=optimum.precision_chol),
+            optimum.linear,
+            PriorMean(optimum.prior_mean, split_mean(self.mean)[1]),
             hyperparameters[..., -1].exp(),
             hyperparameters,
             trace=trace,
@@ -145,24 +147,17 @@ class SGPR:
         self, data: Dataset, hyperparameters: Hyperparameters, inducing: jt.Float[Tensor, "*b m d"]
     ) -> jt.Float[Tensor, "*b"]:
         """Lower bound of the log evidence at the prior mean, without log priors."""
-        return self._collapse(data, hyperparameters, inducing)[-1].bound
+        return self._collapse(data, hyperparameters, inducing)[1].bound
 
-    def _collapse(
-        self, data: Dataset, hyperparameters: Tensor, inducing: Tensor
-    ) -> tuple[Kernel, Tensor, Tensor, Collapsed]:
+    def _collapse(self, data: Dataset, hyperparameters: Tensor, inducing: Tensor) -> tuple[Basis, Collapsed]:
         kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
-        chol = inducing_chol(kernel, theta, inducing, jitter_of(self.jitter, data.x.dtype))
-        return (
-            kernel,
-            theta,
-            chol,
-            Collapsed.of(statistics_of(kernel, theta, inducing, chol, data, noise), self.mean),
-        )
+        basis = inducing_basis(kernel, theta, inducing, jitter_or_default(self.jitter, data.x.dtype))
+        constant, function = split_mean(self.mean)
+        return basis, Collapsed.of(statistics_of(basis, without_function(data, function), noise), constant)
 
     def _search(
         self,
-        kernel: Kernel,
         data: Dataset,
         inducing: jt.Float[Tensor, "*b m d"],
         starts: jt.Float[Tensor, "r *b p"],
@@ -170,21 +165,23 @@ class SGPR:
         losses: list[Tensor],
     ) -> jt.Float[Tensor, "*b p"]:
         """The best point that the starts reach."""
+        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
         lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
-        least, most = log_noise_bounds(data.x)
-        lower, upper = torch.cat((lower, least)), torch.cat((upper, most))
+        lower_noise, upper_noise = log_noise_bounds(data.x)
+        lower, upper = torch.cat((lower, lower_noise)), torch.cat((upper, upper_noise))
         if starts.shape[-1] > len(lower):
             m, lead = inducing.shape[-2], data.batch_shape
             box = data.x.amin(-2, keepdim=True), data.x.amax(-2, keepdim=True)
             low, high = (bound.expand(*lead, m, -1).flatten(-2) for bound in box)
             lower = torch.cat((lower.expand(*lead, -1), low), -1)
             upper = torch.cat((upper.expand(*lead, -1), high), -1)
+        constant, function = split_mean(self.mean)
         objective = CollapsedObjective(
             kernel,
-            data,
+            without_function(data, function),
             inducing,
-            self.mean,
-            jitter_of(self.jitter, data.x.dtype),
+            constant,
+            jitter_or_default(self.jitter, data.x.dtype),
             self.likelihood.noise_location,
             self.likelihood.noise_spread,
             losses,
@@ -194,7 +191,7 @@ class SGPR:
             starts,
             bounds=(lower, upper),
             max_evaluations=evaluations,
-            gradient_tolerance=1e-2,
+            gradient_tolerance=GRADIENT_TOLERANCE,
             value_tolerance=1e-5,
         )
         value, best = result.value.min(0)

@@ -1,4 +1,4 @@
-"""A Gaussian process that knows its data through the values at a few inducing inputs."""
+"""A Gaussian process that summarises its data by the values at a few inducing inputs."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import cholesky_append, cholesky_downdate, cholesky_update, solve_lower
+from bo_suite.surrogates import moments
 from bo_suite.surrogates.basis import Basis
-from bo_suite.surrogates.lookahead import Lookahead
-from bo_suite.surrogates.process import check_observations, with_fantasies
+from bo_suite.surrogates.prior_mean import PriorMean
+from bo_suite.surrogates.process import check_observations
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,81 +32,68 @@ class FitTrace:
 class SparseProcess:
     """Sparse variational Gaussian process, from a Gaussian q over whitened inducing values.
 
-    With u = f(Z) = prior_mean + L v, L Lᵀ = k(Z, Z), q(v) = N(m, (L_B L_Bᵀ)⁻¹) and a(x) = L⁻¹ k(Z, x):
-    mean(x) = prior_mean + a(x)ᵀ m,  cov(x, z) = k(x, z) - a(x)ᵀ a(z) + (L_B⁻¹ a(x))ᵀ L_B⁻¹ a(z)
+    With prior mean m, u = f(Z) = m(Z) + L v, L Lᵀ = k(Z, Z), q(v) = N(w, (L_B L_Bᵀ)⁻¹), a(x) = L⁻¹ k(Z, x):
+    mean(x) = m(x) + a(x)ᵀ w,  cov(x, z) = k(x, z) - a(x)ᵀ a(z) + (L_B⁻¹ a(x))ᵀ L_B⁻¹ a(z)
     (Hensman, Fusi and Lawrence 2013; whitened as Matthews 2017). L_B is the identity for the prior, and
     each Gaussian observation adds a(x) a(x)ᵀ / noise to L_B L_Bᵀ.
 
     Attributes:
-        kernel: covariance function.
-        theta: its parameters.
-        inducing: Z.
-        chol: L.
-        precision_chol: L_B.
-        linear: L_B L_Bᵀ m, the linear natural parameter of q(v), with fantasy dimensions in front.
-        prior_mean: constant mean.
+        basis: kernel, its parameters theta, the inducing inputs Z, L and L_B.
+        linear: L_B L_Bᵀ w, the linear natural parameter of q(v), with fantasy dimensions in front.
+        prior_mean: m.
         noise: variance of a further observation about the latent function.
-        hyperparameters: what the next fit may start from.
-        independent: whether what the inducing values leave unexplained of an observation counts as noise of
-            its own (FITC, Snelson and Ghahramani 2006), and not as explained (Titsias 2009).
-        trace: how it was fitted; None where it was only conditioned.
+        hyperparameters: where the next fit may start.
+        independent: whether the variance of an observation that the inducing values do not explain counts
+            as noise of its own (FITC, Snelson and Ghahramani 2006) or as explained (Titsias 2009).
+        trace: how it was fitted; None if it was only conditioned.
     """
 
-    kernel: Kernel
-    theta: jt.Float[Tensor, "*b p"]
-    inducing: jt.Float[Tensor, "*b m d"]
-    chol: jt.Float[Tensor, "*b m m"]
-    precision_chol: jt.Float[Tensor, "*b m m"]
+    basis: Basis
     linear: jt.Float[Tensor, "*sb m"]
-    prior_mean: jt.Float[Tensor, "*b"]
+    prior_mean: PriorMean
     noise: jt.Float[Tensor, "*b"]
     hyperparameters: jt.Float[Tensor, "*b h"]
     independent: bool = False
     trace: FitTrace | None = None
 
-    @property
-    def scale(self) -> jt.Float[Tensor, "*b"]:
-        """k(x, x) at the first inducing input."""
-        return self.basis.scale
+    weights = cached_property(moments.basis_weights)
+    scale = property(moments.basis_scale)
+    mean = moments.mean
+    var = moments.var
+    mean_and_var = moments.mean_and_var
+    cov = moments.cov
+    lookahead = moments.lookahead
 
-    @cached_property
-    def basis(self) -> Basis:
-        """The inducing inputs as what the process is expressed in."""
-        return Basis(self.kernel, self.theta, self.inducing, self.chol, self.precision_chol)
+    @property
+    def kernel(self) -> Kernel:
+        """Covariance function."""
+        return self.basis.kernel
+
+    @property
+    def theta(self) -> jt.Float[Tensor, "*b p"]:
+        """The kernel's parameters."""
+        return self.basis.theta
+
+    @property
+    def inducing(self) -> jt.Float[Tensor, "*b m d"]:
+        """Z."""
+        return self.basis.rows
+
+    @property
+    def chol(self) -> jt.Float[Tensor, "*b m m"]:
+        """L."""
+        return self.basis.chol
+
+    @property
+    def precision_chol(self) -> jt.Float[Tensor, "*b m m"]:
+        """L_B."""
+        assert self.basis.precision_chol is not None, "the basis of a sparse process has one"
+        return self.basis.precision_chol
 
     @cached_property
     def white(self) -> jt.Float[Tensor, "*sb m"]:
-        """L_Bᵀ m."""
+        """L_Bᵀ w."""
         return solve_lower(self.precision_chol, self.linear[..., None])[..., 0]
-
-    @cached_property
-    def _weights(self) -> Tensor:
-        return self.basis.weights(self.white)
-
-    def mean(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
-        """Posterior mean of the latent function."""
-        return self.mean_and_var(x)[0]
-
-    def var(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        """Posterior variance of the latent function, at least 0."""
-        return self.mean_and_var(x)[1]
-
-    def mean_and_var(
-        self, x: jt.Float[Tensor, "*b m d"]
-    ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
-        """Posterior mean and variance of the latent function, differentiable once by x."""
-        mean, var = self.basis.mean_and_var(x, self._weights)
-        return with_fantasies(mean, self.white) + self.prior_mean[..., None], var
-
-    def cov(
-        self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
-    ) -> jt.Float[Tensor, "*b m k"]:
-        """Posterior covariance of the latent function."""
-        return self.basis.cov(x1, x2)
-
-    def lookahead(self, points: jt.Float[Tensor, "*b j d"]) -> Lookahead:
-        """Moments anywhere with the covariances to some points, made fast by what it keeps of these."""
-        return Lookahead.of(self.basis, self.white, self.prior_mean, points)
 
     def condition(
         self,
@@ -115,9 +103,9 @@ class SparseProcess:
     ) -> "SparseProcess":
         """The process given more observations, exactly: O((m + q)² q).
 
-        The rows x become inducing inputs first, which changes nothing, and the observations at them are then
+        The rows x become inducing inputs first, which changes nothing. The observations at them are then
         absorbed without loss. This is online variational conditioning (Maddox, Stanton and Wilson 2021)
-        without its pseudo-data. Fantasies lead y, as in `ExactProcess.condition`.
+        without its pseudo-data. Fantasies are in front of y, as in `ExactProcess.condition`.
 
         Raises:
             DataError: x and y do not fit together.
@@ -130,11 +118,10 @@ class SparseProcess:
         widened = self.precision_chol.new_zeros(*self.chol.shape[:-2], m + q, m + q)
         widened[..., :m, :m] = self.precision_chol
         widened[..., m:, m:].diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        rows, chol = torch.cat((self.inducing, x), -2), cholesky_append(self.chol, cross, corner)
         wider = replace(
             self,
-            inducing=torch.cat((self.inducing, x), -2),
-            chol=cholesky_append(self.chol, cross, corner),
-            precision_chol=widened,
+            basis=Basis(self.kernel, self.theta, rows, chol, widened),
             linear=torch.nn.functional.pad(self.linear, (0, q)),
             trace=None,
         )
@@ -150,14 +137,14 @@ class SparseProcess:
 
         The optimal q(v) at the same inducing inputs, hyperparameters and prior mean (Titsias 2009, equation
         10): L_B L_Bᵀ gains A diag(1 / noise) Aᵀ, A = L⁻¹ k(Z, x). What the inducing values can not express
-        of the observations is lost; `condition` loses nothing and grows.
+        of the observations is lost; `condition` loses nothing, but adds inducing inputs.
 
         Raises:
             DataError: x and y do not fit together.
         """
         vectors, information = self._observe(x, y, noise)
         precision_chol = cholesky_update(self.precision_chol, vectors)
-        return replace(self, precision_chol=precision_chol, linear=self.linear + information, trace=None)
+        return self._with_q(precision_chol, self.linear + information)
 
     def release(
         self,
@@ -165,18 +152,23 @@ class SparseProcess:
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "SparseProcess":
-        """The process without observations that it was fitted to, or that it absorbed: O(m² q).
+        """The process without observations that it was fitted to or absorbed: O(m² q).
 
         Raises:
             DataError: x and y do not fit together.
-            NumericalError: q(v) would be less certain than any; these were no observations of it.
+            NumericalError: the precision of q(v) would not be positive definite, so that these can not be
+                observations of the process.
         """
         vectors, information = self._observe(x, y, noise)
         precision_chol = cholesky_downdate(self.precision_chol, vectors)
-        return replace(self, precision_chol=precision_chol, linear=self.linear - information, trace=None)
+        return self._with_q(precision_chol, self.linear - information)
+
+    def _with_q(self, precision_chol: Tensor, linear: Tensor) -> "SparseProcess":
+        basis = replace(self.basis, precision_chol=precision_chol)
+        return replace(self, basis=basis, linear=linear, trace=None)
 
     def _observe(self, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """A / √noise (*b, m, q), and A (y - prior_mean) / noise (*sb, m)."""
+        """A / √noise (*b, m, q), and A (y - prior_mean(x)) / noise (*sb, m)."""
         check_observations(x, y)
         a = self.basis.whiten(x)
         variance = self.noise[..., None]
@@ -188,5 +180,5 @@ class SparseProcess:
             variance = variance + (diagonal - a.square().sum(-2)).clamp(min=0.0)
         deviation = variance.sqrt()
         vectors = a / deviation[..., None, :]
-        residual = (y - self.prior_mean[..., None]) / deviation
+        residual = (y - self.prior_mean(x)) / deviation
         return vectors, (vectors @ residual[..., None])[..., 0]

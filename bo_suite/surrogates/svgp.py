@@ -1,6 +1,6 @@
 """Stochastic variational Gaussian processes, for any likelihood."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jaxtyping as jt
 import torch
@@ -10,28 +10,27 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.linalg.environment import outside_inference_mode
-from bo_suite.surrogates.collapsed import inducing_chol, jitter_of
-from bo_suite.surrogates.elbo import Model
+from bo_suite.surrogates.basis import inducing_basis, jitter_or_default
 from bo_suite.surrogates.inducing import (
     GreedyVariance,
     InducingSelection,
     check_sparse,
     inducing_count,
 )
-from bo_suite.surrogates.likelihoods import Gaussian, Likelihood
+from bo_suite.surrogates.prior_mean import MeanFunction, check_mean
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
-from bo_suite.surrogates.search import search_starts, settled, thinned
-from bo_suite.surrogates.sgpr import SGPR
+from bo_suite.surrogates.sgpr import SGPR, SKETCH, SKETCH_INDUCING
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
-from bo_suite.surrogates.training import NaturalAdam, NaturalLBFGS, Training
-from bo_suite.surrogates.variational import Point, Task
+from bo_suite.surrogates.subsample import evenly_spaced
+from bo_suite.surrogates.variational.elbo import Model
+from bo_suite.surrogates.variational.likelihoods import Gaussian, Likelihood
+from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
+from bo_suite.surrogates.variational.training import NaturalAdam, NaturalLBFGS, Training
+from bo_suite.surrogates.warm_start import search_starts, settled_hyperparameters
 from bo_suite.values.scalars import check_flags
 
-_SKETCH, _SKETCH_INDUCING = 1000, 128
-"""Observations and inducing inputs with which a fit from afresh begins."""
-
 _NATURAL, _PASSES = 0.5, 20
-"""Rate and number of the natural-gradient steps on all data that end a fit."""
+"""Rate and largest number of the natural-gradient steps on all data at the end of a fit."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class SVGP:
     A Gaussian q over the inducing values and the hyperparameters maximise
     Σ E_q[log p(y_i | f_i)] - KL[q(u) || p(u)], plus log priors. A fit from afresh begins with
     `NaturalLBFGS` (`SGPR`, for a Gaussian likelihood) on 1,000 observations and 128 inducing inputs; then
-    `training` sees all, and natural-gradient steps on all observations bring q to its optimum at the end:
+    `training` uses all, and natural-gradient steps on all observations bring q to its optimum at the end:
     exactly, for a Gaussian likelihood. A warm start goes straight to a shortened `training`. An `Optimizer`
-    standardises outcomes, so that labels and counts can not be told to it; `Gaussian` and `StudentT` suit it.
+    standardises outcomes, so that labels and counts can not be used in it; `Gaussian` and `StudentT` can.
 
     Attributes:
         inducing: number of inducing inputs, at most that of distinct observations; when None,
@@ -53,7 +52,8 @@ class SVGP:
         learn_inducing: whether `training` then moves them.
         likelihood: of an outcome given the latent function.
         training: how the bound is raised.
-        mean: prior mean of the latent function; when None, a free parameter, N(0, 1).
+        mean: prior mean of the latent function, a number or a function of encoded rows, as for `ExactGP`;
+            when None, a constant that is a free parameter, N(0, 1).
         jitter: as for `SGPR`.
     """
 
@@ -63,12 +63,13 @@ class SVGP:
     learn_inducing: bool = False
     likelihood: Likelihood = field(default_factory=Gaussian)
     training: Training = field(default_factory=NaturalAdam)
-    mean: float | None = None
+    mean: float | MeanFunction | None = None
     jitter: float | None = None
 
     def __post_init__(self) -> None:
         check_flags(self, "learn_inducing", error=DataError)
-        check_sparse(self.inducing, self.mean, self.jitter)
+        check_sparse(self.inducing, self.jitter)
+        check_mean(self.mean)
 
     @outside_inference_mode
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> SparseProcess:
@@ -84,55 +85,54 @@ class SVGP:
             raise FitError("an SVGP needs at least one observation, got none")
         self.likelihood.check(data.y, data.noise)
         count = inducing_count(n) if self.inducing is None else self.inducing
-        task = self._task(data, self.learn_inducing, seeds)
-        own = task.model.start(data.x)
-        if not self.learn_inducing and (found := settled(own, data, start)) is not None:
-            return self.process(data, found, self._select(task, found, count))
-        starts = search_starts(own, data, seeds, start, 2)
-        eta = starts[0]
+        problem = self._problem(data, self.learn_inducing, seeds)
+        model_start = problem.model.start(data.x)
+        settled = None if self.learn_inducing else settled_hyperparameters(model_start, data, start)
+        if settled is not None:
+            return self.process(data, settled, self._select(problem, settled, count))
+        starts = search_starts(model_start, data, seeds, start, 2)
         fresh = starts.shape[0] > 1
-        if fresh and self.likelihood.conjugate:
-            eta = self._collapsed(data, count, seeds)
-        elif fresh:
-            part = self._task(thinned(data, _SKETCH), False, seeds.split("sketch"))
-            inducing = self._select(part, eta, min(count, _SKETCH_INDUCING))
-            eta = NaturalLBFGS(rounds=30).run(part, Point.prior(eta, inducing))[0].eta
-        inducing = self._select(task, eta, count)
-        begun = self._task(thinned(data, _SKETCH), False, seeds).converge(
-            Point.prior(eta, inducing), _NATURAL, _PASSES
-        )
+        eta = self._sketch(data, starts[0], count, seeds) if fresh else starts[0]
+        inducing = self._select(problem, eta, count)
+        some = self._problem(evenly_spaced(data, SKETCH), False, seeds)
+        state = some.converge(VariationalState.prior(eta, inducing), _NATURAL, _PASSES)
         training = self.training if fresh else self.training.shortened()
-        point, losses = training.run(task, begun)
+        state, losses = training.run(problem, state)
         if not bool(torch.isfinite(losses[-1]).all()):
-            raise FitError("the bound must stay finite, but did not; take smaller steps")
-        return self._finish(task, point, FitTrace(torch.stack(losses), inducing))
+            raise FitError("the bound did not stay finite; take smaller steps")
+        return self._finish(problem, state, FitTrace(torch.stack(losses), inducing))
 
-    def _collapsed(self, data: Dataset, count: int, seeds: Seeds) -> Tensor:
-        """Free parameters that maximise the collapsed bound of some of the data."""
+    def _sketch(self, data: Dataset, eta: Tensor, count: int, seeds: Seeds) -> Tensor:
+        """Free parameters that maximise the bound of some of the data, with fewer inducing inputs."""
+        some, seeds, count = evenly_spaced(data, SKETCH), seeds.split("sketch"), min(count, SKETCH_INDUCING)
+        if not self.likelihood.conjugate:
+            problem = self._problem(some, False, seeds)
+            state = VariationalState.prior(eta, self._select(problem, eta, count))
+            return NaturalLBFGS(rounds=30).run(problem, state)[0].eta
         sketch = SGPR(
-            inducing=min(count, _SKETCH_INDUCING),
+            inducing=count,
             kernel=self.kernel,
             selection=self.selection,
             likelihood=self.likelihood,  # type: ignore[arg-type]  # the only conjugate one
             mean=self.mean,
             jitter=self.jitter,
         )
-        found = sketch.fit(thinned(data, _SKETCH), seeds.split("sketch"))
-        mean = [found.prior_mean[..., None]] if self.mean is None else []
-        return torch.cat([found.hyperparameters, *mean], -1)
+        process = sketch.fit(some, seeds)
+        constant = [process.prior_mean.constant[..., None]] if self.mean is None else []
+        return torch.cat([process.hyperparameters, *constant], -1)
 
     def process(
         self, data: Dataset, hyperparameters: Hyperparameters, inducing: jt.Float[Tensor, "*b m d"]
     ) -> SparseProcess:
         """The process at given hyperparameters (theta, phi, prior mean) and inducing inputs."""
-        task = self._task(data, False, Seeds((), data.batch_shape))
-        return self._finish(task, Point.prior(hyperparameters, inducing), None)
+        problem = self._problem(data, False, Seeds((), data.batch_shape))
+        return self._finish(problem, VariationalState.prior(hyperparameters, inducing), None)
 
     def bound(self, data: Dataset, process: SparseProcess) -> jt.Float[Tensor, "*b"]:
         """The evidence lower bound of a fitted process, without log priors."""
         precision = process.precision_chol @ process.precision_chol.mT
-        point = Point(process.hyperparameters, process.inducing, process.linear, precision)
-        return self._task(data, False, Seeds((), data.batch_shape)).bound(point)
+        state = VariationalState(process.hyperparameters, process.inducing, process.linear, precision)
+        return self._problem(data, False, Seeds((), data.batch_shape)).bound(state)
 
     def predictive_mean(
         self, process: SparseProcess, x: jt.Float[Tensor, "*b m d"]
@@ -153,31 +153,30 @@ class SVGP:
         first = process.theta.shape[-1]
         return process.hyperparameters[..., first : first + len(self.likelihood.start())]
 
-    def _task(self, data: Dataset, learn_inducing: bool, seeds: Seeds) -> Task:
+    def _problem(self, data: Dataset, learn_inducing: bool, seeds: Seeds) -> VariationalProblem:
         kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
-        jitter = jitter_of(self.jitter, data.x.dtype)
+        jitter = jitter_or_default(self.jitter, data.x.dtype)
         model = Model(kernel, self.likelihood, self.mean, jitter, data.x.shape[-1])
-        return Task(model, data, learn_inducing, seeds)
+        return VariationalProblem(model, data, learn_inducing, seeds)
 
-    def _select(self, task: Task, eta: Tensor, count: int) -> Tensor:
-        theta = task.model.split(eta)[0]
-        return self.selection.select(task.data, task.model.kernel, theta, count, task.seeds)
+    def _select(self, problem: VariationalProblem, eta: Tensor, count: int) -> Tensor:
+        theta = problem.model.split(eta)[0]
+        return self.selection.select(problem.data, problem.model.kernel, theta, count, problem.seeds)
 
-    def _finish(self, task: Task, point: Point, trace: FitTrace | None) -> SparseProcess:
-        """The process with q at its optimum, for the hyperparameters and inducing inputs of the point."""
-        point = task.converge(point, _NATURAL, _PASSES)
-        theta, phi, mean = task.model.split(point.eta)
-        part = thinned(task.data, _SKETCH)
-        seen = task.model.expectation(point.eta, point.inducing, point.q, part, slice(None))
+    def _finish(
+        self, problem: VariationalProblem, state: VariationalState, trace: FitTrace | None
+    ) -> SparseProcess:
+        """The process with q at its optimum, for the hyperparameters and inducing inputs of the state."""
+        state, model = problem.converge(state, _NATURAL, _PASSES), problem.model
+        theta, phi, prior_mean = model.split(state.eta)
+        some = evenly_spaced(problem.data, SKETCH)
+        expectation = model.expectation(state.eta, state.inducing, state.q, some, slice(None))
+        basis = inducing_basis(model.kernel, theta, state.inducing, model.jitter)
         return SparseProcess(
-            task.model.kernel,
-            theta,
-            point.inducing,
-            inducing_chol(task.model.kernel, theta, point.inducing, task.model.jitter),
-            point.chol,
-            point.linear,
-            mean,
-            self.likelihood.latent_noise(phi, seen.site_precision),
-            point.eta,
+            replace(basis, precision_chol=state.chol),
+            state.linear,
+            prior_mean,
+            self.likelihood.latent_noise(phi, expectation.site_precision),
+            state.eta,
             trace=trace,
         )

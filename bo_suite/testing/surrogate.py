@@ -16,23 +16,22 @@ from bo_suite.testing.require import require
 def check_surrogate(surrogate: Surrogate) -> None:
     """Check that a surrogate is what `Surrogate` promises and that what it fits is a `Process`.
 
-    It fits one observation, equal observations and a batch of replicates; fitting is deterministic given
-    the seeds and leaves the data alone; the covariance is symmetric, positive and has the variance on
-    its diagonal; gradients agree with finite differences; conditioning shrinks the variance, leaves the
-    mean where the outcomes equal it, carries fantasy dimensions, and is close to its limit without noise.
+    The surrogate fits one observation, equal observations and a batch of replicates. A fit is deterministic
+    given the seeds and does not change the data. The covariance is symmetric, positive semidefinite and has
+    the variance on its diagonal. Gradients agree with finite differences. Conditioning does not raise the
+    variance, leaves the mean if the outcomes equal it, takes fantasy dimensions, and meets outcomes without
+    noise.
 
     Args:
         surrogate: a frozen configuration; it is fitted to a few small data sets.
 
     Raises:
-        AssertionError: a rule that is broken, and the values that break it.
+        AssertionError: a broken rule; the message gives the rule and the values.
     """
     data, seeds, test = dataset(12), Seeds.of(0, 1), rows(5, seed=9)
     before = data.x.clone(), data.y.clone()
     process = surrogate.fit(data, seeds)
-    require(
-        torch.equal(data.x, before[0]) and torch.equal(data.y, before[1]), "fit must leave the data alone"
-    )
+    require(torch.equal(data.x, before[0]) and torch.equal(data.y, before[1]), "fit must not change the data")
     again = surrogate.fit(data, seeds)
     require(torch.equal(process.mean(test), again.mean(test)), "the same seeds must give the same process")
     warm = surrogate.fit(data, seeds, WarmStart(process.hyperparameters, 12))
@@ -107,8 +106,8 @@ def _check_batch(surrogate: Surrogate) -> None:
     data, test = dataset(8, 2), rows(4, 2, seed=7)
     together = surrogate.fit(data, Seeds((1, 2), (2,)))
     require(together.mean(test).shape == (2, 4), f"means must be (2, 4), got {together.mean(test).shape}")
-    for place in range(2):
-        alone = surrogate.fit(one(data, place), Seeds((place + 1,)))
+    for index in range(2):
+        alone = surrogate.fit(one(data, index), Seeds((index + 1,)))
         _close(
-            together.mean(test)[place], alone.mean(test[place]), "a replicate must equal its solo fit", 0.05
+            together.mean(test)[index], alone.mean(test[index]), "a replicate must equal its solo fit", 0.05
         )

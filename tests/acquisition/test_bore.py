@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import Bore, RootGamma, SteinBatch
 from bo_suite.acquisition.bore import split
-from bo_suite.classifiers import Labelled
+from bo_suite.classifiers import WeightedExamples
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError, TrialError
 from bo_suite.surrogates.process import WarmStart
@@ -23,7 +23,7 @@ SEEDS = Seeds.of(0, 1)
 
 @dataclass(frozen=True, eq=False)
 class Odds:
-    data: Labelled
+    data: WeightedExamples
     width: float
     differentiable: bool
     hyperparameters: None = None
@@ -45,7 +45,7 @@ class Density:
     width: float = 0.1
     differentiable: bool = True
 
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> Odds:
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> Odds:
         return Odds(data, self.width, self.differentiable)
 
 
@@ -53,16 +53,16 @@ class Density:
 class Recorder:
     """Keeps what it is fitted to."""
 
-    seen: list[Labelled]
+    seen: list[WeightedExamples]
 
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> Odds:
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> Odds:
         self.seen.append(data)
         return Odds(data, 0.1, True)
 
 
-def labelled(y: list[float], pending: int = 0, **fields: object) -> Labelled:
+def labelled(y: list[float], pending: int = 0, **fields: object) -> WeightedExamples:
     x = torch.linspace(0.0, 1.0, len(y), dtype=F64)[:, None]
-    seen: list[Labelled] = []
+    seen: list[WeightedExamples] = []
     data = Dataset(x, torch.tensor(y, dtype=F64), None, torch.full((pending, 1), 0.5, dtype=F64))
     Bore(classifier=Recorder(seen), **fields).build(data, SEEDS)  # type: ignore[arg-type]
     return seen[0]
@@ -186,7 +186,7 @@ class Broken:
     differentiable: bool = True
     hyperparameters: None = None
 
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> "Broken":
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> "Broken":
         return self
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from bo_suite import Choice, Float, Int, Space
 from bo_suite.acquisition import Bore, SteinBatch
-from bo_suite.classifiers import Labelled
+from bo_suite.classifiers import WeightedExamples
 from bo_suite.classifiers.density_ratio import fit_density_ratio, ratio_of
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError
@@ -39,16 +39,16 @@ class Witness:
     """Keeps what it is given; what it fits prefers rows near the origin, and may be warm-started."""
 
     differentiable: bool = False
-    seen: list[tuple[Labelled, WarmStart | None]] = field(default_factory=list)
+    seen: list[tuple[WeightedExamples, WarmStart | None]] = field(default_factory=list)
 
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> Flat:
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> Flat:
         self.seen.append((data, start))
         return Flat(torch.tensor([1.0, 2.0], dtype=F64), self.differentiable)
 
 
 @dataclass(frozen=True)
 class Broken:
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> Flat:
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> Flat:
         raise FitError("this one is never fitted")
 
 

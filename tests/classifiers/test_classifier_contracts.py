@@ -11,7 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from bo_suite.acquisition import Bore
-from bo_suite.classifiers import Classifier, GPClassifier, Labelled, LogOdds, MLPClassifier, SklearnClassifier
+from bo_suite.classifiers import (
+    Classifier,
+    ClassifierScore,
+    GPClassifier,
+    MLPClassifier,
+    SklearnClassifier,
+    WeightedExamples,
+)
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.surrogates.process import WarmStart
@@ -45,7 +52,7 @@ def test_their_odds_are_acquisitions(classifier: Classifier, weighting: str) -> 
 
 @dataclass(frozen=True, eq=False)
 class Wrapped:
-    inner: LogOdds
+    inner: ClassifierScore
     change: Callable[[Tensor, Tensor], Tensor]
     differentiable: bool = True
 
@@ -62,14 +69,14 @@ class Faulty:
     """A good classifier, but for one thing."""
 
     change: Callable[[Tensor, Tensor], Tensor] = lambda value, x: value
-    see: Callable[[Labelled], Labelled] = lambda data: data
+    see: Callable[[WeightedExamples], WeightedExamples] = lambda data: data
     inner: Classifier = field(default_factory=lambda: MLPClassifier(hidden=(8,), steps=100))
 
-    def fit(self, data: Labelled, seeds: Seeds, start: WarmStart | None = None) -> Wrapped:
+    def fit(self, data: WeightedExamples, seeds: Seeds, start: WarmStart | None = None) -> Wrapped:
         return Wrapped(self.inner.fit(self.see(data), seeds, start), self.change)
 
 
-def unweighted(data: Labelled) -> Labelled:
+def unweighted(data: WeightedExamples) -> WeightedExamples:
     return replace(data, positive=(data.positive > 0).to(data.x), negative=(data.negative > 0).to(data.x))
 
 
@@ -102,11 +109,11 @@ def test_labelled_rows_that_break_a_rule_are_refused() -> None:
     x = torch.rand(4, 2, dtype=torch.float64)
     one = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
     with pytest.raises(DataError, match="inputs must be finite"):
-        Labelled(x / 0.0, one, 1.0 - one)
+        WeightedExamples(x / 0.0, one, 1.0 - one)
     for bad in (torch.nan, -1.0, torch.inf):
         with pytest.raises(DataError, match="negative weights must be finite and at least 0"):
-            Labelled(x, one, torch.where(one > 0, bad, 1.0))
-    with pytest.raises(DataError, match="an example of each class, got no positive one"):
-        Labelled(x, 0.0 * one, one)
+            WeightedExamples(x, one, torch.where(one > 0, bad, 1.0))
+    with pytest.raises(DataError, match="an example of each class, got no positive example"):
+        WeightedExamples(x, 0.0 * one, one)
     with pytest.raises(DataError, match="levels must give the number of values of columns"):
-        Labelled(x, one, 1.0 - one, (1,))
+        WeightedExamples(x, one, 1.0 - one, (1,))

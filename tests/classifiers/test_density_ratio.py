@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import pytest
 import torch
 from scipy import integrate
@@ -11,7 +12,7 @@ from sklearn.preprocessing import PolynomialFeatures
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.classifiers import Classifier, GPClassifier, Labelled, MLPClassifier, SklearnClassifier
+from bo_suite.classifiers import Classifier, GPClassifier, MLPClassifier, SklearnClassifier, WeightedExamples
 from bo_suite.classifiers.density_ratio import DensityRatio, fit_density_ratio, ratio_of
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
@@ -86,8 +87,8 @@ def test_weights_stand_for_numbers_of_samples() -> None:
     p, q = samples(500, 3)
     x = torch.cat((p, q)) / 10.0
     label = torch.cat((torch.ones(500, dtype=F64), torch.zeros(500, dtype=F64)))
-    even = ratio_of(QUADRATIC, Labelled(x, label, 1.0 - label), Seeds.of(0, 0))
-    tilted = ratio_of(QUADRATIC, Labelled(x, 3.0 * label, 1.0 - label), Seeds.of(0, 0))
+    even = ratio_of(QUADRATIC, WeightedExamples(x, label, 1.0 - label), Seeds.of(0, 0))
+    tilted = ratio_of(QUADRATIC, WeightedExamples(x, 3.0 * label, 1.0 - label), Seeds.of(0, 0))
     assert float(tilted.balance) == pytest.approx(math.log(3.0))
     assert_close(tilted.log_ratio(x), even.log_ratio(x), rtol=0.0, atol=0.2)
 
@@ -118,7 +119,8 @@ def test_columns_of_any_scale_are_taken() -> None:
     )
 
 
-def test_samples_that_do_not_fit_together_are_refused() -> None:
+def test_samples_that_do_not_fit_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     p, q = samples(5, 7)
     for pair in ((p, q.expand(5, 2)), (p[:, 0], q[:, 0]), (p, q[:0]), (p[:0], q)):
         with pytest.raises(DataError, match="two samples"):

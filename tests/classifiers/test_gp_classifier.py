@@ -11,15 +11,15 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.classifiers.base import Classifier, Labelled, LogOdds
+from bo_suite.classifiers.base import Classifier, ClassifierScore, WeightedExamples
 from bo_suite.classifiers.gp import GPClassifier, GPLogOdds, predictive_logit
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.surrogates import SVGP, WarmStart
-from bo_suite.surrogates.elbo import Model
-from bo_suite.surrogates.likelihoods import BernoulliLogit
-from bo_suite.surrogates.variational import Point, Task
+from bo_suite.surrogates.variational.elbo import Model
+from bo_suite.surrogates.variational.likelihoods import BernoulliLogit
+from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
 
 SEEDS = Seeds.of(0, 0)
 F64 = torch.float64
@@ -34,11 +34,11 @@ def latent(x: Tensor) -> Tensor:
     return 2.5 * torch.sin(5.0 * x[..., 0]) + 2.0 * (x[..., 1] - 0.5)
 
 
-def labelled(*shape: int, seed: int = 0) -> Labelled:
+def labelled(*shape: int, seed: int = 0) -> WeightedExamples:
     """Labels drawn from σ(latent)."""
     x = rows(*shape, seed=seed)
     y = (rows(*shape[:-1], seed=seed + 100) < torch.sigmoid(latent(x))).to(F64)
-    return Labelled(x, y, 1.0 - y)
+    return WeightedExamples(x, y, 1.0 - y)
 
 
 def theta_of(dim: int) -> Tensor:
@@ -89,7 +89,7 @@ def test_it_is_what_a_classifier_must_be() -> None:
     classifier = GPClassifier()
     odds = classifier.fit(labelled(12, 2), SEEDS)
     assert isinstance(classifier, Classifier)
-    assert isinstance(odds, LogOdds)
+    assert isinstance(odds, ClassifierScore)
     assert odds.differentiable
     assert odds.hyperparameters.shape == (3,)
 
@@ -102,8 +102,8 @@ def test_weights_of_one_and_nothing_are_bernoulli_labels() -> None:
     svgp = SVGP(mean=0.0, likelihood=BernoulliLogit())
     assert_close(odds.bound, svgp.bound(plain, odds.process), rtol=1e-9, atol=1e-9)
 
-    task = Task(Model(as_kernel(None, ()), BernoulliLogit(), 0.0, 1e-8, 2), plain, False, SEEDS)
-    best = task.converge(Point.prior(theta, inducing), 1.0, 500)
+    task = VariationalProblem(Model(as_kernel(None, ()), BernoulliLogit(), 0.0, 1e-8, 2), plain, False, SEEDS)
+    best = task.converge(VariationalState.prior(theta, inducing), 1.0, 500)
     assert_close(odds.process.linear, best.linear, rtol=1e-2, atol=1e-2)
     assert_close(odds.bound, task.bound(best), rtol=0.0, atol=1e-5)
     assert float(odds.bound) >= float(task.bound(best)) - 1e-9
@@ -121,7 +121,7 @@ def test_a_weight_of_k_is_k_copies_of_the_row(mean: float | None) -> None:
     positive = torch.cat((data.positive[again], torch.zeros(5, dtype=F64)))
     classifier, inducing, test = GPClassifier(mean=mean), data.x[:15], rows(50, 2, seed=9)
     weighted = classifier.posterior(both, theta_of(2), inducing)
-    copied = classifier.posterior(Labelled(x, positive, 1.0 - positive), theta_of(2), inducing)
+    copied = classifier.posterior(WeightedExamples(x, positive, 1.0 - positive), theta_of(2), inducing)
     for found, expected in zip(
         weighted.process.mean_and_var(test), copied.process.mean_and_var(test), strict=True
     ):
@@ -133,14 +133,14 @@ def test_a_weight_of_k_is_k_copies_of_the_row(mean: float | None) -> None:
 def test_rows_without_weight_do_nothing() -> None:
     data, extra = labelled(30, 2), rows(10, 2, seed=5)
     nothing = torch.zeros(10, dtype=F64)
-    more = Labelled(
+    more = WeightedExamples(
         torch.cat((extra, data.x)),
         torch.cat((nothing, data.positive)),
         torch.cat((nothing, data.negative)),
     )
     test = rows(20, 2, seed=9)
     assert_close(GPClassifier().fit(more, SEEDS)(test), GPClassifier().fit(data, SEEDS)(test))
-    stacked = Labelled(
+    stacked = WeightedExamples(
         torch.stack((more.x, more.x)),
         torch.stack((more.positive, torch.cat((nothing + 1.0, data.positive)))),
         torch.stack((more.negative, torch.cat((nothing, data.negative)))),
@@ -169,7 +169,7 @@ def test_the_gradient_of_the_score_agrees_with_finite_differences(optimism: floa
 def test_optimism_raises_the_score_by_the_standard_deviation() -> None:
     x = torch.cat((0.2 * rows(30, 2), torch.ones(1, 2, dtype=F64)))[:30]
     y = (torch.arange(30) % 2).to(F64)
-    data = Labelled(x, y, 1.0 - y)
+    data = WeightedExamples(x, y, 1.0 - y)
     plain = GPClassifier().posterior(data, theta_of(2), x)
     hopeful = GPClassifier(optimism=2.0).posterior(data, theta_of(2), x)
     test = torch.cat((x[:1], torch.ones(1, 2, dtype=F64)))
@@ -194,7 +194,7 @@ def test_replicates_are_as_fits_alone() -> None:
     joint = GPClassifier().fit(data, Seeds((1, 2, 3), (3,)))
     assert joint.bound.shape == (3,)
     for i in range(3):
-        part = Labelled(data.x[i], data.positive[i], data.negative[i])
+        part = WeightedExamples(data.x[i], data.positive[i], data.negative[i])
         alone = GPClassifier().fit(part, Seeds((i + 1,)))
         assert_close(joint.hyperparameters[i], alone.hyperparameters, rtol=1e-5, atol=1e-5)
         assert_close(joint(test)[i], alone(test[i]), rtol=1e-5, atol=1e-5)
@@ -209,7 +209,7 @@ def test_the_same_seeds_give_the_same_scores() -> None:
 
 def test_float32_is_near_float64() -> None:
     data, test = labelled(80, 2), rows(50, 2, seed=9)
-    single = Labelled(data.x.float(), data.positive.float(), data.negative.float())
+    single = WeightedExamples(data.x.float(), data.positive.float(), data.negative.float())
     found = GPClassifier().fit(single, SEEDS)(test.float())
     assert found.dtype == torch.float32
     assert_close(found.double(), GPClassifier().fit(data, SEEDS)(test), rtol=0.05, atol=0.05)
@@ -218,14 +218,14 @@ def test_float32_is_near_float64() -> None:
 def test_one_row_of_each_class_is_enough() -> None:
     x = torch.tensor([[0.2], [0.8]], dtype=F64)
     positive = torch.tensor([1.0, 0.0], dtype=F64)
-    score = GPClassifier().fit(Labelled(x, positive, 1.0 - positive), SEEDS)(x)
+    score = GPClassifier().fit(WeightedExamples(x, positive, 1.0 - positive), SEEDS)(x)
     assert float(score[0]) > 0 > float(score[1])
 
 
 def test_a_row_of_both_labels_is_undecided() -> None:
     x = torch.tensor([[0.5], [0.5], [0.5], [0.5]], dtype=F64)
     positive = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=F64)
-    score = GPClassifier().fit(Labelled(x, positive, 1.0 - positive), SEEDS)(x[:1])
+    score = GPClassifier().fit(WeightedExamples(x, positive, 1.0 - positive), SEEDS)(x[:1])
     assert_close(float(score), 0.0, rtol=0.0, atol=1e-6)
 
 
@@ -233,7 +233,9 @@ def test_a_row_of_both_labels_is_undecided() -> None:
 def test_weights_may_differ_by_orders_of_magnitude(dtype: torch.dtype) -> None:
     data = labelled(40, 2)
     weight = torch.logspace(-8.0, 6.0, 40, dtype=F64)[torch.randperm(40, generator=torch.manual_seed(0))]
-    heavy = Labelled(*(part.to(dtype) for part in (data.x, data.positive * weight, data.negative * weight)))
+    heavy = WeightedExamples(
+        *(part.to(dtype) for part in (data.x, data.positive * weight, data.negative * weight))
+    )
     odds = GPClassifier().fit(heavy, SEEDS)
     score = odds(heavy.x)
     assert bool(torch.isfinite(score).all())
@@ -245,7 +247,7 @@ def test_categories_are_only_equal_or_different() -> None:
     codes = torch.tensor([0.0, 0.5, 1.0], dtype=F64).repeat(20)
     x = torch.stack((rows(60), codes), -1)
     positive = (codes == 0.5).to(F64)
-    data = Labelled(x, positive, 1.0 - positive, (1,), (None, 3))
+    data = WeightedExamples(x, positive, 1.0 - positive, (1,), (None, 3))
     odds = GPClassifier().fit(data, SEEDS)
     test = torch.stack((torch.full((3,), 0.5, dtype=F64), codes[:3]), -1).requires_grad_()
     score = odds(test)
@@ -302,7 +304,7 @@ def test_the_cost_of_many_rows_is_kept_down_by_the_inducing_inputs() -> None:
 def test_weights_that_overflow_are_refused() -> None:
     data = labelled(10, 2)
     huge = replace(data, positive=data.positive * 0.5e308 + 1e308, negative=data.negative + 1e308)
-    with pytest.raises(FitError, match="the bound must be finite, got"):
+    with pytest.raises(FitError, match="the bound is not finite"):
         GPClassifier(inducing=3).posterior(huge, theta_of(2), data.x[:3])
 
 
@@ -313,7 +315,7 @@ def test_weights_that_overflow_are_refused() -> None:
         ({"optimism": math.inf}, "`0 <= optimism < inf` must hold, got inf"),
         ({"optimism": math.nan}, "`0 <= optimism < inf` must hold, got nan"),
         ({"inducing": 0}, "`inducing >= 1` must hold, a whole number, got 0"),
-        ({"mean": math.nan}, "the prior mean must be finite, got nan"),
+        ({"mean": math.nan}, "mean must be a finite number, a function of encoded rows, or None, got nan"),
         ({"jitter": -1.0}, "`0 <= jitter < inf` must hold, got -1.0"),
     ],
 )

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.testing import assert_close
 
-from bo_suite.classifiers.base import Classifier, Labelled, LogOdds
+from bo_suite.classifiers.base import Classifier, ClassifierScore, WeightedExamples
 from bo_suite.classifiers.mlp import MLPClassifier, MLPLogOdds, _layers, _Loss, _Rows
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
@@ -18,21 +18,23 @@ def rows(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def labelled(x: Tensor, share: float = 0.25) -> Labelled:
+def labelled(x: Tensor, share: float = 0.25) -> WeightedExamples:
     """The rows nearest to 0.4 are positive."""
     distance = (x - 0.4).square().sum(-1)
     label = (distance <= distance.quantile(share, -1, keepdim=True)).to(x)
-    return Labelled(x, label, 1.0 - label)
+    return WeightedExamples(x, label, 1.0 - label)
 
 
-def mean_loss(log_odds: LogOdds, data: Labelled) -> Tensor:
+def mean_loss(log_odds: ClassifierScore, data: WeightedExamples) -> Tensor:
     logit = log_odds(data.x)
     total = (data.positive + data.negative).sum(-1)
     return (data.positive * softplus(-logit) + data.negative * softplus(logit)).sum(-1) / total
 
 
-def replicate(data: Labelled, place: int) -> Labelled:
-    return Labelled(data.x[place], data.positive[place], data.negative[place], data.unordered, data.levels)
+def replicate(data: WeightedExamples, place: int) -> WeightedExamples:
+    return WeightedExamples(
+        data.x[place], data.positive[place], data.negative[place], data.unordered, data.levels
+    )
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_it_is_a_classifier_and_its_fit_log_odds() -> None:
     classifier = MLPClassifier(steps=1)
     found = classifier.fit(labelled(rows(8, 2)), SEEDS)
     assert isinstance(classifier, Classifier)
-    assert isinstance(found, LogOdds)
+    assert isinstance(found, ClassifierScore)
     assert found.differentiable
 
 
@@ -112,7 +114,7 @@ def test_it_recovers_the_log_ratio_of_two_gaussians() -> None:
     normal = torch.randn(2000, generator=generator, dtype=torch.float64)
     x = torch.cat((1.0 + normal[:1000], 2.0 * normal[1000:]))
     label = torch.cat((torch.ones(1000), torch.zeros(1000))).to(x)
-    found = MLPClassifier().fit(Labelled((x[:, None] + 7.0) / 14.0, label, 1.0 - label), SEEDS)
+    found = MLPClassifier().fit(WeightedExamples((x[:, None] + 7.0) / 14.0, label, 1.0 - label), SEEDS)
     grid = torch.linspace(-3.0, 4.0, 200, dtype=torch.float64)
     p, q = torch.distributions.Normal(1.0, 1.0), torch.distributions.Normal(0.0, 2.0)
     exact = p.log_prob(grid) - q.log_prob(grid)
@@ -126,9 +128,9 @@ def test_weighting_a_row_three_times_is_repeating_it_three_times() -> None:
     once = labelled(x)
     weight = torch.ones(12, dtype=torch.float64)
     weight[:4] = 3.0
-    weighted = Labelled(x, once.positive * weight, once.negative * weight)
+    weighted = WeightedExamples(x, once.positive * weight, once.negative * weight)
     order = torch.tensor([*range(12), *range(4), *range(4)])
-    repeated = Labelled(x[order], once.positive[order], once.negative[order])
+    repeated = WeightedExamples(x[order], once.positive[order], once.negative[order])
     classifier = MLPClassifier(steps=40, weight_decay=0.0)
     expected = classifier.fit(weighted, SEEDS)(x)
     assert_close(classifier.fit(repeated, SEEDS)(x), expected, rtol=1e-8, atol=1e-8)
@@ -139,7 +141,7 @@ def test_weighting_a_row_three_times_is_repeating_it_three_times() -> None:
 def test_the_unit_of_weights_and_rows_without_weight_do_not_matter(n: int) -> None:
     data = labelled(rows(n, 2))
     none = torch.zeros(5, dtype=torch.float64)
-    padded = Labelled(
+    padded = WeightedExamples(
         torch.cat((data.x, rows(5, 2, seed=3))),
         torch.cat((4.0 * data.positive, none)),
         torch.cat((4.0 * data.negative, none)),
@@ -150,7 +152,7 @@ def test_the_unit_of_weights_and_rows_without_weight_do_not_matter(n: int) -> No
 
 def test_batches_give_an_unbiased_gradient() -> None:
     x = rows(2, 700, 2)
-    data = Labelled(x, rows(2, 700, seed=1).square(), rows(2, 700, seed=2) * (x[..., 0] > 0.3))
+    data = WeightedExamples(x, rows(2, 700, seed=1).square(), rows(2, 700, seed=2) * (x[..., 0] > 0.3))
     whole = _Rows.of(data)
     sizes = (2, 4, 1)
     theta = (2.0 * rows(2, 17, seed=3) - 1.0).repeat_interleave(2, 0)
@@ -204,7 +206,7 @@ def test_a_network_that_has_settled_rests_while_others_move_on(evaluations: list
     hard = labelled(x).positive[1]
     easy = (torch.arange(60) % 2).to(x)
     positive = torch.stack((0.5 * torch.ones_like(easy), hard))
-    data = Labelled(x, positive, 1.0 - positive)
+    data = WeightedExamples(x, positive, 1.0 - positive)
     classifier = MLPClassifier()
     solo = classifier.fit(replicate(data, 0), Seeds((1,)))
     short = len(evaluations)
@@ -300,9 +302,9 @@ def test_categories_are_only_equal_or_different() -> None:
     ordered = rows(40)
     classifier = MLPClassifier(hidden=(6,), warm_steps=50)
 
-    def data(codes: Tensor) -> Labelled:
+    def data(codes: Tensor) -> WeightedExamples:
         x = torch.stack((ordered, codes / 3.0), -1)
-        return Labelled(x, label, 1.0 - label, (1,), (None, 4))
+        return WeightedExamples(x, label, 1.0 - label, (1,), (None, 4))
 
     start = MLPClassifier(hidden=(6,), steps=1).fit(data(level), SEEDS).theta
     renamed = start.clone()
@@ -316,7 +318,7 @@ def test_categories_are_only_equal_or_different() -> None:
 def test_columns_that_are_ordered_keep_their_slope_beside_categories() -> None:
     x = torch.stack((rows(60), (torch.arange(60) % 3) / 2.0), -1)
     label = (x[:, 0] > 0.5).to(x)
-    found = MLPClassifier().fit(Labelled(x, label, 1.0 - label, (1,), (None, 3)), SEEDS)
+    found = MLPClassifier().fit(WeightedExamples(x, label, 1.0 - label, (1,), (None, 3)), SEEDS)
     point = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad(found(point).sum(), point)
     assert bool((slope[:, 0] > 0).all())
@@ -334,7 +336,7 @@ def test_the_same_seeds_give_the_same_fit_and_others_another() -> None:
 @pytest.mark.parametrize("n", [40, 600])
 def test_single_precision_gives_about_the_same(n: int) -> None:
     double = labelled(rows(n, 2))
-    single = Labelled(double.x.float(), double.positive.float(), double.negative.float())
+    single = WeightedExamples(double.x.float(), double.positive.float(), double.negative.float())
     classifier = MLPClassifier(hidden=(8,), steps=100, members=2)
     found = classifier.fit(single, SEEDS)
     assert found.theta.dtype == torch.float32
@@ -346,7 +348,7 @@ def test_single_precision_gives_about_the_same(n: int) -> None:
 def test_one_row_of_each_class_is_enough() -> None:
     x = torch.tensor([[0.2, 0.2], [0.8, 0.8]], dtype=torch.float64)
     label = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    logit = MLPClassifier().fit(Labelled(x, label, 1.0 - label), SEEDS)(x)
+    logit = MLPClassifier().fit(WeightedExamples(x, label, 1.0 - label), SEEDS)(x)
     assert 0.2 < float(logit[0]) < 10.0
     assert -10.0 < float(logit[1]) < -0.2
 
@@ -359,7 +361,7 @@ def test_equal_rows_of_both_classes_have_the_logarithm_of_their_weights_ratio(sp
     negative = torch.full((count,), 0.5, dtype=torch.float64)
     if split:
         positive[:2], negative[2:] = 0.0, 0.0
-    found = MLPClassifier().fit(Labelled(x, positive, negative), SEEDS)
+    found = MLPClassifier().fit(WeightedExamples(x, positive, negative), SEEDS)
     assert_close(found(x), torch.full((count,), 6.0, dtype=torch.float64).log(), rtol=0.0, atol=0.02)
 
 

@@ -26,7 +26,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.classifiers.base import Classifier, Labelled, LogOdds
+from bo_suite.classifiers.base import Classifier, ClassifierScore, WeightedExamples
 from bo_suite.classifiers.sklearn import SklearnClassifier
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError, FitError, NumericalError, StorageError
@@ -76,7 +76,7 @@ def near_a_corner(x: Tensor) -> Tensor:
     return (x[..., 0] + x[..., 1] < 0.8).to(x)
 
 
-def labelled(count: int = 80, seed: int = 0) -> Labelled:
+def labelled(count: int = 80, seed: int = 0) -> WeightedExamples:
     """Mostly positive near a corner; a column of three categories; some rows are of both labels or none."""
     x = uniform(count, 3, seed)
     x[:, 2] = torch.floor(3.0 * x[:, 2]) / 2.0
@@ -85,30 +85,30 @@ def labelled(count: int = 80, seed: int = 0) -> Labelled:
     negative = (1.0 - near_a_corner(x)) * weights[:, 1]
     negative[::9] = weights[::9, 1]
     positive[5], negative[5] = 0.0, 0.0
-    return Labelled(x, positive, negative, (2,), (None, None, 3))
+    return WeightedExamples(x, positive, negative, (2,), (None, None, 3))
 
 
-def plain(x: Tensor, positive: Tensor, negative: Tensor) -> Labelled:
-    return Labelled(x, positive.to(F64), negative.to(F64))
+def plain(x: Tensor, positive: Tensor, negative: Tensor) -> WeightedExamples:
+    return WeightedExamples(x, positive.to(F64), negative.to(F64))
 
 
-def noisy(count: int, dim: int = 2, seed: int = 0) -> Labelled:
+def noisy(count: int, dim: int = 2, seed: int = 0) -> WeightedExamples:
     """Equal weights, labels drawn from a logistic curve in the first column."""
     x = uniform(count, dim, seed)
     label = uniform(count, 1, seed + 1)[:, 0] < torch.sigmoid(4.0 * (x[:, 0] - 0.5))
     return plain(x, label, ~label)
 
 
-def both(first: Labelled, second: Labelled) -> Labelled:
+def both(first: WeightedExamples, second: WeightedExamples) -> WeightedExamples:
     pairs = [(getattr(first, name), getattr(second, name)) for name in ("x", "positive", "negative")]
-    return Labelled(*(torch.stack(pair) for pair in pairs), first.unordered, first.levels)
+    return WeightedExamples(*(torch.stack(pair) for pair in pairs), first.unordered, first.levels)
 
 
-def score_of(estimator: Any, data: Labelled, x: Tensor, folds: int = 0) -> Tensor:
+def score_of(estimator: Any, data: WeightedExamples, x: Tensor, folds: int = 0) -> Tensor:
     return SklearnClassifier(estimator, folds).fit(data, SEEDS)(x)
 
 
-def log_loss(score: Tensor, data: Labelled) -> float:
+def log_loss(score: Tensor, data: WeightedExamples) -> float:
     softplus = torch.nn.functional.softplus
     loss = data.positive * softplus(-score) + data.negative * softplus(score)
     return float(loss.sum() / (data.positive + data.negative).sum())
@@ -168,11 +168,13 @@ def test_any_classifier_gives_finite_log_odds_that_tell_the_classes_apart(
     make: Callable[[], Any], dtype: torch.dtype
 ) -> None:
     data, x = labelled(), labelled(400, seed=5).x.to(dtype)
-    data = Labelled(*(t.to(dtype) for t in (data.x, data.positive, data.negative)), (2,), (None, None, 3))
+    data = WeightedExamples(
+        *(t.to(dtype) for t in (data.x, data.positive, data.negative)), (2,), (None, None, 3)
+    )
     classifier = SklearnClassifier(make())
     assert isinstance(classifier, Classifier)
     score = classifier.fit(data, SEEDS)
-    assert isinstance(score, LogOdds)
+    assert isinstance(score, ClassifierScore)
     assert not score.differentiable
     assert score.hyperparameters is None
     value = score(x.requires_grad_())
@@ -279,7 +281,7 @@ def test_the_last_step_of_a_pipeline_gets_the_weights() -> None:
 
 def test_the_unit_of_the_weights_does_not_matter() -> None:
     data, x = labelled(), labelled(50, seed=5).x
-    scaled = Labelled(data.x, data.positive * 1e-6, data.negative * 1e-6, data.unordered, data.levels)
+    scaled = WeightedExamples(data.x, data.positive * 1e-6, data.negative * 1e-6, data.unordered, data.levels)
     for estimator in (LogisticRegression(C=0.3), KNeighborsClassifier()):
         assert_close(score_of(estimator, scaled, x), score_of(estimator, data, x), rtol=1e-9, atol=1e-9)
 
@@ -366,7 +368,7 @@ def test_probabilities_without_zeros_are_not_cut_off() -> None:
 def test_categories_are_only_equal_or_different() -> None:
     x = torch.tensor([0.0, 0.5, 1.0], dtype=F64).repeat(20)[:, None]
     middle = x[:, 0] == 0.5
-    data = Labelled(x, middle.to(F64), (~middle).to(F64), (0,), (3,))
+    data = WeightedExamples(x, middle.to(F64), (~middle).to(F64), (0,), (3,))
     score = SklearnClassifier(LogisticRegression()).fit(data, SEEDS)
     value = score(x[:3])
     assert score.models[0].estimator.n_features_in_ == 3

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from bo_suite import Choice, Float, Optimizer, Space
 from bo_suite.acquisition import Bore, SteinBatch
-from bo_suite.classifiers import Classifier, GPClassifier, Labelled, MLPClassifier, SklearnClassifier
+from bo_suite.classifiers import Classifier, GPClassifier, MLPClassifier, SklearnClassifier, WeightedExamples
 from bo_suite.classifiers.density_ratio import fit_density_ratio
 from bo_suite.data import Seeds
 from bo_suite.testing.classifier import labelled
@@ -28,7 +28,7 @@ CLASSIFIERS = [
 ]
 
 
-def to_cuda(data: Labelled) -> Labelled:
+def to_cuda(data: WeightedExamples) -> WeightedExamples:
     return replace(data, x=data.x.cuda(), positive=data.positive.cuda(), negative=data.negative.cuda())
 
 

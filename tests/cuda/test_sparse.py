@@ -6,8 +6,8 @@ from torch.testing import assert_close
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates import SGPR, SVGP, AutoGP
-from bo_suite.surrogates.likelihoods import BernoulliLogit, Poisson
 from bo_suite.surrogates.paths import draw_paths
+from bo_suite.surrogates.variational.likelihoods import BernoulliLogit, Poisson
 from bo_suite.testing.data import dataset, rows
 
 pytestmark = [

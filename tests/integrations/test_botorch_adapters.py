@@ -83,7 +83,9 @@ def twin(process: ExactProcess, y: Tensor) -> SingleTaskGP:
     kernel.outputscale = process.theta[3].exp()
     model.likelihood.noise_covar.register_constraint("raw_noise", gpytorch.constraints.Positive())
     model.likelihood.noise = process.noise
-    model.mean_module.constant.data = process.prior_mean * (1.0 if torch.equal(y, smooth(12).y) else -1.0)
+    model.mean_module.constant.data = process.prior_mean.constant * (
+        1.0 if torch.equal(y, smooth(12).y) else -1.0
+    )
     return model.eval()
 
 
@@ -184,9 +186,9 @@ def test_conditioning_is_refitting_at_the_same_hyperparameters() -> None:
     joint = torch.cat((data.x, x))
     covariance = process.kernel.gram(process.theta, joint)[0] + process.noise * torch.eye(15)
     cross = process.kernel.cross(process.theta, rows, joint)[0]
-    residual = torch.cat((data.y, y[:, 0])) - process.prior_mean
+    residual = torch.cat((data.y, y[:, 0])) - process.prior_mean.constant
     found = ProcessModel(process).condition_on_observations(x, y).posterior(rows)
-    close(found.mean[:, 0], process.prior_mean + cross @ torch.linalg.solve(covariance, residual))
+    close(found.mean[:, 0], process.prior_mean.constant + cross @ torch.linalg.solve(covariance, residual))
 
 
 def test_known_noise_of_observations_is_used() -> None:

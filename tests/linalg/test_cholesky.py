@@ -207,7 +207,7 @@ def test_what_is_not_finite_is_an_error(value: float, k: int) -> None:
         cholesky_append(chol, vectors[..., :1] * value, torch.ones(1, 1, dtype=torch.float64))
     with pytest.raises(NumericalError, match="finite"):
         cholesky_append(chol, vectors[..., :1], torch.full((1, 1), value, dtype=torch.float64))
-    with pytest.raises(NumericalError, match="a positive and finite diagonal, but it has not"):
+    with pytest.raises(NumericalError, match="a positive and finite diagonal, but it does not"):
         cholesky_downdate(torch.zeros(2, 2), torch.ones(2, 1))
 
 

@@ -27,7 +27,7 @@ from bo_suite.acquisition import (
     UpperConfidenceBound,
 )
 from bo_suite.bench import run_replicates
-from bo_suite.classifiers import GPClassifier, Labelled, MLPClassifier, SklearnClassifier
+from bo_suite.classifiers import GPClassifier, MLPClassifier, SklearnClassifier, WeightedExamples
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError
 from bo_suite.integrations.botorch import BoTorchSurrogate
@@ -37,8 +37,14 @@ from bo_suite.problems import get_problem
 from bo_suite.run.stopping import RegretBelow
 from bo_suite.space.space import Params
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP
-from bo_suite.surrogates.likelihoods import BernoulliLogit, BernoulliProbit, Gaussian, Poisson, StudentT
-from bo_suite.surrogates.training import NaturalAdam
+from bo_suite.surrogates.variational.likelihoods import (
+    BernoulliLogit,
+    BernoulliProbit,
+    Gaussian,
+    Poisson,
+    StudentT,
+)
+from bo_suite.surrogates.variational.training import NaturalAdam
 
 State = Callable[[], AbstractContextManager[Any]]
 
@@ -268,7 +274,7 @@ def fitted(name: str) -> list[float]:
     y = torch.sin(4.0 * x[:, 0]) + x[:, 1].square() - 1.0
     labels = (y > 0).to(y)
     if kind == "classes":
-        score = make().fit(Labelled(x, labels, 1.0 - labels), Seeds.of(0, 1))
+        score = make().fit(WeightedExamples(x, labels, 1.0 - labels), Seeds.of(0, 1))
         return [float(one) for one in score(x).detach()]
     process = make().fit(Dataset(x, labels if kind == "labels" else y, None, x[:0]), Seeds.of(0, 1))
     return [float(one) for one in torch.cat(process.mean_and_var(x)).detach()]

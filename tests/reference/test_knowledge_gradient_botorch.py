@@ -77,7 +77,7 @@ def setting() -> Setting:
     data = Dataset(x, (y - y.mean()) / y.std(), None, x[:0])
     theta = torch.tensor([0.35, 0.5, 1.0, 0.05], dtype=F64).log()
     process = ExactGP().process(data, theta)
-    model = peer(data, theta, process.prior_mean)
+    model = peer(data, theta, process.prior_mean.constant)
     score = KnowledgeGradient(surrogate=Given(process)).build(data, Seeds.of(0, 0))
 
     anywhere = torch.rand(20, 2, generator=generator, dtype=F64)

@@ -41,17 +41,34 @@ NO_RECIPES = {
         *("SuccessProbability", "LikelyScore"),
     ),
     "classifiers": (
-        *("Labelled", "GPLogOdds", "_Rows", "_Whitened", "SklearnLogOdds", "_Examples", "_Model"),
+        *("WeightedExamples", "GPLogOdds", "_Rows", "_Whitened", "SklearnLogOdds", "_Examples", "_Model"),
         *("MLPLogOdds", "_Loss", "DensityRatio", "_Scaled"),
     ),
     "surrogates": (
         *("Paths", "FitTrace", "SparseProcess", "Lookahead", "WarmStart", "ExactProcess", "Model"),
-        *("Whitened", "Point", "Task", "_Objective", "Statistics", "Collapsed", "CollapsedObjective"),
-        *("Basis", "Natural"),
+        *(
+            "Whitened",
+            "VariationalState",
+            "VariationalProblem",
+            "_Objective",
+            "Statistics",
+            "Collapsed",
+            "CollapsedObjective",
+        ),
+        *("Basis", "PriorMean"),
     ),
     "optim": ("Sweep", "BatchResult", "_State"),
     "integrations": (
-        *("Record", "Journal", "_Rows", "Belief", "_Run", "AcquisitionContext", "BoTorchScore", "Dimension"),
+        *(
+            "Record",
+            "Journal",
+            "_Rows",
+            "ConditionedProcess",
+            "_Run",
+            "AcquisitionContext",
+            "BoTorchScore",
+            "Dimension",
+        ),
         *("Translation", "_Translated", "FitCall", "CandidateScore", "CrossValidation", "_Split"),
     ),
 }
@@ -91,7 +108,7 @@ def dataclasses_of_the_package() -> list[tuple[str, str]]:
 
 
 def test_every_dataclass_may_be_in_a_file_or_is_known_to_be_in_none() -> None:
-    places = {*CLASSES.values(), *GIVEN_AGAIN}
+    places = {*CLASSES.values(), *GIVEN_AGAIN.values()}
     found = dataclasses_of_the_package()
     assert len(found) > 100
     for layer, name in found:

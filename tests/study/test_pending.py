@@ -23,7 +23,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.study import step
 from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, WarmStart, exact, sgpr
-from bo_suite.surrogates.search import MANY, trusted
+from bo_suite.surrogates.warm_start import MANY, trusted
 
 SPACE = Space({"x": Float(0, 1), "n": Int(1, 9), "k": Choice(["a", "b"])})
 PLANE = Space({"x": Float(0, 1), "y": Float(0, 1)})

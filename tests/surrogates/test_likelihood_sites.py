@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
-from bo_suite.surrogates.likelihoods import (
+from bo_suite.surrogates.variational.likelihoods import (
     BernoulliLogit,
     BernoulliProbit,
     Gaussian,

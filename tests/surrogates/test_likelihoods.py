@@ -13,7 +13,8 @@ from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
 from bo_suite.errors import DataError
-from bo_suite.surrogates.likelihoods import (
+from bo_suite.surrogates.noise import log_noise_prior
+from bo_suite.surrogates.variational.likelihoods import (
     BernoulliLogit,
     BernoulliProbit,
     Gaussian,
@@ -22,7 +23,6 @@ from bo_suite.surrogates.likelihoods import (
     Poisson,
     StudentT,
 )
-from bo_suite.surrogates.noise import log_noise_prior
 
 Scalar = Callable[[float], float]
 Reference = tuple[Scalar, Scalar, Scalar]
@@ -368,7 +368,7 @@ def test_known_variances_are_refused_but_by_a_gaussian(name: str) -> None:
     if name == "gaussian":
         likelihood.check(y, y.abs())
         return
-    with pytest.raises(DataError, match="known noise variances belong to a Gaussian likelihood, got 3"):
+    with pytest.raises(DataError, match="known noise variances need a Gaussian likelihood, but 3 were given"):
         likelihood.check(y, y.abs())
 
 

@@ -12,8 +12,8 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.problems import get_problem
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, Process, Surrogate
-from bo_suite.surrogates.likelihoods import BernoulliLogit
 from bo_suite.surrogates.paths import draw_paths
+from bo_suite.surrogates.variational.likelihoods import BernoulliLogit
 from bo_suite.testing import check_acquisition
 from bo_suite.testing.data import dataset, rows
 

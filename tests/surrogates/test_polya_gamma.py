@@ -11,10 +11,10 @@ from scipy.special import expit
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.classifiers.base import Labelled
+from bo_suite.classifiers.base import WeightedExamples
 from bo_suite.classifiers.gp import GPClassifier
 from bo_suite.kernels import as_kernel
-from bo_suite.surrogates.quadrature import polya_gamma_mean
+from bo_suite.surrogates.variational.quadrature import polya_gamma_mean
 
 TILTS = [0.0, 1e-6, 0.1, 1.0, 5.0, 50.0, 500.0]
 EACH = pytest.mark.parametrize("c", TILTS)
@@ -112,7 +112,7 @@ def regression(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     kernel.variance = 1.0 / ALPHA
     theta = as_kernel(kernel, ()).start(3)
     y, units = torch.from_numpy(labels), torch.eye(3, dtype=torch.float64)
-    data = Labelled(torch.from_numpy(features), y, 1.0 - y)
+    data = WeightedExamples(torch.from_numpy(features), y, 1.0 - y)
     process = GPClassifier(kernel=kernel, mean=0.0).posterior(data, theta, units).process
     return process.mean(units).numpy(), process.cov(units, units).numpy()
 

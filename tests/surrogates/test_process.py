@@ -28,8 +28,8 @@ def theta(dim: int, *batch: int) -> Tensor:
 def refitted(process: ExactProcess, data: Dataset) -> ExactProcess:
     """The batch posterior at the hyperparameters and the prior mean of a process."""
     whole = ExactGP().process(data, process.hyperparameters)
-    # the constant mean is profiled from the data that it is fitted to: give the whole the same one
-    residual = (data.y - process.prior_mean[..., None])[..., None]
+    # the constant mean is fitted to all data: replace it by that of the process
+    residual = (data.y - process.prior_mean(data.x))[..., None]
     white = torch.linalg.solve_triangular(whole.chol, residual, upper=False)[..., 0]
     return replace(whole, white=white, prior_mean=process.prior_mean)
 

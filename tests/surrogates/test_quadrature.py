@@ -9,7 +9,7 @@ from scipy.stats import norm, poisson
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.surrogates import quadrature
+from bo_suite.surrogates.variational import quadrature
 
 
 def tensor(*values: float) -> Tensor:

@@ -18,11 +18,12 @@ from torch.testing import assert_close
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError, NumericalError
 from bo_suite.kernels import Kernel, Matern52, as_kernel
-from bo_suite.surrogates import SGPR, AutoGP, ExactGP, SparseProcess, Surrogate, WarmStart, collapsed
-from bo_suite.surrogates.collapsed import CollapsedObjective
+from bo_suite.surrogates import SGPR, AutoGP, ExactGP, SparseProcess, Surrogate, WarmStart
 from bo_suite.surrogates.inducing import Given, KMeans, Subset
-from bo_suite.surrogates.likelihoods import Gaussian
 from bo_suite.surrogates.noise import observation_noise
+from bo_suite.surrogates.variational import collapsed
+from bo_suite.surrogates.variational.collapsed import CollapsedObjective
+from bo_suite.surrogates.variational.likelihoods import Gaussian
 from bo_suite.testing import check_surrogate
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -123,7 +124,7 @@ def test_bound_and_process_agree_with_dense_formulas(kernel, mean, known: bool, 
     k_xz, k_xx = joint[:, 5:, :5], joint[:, 5:, 5:]
     q = k_xz @ torch.linalg.solve(k_zz, k_xz.mT)
     cov = q[:, :15, :15] + torch.diag_embed(noise)
-    centre = process.prior_mean[:, None]
+    centre = process.prior_mean.constant[:, None]
     missing = ((k_xx - q).diagonal(dim1=-2, dim2=-1)[:, :15] / noise).sum(-1)
     evidence = MultivariateNormal(centre.expand(2, 15), cov).log_prob(data.y)
     assert_close(surrogate.bound(data, eta, inducing), evidence - 0.5 * missing, **TIGHT)
@@ -134,7 +135,9 @@ def test_bound_and_process_agree_with_dense_formulas(kernel, mean, known: bool, 
 
     information = torch.linalg.solve(cov, torch.ones(2, 15, 1, dtype=torch.float64))[..., 0]
     profiled = (information * data.y).sum(-1) / (information.sum(-1) + 1.0)
-    assert_close(process.prior_mean, profiled if mean is None else torch.full_like(profiled, mean), **TIGHT)
+    assert_close(
+        process.prior_mean.constant, profiled if mean is None else torch.full_like(profiled, mean), **TIGHT
+    )
 
 
 def test_the_bound_is_that_of_gpytorch() -> None:
@@ -189,7 +192,7 @@ def test_inducing_inputs_at_the_data_make_it_exact(every: int) -> None:
     exact = ExactGP(kernel=RBF).process(data, eta)
     test = 6 * rows(50, 1) - 3
     for _ in range(2):
-        assert_close(process.prior_mean, exact.prior_mean, **NEAR)
+        assert_close(process.prior_mean.constant, exact.prior_mean.constant, **NEAR)
         assert_close(process.mean(test), exact.mean(test), **NEAR)
         assert_close(process.cov(test, test), exact.cov(test, test), **NEAR)
         process, exact = process.condition(test[:3], normal(3)), exact.condition(test[:3], normal(3))
@@ -321,7 +324,7 @@ def test_a_fit_lowers_its_losses_to_that_of_the_process_and_a_warm_start_goes_on
     process = SGPR(inducing=15, learn_inducing=True).fit(data, SEEDS)
     start = WarmStart(process.hyperparameters, 300)
     losses, prior = process.trace.losses, Gaussian().log_prior(process.hyperparameters[-1:])
-    prior = prior + Matern52().log_prior(process.theta, 2)[0] - 0.5 * process.prior_mean.square()
+    prior = prior + Matern52().log_prior(process.theta, 2)[0] - 0.5 * process.prior_mean.constant.square()
     assert_close(-losses.min(), SGPR().bound(data, start.hyperparameters, process.inducing) + prior, **TIGHT)
     assert float(losses[0]) > float(losses.min()) + 1.0
     warm = SGPR(selection=Given(process.inducing)).fit(data, Seeds.of(0, 1), start)

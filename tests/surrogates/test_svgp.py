@@ -17,11 +17,12 @@ from torch.testing import assert_close
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError
 from bo_suite.kernels import as_kernel
-from bo_suite.surrogates import SGPR, SVGP, WarmStart, likelihoods
-from bo_suite.surrogates.elbo import Model
+from bo_suite.surrogates import SGPR, SVGP, WarmStart
 from bo_suite.surrogates.inducing import Given
-from bo_suite.surrogates.training import Adam, NaturalAdam, NaturalLBFGS, Training
-from bo_suite.surrogates.variational import Point, Task
+from bo_suite.surrogates.variational import likelihoods
+from bo_suite.surrogates.variational.elbo import Model
+from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
+from bo_suite.surrogates.variational.training import Adam, NaturalAdam, NaturalLBFGS, Training
 from bo_suite.testing import check_surrogate
 from bo_suite.testing.data import one
 
@@ -77,14 +78,18 @@ def lifted(data: Dataset, count: int) -> Dataset:
     return Dataset(*(None if part is None else part.expand(count, *part.shape) for part in parts))
 
 
-def task_of(name: str, data: Dataset, *, mean: float | None = None, kernel: object = None) -> Task:
+def task_of(
+    name: str, data: Dataset, *, mean: float | None = None, kernel: object = None
+) -> VariationalProblem:
     model = Model(as_kernel(kernel, ()), LIKELIHOODS[name], mean, 1e-6, data.x.shape[-1])
-    return Task(model, data, True, Seeds(tuple(range(max(1, data.batch_shape.numel()))), data.batch_shape))
+    return VariationalProblem(
+        model, data, True, Seeds(tuple(range(max(1, data.batch_shape.numel()))), data.batch_shape)
+    )
 
 
-def started(task: Task, count: int) -> Point:
+def started(task: VariationalProblem, count: int) -> VariationalState:
     eta = task.model.start(task.data.x).expand(*task.data.batch_shape, -1)
-    return Point.prior(eta, task.data.x[..., :count, :])
+    return VariationalState.prior(eta, task.data.x[..., :count, :])
 
 
 def csv(name: str, skip: int = 1) -> Tensor:
@@ -147,7 +152,7 @@ def test_gradients_of_the_bound_agree_with_finite_differences(name, kernel, whit
         white = torch.linalg.solve(chol, torch.cat((mean[..., None], scale), -1))
         mean, scale = white[..., 0], white[..., 1:].tril()
     precision = torch.cholesky_inverse(scale)
-    point = Point(eta, z, (precision @ mean[..., None])[..., 0], precision)
+    point = VariationalState(eta, z, (precision @ mean[..., None])[..., 0], precision)
     loss = Adam(steps=1, whitened=whitened).run(task, point)[1][0]
     slopes = (loss[1 : 1 + len(flat)] - loss[1 + len(flat) :]) / 2e-5
     by_eta, by_z, by_mean, by_scale = (part[0] for part in Recorder.found)
@@ -161,7 +166,7 @@ def test_one_natural_step_from_the_prior_attains_the_collapsed_bound(known: bool
     data, z = dataset("gaussian", 2, 25, 2, known=known), rows(2, 6, 2, seed=4)
     eta = torch.tensor([-0.8, -0.8, -0.5, -3.0], dtype=torch.float64) + 0.1 * normal(2, 4)
     collapsed = SGPR(mean=mean).process(data, eta, z)
-    whole = eta if mean is not None else torch.cat((eta, collapsed.prior_mean[:, None]), -1)
+    whole = eta if mean is not None else torch.cat((eta, collapsed.prior_mean.constant[:, None]), -1)
     process, test = SVGP(mean=mean).process(data, whole, z), rows(2, 5, 2, seed=5)
     assert_close(SVGP(mean=mean).bound(data, process), SGPR(mean=mean).bound(data, eta, z), **NEAR)
     assert_close(process.mean(test), collapsed.mean(test), **TIGHT)
@@ -178,7 +183,7 @@ def test_the_bound_of_any_q_is_at_most_the_evidence() -> None:
     for size in (0.0, 0.01, 0.1, 1.0):
         factor = best.precision_chol * (1.0 + size * normal(10, 20, 20, seed=4)).abs()
         linear = best.linear * (1.0 + size * normal(10, 20, seed=5))
-        moved = replace(best, precision_chol=factor, linear=linear)
+        moved = replace(best, basis=replace(best.basis, precision_chol=factor), linear=linear)
         bounds = torch.stack((HELD.bound(many, moved), HELD.bound(many, best) + 1e-6, evidence + 1e-5))
         assert bool((bounds.diff(dim=0) >= 0).all())
 
@@ -238,7 +243,7 @@ def test_the_mean_over_an_epoch_is_the_full_bound_and_gradient(name: str) -> Non
 
     def parts(batch: Dataset, weight: float) -> tuple[Tensor, ...]:
         part = task.model.expectation(point.eta, point.inducing, point.q, batch, slice(None))
-        sums = (part.value, *part.by_q, *part.target)
+        sums = (part.value, *part.by_q, *part.site_sums)
         return (*(weight * each for each in sums), *part.by_parameters(weight))
 
     whole = parts(data, 1.0)
@@ -268,8 +273,8 @@ def test_natural_steps_reach_the_reference_optimum_of_a_classifier() -> None:
     theta = as_kernel(kernel, ()).start(1)
     data = Dataset(x[:, None], (label + 1) / 2, None, x[:0, None])
     model = Model(as_kernel(kernel, ()), LIKELIHOODS["probit"], 0.0, 1e-6 / 1.5, 1)
-    task = Task(model, data, False, SEEDS)
-    point = task.converge(Point.prior(theta, data.x), 0.5, 20)
+    task = VariationalProblem(model, data, False, SEEDS)
+    point = task.converge(VariationalState.prior(theta, data.x), 0.5, 20)
     assert_close(float(task.bound(point)), -7.8734, rtol=0.0, atol=1e-3)
     eta = torch.cat((theta, theta.new_tensor([0.09]).log()))
     data, surrogate = replace(data, y=y), SVGP(kernel=kernel, mean=0.0, jitter=1e-6 / 1.5)
@@ -354,7 +359,7 @@ def test_outcomes_that_a_likelihood_can_not_have_are_refused_before_all_else() -
         with pytest.raises(DataError, match=message):
             SVGP(likelihood=LIKELIHOODS[name], selection=others).fit(data, SEEDS)
     for name in LIKELIHOODS.keys() - {"gaussian"}:
-        with pytest.raises(DataError, match="known noise variances belong to a Gaussian likelihood"):
+        with pytest.raises(DataError, match="known noise variances need a Gaussian likelihood"):
             SVGP(likelihood=LIKELIHOODS[name], selection=others).fit(dataset(name, 5, 2, known=True), SEEDS)
 
 

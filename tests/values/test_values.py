@@ -28,8 +28,8 @@ from bo_suite.integrations.botorch_surrogate import BoTorchSurrogate
 from bo_suite.integrations.distributions import translated
 from bo_suite.integrations.optuna_trials import to_distribution, to_translation
 from bo_suite.surrogates import SGPR, SVGP
-from bo_suite.surrogates.likelihoods import BernoulliLogit, MonteCarloLikelihood
-from bo_suite.surrogates.training import Adam
+from bo_suite.surrogates.variational.likelihoods import BernoulliLogit, MonteCarloLikelihood
+from bo_suite.surrogates.variational.training import Adam
 from bo_suite.values.scalars import flag
 
 SPACE = Space({"x": Float(0, 1), "n": Int(1, 9), "k": Choice(["a", "b"]), "depth": Choice([None, 5, 10])})

@@ -1,4 +1,4 @@
-"""Joint posterior moments of a process by torch alone, differentiable also by what it was conditioned on."""
+"""Joint posterior moments of a process, differentiable also by the observations it is conditioned on."""
 
 import math
 from collections.abc import Callable
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from bo_suite.errors import DataError
-from bo_suite.kernels import Kernel
 from bo_suite.linalg import jittered_cholesky, solve_lower
+from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.lookahead import Cross
-from bo_suite.surrogates.paths import Pathwise
+from bo_suite.surrogates.moments import Pathwise
+from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import Process
 
 
@@ -27,73 +28,61 @@ class _Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Belief:
-    """What is known: a process in its basis, and observations X, Y that it is given as well.
+class ConditionedProcess:
+    """A process in its basis, conditioned on observations X, Y.
 
-    With m and c the process's mean and covariance (see `Basis`), and S = c(X, X) + diag(variance):
+    With m and c the mean and covariance of the process (see `Basis`), and S = c(X, X) + diag(variance):
     mean(x) = m(x) + c(x, X) S⁻¹ (Y - m(X)),  cov(x, z) = c(x, z) - c(x, X) S⁻¹ c(X, z).
 
     Attributes:
-        kernel: covariance function.
-        theta: its parameters (*b, p).
-        rows: the basis (*b, n, d).
-        chol: L (*b, n, n).
-        precision_chol: L_B (*b, n, n); None for no b.
+        basis: of the process.
         weights: of the mean (*b, n, 1).
-        prior_mean: constant mean (*b).
+        prior_mean: mean before any observation.
+        sign: factor of the mean, 1 or -1.
         noise: variance of a further observation (*b).
         x: X (..., *b, q, d), shared by fantasies; None for none.
         y: Y (..., q).
         variance: of Y about the latent function (..., q).
     """
 
-    kernel: Kernel
-    theta: Tensor
-    rows: Tensor
-    chol: Tensor
-    precision_chol: Tensor | None
+    basis: Basis
     weights: Tensor
-    prior_mean: Tensor
+    prior_mean: PriorMean
+    sign: float
     noise: Tensor
     x: Tensor | None = None
     y: Tensor | None = None
     variance: Tensor | None = None
 
     @staticmethod
-    def of(process: Process, sign: float) -> "Belief":
-        """A process, its outcomes times `sign`.
+    def of(process: Process, sign: float) -> "ConditionedProcess":
+        """A process whose outcomes are multiplied by `sign`, without further observations.
 
         Raises:
-            DataError: a process with fantasies, or not expressed in rows.
+            DataError: a process with fantasies, or without a basis.
         """
         if not isinstance(process, Pathwise):
             raise DataError(f"a model needs a process that is `Pathwise`, got {type(process).__name__}")
         basis, white = process.basis, process.white
-        if white.ndim > basis.rows.ndim - 1:
-            raise DataError("a model is made of a process without fantasies, got one with some")
-        return Belief(
-            basis.kernel,
-            basis.theta,
-            basis.rows,
-            basis.chol,
-            basis.precision_chol,
-            sign * basis.weights(white),
-            sign * process.prior_mean,
-            process.noise,
-        )
+        if basis.fantasies(white):
+            raise DataError("a model needs a process without fantasies, got one with fantasies")
+        return ConditionedProcess(basis, basis.weights(white), process.prior_mean, sign, process.noise)
+
+    @property
+    def rows(self) -> Tensor:
+        """The rows of the basis (*b, n, d)."""
+        return self.basis.rows
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Of the moments at rows without batch dimensions of their own."""
+        """Batch shape of the moments at rows without batch dimensions of their own."""
+        own = self.noise.shape
         if self.x is None or self.y is None:
-            return self.prior_mean.shape
-        found: torch.Size = torch.broadcast_shapes(
-            self.prior_mean.shape, self.x.shape[:-2], self.y.shape[:-1]
-        )
-        return found
+            return own
+        return torch.Size(torch.broadcast_shapes(own, self.x.shape[:-2], self.y.shape[:-1]))
 
-    def given(self, x: Tensor, y: Tensor, variance: Tensor) -> "Belief":
-        """Conditioned on observations as well."""
+    def given(self, x: Tensor, y: Tensor, variance: Tensor) -> "ConditionedProcess":
+        """The process conditioned on these observations too."""
         if self.x is None or self.y is None or self.variance is None:
             return replace(self, x=x, y=y, variance=variance)
         return replace(
@@ -103,24 +92,22 @@ class Belief:
             variance=_joined(self.variance, variance, 1),
         )
 
-    def apply(self, fn: Callable[[Tensor], Tensor]) -> "Belief":
-        """With a function applied to every tensor."""
-        found: dict[str, Any] = {
-            name: fn(value) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **found)
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> "ConditionedProcess":
+        """The process with a function applied to every tensor, but not to a mean function or a kernel."""
+        basis = replace(self.basis, **_applied(self.basis, fn))
+        prior_mean = replace(self.prior_mean, constant=fn(self.prior_mean.constant))
+        return replace(self, basis=basis, prior_mean=prior_mean, **_applied(self, fn))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Joint mean (..., q) and covariance (..., q, q) at x (..., q, d), in the broadcast batch shape."""
         at = self._at(x)
         mean, cov = at.mean, self._cov(at, at)
         if self.x is not None and self.y is not None and self.variance is not None:
-            known = self._at(self.x)
-            covariance = self._cov(known, known) + torch.diag_embed(self.variance)
-            scale = self.kernel.diagonal(self.theta, self.rows[..., :1, :])[..., 0]
-            chol, _ = jittered_cholesky(covariance, scale.expand(covariance.shape[:-2]))
-            explained = _solve(chol, self._cov(known, at))
-            residual = _solve(chol, (self.y - known.mean)[..., None])
+            observed = self._at(self.x)
+            covariance = self._cov(observed, observed) + torch.diag_embed(self.variance)
+            chol, _ = jittered_cholesky(covariance, self.basis.scale.expand(covariance.shape[:-2]))
+            explained = _solve(chol, self._cov(observed, at))
+            residual = _solve(chol, (self.y - observed.mean)[..., None])
             mean = mean + (explained.mT @ residual)[..., 0]
             cov = cov - explained.mT @ explained
         batch = torch.broadcast_shapes(x.shape[:-2], self.batch_shape)
@@ -129,35 +116,40 @@ class Belief:
 
     def _at(self, x: Tensor) -> _Rows:
         """All batch elements of x as more rows of the same replicate, so that factors are never copied."""
-        own = self.prior_mean.shape
+        own, basis = self.noise.shape, self.basis
         x = x.expand(*torch.broadcast_shapes(x.shape[:-2], own), *x.shape[-2:])
         lead, (m, d) = x.shape[: x.ndim - 2 - len(own)], x.shape[-2:]
         count = math.prod(lead)
         rows = x.reshape(count, *own, m, d).movedim(0, -3).reshape(*own, count * m, d)
-        k = self._prior(rows, self.rows)
-        mean = (k @ self.weights)[..., 0] + self.prior_mean[..., None]
-        a = solve_lower(self.chol, k.mT)
-        b = None if self.precision_chol is None else solve_lower(self.precision_chol, a)
+        k = self._prior_cov(rows, basis.rows)
+        mean = self.sign * ((k @ self.weights)[..., 0] + self.prior_mean(rows))
+        a = solve_lower(basis.chol, k.mT)
+        b = None if basis.precision_chol is None else solve_lower(basis.precision_chol, a)
 
-        def apart(columns: Tensor) -> Tensor:
+        def split(columns: Tensor) -> Tensor:
             parts = columns.reshape(*own, columns.shape[-2], count, m).movedim(-2, 0)
             return parts.reshape(*lead, *own, columns.shape[-2], m)
 
-        return _Rows(x, apart(mean[..., None, :])[..., 0, :], apart(a), None if b is None else apart(b))
+        return _Rows(x, split(mean[..., None, :])[..., 0, :], split(a), None if b is None else split(b))
 
     def _cov(self, left: _Rows, right: _Rows) -> Tensor:
         batch = torch.broadcast_shapes(left.x.shape[:-2], right.x.shape[:-2])
-        x, z = (part.x.expand(*batch, *part.x.shape[-2:]) for part in (left, right))
-        cov = self._prior(x, z) - left.a.mT @ right.a
+        x, z = (rows.x.expand(*batch, *rows.x.shape[-2:]) for rows in (left, right))
+        cov = self._prior_cov(x, z) - left.a.mT @ right.a
         return cov if left.b is None or right.b is None else cov + left.b.mT @ right.b
 
-    def _prior(self, x: Tensor, z: Tensor) -> Tensor:
-        theta = self.theta.expand(*x.shape[:-2], -1)
-        return Cross.apply(x, z, self.kernel, theta)  # type: ignore[no-untyped-call, no-any-return]
+    def _prior_cov(self, x: Tensor, z: Tensor) -> Tensor:
+        theta = self.basis.theta.expand(*x.shape[:-2], -1)
+        return Cross.apply(x, z, self.basis.kernel, theta)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _applied(holder: object, fn: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The tensors among the fields of a dataclass, with a function applied to each."""
+    return {name: fn(value) for name, value in vars(holder).items() if isinstance(value, Tensor)}
 
 
 def _solve(chol: Tensor, right: Tensor) -> Tensor:
-    """L⁻¹ B, where B may have batch dimensions that L has not: these become columns."""
+    """L⁻¹ B. Batch dimensions of B that L does not have become columns."""
     extra = right.ndim - chol.ndim
     if extra <= 0 or right.shape[extra:-2] != chol.shape[:-2]:
         batch = torch.broadcast_shapes(right.shape[:-2], chol.shape[:-2])
@@ -169,8 +161,8 @@ def _solve(chol: Tensor, right: Tensor) -> Tensor:
     return solved.movedim(-2, 0).reshape(*lead, *solved.shape[:-2], right.shape[-1])
 
 
-def _joined(first: Tensor, second: Tensor, kept: int) -> Tensor:
-    """Both, one after the other along q, their batch dimensions broadcast."""
-    axis = -kept
+def _joined(first: Tensor, second: Tensor, dimensions: int) -> Tensor:
+    """Both, one after the other along q, the first of the last `dimensions`; batch dimensions broadcast."""
+    axis = -dimensions
     batch = torch.broadcast_shapes(first.shape[:axis], second.shape[:axis])
-    return torch.cat([part.expand(*batch, *part.shape[axis:]) for part in (first, second)], axis)
+    return torch.cat([each.expand(*batch, *each.shape[axis:]) for each in (first, second)], axis)

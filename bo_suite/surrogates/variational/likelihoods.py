@@ -1,4 +1,4 @@
-"""Likelihoods of independent observations about a latent function, as a variational process needs them."""
+"""Likelihoods of independent observations of a latent function, for variational processes."""
 
 import math
 import operator
@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bo_suite.errors import DataError
-from bo_suite.surrogates import quadrature
-from bo_suite.surrogates.natural import conjugate_sites
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise, smallest_noise
+from bo_suite.surrogates.variational import quadrature
+from bo_suite.surrogates.variational.natural import conjugate_sites
 from bo_suite.values.scalars import check_flags
 
 Outcomes = jt.Float[Tensor, "*b n"]
-"""Observations; a quantity of the latent function may have more dimensions in front."""
+"""Observations; values of the latent function may have more dimensions in front."""
 
 Known = jt.Float[Tensor, "*b n"] | None
-"""Known variances of observations, NaN where unknown; None when all are."""
+"""Given variances of observations, NaN where unknown; None if all are unknown."""
 
 Value = jt.Float[Tensor, "*rb n"]
-"""Of the latent function at each observation, or of its marginal N(mean, var) there."""
+"""A value at each observation: of the latent function, or of its marginal N(mean, var)."""
 
 Sites = tuple[Value, Value]
 """(linear, precision) of Gaussian factors exp(linear f - precision f² / 2)."""
@@ -47,7 +47,7 @@ class Likelihood(Protocol):
         """Whether the sites depend on no mean nor variance: one full step reaches the optimum."""
 
     def check(self, y: Outcomes, noise: Known) -> None:
-        """Raise DataError for outcomes that it cannot have, and for known variances that it cannot use."""
+        """Raise DataError for impossible outcomes, and for given variances that the likelihood cannot use."""
 
     def start(self) -> jt.Float[Tensor, " p"]:
         """Where a search for its free parameters starts, float64."""
@@ -62,7 +62,7 @@ class Likelihood(Protocol):
         """E[log p(y | f)], f ~ N(mean, var); differentiable by autograd by mean, var and phi."""
 
     def sites(self, y: Outcomes, mean: Value, var: Value, phi: Free, noise: Known) -> Sites:
-        """The Gaussian factor that a full natural-gradient step puts in the place of p(y | f)."""
+        """The Gaussian factor that a full natural-gradient step puts in place of p(y | f)."""
 
     def log_predictive_density(self, y: Outcomes, mean: Value, var: Value, phi: Free, noise: Known) -> Value:
         """log E[p(y | f)], f ~ N(mean, var)."""
@@ -71,13 +71,13 @@ class Likelihood(Protocol):
         """E[y], f ~ N(mean, var)."""
 
     def latent_noise(self, phi: Free, precision: Value) -> jt.Float[Tensor, "*rb"]:
-        """Variance of a Gaussian observation that tells as much of f as one of these, given the sites'."""
+        """Variance of a Gaussian observation with as much information on f, given the sites' precisions."""
 
 
 def _cvi_sites(self: Likelihood, y: Outcomes, mean: Value, var: Value, phi: Free, noise: Known) -> Sites:
     """(g - h mean, -h), g = E[d log p / df] and h = E[d² log p / df²] (Khan and Lin 2017).
 
-    g is the expected log density's derivative by the mean, h twice the one by the variance.
+    g is the derivative of the expected log density by the mean, and h twice that by the variance.
     """
     with torch.enable_grad():
         leaves = mean.detach().requires_grad_(), var.detach().clamp(min=0.0).requires_grad_()
@@ -111,8 +111,8 @@ def _check_labels(self: Likelihood, y: Outcomes, noise: Known) -> None:
 
 def _no_known_variances(noise: Tensor | None) -> None:
     if noise is not None:
-        law = "known noise variances belong to a Gaussian likelihood"
-        raise DataError(f"{law}, got {noise.shape[-1]} for one that has no use for them")
+        law = "known noise variances need a Gaussian likelihood"
+        raise DataError(f"{law}, but {noise.shape[-1]} were given to another one")
 
 
 def _require(allowed: Tensor, y: Tensor, law: str) -> None:
@@ -132,7 +132,7 @@ def _sign(y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """y = f + e, e ~ N(0, noise); phi = (log noise), used where an observation's variance is not given.
+    """y = f + e, e ~ N(0, noise); phi = (log noise), used for observations without a given variance.
 
     Attributes:
         noise_location: median of log noise under its Cauchy prior; outcomes have variance one.
@@ -184,9 +184,9 @@ class BernoulliLogit:
     """p(y = 1 | f) = 1 / (1 + e⁻ᶠ) for labels 0 and 1.
 
     Attributes:
-        polya_gamma: whether its expected log density is bounded from below in closed form, so that full
-            natural-gradient steps never lower the bound. Else it is by quadrature: up to var = 25 good to
-            1e-9 and its derivatives to 2e-8, relative where they are above 1e-6.
+        polya_gamma: whether the expected log density is bounded from below in closed form, so that full
+            natural-gradient steps never lower the bound. If not, it is computed by quadrature: up to
+            var = 25 to 1e-9 and its derivatives to 2e-8, relative if they are above 1e-6.
     """
 
     polya_gamma: bool = True
@@ -209,7 +209,7 @@ class BernoulliLogit:
         return quadrature.expectation(lambda f: logsigmoid(_sign(y) * f), mean, var)
 
     def sites(self, y: Outcomes, mean: Value, var: Value, phi: Free, noise: Known) -> Sites:
-        """(y - ½, E[ω]), ω ~ PG(1, c) (Jaakkola and Jordan 2000; Wenzel et al. 2019), where it is bounded."""
+        """(y - ½, E[ω]), ω ~ PG(1, c) (Jaakkola and Jordan 2000; Wenzel et al. 2019), if it is bounded."""
         if not self.polya_gamma:
             return _cvi_sites(self, y, mean, var, phi, noise)
         omega = quadrature.polya_gamma_mean(torch.hypot(mean, var.clamp(min=0.0).sqrt()))
@@ -228,8 +228,8 @@ class BernoulliLogit:
 class BernoulliProbit:
     """p(y = 1 | f) = Φ(f) for labels 0 and 1.
 
-    The expected log density is by quadrature: up to var = 25 it is good to 1e-8 and its derivatives by mean
-    and var to 2e-7, relative where they are above 1e-6.
+    The expected log density is computed by quadrature: up to var = 25 to 1e-8, and its derivatives by mean
+    and var to 2e-7, relative if they are above 1e-6.
     """
 
     log_concave: bool = field(default=True, init=False)
@@ -260,8 +260,8 @@ class StudentT:
     """y = f + scale e, e of Student's t with df degrees of freedom; phi = (log scale²). Not log-concave.
 
     log p = log t(0) - k log(1 + X² / a²), X = y - f, a² = df scale², k = (df + 1) / 2. Both expectations are
-    integrals of E[exp(-t X² / a²)], known in closed form: as accurate for a scale far below √var, whose peak
-    nodes in f would miss.
+    integrals of E[exp(-t X² / a²)], which has a closed form. So they are accurate also for a scale far below
+    √var, where nodes in f would miss the peak.
 
     Attributes:
         df: degrees of freedom.
@@ -305,7 +305,7 @@ class StudentT:
         return power - constant - 0.5 * phi[..., :1]
 
     def predictive_mean(self, mean: Value, var: Value, phi: Free) -> Value:
-        """The mean; where df <= 1, which leaves none, the median."""
+        """The mean; if df <= 1, for which there is no mean, the median."""
         return mean
 
     def latent_noise(self, phi: Free, precision: Value) -> jt.Float[Tensor, "*rb"]:

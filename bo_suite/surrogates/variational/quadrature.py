@@ -1,4 +1,4 @@
-"""Expectations over f ~ N(mean, var), one an observation: in closed form or by evenly spaced nodes."""
+"""Expectations over f ~ N(mean, var) for each observation, in closed form or by evenly spaced nodes."""
 
 import math
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from torch import Tensor
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}
 _NODES = torch.linspace(-8.0, 8.0, 80, **_CPU)
 _LOG_WEIGHTS = torch.log_softmax(-0.5 * _NODES.square(), 0)
-"""Evenly spaced nodes of a standard normal. Where the integrand has poles, as log p of a label at distance π,
-Gauss-Hermite nodes converge slowly: at variance 25, 32 of them leave derivatives wrong by 5e-3."""
+"""Evenly spaced nodes of a standard normal. Gauss-Hermite nodes converge slowly if the integrand has poles,
+as log p of a label has at distance π: at variance 25, derivatives by 32 such nodes are wrong by 5e-3."""
 
 _FLOOR = {torch.float64: 1e-12, torch.float32: 1e-6}
-"""Added to a variance of which a root is taken, so that its derivative has digits left at 0."""
+"""Added to a variance before its root is taken, so that the derivative is accurate at 0."""
 
 _NEGLIGIBLE = 32.0
-"""e⁻³² of an integrand's peak is as good as nothing."""
+"""Values below e⁻³² of an integrand's peak are ignored."""
 
 _NARROWINGS = 3
-"""Rounds in which a peak a ten-thousandth as wide as the first interval is found."""
+"""Number of rounds that find a peak a ten-thousandth as wide as the first interval."""
 
 
 def spread(
@@ -75,8 +75,8 @@ def log_poisson_mixture(
 ) -> jt.Float[Tensor, "*rb n"]:
     """log ∫ N(f | mean, var) eʸᶠ exp(-eᶠ) / y! df.
 
-    The integrand's mode is log(w / var), where w + log w = log var + mean + var y (Wright's omega); u away
-    from it the integrand is smaller by exp(-(u² / 2 + w (eᵘ - 1 - u)) / var).
+    The integrand's mode is log(w / var), where w + log w = log var + mean + var y (Wright's omega). At a
+    distance u from it, the integrand is smaller by exp(-(u² / 2 + w (eᵘ - 1 - u)) / var).
     """
     var = var.clamp(min=0.0) + _FLOOR[var.dtype]
     w = _wright_omega(var.log() + mean + var * y)
@@ -92,7 +92,7 @@ def log_poisson_mixture(
 def expected_log1p(q: jt.Float[Tensor, "*b n"], r: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
     """E[log(1 + X²)] = ∫ e⁻ᵗ (1 - M(t)) / t dt, X ~ N(√q, r), M(t) = E[exp(-t X²)].
 
-    By evenly spaced log t; below the least, (1 - M(t)) / t is q + r and the nodes' sum a geometric series.
+    By evenly spaced log t. Below the first node, (1 - M(t)) / t is q + r, and the sum a geometric series.
     """
     low = -12.0 - torch.log1p(q + r).detach()
     step = (3.75 - low) / (_NODES.numel() - 1)
@@ -106,8 +106,8 @@ def log_expected_power(
 ) -> jt.Float[Tensor, "*b n"]:
     """log Γ(k) E[(1 + X²)⁻ᵏ] = log ∫ tᵏ⁻¹ e⁻ᵗ M(t) dt, X ~ N(√q, r), M(t) = E[exp(-t X²)].
 
-    Over u = log(t / k), from where a Gamma(k) density that is 1 + q + r times narrower begins to where
-    one ends.
+    Over u = log(t / k), from the lower end of a Gamma(k) density that is 1 + q + r times narrower to the
+    upper end of a Gamma(k) density.
     """
     width = math.sqrt(2.0 * _NEGLIGIBLE / k) + _NEGLIGIBLE / k
     low = -torch.log1p(q + r) - width
@@ -120,7 +120,7 @@ def log_expected_power(
 
 
 def _log_integral(log_integrand: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
-    """log ∫ exp(log_integrand(u)) du, by evenly spaced u where in (low, high) it is not negligible."""
+    """log ∫ exp(log_integrand(u)) du, by evenly spaced u in (low, high) except for negligible ends."""
     low, high = low.detach(), high.detach()
     for _ in range(_NARROWINGS):
         step = (high - low) / (_NODES.numel() - 1)

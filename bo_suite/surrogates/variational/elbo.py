@@ -12,28 +12,29 @@ from bo_suite.data import Dataset
 from bo_suite.errors import NumericalError
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import solve_lower
-from bo_suite.surrogates.collapsed import raised
-from bo_suite.surrogates.likelihoods import Likelihood
+from bo_suite.surrogates.basis import add_jitter
+from bo_suite.surrogates.prior_mean import MeanFunction, PriorMean, split_mean
+from bo_suite.surrogates.variational.likelihoods import Likelihood
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What does not change while a process is fitted.
+    """The parts of a process that do not change while it is fitted.
 
-    The free parameters of the prior and the likelihood are one vector eta = (theta, phi, prior mean), without
-    the last where the prior mean is given.
+    The free parameters of the prior and the likelihood are one vector eta = (theta, phi, constant mean),
+    whose last entry is left out if the prior mean is given.
 
     Attributes:
         kernel: covariance function.
         likelihood: of an outcome given the latent function.
-        mean: prior mean; None where it is a free parameter, N(0, 1).
-        jitter: share of k(Z, Z)'s diagonal that is added to it.
+        mean: prior mean, a number or a function of rows; None for a free constant, N(0, 1).
+        jitter: share of the diagonal of k(Z, Z) that is added to it.
         dim: columns of the inputs.
     """
 
     kernel: Kernel
     likelihood: Likelihood
-    mean: float | None
+    mean: float | MeanFunction | None
     jitter: float
     dim: int
 
@@ -42,7 +43,7 @@ class Model:
         return len(self.kernel.start(self.dim)), len(self.likelihood.start()), int(self.mean is None)
 
     def start(self, like: Tensor) -> jt.Float[Tensor, " p"]:
-        """Eta to begin with."""
+        """Where a fit of eta starts."""
         parts = (self.kernel.start(self.dim), self.likelihood.start(), like.new_zeros(self._sizes[2]))
         return torch.cat([part.to(like) for part in parts])
 
@@ -55,10 +56,12 @@ class Model:
         )
         return lower, upper
 
-    def split(self, eta: jt.Float[Tensor, "*b p"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Theta, phi and the prior mean (*b)."""
-        theta, phi, mean = eta.split(self._sizes, -1)
-        return theta, phi, mean[..., 0] if self.mean is None else torch.full_like(eta[..., 0], self.mean)
+    def split(self, eta: jt.Float[Tensor, "*b p"]) -> tuple[Tensor, Tensor, PriorMean]:
+        """Theta, phi and the prior mean."""
+        theta, phi, free = eta.split(self._sizes, -1)
+        constant, function = split_mean(self.mean)
+        constants = free[..., 0] if constant is None else torch.full_like(eta[..., 0], constant)
+        return theta, phi, PriorMean(constants, function)
 
     def log_prior(
         self, eta: jt.Float[Tensor, "*b p"]
@@ -68,15 +71,15 @@ class Model:
         value, by_theta = self.kernel.log_prior(theta, self.dim)
         leaf = phi.detach().requires_grad_()
         with torch.enable_grad():
-            of_phi = self.likelihood.log_prior(leaf)
-            total = of_phi.sum()
+            phi_prior = self.likelihood.log_prior(leaf)
+            total = phi_prior.sum()
         by_phi = torch.zeros_like(leaf)
         if total.requires_grad:
             (by_phi,) = torch.autograd.grad(total, leaf)
-        value, gradients = value + of_phi.detach(), [by_theta, by_phi]
+        value, gradients = value + phi_prior.detach(), [by_theta, by_phi]
         if self.mean is None:
-            value = value - 0.5 * mean.square()
-            gradients.append(-mean[..., None])
+            value = value - 0.5 * mean.constant.square()
+            gradients.append(-mean.constant[..., None])
         return value, torch.cat(gradients, -1)
 
     def expectation(
@@ -97,7 +100,7 @@ class Whitened:
 
     Attributes:
         mean: of v.
-        root: R, triangular: L_B⁻¹ where the precision L_B L_Bᵀ is what is known, Wᵀ for a covariance W Wᵀ.
+        root: R, triangular: L_B⁻¹ of a precision L_B L_Bᵀ, or Wᵀ of a covariance W Wᵀ.
     """
 
     mean: jt.Float[Tensor, "*b m"]
@@ -119,8 +122,8 @@ class Whitened:
 class Expectation:
     """Σ E_q[log p(y_i | f_i)] over some observations, its gradients, and the sites.
 
-    With A = L⁻¹ k(Z, X): f_i ~ N(prior mean + a_iᵀ mean, k_ii - |a_i|² + |R a_i|²). The gradients by these
-    two moments come from the likelihood; that by A is mean gᵀ - 2 (I - S) A diag(h).
+    With A = L⁻¹ k(Z, X) and prior mean m: f_i ~ N(m(x_i) + a_iᵀ mean, k_ii - |a_i|² + |R a_i|²). The
+    gradients by these two moments come from the likelihood; that by A is mean gᵀ - 2 (I - S) A diag(h).
 
     Attributes:
         value: the sum (*b).
@@ -138,34 +141,35 @@ class Expectation:
         self._model, self._theta, self._inducing, self._q = model, theta, inducing, q
         self._x, self._y = data.x[..., rows, :], data.y[..., rows]
         self._noise = None if data.noise is None else data.noise[..., rows]
-        self._prior_mean, self._phi = prior_mean, phi
+        self._prior_mean, self._phi = prior_mean(self._x), phi
         k_zz, self._pull_zz = model.kernel.joint(theta, inducing, inducing)
         k_zx, self._pull_zx = model.kernel.joint(theta, inducing, self._x)
-        self.chol, self.info = torch.linalg.cholesky_ex(raised(k_zz, model.jitter))
+        self.chol, self.info = torch.linalg.cholesky_ex(add_jitter(k_zz, model.jitter))
         self.a = solve_lower(self.chol, k_zx)
         self._b = q.root @ self.a
         spread = model.kernel.diagonal(theta, self._x) - self.a.square().sum(-2) + self._b.square().sum(-2)
         self.var = spread.clamp(min=0.0)
-        self.mean = prior_mean[..., None] + (q.mean[..., None, :] @ self.a)[..., 0, :]
+        self.mean = self._prior_mean + (q.mean[..., None, :] @ self.a)[..., 0, :]
         leaves = [part.detach().requires_grad_() for part in (self.mean, self.var, phi)]
         with torch.enable_grad():
-            of_each = model.likelihood.expected_log_density(
+            densities = model.likelihood.expected_log_density(
                 self._y, leaves[0], leaves[1], leaves[2], self._noise
             )
-            value = of_each.sum(-1)
-            found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+            value = densities.sum(-1)
+            by_leaves = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
         gradients = [
-            torch.zeros_like(leaf) if part is None else part for leaf, part in zip(leaves, found, strict=True)
+            torch.zeros_like(leaf) if by_leaf is None else by_leaf
+            for leaf, by_leaf in zip(leaves, by_leaves, strict=True)
         ]
         self.value = value.detach()
         self.by_mean, self.by_var, self._by_phi = gradients
 
     def require_definite(self) -> None:
-        """Raises NumericalError where k(Z, Z), jitter included, is not positive definite."""
+        """Raise NumericalError unless k(Z, Z), jitter included, is positive definite."""
         if bool(self.info.any()):
             raise NumericalError(
-                "k(Z, Z) of the inducing inputs must be positive definite; is the kernel? "
-                f"Its jitter is {self._model.jitter:g} of the diagonal, give more"
+                "k(Z, Z) of the inducing inputs must be positive definite. Check the kernel, or raise the "
+                f"jitter, which is {self._model.jitter:g} of the diagonal"
             )
 
     @cached_property
@@ -180,14 +184,14 @@ class Expectation:
 
     @property
     def site_precision(self) -> jt.Float[Tensor, "*b n"]:
-        """How much each observation tells of its f."""
+        """Precision of the site of each observation."""
         return self._sites[1]
 
     @cached_property
-    def target(self) -> tuple[Tensor, Tensor]:
-        """(linear, precision) natural parameters of v that the sites of these observations make."""
+    def site_sums(self) -> tuple[Tensor, Tensor]:
+        """Linear natural parameter and precision of v, summed over the sites of these observations."""
         linear, precision = self._sites
-        residual = linear - precision * self._prior_mean[..., None]
+        residual = linear - precision * self._prior_mean
         outer = (self.a * precision[..., None, :]) @ self.a.mT
         return (self.a @ residual[..., None])[..., 0], outer
 
@@ -198,11 +202,11 @@ class Expectation:
 
         Args:
             weight: of this sum in the bound.
-            also: what else holds of Gᵀ dL⁻¹ in terms of G Aᵀ (*b, m, m): q(u) held instead.
+            also: added to G Aᵀ (*b, m, m), G being the gradient by A, when q(u) is held instead.
         """
         q, model = self._q, self._model
-        known = self.a - q.root.mT @ self._b
-        by_a = q.mean[..., None] * self.by_mean[..., None, :] - 2.0 * known * self.by_var[..., None, :]
+        unexplained = self.a - q.root.mT @ self._b
+        by_a = q.mean[..., None] * self.by_mean[..., None, :] - 2.0 * unexplained * self.by_var[..., None, :]
         by_a = weight * by_a
         by_zx = solve_lower(self.chol, by_a, transposed=True)
         inner = by_a @ self.a.mT
@@ -211,7 +215,7 @@ class Expectation:
         lower = torch.tril(inner)
         lower = lower - 0.5 * torch.diag_embed(lower.diagonal(dim1=-2, dim2=-1))
         half = solve_lower(self.chol, 0.5 * (lower + lower.mT), transposed=True)
-        by_zz = raised(-solve_lower(self.chol, half.mT, transposed=True), model.jitter)
+        by_zz = add_jitter(-solve_lower(self.chol, half.mT, transposed=True), model.jitter)
         theta_zx, z_zx, _ = self._pull_zx(by_zx)
         theta_zz, z_left, z_right = self._pull_zz(by_zz)
         diagonal, _ = model.kernel.diagonal_gradient(self._theta, self._x, weight * self.by_var)

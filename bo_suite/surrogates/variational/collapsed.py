@@ -1,4 +1,4 @@
-"""The collapsed evidence lower bound of sparse regression, its optimal q, and its analytic gradient."""
+"""The collapsed evidence lower bound of sparse regression, the optimal q, and the analytic gradient."""
 
 import math
 from collections.abc import Iterator
@@ -11,18 +11,19 @@ from torch import Tensor
 
 from bo_suite.data import Dataset
 from bo_suite.kernels import Kernel
-from bo_suite.linalg import jittered_cholesky, solve_lower
+from bo_suite.linalg import solve_lower
+from bo_suite.surrogates.basis import Basis, add_jitter
 from bo_suite.surrogates.noise import log_noise_prior, observation_noise
 
 _CACHED = 131_072
-"""Covariances with observations that are worked on at once, so few that they stay in the cache."""
+"""Number of covariances with observations in a chunk: so few that they stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """All that the bound and the optimal q(v) need of the data, at given hyperparameters and inducing inputs.
+    """What the bound and the optimal q(v) need of the data, at given hyperparameters and inducing inputs.
 
-    With A = L⁻¹ k(Z, X) and b = 1 / noise: sums over the observations, so that parts of the data add up.
+    With A = L⁻¹ k(Z, X) and b = 1 / noise: sums over the observations, so that chunks of the data add up.
 
     Attributes:
         outer: A diag(b) Aᵀ.
@@ -31,7 +32,7 @@ class Statistics:
         yy: yᵀ diag(b) y.
         y1: yᵀ diag(b) 1.
         total: 1ᵀ diag(b) 1.
-        residual: tr(diag(b) (k(X, X) - AᵀA)), what the inducing values leave unexplained.
+        residual: tr(diag(b) (k(X, X) - AᵀA)), the variance that the inducing values leave unexplained.
         log_noise: log |diag(noise)| + n log 2π.
     """
 
@@ -67,9 +68,9 @@ class Statistics:
         )
 
     def plus(self, other: "Statistics") -> "Statistics":
-        """Those of both parts of the data."""
-        both = {part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)}
-        return Statistics(**both)
+        """The statistics of both chunks of the data."""
+        sums = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        return Statistics(**sums)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +79,14 @@ class Collapsed:
 
     B = I + A diag(b) Aᵀ = L_B L_Bᵀ, c = L_B⁻¹ A diag(b) r with r = y - prior_mean:
     bound = -½ (log|2π noise| + log|B| + rᵀ diag(b) r - cᵀc) - ½ tr(diag(b) (k(X, X) - AᵀA)),
-    q(v) = N(L_B⁻ᵀ c, B⁻¹) (Titsias 2009, equations 9 and 10). Where no prior mean is given, it is
+    q(v) = N(L_B⁻ᵀ c, B⁻¹) (Titsias 2009, equations 9 and 10). When no prior mean is given, it is
     argmax N(y | mean, Q + diag(noise)) N(mean | 0, 1), Q = AᵀA.
 
     Attributes:
         precision_chol: L_B.
         linear: A diag(b) r.
         white: c.
-        prior_mean: constant mean.
+        prior_mean: constant prior mean.
         bound: lower bound of the log evidence at the prior mean.
     """
 
@@ -101,13 +102,14 @@ class Collapsed:
 
         Args:
             statistics: of all data.
-            mean: prior mean, perhaps of each replicate; None for the most probable one under N(0, 1).
+            mean: constant prior mean, one for all or one a replicate; None for the most probable one under
+                N(0, 1).
         """
         precision = statistics.outer.clone()
         precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
         chol = torch.linalg.cholesky_ex(precision)[0]
-        both = solve_lower(chol, torch.stack((statistics.linear, statistics.one), -1))
-        outcome, one = both[..., 0], both[..., 1]
+        white_sums = solve_lower(chol, torch.stack((statistics.linear, statistics.one), -1))
+        outcome, one = white_sums[..., 0], white_sums[..., 1]
         if mean is None:
             information = statistics.total - one.square().sum(-1)
             prior_mean = (statistics.y1 - (one * outcome).sum(-1)) / (information + 1.0)
@@ -122,62 +124,27 @@ class Collapsed:
         return Collapsed(chol, linear, white, prior_mean, bound)
 
 
-def jitter_of(chosen: float | None, dtype: torch.dtype) -> float:
-    """What was chosen, or 1e-8 (1e-5 in float32)."""
-    if chosen is not None:
-        return chosen
-    return 1e-8 if dtype == torch.float64 else 1e-5
-
-
-def raised(matrix: jt.Float[Tensor, "*b m m"], jitter: float) -> jt.Float[Tensor, "*b m m"]:
-    """A + jitter diag(A); and the gradient by A, given the one by that."""
-    return matrix + torch.diag_embed(jitter * matrix.diagonal(dim1=-2, dim2=-1))
-
-
-def inducing_chol(
-    kernel: Kernel, theta: jt.Float[Tensor, "*b p"], inducing: jt.Float[Tensor, "*b m d"], jitter: float
-) -> jt.Float[Tensor, "*b m m"]:
-    """Factor of k(Z, Z), its diagonal raised by `jitter` times itself.
-
-    Raises:
-        NumericalError: k(Z, Z) is not positive definite, with more jitter neither.
-    """
-    return jittered_cholesky(raised(kernel.gram(theta, inducing)[0], jitter))[0]
-
-
 def statistics_of(
-    kernel: Kernel,
-    theta: jt.Float[Tensor, "*b p"],
-    inducing: jt.Float[Tensor, "*b m d"],
-    chol: jt.Float[Tensor, "*b m m"],
-    data: Dataset,
-    noise: jt.Float[Tensor, "*b"],
-    *,
-    independent: bool = False,
+    basis: Basis, data: Dataset, noise: jt.Float[Tensor, "*b"], *, independent: bool = False
 ) -> Statistics:
     """The statistics of the data, in chunks whose memory does not grow with their number.
 
     Args:
-        kernel: covariance function.
-        theta: its parameters.
-        inducing: Z.
-        chol: factor of k(Z, Z).
+        basis: the inducing inputs; L_B is not used.
         data: all observations.
-        noise: variance of those where it is not known.
-        independent: whether what the inducing values leave unexplained of an observation adds to its noise.
+        noise: variance of those without a given one.
+        independent: whether the variance that the inducing values leave unexplained adds to the noise.
     """
     variance, _ = observation_noise(noise, data.noise, data.y.shape[-1])
-    found: Statistics | None = None
-    for rows in _chunks(data.y.shape[-1], inducing.shape[-2]):
+    sums = []
+    for rows in _chunks(data.y.shape[-1], basis.rows.shape[-2]):
         x = data.x[..., rows, :]
-        a = solve_lower(chol, kernel.cross(theta, inducing, x)[0])
-        diagonal, level = kernel.diagonal(theta, x), variance[..., rows]
+        a = basis.whiten(x)
+        diagonal, level = basis.kernel.diagonal(basis.theta, x), variance[..., rows]
         if independent:
             level = level + (diagonal - a.square().sum(-2)).clamp(min=0.0)
-        part = Statistics.of(a, diagonal, data.y[..., rows], level)
-        found = part if found is None else found.plus(part)
-    assert found is not None, "data have at least one observation"
-    return found
+        sums.append(Statistics.of(a, diagonal, data.y[..., rows], level))
+    return reduce(Statistics.plus, sums)
 
 
 def _chunks(n: int, m: int) -> Iterator[slice]:
@@ -189,8 +156,8 @@ def _chunks(n: int, m: int) -> Iterator[slice]:
 class CollapsedObjective:
     """-(bound + log priors) of (theta, log noise) and its gradient, for `minimize_batch`.
 
-    The points may go on with the inducing inputs, flattened, which are then moved as well. The gradient is
-    that of the evidence lower bound at the optimal q(v), by which it is stationary: with S = B⁻¹,
+    A point may also hold the inducing inputs, flattened, behind these: they are then moved too. The gradient
+    is that of the evidence lower bound at the optimal q(v), where it is stationary in q: with S = B⁻¹,
     m = L_B⁻ᵀ c, e = r - Aᵀm, G = (m eᵀ + (I - S) A) diag(b),
     d bound = tr(Gᵀ L⁻¹ dk(Z, X)) - ½ tr(L⁻ᵀ (m mᵀ + B - 2I + S) L⁻¹ dk(Z, Z)) - ½ bᵀ dk(X, X)
     + Σ ½ (b² (e² + k - aᵀ(I - S)a) - b) dnoise.
@@ -198,12 +165,12 @@ class CollapsedObjective:
     Attributes:
         kernel: covariance function.
         data: observations, all in memory at once.
-        inducing: Z; where the points hold none.
-        mean: prior mean; None for the most probable one.
-        jitter: share of k(Z, Z)'s diagonal that is added to it.
+        inducing: Z, unless the points hold it.
+        mean: constant prior mean; None for the most probable one.
+        jitter: share of the diagonal of k(Z, Z) that is added to it.
         noise_location: median of the log noise variance under its prior.
         noise_spread: half the distance between its quartiles.
-        losses: values met, in order; only appended to.
+        losses: the value of each evaluation is appended.
     """
 
     kernel: Kernel
@@ -245,67 +212,56 @@ class CollapsedObjective:
         lead, data = eta.shape[:-1], self.data
         x, y = data.x.expand(*lead, *data.x.shape[-2:]), data.y.expand(*lead, data.y.shape[-1])
         k_zz, pull_zz = self.kernel.joint(theta, inducing, inducing)
-        chol, info = torch.linalg.cholesky_ex(raised(k_zz, self.jitter))
+        chol, info = torch.linalg.cholesky_ex(add_jitter(k_zz, self.jitter))
         variance, fitted = observation_noise(noise, data.noise, y.shape[-1])
         chunks = list(_chunks(y.shape[-1], inducing.shape[-2]))
-        parts = [
-            _Part(self.kernel, theta, inducing, chol, x[..., rows, :], y[..., rows], variance[..., rows])
-            for rows in chunks
-        ]
+        basis = Basis(self.kernel, theta, inducing, chol)
+        parts = [_Chunk(basis, x[..., rows, :], y[..., rows], variance[..., rows]) for rows in chunks]
         statistics = reduce(Statistics.plus, (part.statistics for part in parts))
-        found = Collapsed.of(statistics, self.mean)
-        value = -found.bound
+        optimum = Collapsed.of(statistics, self.mean)
+        value = -optimum.bound
         if self.mean is None:
-            value = value + 0.5 * found.prior_mean.square()
+            value = value + 0.5 * optimum.prior_mean.square()
 
-        m = solve_lower(found.precision_chol, found.white[..., None], transposed=True)
-        cov = torch.cholesky_inverse(found.precision_chol)
+        m = solve_lower(optimum.precision_chol, optimum.white[..., None], transposed=True)
+        cov = torch.cholesky_inverse(optimum.precision_chol)
         eye = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device)
         back = solve_lower(chol, torch.cat((eye - cov, m), -1), transposed=True)
         inner = m @ m.mT + statistics.outer - eye + cov
         half = solve_lower(chol, inner, transposed=True)
         theta_zz, z_left, z_right = pull_zz(
-            raised(-0.5 * solve_lower(chol, half.mT, transposed=True), self.jitter)
+            add_jitter(-0.5 * solve_lower(chol, half.mT, transposed=True), self.jitter)
         )
         by_theta = theta_zz + self.kernel.diagonal_gradient(theta, x, -0.5 / variance)[0]
         by_inducing = z_left + z_right
         by_noise = torch.zeros_like(noise)
-        known = None if data.noise is None else eye - cov
+        explained = None if data.noise is None else eye - cov
         for part, rows in zip(parts, chunks, strict=True):
-            found_here = part.gradients(back, m, found.prior_mean, fitted[..., rows], known)
-            by_theta, by_inducing = by_theta + found_here[0], by_inducing + found_here[1]
-            by_noise = by_noise + found_here[2]
-        if known is None:
+            gradients = part.gradients(back, m, optimum.prior_mean, fitted[..., rows], explained)
+            by_theta, by_inducing = by_theta + gradients[0], by_inducing + gradients[1]
+            by_noise = by_noise + gradients[2]
+        if explained is None:
             by_noise = by_noise - ((eye - cov) * statistics.outer).sum((-2, -1)) / noise
         gradient = torch.cat((by_theta, (0.5 * by_noise * noise)[..., None]), -1)
         return torch.where(info == 0, value, torch.inf), -gradient, -by_inducing
 
 
-class _Part:
+class _Chunk:
     """Some observations, so few that what is computed of them stays in the cache."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        theta: Tensor,
-        inducing: Tensor,
-        chol: Tensor,
-        x: Tensor,
-        y: Tensor,
-        variance: Tensor,
-    ) -> None:
-        k, self._pull = kernel.joint(theta, inducing, x)
-        self._a = solve_lower(chol, k)
+    def __init__(self, basis: Basis, x: Tensor, y: Tensor, variance: Tensor) -> None:
+        k, self._pull = basis.kernel.joint(basis.theta, basis.rows, x)
+        self._a = solve_lower(basis.chol, k)
         self._y, self._weight = y, variance.reciprocal()
-        self._diagonal = kernel.diagonal(theta, x)
+        self._diagonal = basis.kernel.diagonal(basis.theta, x)
         self.statistics = Statistics.of(self._a, self._diagonal, y, variance)
 
     def gradients(
-        self, back: Tensor, m: Tensor, prior_mean: Tensor, fitted: Tensor, known: Tensor | None
+        self, back: Tensor, m: Tensor, prior_mean: Tensor, fitted: Tensor, explained: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the bound by theta and Z through k(Z, X), and twice that by noise.
+        """Gradients of the bound by theta and Z through k(Z, X), and twice that by the noise.
 
-        Where `known`, I - S, is None, the variance that the inducing values explain is left out of the last.
+        When `explained`, I - S, is None, the last one leaves out the variance explained by inducing values.
         """
         error = self._y - prior_mean[..., None] - (m.mT @ self._a)[..., 0, :]
         by_zx = torch.addcmul(back[..., :-1] @ self._a, back[..., -1:], error[..., None, :]).mul_(
@@ -314,7 +270,7 @@ class _Part:
         by_theta, by_inducing, _ = self._pull(by_zx)
         square = self._weight.square() * fitted
         spread = error.square() + self._diagonal
-        if known is not None:
-            spread = spread - (self._a * (known @ self._a)).sum(-2)
+        if explained is not None:
+            spread = spread - (self._a * (explained @ self._a)).sum(-2)
         by_noise = (square * spread - self._weight * fitted).sum(-1)
         return by_theta, by_inducing, by_noise

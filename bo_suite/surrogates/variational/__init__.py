@@ -1,0 +1,1 @@
+"""Variational inference for sparse processes: likelihoods, bounds, natural gradients and training."""
