@@ -38,6 +38,7 @@ from gpytorch.means import LinearMean
 from torch import Tensor
 
 from bo_suite import Choice, Float, Optimizer, Space, acquisition
+from bo_suite.acquisition.success import build_score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.integrations import botorch_surrogate
@@ -737,8 +738,8 @@ def test_one_shot_acquisitions_and_what_is_none_are_refused() -> None:
         )
     with pytest.raises(DataError, match="must return a BoTorch AcquisitionFunction"):
         BoTorchAcquisition(lambda model, seen: model, surrogate=FIXED).build(data, SEEDS)
-    with pytest.raises(DataError, match="one fidelity"):
-        BoTorchAcquisition(FACTORIES["LogEI"]).build(replace(data, fidelities=(2,)), SEEDS)
+    with pytest.raises(DataError, match="does not support fidelities"):
+        build_score(BoTorchAcquisition(FACTORIES["LogEI"]), replace(data, fidelities=(2,)), SEEDS)
 
 
 # --- the loop, as in the README ---------------------------------------------------------------------------
