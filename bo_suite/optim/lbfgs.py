@@ -1,10 +1,10 @@
 """Many small box-constrained minimisations at once, each with its own state and line search.
 
-Projected L-BFGS: coordinates that sit on a bound with the gradient pointing outwards are held, the
-others move along the quasi-Newton direction of the memory restricted to them, and the step is
-projected onto the box and shortened until it satisfies Armijo's condition (Bertsekas 1982; Byrd,
-Nocedal and Schnabel 1994, theorem 2.2 for the compact form). Every round evaluates all problems
-together; a problem whose step was refused shortens it while its neighbours move on.
+Projected L-BFGS: coordinates on a bound whose gradient points outwards are held. The others move along the
+quasi-Newton direction of the memory restricted to them. The step is projected onto the box and shortened
+until it satisfies Armijo's condition (Bertsekas 1982; Byrd, Nocedal and Schnabel 1994, theorem 2.2 for the
+compact form). Every round evaluates all problems together: while one problem shortens a refused step, the
+others take their next.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,23 @@ from bo_suite.errors import DataError
 ValueAndGrad = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _ARMIJO = 1e-4
+"""Share of the predicted decrease that a step must reach; the usual value."""
+
 _CURVATURE = 1e-10
+"""Pairs with s·y below this multiple of y·y are not stored: the inverse Hessian must stay positive."""
+
 _SMALLEST_STEP = 1e-10
+"""A step shorter than this, relative to its direction, ends the search."""
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The end of a batched minimisation.
+    """The result of a batched minimisation.
 
     Attributes:
         x: best points found.
         value: objective there.
-        evaluations: rounds of joint evaluation, the first included.
+        evaluations: number of rounds of joint evaluation, the first included.
         converged: whether the projected gradient or the decrease fell below its tolerance.
     """
 
@@ -51,23 +56,23 @@ def minimize_batch(
     memory: int = 10,
     narrow: Callable[[Tensor], ValueAndGrad] | None = None,
 ) -> BatchResult:
-    """Local minima of one function a batch element, from one start each.
+    """Local minima of one function per batch element, each from its start.
 
     Args:
         function: points (*b, p) to values (*b) and gradients (*b, p); elements must not influence
             each other. A value that is not finite counts as a refused step.
         start: starting points; moved into the box.
         bounds: lower and upper bounds, broadcastable to start; equal bounds fix a coordinate.
-        max_evaluations: rounds of joint evaluation at most.
-        gradient_tolerance: an element stops when the largest entry of its projected gradient is below.
+        max_evaluations: largest number of rounds of joint evaluation.
+        gradient_tolerance: an element stops when the largest entry of its projected gradient is below this.
         value_tolerance: an element stops when a step lowers its value by less than this, relative to
             max(1, |value|).
-        memory: number of (step, gradient change) pairs kept.
-        narrow: the function of some elements alone, points (k, p), given their places (k) among the
-            flattened `*b`: with it, elements that have stopped are no longer evaluated.
+        memory: number of stored (step, gradient change) pairs.
+        narrow: maps indices (k) into the flattened `*b` to the function of these elements alone, of points
+            (k, p). With it, elements that have stopped are no longer evaluated.
 
     Raises:
-        DataError: lower > upper somewhere.
+        DataError: a lower bound is above its upper bound.
     """
     lower, upper = (bound.to(start).expand_as(start).reshape(-1, start.shape[-1]) for bound in bounds)
     if bool((lower > upper).any()):
@@ -79,40 +84,41 @@ def minimize_batch(
     done = ~torch.isfinite(value) | (_largest(gradient * free) < gradient_tolerance)
     pairs = x.new_zeros(x.shape[0], memory, x.shape[1])
     first = _first_direction(gradient, free)
-    now = _State(x, value, gradient, pairs, pairs, first, torch.ones_like(value), done, lower, upper)
-    ended, places = now, torch.arange(x.shape[0], device=x.device)
-    evaluations, kept = 1, 0
+    state = _State(x, value, gradient, pairs, pairs, first, torch.ones_like(value), done, lower, upper)
+    result, indices = state, torch.arange(x.shape[0], device=x.device)
+    tolerances = gradient_tolerance, value_tolerance
+    evaluations, stored = 1, 0
     while evaluations < max_evaluations:
-        left = int((~now.done).sum())
-        if left == 0:
+        active = int((~state.done).sum())
+        if active == 0:
             break
-        if narrow is not None and 2 * left <= places.shape[0]:
-            ended = ended.replaced(places, now)
-            going = (~now.done).nonzero()[:, 0]
-            now, places = now.part(going), places[going]
-            function, shape = narrow(places), now.x.shape
-        kept = min(kept + 1, memory)
-        now = _step(function, shape, now, kept, gradient_tolerance, value_tolerance)
+        if narrow is not None and 2 * active <= indices.shape[0]:
+            result = result.updated(indices, state)
+            rows = (~state.done).nonzero()[:, 0]
+            state, indices = state.select(rows), indices[rows]
+            function, shape = narrow(indices), state.x.shape
+        stored = min(stored + 1, memory)
+        state = _step(function, shape, state, stored, tolerances)
         evaluations += 1
-    ended = ended.replaced(places, now)
+    result = result.updated(indices, state)
     lead = start.shape[:-1]
     return BatchResult(
-        ended.x.reshape(start.shape), ended.value.reshape(lead), evaluations, ended.done.reshape(lead)
+        result.x.reshape(start.shape), result.value.reshape(lead), evaluations, result.done.reshape(lead)
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Where the searches are, a row an element.
+    """The state of the searches, one row an element.
 
     Attributes:
-        x: the best points.
-        value: objective there.
-        gradient: its gradient.
-        steps: the last steps taken, the latest last.
-        changes: of the gradient, in these.
-        direction: where to go next.
-        step: how far, in units of it.
+        x: best points.
+        value: objective at them.
+        gradient: of the objective at them.
+        steps: the last accepted steps, the latest last.
+        changes: of the gradient in these steps.
+        direction: of the next step.
+        step: length of the next step, in units of the direction.
         done: whether an element has stopped.
         lower: bound.
         upper: bound.
@@ -129,12 +135,12 @@ class _State:
     lower: Tensor
     upper: Tensor
 
-    def part(self, rows: Tensor) -> "_State":
-        """Some elements alone."""
+    def select(self, rows: Tensor) -> "_State":
+        """The state of some elements."""
         return _State(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    def replaced(self, rows: Tensor, other: "_State") -> "_State":
-        """With points, values and ends of some elements from another state."""
+    def updated(self, rows: Tensor, other: "_State") -> "_State":
+        """The state with `x`, `value` and `done` of some elements taken from another state."""
         if other is self or rows.shape == self.value.shape:
             return other
         return replace(
@@ -156,10 +162,18 @@ def _step(
     shape: torch.Size,
     now: _State,
     pairs: int,
-    gradient_tolerance: float,
-    value_tolerance: float,
+    tolerances: tuple[float, float],
 ) -> _State:
-    """One round: a step of every element that has not stopped, accepted or shortened."""
+    """One round: a step of every element that has not stopped, accepted or shortened.
+
+    Args:
+        function: of points of this shape.
+        shape: of the points.
+        now: state before the round.
+        pairs: number of stored pairs that are used.
+        tolerances: of the gradient and of the value.
+    """
+    gradient_tolerance, value_tolerance = tolerances
     trial = (now.x + now.step[:, None] * now.direction).clamp(now.lower, now.upper)
     trial = torch.where(now.done[:, None], now.x, trial)
     trial_value, trial_gradient = _evaluate(function, trial, shape)
@@ -197,7 +211,7 @@ def _free(x: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
 
 
 def _first_direction(gradient: Tensor, free: Tensor) -> Tensor:
-    """Steepest descent, no longer than one."""
+    """Steepest descent on the free coordinates, of length at most 1."""
     projected = gradient * free
     length: Tensor = projected.norm(dim=-1, keepdim=True)
     return -projected / length.clamp(min=1.0)
@@ -213,10 +227,10 @@ def _shorten(slope: Tensor, rise: Tensor) -> Tensor:
 def _direction(gradient: Tensor, free: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
     """-H g on the free coordinates, H the L-BFGS inverse Hessian in compact form.
 
-    With S, Y the kept pairs as rows, R the upper triangle of S Yᵀ and D its diagonal,
+    With S, Y the stored pairs as rows, R the upper triangle of S Yᵀ and D its diagonal,
     H g = c g + [Sᵀ, c Yᵀ] [[R⁻ᵀ (D + c Y Yᵀ) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S g; c Y g] (Byrd, Nocedal and
-    Schnabel 1994, equation 3.1). Pairs without curvature on the free
-    coordinates are masked out; c is the ratio of the summed curvatures s·y and sizes y·y of the others.
+    Schnabel 1994, equation 3.1). Pairs without curvature on the free coordinates are masked out. Of the
+    others, c is the sum of the curvatures s·y divided by the sum of the sizes y·y.
     """
     g = (gradient * free)[..., None]
     s, y = steps * free[:, None], changes * free[:, None]

@@ -204,7 +204,7 @@ def _next_starts(score: Score, data: Dataset) -> list[WarmStart | None]:
         return [None] * data.batch_shape.numel()
     success = None
     if isinstance(score, LikelyScore) and not data.batch_shape:
-        fitted = score.success.found
+        fitted = score.success.warm_start
         success = WarmStart(round_hyperparameters(fitted.hyperparameters), fitted.observations)
     rounded = round_hyperparameters(score.hyperparameters)
     rounded = rounded if data.batch_shape else rounded[None]
