@@ -56,7 +56,7 @@ def translated(space: Any) -> Translation:
             raise SpaceError(f"parameter {name!r}: {error}") from error
     translation = Translation(found)
     if translation.space.fidelities:
-        raise SpaceError(f"parameters must be no fidelities, got {list(translation.space.target)}")
+        raise SpaceError(f"parameters must be no fidelities, got {list(translation.space.target_fidelity)}")
     return translation
 
 

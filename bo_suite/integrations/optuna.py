@@ -108,7 +108,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         self._studies = KnownStudies()
         if isinstance(given, Space):
             if given.fidelities:
-                raise ValueError(f"a study has no fidelities, got a Space with {list(given.target)}")
+                raise ValueError(f"a study has no fidelities, got a Space with {list(given.target_fidelity)}")
             self._ordered = {name for name, p in given if isinstance(p, Choice) and p.ordered}
             given = {name: to_distribution(parameter) for name, parameter in given}
         self._translations = Translations(frozenset(self._ordered))

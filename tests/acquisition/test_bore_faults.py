@@ -151,11 +151,11 @@ def test_a_batch_leaves_out_what_is_told_or_pending_and_keeps_the_fit() -> None:
     seen = witness.seen[0][1]
     assert seen.hyperparameters is start.hyperparameters
     assert seen.observations == 4 + 3
-    assert all(one.hyperparameters is not None for one in found)
+    assert all(step.start is not None for step in found)
     last = batch_steps(
         replace(data, pending=every[4:11]), space, Bore(classifier=Witness()), SEEDS, None, SteinBatch(), 1
     )
-    assert_close(last[0].rows, every[11], rtol=0.0, atol=1e-9)
+    assert_close(last[0].row, every[11], rtol=0.0, atol=1e-9)
 
 
 def test_a_new_point_is_found_where_every_candidate_of_a_batch_is_taken(

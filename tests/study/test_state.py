@@ -184,7 +184,7 @@ def space_attacked(optimizer: Optimizer) -> None:
     space = optimizer.space
     space.parameters.pop("x")  # type: ignore[attr-defined]
     space.parameters.update(x=Int(1, 2))  # type: ignore[attr-defined]
-    space.target.update(x=1)
+    space.target_fidelity.update(x=1)
     for attack in (
         lambda: setattr(space, "parameters", {}),
         lambda: setattr(space.parameters["x"], "high", 5.0),
