@@ -291,7 +291,7 @@ def test_workers_that_die_at_once_are_one_clear_error(tmp_path: Path) -> None:
     def doomed() -> futures.Executor:
         return futures.ProcessPoolExecutor(1, mp_context=forked, initializer=os._exit, initargs=(3,))
 
-    with pytest.raises(DataError, match=r"worker processes must be able to run a unit.*__main__"):
+    with pytest.raises(DataError, match=r"worker processes died before they ran a unit.*__main__"):
         run("branin", ["random", "sobol"], range(3), 3, tmp_path, doomed, workers=2)
     records = run("branin", ["random", "sobol"], range(3), 3, tmp_path)
     assert set(records.units["state"]) == {"finished"}, "nothing was left claimed"
@@ -378,18 +378,18 @@ def test_the_progress_bar_tells_what_has_ended_and_what_went_wrong(
         ({"seeds": [-1]}, "a seed"),
         ({"seeds": 3}, "seeds must be several integers"),
         ({"seeds": [2**63]}, r"less than 2\*\*63"),
-        ({"methods": [Scripted(name="")]}, "the name of a method must be a string that is not empty"),
-        ({"methods": [Scripted(name=5)]}, "the name of a method must be a string"),
+        ({"methods": [Scripted(name="")]}, "the name of a method must be a non-empty string"),
+        ({"methods": [Scripted(name=5)]}, "the name of a method must be a non-empty string"),
         ({"methods": "math:pi"}, "must be an object with `name` and `start`"),
         ({"problems": [BRANIN.function]}, "a problem must be a name or a Problem"),
         ({"executor": "processes"}, "an executor must be"),
         ({"again": ["lost"]}, "again must name states"),
         ({"methods": "random,nothing"}, "a method's name must be one of"),
-        ({"methods": ["random", "random"]}, r"names of methods that differ, got \['random'\]"),
-        ({"methods": []}, "a suite needs a method, .*got none"),
+        ({"methods": ["random", "random"]}, r"needs methods with different names, got \['random'\]"),
+        ({"methods": []}, "a suite needs methods .*got none"),
         ({"methods": [Scripted]}, "a method must be a name or an object"),
         ({"problems": "branin,nothing"}, "nothing"),
-        ({"problems": ["smoke", "branin"]}, r"names of problems that differ, got \['branin'\]"),
+        ({"problems": ["smoke", "branin"]}, r"needs problems with different names, got \['branin'\]"),
     ],
 )
 def test_what_cannot_be_run_is_an_error_and_leaves_no_folder(

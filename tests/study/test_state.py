@@ -367,7 +367,7 @@ def test_a_trial_of_another_optimizer_is_refused_whatever_its_params() -> None:
     assert mine.params == theirs.params
     assert mine.id == theirs.id
     for end in (lambda: one.tell(theirs, 1.0), lambda: one.fail(theirs, "no"), lambda: one.withdraw(theirs)):
-        with pytest.raises(TrialError, match="must be one of this history, got that of another"):
+        with pytest.raises(TrialError, match="must be one of this history, got one of another"):
             end()
     for told in copied(theirs):
         with pytest.raises(TrialError, match="that of another"):
