@@ -17,7 +17,7 @@ ASPECTS = {
 """What data may have beyond inputs and outcomes, with advice for an acquisition that does not support it."""
 
 ROWS_AT_ONCE = 4096
-"""Rows of which a process computes moments at once; bounds the memory of their covariances with its data."""
+"""Rows whose moments a process computes at once; bounds the memory of their covariances with its data."""
 
 
 @runtime_checkable

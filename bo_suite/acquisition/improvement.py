@@ -152,7 +152,8 @@ def improvement_on(
 ) -> ImprovementScore:
     """The score of improvement on a value, averaged over fantasies of the pending points, if any."""
     if data.pending.shape[-2]:
-        return _fantasise(process, data.pending, best, seeds, fantasies)
+        draws = _draws(seeds, fantasies, data.pending)
+        return _fantasise(process, data.pending, best, draws)
     return ImprovementScore(process, best, process.hyperparameters)
 
 
@@ -193,7 +194,7 @@ class NoisyExpectedImprovement:
         points = torch.cat((data.pending, promising), -2)
         counts = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)
-        return _fantasise(process, points, best, seeds, self.fantasies, counts)
+        return _fantasise(process, points, best, _draws(seeds, self.fantasies, points), counts)
 
 
 def at_least_one(name: str, count: int) -> None:
@@ -221,13 +222,25 @@ def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> tuple[Te
         return rows.gather(-2, chosen[..., None].expand(*chosen.shape, x.shape[-1])), won
 
 
+def _draws(seeds: Seeds, count: int, points: Tensor) -> Tensor:
+    """Standard normal numbers for `count` joint samples at the points."""
+    return seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
+
+
 def _fantasise(
-    process: Process, points: Tensor, best: Tensor, seeds: Seeds, count: int, counts: Tensor | None = None
+    process: Process, points: Tensor, best: Tensor, draws: Tensor, counts: Tensor | None = None
 ) -> ImprovementScore:
-    """The score given `count` joint samples of f at the points; points that `counts` excludes are ignored."""
+    """The score given joint samples of f at the points; points that `counts` excludes are ignored.
+
+    Args:
+        process: of f.
+        points: where f is sampled.
+        best: value to improve on, beside the samples.
+        draws: standard normal numbers of the samples.
+        counts: which points count; None for all.
+    """
     with torch.no_grad():
-        base = seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
-        samples = sample_joint(process, points, base, counts)
+        samples = sample_joint(process, points, draws, counts)
         noise = (process.scale * _SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
         lowest = samples
         if counts is not None:

@@ -153,7 +153,7 @@ def _spaced(rows: Tensor, count: int) -> Tensor:
 
 
 def _fitted(labelled: Dataset, rows: int, seeds: Seeds, start: WarmStart | None) -> ExactProcess:
-    """The regression; hyperparameters are searched anew once `has_grown`."""
+    """The regression; hyperparameters are searched again once `has_grown`."""
     surrogate = ExactGP()
     size = surrogate.start(labelled).shape[-1]
     if start is None or start.hyperparameters.shape[-1] != size or has_grown(start.observations, rows):

@@ -107,9 +107,8 @@ def run_replicates(
     Each replicate equals the run of an `Optimizer` with its seed and this budget, up to rounding errors. They
     stay below 1e-6 for some dozens of evaluations of a smooth function and may then grow: a search that stops
     one step earlier ends at another point within its tolerance. From there the runs differ, but neither is
-    better. If the model of a replicate cannot be fitted, every replicate takes that step alone.
-
-    The noise of a noisy problem is drawn from (seed, point), as everywhere.
+    better. If the model of a replicate cannot be fitted, every replicate takes that step alone. The noise of
+    a noisy problem is drawn from (seed, point), as everywhere.
 
     Args:
         problem: cheap to evaluate; evaluated on the device if it is vectorized.

@@ -152,7 +152,7 @@ def _evaluation(problem: Problem, run: Run, seed: int, done: Sequence[Evaluation
     """One round of ask, evaluate and tell."""
     began = time.perf_counter()
     params = run.ask()
-    asked = time.perf_counter()
+    suggested = time.perf_counter()
     point, value, failure = inside(problem.space, params), math.nan, None
     try:
         value = problem.value(point)
@@ -177,8 +177,8 @@ def _evaluation(problem: Problem, run: Run, seed: int, done: Sequence[Evaluation
         point,
         None if failure is not None else observed,
         None if failure is not None else value,
-        asked - began,
-        evaluated - asked,
+        suggested - began,
+        evaluated - suggested,
         ended - evaluated,
         provenance,
         failure,

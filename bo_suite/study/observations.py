@@ -17,7 +17,7 @@ _CPU: Any = {"dtype": torch.float64, "device": "cpu"}
 """Dtype and device of encoded trials, whatever the defaults are."""
 
 _MOST_FORGOTTEN = 1000
-"""Most stored rows of trials that are no longer in use, beyond as many as there are trials."""
+"""Unused rows that are stored: all rows are dropped at this number plus twice the number of trials."""
 
 
 def dataset_of(

@@ -53,9 +53,9 @@ def provenance_of(
     if step.start is not None:
         source["hyperparameters"] = step.start.hyperparameters.tolist()
         source["data"] = fitted_to
-        if (success := step.start.success) is not None:
-            source["success"] = success.hyperparameters.tolist()
-            source["failures"] = success.observations - data.x.shape[-2]
+    if step.success is not None:
+        source["success"] = step.success.hyperparameters.tolist()
+        source["failures"] = step.success.observations - data.x.shape[-2]
     if step.repeat:
         source["repeat"] = True
     if step.reason is not None:

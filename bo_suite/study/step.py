@@ -43,6 +43,7 @@ class Step:
         row: encoded point.
         source: "design" for an initial point, "acquisition", or "fallback".
         start: start of the next fit, rounded as a history stores it.
+        success: the part of it for the probability of success, recorded even if the score has no `start`.
         fit_seconds: time to build the score.
         search_seconds: time to maximise it.
         reason: error that led to a fallback.
@@ -52,6 +53,7 @@ class Step:
     row: jt.Float[Tensor, " d"]
     source: str
     start: WarmStart | None = None
+    success: WarmStart | None = None
     fit_seconds: float = 0.0
     search_seconds: float = 0.0
     reason: str | None = None
@@ -120,10 +122,11 @@ def _joint_steps(
         fitted = time.perf_counter()
         rows, repeat = _best_rows(score, space, data, seeds, _effort(acquisition, score, data, start))
         seconds = fitted - began, time.perf_counter() - fitted
-    starts = _next_starts(score, data)
+    success = _success_start(score, data)
+    starts = _next_starts(score, data, success)
     rows = rows if data.batch_shape else rows[None]
     return [
-        Step(row, "acquisition", next_start, *seconds, repeat=repeat)
+        Step(row, "acquisition", next_start, success, *seconds, repeat=repeat)
         for row, next_start in zip(rows, starts, strict=True)
     ]
 
@@ -158,8 +161,9 @@ def batch_steps(
             seconds = fitted - began, time.perf_counter() - fitted
     except (FitError, NumericalError) as error:
         return [_random_step(data, space, seeds, error)]
-    (next_start,) = _next_starts(score, data)
-    return [Step(row, "acquisition", next_start, *seconds, repeat=repeat) for row in rows]
+    success = _success_start(score, data)
+    (next_start,) = _next_starts(score, data, success)
+    return [Step(row, "acquisition", next_start, success, *seconds, repeat=repeat) for row in rows]
 
 
 def _best_rows(
@@ -198,14 +202,18 @@ def round_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:
     )
 
 
-def _next_starts(score: Score, data: Dataset) -> list[WarmStart | None]:
+def _success_start(score: Score, data: Dataset) -> WarmStart | None:
+    """Start of the next fit of the probability of success; None without failures, and for replicates."""
+    if data.batch_shape or not isinstance(score, LikelyScore):
+        return None
+    start = score.success.warm_start
+    return WarmStart(round_hyperparameters(start.hyperparameters), start.observations)
+
+
+def _next_starts(score: Score, data: Dataset, success: WarmStart | None) -> list[WarmStart | None]:
     """Start of the next fit of each run."""
     if score.hyperparameters is None:
         return [None] * data.batch_shape.numel()
-    success = None
-    if isinstance(score, LikelyScore) and not data.batch_shape:
-        start = score.success.warm_start
-        success = WarmStart(round_hyperparameters(start.hyperparameters), start.observations)
     rounded = round_hyperparameters(score.hyperparameters)
     rounded = rounded if data.batch_shape else rounded[None]
     return [WarmStart(row, data.x.shape[-2], success) for row in rounded]

@@ -370,7 +370,7 @@ def test_a_trial_of_another_optimizer_is_refused_whatever_its_params() -> None:
         with pytest.raises(TrialError, match="must be one of this history, got one of another"):
             end()
     for told in copied(theirs):
-        with pytest.raises(TrialError, match="that of another"):
+        with pytest.raises(TrialError, match="one of another"):
             one.tell(told, 1.0)
     one.tell(mine, 1.0)
 
