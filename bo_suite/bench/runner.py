@@ -78,8 +78,9 @@ def run_suite(
     Args:
         problems: names of problems or suites, separated by commas or in a list, or Problems.
         methods: names of methods likewise, or Methods.
-        seeds: one per run of a method on a problem. The draws and the noise of a run depend on (problem,
-            seed). All methods meet the same noise: runs on one problem are paired, others are independent.
+        seeds: one per run of a method on a problem. The draws of a run depend on (problem,
+            seed), and its noise on these and the point: at equal points methods meet equal noise. Runs on one
+            problem are paired, others are independent.
         budget: number of evaluations of each unit.
         out: folder of the records, created if it does not exist.
         executor: runs the units; None for worker processes. Any `concurrent.futures.Executor`, which stays
