@@ -18,7 +18,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import RandomizedSearchCV
 
 from bo_suite.bench.environment import command, environment
-from bo_suite.bench.jobs import agree
+from bo_suite.bench.jobs import Limits, check_or_store
 from bo_suite.bench.method import inside
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Evaluation, Unit, seed_on
@@ -164,7 +164,7 @@ def run_searches(
     """Runs every search on every problem with every seed, seed by seed; what has ended is in the folder."""
     found = [get_problem(name) for name in problems]
     with closing(Store(out)) as store, one_thread():
-        agree(store, found, [Search(name) for name in methods], budget, None)
+        check_or_store(store, found, [Search(name) for name in methods], Limits(budget))
         for seed in seeds:
             for problem in found:
                 for name in methods:

@@ -17,7 +17,7 @@ from bo_suite.errors import DataError
 from bo_suite.linalg.environment import differentiable
 
 _NO_ROWS = torch.empty(0, 0, dtype=torch.float64, device="cpu")
-"""Stands for no pending rows, whatever the number of columns."""
+"""Default of `pending`: no rows, for any number of columns."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,15 @@ class Dataset:
         y: outcomes on the surrogate's scale.
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
         pending: rows that are being evaluated.
-        unordered: columns that hold codes of categories, which are only equal or different.
-        levels: number of values of each column, None where it is continuous; () when all are.
-        fidelities: columns that say how closely the function was evaluated, 1 being the target.
-        constraints: values of `c` constraints, at most 0 where they are met, NaN where not known; None when
-            there are none.
-        failures: rows whose evaluation has failed, which have no outcome; None when there are none.
-        fixed: columns that the next row has at a position that is given, each with this position.
+        unordered: columns of categories, whose codes are only equal or different.
+        levels: number of values of each column, None for a continuous one; () if all are continuous.
+        fidelities: columns of fidelities; 1 is the target.
+        constraints: values of `c` constraints, at most 0 if met, NaN if unknown; None if there are none.
+        failures: rows whose evaluation has failed; None if none has.
+        fixed: columns that are fixed in the next row, each with its position.
 
     Raises:
-        DataError: shapes that do not fit together, or values that are not finite.
+        DataError: the shapes do not fit together, or a value is not finite.
     """
 
     x: jt.Float[Tensor, "*b n d"]
@@ -68,11 +67,13 @@ class Dataset:
         if self.constraints is not None and self.constraints.shape[:-1] != self.y.shape:
             raise DataError(f"constraints must be (*b, n, c), got {tuple(self.constraints.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
-            raise DataError("noise variances must be finite, or NaN where they are not known")
+            raise DataError("noise variances must be finite, or NaN where unknown")
         if self.failures is not None and self.failures.shape[-1] != self.x.shape[-1]:
             raise DataError(f"failures must be (*b, f, d), got {tuple(self.failures.shape)}")
         if self.levels and len(self.levels) != self.x.shape[-1]:
-            raise DataError(f"levels must be one a column, got {self.levels} for {self.x.shape[-1]} columns")
+            raise DataError(
+                f"levels must have one entry per column, got {self.levels} for {self.x.shape[-1]} columns"
+            )
         if not bool(torch.isfinite(self.y).all()) or not bool(torch.isfinite(self.x).all()):
             raise DataError("inputs and outcomes must be finite")
 
@@ -81,22 +82,22 @@ class Dataset:
         """Shape of the replicate dimensions `*b`."""
         return self.x.shape[:-2]
 
-    def replicates(self, places: jt.Int64[Tensor, " k"] | int) -> "Dataset":
-        """Some replicates, or one alone, by their places among the flattened `*b`."""
-        count = self.batch_shape.numel()
-        x, pending = (t.reshape(count, *t.shape[-2:])[places] for t in (self.x, self.pending))
-        noise = None if self.noise is None else self.noise.reshape(count, -1)[places]
-        limits = self.constraints
-        limits = None if limits is None else limits.reshape(count, *limits.shape[-2:])[places]
-        failures = self.failures
-        failures = None if failures is None else failures.reshape(count, *failures.shape[-2:])[places]
-        y = self.y.reshape(count, -1)[places]
-        return replace(self, x=x, y=y, noise=noise, pending=pending, constraints=limits, failures=failures)
+    def replicates(self, indices: jt.Int64[Tensor, " k"] | int) -> "Dataset":
+        """Some replicates, or one without a batch dimension, by index into the flattened `*b`."""
+        count, lead = self.batch_shape.numel(), len(self.batch_shape)
+        tensors: Any = {
+            name: tensor.reshape(count, *tensor.shape[lead:])[indices]
+            for name in ("x", "y", "noise", "pending", "constraints", "failures")
+            if (tensor := getattr(self, name)) is not None
+        }
+        return replace(self, **tensors)
 
     def to(self, device: torch.device) -> "Dataset":
-        """The data on a device."""
+        """The data moved to a device."""
         names = ("x", "y", "noise", "pending", "constraints", "failures")
-        tensors: Any = {name: one.to(device) for name in names if (one := getattr(self, name)) is not None}
+        tensors: Any = {
+            name: tensor.to(device) for name in names if (tensor := getattr(self, name)) is not None
+        }
         return replace(self, **tensors)
 
     def with_pending(self, rows: Sequence[jt.Float[Tensor, "*b d"]]) -> "Dataset":
@@ -106,12 +107,12 @@ class Dataset:
 
     @property
     def taken(self) -> jt.Float[Tensor, "*b t d"]:
-        """Rows that are not to be suggested again: observed, failed and pending ones."""
+        """Rows that must not be suggested: observed, failed and pending ones."""
         failed = () if self.failures is None else (self.failures,)
         return torch.cat((self.x, *failed, self.pending), -2)
 
     def with_fixed(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
-        """The rows with the fixed columns at their positions."""
+        """The rows with the fixed columns set to their positions."""
         if not self.fixed:
             return rows
         columns, positions = zip(*self.fixed, strict=True)
@@ -121,25 +122,25 @@ class Dataset:
 
     @property
     def aspects(self) -> frozenset[str]:
-        """What an acquisition must support to understand the data: "fidelities", "constraints" or neither."""
-        held = {"fidelities": bool(self.fidelities), "constraints": self.constraints is not None}
-        return frozenset(name for name, is_held in held.items() if is_held)
+        """Aspects of the data that an acquisition must support, of "fidelities" and "constraints"."""
+        aspects = {"fidelities": bool(self.fidelities), "constraints": self.constraints is not None}
+        return frozenset(name for name, present in aspects.items() if present)
 
     @property
     def discrete(self) -> tuple[int, ...]:
-        """Columns that hold levels."""
+        """Columns with finitely many values."""
         return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
 
     @property
     def feasible(self) -> jt.Bool[Tensor, "*b n"]:
-        """Which observations are known to meet a constraint, and not known to miss any."""
+        """Which observations meet some constraint and violate none, as far as values are known."""
         if self.constraints is None:
             return torch.ones_like(self.y, dtype=torch.bool)
         return (self.constraints <= 0.0).any(-1) & ~(self.constraints > 0.0).any(-1)
 
 
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}
-"""Where random numbers are drawn, whatever the default device."""
+"""Dtype and device of all draws, whatever the defaults are."""
 
 
 @lru_cache(maxsize=64)
@@ -150,9 +151,9 @@ def _sobol(count: int, dim: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Seeds:
-    """Keys of the random numbers of one step, one key a replicate: the same key, the same numbers.
+    """Keys of the random numbers of one step, one per replicate. Equal keys give equal numbers.
 
-    Draws are made on the CPU and moved, so that every device sees the same ones.
+    Numbers are drawn on the CPU and moved, so they are equal on every device.
     """
 
     keys: tuple[int, ...]
@@ -160,16 +161,16 @@ class Seeds:
 
     @staticmethod
     def of(seed: int, trial: int) -> "Seeds":
-        """The key of trial `trial` of a run with seed `seed`."""
+        """The key of trial `trial` in a run with seed `seed`."""
         return Seeds((_hash(seed, trial),))
 
     @staticmethod
     def of_each(seeds: Sequence[int], trial: int) -> "Seeds":
-        """The keys of trial `trial` of several runs, in one replicate dimension."""
+        """The keys of trial `trial` in several runs, as one replicate dimension."""
         return Seeds(tuple(_hash(seed, trial) for seed in seeds), (len(seeds),))
 
     def split(self, purpose: str) -> "Seeds":
-        """Independent keys for a named use within the step."""
+        """Independent keys for a named purpose within the step."""
         return Seeds(tuple(_hash(key, purpose) for key in self.keys), self.batch_shape)
 
     def sobol(self, count: int, like: jt.Float[Tensor, "*b n d"]) -> jt.Float[Tensor, "*b count d"]:
@@ -185,7 +186,7 @@ class Seeds:
         return self._stack(lambda g: torch.rand(shape, generator=g, **_CPU)).to(like)
 
     def quasi_normal(self, count: int, dim: int, like: Tensor) -> Tensor:
-        """Randomly shifted Sobol points through the normal quantile: shape (*b, count, dim)."""
+        """Normal quantiles of randomly shifted Sobol points: shape (*b, count, dim)."""
         points = self._shifted_sobol(count, dim)
         quantiles: Tensor = torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12))
         return quantiles.to(like)

@@ -1,4 +1,4 @@
-"""Where the posterior mean may be smallest, now or after one more observation."""
+"""Rows where the posterior mean may be smallest, now or after one more observation."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,19 @@ from bo_suite.space.candidates import sample_observed, top
 from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import ROWS_AT_ONCE
 
+_BEST = 3
+"""Rows of smallest mean that starting points are placed near, beside the last row."""
+
 
 @dataclass(frozen=True, eq=False)
 class StartingPoints:
-    """Rows to start searches from, half of them spread over the space and half near the best ones.
+    """Rows that searches start from: half of them spread over the space, then half near the best rows.
 
-    Discrete columns hold values that have been observed.
+    Discrete columns hold observed values.
 
     Attributes:
-        x: rows, those spread over the space first.
-        held: columns that no gradient moves.
+        x: rows, the spread half first.
+        held: columns that gradient searches do not move.
         fidelities: columns that are 1 at the target.
     """
 
@@ -31,14 +34,14 @@ class StartingPoints:
 
     @staticmethod
     def of(data: Dataset, mean: jt.Float[Tensor, "*b n"], count: int, seeds: Seeds) -> "StartingPoints":
-        """`count` rows, half of them near the rows of the data where `mean` is smallest, or the last one."""
+        """`count` rows, half of them near the last row of the data or the rows of smallest `mean`."""
         fixed = [column for column, _ in data.fixed]
         held = tuple(sorted({*data.unordered, *data.discrete, *data.fidelities, *fixed}))
-        best = torch.cat((top(data.x, -mean, 3), data.x[..., -1:, :]), -2)
+        best = torch.cat((top(data.x, -mean, _BEST), data.x[..., -1:, :]), -2)
         return StartingPoints(sample_observed(data, best, held, count, seeds), held, data.fidelities)
 
     def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
-        """The rows of largest value, as many of the spread ones as of the near ones."""
+        """The rows of largest value, half of them from each half of `x`."""
         half = self.x.shape[-2] // 2
         spread = top(self.x[..., :half, :], value[..., :half], (count + 1) // 2)
         return torch.cat((spread, top(self.x[..., half:, :], value[..., half:], count // 2)), -2)
@@ -46,14 +49,14 @@ class StartingPoints:
 
 @dataclass(frozen=True, eq=False)
 class OneStepMeans:
-    """Posterior means that one more observation may lead to, as functions to be minimised.
+    """Posterior means after one more observation, as functions to be minimised.
 
     One-step mean r at x is sum_s fantasies[s, r] mean_s(x) + sum_c shifts[r, c] cov(x, candidate_c).
 
     Attributes:
-        lookahead: with the candidates as its points.
-        shifts: standard normal draws over the deviations of the candidates' observations.
-        fantasies: weights of the fantasies, if there are any.
+        lookahead: of the process, at the candidates.
+        shifts: standard normal draws divided by the standard deviations of the candidates' observations.
+        fantasies: weights of the fantasies; one row of ones without fantasies.
     """
 
     lookahead: Lookahead
@@ -61,17 +64,19 @@ class OneStepMeans:
     fantasies: jt.Float[Tensor, "s r"]
 
     def best_of(self, starts: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b r d"]:
-        """The start where each one-step mean is smallest."""
-        parts = [self.lookahead.mean_and_cov(part) for part in starts.split(ROWS_AT_ONCE, -2)]
-        mean, cov = torch.cat([part[0] for part in parts], -1), torch.cat([part[1] for part in parts], -2)
-        values = self.shifts @ cov.mT + torch.einsum("sr,s...m->...rm", self.fantasies, self._lead(mean))
+        """The start at which each one-step mean is smallest."""
+        moments = [self.lookahead.mean_and_cov(rows) for rows in starts.split(ROWS_AT_ONCE, -2)]
+        mean, cov = torch.cat([mean for mean, _ in moments], -1), torch.cat([cov for _, cov in moments], -2)
+        values = self.shifts @ cov.mT + torch.einsum(
+            "sr,s...m->...rm", self.fantasies, self._with_fantasies(mean)
+        )
         best = values.argmin(-1, keepdim=True)
         return starts.gather(-2, best.expand(*best.shape[:-1], starts.shape[-1]))
 
     def minimize(
         self, pool: StartingPoints, starts: jt.Float[Tensor, "*b r d"], *, evaluations: int
     ) -> jt.Float[Tensor, "*b r d"]:
-        """A local minimum of each one-step mean, from its own start."""
+        """A local minimum of each one-step mean, from its start."""
         held = list(pool.held)
         if len(held) == starts.shape[-1]:
             return starts
@@ -87,21 +92,21 @@ class OneStepMeans:
         ).x
 
     def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each one-step mean at its own row, and its gradient."""
+        """The value of each one-step mean at its row, and the gradient."""
         leaf = x.detach().requires_grad_()
         with torch.enable_grad():
             mean, cov = self.lookahead.mean_and_cov(leaf)
-            value = torch.einsum("sr,s...r->...r", self.fantasies, self._lead(mean))
+            value = torch.einsum("sr,s...r->...r", self.fantasies, self._with_fantasies(mean))
             value = value + (self.shifts * cov).sum(-1)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient
 
-    def _lead(self, mean: Tensor) -> Tensor:
+    def _with_fantasies(self, mean: Tensor) -> Tensor:
         return mean if self.lookahead.fantasies else mean[None]
 
 
 def at_target(x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]) -> jt.Float[Tensor, "*b m d"]:
-    """Rows with their fidelities at the target, 1."""
+    """The rows with fidelity columns set to the target, 1."""
     if not fidelities:
         return x
     free = x.new_ones(x.shape[-1])
@@ -110,7 +115,10 @@ def at_target(x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]) -> jt.
 
 
 def distinct(rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b k d"]:
-    """The rows without copies, in order; as many of every replicate as of any, copies where it has fewer."""
+    """The rows without copies, in order.
+
+    k is the largest number of distinct rows of any replicate; replicates with fewer end with copies.
+    """
     copy = (torch.cdist(rows, rows, p=0.0) == 0).tril(-1).any(-1)
     most = int((~copy).sum(-1).max())
     if most == rows.shape[-2]:

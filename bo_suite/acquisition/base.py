@@ -1,4 +1,4 @@
-"""The two protocols of an acquisition, and what it supports."""
+"""The protocols of an acquisition and of its score, and the check of what an acquisition supports."""
 
 from collections.abc import Set
 from typing import Protocol, runtime_checkable
@@ -14,20 +14,20 @@ ASPECTS = {
     "constraints": "choose ConstrainedExpectedImprovement, or an acquisition that lists them in `supports`",
     "fidelities": "choose KnowledgeGradient, or an acquisition that lists them in `supports`",
 }
-"""What data may have beyond inputs and outcomes, and what to do where an acquisition does not support it."""
+"""What data may have beyond inputs and outcomes, with advice for an acquisition that does not support it."""
 
 
 @runtime_checkable
 class Score(Protocol):
-    """How much each point is worth evaluating; larger is better."""
+    """A function of rows that says how much each is worth evaluating; larger is better."""
 
     @property
     def differentiable(self) -> bool:
-        """Whether autograd gives the gradient by x."""
+        """Whether autograd computes the gradient with respect to x."""
 
     @property
     def hyperparameters(self) -> Hyperparameters | None:
-        """What the next step may warm-start from; None where there is nothing to keep."""
+        """Start of the next fit; None if the score has no hyperparameters."""
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row."""
@@ -37,23 +37,21 @@ class Score(Protocol):
 class Acquisition(Protocol):
     """A frozen recipe: data in, score out.
 
-    It may have three more attributes. `supports` is a frozenset of what it understands in data beyond inputs
-    and outcomes, names among ASPECTS; data with more are refused. `search` is a Search, how hard to search
-    for the maximum of its score. `batched` says that `build` takes data of several replicates, and gives each
-    the score that it would have alone.
+    Three attributes are optional. `supports` is a frozenset of names among ASPECTS: what the acquisition
+    handles in data beyond inputs and outcomes. Data with other aspects are refused. `search` is a Search: how
+    hard to search for the maximum of the score. `batched` is True if `build` accepts data of several
+    replicates and gives each the score that it would have alone.
     """
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Score:
-        """The score given the data, conditioned on its pending points; `start` warm-starts the fit."""
+        """The score given the data and its pending points; `start` warm-starts the fit."""
 
 
 def require_support(acquisition: object, aspects: Set[str]) -> None:
-    """Raises a DataError unless an acquisition supports what data or a space have beyond inputs and outcomes.
-
-    An acquisition says what it supports by an attribute `supports`; one without it supports nothing of this.
+    """Raises a DataError unless an acquisition supports all aspects of the data or of the space.
 
     Args:
-        acquisition: any.
+        acquisition: any; one without an attribute `supports` supports no aspect.
         aspects: names among ASPECTS.
     """
     supported: Set[str] = getattr(acquisition, "supports", frozenset())

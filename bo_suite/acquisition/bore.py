@@ -39,11 +39,11 @@ class RootGamma:
 
 @dataclass(frozen=True, eq=False)
 class BoreScore:
-    """The logit of the class probability, which never saturates; optimistic if the classifier is.
+    """The logit of the class probability, which does not saturate; optimistic if the classifier is.
 
     Attributes:
-        ratio: of the density of good rows to that of others.
-        threshold: tau, between the outcomes of positives and those of others.
+        ratio: density of good rows divided by density of the others.
+        threshold: tau, which separates the outcomes of positives from the others.
     """
 
     ratio: DensityRatio
@@ -51,12 +51,12 @@ class BoreScore:
 
     @property
     def differentiable(self) -> bool:
-        """Whether the classifier is."""
+        """Whether the classifier is differentiable."""
         return self.ratio.log_odds.differentiable
 
     @property
     def hyperparameters(self) -> Hyperparameters | None:
-        """The classifier's."""
+        """The hyperparameters of the classifier."""
         return self.ratio.log_odds.hyperparameters
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
@@ -80,19 +80,19 @@ class Bore:
     """Any probabilistic classifier as the acquisition (Tiao et al. 2021; Song et al. 2022).
 
     The best ⌈gamma n⌉ outcomes, at least one, are positive. With weighting "probability" (BORE) the others
-    are negative, and π estimates P(y ≤ tau | x). With "improvement" (LFBO) positives weigh tau - y and every
-    observation is also negative, both classes of equal total weight before pending points are added, so that
-    the odds π / (1 - π) estimate expected improvement up to a factor.
+    are negative, and π estimates P(y ≤ tau | x). With "improvement" (LFBO) a positive has the weight tau - y,
+    and every observation is also a negative. The classes have equal total weight before pending points are
+    added, so the odds π / (1 - π) estimate expected improvement up to a factor.
 
-    Where equal outcomes straddle the ⌈gamma n⌉-th, all of them are positive or none, whichever is nearer to
-    that number and leaves an observation in each class. Where all outcomes are equal, every observation is as
-    much positive as negative. Pending points are negative, in both weightings.
+    If several outcomes equal the ⌈gamma n⌉-th, all or none of them are positive: the number of positives is
+    then as near to ⌈gamma n⌉ as it can be with an observation in each class. If all outcomes are equal, every
+    observation has equal weight in both classes. Pending points are negative in both weightings.
 
     Attributes:
-        classifier: of any kind.
-        gamma: share of outcomes that count as good, in (0, 1), or a function of their number n.
+        classifier: any Classifier.
+        gamma: share of outcomes that count as good, in (0, 1), or a function of the number n of outcomes.
         weighting: "improvement" or "probability".
-        search: how hard to search for the maximum of the score; None for what is common.
+        search: how hard to search for the maximum of the score; None for the defaults.
     """
 
     classifier: Classifier = field(default_factory=MLPClassifier)
@@ -104,8 +104,8 @@ class Bore:
         foreign = isinstance(self.classifier, type) or hasattr(self.classifier, "predict")
         if foreign or not isinstance(self.classifier, Classifier):
             raise DataError(
-                "a classifier must be an object with `fit(data, seeds, start)`; one of scikit-learn is "
-                f"given as SklearnClassifier(estimator), got {described(self.classifier)}"
+                "a classifier must be an object with `fit(data, seeds, start)`; wrap one of scikit-learn: "
+                f"SklearnClassifier(estimator); got {described(self.classifier)}"
             )
         if self.weighting not in ("improvement", "probability"):
             raise DataError(f"weighting must be 'improvement' or 'probability', got {self.weighting!r}")
@@ -114,57 +114,59 @@ class Bore:
 
     @property
     def batched(self) -> bool:
-        """Whether `build` takes replicates: as its classifier does."""
+        """Whether `build` accepts replicates; True if the classifier does."""
         return bool(getattr(self.classifier, "batched", False))
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> BoreScore:
-        """The log odds of a row being good.
+        """The score given the data: the log odds that a row is good.
 
         Raises:
-            DataError: a gamma outside (0, 1), or data with fidelities.
-            FitError: no observation, or a classifier that can not be fitted.
+            DataError: gamma is outside (0, 1).
+            FitError: there is no observation, or the classifier cannot be fitted.
         """
         n = data.y.shape[-1]
         if n == 0:
             raise FitError("a classifier needs at least one observation, got none")
         gamma = self.gamma(n) if callable(self.gamma) else self.gamma
         _check_gamma(gamma)
+        # 1e-9: a rounding error in gamma n must not add a positive
         good, threshold = split(data.y, max(1, math.ceil(gamma * n - 1e-9)))
         positive, negative = self._weights(data.y, good, threshold)
-        waiting = torch.zeros_like(data.pending[..., 0])
+        unweighted = torch.zeros_like(data.pending[..., 0])
         labelled = WeightedExamples(
             torch.cat((data.x, data.pending), -2),
-            torch.cat((positive, waiting), -1),
-            torch.cat((negative, waiting + negative.amax(-1, keepdim=True)), -1),
+            torch.cat((positive, unweighted), -1),
+            torch.cat((negative, unweighted + negative.amax(-1, keepdim=True)), -1),
             data.unordered,
             data.levels,
         )
-        if start is not None:  # a fit sees the pending rows, too
+        if start is not None:  # pending rows are fitted, too
             start = replace(start, observations=start.observations + data.pending.shape[-2])
         return BoreScore(ratio_of(self.classifier, labelled, seeds, start), threshold)
 
     def _weights(self, y: Tensor, good: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the observations as positives and as negatives; they add to n."""
+        """Weights of the observations as positives and as negatives; they add up to n."""
         half = 0.5 * torch.ones_like(y)
-        everything = good.all(-1, keepdim=True)
+        all_equal = good.all(-1, keepdim=True)
         if self.weighting == "probability":
-            return torch.where(everything, half, good.to(y)), torch.where(everything, half, (~good).to(y))
-        improvement = torch.where(good & ~everything, (threshold[..., None] - y).clamp(min=0.0), 0.0)
+            return torch.where(all_equal, half, good.to(y)), torch.where(all_equal, half, (~good).to(y))
+        improvement = torch.where(good & ~all_equal, (threshold[..., None] - y).clamp(min=0.0), 0.0)
         largest = improvement.amax(-1, keepdim=True)
         improvement = torch.where(largest > 0, improvement / largest, good.to(y))
         return improvement * (half.sum(-1, keepdim=True) / improvement.sum(-1, keepdim=True)), half
 
 
 def split(y: jt.Float[Tensor, "*b n"], count: int) -> tuple[jt.Bool[Tensor, "*b n"], jt.Float[Tensor, "*b"]]:
-    """Which outcomes are the `count` best, equal ones together, and a value between them and the others.
+    """Which outcomes are about the `count` best, and a threshold between them and the others.
 
-    Where all are equal, all of them are, and the value is theirs.
+    Equal outcomes are all good or all not. If all outcomes are equal, all are good, and the threshold is
+    their value.
     """
     last = y.sort(-1).values[..., count - 1, None]
-    closed, opened = y <= last, y < last
-    more, fewer = closed.sum(-1, keepdim=True), opened.sum(-1, keepdim=True)
-    whole = (fewer == 0) | ((more < y.shape[-1]) & (more - count <= count - fewer))
-    good = torch.where(whole, closed, opened)
+    with_ties, without_ties = y <= last, y < last
+    more, fewer = with_ties.sum(-1, keepdim=True), without_ties.sum(-1, keepdim=True)
+    ties_are_good = (fewer == 0) | ((more < y.shape[-1]) & (more - count <= count - fewer))
+    good = torch.where(ties_are_good, with_ties, without_ties)
     worst_good = torch.where(good, y, -torch.inf).amax(-1)
     best_other = torch.where(good, torch.inf, y).amin(-1)
     middle = worst_good + 0.5 * (best_other - worst_good)

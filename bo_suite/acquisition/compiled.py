@@ -12,21 +12,21 @@ _jit = numba.njit(error_model="numpy", nogil=True, cache=True)
 
 
 def upper_envelope(intercepts: Tensor, slopes: Tensor) -> Tensor:
-    """Lines of max_i (a_i + b_i z) from left to right, the last one repeated to equal lengths.
+    """Indices of the lines of max_i (a_i + b_i z) from left to right; the last is repeated to equal lengths.
 
     Shapes: intercepts and slopes (b, j) on the CPU, result (b, k).
     """
-    a, b = (part.detach().contiguous().numpy() for part in (intercepts, slopes))
+    a, b = (tensor.detach().contiguous().numpy() for tensor in (intercepts, slopes))
     chain = np.empty(a.shape, np.int64)
-    most = _walk(a, b, chain)
-    return torch.from_numpy(chain[:, :most])
+    longest = _walk(a, b, chain)
+    return torch.from_numpy(chain[:, :longest])
 
 
 @_jit
 def _walk(a, b, chain):
     rows, lines = a.shape
-    left = np.empty(lines, np.int64)
-    most = 1
+    steeper = np.empty(lines, np.int64)
+    longest = 1
     for row in range(rows):
         current = 0
         for line in range(1, lines):
@@ -35,25 +35,25 @@ def _walk(a, b, chain):
             ):
                 current = line
         for line in range(lines):
-            left[line] = line
+            steeper[line] = line
         remaining, edges = lines, 0
         chain[row, 0] = current
         while True:
-            kept, following, first, steepest = 0, -1, np.inf, 0.0
-            for place in range(remaining):
-                line = left[place]
+            count, following, first, steepest = 0, -1, np.inf, 0.0
+            for index in range(remaining):
+                line = steeper[index]
                 rise = b[row, line] - b[row, current]
                 if rise > 0:
-                    left[kept] = line  # lines that are less steep are behind
-                    kept += 1
+                    steeper[count] = line  # lines that are less steep cannot follow
+                    count += 1
                     crossing = (a[row, current] - a[row, line]) / rise
                     if following < 0 or crossing < first or (crossing == first and rise > steepest):
                         following, first, steepest = line, crossing, rise
             if following < 0:
                 break
             edges += 1
-            current, remaining = following, kept
+            current, remaining = following, count
             chain[row, edges] = current
         chain[row, edges + 1 :] = current
-        most = max(most, edges + 1)
-    return most
+        longest = max(longest, edges + 1)
+    return longest

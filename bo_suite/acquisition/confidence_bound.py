@@ -1,4 +1,4 @@
-"""The optimistic confidence bound."""
+"""The confidence bound."""
 
 import math
 from dataclasses import dataclass, field
@@ -31,18 +31,18 @@ class ConfidenceBoundScore:
 
 @dataclass(frozen=True)
 class UpperConfidenceBound:
-    """β σ(x) - mean(x): the upper bound of the negated outcome, since smaller is better.
+    """β σ(x) - mean(x): the upper confidence bound of the negated outcome, since smaller is better.
 
-    Srinivas et al. (2010); pending points count as observed at their mean, which shrinks σ only
+    Srinivas et al. (2010). Pending points count as observed at their posterior mean, so they change σ alone
     (Desautels, Krause and Burdick 2014).
 
     Attributes:
-        beta: standard deviations of optimism.
-        surrogate: what is fitted to the data.
-        search: how hard to search for the maximum of the score; None for what is common.
+        beta: number of standard deviations.
+        surrogate: fitted to the data.
+        search: how hard to search for the maximum of the score; None for the defaults.
 
     Raises:
-        DataError: beta < 0, or not finite.
+        DataError: beta is negative or not finite.
     """
 
     beta: float = 2.0
@@ -55,15 +55,11 @@ class UpperConfidenceBound:
 
     @property
     def batched(self) -> bool:
-        """Whether `build` takes replicates: as its surrogate does."""
+        """Whether `build` accepts replicates; True if the surrogate does."""
         return bool(getattr(self.surrogate, "batched", False))
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ConfidenceBoundScore:
-        """The score given the data.
-
-        Raises:
-            DataError: data with fidelities or constraints.
-        """
+        """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         if data.pending.shape[-2]:

@@ -1,4 +1,4 @@
-"""Expected improvement where constraints are met, which are known by their values at evaluated points."""
+"""Expected improvement under constraints whose values are observed at evaluated points."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -15,9 +15,10 @@ from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
 _FARTHEST = 10.0
-"""Median sizes of a constraint's values beyond which these are cut: what is farther says no more."""
+"""Values of a constraint are clipped at so many times their median size: outliers would hide the boundary."""
 
 _SMALLEST_VAR = 1e-12
+"""Variances are clamped here before their square root is taken; outcomes have variance about 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +26,10 @@ class ConstrainedScore:
     """Log of the expected improvement times the probability that all constraints are met.
 
     Attributes:
-        improvement: its logarithm; None before a feasible point is known in every replicate.
+        improvement: log of the expected improvement; None unless every replicate has a feasible point.
         limits: processes of the constraints.
-        bounds: what each of them is to be below, on its scale.
-        hyperparameters: of all fits, one after the other.
+        bounds: upper bound of each constraint, on the scale of its process.
+        hyperparameters: of all fits, concatenated.
     """
 
     improvement: ImprovementScore | None
@@ -50,14 +51,14 @@ class ConstrainedScore:
 class ConstrainedExpectedImprovement:
     """log E[(y* - f(x))₊] + Σ_j log P(c_j(x) <= 0), y* the best feasible outcome.
 
-    Objective and constraints are independent processes (Gardner et al. 2014, equation 7). Before a feasible
-    point is known, the sum alone. Values of each constraint are cut and standardised first. At pending points
-    the objective is fantasised, and constraints are taken to be what they are expected to be.
+    Objective and constraints are independent processes (Gardner et al. 2014, equation 7). Until a feasible
+    point is observed, the score is the sum alone. The values of each constraint are clipped and standardised
+    first. At pending points the objective is fantasised, and constraints have their posterior mean.
 
     Attributes:
-        surrogate: what is fitted to the outcomes and to each constraint.
+        surrogate: fitted to the outcomes and to each constraint.
         fantasies: number of quasi-Monte Carlo samples of the pending values.
-        search: how hard to search for the maximum of the score; None for what is common.
+        search: how hard to search for the maximum of the score; None for the defaults.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
@@ -70,53 +71,54 @@ class ConstrainedExpectedImprovement:
         at_least_one("fantasies", self.fantasies)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ConstrainedScore:
-        """The score given the data; that of LogExpectedImprovement where there are no constraints.
+        """The score given the data; that of LogExpectedImprovement for data without constraints.
 
         Raises:
-            DataError: data with fidelities, or replicates with values that are not known.
+            DataError: data of replicates with NaN among the constraint values.
         """
         values = () if data.constraints is None else data.constraints.unbind(-1)
         values = tuple(value for value in values if not bool(value.isnan().all()))
         feasible, data = data.feasible, replace(data, constraints=None)
-        known = bool(feasible.any(-1).all())
-        starts = _parts(start, known + len(values))
+        has_incumbent = bool(feasible.any(-1).all())
+        starts = _split_start(start, has_incumbent + len(values))
         improvement = None
-        found: list[Hyperparameters] = []
-        if known:
+        hyperparameters: list[Hyperparameters] = []
+        if has_incumbent:
             process = self.surrogate.fit(data, seeds, starts[0])
             best = torch.where(feasible, incumbents(process, data), torch.inf).amin(-1, keepdim=True)
             improvement = improvement_on(best, process, data, seeds, self.fantasies)
-            found.append(process.hyperparameters)
+            hyperparameters.append(process.hyperparameters)
         limits, bounds = [], []
-        for place, value in enumerate(values):
-            seen, bound = _constraint(data, value)
-            process = self.surrogate.fit(seen, seeds.split(f"constraint {place}"), starts[known + place])
-            found.append(process.hyperparameters)
+        for index, value in enumerate(values):
+            observations, bound = _constraint(data, value)
+            start = starts[has_incumbent + index]
+            process = self.surrogate.fit(observations, seeds.split(f"constraint {index}"), start)
+            hyperparameters.append(process.hyperparameters)
             with torch.no_grad():
                 limits.append(process.condition(data.pending, process.mean(data.pending)))
             bounds.append(bound)
-        return ConstrainedScore(improvement, tuple(limits), tuple(bounds), torch.cat(found, -1))
+        return ConstrainedScore(improvement, tuple(limits), tuple(bounds), torch.cat(hyperparameters, -1))
 
 
 def _constraint(data: Dataset, value: Tensor) -> tuple[Dataset, Tensor]:
-    """The observations of a constraint, standardised, and what 0 is on that scale."""
-    x, seen = data.x, ~value.isnan()
-    if not bool(seen.all()):
+    """The standardised observations of a constraint, and the bound 0 on that scale."""
+    x, observed = data.x, ~value.isnan()
+    if not bool(observed.all()):
         if data.batch_shape:
-            raise DataError("constraints of replicates must be known of all observations, got NaN")
-        x, value = x[seen], value[seen]
+            raise DataError("constraint values of replicates must not be NaN")
+        x, value = x[observed], value[observed]
     size = value.abs().median(-1, keepdim=True).values
-    cut = torch.where(size > 0, _FARTHEST * size, torch.inf)
-    value = torch.minimum(torch.maximum(value, -cut), cut)
+    limit = torch.where(size > 0, _FARTHEST * size, torch.inf)
+    value = torch.minimum(torch.maximum(value, -limit), limit)
     mean = value.mean(-1, keepdim=True)
     spread = (value - mean).square().mean(-1, keepdim=True).sqrt()
     scale = torch.where(spread > 0, spread, 1.0)
     return replace(data, x=x, y=(value - mean) / scale, noise=None), -mean / scale
 
 
-def _parts(start: WarmStart | None, count: int) -> list[WarmStart | None]:
-    """What each of `count` fits starts from, of as many that were kept; None where they were others."""
+def _split_start(start: WarmStart | None, count: int) -> list[WarmStart | None]:
+    """The start of each of `count` fits; None if the last step stored another number of fits."""
     if start is None or start.hyperparameters.shape[-1] % count:
         return [None] * count
-    parts = start.hyperparameters.chunk(count, -1)
-    return [replace(start, hyperparameters=part) for part in parts]
+    vectors = start.hyperparameters.chunk(count, -1)
+    return [replace(start, hyperparameters=vector) for vector in vectors]

@@ -1,4 +1,4 @@
-"""Which acquisition is chosen where the user has not chosen one."""
+"""The acquisition that is used if the user chooses none."""
 
 from collections.abc import Set
 
@@ -9,14 +9,14 @@ from bo_suite.acquisition.knowledge_gradient import KnowledgeGradient
 
 
 def default_acquisition(aspects: Set[str] = frozenset()) -> Acquisition:
-    """The default for a space and its observations.
+    """The default acquisition for a space and its observations.
 
     Args:
-        aspects: what they have beyond inputs and outcomes: "constraints", "fidelities".
+        aspects: of space and observations, beyond inputs and outcomes: "constraints", "fidelities".
 
     Returns:
-        LogExpectedImprovement; with constraints ConstrainedExpectedImprovement, with fidelities
-        KnowledgeGradient.
+        ConstrainedExpectedImprovement with constraints, KnowledgeGradient with fidelities, otherwise
+        LogExpectedImprovement.
     """
     if "constraints" in aspects:
         return ConstrainedExpectedImprovement()

@@ -1,4 +1,4 @@
-"""Expected improvement in log space, noiseless and noisy, over fantasies of what is not known exactly."""
+"""Expected improvement in log space, noiseless and noisy, averaged over fantasies of unknown values."""
 
 import math
 from dataclasses import dataclass, field
@@ -24,10 +24,16 @@ from bo_suite.surrogates.process import (
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SMALLEST_VAR = 1e-20
+"""Variances are clamped here before their square root is taken; outcomes have variance about 1."""
 _SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
-"""Variance with which a process is conditioned on its own joint samples, relative to its scale."""
-_UNKNOWN = 1e20
-"""How many times that variance a sample has which does not count."""
+"""Noise variance of joint samples that a process is conditioned on, relative to its scale: negligible, but
+enough for a Cholesky factorisation in this dtype."""
+_IGNORED_NOISE = 1e20
+"""Multiple of that variance which switches off a padded sample."""
+_PROMISING_WIDTH = 2.0
+"""Standard deviations of optimism by which observed rows are shortlisted as possibly best."""
+_PROMISING_SAMPLES = 128
+"""Joint posterior samples whose winners are the promising rows."""
 
 
 class _LogH(torch.autograd.Function):
@@ -38,9 +44,9 @@ class _LogH(torch.autograd.Function):
         # q = Φ/φ is finite below 0, where 1 + u q = h/φ is accurate until it cancels
         near = u.clamp(-100.0, 0.0)
         q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near * -math.sqrt(0.5))
-        rest = 1.0 + near * q
-        value: Tensor = rest.log() - 0.5 * near.square() - _LOG_SQRT_2PI
-        ratio = q / rest
+        h_over_phi = 1.0 + near * q
+        value: Tensor = h_over_phi.log() - 0.5 * near.square() - _LOG_SQRT_2PI
+        ratio = q / h_over_phi
         if bool((u > 0.0).any()):
             up = u.clamp(min=0.0)
             cumulative = torch.special.ndtr(up)
@@ -82,12 +88,12 @@ def log_expected_improvement(
 
 @dataclass(frozen=True, eq=False)
 class ImprovementScore:
-    """Log of the expected improvement averaged over fantasies, each with its own mean and best value.
+    """Log of the expected improvement, averaged over fantasies, each with its own mean and best value.
 
     Attributes:
         process: conditioned on the fantasies, if any.
-        best: the value to improve on, one a fantasy.
-        hyperparameters: those of the fit.
+        best: the value to improve on, of each fantasy.
+        hyperparameters: of the fit.
     """
 
     process: Process
@@ -108,15 +114,15 @@ class ImprovementScore:
 class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
-    The incumbent is the best outcome as observed, noise included. Pending points are fantasised: the
-    expectation also averages over joint posterior samples of their values, which count as observed. Where
-    columns of the next point are fixed, the incumbent is the smallest posterior mean at the observed points
-    moved there.
+    The incumbent is the best observed outcome, noise included. Pending points are fantasised: the expectation
+    is also taken over joint posterior samples of their values, which count as observed. If columns of the
+    next point are fixed, the observed points are moved to these values, and the incumbent is their smallest
+    posterior mean.
 
     Attributes:
-        surrogate: what is fitted to the data.
+        surrogate: fitted to the data.
         fantasies: number of quasi-Monte Carlo samples of the pending values.
-        search: how hard to search for the maximum of the score; None for what is common.
+        search: how hard to search for the maximum of the score; None for the defaults.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
@@ -128,35 +134,32 @@ class LogExpectedImprovement:
 
     @property
     def batched(self) -> bool:
-        """Whether `build` takes replicates: as its surrogate does."""
+        """Whether `build` accepts replicates; True if the surrogate does."""
         return bool(getattr(self.surrogate, "batched", False))
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
-        """The score given the data.
-
-        Raises:
-            DataError: data with fidelities or constraints.
-        """
+        """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
         best = incumbents(process, data).amin(-1, keepdim=True)
         return improvement_on(best, process, data, seeds, self.fantasies)
 
 
 def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
-    """Outcomes to improve on: as observed or, where columns are fixed, expected at the rows moved there."""
+    """Outcomes to improve on: the observed ones, or posterior means at rows moved to the fixed columns."""
     if not data.fixed:
         return data.y
     with torch.no_grad():
         moved = data.with_fixed(data.x).split(ROWS_AT_ONCE, -2)
-        return torch.cat([process.mean(part) for part in moved], -1)
+        return torch.cat([process.mean(rows) for rows in moved], -1)
 
 
 def improvement_on(
     best: jt.Float[Tensor, "*b 1"], process: Process, data: Dataset, seeds: Seeds, fantasies: int
 ) -> ImprovementScore:
-    """The score of improvement on a value, averaged over fantasies of the pending points if there are any."""
+    """The score of improvement on a value, averaged over fantasies of the pending points, if any."""
     if data.pending.shape[-2]:
-        return _fantasise(process, data.pending, best, seeds, fantasies)
+        draws = _draws(seeds, fantasies, data.pending)
+        return _fantasise(process, data.pending, best, draws)
     return ImprovementScore(process, best, process.hyperparameters)
 
 
@@ -164,16 +167,16 @@ def improvement_on(
 class NoisyExpectedImprovement:
     """log E[(min f(X) - f(x))₊] over the joint posterior of f at the observed points and x.
 
-    Letham et al. (2019), equation 7, with each inner expectation in closed form: the values at those
-    observed points that may be the best, and at pending points, are sampled jointly, the process is
-    conditioned on each sample without noise, and the expected improvements on the samples' minima are
-    averaged. Without noise it is LogExpectedImprovement.
+    Letham et al. (2019), equation 7, with each inner expectation in closed form. Values at the pending points
+    and at the observed points that may be best are sampled jointly. The process is conditioned on each sample
+    without noise, and the expected improvements on the minima of the samples are averaged. Without noise it
+    equals LogExpectedImprovement.
 
     Attributes:
-        surrogate: what is fitted to the data.
+        surrogate: fitted to the data.
         fantasies: number of quasi-Monte Carlo samples.
-        baseline: the most observed points considered as possibly best.
-        search: how hard to search for the maximum of the score; None for what is common.
+        baseline: largest number of observed points that are considered as possibly best.
+        search: how hard to search for the maximum of the score; None for the defaults.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
@@ -187,40 +190,36 @@ class NoisyExpectedImprovement:
 
     @property
     def batched(self) -> bool:
-        """Whether `build` takes replicates: as its surrogate does."""
+        """Whether `build` accepts replicates; True if the surrogate does."""
         return bool(getattr(self.surrogate, "batched", False))
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
-        """The score given the data.
-
-        Raises:
-            DataError: data with fidelities or constraints.
-        """
+        """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
         promising, won = _promising(process, data.with_fixed(data.x), self.baseline, seeds)
         points = torch.cat((data.pending, promising), -2)
-        counted = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
+        counts = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)
-        return _fantasise(process, points, best, seeds, self.fantasies, counted)
+        return _fantasise(process, points, best, _draws(seeds, self.fantasies, points), counts)
 
 
 def at_least_one(name: str, count: int) -> None:
-    """Raises a DataError unless the count is."""
+    """Raises a DataError if the count is below 1."""
     if not count >= 1:
         raise DataError(f"`{name} >= 1` must hold, got {count!r}")
 
 
 def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> tuple[Tensor, Tensor]:
-    """Those rows of x that are the best in some joint posterior sample, and which of them are.
+    """The rows of x that are best in some joint posterior sample, and which of the returned rows are.
 
-    Replicates with fewer of them than others have further rows, which do not count.
+    Replicates with fewer such rows than others are padded with rows that are not.
     """
     with torch.no_grad():
-        moments = [process.mean_and_var(part) for part in x.split(ROWS_AT_ONCE, -2)]
-        mean, var = (torch.cat(parts, -1) for parts in zip(*moments, strict=True))
-        shortlist = (2.0 * var.sqrt() - mean).topk(min(most, x.shape[-2]), -1).indices
+        moments = [process.mean_and_var(rows) for rows in x.split(ROWS_AT_ONCE, -2)]
+        mean, var = (torch.cat(moment, -1) for moment in zip(*moments, strict=True))
+        shortlist = (_PROMISING_WIDTH * var.sqrt() - mean).topk(min(most, x.shape[-2]), -1).indices
         rows = x.gather(-2, shortlist[..., None].expand(*shortlist.shape, x.shape[-1]))
-        base = seeds.split("baseline").quasi_normal(128, rows.shape[-2], x)
+        base = seeds.split("baseline").quasi_normal(_PROMISING_SAMPLES, rows.shape[-2], x)
         winners = sample_joint(process, rows, base).argmin(-1)
         wins = torch.nn.functional.one_hot(winners, rows.shape[-2]).sum(0)
         count = int((wins > 0).sum(-1).max())
@@ -229,20 +228,30 @@ def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> tuple[Te
         return rows.gather(-2, chosen[..., None].expand(*chosen.shape, x.shape[-1])), won
 
 
+def _draws(seeds: Seeds, count: int, points: Tensor) -> Tensor:
+    """Standard normal numbers for `count` joint samples at the points."""
+    return seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
+
+
 def _fantasise(
-    process: Process, points: Tensor, best: Tensor, seeds: Seeds, count: int, counted: Tensor | None = None
+    process: Process, points: Tensor, best: Tensor, draws: Tensor, counts: Tensor | None = None
 ) -> ImprovementScore:
-    """The score with `count` joint samples of f at the points, those that count, taken as observed."""
+    """The score given joint samples of f at the points; points that `counts` excludes are ignored.
+
+    Args:
+        process: of f.
+        points: where f is sampled.
+        best: value to improve on, beside the samples.
+        draws: standard normal numbers of the samples.
+        counts: which points count; None for all.
+    """
     with torch.no_grad():
-        base = seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
-        samples = sample_joint(process, points, base, counted)
+        samples = sample_joint(process, points, draws, counts)
         noise = (process.scale * _SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
         lowest = samples
-        if counted is not None:
-            noise, lowest = (
-                torch.where(counted, noise, _UNKNOWN * noise),
-                lowest.masked_fill(~counted, torch.inf),
-            )
+        if counts is not None:
+            noise = torch.where(counts, noise, _IGNORED_NOISE * noise)
+            lowest = lowest.masked_fill(~counts, torch.inf)
         conditioned = process.condition(points, samples, noise)
         best = torch.minimum(best, lowest.amin(-1, keepdim=True))
         return ImprovementScore(conditioned, best, process.hyperparameters)

@@ -1,4 +1,4 @@
-"""The knowledge gradient: what one more observation is expected to lower the smallest posterior mean by."""
+"""The knowledge gradient: how much one more observation is expected to lower the smallest posterior mean."""
 
 import math
 from dataclasses import dataclass, field
@@ -30,25 +30,25 @@ from bo_suite.values.describe import described
 _POOL = 512
 """Rows that searches start from."""
 _MINIMA = 8
-"""Local minima of the posterior mean searched for near the best observations, and as many anywhere."""
+"""Searches for local minima of the posterior mean near the best observations; as many start anywhere."""
 _EVALUATIONS = 20
-"""Rounds of joint evaluation of a search for the minimum of a posterior mean."""
+"""Rounds of joint evaluation in a search for a minimum of a one-step mean; twice as many without outcomes."""
 _STEPS = 10
-"""Rounds of joint evaluation of a search for candidates."""
+"""Rounds of joint evaluation in a search for candidates; they need not be exact maxima."""
 _SPREAD = 128
-"""Alternatives spread over the space, over its number of columns: where there are many these tell little."""
+"""Alternatives spread over the space, divided by the number of columns: more would add little there."""
 _REFRESHES = 2
-"""Times that candidates are searched for and the alternatives found anew."""
+"""Rounds of searching for candidates and replacing the alternatives that depend on them."""
 
 
 @runtime_checkable
 class Cost(Protocol):
-    """What an evaluation costs."""
+    """The cost of an evaluation."""
 
     def __call__(
         self, x: jt.Float[Tensor, "*b m d"], fidelities: tuple[int, ...]
     ) -> jt.Float[Tensor, "*b m"]:
-        """Positive costs of encoded rows, whose columns `fidelities` are 1 at the target; differentiable."""
+        """Positive costs of encoded rows, differentiable; the columns `fidelities` are 1 at the target."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class AffineCost:
 
     Attributes:
         fixed: cost of an evaluation at the lowest fidelities.
-        slope: what the target fidelity costs more.
+        slope: additional cost at the target fidelity.
 
     Raises:
-        DataError: fixed <= 0, slope < 0, or not finite.
+        DataError: fixed <= 0, slope < 0, or one of them is not finite.
     """
 
     fixed: float = 0.1
@@ -83,18 +83,18 @@ class AffineCost:
 
 @dataclass(frozen=True, eq=False)
 class KnowledgeGradientScore:
-    """Log of the knowledge gradient over finitely many alternatives, and the candidate itself, by cost.
+    """Log of the knowledge gradient per cost, over finitely many alternatives and the candidate itself.
 
-    log mean_s E[min_A mean_s - min_A (mean_s + cov(A, x) Z / √(var(x) + noise))] - log cost(x), where A are
-    the alternatives and x at the target fidelity, and s are fantasies of pending observations.
+    log mean_s E[min_A mean_s - min_A (mean_s + cov(A, x) Z / √(var(x) + noise))] - log cost(x), where A holds
+    the alternatives and x at the target fidelity, and s runs over fantasies of pending observations.
 
     Attributes:
-        lookahead: with the alternatives as its points.
+        lookahead: of the process, at the alternatives.
         means: posterior means at the alternatives.
-        noise: variance of the observation to come.
+        noise: variance of the next observation.
         fidelities: columns that are 1 at the target.
-        cost: of an evaluation; None for a constant one.
-        hyperparameters: those of the fit.
+        cost: of an evaluation; None if it is constant.
+        hyperparameters: of the fit.
     """
 
     lookahead: Lookahead
@@ -107,7 +107,7 @@ class KnowledgeGradientScore:
 
     @property
     def costly(self) -> bool:
-        """Whether a row costs many times what a mean and a variance do: with fantasies or fidelities."""
+        """Whether a row takes many times the time of a mean and a variance: with fantasies or fidelities."""
         return bool(self.lookahead.fantasies or self.fidelities)
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
@@ -128,29 +128,29 @@ class KnowledgeGradientScore:
 
 @dataclass(frozen=True)
 class KnowledgeGradient:
-    """log E[min mean_n - min mean_{n+1}]: what one more observation lowers the smallest posterior mean by.
+    """log E[min mean_n - min mean_{n+1}]: how much one more observation lowers the smallest posterior mean.
 
-    After an observation at x the posterior mean anywhere is a straight line in a standard normal Z, so over
-    finitely many alternatives the expectation is a closed form (Frazier, Powell and Dayanik 2009). Here the
-    alternatives are minima of the posterior mean, those that it would have after several outcomes at each of
-    the most promising candidates (Pearce, Klaise and Groves 2020), a few rows spread over the space, and x
-    itself. So the score is at most the exact one, but for what the smallest posterior mean was missed by.
+    After an observation at x, the posterior mean at any point is linear in a standard normal Z. So the
+    expectation over finitely many alternatives has a closed form (Frazier, Powell and Dayanik 2009). The
+    alternatives are: minima of the posterior mean; its minima after several outcomes at each of the most
+    promising candidates (Pearce, Klaise and Groves 2020); a few rows spread over the space; and x itself. The
+    score is a lower bound of the exact one, up to the error in locating the minimum of the posterior mean.
 
-    Noise counts: an observation that is mostly noise is worth little. Pending points are fantasised: the
-    gradient is averaged over joint quasi-Monte Carlo samples of their observations, in closed form given
-    each. In a space with fidelities the mean is that at the target, and the gradient is divided by the cost
-    of the observation (Wu, Toscano-Palmerin, Frazier and Wilson 2020).
+    The noise of the observation lowers the score. Pending points are fantasised: the gradient is averaged
+    over joint quasi-Monte Carlo samples of their observations, in closed form given each sample. In a space
+    with fidelities the posterior mean is taken at the target, and the gradient is divided by the cost of the
+    observation (Wu, Toscano-Palmerin, Frazier and Wilson 2020).
 
     Attributes:
-        surrogate: what is fitted to the data.
-        cost: of an evaluation; when None, `AffineCost()` in a space with fidelities and else constant.
-        quantiles: number of outcomes of each candidate whose minima are alternatives.
+        surrogate: fitted to the data.
+        cost: of an evaluation; if None, `AffineCost()` in a space with fidelities and constant elsewhere.
+        quantiles: number of outcomes at each candidate whose minima are alternatives.
         candidates: number of promising candidates.
         fantasies: number of quasi-Monte Carlo samples of pending observations.
-        search: how hard to search for the maximum of the score; None for what is common.
+        search: how hard to search for the maximum of the score; None for the defaults.
 
     Raises:
-        DataError: a number below 1, or a cost that is no function.
+        DataError: a number is below 1, or the cost is not callable.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
@@ -173,7 +173,7 @@ class KnowledgeGradient:
 
     @property
     def batched(self) -> bool:
-        """Whether `build` takes replicates: as its surrogate does."""
+        """Whether `build` accepts replicates; True if the surrogate does."""
         return bool(getattr(self.surrogate, "batched", False))
 
     @outside_inference_mode
@@ -181,7 +181,7 @@ class KnowledgeGradient:
         """The score given the data.
 
         Raises:
-            DataError: data with constraints, or a surrogate whose process has no `lookahead`.
+            DataError: the process of the surrogate has no `lookahead`.
         """
         process = self.surrogate.fit(data, seeds, start)
         if not isinstance(process, SupportsLookahead):
@@ -190,17 +190,18 @@ class KnowledgeGradient:
                 f"ExactGP or SGPR, got a {type(process).__name__} of {described(self.surrogate, 200)}"
             )
         with torch.no_grad():
-            mean = torch.cat([process.mean(part) for part in data.x.split(ROWS_AT_ONCE, -2)], -1)
+            mean = torch.cat([process.mean(rows) for rows in data.x.split(ROWS_AT_ONCE, -2)], -1)
             pool = StartingPoints.of(data, mean, _POOL, seeds.split("pool"))
             expected = _given_pending(process, data.pending, seeds.split("fantasies"), self.fantasies)
             minima = _minima(expected, pool)
             spread = _SPREAD // pool.x.shape[-1]
-            known = torch.cat((minima, at_target(pool.x[..., :spread, :], pool.fidelities)), -2)
-            score = self._score(process, expected, known, data.fidelities)
+            alternatives = torch.cat((minima, at_target(pool.x[..., :spread, :], pool.fidelities)), -2)
+            score = self._score(process, expected, alternatives, data.fidelities)
             for _ in range(_REFRESHES):
                 candidates = _climb(score, pool, spread, self.candidates)
                 after = self._after(process, expected, pool, minima, candidates)
-                score = self._score(process, expected, torch.cat((known, after), -2), data.fidelities)
+                rows = torch.cat((alternatives, after), -2)
+                score = self._score(process, expected, rows, data.fidelities)
         return score
 
     def _score(
@@ -246,7 +247,7 @@ class KnowledgeGradient:
 def _given_pending(
     process: SupportsLookahead, pending: Tensor, seeds: Seeds, count: int
 ) -> SupportsLookahead:
-    """The process given joint samples of the pending observations, if there are any."""
+    """The process given joint samples of the observations at pending points, if any."""
     if not pending.shape[-2]:
         return process
     noise = process.noise[..., None].expand(pending.shape[:-1])
@@ -257,7 +258,7 @@ def _given_pending(
 
 
 def _minima(process: SupportsLookahead, pool: StartingPoints) -> Tensor:
-    """Local minima of the posterior mean, averaged over fantasies and of each of a few fantasies."""
+    """Local minima of the posterior mean averaged over fantasies, and of the means of a few fantasies."""
     target = at_target(pool.x, pool.fidelities)
     mean = process.mean(target)
     lookahead = process.lookahead(target[..., :1, :])
@@ -275,9 +276,9 @@ def _minima(process: SupportsLookahead, pool: StartingPoints) -> Tensor:
 
 
 def _climb(score: KnowledgeGradientScore, pool: StartingPoints, alternatives: int, count: int) -> Tensor:
-    """Candidates of large score, reached in a few steps by gradients from rows that are no alternatives.
+    """Candidates of large score, by a few gradient steps from rows that are not alternatives.
 
-    Where a candidate is an alternative their lines are one, and rounding errors would choose the gradient.
+    A candidate that is an alternative has the same line twice: rounding errors would choose the gradient.
     """
     value = score(pool.x)
     value[..., :alternatives] = -torch.inf

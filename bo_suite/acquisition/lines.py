@@ -1,4 +1,4 @@
-"""Expected gain from knowing which of several straight lines is the highest."""
+"""Expected gain from learning which of several straight lines is highest."""
 
 import logging
 import math
@@ -18,23 +18,23 @@ logger = logging.getLogger("bo_suite")
 def log_discrete_knowledge_gradient(
     intercepts: jt.Float[Tensor, "*b j"], slopes: jt.Float[Tensor, "*b j"]
 ) -> jt.Float[Tensor, "*b"]:
-    """log(E[max_i (a_i + b_i Z)] - max_i a_i), Z ~ N(0, 1), exact also where the gain underflows.
+    """log(E[max_i (a_i + b_i Z)] - max_i a_i), Z ~ N(0, 1), exact even if the gain underflows.
 
     The lines on the upper envelope in order of slope meet at z = c_1 < c_2 < ..., and the gain is
     sum_k (b_{k+1} - b_k) h(-|c_k|) with h(u) = φ(u) + u Φ(u) (Frazier, Powell and Dayanik 2009, equation
     14), summed in log space. The envelope is walked from the smallest slope to the largest, for all batch
-    elements at once: O(j) an edge. Differentiable once, with the envelope held: its lines change only where
-    that changes nothing.
+    elements at once: O(j) an edge. Differentiable once. The lines of the envelope count as fixed: a line
+    contributes nothing where it enters or leaves.
 
     Args:
         intercepts: a, posterior means of the alternatives, larger is better.
-        slopes: b, their change by a standard deviation of the observation.
+        slopes: b, their change per standard deviation of the observation.
 
     Returns:
-        The gain's logarithm, -inf where all slopes are equal.
+        Log of the gain; -inf if all slopes are equal.
 
     Raises:
-        DataError: no line, or shapes that differ.
+        DataError: there is no line, or the shapes differ.
     """
     if intercepts.shape != slopes.shape or not intercepts.shape[-1]:
         raise DataError(
@@ -45,8 +45,8 @@ def log_discrete_knowledge_gradient(
         chain = upper_envelope(intercepts, slopes)
     a, b = intercepts.gather(-1, chain), slopes.gather(-1, chain)
     rise, fall = b.diff(dim=-1), -a.diff(dim=-1)
-    # A batch element with fewer edges than another stays on its last line. Not even the logarithm of a gain
-    # beyond 1e19, or 1e153, can be represented, and a slope that overflows would spoil those of other terms.
+    # A batch element with fewer edges than another repeats its last line. Edges at |z| > 1e19 (float32) or
+    # 1e153 (float64) are dropped: the log of their gain would overflow and make other gradients NaN.
     with torch.no_grad():
         distance = fall.abs() / rise
         far = 0.5 * math.sqrt(torch.finfo(a.dtype).max)
@@ -54,9 +54,9 @@ def log_discrete_knowledge_gradient(
     rise = torch.where(edge, rise, 1.0)
     crossing = torch.where(edge, fall, 0.0) / rise
     terms = torch.where(edge, rise.log() + log_h(-crossing.abs()), -torch.inf)
-    some = edge.any(-1)
-    total = torch.logsumexp(torch.where(some[..., None], terms, 0.0), -1)
-    return torch.where(some, total, -torch.inf)
+    has_edge = edge.any(-1)
+    total = torch.logsumexp(torch.where(has_edge[..., None], terms, 0.0), -1)
+    return torch.where(has_edge, total, -torch.inf)
 
 
 def discrete_knowledge_gradient(
@@ -65,7 +65,7 @@ def discrete_knowledge_gradient(
     """E[max_i (a_i + b_i Z)] - max_i a_i, Z ~ N(0, 1): never negative (Frazier et al. 2009, equation 14).
 
     Raises:
-        DataError: no line, or shapes that differ.
+        DataError: there is no line, or the shapes differ.
     """
     return log_discrete_knowledge_gradient(intercepts, slopes).exp()
 
@@ -73,9 +73,10 @@ def discrete_knowledge_gradient(
 def upper_envelope(
     intercepts: jt.Float[Tensor, "*b j"], slopes: jt.Float[Tensor, "*b j"]
 ) -> jt.Int64[Tensor, "*b k"]:
-    """Lines of max_i (a_i + b_i z) from left to right; an element's last line is repeated to equal lengths.
+    """Indices of the lines of max_i (a_i + b_i z) from left to right; the last is repeated to equal lengths.
 
-    From a line, the next is the one of larger slope that crosses it first, the steepest of equal ones.
+    The next line is, of those with larger slope, the one that crosses the current line first; the steepest if
+    several cross there.
     """
     compiled = _compiled() if intercepts.device.type == "cpu" else None
     if compiled is not None:
@@ -85,17 +86,17 @@ def upper_envelope(
 
 
 def _walk(intercepts: Tensor, slopes: Tensor) -> Tensor:
-    """The upper envelope of all batch elements side by side, an edge of each at a time."""
+    """The upper envelopes of all batch elements, one edge of each at a time."""
     lowest = slopes.amin(-1, keepdim=True)
     current = torch.where(slopes == lowest, intercepts, -torch.inf).argmax(-1, keepdim=True)
     steepest = slopes.amax(-1, keepdim=True)
     chain = [current]
     for _ in range(slopes.shape[-1]):
-        at, slope = intercepts.gather(-1, current), slopes.gather(-1, current)
+        intercept, slope = intercepts.gather(-1, current), slopes.gather(-1, current)
         rise = slopes - slope
         if not bool((slope < steepest).any()):
             break
-        crossing = torch.where(rise > 0, (at - intercepts) / rise, torch.inf)
+        crossing = torch.where(rise > 0, (intercept - intercepts) / rise, torch.inf)
         first = crossing.amin(-1, keepdim=True)
         following = torch.where(crossing <= first, rise, -torch.inf).argmax(-1, keepdim=True)
         current = torch.where(slope < steepest, following, current)
@@ -105,12 +106,12 @@ def _walk(intercepts: Tensor, slopes: Tensor) -> Tensor:
 
 @cache
 def _compiled() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The walk compiled by numba, one batch element after another, where it is installed."""
+    """The walk compiled by numba, one batch element after another; None if numba cannot be used."""
     try:
         from bo_suite.acquisition import compiled
     except ImportError:
         return None
-    except RuntimeError as error:  # no folder for its cache
+    except RuntimeError as error:  # numba found no folder for its cache
         logger.warning("numba is not used for the knowledge gradient: %s", error)
         return None
     return compiled.upper_envelope

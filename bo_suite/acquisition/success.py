@@ -1,4 +1,4 @@
-"""How likely an evaluation is to succeed, over the space: a failed trial is no outcome, but it tells this."""
+"""The probability that an evaluation succeeds, modelled from successes and failures."""
 
 from dataclasses import dataclass, replace
 
@@ -13,36 +13,37 @@ from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, 
 from bo_suite.surrogates.warm_start import has_grown
 
 _BY_CHANCE, _FOR_CERTAIN = 0.5, 0.9
-"""Share of the success at successes that counts as success, where all failures are noise, and where none."""
+"""Threshold as a share of the mean success at successes: if all failures are noise, and if none is."""
 
 _MOST = 300
-"""Rows that the model is fitted to."""
+"""Most rows that the model is fitted to: an exact GP on more would dominate the time of a suggestion."""
 
 _PROBES = 256
-"""Points of the space at which the probability is looked at."""
+"""Points of the space at which the probability is tested for evenness."""
 
 _EVEN = 0.1
-"""Log probability down to which everything counts as likely to succeed."""
+"""The probability counts as even if minus its log is below this everywhere."""
 
 _SMALLEST_VAR = 1e-12
+"""Variances are clamped here before their square root is taken; labels have variance 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class SuccessProbability:
-    """Probability that evaluations at x succeed about as often as they do where trials have succeeded.
+    """Probability that evaluations at x succeed about as often as evaluations at the successes do.
 
-    The share of evaluations that succeed is a Gaussian process regression g on 1 for each success and 0 for
-    each failure; the probability is P(g(x) > t), t being a share of the mean of g at the successes: 0.9 where
-    there is no noise, down to 0.5 where it is all there is. Failures at random are noise of that regression:
-    g hardly varies, and the probability is near 1 everywhere. Where trials fail for certain there is no
-    noise, and it vanishes within a few failures; so it does in such a region of a flaky cluster, once its
-    failures are more than chance explains.
+    The success rate is a Gaussian process regression g on labels: 1 for a success, 0 for a failure. The
+    probability is P(g(x) > t). The threshold t is a share of the mean of g at the successes: 0.9 if the
+    regression finds no noise, down to 0.5 if it finds nothing but noise. Random failures are noise of the
+    regression: g hardly varies, and the probability is near 1 everywhere. In a region where every trial fails
+    there is no noise, and the probability vanishes after a few failures. The same holds if trials fail at
+    random elsewhere, once the region has more failures than chance explains.
 
     Attributes:
         process: g, standardised.
         level: t, standardised.
         rows: number of successes and failures.
-        even: whether the probability hardly varies, over the data and the space.
+        even: whether the probability hardly varies over the data and the space.
     """
 
     process: Process
@@ -57,29 +58,29 @@ class SuccessProbability:
         Raises:
             FitError, NumericalError: the regression cannot be fitted.
         """
-        assert data.failures is not None, "there must be failures"
+        assert data.failures is not None, "data without failures have no probability of success"
         rows = data.x.shape[-2] + data.failures.shape[-2]
-        succeeded, failed = _fitted_to(data.x, data.failures)
+        succeeded, failed = _thinned(data.x, data.failures)
         x = torch.cat((succeeded, failed), -2)
         label = torch.cat((torch.ones_like(succeeded[..., 0]), torch.zeros_like(failed[..., 0])), -1)
         mean = label.mean(-1, keepdim=True)
         scale = (mean * (1.0 - mean)).sqrt()
-        seen = Dataset(
+        labelled = Dataset(
             x, (label - mean) / scale, None, x[..., :0, :], data.unordered, data.levels, data.fidelities
         )
-        process = _fitted(seen, rows, seeds.split("success"), start)
+        process = _fitted(labelled, rows, seeds.split("success"), start)
         success = mean + scale * process.mean(succeeded).mean(-1, keepdim=True)
-        certain = (1.0 - process.noise).clamp(min=0.0)[..., None]
-        share = _BY_CHANCE + (_FOR_CERTAIN - _BY_CHANCE) * certain
+        explained = (1.0 - process.noise).clamp(min=0.0)[..., None]
+        share = _BY_CHANCE + (_FOR_CERTAIN - _BY_CHANCE) * explained
         level = (share * success.clamp(0.0, 1.0) - mean) / scale
-        found = SuccessProbability(process, level, rows)
+        probability = SuccessProbability(process, level, rows)
         with torch.no_grad():
-            log = found.log(torch.cat((x, seeds.split("even").sobol(_PROBES, x)), -2))
-        return replace(found, even=bool((log > -_EVEN).all()))
+            log = probability.log(torch.cat((x, seeds.split("even").sobol(_PROBES, x)), -2))
+        return replace(probability, even=bool((log > -_EVEN).all()))
 
     @property
-    def found(self) -> WarmStart:
-        """What the next fit may start from."""
+    def warm_start(self) -> WarmStart:
+        """Start of the next fit."""
         return WarmStart(self.process.hyperparameters, self.rows)
 
     def log(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
@@ -103,32 +104,32 @@ class LikelyScore:
 
     @property
     def differentiable(self) -> bool:
-        """Whether the score is."""
+        """Whether the score is differentiable."""
         return self.score.differentiable
 
     @property
     def costly(self) -> bool:
-        """Whether rows of the score are."""
+        """Whether the score takes many times the time of a mean and a variance."""
         return bool(getattr(self.score, "costly", False))
 
     @property
     def hyperparameters(self) -> Hyperparameters | None:
-        """The score's."""
+        """The hyperparameters of the score."""
         return self.score.hyperparameters
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        """score(x) + log P(x succeeds); the score alone where failures are at random."""
+        """score(x) + log P(x succeeds); the score alone if the probability is even."""
         return self.score(x) if self.success.even else self.score(x) + self.success.log(x)
 
 
 def build_score(
     acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmStart | None = None
 ) -> Score:
-    """The acquisition's score given the data, and the probability of success where trials have failed.
+    """The score of the acquisition given the data; if trials have failed, with the probability of success.
 
     Raises:
-        DataError: data with an aspect that the acquisition does not support.
-        FitError, NumericalError: a model that cannot be fitted.
+        DataError: the acquisition does not support an aspect of the data.
+        FitError, NumericalError: a model cannot be fitted.
     """
     require_support(acquisition, data.aspects)
     score = acquisition.build(data, seeds, start)
@@ -137,24 +138,24 @@ def build_score(
     return LikelyScore(score, SuccessProbability.fit(data, seeds, None if start is None else start.success))
 
 
-def _fitted_to(succeeded: Tensor, failed: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows that the model is fitted to: all, or of the kind with more rows fewer, the latest among them."""
-    few = _MOST // 2
-    successes = min(succeeded.shape[-2], max(_MOST - failed.shape[-2], few))
-    failures = min(failed.shape[-2], max(_MOST - succeeded.shape[-2], few))
+def _thinned(succeeded: Tensor, failed: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that the model is fitted to: all of them, or at most `_MOST`, fewer of the larger group."""
+    half = _MOST // 2
+    successes = min(succeeded.shape[-2], max(_MOST - failed.shape[-2], half))
+    failures = min(failed.shape[-2], max(_MOST - succeeded.shape[-2], half))
     return _spaced(succeeded, successes), _spaced(failed, failures)
 
 
 def _spaced(rows: Tensor, count: int) -> Tensor:
-    """So many of the rows, evenly spaced, the last of them included."""
-    places = torch.arange(1, count + 1, device=rows.device) * rows.shape[-2] // count - 1
-    return rows[..., places, :]
+    """`count` of the rows, evenly spaced; the last row is included."""
+    indices = torch.arange(1, count + 1, device=rows.device) * rows.shape[-2] // count - 1
+    return rows[..., indices, :]
 
 
-def _fitted(seen: Dataset, rows: int, seeds: Seeds, start: WarmStart | None) -> ExactProcess:
-    """The regression; hyperparameters are searched anew when the rows have grown by a fifth."""
+def _fitted(labelled: Dataset, rows: int, seeds: Seeds, start: WarmStart | None) -> ExactProcess:
+    """The regression; hyperparameters are searched again once `has_grown`."""
     surrogate = ExactGP()
-    size = surrogate.start(seen).shape[-1]
+    size = surrogate.start(labelled).shape[-1]
     if start is None or start.hyperparameters.shape[-1] != size or has_grown(start.observations, rows):
-        return surrogate.fit(seen, seeds, start)
-    return surrogate.process(seen, start.hyperparameters.to(seen.x))
+        return surrogate.fit(labelled, seeds, start)
+    return surrogate.process(labelled, start.hyperparameters.to(labelled.x))

@@ -16,7 +16,7 @@ from bo_suite.surrogates.process import Hyperparameters, Surrogate, WarmStart
 
 @dataclass(frozen=True, eq=False)
 class PathScore:
-    """-f(x) of one path f."""
+    """-f(x), f a path drawn from the posterior."""
 
     path: Paths
     hyperparameters: Hyperparameters
@@ -30,15 +30,16 @@ class PathScore:
 
 @dataclass(frozen=True)
 class ThompsonSampling:
-    """-f(x) for one f drawn from the posterior (Thompson 1933): each suggestion draws its own.
+    """-f(x) for one f drawn from the posterior (Thompson 1933); each suggestion draws its own f.
 
-    The draw is a function of x (Wilson et al. 2020), so that its minimum is found by gradients, anywhere in
-    the space. Pending points count as observed a standard deviation above their mean, which keeps draws away.
+    The draw is a function of x (Wilson et al. 2020): gradients find its minimum anywhere in the space.
+    Pending points count as observed one standard deviation above their mean, which keeps the minima of draws
+    away from them.
 
     Attributes:
-        surrogate: what is fitted to the data.
-        features: number of frequencies of the prior's draws.
-        search: how hard to search for the maximum of the score; None for what is common.
+        surrogate: fitted to the data.
+        features: number of random frequencies in the draw from the prior.
+        search: how hard to search for the maximum of the score; None for the defaults.
 
     Raises:
         DataError: features < 1.
@@ -53,11 +54,7 @@ class ThompsonSampling:
             raise DataError(f"`features >= 1` must hold, got {self.features}")
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> PathScore:
-        """The score given the data.
-
-        Raises:
-            DataError: data with fidelities or constraints.
-        """
+        """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
         conditioned = process
         with torch.no_grad():

@@ -1,14 +1,15 @@
-"""The units of a suite as jobs for workers, and the checks of what they are made of."""
+"""The units of a suite as jobs for workers, and the checks of problems and methods."""
 
+import math
 import pickle
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from bo_suite.bench.environment import environment
-from bo_suite.bench.method import Lockstep, Method
+from bo_suite.bench.method import BatchMethod, Method
 from bo_suite.bench.peers import get_method
 from bo_suite.bench.store import Key, Store
 from bo_suite.bench.suite import problems_of
@@ -20,112 +21,155 @@ from bo_suite.values.numbers import require_int
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The limits of each unit.
+
+    Attributes:
+        budget: number of evaluations.
+        time_limit: seconds; None for no limit.
+
+    Raises:
+        TrialError: the budget is not an integer of at least 1.
+        DataError: the time limit is not a positive number.
+    """
+
+    budget: int
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        require_int("budget", self.budget, at_least=1)
+        if self.time_limit is not None and not 0 < self.time_limit < math.inf:
+            raise DataError(f"`0 < time_limit < inf` must hold, got {self.time_limit}")
+
+
+@dataclass(frozen=True)
 class Job:
     """Units of one method on one problem, for one worker.
 
     Attributes:
-        problem: what to minimise.
-        method: what suggests points.
-        seeds: one a unit; several run as one program.
-        budget: evaluations of each.
-        time_limit: seconds of each; None for no limit.
+        problem: problem to minimise.
+        method: suggests the points.
+        seeds: one per unit; several run as one tensor program.
+        limits: of each unit.
     """
 
     problem: Problem
     method: Method
     seeds: tuple[int, ...]
-    budget: int
-    time_limit: float | None
+    limits: Limits
 
     @property
     def keys(self) -> list[Key]:
-        """The units."""
+        """Keys of the units."""
         return [(self.problem.name, self.method.name, seed) for seed in self.seeds]
 
     def __call__(self) -> tuple[list[Unit], str]:
-        """What has come of the units, and where they ran."""
-        units = None
-        if len(self.seeds) > 1 and isinstance(self.method, Lockstep):
-            units = run_together(self.problem, self.method, self.seeds, self.budget, self.time_limit)
+        """Runs the units; returns them and a description of the environment."""
+        units, limits = None, (self.limits.budget, self.limits.time_limit)
+        if len(self.seeds) > 1 and isinstance(self.method, BatchMethod):
+            units = run_together(self.problem, self.method, self.seeds, *limits)
         if units is None:
-            units = [
-                run_unit(self.problem, self.method, seed, self.budget, self.time_limit) for seed in self.seeds
-            ]
+            units = [run_unit(self.problem, self.method, seed, *limits) for seed in self.seeds]
         return units, environment()
 
     def alone(self) -> "list[Job]":
-        """A job for each of the units."""
+        """One job per unit."""
         return [replace(self, seeds=(seed,)) for seed in self.seeds]
 
     def crashed(self, reason: str) -> list[Unit]:
-        """The units, without any evaluation."""
+        """The units as crashed, without evaluations."""
         return [Unit(*key, "crashed", reason, 0.0, 1, ()) for key in self.keys]
 
 
-def chosen_problems(given: str | Problem | Sequence[str | Problem]) -> list[Problem]:
-    parts = [given] if isinstance(given, str | Problem) else given
-    found = [p for part in parts for p in (problems_of(part) if isinstance(part, str) else [part])]
-    for problem in found:
+def chosen_problems(specs: str | Problem | Sequence[str | Problem]) -> list[Problem]:
+    """The problems that names of problems or suites, or Problems, stand for.
+
+    Raises:
+        DataError: an unknown name, an object that is not a Problem, equal names, no problem, or fidelities.
+    """
+    entries = [specs] if isinstance(specs, str | Problem) else specs
+    problems = [p for entry in entries for p in (problems_of(entry) if isinstance(entry, str) else [entry])]
+    for problem in problems:
         if not isinstance(problem, Problem):
             raise DataError(f"a problem must be a name or a Problem, got {described(problem)}")
-    _check_names("problem", [problem.name for problem in found])
-    if several := [problem.name for problem in found if problem.space.fidelities]:
+    _check_names("problem", [problem.name for problem in problems])
+    if several := [problem.name for problem in problems if problem.space.fidelities]:
         raise DataError(f"problems of a suite must have one fidelity, to be compared by value, got {several}")
-    return found
+    return problems
 
 
-def chosen_methods(given: str | Method | Sequence[str | Method]) -> list[Method]:
-    if isinstance(given, str):
-        given = [name.strip() for name in given.split(",")]
-    parts = [given] if isinstance(given, Method) else given
-    found = [get_method(part) if isinstance(part, str) else part for part in parts]
-    for method in found:
+def chosen_methods(specs: str | Method | Sequence[str | Method]) -> list[Method]:
+    """The methods that names, or Methods, stand for.
+
+    Raises:
+        DataError: an unknown name, an object that is not a Method, equal names, or no method.
+        ImportError: the library of a method is not installed.
+    """
+    if isinstance(specs, str):
+        specs = [name.strip() for name in specs.split(",")]
+    entries = [specs] if isinstance(specs, Method) else specs
+    methods = [get_method(entry) if isinstance(entry, str) else entry for entry in entries]
+    for method in methods:
         if isinstance(method, type) or not isinstance(method, Method):
             law = "a method must be a name or an object with `name` and `start`"
             raise DataError(f"{law}, got {described(method)}")
-    _check_names("method", [method.name for method in found])
-    return found
+    _check_names("method", [method.name for method in methods])
+    return methods
 
 
 def _check_names(kind: str, names: Sequence[object]) -> None:
-    if odd := [name for name in names if not isinstance(name, str) or not name]:
-        law = f"the name of a {kind} must be a string that is not empty"
-        raise DataError(f"{law}, got {described(odd[0])}")
-    if odd := [name for name in names if plain_text(name, sys.maxsize) != name]:
+    """Raises a DataError unless there are names, all different non-empty strings that can be stored."""
+    if wrong := [name for name in names if not isinstance(name, str) or not name]:
+        raise DataError(f"the name of a {kind} must be a non-empty string, got {described(wrong[0])}")
+    if wrong := [name for name in names if plain_text(name, sys.maxsize) != name]:
         law = f"the name of a {kind} must have no lone surrogates, which cannot be stored"
-        raise DataError(f"{law}, got {described(odd[0])}")
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if not names or twice:
-        raise DataError(f"a suite needs a {kind}, and names of {kind}s that differ, got {twice or 'none'}")
+        raise DataError(f"{law}, got {described(wrong[0])}")
+    duplicates = [name for name, times in Counter(names).items() if times > 1]
+    if not names or duplicates:
+        raise DataError(f"a suite needs {kind}s with different names, got {duplicates or 'none'}")
 
 
 def all_jobs(
     problems: Sequence[Problem],
     methods: Sequence[Method],
     seeds: Sequence[int],
-    budget: int,
-    time_limit: float | None,
-    together: int,
+    limits: Limits,
+    seeds_per_batch: int,
 ) -> list[Job]:
-    """Units that run together first, for they take longest; then seed by seed, for an early end is fair."""
+    """Jobs in the order in which they run.
+
+    Batches run first, as they take longest; then single units, seed by seed, so that methods are comparable
+    if the run ends early.
+
+    Args:
+        problems: of the suite.
+        methods: to compare.
+        seeds: of the units.
+        limits: of each unit.
+        seeds_per_batch: most seeds that run as one tensor program.
+
+    Raises:
+        TrialError, DataError: seeds that are not different integers in [0, 2**63).
+    """
     if not isinstance(seeds, Iterable):
         raise DataError(f"seeds must be several integers, such as range(20), got {described(seeds)}")
-    whole = [require_int("a seed", seed, at_least=0) for seed in seeds]
-    if not whole or len(set(whole)) < len(whole) or max(whole) >= 2**63:
-        raise DataError(f"seeds must be given, differ and be less than 2**63, got {whole}")
-    large, small = list[Job](), list[Job]()
+    integers = [require_int("a seed", seed, at_least=0) for seed in seeds]
+    if not integers or len(set(integers)) < len(integers) or max(integers) >= 2**63:
+        raise DataError(f"seeds must be given, differ and be less than 2**63, got {integers}")
+    batches, single = list[Job](), list[Job]()
     for problem in problems:
         for method in methods:
-            lockstep = isinstance(method, Lockstep) and method.lockstep and problem.vectorized is not None
-            size = together if lockstep else 1
-            for first in range(0, len(whole), size):
-                part = tuple(whole[first : first + size])
-                jobs = large if len(part) > 1 else small
-                jobs.append(Job(problem, method, part, budget, time_limit))
-    return large + sorted(small, key=lambda job: whole.index(job.seeds[0]))
+            batched = isinstance(method, BatchMethod) and method.lockstep and problem.vectorized is not None
+            size = seeds_per_batch if batched else 1
+            for first in range(0, len(integers), size):
+                batch = tuple(integers[first : first + size])
+                jobs = batches if len(batch) > 1 else single
+                jobs.append(Job(problem, method, batch, limits))
+    return batches + sorted(single, key=lambda job: integers.index(job.seeds[0]))
 
 
 def check_picklable(jobs: Sequence[Job]) -> None:
+    """Raises a DataError if a job cannot be pickled for a worker process."""
     for job in jobs:
         try:
             pickle.dumps(job)
@@ -133,27 +177,26 @@ def check_picklable(jobs: Sequence[Job]) -> None:
             raise
         except BaseException as error:
             raise DataError(
-                "problems and methods must be picklable, for other processes (workers=1 sends none), "
+                "problems and methods must be picklable for worker processes (workers=1 needs none), "
                 f"got {job.problem.name}, {job.method.name}: {error_text(error)}"
             ) from error
 
 
-def agree(
-    store: Store,
-    problems: Sequence[Problem],
-    methods: Sequence[Method],
-    budget: int,
-    time_limit: float | None,
+def check_or_store(
+    store: Store, problems: Sequence[Problem], methods: Sequence[Method], limits: Limits
 ) -> None:
-    """Makes sure that names in the records stand for what they stood for in earlier runs."""
+    """Stores the definitions of problems and methods, or checks that they equal those of earlier runs.
+
+    Raises:
+        StorageError: a name has another definition in the store.
+    """
     for problem in problems:
         numbers = {"minimum": problem.minimum, "best_known": problem.best_known, "noise": problem.noise}
-        limits = {"budget": budget, "time_limit": time_limit}
         form = {"dim": problem.space.dim, "space": problem.space.fingerprint}
-        store.agree("problems", "problem", problem.name, numbers | limits | form)
+        store.agree("problems", "problem", problem.name, numbers | asdict(limits) | form)
     for method in methods:
         plain = type(method).__repr__ is object.__repr__
         text = described(vars(method) if plain else method, sys.maxsize)
-        text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # functions are shown with their addresses
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # the repr of a function has its address
         shown = shortened(f"{type(method).__name__} {text}" if plain else text, LONGEST)
         store.agree("methods", "method", method.name, {"method": shown})

@@ -1,4 +1,4 @@
-"""What is compared: a method, told of a task, asks for points and is told what came of them."""
+"""The protocols of a method: it starts a run on a task, which suggests points and takes their outcomes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Params, Space
 
-if TYPE_CHECKING:  # a method in a process of its own need not bring what these import
+if TYPE_CHECKING:  # a method in its own interpreter need not have what these import
     from bo_suite.bench.replicates import Replicates
     from bo_suite.problems import Problem
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a method is told: where to search, how often, and whether observations are noisy."""
+    """The input of a method: space, seed, number of evaluations, and whether observations are noisy."""
 
     space: Space
     seed: int
@@ -24,19 +24,19 @@ class Task:
 
 @runtime_checkable
 class Run(Protocol):
-    """A method at work on one task."""
+    """The run of a method on one task."""
 
     def ask(self) -> Params:
         """The next point to evaluate, a point of the space."""
 
     def tell(self, params: Params, value: float) -> None:
-        """Takes the outcome of the point that was asked last, smaller is better."""
+        """Takes the outcome of the last suggested point, smaller is better."""
 
     def fail(self, params: Params, reason: str) -> None:
-        """Takes that the point that was asked last has no outcome."""
+        """Takes the failure of the last suggested point."""
 
     def provenance(self) -> dict[str, Any]:
-        """Where the last point came from, as JSON; {} where there is nothing to say."""
+        """How the last point was chosen, as JSON; {} if unknown."""
 
 
 @runtime_checkable
@@ -48,11 +48,11 @@ class Method(Protocol):
         """Identifies the method in records and reports."""
 
     def start(self, task: Task) -> Run:
-        """The method at the start of a task."""
+        """Starts a run on a task."""
 
 
 @runtime_checkable
-class Lockstep(Protocol):
+class BatchMethod(Protocol):
     """A method that can run many seeds of a problem as one tensor program."""
 
     @property
@@ -61,19 +61,19 @@ class Lockstep(Protocol):
 
     @property
     def lockstep(self) -> bool:
-        """Whether it can, configured as it is, with each run as it would be alone."""
+        """Whether this configuration can, with each run equal to its solo run."""
 
     def replicates(self, problem: "Problem", seeds: Sequence[int], budget: int) -> "Replicates":
-        """The runs of all seeds."""
+        """Runs all seeds."""
 
 
 def inside(space: Space, params: Params) -> Params:
-    """The point in canonical form, its numbers moved to the nearest bound where they are beyond one.
+    """The point in canonical form, with numbers clipped to their bounds.
 
     Some libraries return the bounds of a log scale with a rounding error.
 
     Raises:
-        SpaceError: a parameter missing, unknown or of the wrong type.
+        SpaceError: a parameter is missing, unknown or of the wrong type.
     """
     moved = dict(params)
     for name, parameter in space:

@@ -1,8 +1,7 @@
-"""Runs every method on every problem with every seed, in parallel, and loses nothing that has ended."""
+"""Runs every method on every problem with every seed in parallel, and stores each unit when it ends."""
 
 import concurrent.futures as futures
 import logging
-import math
 import os
 import time
 from collections import Counter, deque
@@ -23,7 +22,15 @@ from rich.progress import (
 )
 
 from bo_suite.bench.environment import command, environment
-from bo_suite.bench.jobs import Job, agree, all_jobs, check_picklable, chosen_methods, chosen_problems
+from bo_suite.bench.jobs import (
+    Job,
+    Limits,
+    all_jobs,
+    check_or_store,
+    check_picklable,
+    chosen_methods,
+    chosen_problems,
+)
 from bo_suite.bench.method import Method
 from bo_suite.bench.records import Records
 from bo_suite.bench.store import Store
@@ -41,10 +48,10 @@ from bo_suite.values.scalars import flag
 logger = logging.getLogger("bo_suite")
 
 _WAIT = 0.5
-"""Seconds between looks at the units of other runners."""
+"""Seconds between two polls of the units of other runners."""
 
 _PATIENCE = 10.0
-"""Seconds after which the user is told of them."""
+"""Seconds of waiting for other runners after which a warning is logged."""
 
 
 def run_suite(
@@ -61,100 +68,106 @@ def run_suite(
     again: Collection[str] = (),
     progress: bool = True,
 ) -> Records:
-    """Run every method on every problem with every seed; what has ended is in the folder at once.
+    """Runs every method on every problem with every seed, and stores each unit in the folder when it ends.
 
-    Run again with the same folder, after a crash, a kill or with more seeds, it goes on where it was; several
-    runners on one machine may share a folder, and the work. A method that raises, is too slow or takes its
-    process down costs only that unit, which the records keep as crashed or timed out, with its evaluations
-    unless its process died.
+    A run with the folder of an earlier one continues it: after a crash, a kill, or with more seeds. Several
+    runners on one machine can share a folder and its units. A method that raises, is too slow or kills its
+    process costs that unit alone, which is recorded as crashed or timed out, with its evaluations unless its
+    process died.
 
     Args:
         problems: names of problems or suites, separated by commas or in a list, or Problems.
         methods: names of methods likewise, or Methods.
-        seeds: one a run of a method on a problem. What a run draws depends on (problem, seed), and so does
-            the noise, which all methods meet alike: runs are paired on a problem, and independent between.
+        seeds: one per run of a method on a problem. The draws of a run depend on (problem,
+            seed), and its noise on these and the point: at equal points methods meet equal noise. Runs on one
+            problem are paired, others are independent.
         budget: number of evaluations of each unit.
-        out: folder of the records, created where it is missing.
-        executor: where to run instead of processes of our own: any `concurrent.futures.Executor`, left open,
-            or a function that makes one, called again when its workers break. On Ray,
-            `bo_suite.integrations.ray.RayExecutor()`; on Dask, `client.get_executor(pure=False)`, for by
-            default Dask makes equal calls only once.
-        workers: units at once; by default as many as this process may use cores. Give the number of workers
-            of a cluster.
+        out: folder of the records, created if it does not exist.
+        executor: runs the units; None for worker processes. Any `concurrent.futures.Executor`, which stays
+            open, or a function that makes one, called again if its workers break. On Ray,
+            `bo_suite.integrations.ray.RayExecutor()`; on Dask, `client.get_executor(pure=False)`, since by
+            default Dask runs equal calls once.
+        workers: number of units at once; None for the number of cores of this process. For a cluster, the
+            number of its workers.
         time_limit: seconds after which a unit is ended; None for no limit. In threads, such as Dask's, it is
-            looked at between suggestions only.
-        together: at most so many seeds of a cheap problem run as one tensor program, where the method is
-            able to (`run_replicates`); 1 runs each on its own, for times of single suggestions.
-        again: states of units that are forgotten and run anew: "crashed" once a method is mended, "timed
-            out", or "running" after a runner on another machine has died, which cannot be seen from here.
+            checked between suggestions alone.
+        together: most seeds of a cheap problem that run as one tensor program, if the method can do so
+            (`run_replicates`). With 1 each runs alone, which measures times of single suggestions.
+        again: states of units that are deleted and run again: "crashed" after a method was repaired, "timed
+            out", or "running" after a runner on another machine has died, which cannot be detected here.
         progress: whether to show a progress bar.
 
     Returns:
-        All records of the folder, also those of earlier runs.
+        All records of the folder, with those of earlier runs.
 
     Raises:
-        DataError: an unknown problem or method, nothing to run, what cannot be sent to processes, or an
-            executor that breaks for good.
-        ImportError: a method whose library is missing.
-        StorageError: a folder that cannot be used, or that holds another budget, time limit, problem or
-            method of a name.
+        DataError: an unknown problem or method, nothing to run, a problem or method that cannot be pickled,
+            or an executor that breaks repeatedly.
+        TrialError: a number that is not an integer or is out of range.
+        ImportError: the library of a method is not installed.
+        StorageError: the folder cannot be used, or holds another budget, time limit, problem or method of a
+            name.
     """
-    require_int("budget", budget, at_least=1)
+    limits = Limits(budget, time_limit)
     progress = flag("progress", progress, DataError)
     count = require_int("workers", _cores() if workers is None else workers, at_least=1)
-    if time_limit is not None and not 0 < time_limit < math.inf:
-        raise DataError(f"`0 < time_limit < inf` must hold, got {time_limit}")
+    _check_states_and_executor(again, executor)
+    suite, compared = chosen_problems(problems), chosen_methods(methods)
+    jobs = all_jobs(suite, compared, seeds, limits, require_int("together", together, at_least=1))
+    in_this_process = executor is None and count == 1
+    if not in_this_process and not isinstance(executor, futures.ThreadPoolExecutor):
+        check_picklable(jobs)
+    # one thread for all arithmetic, as in worker processes: seconds must be comparable
+    with (
+        closing(Store(out)) as store,
+        ExecutorPool(count, executor, Job.__call__, "a unit") as pool,
+        one_thread() if in_this_process else nullcontext(),
+    ):
+        store.forget([key for job in jobs for key in job.keys], again)
+        check_or_store(store, suite, compared, limits)
+        runner = _Runner(store, pool, count, {problem.name: problem.minimum for problem in suite})
+        with _bar(progress, store, jobs) as show:
+            runner.run(jobs, show)
+    return Records.read(out)
+
+
+def _check_states_and_executor(again: Collection[str], executor: object) -> None:
+    """Raises a DataError if `again` names a state that does not exist, or if the executor is not usable."""
     if unknown := set(again) - {"crashed", "timed out", "running"}:
         raise DataError(f"again must name states among crashed, timed out and running, got {unknown}")
     if executor is not None and not (isinstance(executor, futures.Executor) or callable(executor)):
         raise DataError(
             f"an executor must be an Executor or a function that makes one, got {described(executor)}"
         )
-    found, chosen = chosen_problems(problems), chosen_methods(methods)
-    jobs = all_jobs(found, chosen, seeds, budget, time_limit, require_int("together", together, at_least=1))
-    here = executor is None and count == 1
-    if not here and not isinstance(executor, futures.ThreadPoolExecutor):
-        check_picklable(jobs)
-    # as in processes of our own, one thread for all arithmetic: seconds are to be comparable
-    with (
-        closing(Store(out)) as store,
-        ExecutorPool(count, executor, Job.__call__, "a unit") as pool,
-        one_thread() if here else nullcontext(),
-    ):
-        store.forget([key for job in jobs for key in job.keys], again)
-        agree(store, found, chosen, budget, time_limit)
-        runner = _Runner(store, pool, count, {problem.name: problem.minimum for problem in found})
-        with _bar(progress, store, jobs) as show:
-            runner.run(jobs, show)
-    return Records.read(out)
 
 
 def _cores() -> int:
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Runner:
-    """One runner at work on a folder."""
+    """Runs jobs and stores their units in a folder."""
 
     def __init__(
         self, store: Store, pool: ExecutorPool, workers: int, minima: dict[str, float | None]
     ) -> None:
         self._store, self._pool, self._minima = store, pool, minima
         self._tasks = TaskRunner[Job](lambda job: pool.submit(job), workers, worked=True)
-        self._left, self._again = deque[Job](), deque[Job]()
+        self._queue, self._retries = deque[Job](), deque[Job]()
         self._command = command()
         self._waited = 0.0
 
     def run(self, jobs: Sequence[Job], show: Callable[[], None]) -> None:
-        """Works until every unit has ended, here or in another runner."""
+        """Runs jobs until every unit has ended, here or in another runner."""
         try:
-            # A worker of a script without a main guard comes here too, and must not wait for its parent.
+            # A worker of a script without a main guard gets here too, and must not wait for its parent.
             if self._not_ended(jobs) and not self._pool.works():
-                raise WorkersDied("worker processes must be able to do nothing at all")
+                raise WorkersDied("a task that does nothing failed: worker processes cannot start")
             while left := self._not_ended(jobs):
-                self._left = deque(left)
-                for job, future in self._tasks.completed(self._following):
-                    self._keep(job, future)
+                self._queue = deque(left)
+                for job, future in self._tasks.completed(self._next_job):
+                    self._collect(job, future)
                     show()
                 if others := self._not_ended(left):
                     self._wait(others)
@@ -165,43 +178,47 @@ class _Runner:
                 with suppress(StorageError):
                     self._store_units(job, units, where)
             if isinstance(error, WorkersDied):
-                law = "worker processes must be able to run a unit, but they died before the first"
-                hint = '(does the script have `if __name__ == "__main__":`?)'
-                raise DataError(f"{law} {hint}") from error
+                raise DataError(
+                    "worker processes died before they ran a unit; does the script have "
+                    '`if __name__ == "__main__":`?'
+                ) from error
             if isinstance(error, futures.BrokenExecutor):
-                law = "an executor whose workers may die must be given as a function that makes it"
-                raise DataError(f"{law}, got one that broke: {error_text(error)}") from error
+                raise DataError(
+                    f"the executor broke: {error_text(error)}; give a function that makes an executor, "
+                    "which is called again when workers die"
+                ) from error
             raise
 
     def _not_ended(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs with a unit that has not ended."""
         states = self._store.states()
         return [job for job in jobs if any(states.get(key, "running") == "running" for key in job.keys)]
 
     def _wait(self, jobs: Sequence[Job]) -> None:
-        """Gives another runner time, and says once that it is waited for."""
+        """Waits for other runners; logs a warning once."""
         self._waited += _WAIT
         if self._waited == _PATIENCE:
             count = sum(len(job.keys) for job in jobs)
             logger.warning(
-                "up to %d units are at work in another runner, which is waited for; if none lives any more, "
-                'say again=["running"] (bo-suite bench --again running)',
+                "waiting for up to %d units that another runner works on; if that runner has died, pass "
+                'again=["running"] (bo-suite bench --again running)',
                 count,
             )
         time.sleep(_WAIT)
 
-    def _following(self) -> Job | None:
-        """The next job, with those of its units that are free."""
-        if self._again:
-            return self._again.popleft()
-        while self._left:
-            job = self._left.popleft()
+    def _next_job(self) -> Job | None:
+        """The next job with its units that no runner has claimed; None if no job is left."""
+        if self._retries:
+            return self._retries.popleft()
+        while self._queue:
+            job = self._queue.popleft()
             free = {seed for _, _, seed in self._store.claim(job.keys)}
             if free:
                 return replace(job, seeds=tuple(seed for seed in job.seeds if seed in free))
         return None
 
-    def _keep(self, job: Job, future: "futures.Future[tuple[list[Unit], str]] | None") -> None:
-        """Stores what has come of a job; units of which nothing came together run again, alone."""
+    def _collect(self, job: Job, future: "futures.Future[tuple[list[Unit], str]] | None") -> None:
+        """Stores the units of a job that has ended; if a batch of units failed, queues each unit alone."""
         units, where, reason = None, "", "its worker process died"
         if future is not None:
             try:
@@ -211,7 +228,7 @@ class _Runner:
         if units is not None:
             self._store_units(job, units, where)
         elif len(job.seeds) > 1:
-            self._again.extend(job.alone())
+            self._retries.extend(job.alone())
         else:
             self._store_units(job, job.crashed(reason), environment())
 
@@ -221,7 +238,7 @@ class _Runner:
 
 @contextmanager
 def _bar(shown: bool, store: Store, jobs: Sequence[Job]) -> Iterator[Callable[[], None]]:
-    """A progress bar, and the function that brings it up to date."""
+    """A progress bar; yields the function that updates it."""
     if not shown:
         yield lambda: None
         return
@@ -233,9 +250,9 @@ def _bar(shown: bool, store: Store, jobs: Sequence[Job]) -> Iterator[Callable[[]
 
         def show() -> None:
             states = Counter(state for key, state in store.states().items() if key in keys)
-            wrong = [f"{states[state]} {state}" for state in ("crashed", "timed out") if states[state]]
+            failures = [f"{states[state]} {state}" for state in ("crashed", "timed out") if states[state]]
             ended = sum(states.values()) - states["running"]
-            bar.update(task, completed=ended, description=", ".join(wrong))
+            bar.update(task, completed=ended, description=", ".join(failures))
 
         show()
         yield show

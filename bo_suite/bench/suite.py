@@ -1,4 +1,4 @@
-"""Named sets of problems to compare optimisers on, and problems of outsiders beside them."""
+"""Named sets of problems to compare optimisers on, and problems from the user's modules."""
 
 import difflib
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from bo_suite.values.imports import import_attribute
 
 @dataclass(frozen=True)
 class Suite:
-    """A set of problems under one name; they are made when asked for, not before.
+    """A named set of problems, which are made by `build`.
 
     Attributes:
         name: Identifies the suite.
-        description: What it is for, in a sentence.
-        problems: Functions of no arguments that make one problem each.
+        description: Its purpose, in a sentence.
+        problems: Functions without arguments that make one problem each.
 
     Raises:
-        DataError: an empty name or description, no problem, or one that is no function that makes it.
+        DataError: an empty name or description, no problems, or an entry that is not a function.
     """
 
     name: str
@@ -37,9 +37,7 @@ class Suite:
                     f"a suite's name and description must be non-empty strings, got {described(field)}"
                 )
         if not isinstance(self.problems, tuple) or not self.problems:
-            raise DataError(
-                f"a suite's problems must be a tuple that is not empty, got {described(self.problems)}"
-            )
+            raise DataError(f"a suite's problems must be a non-empty tuple, got {described(self.problems)}")
         for make in self.problems:
             if not callable(make) or isinstance(make, Problem):
                 raise DataError(f"a suite's problems must be functions that make them, got {described(make)}")
@@ -48,18 +46,21 @@ class Suite:
         """The problems.
 
         Raises:
-            DataError: something else than problems, two of the same name, or a library that is missing.
+            DataError: a result is not a Problem, two have the same name, or a library is missing.
         """
         return _distinct([make() for make in self.problems], f"the suite {self.name}")
 
 
-def _distinct(found: list[Problem], source: str) -> tuple[Problem, ...]:
-    if others := [problem for problem in found if not isinstance(problem, Problem)]:
+def _distinct(problems: list[Problem], source: str) -> tuple[Problem, ...]:
+    """The problems; raises a DataError unless all are Problems with different names."""
+    if others := [problem for problem in problems if not isinstance(problem, Problem)]:
         raise DataError(f"the problems of {source} must be Problems, got {described(others[0])}")
-    names = [problem.name for problem in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"the problems of {source} must have names that differ, got {twice} more than once")
-    return tuple(found)
+    names = [problem.name for problem in problems]
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(
+            f"the problems of {source} must have different names, got {duplicates} more than once"
+        )
+    return tuple(problems)
 
 
 MADE: dict[str, Callable[[], Problem]] = {
@@ -84,7 +85,7 @@ MADE: dict[str, Callable[[], Problem]] = {
         get_problem("styblinski_tang5"), integers=(0, 1), ordered=(2,), unordered=(3, 4), levels=6
     ),
 }
-"""Problems made from others, by their names. Results are filed under these: change a name with a recipe."""
+"""Problems made from others, by name. Results are stored by name: a changed recipe needs a new name."""
 
 
 def _suite(name: str, description: str, names: tuple[str, ...]) -> Suite:
@@ -92,10 +93,10 @@ def _suite(name: str, description: str, names: tuple[str, ...]) -> Suite:
 
 
 def named_problem(name: str) -> Problem:
-    """The problem of a name: one of `get_problem`, or one that the suites make of those.
+    """The problem of a name: one of `get_problem`, or one that the suites make from these.
 
     Raises:
-        DataError: a name that no problem has, and what `get_problem` raises.
+        DataError: no problem has the name, or `get_problem` raises it.
     """
     if name in MADE:
         return MADE[name]()
@@ -103,7 +104,7 @@ def named_problem(name: str) -> Problem:
         return get_problem(name)
     except DataError as error:
         close = difflib.get_close_matches(name, (*suites(), *MADE), n=3) or list(suites())
-        raise DataError(f"{error}; suites and the problems they make are called {close}") from None
+        raise DataError(f"{error}; names of suites and of their problems include {close}") from None
 
 
 _SYNTHETIC = (
@@ -154,7 +155,7 @@ def get_suite(name: str) -> Suite:
     """The suite of a name, such as `smoke` or `synthetic`.
 
     Raises:
-        DataError: a name that no suite has.
+        DataError: no suite has the name.
     """
     if name not in _SUITES:
         close = difflib.get_close_matches(name, suites(), n=3) or list(suites())
@@ -163,18 +164,18 @@ def get_suite(name: str) -> Suite:
 
 
 def problems_of(spec: str) -> tuple[Problem, ...]:
-    """The problems that a text names, such as `synthetic`, `branin,noisy_hartmann6` or `mine:problems`.
+    """The problems of a text such as `synthetic`, `branin,noisy_hartmann6` or `mine:problems`.
 
-    Its parts, between commas, are names of suites, names of problems, and module:attribute, where the module
-    can be imported, from the current folder too, and the attribute is a Problem, a tuple of them or a Suite.
+    The text lists, separated by commas, names of suites, names of problems, and module:attribute. The module
+    is importable, also from the current folder; the attribute is a Problem, a tuple of Problems or a Suite.
 
     Raises:
-        DataError: a name that nothing has, an import that fails, or two problems of the same name.
+        DataError: an unknown name, an import that fails, or two problems of the same name.
     """
-    found: list[Problem] = []
-    for part in spec.split(","):
-        found += _named(part.strip())
-    return _distinct(found, repr(spec))
+    problems: list[Problem] = []
+    for name in spec.split(","):
+        problems += _named(name.strip())
+    return _distinct(problems, repr(spec))
 
 
 def _named(name: str) -> tuple[Problem, ...]:
@@ -184,11 +185,11 @@ def _named(name: str) -> tuple[Problem, ...]:
 
 
 def _imported(name: str) -> tuple[Problem, ...]:
-    found = import_attribute("a problem", name)
-    if isinstance(found, Suite):
-        return found.build()
-    if isinstance(found, Problem):
-        return (found,)
-    if isinstance(found, tuple | list) and found:
-        return _distinct(list(found), name)
-    raise DataError(f"{name} must be a Problem, a tuple of them or a Suite, got {described(found)}")
+    attribute = import_attribute("a problem", name)
+    if isinstance(attribute, Suite):
+        return attribute.build()
+    if isinstance(attribute, Problem):
+        return (attribute,)
+    if isinstance(attribute, tuple | list) and attribute:
+        return _distinct(list(attribute), name)
+    raise DataError(f"{name} must be a Problem, a tuple of Problems or a Suite, got {described(attribute)}")

@@ -1,4 +1,4 @@
-"""One unit of a suite: a method on a problem with a seed, from the first evaluation to the last."""
+"""One unit of a suite: the run of a method on a problem with a seed."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from bo_suite.bench.method import Lockstep, Method, Run, Task, inside
+from bo_suite.bench.method import BatchMethod, Method, Run, Task, inside
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
 from bo_suite.space.space import Params
@@ -23,22 +23,22 @@ from bo_suite.values.describe import described, error_text, plain_text, shortene
 logger = logging.getLogger("bo_suite")
 
 _LONGEST = 2000
-"""The most characters of an error that are stored."""
+"""Most characters of an error that are stored."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation, as it goes into the records.
+    """One evaluation, as stored in the records.
 
     Attributes:
         params: the point.
-        value: as observed; None where it failed.
-        true_value: without noise; None where it failed.
-        ask_seconds: time to suggest the point, or its share of the time of several.
-        evaluate_seconds: time to evaluate it.
-        tell_seconds: time to take the outcome.
-        provenance: where the point came from, as the method tells it.
-        failure: why there is no value.
+        value: observed value; None if the evaluation failed.
+        true_value: value without noise; None if the evaluation failed.
+        ask_seconds: time of `ask`, or the evaluation's share of the time of a batch.
+        evaluate_seconds: time of the evaluation.
+        tell_seconds: time of `tell` or `fail`.
+        provenance: how the method chose the point.
+        failure: why there is no value; None if there is one.
     """
 
     params: Params
@@ -53,16 +53,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Unit:
-    """What has come of a method on a problem with a seed.
+    """The record of a method on a problem with a seed.
 
     Attributes:
         problem: name.
         method: name.
-        seed: as given; the run's own, and that of its noise, is `seed_on` the problem.
+        seed: of the unit; run and noise use `seed_on` the problem.
         state: "finished", "crashed" or "timed out".
-        reason: why it ended early; None where it did not.
-        seconds: wall time, or its share of the time of several.
-        replicates: units that ran at once as one program.
+        reason: why it ended early; None if it did not.
+        seconds: wall time, or the unit's share of the time of a batch.
+        replicates: number of units that ran as one tensor program.
         evaluations: in order.
     """
 
@@ -77,34 +77,34 @@ class Unit:
 
 
 def seed_on(problem: str, seed: int) -> int:
-    """The seed of a unit's run, less than 2**31: equal draws on several problems would not be independent."""
+    """The seed of a run, below 2**31; differs between problems, so that runs on them are independent."""
     digest = hashlib.blake2b(f"{problem}/{seed}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limit: float | None) -> Unit:
-    """The record of one run; nothing that the method or the problem raises gets out.
+    """Runs a method on a problem; errors of either are recorded, not raised.
 
     Args:
-        problem: what to minimise.
-        method: what suggests points.
+        problem: problem to minimise.
+        method: suggests the points.
         seed: of the unit.
         budget: number of evaluations.
-        time_limit: seconds after which the run is ended, if need be within a suggestion (there only on the
-            main thread of a system with interval timers).
+        time_limit: seconds after which the run is ended; within a suggestion only on the main thread of a
+            system with interval timers.
     """
     began, done = time.perf_counter(), list[Evaluation]()
     state, reason = "finished", None
     try:
         with _alarm(time_limit):
-            own = seed_on(problem.name, seed)
-            run = method.start(Task(problem.space, own, budget, problem.noise > 0))
+            run_seed = seed_on(problem.name, seed)
+            run = method.start(Task(problem.space, run_seed, budget, problem.noise > 0))
             while len(done) < budget:
-                done.append(_evaluation(problem, run, own, done))
+                done.append(_evaluation(problem, run, run_seed, done))
                 if time_limit is not None and time.perf_counter() - began > time_limit:
                     raise _TimeOut
     except SpaceExhausted as error:
-        reason = plain_text(error)  # there is no more to be found
+        reason = plain_text(error)  # every point of a finite space was evaluated
     except _TimeOut:
         if len(done) < budget:
             state, reason = "timed out", f"the time limit of {time_limit:g} s was over"
@@ -117,24 +117,25 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
 
 
 def run_together(
-    problem: Problem, method: Lockstep, seeds: Sequence[int], budget: int, time_limit: float | None
+    problem: Problem, method: BatchMethod, seeds: Sequence[int], budget: int, time_limit: float | None
 ) -> list[Unit] | None:
-    """The records of the runs of all seeds as one tensor program; None where it fails or takes too long.
+    """Runs all seeds as one tensor program; returns None if it fails or exceeds the joint time limit.
 
-    Seconds are shares of the time of all. The time limit of each counts, for all of them together, as often
-    as there are runs.
+    The joint limit is time_limit x number of runs. The seconds of a run are its share of the total.
     """
     began = time.perf_counter()
     try:
         with _alarm(None if time_limit is None else time_limit * len(seeds)):
-            found = method.replicates(problem, [seed_on(problem.name, seed) for seed in seeds], budget)
-        runs = found.evaluations()
-        json.dumps([one.provenance for run in runs for one in run])  # while it can be done in another way
+            run_seeds = [seed_on(problem.name, seed) for seed in seeds]
+            replicates = method.replicates(problem, run_seeds, budget)
+        runs = replicates.evaluations()
+        # what cannot be stored is detected here, while the units can still run alone
+        json.dumps([evaluation.provenance for run in runs for evaluation in run])
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         logger.warning(
-            "the runs of %s on %s are made one by one, since together there was %s",
+            "the seeds of %s on %s run one by one, since the joint run failed: %s",
             visible(method.name),
             visible(problem.name),
             described(error),
@@ -151,7 +152,7 @@ def _evaluation(problem: Problem, run: Run, seed: int, done: Sequence[Evaluation
     """One round of ask, evaluate and tell."""
     began = time.perf_counter()
     params = run.ask()
-    asked = time.perf_counter()
+    suggested = time.perf_counter()
     point, value, failure = inside(problem.space, params), math.nan, None
     try:
         value = problem.value(point)
@@ -164,32 +165,33 @@ def _evaluation(problem: Problem, run: Run, seed: int, done: Sequence[Evaluation
     evaluated = time.perf_counter()
     observed = math.nan
     if failure is None:
-        observed = value + problem.noise_of(point, seed, sum(one.params == point for one in done))
+        repeat = sum(evaluation.params == point for evaluation in done)
+        observed = value + problem.noise_of(point, seed, repeat)
         run.tell(params, observed)
     else:
         run.fail(params, failure)
-    told = time.perf_counter()
+    ended = time.perf_counter()
     provenance = run.provenance()
-    json.dumps(provenance)  # here, where what cannot be stored costs this unit alone
+    json.dumps(provenance)  # what cannot be stored raises here, where it costs this unit alone
     return Evaluation(
         point,
         None if failure is not None else observed,
         None if failure is not None else value,
-        asked - began,
-        evaluated - asked,
-        told - evaluated,
+        suggested - began,
+        evaluated - suggested,
+        ended - evaluated,
         provenance,
         failure,
     )
 
 
 class _TimeOut(BaseException):
-    """The time is over: no `except Exception` of a method may hold it up."""
+    """The time limit is exceeded; not an Exception, so that no `except Exception` of a method catches it."""
 
 
 @contextmanager
 def _alarm(seconds: float | None) -> Iterator[None]:
-    """Raises _TimeOut inside after some seconds, where a signal can."""
+    """Raises _TimeOut inside the block after some seconds, on the main thread of a system with timers."""
     possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if seconds is None or not possible:
         yield
@@ -202,7 +204,7 @@ def _alarm(seconds: float | None) -> Iterator[None]:
             raise _TimeOut
 
     before = signal.signal(signal.SIGALRM, ring)
-    # again every second, for a library may have swallowed the first
+    # again every second, as a library may have swallowed the first
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield

@@ -59,7 +59,7 @@ def translated(space: Any) -> Translation:
             raise SpaceError(f"parameter {name!r}: {error}") from error
     translation = Translation(dimensions)
     if translation.space.fidelities:
-        raise SpaceError(f"parameters must be no fidelities, got {list(translation.space.target)}")
+        raise SpaceError(f"parameters must be no fidelities, got {list(translation.space.target_fidelity)}")
     return translation
 
 

@@ -1,4 +1,4 @@
-"""Derivative-free search of a score over a space: a population of points that mate and mutate."""
+"""Derivative-free search for the maximum of a score over a space, by a population of points."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,7 @@ from bo_suite.space.candidates import is_copy, is_new, mutate
 from bo_suite.space.space import Space
 
 _PARENTS, _CHILDREN, _GENERATIONS = 32, 128, 10
+"""Sizes of the evolution strategy; beside the first generation it scores 1,280 points."""
 
 _MATING = 0.5
 """Share of children that have two parents."""
@@ -23,20 +24,20 @@ def evolve(
     rows: jt.Float[Tensor, "*b m d"],
     seeds: Seeds,
 ) -> jt.Float[Tensor, "*b p d"]:
-    """The best points after some generations, best first.
+    """The best points after the last generation, best first.
 
-    Each generation the best distinct points, parents and children alike, become the parents (a (μ + λ)
-    evolution strategy). A child takes each column from either of two parents, the better ones more often, and
-    then mutates in a few: a continuous one by a normal step of any scale from 1e-3 to 0.5, a discrete one to
-    a level about so far away or to any other. Trees score whole boxes equally: of equal points those farthest
-    from the data come first. In a finite space they come in random order, which measured better, and those
-    that are told or pending are no parents.
+    In each generation the best distinct points among parents and children become the parents (a (μ + λ)
+    evolution strategy). A child takes each column from one of two parents, more often from the better. Then a
+    few columns mutate: a continuous one by a normal step of a scale from 1e-3 to 0.5, a discrete one to a
+    level about as far away or to a random level. Trees give whole boxes equal scores: of equal points, those
+    farthest from the taken rows come first. In a finite space equal points come in random order, which
+    measured better, and taken rows are not parents.
 
     Args:
         score: larger is better.
         space: where to search.
-        taken: rows that are not to be suggested: told, pending or failed.
-        rows: the first generation, representable in the space.
+        taken: rows that must not be suggested: observed, pending or failed.
+        rows: the first generation, points of the space.
         seeds: of the random numbers.
     """
     finite = space.cardinality is not None
@@ -45,17 +46,17 @@ def evolve(
         for turn in range(_GENERATIONS):
             step = seeds.split(f"{turn}")
             children = mutate(space, _mate(parents, step.split("mate")), step.split("mutate"))
-            every, values = torch.cat((parents, children), -2), torch.cat((value, score(children)), -1)
-            parents, value = _select(every, values, taken, finite, step.split("select"))
+            rows, values = torch.cat((parents, children), -2), torch.cat((value, score(children)), -1)
+            parents, value = _select(rows, values, taken, finite, step.split("select"))
     return parents
 
 
 def _select(rows: Tensor, value: Tensor, taken: Tensor, finite: bool, seeds: Seeds) -> tuple[Tensor, Tensor]:
-    """The best rows, without copies of others; of equal ones the farthest from what is taken, or any."""
+    """The best distinct rows; of equal scores the farthest from the taken rows or, if finite, random ones."""
     order = seeds.uniform((rows.shape[-2],), rows).argsort(-1)
     if taken.shape[-2] and not finite:
-        far = torch.cdist(rows, taken, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
-        order = far.argsort(dim=-1, descending=True, stable=True)
+        distance = torch.cdist(rows, taken, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
+        order = distance.argsort(dim=-1, descending=True, stable=True)
     rows, value = _gather(rows, order), value.gather(-1, order)
     excluded = is_copy(rows)
     if finite:
@@ -70,7 +71,7 @@ def _gather(rows: Tensor, order: Tensor) -> Tensor:
 
 
 def _mate(parents: Tensor, seeds: Seeds) -> Tensor:
-    """Children, each column from one of two parents, whose ranks have a triangular distribution."""
+    """Children: each column is taken from one of two parents, of which the first favours better ranks."""
     ranks = seeds.uniform((2, _CHILDREN), parents).amin(-2)
     first = (ranks * parents.shape[-2]).long()
     second = (seeds.split("second").uniform((_CHILDREN,), parents) * parents.shape[-2]).long()

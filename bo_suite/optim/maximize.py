@@ -1,8 +1,7 @@
-"""The best new point of a score over a space: global sampling, local search, and no repeats.
+"""The new point of largest score in a space, by global sampling and local search.
 
-Where the score has gradients, continuous columns follow them and discrete ones move from level to level, in
-turns; where it has none, a population of points evolves. Every point that is scored is one that the space can
-represent.
+If the score has gradients, continuous columns follow them and discrete columns move from level to level, in
+turns. Otherwise a population of points evolves. Every point that the search returns is a point of the space.
 """
 
 import math
@@ -24,13 +23,13 @@ from bo_suite.space.space import Space
 ScoreFunction = Callable[[Tensor], Tensor]
 
 _SPARE = 8
-"""Sampled points kept of each kind, in case that all ends of the local searches are taken."""
+"""Best sampled points of each kind that are candidates too: all maxima that were found may be taken."""
 
 _ROWS_CPU, _ROWS_ELSEWHERE = 4096, 2**18
-"""Rows of all replicates together that are scored at once: what comes of them stays in a core's cache."""
+"""Rows of all replicates that are scored at once; on a CPU few enough for the cache of a core."""
 
 _PASSES = 4
-"""Passes over discrete columns at first, for a score whose rows cost much; later turns take one."""
+"""Passes over discrete columns in the first turn, for a costly score; later turns take one."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,11 @@ class Search:
         sobol: points spread over the space.
         nearby: points around the best observed ones.
         starts: local searches, half of them from each kind of point.
-        evaluations: rounds of joint evaluation of one gradient search.
-        turns: alternations between continuous and discrete columns at most.
+        evaluations: rounds of joint evaluation in one gradient search.
+        turns: most alternations between discrete and continuous columns.
 
     Raises:
-        DataError: a number below 1.
+        DataError: a number is below 1.
     """
 
     sobol: int = 512
@@ -55,14 +54,14 @@ class Search:
     turns: int = 3
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            count = getattr(self, one.name)
+        for field in fields(self):
+            count = getattr(self, field.name)
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise DataError(f"`{one.name} >= 1` must hold, got {count!r}")
+                raise DataError(f"`{field.name} >= 1` must hold, got {count!r}")
 
 
 def maximize(
-    given: ScoreFunction,
+    score: ScoreFunction,
     space: Space,
     data: Dataset,
     seeds: Seeds,
@@ -71,16 +70,17 @@ def maximize(
     search: Search | None = None,
     taken: Tensor | None = None,
 ) -> jt.Float[Tensor, "*b d"]:
-    """Rows of largest score found that are not taken: by default not told, pending or failed (`data.taken`).
+    """The row of largest score that is not taken, of each replicate; an approximate maximum.
 
     Args:
-        given: the score; one with a true attribute `costly` has rows that cost many times what a mean and a
-            variance do, and is searched with fewer of them over discrete columns.
+        score: larger is better. A true attribute `costly` means that a row takes many times the time of a
+            mean and a variance: then fewer rows are scored in the search over discrete columns.
         space: where to search.
-        data: what is told and pending.
+        data: observed, pending and failed rows.
         seeds: of the random numbers.
         differentiable: whether the score has gradients.
-        search: how hard to search.
+        search: how hard to search; None for the defaults.
+        taken: rows that must not be returned; None for `data.taken`: observed, pending or failed.
 
     Raises:
         SpaceExhausted: every point of a finite space is taken.
@@ -88,67 +88,77 @@ def maximize(
     search = search or Search()
     taken = data.taken if taken is None else taken
 
-    def score(x: Tensor) -> Tensor:
-        return torch.nan_to_num(given(x), nan=-torch.inf, neginf=-torch.inf)
+    def comparable(x: Tensor) -> Tensor:
+        return torch.nan_to_num(score(x), nan=-torch.inf, neginf=-torch.inf)
 
     with torch.no_grad():
         spread = sample_sobol(space, search.sobol, data.x, seeds.split("sobol"))
         near = perturb_best(space, data, seeds.split("nearby"), search.nearby)
-        first, second = _in_parts(score, torch.cat((spread, near), -2)).split(
-            (spread.shape[-2], near.shape[-2]), -1
-        )
+        values = _score_in_blocks(comparable, torch.cat((spread, near), -2))
+        of_spread, of_near = values.split((spread.shape[-2], near.shape[-2]), -1)
         half = max(search.starts // 2, 1)
-        starts = torch.cat((top(spread, first, half), top(near, second, half)), -2)
+        starts = torch.cat((top(spread, of_spread, half), top(near, of_near, half)), -2)
     if differentiable:
-        costly = bool(getattr(given, "costly", False))
-        asked = data.taken.shape[-2]
-        ends = _local_search(score, space, starts, seeds.split("local"), search, costly, asked)
+        costly = bool(getattr(score, "costly", False))
+        local_search = _LocalSearch(comparable, space, search, costly, data.taken.shape[-2])
+        maxima = local_search(starts, seeds.split("local"))
     else:
-        ends = evolve(score, space, taken, torch.cat((spread, near), -2), seeds.split("evolve"))
+        maxima = evolve(comparable, space, taken, torch.cat((spread, near), -2), seeds.split("evolve"))
     with torch.no_grad():
-        spare = torch.cat((top(spread, first, _SPARE), top(near, second, _SPARE)), -2)
-        return _best_new(score, space, taken, torch.cat((ends, spare), -2), seeds.split("new"))
+        spare = torch.cat((top(spread, of_spread, _SPARE), top(near, of_near, _SPARE)), -2)
+        return _best_new(comparable, space, taken, torch.cat((maxima, spare), -2), seeds.split("new"))
 
 
-def _in_parts(score: ScoreFunction, rows: Tensor) -> Tensor:
-    """The score of many rows, a few of every replicate at a time."""
+def _score_in_blocks(score: ScoreFunction, rows: Tensor) -> Tensor:
+    """The score of many rows, a block of every replicate at a time."""
     most = _ROWS_CPU if rows.device.type == "cpu" else _ROWS_ELSEWHERE
-    part = max(most // max(rows.shape[:-2].numel(), 1), 1)
-    return torch.cat([score(few) for few in rows.split(part, -2)], -1)
+    size = max(most // max(rows.shape[:-2].numel(), 1), 1)
+    return torch.cat([score(block) for block in rows.split(size, -2)], -1)
 
 
-def _local_search(
-    score: ScoreFunction,
-    space: Space,
-    rows: Tensor,
-    seeds: Seeds,
-    search: Search,
-    costly: bool,
-    asked: int,
-) -> Tensor:
-    """Ends of the local searches from the given rows; `asked` is the number of points suggested before."""
-    discrete = [column for column, levels in enumerate(space.levels) if levels is not None]
-    continuous = len(discrete) < space.dim
-    settled = torch.zeros(rows.shape[:-2], dtype=torch.bool, device=rows.device)[..., None, None]
-    for turn in range(search.turns if discrete and continuous else 1):
-        before = rows
-        if discrete:
-            passes = (1 if turn else _PASSES) if costly else None
-            swept = Sweep(passes, asked * search.turns + turn)
-            rows = swept(score, space, rows, seeds.split(f"sweep {turn}"))
-        if turn:
-            settled = settled | (before == rows).all(-1).all(-1)[..., None, None]
-            if bool(settled.all()):
-                break
-        if continuous:
-            rows = torch.where(settled, before, ascend(score, rows, discrete, search.evaluations))
-    return rows
+@dataclass(frozen=True, eq=False)
+class _LocalSearch:
+    """Local searches that alternate between sweeps over discrete columns and ascent of continuous ones.
+
+    Attributes:
+        score: larger is better.
+        space: of the rows.
+        search: how hard to search.
+        costly: whether a row takes many times the time of a mean and a variance.
+        asked: number of points that were suggested before.
+    """
+
+    score: ScoreFunction
+    space: Space
+    search: Search
+    costly: bool
+    asked: int
+
+    def __call__(self, rows: Tensor, seeds: Seeds) -> Tensor:
+        """The local maxima that searches from the rows end at."""
+        discrete = [column for column, levels in enumerate(self.space.levels) if levels is not None]
+        continuous = len(discrete) < self.space.dim
+        settled = torch.zeros(rows.shape[:-2], dtype=torch.bool, device=rows.device)[..., None, None]
+        for turn in range(self.search.turns if discrete and continuous else 1):
+            before = rows
+            if discrete:
+                passes = (1 if turn else _PASSES) if self.costly else None
+                sweep = Sweep(passes, self.asked * self.search.turns + turn)
+                rows = sweep(self.score, self.space, rows, seeds.split(f"sweep {turn}"))
+            if turn:
+                settled = settled | (before == rows).all(-1).all(-1)[..., None, None]
+                if bool(settled.all()):
+                    break
+            if continuous:
+                maxima = ascend(self.score, rows, discrete, self.search.evaluations)
+                rows = torch.where(settled, before, maxima)
+        return rows
 
 
 def ascend(
     score: ScoreFunction, rows: jt.Float[Tensor, "*b m d"], held: Sequence[int], evaluations: int
 ) -> jt.Float[Tensor, "*b m d"]:
-    """Gradient ascent of all rows at once, the columns `held` as they are."""
+    """Local maxima by gradient ascent of all rows at once; the columns `held` do not change."""
     lower, upper = torch.zeros_like(rows), torch.ones_like(rows)
     columns = list(held)
     lower[..., columns] = upper[..., columns] = rows[..., columns]
@@ -167,37 +177,37 @@ def ascend(
         max_evaluations=evaluations,
         gradient_tolerance=1e-2,
         value_tolerance=1e-4,
-        narrow=(lambda places: _of_some(negated, rows, places)) if rows.ndim > 2 else None,
+        narrow=(lambda indices: _of_some(negated, rows, indices)) if rows.ndim > 2 else None,
     ).x
 
 
-def _of_some(function: ValueAndGrad, rows: Tensor, places: Tensor) -> ValueAndGrad:
-    """The function of some of the rows, given their places in order: as many of every replicate as of any.
+def _of_some(function: ValueAndGrad, rows: Tensor, indices: Tensor) -> ValueAndGrad:
+    """The function of the rows of some sorted indices into the flattened rows.
 
-    Replicates with fewer of them are filled up with points that nobody looks at.
+    Replicates with fewer of these rows than others are padded; values of padding are dropped.
     """
     *lead, m, d = rows.shape
-    replicate = places // m
+    replicate = indices // m
     counts = torch.bincount(replicate, minlength=max(math.prod(lead), 1))
     most = int(counts.max())
     begin = counts.cumsum(0) - counts
-    slots = replicate * most + torch.arange(len(places), device=places.device) - begin[replicate]
+    slots = replicate * most + torch.arange(len(indices), device=indices.device) - begin[replicate]
 
-    def some(x: Tensor) -> tuple[Tensor, Tensor]:
-        filled = rows.new_full((len(counts) * most, d), 0.5).index_copy(0, slots, x)
-        value, gradient = function(filled.reshape(*lead, most, d))
+    def narrowed(x: Tensor) -> tuple[Tensor, Tensor]:
+        padded = rows.new_full((len(counts) * most, d), 0.5).index_copy(0, slots, x)
+        value, gradient = function(padded.reshape(*lead, most, d))
         return value.flatten()[slots], gradient.reshape(-1, d)[slots]
 
-    return some
+    return narrowed
 
 
-def _best_new(score: ScoreFunction, space: Space, taken: Tensor, found: Tensor, seeds: Seeds) -> Tensor:
-    """The representable row of largest score that is not taken: of those found, else of any."""
-    chosen, missing = found[..., 0, :], torch.ones_like(found[..., 0, :1], dtype=torch.bool)
-    for rows in pools(space, found, seeds):
+def _best_new(score: ScoreFunction, space: Space, taken: Tensor, candidates: Tensor, seeds: Seeds) -> Tensor:
+    """The point of largest score that is not taken: of the candidates or, if all are taken, of other rows."""
+    chosen, missing = candidates[..., 0, :], torch.ones_like(candidates[..., 0, :1], dtype=torch.bool)
+    for rows in pools(space, candidates, seeds):
         exact = project(space, rows)
         new = is_new(exact, taken)
-        value = torch.where(new, _in_parts(score, exact), -torch.inf)
+        value = torch.where(new, _score_in_blocks(score, exact), -torch.inf)
         value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
         first = value.argmax(-1, keepdim=True)[..., None]
         best = exact.gather(-2, first.expand(*first.shape[:-1], exact.shape[-1]))[..., 0, :]

@@ -1,4 +1,4 @@
-"""Search over the levels of discrete columns: changes of one column at a time, scored and taken."""
+"""Search over the levels of discrete columns: changes of one column at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,32 +12,32 @@ from bo_suite.space.candidates import ALL_LEVELS, Moves, neighbours
 from bo_suite.space.space import Space
 
 _ROUNDS = 8
+"""Most rounds, each of which changes at most one column of a row."""
 
 _MANY = 10_000
-"""Discrete columns times all columns beyond which no round scores the changes of every column."""
+"""Largest product of the numbers of discrete and of all columns for which a round scores every column."""
 
 _ENTRIES = 2**22
-"""Numbers in all rows of a replicate that are scored in a pass over so many columns."""
+"""Numbers in all rows of a replicate that a pass over more columns than that scores: 32 MB."""
 
-_PARTS = 32
-"""Parts of its columns that a pass goes through one after another, at most."""
-
+_GROUPS = 32
+"""Most groups of columns that a pass visits one after another."""
 
 _EACH, _FEW = Moves(ALL_LEVELS), Moves(8, 4)
-"""What is tried of a column, and where there are many of them."""
+"""Changes of a column that are tried: in general, and if there are many columns."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How to search over levels.
+    """A search over levels.
 
-    Rounds score the changes of every column and take the best one. A pass goes through the columns in parts
-    and takes the best change of each part: it costs as much as a round, and changes up to 32 columns. Where
-    there are very many columns it goes through some of them, and the next one through those that follow.
+    A round scores the changes of every column and makes the best one. A pass visits the columns in groups and
+    makes the best change of each group: it costs as much as a round and changes up to 32 columns. If there
+    are very many columns, a pass visits some of them, and the pass of the next turn those that follow.
 
     Attributes:
-        passes: their number at most, for a score whose rows cost much; None for rounds.
-        turn: number of the sweep, of all in a run: which columns it is the turn of.
+        passes: most passes, for a score that is costly; None for rounds.
+        turn: number of this sweep among all sweeps of a run; determines which of very many columns it visits.
     """
 
     passes: int | None
@@ -50,68 +50,69 @@ class Sweep:
         rows: jt.Float[Tensor, "*b m d"],
         seeds: Seeds,
     ) -> jt.Float[Tensor, "*b m d"]:
-        """The rows, changed in discrete columns where that raises their score."""
+        """The rows, with discrete columns changed if that raises their score."""
         columns = [column for column, levels in enumerate(space.levels) if levels is not None and levels > 1]
         if not columns:
             return rows
         with torch.no_grad():
             if len(columns) * space.dim > _MANY:
-                some = self._some(space, columns, rows.shape[-2] * space.dim)
-                return _ascend(score, space, rows, some, seeds, _FEW, 1, _PARTS)
+                visited = self._visited(space, columns, rows.shape[-2] * space.dim)
+                return _Ascent(score, space, visited, _FEW, _GROUPS)(rows, 1, seeds)
             if self.passes is not None:
-                return _ascend(score, space, rows, columns, seeds, _EACH, self.passes, _PARTS)
-            return _ascend(score, space, rows, columns, seeds, _EACH, _ROUNDS, 1)
+                return _Ascent(score, space, columns, _EACH, _GROUPS)(rows, self.passes, seeds)
+            return _Ascent(score, space, columns, _EACH, 1)(rows, _ROUNDS, seeds)
 
-    def _some(self, space: Space, columns: list[int], entries: int) -> list[int]:
-        """As many of the columns as a pass can go through, given how many numbers a change of all rows is."""
+    def _visited(self, space: Space, columns: list[int], entries: int) -> list[int]:
+        """The columns of this turn: as many as a pass can score; `entries` is the size of all rows."""
         changes = sum(_FEW.count(space.levels[column] or 1) for column in columns)
         count = min(max(_ENTRIES * len(columns) // (entries * changes), 1), len(columns))
         begin = self.turn * count % len(columns)
         return (columns + columns)[begin : begin + count]
 
 
-def _ascend(
-    score: Callable[[Tensor], Tensor],
-    space: Space,
-    rows: Tensor,
-    columns: Sequence[int],
-    seeds: Seeds,
-    moves: Moves,
-    passes: int,
-    parts: int,
-) -> Tensor:
-    """Coordinate ascent, the best change of each part of the columns in turn; a round has one part."""
-    value = score(rows)
-    moving = torch.ones_like(value[..., :1], dtype=torch.bool)
-    size = -(-len(columns) // parts)
-    for turn in range(passes):
-        moved, higher = rows, value
-        for begin in range(0, len(columns), size):
-            part = columns[begin : begin + size]
-            moved, higher = _changed(score, space, moved, higher, part, seeds, turn, moves)
-        moving = moving & (higher != value).any(-1, keepdim=True)
-        if not bool(moving.any()):
-            break
-        rows, value = torch.where(moving[..., None], moved, rows), torch.where(moving, higher, value)
-    return rows
+@dataclass(frozen=True, eq=False)
+class _Ascent:
+    """Coordinate ascent: the best change of each group of columns in turn.
 
+    Attributes:
+        score: larger is better.
+        space: of the rows.
+        columns: discrete columns that may change.
+        moves: changes of a column that are tried.
+        groups: most groups that the columns are divided into; a round has one.
+    """
 
-def _changed(
-    score: Callable[[Tensor], Tensor],
-    space: Space,
-    rows: Tensor,
-    value: Tensor,
-    columns: Sequence[int],
-    seeds: Seeds,
-    turn: int,
-    moves: Moves,
-) -> tuple[Tensor, Tensor]:
-    """Each row and its value, or the best of its changes of one of the columns where that is better."""
-    blocks = [neighbours(space, rows, column, seeds.split(f"{turn} {column}"), moves) for column in columns]
-    trials = torch.cat(blocks, -2)
-    scores = score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
-    best, place = scores.max(-1)
-    index = place[..., None, None].expand(*place.shape, 1, rows.shape[-1])
-    winner = trials.gather(-2, index)[..., 0, :]
-    better = best > value
-    return torch.where(better[..., None], winner, rows), torch.where(better, best, value)
+    score: Callable[[Tensor], Tensor]
+    space: Space
+    columns: Sequence[int]
+    moves: Moves
+    groups: int
+
+    def __call__(self, rows: Tensor, passes: int, seeds: Seeds) -> Tensor:
+        """The rows after at most so many passes; a replicate without a better change stays as it is."""
+        value = self.score(rows)
+        moving = torch.ones_like(value[..., :1], dtype=torch.bool)
+        size = -(-len(self.columns) // self.groups)
+        for turn in range(passes):
+            moved, higher = rows, value
+            for begin in range(0, len(self.columns), size):
+                group = {
+                    column: seeds.split(f"{turn} {column}") for column in self.columns[begin : begin + size]
+                }
+                moved, higher = self._changed(moved, higher, group)
+            moving = moving & (higher != value).any(-1, keepdim=True)
+            if not bool(moving.any()):
+                break
+            rows, value = torch.where(moving[..., None], moved, rows), torch.where(moving, higher, value)
+        return rows
+
+    def _changed(self, rows: Tensor, value: Tensor, group: dict[int, Seeds]) -> tuple[Tensor, Tensor]:
+        """Each row with its best change of one column of the group, if that is better; and their values."""
+        blocks = [neighbours(self.space, rows, column, seeds, self.moves) for column, seeds in group.items()]
+        trials = torch.cat(blocks, -2)
+        scores = self.score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
+        best, choice = scores.max(-1)
+        index = choice[..., None, None].expand(*choice.shape, 1, rows.shape[-1])
+        winner = trials.gather(-2, index)[..., 0, :]
+        better = best > value
+        return torch.where(better[..., None], winner, rows), torch.where(better, best, value)

@@ -1,4 +1,4 @@
-"""Problems to try optimisers on: test functions with known minima, models to tune, and tables of models."""
+"""Problems to compare optimisers on: test functions with known minima, models to tune, tables of models."""
 
 import difflib
 
@@ -14,10 +14,10 @@ __all__ = ["Problem", "embedded", "get_problem", "mixed", "noisy", "problems", "
 
 
 def problems() -> tuple[str, ...]:
-    """Names of all problems that can be had here.
+    """Names of all problems that are available here.
 
-    A function of any dimension is listed in one of them, and the tables of the extra `bo-suite[tables]` where
-    it is installed.
+    A function that exists in every dimension is listed in one. The tables of the extra `bo-suite[tables]` are
+    listed if it is installed.
     """
     return (*synthetic_names(), *FIDELITY, *TUNING, *tabular_names())
 
@@ -26,8 +26,8 @@ def get_problem(name: str) -> Problem:
     """The problem of a name, such as `branin`, `hartmann6`, `ackley20` or `svm_digits`.
 
     Raises:
-        DataError: a name that no problem has, a dimension that a function does not exist in, or a table
-            whose library is not installed.
+        DataError: no problem has the name, the function does not exist in the dimension, or the library of
+            a table is not installed.
     """
     if name in FIDELITY:
         return fidelity_problem(name)

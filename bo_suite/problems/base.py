@@ -1,4 +1,4 @@
-"""What a problem is: a space, a function to be minimised over it, and what is known of its minimum."""
+"""A problem: a space, a function to be minimised over it, and its minimum if known."""
 
 import hashlib
 import json
@@ -17,39 +17,39 @@ from bo_suite.space.space import Params, Space
 from bo_suite.values.describe import described
 
 Rows = Callable[[jt.Float64[Tensor, "n d"]], jt.Float64[Tensor, " n"]]
-"""A function of many points at once, one row a point."""
+"""A function of many points at once, one row per point."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """A function over a space, smaller is better.
 
-    `problem(params)` is what an optimiser sees, `problem.value(params)` the same without noise. The
-    noise of a point is drawn from (seed, point), so that it is the same in every process, in a resumed run
-    and in a suite, and two optimisers on equal problems meet the same noise; `dataclasses.replace(problem,
-    seed=3)` has other noise. A suite counts the repeats of a point, and draws its noise anew for each.
+    An optimiser observes `problem(params)`; `problem.value(params)` is the value without noise. The noise is
+    drawn from (seed, point), so it is the same in every process, in a resumed run and in a suite, and two
+    optimisers on equal problems meet the same noise. `dataclasses.replace(problem, seed=3)` has other noise.
+    A suite counts the repeats of a point and draws new noise for each.
 
     Attributes:
         name: Identifies the problem in reports.
-        space: Where to search.
-        function: Noiseless value of a point in canonical form (every parameter once, in the space's
-            order); picklable, that is a module's function or a frozen callable, never a lambda.
-        minimum: Smallest noiseless value over the space, at the target where it has fidelities (values at
-            lower ones may be smaller); None where it is not known.
+        space: Space to search.
+        function: Noiseless value of a point in canonical form (every parameter once, in the order of the
+            space). It must be picklable: a function of a module or a frozen callable, not a lambda.
+        minimum: Smallest noiseless value over the space; with fidelities, at the target (values at lower
+            fidelities may be smaller). None if unknown.
         minimizers: Points that attain the minimum; there may be others.
         noise: Standard deviation of the additive Gaussian noise.
         seed: Seed of the noise.
-        best_known: The minimum where it is known, and given as None it becomes that; elsewhere the smallest
-            noiseless value that anyone has seen, which is no proven minimum, or None.
-        vectorized: The function of many points at once, for cheap functions of Float columns: rows in the
-            user's units, in the order of the space, to noiseless values on the device of the rows. They
-            differ from the function's by rounding alone, at most 1e-12 relative or absolute. Picklable; None
-            where there is none.
+        best_known: Equals the minimum if that is known, and None is replaced by it. Otherwise the smallest
+            noiseless value seen so far, which is not a proven minimum, or None.
+        vectorized: The function of many points at once, for cheap functions of Float columns: maps rows in
+            the user's units, in the order of the space, to noiseless values on the device of the rows.
+            Values may differ from the function's by rounding: at most 1e-12, relative or absolute. Picklable;
+            None if there is no such function.
 
     Raises:
-        DataError: an empty name, minimizers without a minimum, a best known value beside another minimum, a
-            vectorized function of other columns than Float, or a number out of its range.
-        SpaceError: a minimizer that is not a point of the space.
+        DataError: an empty name, minimizers without a minimum, a best known value that differs from the
+            minimum, a vectorized function of columns that are not Float, or a number out of its range.
+        SpaceError: a minimizer is not a point of the space.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Problem:
             raise DataError(f"the best known value must be a finite number or None, got {self.best_known!r}")
         elif self.minimum is not None and self.best_known != self.minimum:
             raise DataError(
-                "`best_known == minimum` must hold where the minimum is known, "
+                "`best_known == minimum` must hold if the minimum is known, "
                 f"got best_known={self.best_known!r}, minimum={self.minimum!r}"
             )
         self._check_vectorized()
@@ -104,30 +104,30 @@ class Problem:
         """The noiseless value of a point.
 
         Raises:
-            SpaceError: params that are not a point of the space.
+            SpaceError: params are not a point of the space.
         """
         return float(self.function(self.space.check(params)))
 
     def __call__(self, params: Params) -> float:
-        """The value of a point as observed, noise included where there is any.
+        """The observed value of a point, noise included.
 
         Raises:
-            SpaceError: params that are not a point of the space.
+            SpaceError: params are not a point of the space.
         """
         return self.value(params) + self.noise_of(params, self.seed)
 
     def noise_of(self, params: Params, seed: int, repeat: int = 0) -> float:
-        """The noise of an evaluation: a draw that depends on the seed, the point and the repeat alone.
+        """The noise of an evaluation, a function of the seed, the point and the repeat alone.
 
-        Encoded points are compared to six digits, so that rounding errors do not change it.
+        Encoded points are rounded to six digits first, so that rounding errors do not change the noise.
 
         Args:
             params: the point.
             seed: of a run.
-            repeat: evaluations of the same point before, in the same run.
+            repeat: number of earlier evaluations of the same point in the run.
 
         Raises:
-            SpaceError: params that are not a point of the space.
+            SpaceError: params are not a point of the space.
         """
         if self.noise == 0.0:
             return 0.0

@@ -1,6 +1,6 @@
-"""Test functions of several fidelities: a known function at the target, and approximations of it below.
+"""Test functions with fidelities: a known function at the target, and approximations at lower fidelities.
 
-The fidelity is the last parameter. The approximations are biased, and may be lower than the minimum.
+The fidelity is the last parameter. The approximations are biased and may fall below the minimum.
 """
 
 import math
@@ -63,7 +63,7 @@ def branin_3_fidelities(params: Params) -> float:
 
 @dataclass(frozen=True)
 class _Fidelity:
-    """A function, the name of the problem that it is at the target, and its fidelity."""
+    """A function, the name of the problem that it equals at the target, and its fidelity parameter."""
 
     function: Callable[[Params], float]
     target: str
@@ -79,14 +79,14 @@ FIDELITY = {
 
 def fidelity_problem(name: str) -> Problem:
     """The problem of one of the names in FIDELITY."""
-    known = FIDELITY[name]
-    target = synthetic_problem(known.target)
-    assert target is not None, "it is one of the test functions"
-    points = tuple({**point, "fidelity": known.parameter.high} for point in target.minimizers)
+    definition = FIDELITY[name]
+    target = synthetic_problem(definition.target)
+    assert target is not None, "the target is one of the test functions"
+    points = tuple({**point, "fidelity": definition.parameter.high} for point in target.minimizers)
     return Problem(
         name=name,
-        space=Space({**target.space.parameters, "fidelity": known.parameter}),
-        function=known.function,
-        minimum=min(known.function(point) for point in points),
+        space=Space({**target.space.parameters, "fidelity": definition.parameter}),
+        function=definition.function,
+        minimum=min(definition.function(point) for point in points),
         minimizers=points,
     )

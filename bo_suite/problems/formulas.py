@@ -1,4 +1,4 @@
-"""Test functions that BoTorch does not have, written out, with their bounds and minimisers."""
+"""Formulas of test functions that BoTorch does not have, with their bounds and minimisers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ Point = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Maths:
-    """What formulas are made of, beside arithmetic, `abs` and `**`: for numbers, or for tensors of them."""
+    """The functions in formulas, beside arithmetic, `abs` and `**`: of numbers or of tensors."""
 
     sin: Callable[[Any], Any]
     cos: Callable[[Any], Any]
@@ -26,18 +26,18 @@ FLOATS = Maths(math.sin, math.cos, math.exp, math.sqrt, math.hypot, math.fsum)
 TENSORS = Maths(torch.sin, torch.cos, torch.exp, torch.sqrt, torch.hypot, sum)
 
 Value = Callable[[Sequence[Any], Maths], Any]
-"""A formula: of the columns of a point or, with maths to suit, of those of many points at once."""
+"""A formula of the columns of a point or, with TENSORS, of the columns of many points at once."""
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A test function by hand.
+    """A test function.
 
     Attributes:
         value: The function of a point, smaller is better.
-        bounds: One pair a column; a single pair serves every column of a function of any dimension.
+        bounds: One pair per column; a single pair holds for every column of a function of any dimension.
         points: Minimisers by dimension.
-        dims: The dimensions it exists in; empty for any.
+        dims: The dimensions in which it exists; empty for all.
     """
 
     value: Value
@@ -48,7 +48,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class _At:
-    """The same minimisers whatever the dimension."""
+    """The same minimisers in every dimension."""
 
     points: tuple[Point, ...]
 
@@ -58,7 +58,7 @@ class _At:
 
 @dataclass(frozen=True)
 class _Diagonal:
-    """One minimiser, with the same value in every column."""
+    """One minimiser with the same coordinate in every column."""
 
     coordinate: float
 
@@ -72,7 +72,7 @@ def forrester(x: Sequence[Any], maths: Maths) -> Any:
 
 
 def sin3(x: Sequence[Any], maths: Maths) -> Any:
-    """sin 3x + x² − 0.7 x: two valleys of nearly equal depth."""
+    """sin 3x + x² − 0.7 x: two local minima of nearly equal value."""
     return maths.sin(3 * x[0]) + x[0] ** 2 - 0.7 * x[0]
 
 
@@ -82,7 +82,7 @@ def gramacy_lee(x: Sequence[Any], maths: Maths) -> Any:
 
 
 def goldstein_price(x: Sequence[Any], maths: Maths) -> Any:
-    """Two quartics multiplied; values from 3 to a million. Goldstein and Price 1971."""
+    """A product of two quartics; values from 3 to a million. Goldstein and Price 1971."""
     a, b = x
     first = 1 + (a + b + 1) ** 2 * (19 - 14 * a + 3 * a * a - 14 * b + 6 * a * b + 3 * b * b)
     second = 30 + (2 * a - 3 * b) ** 2 * (18 - 32 * a + 12 * a * a + 48 * b - 36 * a * b + 27 * b * b)
@@ -100,7 +100,7 @@ def mccormick(x: Sequence[Any], maths: Maths) -> Any:
 
 
 def easom(x: Sequence[Any], maths: Maths) -> Any:
-    """−cos x cos y exp(−(x − π)² − (y − π)²): a needle on a plain. Easom 1990."""
+    """−cos x cos y exp(−(x − π)² − (y − π)²): a narrow minimum on a plain. Easom 1990."""
     return -maths.cos(x[0]) * maths.cos(x[1]) * maths.exp(-((x[0] - math.pi) ** 2) - (x[1] - math.pi) ** 2)
 
 
@@ -134,13 +134,13 @@ def ellipsoid(x: Sequence[Any], maths: Maths) -> Any:
 
 
 def zakharov(x: Sequence[Any], maths: Maths) -> Any:
-    """Σ x_i² + s² + s⁴ with s = Σ i x_i / 2: a curved plate."""
+    """Σ x_i² + s² + s⁴ with s = Σ i x_i / 2: a curved valley."""
     s = maths.total(0.5 * i * value for i, value in enumerate(x, start=1))
     return sphere(x, maths) + s**2 + s**4
 
 
 def schwefel(x: Sequence[Any], maths: Maths) -> Any:
-    """418.98... d − Σ x_i sin √|x_i|: the second-best valley is far from the best. Schwefel 1981."""
+    """418.98... d − Σ x_i sin √|x_i|: the second-best minimum is far from the best. Schwefel 1981."""
     return 418.9828872724337 * len(x) - maths.total(v * maths.sin(maths.sqrt(abs(v))) for v in x)
 
 

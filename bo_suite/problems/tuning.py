@@ -1,12 +1,12 @@
-"""Hyperparameters of real models to tune, on data that comes with scikit-learn.
+"""Problems of tuning the hyperparameters of real models, on data that comes with scikit-learn.
 
 The value is a loss on held-out folds. It is a function of the parameters alone: folds, subsets and the
-models' own randomness are fixed. Nothing is downloaded, and one evaluation takes about a tenth of a second
-on one core. Each says what a search over cross-validation needs, too: model, data, folds and scoring.
+randomness of the models are fixed. Nothing is downloaded. One evaluation takes about a tenth of a second on
+one core. A problem also gives what a search over cross-validation needs: model, data, folds and scoring.
 
-The smallest possible loss is not known. The best known one is the smallest that was seen in some thousands of
-evaluations, by optimisers of several kinds and by mutations of the best point: no proven minimum. It was
-measured with scikit-learn 1.9, NumPy 2.4 and SciPy 1.17 on x86-64; values depend slightly on these.
+The minimum is unknown. The best known loss is the smallest in some thousands of evaluations, by optimisers of
+several kinds and by mutations of the best point; it is not a proven minimum. It was measured with
+scikit-learn 1.9, NumPy 2.4 and SciPy 1.17 on x86-64; values depend slightly on these versions.
 """
 
 import warnings
@@ -22,12 +22,14 @@ from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Params, Space
 
 _FOLDS = 3
+"""Folds of cross-validation: few, so that an evaluation takes a tenth of a second."""
+
 _RMSE = "neg_root_mean_squared_error"
 
 
 @lru_cache(maxsize=8)
 def _data(name: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets of a data set, the first rows in a fixed random order."""
+    """Inputs and targets of a data set: the first rows of a fixed random order."""
     from sklearn import datasets
 
     x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
@@ -37,20 +39,19 @@ def _data(name: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A model's parameters, and its loss on held-out folds; called with a point, it is that loss.
+    """A model and its data; calling it with a point computes the loss on held-out folds.
 
-    loss = c - mean of the score over the folds, c = 1 where a score is at most 1 and 0 where it is a loss
-    with its sign changed.
+    loss = c - mean of the score over the folds; c = 0 if the score is a negated loss, otherwise 1.
 
     Attributes:
         space: The parameters.
-        estimator: The model of a point, not fitted yet, behind a scaler of its inputs.
-        source: The data set, as in scikit-learn's `load_NAME`.
-        rows: How many of its rows are used.
-        scoring: The score, by scikit-learn's name of it.
-        best: Smallest loss that was seen, which is no proven minimum.
-        evaluations: In how many evaluations, points evaluated twice included.
-        at: A point that has this loss; None where it was not kept.
+        estimator: Makes the unfitted model of a point, with standardised inputs.
+        source: The data set: NAME of scikit-learn's `load_NAME`.
+        rows: Number of its rows that are used.
+        scoring: Name of the score in scikit-learn.
+        best: Smallest loss seen so far, which is not a proven minimum.
+        evaluations: Number of evaluations in which it was the smallest, with repeats of points.
+        at: A point with this loss; None if it was not recorded.
     """
 
     space: Space
@@ -67,13 +68,13 @@ class Tuning:
         return _data(self.source, self.rows)
 
     def folds(self) -> Any:
-        """The splitter of the rows, which draws nothing: stratified by class where there are classes."""
+        """The splitter of the rows, which is not random: stratified for classifiers."""
         from sklearn.model_selection import KFold, StratifiedKFold
 
         return KFold(_FOLDS) if self.scoring == _RMSE else StratifiedKFold(_FOLDS)
 
     def loss(self, score: float) -> float:
-        """The loss that a mean score over the folds stands for, smaller is better."""
+        """The loss of a mean score over the folds, smaller is better."""
         return (0.0 if self.scoring.startswith("neg_") else 1.0) - score
 
     def __call__(self, params: Params) -> float:
@@ -81,7 +82,7 @@ class Tuning:
         from sklearn.model_selection import cross_val_score
 
         with warnings.catch_warnings():
-            # A model that did not converge is a poor model, which its loss says; warnings are only noise.
+            # A model that does not converge has a large loss; its warnings add nothing.
             warnings.simplefilter("ignore")
             with np.errstate(all="ignore"):
                 scores = cross_val_score(
@@ -95,7 +96,7 @@ class Tuning:
 
 
 def _scaled(model: Any) -> Any:
-    """The model, shown standardised inputs."""
+    """The model with standardised inputs."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 

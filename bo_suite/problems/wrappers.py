@@ -1,4 +1,4 @@
-"""Problems made from problems: noise, a box that is not centred, idle dimensions, discrete columns."""
+"""Problems made from problems: with noise, a shifted box, irrelevant columns or discrete columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +14,15 @@ from bo_suite.problems.base import Problem, Rows
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Params, Space
 
-_KEPT = 0.6
-"""Share of each side that `shifted` keeps: a minimiser at the centre lands anywhere in [1/6, 5/6]."""
+_SHARE = 0.6
+"""Share of each side that `shifted` retains: a minimiser at the centre gets a position in [1/6, 5/6]."""
+
+_OFF_CENTRE = 0.1
+"""Distance of the minimiser from the middle of the new side, at least, as a share of that side."""
 
 
 def noisy(problem: Problem, std: float, seed: int = 0) -> Problem:
-    """The problem observed with additive Gaussian noise of standard deviation std.
+    """The problem with additive Gaussian noise of standard deviation std.
 
     Raises:
         DataError: std < 0.
@@ -28,20 +31,19 @@ def noisy(problem: Problem, std: float, seed: int = 0) -> Problem:
 
 
 def shifted(problem: Problem, seed: int = 0) -> Problem:
-    """The problem on a box cropped so that its first minimiser is off the centre.
+    """The problem on a smaller box that is not centred on the first minimiser.
 
-    Optimisers that start at, or lean to, the centre or a corner are flattered by functions whose minimum
-    lies there. Each Float column keeps a random stretch of 0.6 of its length that contains the minimiser,
-    at least a tenth of the stretch away from its middle; a fidelity keeps its range.
-    The function stays as it is: a translation would move values from outside the box into it, which
-    need not be above the minimum. Where no minimiser is known, any stretch will do, and the best known value,
-    which may lie outside, is forgotten.
+    A function whose minimum lies at the centre or in a corner flatters optimisers that start there. Each
+    Float column is cropped to a random interval of 0.6 of its length that contains the minimiser, at least a
+    tenth of the interval away from its middle. Fidelities are not cropped. The function is not translated:
+    values from outside the box could be below the minimum. Without a known minimiser any interval is used,
+    and the best known value, which may lie outside, is dropped.
 
     Raises:
-        DataError: a minimum without a minimiser.
+        DataError: the minimum is known, but no minimiser.
     """
     if problem.minimum is not None and not problem.minimizers:
-        raise DataError(f"a shifted problem needs a minimizer of a known minimum, {problem.name} gives none")
+        raise DataError(f"a shifted problem needs a minimizer of the known minimum, {problem.name} has none")
     generator = np.random.default_rng((seed, problem.space.dim))
     best = problem.minimizers[0] if problem.minimizers else None
     parameters = dict(problem.space)
@@ -49,17 +51,18 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
         draw = generator.random()
         if not isinstance(parameter, Float) or parameter.fidelity:
             continue
-        pieces = [(0.0, 1.0 - _KEPT)]
+        intervals = [(0.0, 1.0 - _SHARE)]
         if best is not None:
             unit = parameter.encode(parameter.check(best[name]))
-            first, last = max(0.0, unit - _KEPT), min(1.0 - _KEPT, unit)
-            pieces = [(first, min(last, unit - 0.6 * _KEPT)), (max(first, unit - 0.4 * _KEPT), last)]
-        start = _draw(draw, pieces)
-        low, high = parameter.decode(start), parameter.decode(start + _KEPT)
+            first, last = max(0.0, unit - _SHARE), min(1.0 - _SHARE, unit)
+            right, left = (0.5 + _OFF_CENTRE) * _SHARE, (0.5 - _OFF_CENTRE) * _SHARE
+            intervals = [(first, min(last, unit - right)), (max(first, unit - left), last)]
+        start = _draw(draw, intervals)
+        low, high = parameter.decode(start), parameter.decode(start + _SHARE)
         if best is not None:
-            # Decoded bounds are rounded: a minimiser on the edge must not fall out.
-            place = parameter.check(best[name])
-            low, high = min(low, place), max(high, place)
+            # Decoded bounds are rounded: a minimiser on the edge must stay inside.
+            value = parameter.check(best[name])
+            low, high = min(low, value), max(high, value)
         parameters[name] = Float(low, high, parameter.log)
     space = Space(parameters)
     inside = tuple(point for point in problem.minimizers if _contains(space, point))
@@ -73,17 +76,17 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
 
 
 def embedded(problem: Problem, dim: int, seed: int = 0) -> Problem:
-    """The problem among irrelevant Float(0, 1) columns, dim in all, in a random order.
+    """The problem with irrelevant Float(0, 1) columns added, `dim` columns in total, in random order.
 
     Raises:
-        DataError: fewer dimensions than the problem has.
+        DataError: dim is smaller than the dimension of the problem.
     """
     if dim < problem.space.dim:
         raise DataError(f"`dim >= {problem.space.dim}` must hold to embed {problem.name}, got dim={dim}")
     order = np.random.default_rng((seed, dim)).permutation(dim)
     originals = list(problem.space.parameters)
-    sources = [originals[place] if place < len(originals) else None for place in order]
-    names = [f"x{place + 1}" for place in range(dim)]
+    sources = [originals[index] if index < len(originals) else None for index in order]
+    names = [f"x{column + 1}" for column in range(dim)]
     space = Space(
         {
             name: Float(0.0, 1.0) if source is None else problem.space.parameters[source]
@@ -96,14 +99,14 @@ def embedded(problem: Problem, dim: int, seed: int = 0) -> Problem:
         for point in problem.minimizers
     )
     function = _Renamed(problem, tuple(renamed[name] for name in originals))
-    places = tuple(names.index(renamed[name]) for name in originals)
+    columns = tuple(names.index(renamed[name]) for name in originals)
     return replace(
         problem,
         name=f"{problem.name}_in_{dim}d",
         space=space,
         function=function,
         minimizers=points,
-        vectorized=None if problem.vectorized is None else _Selected(problem.vectorized, places),
+        vectorized=None if problem.vectorized is None else _Selected(problem.vectorized, columns),
     )
 
 
@@ -117,21 +120,21 @@ def mixed(
 ) -> Problem:
     """The problem with some Float columns reduced to a few values.
 
-    A reduced column takes `levels` values spread evenly over its range, ends included, of which the one
-    nearest to the first minimiser is moved onto it. So that minimiser stays in the space, and
-    the minimum is the problem's; where it is not known, the best known value is forgotten. An integer column
-    counts the values from 0; an ordered one names them in order; an unordered one names them in a scrambled
-    order.
+    A reduced column takes `levels` values, evenly spaced over its range, ends included. The value nearest to
+    the first minimiser is replaced by the minimiser's, so the minimum stays the same. If the minimum is
+    unknown, the best known value is dropped. An Int column numbers the values from 0. An ordered Choice names
+    them in order, an unordered one in random order.
 
     Args:
         problem: The problem to restrict.
         integers: Columns that become Int(0, levels - 1).
         ordered: Columns that become an ordered Choice.
         unordered: Columns that become an unordered Choice.
-        levels: Number of values of each of these, 2 to 26.
+        levels: Number of values of each of these columns, 2 to 26.
 
     Raises:
-        DataError: a column that is not there, not a Float, a fidelity or given twice, or levels out of range.
+        DataError: a column that does not exist, is not a Float, is a fidelity or appears twice, or levels out
+            of range.
     """
     columns = [*integers, *ordered, *unordered]
     items = list(problem.space)
@@ -140,53 +143,62 @@ def mixed(
     if not 2 <= levels <= 26:
         raise DataError(f"`2 <= levels <= 26` must hold, got levels={levels}")
     if problem.minimum is not None and not problem.minimizers:
-        raise DataError(f"a mixed problem needs a minimizer of a known minimum, {problem.name} gives none")
+        raise DataError(f"a mixed problem needs a minimizer of the known minimum, {problem.name} has none")
     parameters = dict(items)
     tables: dict[str, tuple[tuple[str | int, float], ...]] = {}
     for column in columns:
-        name, parameter = items[column]
-        if not isinstance(parameter, Float):
-            raise DataError(f"only Float columns can be reduced to levels, got {name!r}: {parameter!r}")
-        if parameter.fidelity:
-            raise DataError(f"a fidelity cannot be reduced to levels, got {name!r}: {parameter!r}")
-        values = [parameter.decode(level / (levels - 1)) for level in range(levels)]
-        if problem.minimizers:
-            best = parameter.check(problem.minimizers[0][name])
-            near = round(parameter.encode(best) * (levels - 1))
-            values[near] = best
+        name, _ = items[column]
         options: list[str | int]
         if column in integers:
             parameters[name] = Int(0, levels - 1)
             options = list(range(levels))
         else:
-            letters = [chr(ord("a") + place) for place in range(levels)]
+            letters = [chr(ord("a") + level) for level in range(levels)]
             parameters[name] = Choice(tuple(letters), ordered=column in ordered)
             scramble = np.random.default_rng((column, levels)).permutation(levels)
-            options = list(letters) if column in ordered else [letters[place] for place in scramble]
-        tables[name] = tuple(zip(options, values, strict=True))
+            options = list(letters) if column in ordered else [letters[level] for level in scramble]
+        tables[name] = tuple(zip(options, _level_values(problem, name, levels), strict=True))
     function = _Levels(problem, tuple(tables.items()))
-    points = tuple(found for point in problem.minimizers if (found := function.inverse(point)) is not None)
+    minimizers = map(function.inverse, problem.minimizers)
     return replace(
         problem,
         name=f"mixed_{problem.name}",
         space=Space(parameters),
         function=function,
-        minimizers=points,
+        minimizers=tuple(point for point in minimizers if point is not None),
         best_known=problem.minimum,
         vectorized=None,
     )
 
 
-def _draw(uniform: float, pieces: Sequence[tuple[float, float]]) -> float:
-    """A uniform draw, mapped onto intervals; an empty one has its end before its start."""
-    kept = [(start, end) for start, end in pieces if start <= end]
-    rest = uniform * sum(end - start for start, end in kept)
-    for start, end in kept[:-1]:
-        if rest <= end - start:
-            return start + rest
-        rest -= end - start
-    start, end = kept[-1]
-    return min(start + rest, end)
+def _level_values(problem: Problem, name: str, levels: int) -> list[float]:
+    """The values of a reduced column; the one nearest to the first minimiser is replaced by the minimiser's.
+
+    Raises:
+        DataError: the column is not a Float, or is a fidelity.
+    """
+    parameter = problem.space[name]
+    if not isinstance(parameter, Float):
+        raise DataError(f"only Float columns can be reduced to levels, got {name!r}: {parameter!r}")
+    if parameter.fidelity:
+        raise DataError(f"a fidelity cannot be reduced to levels, got {name!r}: {parameter!r}")
+    values = [parameter.decode(level / (levels - 1)) for level in range(levels)]
+    if problem.minimizers:
+        best = parameter.check(problem.minimizers[0][name])
+        values[round(parameter.encode(best) * (levels - 1))] = best
+    return values
+
+
+def _draw(uniform: float, intervals: Sequence[tuple[float, float]]) -> float:
+    """A uniform draw in [0, 1] mapped onto a union of intervals; an interval with end < start is empty."""
+    nonempty = [(start, end) for start, end in intervals if start <= end]
+    offset = uniform * sum(end - start for start, end in nonempty)
+    for start, end in nonempty[:-1]:
+        if offset <= end - start:
+            return start + offset
+        offset -= end - start
+    start, end = nonempty[-1]
+    return min(start + offset, end)
 
 
 def _contains(space: Space, point: Params) -> bool:
@@ -198,7 +210,7 @@ def _contains(space: Space, point: Params) -> bool:
 
 @dataclass(frozen=True)
 class _Renamed:
-    """A problem's value where its parameters go by other names."""
+    """The value of a problem whose parameters have other names."""
 
     problem: Problem
     names: tuple[str, ...]
@@ -220,13 +232,13 @@ class _Selected:
     columns: tuple[int, ...]
 
     def __call__(self, rows: jt.Float64[Tensor, "n d"]) -> jt.Float64[Tensor, " n"]:
-        # An index of integers would be sent to the device at each call; views of columns are there already.
+        # Views of columns are on the device already; an index of integers would be sent to it at each call.
         return self.vectorized(torch.stack([rows[:, column] for column in self.columns], dim=-1))
 
 
 @dataclass(frozen=True)
 class _Levels:
-    """A problem's value where options stand for some of its values."""
+    """The value of a problem in which options stand for values of some columns."""
 
     problem: Problem
     tables: tuple[tuple[str, tuple[tuple[str | int, float], ...]], ...]
@@ -237,11 +249,11 @@ class _Levels:
         )
 
     def inverse(self, point: Params) -> Params | None:
-        """The options that stand for a point; None where one of its values has none."""
-        found = dict(point)
+        """The point with values replaced by options; None if a value has no option."""
+        params = dict(point)
         for name, table in self.tables:
             options = [option for option, value in table if value == point[name]]
             if not options:
                 return None
-            found[name] = options[0]
-        return found
+            params[name] = options[0]
+        return params

@@ -1,4 +1,4 @@
-"""Where to search: parameters, the space that they span, and rows of it."""
+"""Search spaces: parameters, the space that they span, and its rows."""
 
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Space

@@ -1,6 +1,6 @@
-"""Rows of a space to choose from: the only place that samples, perturbs, lists and projects them.
+"""Candidate rows of a space: the only module that samples, perturbs, lists and projects them.
 
-Searches, batches, the initial design and the fallback take their rows from here, and ask here whether a row
+Searches, batches, the initial design and the fallback take their rows from here, and test here whether a row
 is new. So a rule that rows must obey is written in this file alone.
 """
 
@@ -19,44 +19,47 @@ from bo_suite.space.fixed import Fixed
 from bo_suite.space.space import Space
 
 _LISTED_AT_ONCE = 1024
-"""Points of a finite space up to which all of them are scored."""
+"""Most points of a finite space that are all scored."""
 
 _LISTED_AT_LAST = 100_000
-"""Points of a finite space up to which all of them are looked at where random ones are not new."""
+"""Most points of a finite space that are all tested when random rows are not new."""
 
 _RANDOM_ROWS, _RANDOM_TURNS = 512, 20
-"""Random rows drawn at a time, and how often, where no row that a search ended at is new."""
+"""Random rows drawn at a time, and number of draws, when no result of a search is new."""
 
 _RANDOM_TRIES = 1000
-"""Random rows tried one by one in the place of a row that is not new."""
+"""Random rows that are tried one by one to replace a row that is not new."""
 
 _PERTURBED_PARENTS = 4
 """Best observed rows that are perturbed."""
 
 _PERTURBED_COLUMNS, _LEAST_SHARE = 20.0, 0.2
-"""A column of a perturbed row changes with half the probability min(1, max(20 / d, 0.2))."""
+"""A column of a perturbed row changes with probability min(1, max(20 / d, 0.2)) / 2, or always if d = 1."""
 
 _SCALES = 97
-"""Step through the scales of perturbations: a prime, so that each parent gets small and large ones."""
+"""Stride through the scales of perturbations: a prime, so that each parent gets small and large ones."""
+
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-3, 0.5
+"""Range of the scale of a mutation, log-uniform, in units of a column's range."""
 
 
 # Sampling.
 
 
 def sample(space: Space, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-    """Rows of uniform draws in [0, 1]^d, each value of a discrete parameter with its own probability."""
+    """The rows that uniform draws in [0, 1]^d stand for: discrete columns are at levels."""
     return space.encoding.sample_from_unit(uniform)
 
 
 def sample_sobol(
     space: Space, count: int, like: jt.Float[Tensor, "*b n d"], seeds: Seeds
 ) -> jt.Float[Tensor, "*b {count} d"]:
-    """Rows that are spread over the space: randomly shifted Sobol points.
+    """Randomly shifted Sobol points as rows of the space.
 
     Args:
-        space: where.
-        count: of rows, for each replicate.
-        like: a tensor of the replicates' shape, dtype and device.
+        space: of the rows.
+        count: number of rows of each replicate.
+        like: a tensor with the shape of the replicates, the dtype and the device.
         seeds: of the shift.
     """
     return sample(space, seeds.sobol(count, like))
@@ -65,7 +68,7 @@ def sample_sobol(
 def sample_random(
     space: Space, count: int, like: jt.Float[Tensor, "*b n d"], seeds: Seeds
 ) -> jt.Float[Tensor, "*b {count} d"]:
-    """Rows that are drawn independently."""
+    """Independent random rows of the space."""
     return sample(space, seeds.uniform((count, space.dim), like))
 
 
@@ -73,7 +76,7 @@ def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]
     """Row `index` of a space-filling design: the centre, then scrambled Sobol points.
 
     Args:
-        space: where.
+        space: of the row.
         seed: of the scrambling.
         index: 0, 1, 2, ...
     """
@@ -84,7 +87,7 @@ def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]
         with torch.device("cpu"):
             engine = SobolEngine(space.dim, scramble=True, seed=key)
             row = engine.fast_forward(index - 1).draw(1, dtype=torch.float64)[0]
-        if index == 1:  # the engine rounds the first point to the default dtype, float32 in a fresh process
+        if index == 1:  # the engine rounds its first point to the default dtype, float32 in a fresh process
             row = (engine.quasi.to(torch.float64) / 2.0**engine.MAXBIT).to(torch.float32).to(torch.float64)
     return sample(space, row)
 
@@ -93,58 +96,57 @@ def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]
 
 
 def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b {count} d"]:
-    """Perturbed copies of the best observed rows: a random subset of columns, at scales 1e-3 to 0.3."""
-    best = space.encoding.round_to_levels(top(data.x, -data.y, _PERTURBED_PARENTS))  # with what is fixed
+    """Copies of the best observed rows with random columns perturbed, at scales 1e-3 to 0.3."""
+    best = space.encoding.round_to_levels(top(data.x, -data.y, _PERTURBED_PARENTS))  # rounds to fixed values
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
     scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
     scale = scale[torch.arange(count, device=scale.device) * _SCALES % count, None]
     moved = copies + scale * seeds.split("steps").normal((count, space.dim), data.x)
     share = min(1.0, max(_PERTURBED_COLUMNS / space.dim, _LEAST_SHARE)) * (0.5 if space.dim > 1 else 1.0)
-    anew = uniform[..., 1, :, :] < 0.5
-    return _mixed(space, copies, moved, uniform[..., 0, :, :], anew, uniform[..., 2, :, :] < share)
+    moved = _with_levels(space, moved, uniform[..., 0, :, :], uniform[..., 1, :, :] < 0.5)
+    return torch.where(uniform[..., 2, :, :] < share, moved, copies)
 
 
 def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
-    """The rows, each with a step of one column or more, at scales 1e-3 to 0.5.
+    """The rows, each with a random step in one column or more, at scales 1e-3 to 0.5.
 
-    A discrete column moves to a level about so far away or, as often, to any other; a step may end on the
-    level where it began.
+    A discrete column moves to a level about as far away or, with equal probability, to a random level. The
+    level may be the one it had.
     """
     shape = tuple(rows.shape[-2:])
     count, d = shape
     exponent = seeds.split("scale").uniform((count, 1), rows)
-    scale = 1e-3 * 500.0**exponent
+    scale = _SMALLEST_SCALE * (_LARGEST_SCALE / _SMALLEST_SCALE) ** exponent
     gaps = [0.0 if levels is None else 1.0 / max(levels - 1, 1) for levels in space.levels]
-    least = torch.tensor(gaps, dtype=torch.float32, device=rows.device)
-    moved = rows + seeds.split("steps").normal(shape, rows) * torch.maximum(scale, least.to(rows))
+    smallest_step = torch.tensor(gaps, dtype=torch.float32, device=rows.device)
+    moved = rows + seeds.split("steps").normal(shape, rows) * torch.maximum(scale, smallest_step.to(rows))
     anew = seeds.split("anew").uniform(shape, rows) < 0.5
     draws = seeds.split("mask").uniform(shape, rows)
     changed = (draws < 1.0 / d) | (draws == draws.amin(-1, keepdim=True))
-    return _mixed(space, rows, moved, seeds.split("fresh").uniform(shape, rows), anew, changed)
+    moved = _with_levels(space, moved, seeds.split("fresh").uniform(shape, rows), anew)
+    return torch.where(changed, moved, rows)
 
 
-def _mixed(
-    space: Space, rows: Tensor, moved: Tensor, uniform: Tensor, anew: Tensor, changed: Tensor
-) -> Tensor:
-    """The rows with the changed columns moved; discrete ones drawn anew where that is said."""
+def _with_levels(space: Space, moved: Tensor, uniform: Tensor, anew: Tensor) -> Tensor:
+    """The rows with discrete columns rounded to levels or, where `anew`, drawn from the uniform numbers."""
     moved = space.encoding.round_to_levels(moved.clamp(0.0, 1.0))
-    discrete = torch.tensor([levels is not None for levels in space.levels], device=rows.device)
-    return torch.where(changed, torch.where(discrete & anew, sample(space, uniform), moved), rows)
+    discrete = torch.tensor([levels is not None for levels in space.levels], device=moved.device)
+    return torch.where(discrete & anew, sample(space, uniform), moved)
 
 
 def sample_observed(
     data: Dataset, best: jt.Float[Tensor, "*b k d"], held: Sequence[int], count: int, seeds: Seeds
 ) -> jt.Float[Tensor, "*b {count} d"]:
-    """Rows for searches that know no space, half spread and half near some rows; those spread first.
+    """Rows for searches that have no Space: half spread over [0, 1]^d, then half near some rows.
 
-    The columns `held` have observed values, but for fidelities, which may have any.
+    The columns `held` take observed values; fidelity columns among them may take any value.
 
     Args:
-        data: what is observed.
-        best: rows to be near to.
-        held: columns that no gradient moves.
-        count: an even number.
+        data: observations.
+        best: rows that the second half is near to.
+        held: columns that gradient searches do not move.
+        count: number of rows, even.
         seeds: of the rows.
     """
     half, d = count // 2, data.x.shape[-1]
@@ -164,22 +166,24 @@ def sample_observed(
 
 @dataclass(frozen=True)
 class Moves:
-    """Which changes of a discrete column are tried.
+    """The changes of a discrete column that are tried.
+
+    All levels of a column with at most ALL_LEVELS; of others, random levels, and steps up and down.
 
     Attributes:
-        levels: up to so many all of them are; beyond, so many random ones and some steps.
-        steps: lengths of these, evenly spaced among 1, 2, 4, ...; None for each of them.
+        levels: number of random levels.
+        steps: number of lengths of steps, evenly spaced among 1, 2, 4, ...; None for all of these.
     """
 
     levels: int
     steps: int | None = None
 
     def count(self, levels: int) -> int:
-        """Number of changes of a column of so many levels."""
+        """Number of changes of a column with so many levels."""
         return levels if levels <= ALL_LEVELS else self.levels + 2 * len(self.lengths(levels))
 
     def lengths(self, levels: int) -> np.ndarray:
-        """Lengths of steps."""
+        """Lengths of the steps in a column with so many levels."""
         exponents = np.arange(int(np.log2(levels)))
         if self.steps is not None and self.steps < len(exponents):
             exponents = exponents[np.arange(self.steps) * len(exponents) // self.steps]
@@ -187,7 +191,7 @@ class Moves:
 
 
 ALL_LEVELS = 32
-"""Levels of a column up to which each of them is a neighbour."""
+"""Most levels of a column that are all neighbours."""
 
 
 def neighbours(
@@ -223,7 +227,7 @@ def every_row(space: Space) -> jt.Float64[Tensor, "n d"]:
 
 
 def can_be_listed(space: Space) -> bool:
-    """Whether a search that has found nothing new may go through the whole space."""
+    """Whether the space is finite and small enough to test every point."""
     return space.cardinality is not None and space.cardinality <= _LISTED_AT_LAST
 
 
@@ -231,12 +235,12 @@ def can_be_listed(space: Space) -> bool:
 
 
 def project(space: Space, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-    """The nearest rows that are points of the space."""
+    """The nearest rows that encode points of the space."""
     return space.encoding.project(rows)
 
 
 def is_new(rows: jt.Float[Tensor, "*b m d"], taken: jt.Float[Tensor, "*b t d"]) -> jt.Bool[Tensor, "*b m"]:
-    """Which rows are none of those that are taken."""
+    """Which rows are not taken."""
     return ~(rows[..., :, None, :] == taken[..., None, :, :]).all(-1).any(-1)
 
 
@@ -246,7 +250,7 @@ def is_copy(rows: jt.Float[Tensor, "*b m d"]) -> jt.Bool[Tensor, "*b m"]:
 
 
 def first_new(rows: jt.Float[Tensor, "m d"], taken: jt.Float[Tensor, "t d"], count: int) -> list[Tensor]:
-    """The first rows that are neither taken nor copies, `count` at most."""
+    """The first rows that are neither taken nor copies; at most `count`."""
     seen = {tuple(row) for row in taken.tolist()}
     chosen: list[Tensor] = []
     for row in rows:
@@ -260,12 +264,12 @@ def first_new(rows: jt.Float[Tensor, "m d"], taken: jt.Float[Tensor, "t d"], cou
 def new_row(
     space: Space, row: jt.Float[Tensor, " d"], taken: jt.Float[Tensor, "t d"], seeds: Seeds
 ) -> jt.Float[Tensor, " d"]:
-    """The row as a point of the space or, where that is taken, a random row that is not.
+    """The row projected onto the space or, if that is taken, a random row that is not.
 
     Raises:
         SpaceExhausted: every point of a finite space is taken.
     """
-    seen = {tuple(one) for one in taken.tolist()}
+    seen = {tuple(taken_row) for taken_row in taken.tolist()}
     exact = project(space, row[None])[0]
     for turn in range(_RANDOM_TRIES):
         if tuple(exact.tolist()) not in seen:
@@ -279,7 +283,7 @@ def new_row(
 
 
 def pools(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> Iterator[Tensor]:
-    """Pools of rows to look for a new one in, in turn: all of a small space, or those given, then others."""
+    """Pools of rows to search for a new one, in order: a small space at once; or the rows, then others."""
     if space.cardinality is not None and space.cardinality <= _LISTED_AT_ONCE:
         yield every_row(space).to(rows).expand(*rows.shape[:-2], -1, -1)
         return
@@ -301,7 +305,7 @@ def is_exhausted(space: Space, taken: jt.Float[Tensor, "t d"]) -> bool:
 
 
 def exhausted(space: Space) -> SpaceExhausted:
-    """The error that says that every point is taken."""
+    """The error for a space whose points are all taken."""
     count = "representable" if space.cardinality is None else space.cardinality
     fixed = [name for name, parameter in space if isinstance(parameter, Fixed)]
     where = f"the space with {fixed} fixed" if fixed else "the space"

@@ -1,4 +1,4 @@
-"""Points as rows of numbers in [0, 1], and rows as points."""
+"""The encoding of points as rows of numbers in [0, 1]."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from bo_suite.space.parameters import Float, Parameter
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """The rows of a space: column i holds the position of parameter i in its range.
+    """Maps between points and rows: column i holds the position of parameter i in its range.
 
     Attributes:
         names: of the parameters, in order.
-        columns: what each column encodes.
+        columns: the parameter that each column encodes.
     """
 
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class Encoding:
             values: list[Any] = [point[name] for point in points]
             if isinstance(parameter, Float):
                 columns.append([parameter.encode(value) for value in values])
-            else:  # each level once
+            else:  # encodes each distinct value once
                 positions = {value: parameter.encode(value) for value in set(values)}
                 columns.append([positions[value] for value in values])
         shape = len(self.names), len(points)
@@ -47,11 +47,11 @@ class Encoding:
         return [{name: p.decode(unit) for (name, p), unit in zip(pairs, row, strict=True)} for row in values]
 
     def project(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-        """The nearest rows that points encode to: `encode(decode(rows))`, of any shape.
+        """The nearest rows that encode points: `encode(decode(rows))`, for rows of any shape.
 
-        A row halfway between two of them may move to the other one.
+        A row halfway between two of these may move to either.
         """
-        low, high, _ = (end.to(rows.device) for end in self._grid)
+        low, high, _ = (bound.to(rows.device) for bound in self._grid)
         unit = ((self._on_grid(rows.to(torch.float64)) - low) / (high - low)).clamp(0.0, 1.0)
         for column, parameter in enumerate(self.columns):
             if not isinstance(parameter, Float) or parameter.power is None:
@@ -61,24 +61,24 @@ class Encoding:
         return unit.to(rows)
 
     def values(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float64[Tensor, "*b d"]:
-        """What the rows decode to, as numbers, of a space of Floats alone.
+        """The decoded values as a tensor, for a space of Floats alone.
 
         Raises:
-            SpaceError: a parameter of another type.
+            SpaceError: a parameter is not a Float.
         """
         values = self._on_grid(rows.to(torch.float64))
         for column, (name, parameter) in enumerate(zip(self.names, self.columns, strict=True)):
             if not isinstance(parameter, Float) and not isinstance(parameter.decode(0.0), float):
                 raise SpaceError(
-                    f"only Floats have values that are real numbers, got {name!r}: {parameter!r}"
+                    f"only a space of Floats has values as a tensor, got {name!r}: {parameter!r}"
                 )
             if not isinstance(parameter, Float) or parameter.power is None:
-                decoded = [parameter.decode(one) for one in rows[..., column].flatten().tolist()]
+                decoded = [parameter.decode(unit) for unit in rows[..., column].flatten().tolist()]
                 values[..., column] = values.new_tensor(decoded).reshape(rows.shape[:-1])
         return values
 
     def sample_from_unit(self, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-        """Rows of uniform draws in [0, 1]^d: discrete columns move to levels, each with its own mass."""
+        """The rows that uniform draws in [0, 1]^d stand for; discrete columns move to levels by quantiles."""
         rows = uniform.clone()
         for column, parameter in enumerate(self.columns):
             if not isinstance(parameter, Float):
@@ -87,7 +87,7 @@ class Encoding:
         return rows
 
     def round_to_levels(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-        """Rows with each discrete column at its nearest level."""
+        """The rows with each discrete column rounded to its nearest level."""
         rounded = rows.clone()
         for column, parameter in enumerate(self.columns):
             if not isinstance(parameter, Float):
@@ -96,27 +96,27 @@ class Encoding:
         return rounded
 
     def nearest_levels(self, column: int, positions: jt.Float[Tensor, "*b"]) -> np.ndarray:
-        """Levels of a discrete column that are nearest to positions."""
+        """The levels of a discrete column nearest to positions."""
         parameter = self.columns[column]
         assert not isinstance(parameter, Float), "a continuous column has no levels"
         return parameter.level(positions.detach().cpu().numpy())
 
     def positions(self, column: int, levels: np.ndarray) -> jt.Float64[Tensor, "*n"]:
-        """Positions of levels of a discrete column."""
+        """Positions of the levels of a discrete column."""
         parameter = self.columns[column]
         assert not isinstance(parameter, Float), "a continuous column has no levels"
         return torch.from_numpy(parameter.position(np.asarray(levels, dtype=np.float64)))
 
     def _on_grid(self, rows: Tensor) -> Tensor:
-        """Values of those columns that decode to multiples of a power of ten; of others, anything."""
-        low, high, power = (end.to(rows.device) for end in self._grid)
+        """Values of the columns that decode to multiples of a power of ten; meaningless in other columns."""
+        low, high, power = (bound.to(rows.device) for bound in self._grid)
         value = torch.round((low + rows * (high - low)) * power) / power
         value = torch.minimum(torch.maximum(value, low), high)
         return torch.where(rows <= 0.0, low, torch.where(rows >= 1.0, high, value))
 
     @cached_property
     def _grid(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Ends of the range of each column and what makes its values integers; of some Floats alone."""
+        """Low, high and power of ten of each column; (0, 1, 1) for columns without a power."""
         grids = [
             (parameter.low, parameter.high, parameter.power)
             if isinstance(parameter, Float) and parameter.power is not None

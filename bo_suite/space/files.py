@@ -1,4 +1,4 @@
-"""Spaces as files have them, which anybody may have written: TOML or JSON, of bounded size and depth."""
+"""Spaces in TOML or JSON files. Files are not trusted: size and depth are bounded."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.values.describe import described
 
 _LARGEST_FILE = 10_000_000
-"""Bytes of a space file: far more than any space takes."""
+"""Most bytes of a space file: far more than any space needs."""
 
 _TOKEN = re.compile(
     r"""\#[^\n]*+
@@ -24,17 +24,17 @@ _TOKEN = re.compile(
     ),
     re.VERBOSE | re.DOTALL,
 )
-"""A comment, a text of several lines, a key of TOML with its parts (or a value), or what is between."""
+"""A comment, a multi-line string, a TOML key with its parts (or a value), or the characters between them."""
 
 _PARTS = 8
-"""Parts of a key at most: the parser takes minutes for very many, and a space has three."""
+"""Most parts of a key: a space needs three, and the parser takes minutes for very many."""
 
 
 def form_in(path: str | Path) -> Any:
-    """The form in a .toml or .json file of up to 10 MB.
+    """The content of a .toml or .json file of at most 10 MB.
 
     Raises:
-        SpaceError: a file that is missing, of another kind, too large or not readable.
+        SpaceError: the file is missing, of another kind, too large or not readable.
     """
     file = Path(path)
     if file.suffix not in (".toml", ".json"):
@@ -42,7 +42,9 @@ def form_in(path: str | Path) -> Any:
     try:
         text = _text(file)
         if file.suffix == ".toml" and _has_long_keys(text):
-            raise SpaceError(f"a space must be a table of parameters, got {str(file)!r}, nested without end")
+            raise SpaceError(
+                f"a space must be a table of parameters, got {str(file)!r}, which is nested too deeply"
+            )
         return tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, SpaceError):
@@ -51,18 +53,18 @@ def form_in(path: str | Path) -> Any:
 
 
 def _has_long_keys(text: str) -> bool:
-    """Whether a key has more parts than any key of a space; in one pass over the text."""
+    """Whether a key has more than `_PARTS` parts; in one pass over the text."""
     keys = (match["key"] for match in _TOKEN.finditer(text))
     return any(key is not None and key.count(".") >= _PARTS and _parts(key) > _PARTS for key in keys)
 
 
 def _parts(key: str) -> int:
-    """The number of parts of a key: dots in quotes separate nothing."""
+    """The number of parts of a key; dots in quotes do not separate parts."""
     return 1 + re.sub(r"""\"(?:[^"\\]|\\.)*+\"?|'[^']*+'?""", "", key).count(".")
 
 
 def _text(file: Path) -> str:
-    """The text of a file, which must have an end: a device may have none."""
+    """The text of a regular file: a device may never end."""
     if file.exists() and not file.is_file():
         raise SpaceError(f"a space file must be a regular file, got {str(file)!r}")
     with file.open("rb") as stream:
@@ -73,7 +75,7 @@ def _text(file: Path) -> str:
 
 
 def parameter_of(name: str, form: Any) -> Parameter:
-    """The parameter of a JSON or TOML form; raises SpaceError where it has none."""
+    """The parameter of a JSON or TOML form; raises SpaceError if the form is not one of a parameter."""
     if not isinstance(form, Mapping) or "type" not in form:
         raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")
     kinds: dict[str, type[Parameter]] = {"float": Float, "int": Int, "choice": Choice}

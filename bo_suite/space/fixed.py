@@ -1,4 +1,4 @@
-"""A parameter at one value: what a search takes as given while it chooses the others."""
+"""A parameter fixed at one value, while a search chooses the others."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,12 +10,12 @@ from bo_suite.space.parameters import Parameter, Value
 
 @dataclass(frozen=True)
 class Fixed:
-    """A parameter that has a single level, its value, where the parameter encodes it.
+    """A parameter with a single value, encoded at the position that the original parameter gives it.
 
-    Rows of a space with it are rows of the space without it, so a model of the latter scores them.
+    Rows of a space with a Fixed are rows of the original space too, so a model of the latter scores them.
 
     Attributes:
-        parameter: the Float, Int or Choice.
+        parameter: the original Float, Int or Choice.
         value: one of its values, in canonical form.
     """
 
@@ -26,7 +26,7 @@ class Fixed:
     fidelity: ClassVar[bool] = False
 
     def check(self, value: object) -> Value:
-        """The value; raises SpaceError where it is none of the parameter's."""
+        """The value in canonical form; raises SpaceError if the parameter does not have it."""
         return self.parameter.check(value)
 
     def encode(self, value: Value) -> float:
@@ -34,21 +34,21 @@ class Fixed:
         return self.parameter.encode(self.value)  # type: ignore[arg-type]
 
     def decode(self, unit: float) -> Value:
-        """The value, of any position."""
+        """The value, whatever the position."""
         return self.value
 
     def position(self, level: np.ndarray) -> np.ndarray:
-        """The position, for each level."""
+        """The position, for every level."""
         return np.full(np.shape(level), self.encode(self.value))
 
     def level(self, unit: np.ndarray) -> np.ndarray:
-        """Level 0, for each position."""
+        """Level 0, for every position."""
         return np.zeros(np.shape(unit))
 
     def quantile(self, uniform: np.ndarray) -> np.ndarray:
-        """Level 0, for each draw."""
+        """Level 0, for every draw."""
         return np.zeros(np.shape(uniform))
 
     def to_dict(self) -> dict[str, Any]:
-        """The form of the parameter, and the value."""
+        """JSON form of the parameter, with the value."""
         return self.parameter.to_dict() | {"fixed": self.value}

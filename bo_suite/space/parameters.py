@@ -1,4 +1,4 @@
-"""The kinds of parameters: user values on one side, positions in [0, 1] on the other."""
+"""The kinds of parameters, which map user values to positions in [0, 1] and back."""
 
 import math
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from bo_suite.values.scalars import at_bound, check_flags, python_scalar, rounde
 Value = float | int | str | bool | None
 
 _FLOAT_DIGITS = 11
-"""Significant digits of a decoded Float: coarse enough that encoding and decoding it again is exact."""
+"""Significant digits of a decoded Float: few enough that encoding and decoding it again is exact."""
 
 _MAX_INT = 2**53
-"""Largest size of an Int, which float64 still tells from its neighbours."""
+"""Largest size of an Int: up to here float64 distinguishes neighbours."""
 
 _MAX_LOG_LEVELS = 10**12
-"""Most values of an Int on a log scale, whose positions in float64 still tell them apart."""
+"""Most values of an Int on a log scale: up to here their positions differ in float64."""
 
 _MOST_OPTIONS = 10**6
-"""Of a Choice, which lists them."""
+"""Most options of a Choice, which stores all of them."""
 
 
 def _finite(what: str, value: object) -> float:
@@ -51,7 +51,7 @@ def _check_range(low: object, high: object, *, log: bool) -> tuple[float, float]
 
 
 def _form(fidelity: bool) -> dict[str, Any]:
-    """Part of the JSON form: nothing where there is no fidelity, so that fingerprints are as they were."""
+    """Part of the JSON form; empty without fidelity, so such spaces keep their fingerprints."""
     return {"fidelity": True} if fidelity else {}
 
 
@@ -59,12 +59,12 @@ def _form(fidelity: bool) -> dict[str, Any]:
 class Float:
     """A real number in [low, high], uniform on a linear or a log scale.
 
-    With `fidelity` it says how closely the function is evaluated, such as by which share of the data: `high`
-    is the target, what one wants to know, and lower values give cheaper approximations of it. With
-    low == high it has one value, which every point holds and no search pays for.
+    With `fidelity` the value sets how accurately the function is evaluated, such as the share of the data:
+    `high` is the target, and lower values give cheaper approximations of the function at the target. With
+    low == high the parameter has one value, and searches skip it.
 
     Raises:
-        SpaceError: low > high, a bound that is not finite, low <= 0 with log, or a flag that is no bool.
+        SpaceError: low > high, a bound that is not finite, low <= 0 with log, or a flag that is not a bool.
     """
 
     low: float
@@ -85,7 +85,7 @@ class Float:
 
     @property
     def levels(self) -> int | None:
-        """None: a continuous parameter; 1 where low == high."""
+        """None, for a continuous parameter; 1 if low == high."""
         return 1 if self.low == self.high else None
 
     @cached_property
@@ -98,9 +98,9 @@ class Float:
 
     @cached_property
     def power(self) -> float | None:
-        """10^k where positions decode to multiples of 10^-k, and whole tensors of them may be decoded so.
+        """10^k if positions decode to multiples of 10^-k, so that tensors can be decoded by rounding.
 
-        None on a log scale, and where k or the multiples are so large that rounding errors would show.
+        None on a log scale, and if k or the multiples are so large that rounding errors would show.
         """
         largest = max(abs(self.low), abs(self.high))
         if (
@@ -113,7 +113,7 @@ class Float:
         return 10.0**self._decimals
 
     def check(self, value: object) -> float:
-        """The value as a float; raises SpaceError unless low <= value <= high, but for rounding."""
+        """The value as a float; raises SpaceError unless low <= value <= high up to rounding."""
         number = at_bound(value, _finite("a Float", value), self.low, self.high)
         if not self.low <= number <= self.high:
             raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
@@ -130,7 +130,7 @@ class Float:
         return min(max(unit, 0.0), 1.0)
 
     def decode(self, unit: float) -> float:
-        """Value at a position, on a decimal grid so fine that `encode` and `decode` round-trip exactly."""
+        """The value at a position, on a decimal grid for which `encode` and `decode` round-trip exactly."""
         if unit <= 0.0 or self.levels == 1:
             return self.low
         if unit >= 1.0:
@@ -150,12 +150,13 @@ class Float:
 class Int:
     """An integer in [low, high], both ends included, uniform on a linear or a log scale.
 
-    With `fidelity` it says how closely the function is evaluated, such as in how many epochs: `high` is the
-    target, what one wants to know, and lower values give cheaper approximations of it. With low == high it
-    has one value, which every point holds and no search pays for.
+    With `fidelity` the value sets how accurately the function is evaluated, such as the number of epochs:
+    `high` is the target, and lower values give cheaper approximations of the function at the target. With
+    low == high the parameter has one value, and searches skip it.
 
     Raises:
-        SpaceError: low > high, a bound that is not an integer, low <= 0 with log, or a flag that is no bool.
+        SpaceError: low > high, a bound that is not an integer, low <= 0 with log, or a flag that is not a
+            bool.
     """
 
     low: int
@@ -187,12 +188,12 @@ class Int:
         number, scalar = _finite("an Int", value), python_scalar(value)
         if not (isinstance(scalar, Integral) or number.is_integer()):
             raise SpaceError(f"an Int must be an integer, got {described(value)}")
-        whole = (
+        integer = (
             int(scalar) if isinstance(scalar, Integral) else int(at_bound(value, number, self.low, self.high))
         )
-        if not self.low <= whole <= self.high:
+        if not self.low <= integer <= self.high:
             raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
-        return whole
+        return integer
 
     def encode(self, value: int) -> float:
         """Position of a value in [0, 1]."""
@@ -218,7 +219,7 @@ class Int:
         return np.asarray(np.clip(np.rint(raw), 0, self.levels - 1))
 
     def quantile(self, uniform: np.ndarray) -> np.ndarray:
-        """Levels of uniform draws: equal mass a value, or equal mass an octave on a log scale."""
+        """Levels of uniform draws: equal probability per value, or per octave on a log scale."""
         if self.log:
             raw = self.low * np.expm1(uniform * math.log((self.high + 1) / self.low))
         else:
@@ -232,25 +233,25 @@ class Int:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several options; ordered options lie on a line, others are only equal or different.
+    """One of several options; ordered options lie on a line, unordered ones are only equal or different.
 
-    NumPy's and torch's scalars become Python's. Options come back as they are held here, from every store.
+    Scalars of NumPy and torch become Python scalars. Storages return the options as they are stored here.
 
     Raises:
-        SpaceError: no options, an option given twice, one that is not a str, finite number, bool or None, or
-            a flag that is no bool.
+        SpaceError: no options, two equal options, an option that is not a str, finite number, bool or None,
+            or a flag that is not a bool.
     """
 
     options: tuple[Value, ...]
     ordered: bool = False
 
-    if TYPE_CHECKING:  # what is given may be any sequence; what is stored is a tuple
+    if TYPE_CHECKING:  # the argument may be any sequence; a tuple is stored
 
         def __init__(self, options: Sequence[Value | np.generic], ordered: bool = False) -> None: ...
 
     def __post_init__(self) -> None:
         check_flags(self, "ordered")
-        object.__setattr__(self, "options", tuple(_option(one) for one in _listed(self.options)))
+        object.__setattr__(self, "options", tuple(_option(option) for option in _listed(self.options)))
         if not self.options:
             raise SpaceError("a Choice must have at least one option, got none")
         if len(self._index) < len(self.options):
@@ -266,26 +267,30 @@ class Choice:
         return len(self.options)
 
     def index(self, value: object) -> int:
-        """Index of the option equal to the value; a NaN, which pandas has for None, counts as None.
+        """Index of the option equal to the value; NaN counts as None, which pandas replaces by it.
 
         Raises:
-            SpaceError: there is none.
+            SpaceError: no option equals the value.
         """
         scalar = python_scalar(value)
         if isinstance(scalar, float) and math.isnan(scalar):
             scalar = None
-        with suppress(Exception):  # whatever an object of a user raises
-            found = self._index.get(scalar)
-            rounded = rounded_like(value) if found is None else None
+        with suppress(Exception):  # comparing with a user's object may raise anything
+            index = self._index.get(scalar)
+            rounded = rounded_like(value) if index is None else None
             if rounded is not None:
-                numbers = [one for one in self.options if isinstance(one, float) and rounded(one) == scalar]
-                found = self._index[numbers[0]] if len(numbers) == 1 else None
-            if found is not None:
-                return found
+                equal = [
+                    option
+                    for option in self.options
+                    if isinstance(option, float) and rounded(option) == scalar
+                ]
+                index = self._index[equal[0]] if len(equal) == 1 else None
+            if index is not None:
+                return index
         raise SpaceError(f"the value must be one of {described(list(self.options))}, got {described(value)}")
 
     def check(self, value: object) -> Value:
-        """The option equal to the value; raises SpaceError when there is none."""
+        """The option equal to the value; raises SpaceError if no option is."""
         return self.options[self.index(value)]
 
     def encode(self, value: Value) -> float:
@@ -305,7 +310,7 @@ class Choice:
         return np.asarray(np.clip(np.rint(unit * (self.levels - 1)), 0, self.levels - 1))
 
     def quantile(self, uniform: np.ndarray) -> np.ndarray:
-        """Levels of uniform draws, equal mass an option."""
+        """Levels of uniform draws: equal probability per option."""
         return np.asarray(np.clip(np.floor(uniform * self.levels), 0, self.levels - 1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -314,19 +319,19 @@ class Choice:
 
 
 def _listed(options: object) -> Sequence[Any]:
-    """The options in order; of an array or a Series, its elements."""
+    """The options as a sequence; an array or a Series becomes the list of its elements."""
     if not isinstance(options, str | bytes | bytearray | Sequence) and getattr(options, "ndim", 0) == 1:
-        with suppress(Exception):  # whatever an object of a user raises
+        with suppress(Exception):  # a user's object may raise anything
             options = options.tolist()  # type: ignore[attr-defined]
     if isinstance(options, str | bytes | bytearray) or not isinstance(options, Sequence):
         raise SpaceError(f"the options of a Choice must be a list, got {described(options)}")
     if len(options) > _MOST_OPTIONS:
-        raise SpaceError(f"a Choice has at most {_MOST_OPTIONS} options, got {len(options)}; an Int has room")
+        raise SpaceError(f"a Choice has at most {_MOST_OPTIONS} options, got {len(options)}; use an Int")
     return options
 
 
 def _option(option: object) -> Value:
-    """The option as it is held, in JSON and in memory."""
+    """The option as it is stored, in memory and in JSON."""
     scalar = python_scalar(option)
     plain = scalar is None or type(scalar) in (str, bool, int, float)
     if not plain and isinstance(scalar, str | int | float):
@@ -350,7 +355,7 @@ def _is_finite(number: int | float) -> bool:
 
 
 def _repeated(options: Sequence[Value]) -> str:
-    """The first option that is equal to one before it, in words."""
+    """The first option that equals an earlier one, in words for an error."""
     first: dict[Value, Value] = {}
     for option in options:
         if option in first:

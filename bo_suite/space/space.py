@@ -1,11 +1,12 @@
 """Search spaces: named parameters, and their encoding as rows of numbers in [0, 1].
 
-A parameter is either continuous (`Float`) or a finite list of levels (`Int`, `Choice`). Discrete
-parameters are searched level by level; no relaxed value is ever rounded to a level afterwards.
+A parameter is either continuous (`Float`) or a finite list of levels (`Int`, `Choice`). Searches move a
+discrete parameter from level to level; they never round a relaxed value to a level.
 """
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,22 +29,22 @@ if TYPE_CHECKING:
     from bo_suite.space.encoding import Encoding
 
 MOST_PARAMETERS = 21_201
-"""Dimensions of torch's Sobol sequences, which a search begins with."""
+"""Dimensions of torch's Sobol sequences, with which a search begins."""
 
 Params = dict[str, Any]
-"""Values by the names of parameters: of a type each, a float, int, str, bool or None."""
+"""Values by parameter name: each a float, int, str, bool or None."""
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
     """Named parameters, in order; column i of an encoded row belongs to parameter i.
 
-    `space["x"]` is a parameter, `"x" in space` and `len(space)` are what they are of a dict; iteration gives
-    pairs of name and parameter.
+    `space["x"]` is a parameter; `"x" in space` and `len(space)` work as for a dict; iteration gives pairs of
+    name and parameter.
 
     Raises:
-        SpaceError: no parameters, fidelities alone, a name that is not a non-empty string, or a value of
-            another type.
+        SpaceError: no parameters, fidelities alone, a name that is not a non-empty string, or a value that is
+            not a parameter.
     """
 
     parameters: Mapping[str, Parameter]
@@ -60,19 +61,20 @@ class Space:
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
-        if len(self._target) == self.dim:
-            raise SpaceError(f"a Space needs a parameter that is no fidelity, got {list(self.target)} alone")
+        if len(self._target_fidelity) == self.dim:
+            names = list(self.target_fidelity)
+            raise SpaceError(f"a Space needs a parameter that is no fidelity, got {names} alone")
 
     def with_fixed(self, values: Params) -> "Space":
-        """The space in which some parameters have a single value; its rows are rows of this space.
+        """The space with some parameters fixed at a value; its rows are rows of this space.
 
-        A search over it takes these values as given. It is no space of its own: it is not stored.
+        A search over it chooses the other parameters. It is never stored.
 
         Args:
             values: by name, in canonical form.
         """
-        held: Any = {name: Fixed(p, values[name]) if name in values else p for name, p in self}
-        return Space(held)
+        parameters: Any = {name: Fixed(p, values[name]) if name in values else p for name, p in self}
+        return Space(parameters)
 
     @cached_property
     def _by_name(self) -> dict[str, Parameter]:
@@ -80,7 +82,7 @@ class Space:
 
     @cached_property
     def _columns(self) -> tuple[Parameter, ...]:
-        """What each column encodes: of a Float with one value, a Choice of it."""
+        """The parameter that each column encodes; a Float with one value becomes a Choice of it."""
         return tuple(
             Choice((parameter.low,), ordered=True)
             if isinstance(parameter, Float) and parameter.levels == 1
@@ -112,7 +114,7 @@ class Space:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of the parameters, in order."""
+        """Names of the parameters, in order."""
         return tuple(self._by_name)
 
     def __repr__(self) -> str:
@@ -125,12 +127,12 @@ class Space:
 
     @property
     def dim(self) -> int:
-        """Number of encoded columns, one a parameter."""
+        """Number of encoded columns: one per parameter."""
         return len(self._by_name)
 
     @cached_property
     def levels(self) -> tuple[int | None, ...]:
-        """Number of values of each column; None where it is continuous."""
+        """Number of values of each column; None for a continuous one."""
         return tuple(parameter.levels for parameter in self._columns)
 
     @cached_property
@@ -143,28 +145,34 @@ class Space:
         )
 
     @property
+    def target_fidelity(self) -> Params:
+        """The target, `high`, of each fidelity, by name."""
+        return dict(self._target_fidelity)
+
+    @property
     def target(self) -> Params:
-        """The fidelities alone, each at its high."""
-        return dict(self._target)
+        """The old name of `target_fidelity`."""
+        warnings.warn("Space.target is now Space.target_fidelity", DeprecationWarning, stacklevel=2)
+        return self.target_fidelity
 
     @cached_property
-    def _target(self) -> tuple[tuple[str, Value], ...]:
+    def _target_fidelity(self) -> tuple[tuple[str, Value], ...]:
         return tuple((name, p.high) for name, p in self if not isinstance(p, Choice) and p.fidelity)
 
     @cached_property
     def fidelities(self) -> tuple[int, ...]:
-        """Columns of the fidelities with more than one value, whose target is encoded as 1."""
-        names = self.target
+        """Columns of the fidelities with more than one value; the target is encoded as 1."""
+        names = self.target_fidelity
         return tuple(column for column, (name, p) in enumerate(self) if name in names and p.levels != 1)
 
     @property
     def aspects(self) -> frozenset[str]:
-        """What an acquisition must support to search the space: "fidelities" or nothing."""
+        """Aspects that an acquisition must support to search the space: "fidelities" or none."""
         return frozenset({"fidelities"} if self.fidelities else ())
 
     @cached_property
     def fixed(self) -> tuple[tuple[int, float], ...]:
-        """Columns of what `with_fixed` has fixed, each with its encoded position."""
+        """Columns that `with_fixed` has fixed, each with its encoded position."""
         return tuple(
             (column, parameter.encode(parameter.value))
             for column, (_, parameter) in enumerate(self)
@@ -173,7 +181,7 @@ class Space:
 
     @cached_property
     def cardinality(self) -> int | None:
-        """Number of points; None where any column is continuous."""
+        """Number of points; None if a column is continuous."""
         product = 1
         for levels in self.levels:
             if levels is None:
@@ -184,18 +192,18 @@ class Space:
     @cached_property
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
-        target = self.target
-        found = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
-        if all(self.names[column] in target for column in found):
-            found.append(next(column for column, name in enumerate(self.names) if name not in target))
-        return tuple(sorted(found))
+        target = self.target_fidelity
+        columns = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
+        if all(self.names[column] in target for column in columns):
+            columns.append(next(column for column, name in enumerate(self.names) if name not in target))
+        return tuple(sorted(columns))
 
     @property
     def varying(self) -> "Space":
-        """The space of the parameters with more than one value, which is what a search is about.
+        """The space of the parameters with more than one value, over which a search runs.
 
-        It is this space where there are no others. Where nothing but fidelities would be left, the first
-        other parameter stays.
+        It is this space if all parameters have more than one value. If fidelities alone would remain, the
+        first other parameter stays.
         """
         if len(self.varying_columns) == len(self):
             return self
@@ -203,15 +211,15 @@ class Space:
         return Space({name: self[name] for name in names})
 
     def check_searchable(self) -> None:
-        """Raises a SpaceError where there are more parameters than a Sobol sequence has dimensions."""
+        """Raises a SpaceError if there are more parameters than a Sobol sequence has dimensions."""
         if self.dim > MOST_PARAMETERS:
             raise SpaceError(
                 f"a search takes at most {MOST_PARAMETERS:,} parameters, the dimensions of a Sobol sequence, "
-                f"got a Space of {self.dim:,}; leave out those that matter least"
+                f"got a Space of {self.dim:,}; leave out the least important"
             )
 
     def widened(self, rows: "jt.Float[Tensor, '*b k']") -> "jt.Float[Tensor, '*b d']":
-        """Rows of `varying` as rows of this space: what does not vary is encoded as 0."""
+        """Rows of `varying` as rows of this space; the other columns are 0."""
         if len(self.varying_columns) == len(self):
             return rows
         wide = rows.new_zeros(*rows.shape[:-1], self.dim)
@@ -225,49 +233,49 @@ class Space:
             params: a dict, or a row with names such as a pandas Series.
 
         Raises:
-            SpaceError: a parameter missing, unknown, out of range or of the wrong type.
+            SpaceError: a parameter is missing, unknown, out of range or of the wrong type.
         """
-        given = named_values(params)
-        missing = [name for name in self._by_name if name not in given]
+        values = named_values(params)
+        missing = [name for name in self._by_name if name not in values]
         if missing:
             raise SpaceError(f"every parameter must be given, missing {missing}")
-        return self.check_some(given)
+        return self.check_some(values)
 
     def check_some(self, params: object) -> Params:
         """Some parameters of a point in canonical form, in order.
 
         Raises:
-            SpaceError: a parameter unknown, out of range or of the wrong type.
+            SpaceError: a parameter is unknown, out of range or of the wrong type.
         """
-        given = named_values(params)
-        unknown = [name for name in given if name not in self]
+        values = named_values(params)
+        unknown = [name for name in values if name not in self]
         if unknown:
             raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
         point: Params = {}
         for name, parameter in self:
-            if name not in given:
+            if name not in values:
                 continue
             try:
-                point[name] = parameter.check(given[name])
+                point[name] = parameter.check(values[name])
             except SpaceError as error:
                 raise SpaceError(f"parameter {name!r}: {error}") from error
         return point
 
     def at_target(self, params: Params) -> Params:
-        """The point with each fidelity at its high; the same point where the space has none."""
-        return {**params, **self.target}
+        """The point with each fidelity at its target; the same point if the space has none."""
+        return {**params, **self.target_fidelity}
 
     def encode(self, points: Sequence[Params]) -> "jt.Float64[Tensor, 'n d']":
         """Rows in [0, 1]^d of points in canonical form."""
         return self.encoding.encode(points)
 
     def decode(self, rows: "jt.Float[Tensor, 'n d']") -> list[Params]:
-        """Points of rows; `encode(decode(rows))` are the representable rows nearest to them."""
+        """Points of rows; `encode(decode(rows))` are the nearest rows that encode points."""
         return self.encoding.decode(rows)
 
     @cached_property
     def encoding(self) -> "Encoding":
-        """Points as rows of numbers, and rows as points; imports torch."""
+        """The map between points and rows of numbers; imports torch."""
         from bo_suite.space.encoding import Encoding
 
         return Encoding(self.names, self._columns)
@@ -281,27 +289,29 @@ class Space:
         """The space of a JSON or TOML form.
 
         Raises:
-            SpaceError: a form that is not a table of parameters, or a parameter that breaks a rule.
+            SpaceError: the form is not a table of parameters, or a parameter breaks a rule.
         """
         try:
             if not isinstance(form, Mapping):
                 raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
             return Space({name: parameter_of(name, fields) for name, fields in form.items()})
         except RecursionError:
-            raise SpaceError("a space must be a table of parameters, got one nested without end") from None
+            raise SpaceError(
+                "a space must be a table of parameters, got one that is nested too deeply"
+            ) from None
 
     @staticmethod
     def from_file(path: str | Path) -> "Space":
-        """The space in a .toml or .json file of up to 10 MB.
+        """The space in a .toml or .json file of at most 10 MB.
 
         Raises:
-            SpaceError: a file that is missing, of another kind, too large, not readable, or no space.
+            SpaceError: the file is missing, of another kind, too large or not readable, or is not a space.
         """
         return Space.from_dict(form_in(path))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of names, order, ranges and options: two spaces are the same when these are equal."""
+        """Hash of names, order, ranges and options: spaces with equal fingerprints are equal."""
         form = json.dumps(list(self.to_dict().items()), allow_nan=False)
         return hashlib.sha256(form.encode()).hexdigest()[:16]
 

@@ -1,1 +1,1 @@
-"""One study: trials in, the next points out."""
+"""A study: suggests the next points, given trials."""

@@ -1,4 +1,4 @@
-"""Asks of many threads and processes on one history: one after the other, and no point twice by accident."""
+"""Asking for trials from several threads and processes on one history, one after another."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,65 +11,70 @@ if TYPE_CHECKING:
     from bo_suite.study.suggest import Suggestion
 
 _PATIENT_ASKS = 2
-"""Times that an ask starts again because a trial was added meanwhile, before any new point will do."""
+"""Attempts to suggest in view of the latest trials; after these, any point that is new is accepted."""
 
 _MOMENT, _POLL = 0.005, 0.0002
-"""Seconds that quick evaluations are waited for, and between looks at them."""
+"""Seconds to wait for quick evaluations, and between two polls of their trials."""
 
 _LATEST = 64
-"""Trials that such evaluations may be of."""
+"""Latest trials that are polled."""
 
 
 def asked_in_turn(
     history: Storage, suggest: Callable[[Sequence[Trial]], Sequence["Suggestion"]]
 ) -> list[Trial]:
-    """Points stored as running trials, suggested in view of all trials that were stored before.
+    """Stores suggested points as running trials, given all trials stored before, and returns these.
+
+    If others store trials during `suggest`, it runs again; after two attempts a point is accepted unless a
+    trial has it.
 
     Args:
-        history: where trials are stored.
-        suggest: the points to evaluate, given all trials.
+        history: stores the trials.
+        suggest: returns points to evaluate, given all trials.
     """
     began = time.monotonic()
     with history.turn():
-        if time.monotonic() - began > _POLL:  # another one has just asked
+        if time.monotonic() - began > _POLL:  # another thread or process has just asked
             _await_outcomes(history)
-        asks = 0
+        attempts = 0
         while True:
             trials = history.trials()
             suggestions = suggest(trials)
-            asked = _stored(history, suggestions, trials)
-            asks += 1
-            if asked is None and asks >= _PATIENT_ASKS:
-                asked = _settled(history, suggestions)
-            if asked is not None:
-                return asked
+            stored = _store(history, suggestions, trials)
+            attempts += 1
+            if stored is None and attempts >= _PATIENT_ASKS:
+                stored = _store_if_new(history, suggestions)
+            if stored is not None:
+                return stored
 
 
-def _stored(
-    history: Storage, suggestions: Sequence["Suggestion"], known: Sequence[Trial]
+def _store(
+    history: Storage, suggestions: Sequence["Suggestion"], trials: Sequence[Trial]
 ) -> list[Trial] | None:
-    """The trials of suggestions; None where others have been stored meanwhile."""
-    points, sources = [one.params for one in suggestions], [one.provenance for one in suggestions]
-    return history.insert(points, sources, expected=next_id(known))
+    """Stores the suggestions; returns None if the history has more trials than the given ones."""
+    points = [suggestion.params for suggestion in suggestions]
+    sources = [suggestion.provenance for suggestion in suggestions]
+    return history.insert(points, sources, expected=next_id(trials))
 
 
 def _await_outcomes(history: Storage) -> None:
-    """Gives evaluations that have just begun a moment to end: outcomes tell more than pending points."""
+    """Waits a moment for evaluations that have just begun: an outcome is worth more than a pending point."""
     deadline = time.monotonic() + _MOMENT
     while time.monotonic() < deadline:
-        latest, recent = history.trials()[-_LATEST:], time.time() - 4 * _MOMENT
+        latest = history.trials()[-_LATEST:]
+        recent = time.time() - 4 * _MOMENT  # an evaluation that takes longer will not end within a moment
         if not any(trial.state == "running" and trial.started > recent for trial in latest):
             return
         time.sleep(_POLL)
 
 
-def _settled(history: Storage, suggestions: Sequence["Suggestion"]) -> list[Trial] | None:
-    """Stores points found without knowing the latest trials, if no new one of them is known by now."""
-    new = [one.params for one in suggestions if not one.provenance.get("repeat")]
+def _store_if_new(history: Storage, suggestions: Sequence["Suggestion"]) -> list[Trial] | None:
+    """Stores suggestions that were made without the latest trials, unless one of these has the same point."""
+    new = [suggestion.params for suggestion in suggestions if not suggestion.provenance.get("repeat")]
     for _ in range(_PATIENT_ASKS):
-        known = history.trials()
-        if any(trial.informative and trial.params in new for trial in known):
+        trials = history.trials()
+        if any(trial.informative and trial.params in new for trial in trials):
             return None
-        if (asked := _stored(history, suggestions, known)) is not None:
-            return asked
+        if (stored := _store(history, suggestions, trials)) is not None:
+            return stored
     return None

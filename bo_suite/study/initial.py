@@ -1,4 +1,4 @@
-"""The space-filling points that a run begins with."""
+"""The space-filling initial points of a run."""
 
 import torch
 
@@ -9,22 +9,22 @@ from bo_suite.study.step import Step
 
 
 def initial_size(budget: int | None) -> int:
-    """Number of initial points where the user has not set it; observations from elsewhere count.
+    """Default number of initial points; observations from elsewhere count as initial points.
 
     Args:
-        budget: evaluations planned; of a small one a third is initial points.
+        budget: number of planned evaluations; a third of a small budget is initial points.
     """
     return 6 if budget is None else max(2, min(6, budget // 3))
 
 
 def initial_steps(space: Space, data: Dataset, seeds: tuple[int, ...], index: int) -> list[Step]:
-    """The initial point of an index for each run: the centre, then scrambled Sobol points, none twice.
+    """Initial point `index` of each run: the centre, then scrambled Sobol points, no point twice.
 
-    Fidelities are at their lowest, where points are cheap.
+    Fidelities are at their lowest, where evaluations are cheap.
 
     Args:
-        space: where.
-        data: what is taken; of one run without a replicate dimension, or of several.
+        space: of the points.
+        data: of one run without a replicate dimension, or of several runs with one.
         seeds: of the runs.
         index: 0, 1, 2, ...
 

@@ -1,4 +1,4 @@
-"""Trials, or outcomes of replicates, as the data that a surrogate is fitted to."""
+"""Trials, or outcomes of replicates, as the Dataset that a surrogate is fitted to."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from bo_suite.storage.trial import Trial
 from bo_suite.study.outcomes import OutcomeTransform
 
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}
-"""Where trials are encoded, whatever the defaults."""
+"""Dtype and device of encoded trials, whatever the defaults are."""
 
 _MOST_FORGOTTEN = 1000
-"""Rows that are held of trials that are asked for no more."""
+"""Unused rows that are stored: all rows are dropped at this number plus twice the number of trials."""
 
 
 def dataset_of(
@@ -30,16 +30,16 @@ def dataset_of(
     failures: jt.Float[Tensor, "*b f d"] | None = None,
     constraints: jt.Float[Tensor, "*b n c"] | None = None,
 ) -> Dataset:
-    """The data of one run or of several: outcomes on the surrogate's scale, and the kinds of columns.
+    """The Dataset of one run or of several, with outcomes on the surrogate's scale.
 
     Args:
-        space: whose rows they are.
+        space: of the rows.
         x: observed rows.
-        values: their outcomes, smaller is better.
-        std: standard deviations of their noise, NaN where not known.
+        values: outcomes, smaller is better.
+        std: standard deviations of their noise, NaN if unknown.
         pending: rows that are being evaluated.
         failures: rows whose evaluation has failed.
-        constraints: values, at most 0 where they are met, NaN where not known.
+        constraints: values, at most 0 if met, NaN if unknown.
     """
     y, noise = values, None
     if values.shape[-1]:
@@ -60,14 +60,14 @@ def dataset_of(
 
 
 class Observations:
-    """The trials of one space and direction as data; each trial is encoded once.
+    """Makes Datasets of trials of one space and direction; each trial is encoded once.
 
-    Trials are immutable, so the rows that are held here change nothing but the time that it takes.
+    Trials are immutable, so the rows stored here affect nothing but speed.
 
     Args:
         space: of the parameters that vary.
         direction: "minimize" or "maximize".
-        device: where surrogates live.
+        device: device of the Datasets.
     """
 
     def __init__(self, space: Space, direction: str, device: torch.device) -> None:
@@ -78,11 +78,11 @@ class Observations:
     def dataset(
         self, trials: Sequence[Trial], constraints: Mapping[int, Sequence[float]] | None = None
     ) -> Dataset:
-        """The trials in order: finished ones are observed, failed ones failures, running ones pending.
+        """The trials in order: finished trials are observations, failed ones failures, running ones pending.
 
         Args:
-            trials: any of the space.
-            constraints: values by the id of a trial, at most 0 where they are met.
+            trials: of the space.
+            constraints: values by trial id, at most 0 if met.
         """
         finished = [trial for trial in trials if trial.state == "finished"]
         failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
@@ -103,7 +103,7 @@ class Observations:
         return data.to(self._device)
 
     def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
-        """What maps outcomes, smaller being better, to the surrogate's scale; a trial must have finished."""
+        """The map from outcomes (smaller is better) to the surrogate's scale; needs a finished trial."""
         return OutcomeTransform.fit(self._outcomes([trial for trial in trials if trial.value is not None]))
 
     def _outcomes(self, finished: Sequence[Trial]) -> Tensor:
@@ -111,7 +111,7 @@ class Observations:
         return self._sign * torch.tensor([trial.value for trial in finished], **_CPU)
 
     def _rows(self, trials: Sequence[Trial]) -> Tensor:
-        """The rows of trials, by object: an id may be that of another trial in another list."""
+        """The rows of trials, stored by object: lists of trials may share ids."""
         index, rows = self._encoded
         if len(index) > _MOST_FORGOTTEN + 2 * len(trials):
             index, rows = {}, rows[:0]
@@ -119,12 +119,12 @@ class Observations:
         if new:
             index = index | {id(trial): (trial, len(rows) + count) for count, trial in enumerate(new)}
             rows = torch.cat((rows, self._space.encode([trial.params for trial in new])))
-            self._encoded = index, rows  # at once, for other threads
+            self._encoded = index, rows  # in one assignment, as other threads read both
         indices = [index[id(trial)][1] for trial in trials]
         return rows[torch.tensor(indices, dtype=torch.long, device="cpu")]
 
 
 def _constraint_values(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
-    """Values of the constraints, NaN for trials that have none."""
+    """Constraint values, NaN for trials without values."""
     unknown = [math.nan] * max(map(len, constraints.values()))
     return torch.tensor([constraints.get(trial.id, unknown) for trial in finished], **_CPU)

@@ -1,9 +1,8 @@
-"""The sequential loop: ask for a point, tell its outcome, over a history that can be resumed."""
+"""The ask-tell loop over a history that can be resumed."""
 
 import logging
 import math
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from bo_suite.values.display import shown_text
 from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
 
-if TYPE_CHECKING:  # torch and pandas load when a suggestion or a table is asked for
+if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or table
     import pandas as pd
     import torch
 
@@ -31,26 +30,26 @@ logger = logging.getLogger("bo_suite")
 
 
 class Optimizer:
-    """Suggests points and learns from their outcomes; the only mutable object of the package.
+    """Suggests points and learns from their outcomes.
 
     Attributes:
-        opened: `time.monotonic()` when it was made or resumed.
+        opened: `time.monotonic()` when the Optimizer was made or resumed.
 
     Args:
-        space: where to search.
-        acquisition: how to choose; when None, that of the storage, or else LogExpectedImprovement
-            (KnowledgeGradient where the space has fidelities).
-        seed: the same seed and data give the same suggestions.
+        space: space to search.
+        acquisition: chooses the points. None for the acquisition of the storage or, if it has none,
+            LogExpectedImprovement (KnowledgeGradient in a space with fidelities).
+        seed: equal seeds and data give equal suggestions.
         direction: "minimize" or "maximize".
-        budget: the number of evaluations planned, if known: of a small one fewer points are initial.
-        storage: a file that stores the history, created or continued; None holds it in memory.
-        device: where surrogates live ("cpu", "cuda").
-        initial: number of space-filling points before the model chooses, observations that were added counted
-            in; when None, that of the storage, or else 6, or a third of a budget below 18.
+        budget: number of planned evaluations, if known; a small budget has fewer initial points.
+        storage: file that stores the history, created or continued; None to store it in memory.
+        device: device of the surrogates ("cpu", "cuda").
+        initial: number of space-filling points before the model chooses; added observations count. None for
+            the number in the storage or, if it has none, 6, or a third of a budget below 18.
 
     Raises:
-        SpaceError, TrialError: arguments that break a rule, among them a device that is not here.
-        StorageError: a file that cannot be used, or that belongs to another space, seed or direction.
+        SpaceError, TrialError: an argument breaks a rule, or the device is not available.
+        StorageError: the file cannot be used, or belongs to another space, seed or direction.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Optimizer:
     ) -> None:
         if not isinstance(space, Space):
             raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
-        space.varying.check_searchable()  # before a file is made
+        space.varying.check_searchable()  # before a file is created
         if direction not in ("minimize", "maximize"):
             raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
         planned = None if budget is None else require_int("budget", budget, at_least=1)
@@ -80,16 +79,16 @@ class Optimizer:
     def resume(
         path: str | Path, acquisition: "Acquisition | None" = None, device: "str | torch.device" = "cpu"
     ) -> "Optimizer":
-        """The optimiser of a history file, exactly as it was.
+        """The Optimizer of a history file, in the state that the file stores.
 
         Args:
             path: the file.
-            acquisition: needed only where it has parts from outside the package, such as a kernel.
-            device: where surrogates live.
+            acquisition: required only if it has parts from outside the package, such as a kernel.
+            device: device of the surrogates.
 
         Raises:
-            TrialError: a device that is not here.
-            StorageError: a file that is missing, is no history, or needs its acquisition given.
+            TrialError: the device is not available.
+            StorageError: the file is missing, is not a history, or needs the argument `acquisition`.
         """
         optimizer = object.__new__(Optimizer)
         optimizer._device = _usable(device)
@@ -97,10 +96,10 @@ class Optimizer:
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """An Optimizer of a file is copied, and sent to other processes, as its path: the copy resumes it.
+        """Pickles and copies as the path of the file, which the copy resumes.
 
         Raises:
-            TypeError: one in memory.
+            TypeError: the history is in memory.
         """
         path = self._history.path
         if path is None:
@@ -112,11 +111,11 @@ class Optimizer:
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()
         self._history = history
-        self._given = acquisition
+        self._acquisition = acquisition
         if acquisition is None and history.header.acquisition is not None:
             from bo_suite.storage.serialization import from_json
 
-            self._given = from_json(history.header.acquisition)
+            self._acquisition = from_json(history.header.acquisition)
 
     @cached_property
     def _suggester(self) -> "Suggester":
@@ -129,7 +128,7 @@ class Optimizer:
         header = self._history.header
         return Suggester(
             header.space,
-            self._given or default_acquisition(header.space.aspects),
+            self._acquisition or default_acquisition(header.space.aspects),
             header.seed,
             header.direction,
             header.initial or initial_size(header.budget),
@@ -138,7 +137,7 @@ class Optimizer:
 
     @property
     def space(self) -> Space:
-        """Where the search goes on."""
+        """The space that is searched."""
         return self._history.header.space
 
     @property
@@ -152,22 +151,22 @@ class Optimizer:
         return self._history.trials()
 
     def trial(self, number: int) -> Trial:
-        """The trial of an id, as it is now.
+        """The trial with an id, in its present state.
 
         Raises:
-            TrialError: no such trial.
+            TrialError: the history has no such trial.
         """
-        found = self._history.trial(require_int("a trial's id", number))
-        if found is None:
+        trial = self._history.trial(require_int("a trial's id", number))
+        if trial is None:
             raise TrialError(f"a trial must be one of this history, got unknown id {number}")
-        return found
+        return trial
 
     @property
     def best(self) -> Finished:
-        """The finished trial with the best value, of those at the target where the space has fidelities.
+        """The finished trial with the best value; in a space with fidelities, among trials at the target.
 
         Raises:
-            TrialError: no such trial has finished.
+            TrialError: no such trial is finished.
         """
         return best_trial(self.trials, self.direction, self.space)
 
@@ -183,27 +182,27 @@ class Optimizer:
         batch: "SteinBatch | None" = None,
         fixed: Params | None = None,
     ) -> Trial | list[Trial]:
-        """The next trial, or a list of `count` of them that are to be evaluated side by side.
+        """The next trial, or a list of `count` trials to be evaluated in parallel.
 
-        Points are chosen one after the other, each given those before as pending; or, once the space-filling
-        start is over, jointly by `batch`, which is for `Bore`: it takes the score for a logit. The list is
-        shorter where a finite space has fewer new points left.
+        Points are chosen one after another, each given the earlier ones as pending. After the initial points,
+        `batch` chooses them jointly; it is meant for `Bore`, whose score is a logit. The list is shorter if a
+        finite space has fewer new points left.
 
-        On return the complete points are stored as running, and later suggestions take them into account.
-        Threads and processes that ask on one history take turns.
+        On return the trials are stored as running, and later suggestions take them into account. Threads and
+        processes that ask on one history take turns.
 
         Args:
-            count: of trials.
-            batch: chooses them jointly.
-            fixed: values by name that some parameters have in each trial; the others are chosen given these.
+            count: number of trials.
+            batch: chooses the points jointly.
+            fixed: values by name of some parameters in every trial; the others are chosen given these.
 
         Raises:
-            SpaceExhausted: a finite space has no new point left, or none with what is fixed.
-            SpaceError: a fixed parameter that is unknown, or a value that is none of it.
-            TrialError: count < 1, a batch of another kind, or one in a space with fidelities.
+            SpaceExhausted: a finite space has no new point left, or none with the fixed values.
+            SpaceError: a fixed parameter is unknown, or does not have the value.
+            TrialError: count < 1, or a batch that is not a SteinBatch or is used in a space with fidelities.
         """
         if fixed is not None:
-            self.space.check_some(fixed)  # to refuse it before others are waited for
+            self.space.check_some(fixed)  # refuses wrong values before waiting for other threads
         if batch is not None and (self.space.fidelities or not _is_batch(batch)):
             law = "a batch must be a SteinBatch(), and no fidelity in the space"
             raise TrialError(f"{law}, got {described(batch)}")
@@ -222,8 +221,8 @@ class Optimizer:
             std: standard deviation of its noise, if known.
 
         Raises:
-            TrialError: a value that is not finite, or a trial that is unknown, has ended or was handed out
-                again since.
+            TrialError: the value is not finite, or the trial is unknown, has ended, or has been handed out
+                again.
         """
         number, attempt = self._which(trial)
         return self._ended(self._history.tell(number, value, std, attempt))
@@ -231,18 +230,18 @@ class Optimizer:
     def fail(
         self, trial: Trial | int, reason: str, transient: bool = False, traceback: str | None = None
     ) -> Trial:
-        """Stores that a running trial has no outcome; later suggestions stay away from where trials fail.
+        """Stores that a running trial has failed; later suggestions avoid regions where trials fail.
 
         Args:
             trial: the trial, or its id.
-            reason: why.
-            transient: whether the cause has nothing to do with the point, such as a lost connection: then
-                nothing is learnt from it, and its point may be suggested again.
-            traceback: of the exception, as `traceback.format_exc()` gives it; 10,000 characters are stored.
+            reason: why it failed.
+            transient: whether the cause does not depend on the point, such as a lost connection. The model
+                then ignores the trial, and its point may be suggested again.
+            traceback: of the exception, as `traceback.format_exc()` returns it; 10,000 characters are stored.
 
         Raises:
-            TrialError: a trial that is unknown or has ended, a flag that is no bool, or a traceback that is
-                no string.
+            TrialError: the trial is unknown or has ended, the flag is not a bool, or the traceback is not a
+                string.
         """
         number, attempt = self._which(trial)
         by_chance = flag("transient", transient, TrialError)
@@ -251,10 +250,10 @@ class Optimizer:
         )
 
     def withdraw(self, trial: Trial | int) -> Trial:
-        """Stores that a running trial is not going to be evaluated; its point may be suggested again.
+        """Stores that a running trial will not be evaluated; its point may be suggested again.
 
         Raises:
-            TrialError: a trial that is unknown or has ended.
+            TrialError: the trial is unknown or has ended.
         """
         number, attempt = self._which(trial)
         return self._ended(self._history.withdraw(number, attempt=attempt))
@@ -263,73 +262,70 @@ class Optimizer:
         """Stores an observation from elsewhere as a finished trial.
 
         Raises:
-            SpaceError: a parameter missing, unknown or out of range.
-            TrialError: a value that is not finite.
+            SpaceError: a parameter is missing, unknown or out of range.
+            TrialError: the value is not finite.
         """
         return self._history.add(params, value, std)
 
     def add_failed(self, params: Params, reason: str) -> Trial:
-        """Stores a failure from elsewhere as a failed trial, which counts like one of `fail`.
+        """Stores a failure from elsewhere as a failed trial, as `fail` does.
 
         Raises:
-            SpaceError: a parameter missing, unknown or out of range.
+            SpaceError: a parameter is missing, unknown or out of range.
         """
         return self._history.add_failed(params, reason)
 
     def reclaim(self) -> list[Trial]:
-        """Running trials whose process has died, now in the care of this one, to be evaluated again."""
+        """Takes over running trials whose process has died, and returns them to be evaluated again."""
         return self._history.reclaim()
 
     def recommend(self) -> Params:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
-        The model is the acquisition's surrogate, or an AutoGP where it has none. Under noise the point is
-        better than `best`, the luckiest observation. Without, it is the best point or one predicted to be
-        better by more than the doubt about it. Its fidelities are at the target.
+        The model is the acquisition's surrogate, or an AutoGP if it has none. Under noise the point is a
+        better choice than `best`, whose value may be luck. Without noise it is the best trial's point, or one
+        that is predicted to be better by more than its standard deviation. Fidelities are at the target.
 
         Raises:
-            TrialError: no trial has finished.
+            TrialError: no trial is finished.
             FitError, NumericalError: the model cannot be fitted.
         """
         from bo_suite.study.recommend import recommended_point
 
-        trials = self.trials
-        _require_finished(trials, "nothing can be recommended")
-        return recommended_point(self._suggester, trials)
+        return recommended_point(self._suggester, self.trials)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
-        """A bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
+        """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
 
-        min over evaluated points of mean + w σ less min over the space of mean - w σ, by the acquisition's
-        surrogate or an AutoGP where it has none, both mapped to the user's units; fidelities are at the
-        target, "maximize" is mirrored, and running trials do not count. By default
-        w² = 2 log(d n² π² / (6 · 0.1)), for n finished trials in d encoded dimensions, 4 to 6: were f a draw
-        from the model, this would hold for all n together with probability 0.9 at d fixed points (Srinivas et
-        al. 2010, lemma 5.1). Functions are no such draws: over eight problems (benchmarks/stopping.py) it
-        held in 0.78 of the runs after 10 evaluations, 0.85 after 20 and 0.94 after 30 to 60, least often
-        where the minimum is a narrow spike (Ackley's, 0.4 to 0.8). Makarova et al. (2022), equation 3, take
-        w² / 5.
+        The bound is: min over evaluated points of mean + w σ, minus min over the space of mean - w σ, both
+        mapped to the user's units. The model is the acquisition's surrogate, or an AutoGP if it has none.
+        Fidelities are at the target, "maximize" is mirrored, and running trials do not count.
+
+        The default is w² = 2 log(d n² π² / (6 · 0.1)) for n finished trials in d encoded dimensions; w is 4
+        to 6. If f were a draw from the model, the bounds at d fixed points would hold for all n together with
+        probability 0.9 (Srinivas et al. 2010, lemma 5.1). Real functions are not such draws: over eight
+        problems (benchmarks/stopping.py) the bound held in 0.78 of the runs after 10 evaluations, in 0.85
+        after 20 and in 0.94 after 30 to 60; least often if the minimum is a narrow spike (Ackley: 0.4 to
+        0.8). Makarova et al. (2022), equation 3, use w² / 5.
 
         Args:
-            width: w, standard deviations.
+            width: w, number of standard deviations; None for the default.
 
         Raises:
-            TrialError: no trial has finished, or a width not above 0.
+            TrialError: no trial is finished, or the width is not above 0.
             FitError, NumericalError: the model cannot be fitted.
         """
         if width is not None and not 0 < width < math.inf:
             raise TrialError(f"`0 < width < inf` must hold, got {width!r}")
         from bo_suite.study.recommend import regret_bound
 
-        trials = self.trials
-        _require_finished(trials, "there is no regret bound")
-        return regret_bound(self._suggester, trials, width)
+        return regret_bound(self._suggester, self.trials, width)
 
     def __repr__(self) -> str:
         acquisition = type(self._suggester.acquisition).__name__
         try:
             return shown_text(f"Optimizer({overview(self.trials, self.direction)}, {acquisition})")
-        except StorageError as error:  # such as that it was closed
+        except StorageError as error:  # for example: it was closed
             return shown_text(f"Optimizer({error})")
 
     def _repr_html_(self) -> str | None:
@@ -338,34 +334,34 @@ class Optimizer:
         return None
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row a trial: `id`, its parameters as `param_NAME`, what became of it, `state` and `value`."""
+        """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields."""
         return to_frame(self.trials)
 
     def close(self) -> None:
-        """Lets go of the storage."""
+        """Closes the storage."""
         self._history.close()
 
     def _ended(self, trial: Trial) -> Trial:
-        """The trial, after a line about it in the log."""
+        """Logs one line about the trial and returns it."""
         if logger.isEnabledFor(logging.INFO):
             best = None
-            with suppress(BoSuiteError):  # none yet, or none that can be read
+            with suppress(BoSuiteError):  # no trial is finished, or the storage cannot be read
                 best = self.best.value
             logger.info("%s", ended_text(trial, best))
         return trial
 
     def _which(self, trial: Trial | int) -> tuple[int, int | None]:
-        """Id and, where a Trial was given, attempt."""
+        """The id and, if the argument is a Trial, its attempt."""
         if not isinstance(trial, Trial):
             return require_int("a trial's id", trial), None
         run = self._history.header.run
         if trial.run and run and trial.run != run:
-            raise TrialError(f"trial {trial.id} must be one of this history, got that of another")
+            raise TrialError(f"trial {trial.id} must be one of this history, got one of another history")
         return trial.id, trial.attempt
 
 
 def _json_of(acquisition: "Acquisition", space: Space) -> Any:
-    """The acquisition as a history stores it, once it is known to be one that supports the space."""
+    """The JSON form of an acquisition, which must support the space."""
     from bo_suite.acquisition.base import require_support
     from bo_suite.storage.serialization import to_json
     from bo_suite.study.suggest import check_acquisition
@@ -376,7 +372,7 @@ def _json_of(acquisition: "Acquisition", space: Space) -> Any:
 
 
 def _usable(device: object) -> Any:
-    """The device, if double precision can be computed on it; the CPU is not tried, which loads torch."""
+    """The device, checked for double precision; "cpu" is not checked, as that would import torch."""
     if isinstance(device, str) and device == "cpu":
         return device
     from bo_suite.linalg.environment import usable_device
@@ -388,9 +384,3 @@ def _is_batch(batch: object) -> bool:
     from bo_suite.acquisition import SteinBatch
 
     return isinstance(batch, SteinBatch)
-
-
-def _require_finished(trials: Sequence[Trial], what: str) -> None:
-    """Raises a TrialError unless a trial is finished."""
-    if not any(trial.state == "finished" for trial in trials):
-        raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")

@@ -1,4 +1,4 @@
-"""Outcomes in the user's units, and on the scale of a surrogate."""
+"""The map of outcomes from the user's units to the scale of a surrogate, and back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 _CPU: Any = {"dtype": torch.float64, "device": "cpu"}
+"""Dtype and device of the powers, whatever the defaults are."""
 
 _WORST_STD = 1e3
-"""Standard deviation beyond which an observation tells nothing; outcomes have standard deviation one."""
+"""Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
 
 WHISKER = 2.0
-"""How far above the upper quartile outcomes still differ, in distances from the best to it."""
+"""Distance of the cap above the upper quartile, in distances from the best outcome to that quartile."""
 
 _LAMBDAS = torch.linspace(-1.0, 1.0, 41, **_CPU)
-"""Yeo-Johnson powers tried: at most one, since only the long tail of bad outcomes is to be shortened."""
+"""Yeo-Johnson powers that are tried: at most 1, which shortens the tail of bad outcomes alone."""
 
 
 def _yeo_johnson(z: Tensor, power: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def _yeo_johnson(z: Tensor, power: Tensor) -> Tensor:
 
 
 def _yeo_johnson_inverse(w: Tensor, power: Tensor) -> Tensor:
-    """The z that `_yeo_johnson` maps to w; infinite at and above -1 / power, which no z reaches."""
+    """The z that `_yeo_johnson` maps to w; infinite for w >= -1 / power if power < 0."""
     flat = power.abs() < 1e-8
     up = w.clamp(min=0.0)
     log_up = torch.log1p((power * up).clamp(min=-1.0)) / torch.where(flat, 1.0, power)
@@ -40,7 +41,7 @@ def _yeo_johnson_inverse(w: Tensor, power: Tensor) -> Tensor:
 
 
 def _location_scale(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the last dimension, one where the values do not differ."""
+    """Mean and standard deviation over the last dimension; the latter is 1 if all values are equal."""
     mean = y.mean(-1, keepdim=True)
     scale = (y - mean).square().mean(-1, keepdim=True).sqrt()
     return mean, torch.where((scale > 1e-13 * mean.abs()) & (scale > 1e-200), scale, 1.0)
@@ -50,10 +51,10 @@ def _location_scale(y: Tensor) -> tuple[Tensor, Tensor]:
 class OutcomeTransform:
     """An increasing map of outcomes to a scale of mean 0 and variance 1, robust to heavy tails.
 
-    z = standardise(YJ_p(standardise(min(y, cap)))): outcomes above the cap (the upper quartile plus
-    `WHISKER` times the distance from there to the best) are as bad as the cap, and the Yeo-Johnson
-    power p <= 1 is the one of highest profile likelihood. Works on y / max|y|, so that 1e-300 and
-    1e300 are as good as 1.
+    z = standardise(YJ_p(standardise(min(y, cap)))). Outcomes above the cap (the upper quartile plus `WHISKER`
+    times its distance from the best outcome) count as equal to the cap. The Yeo-Johnson power p <= 1 has the
+    highest profile likelihood. The map works on y / max|y|, so outcomes may be as small as 1e-300 or as large
+    as 1e300.
     """
 
     unit: jt.Float[Tensor, "*b 1"]
@@ -66,15 +67,15 @@ class OutcomeTransform:
 
     @staticmethod
     def fit(y: jt.Float[Tensor, "*b n"]) -> "OutcomeTransform":
-        """The transform of the given finite outcomes (n >= 1), user scale, smaller is better."""
+        """The transform fitted to finite outcomes (n >= 1) in the user's units, smaller is better."""
         largest = y.abs().amax(-1, keepdim=True)
         unit = torch.where(largest > 0, largest, 1.0)
-        part = y / unit
-        best, quartile = part.amin(-1, keepdim=True), part.quantile(0.75, dim=-1, keepdim=True)
+        relative = y / unit
+        best, quartile = relative.amin(-1, keepdim=True), relative.quantile(0.75, dim=-1, keepdim=True)
         cap = quartile + WHISKER * (quartile - best)
-        cap = torch.where(quartile > best, cap, part.amax(-1, keepdim=True))
-        location, scale = _location_scale(torch.minimum(part, cap))
-        z = ((torch.minimum(part, cap) - location) / scale)[..., None, :]
+        cap = torch.where(quartile > best, cap, relative.amax(-1, keepdim=True))
+        location, scale = _location_scale(torch.minimum(relative, cap))
+        z = ((torch.minimum(relative, cap) - location) / scale)[..., None, :]
         powers = _LAMBDAS.to(y)[:, None]
         mapped = _yeo_johnson(z, powers)
         _, spreads = _location_scale(mapped)
@@ -91,19 +92,19 @@ class OutcomeTransform:
         return (_yeo_johnson(z, self.power) - self.shift) / self.spread
 
     def inverse(self, z: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
-        """Outcomes, user scale, of values on the surrogate's scale; increasing.
+        """Outcomes in the user's units, of values on the surrogate's scale; increasing.
 
-        y = unit (location + scale YJ_p⁻¹(shift + spread z)). The cap is not applied: beyond the values
-        of outcomes the map goes on as it was, so that inverse(self(y)) = min(y, cap) and
-        self(inverse(z)) = min(z, self(cap)). A power p < 0 maps all outcomes below -1 / p: infinite there.
+        y = unit (location + scale YJ_p⁻¹(shift + spread z)). The cap is not applied, so
+        inverse(self(y)) = min(y, cap) and self(inverse(z)) = min(z, self(cap)). With a power p < 0 the result
+        is infinite if shift + spread z >= -1 / p.
         """
-        part = _yeo_johnson_inverse(z * self.spread + self.shift, self.power)
-        return (part * self.scale + self.location) * self.unit
+        standardised = _yeo_johnson_inverse(z * self.spread + self.shift, self.power)
+        return (standardised * self.scale + self.location) * self.unit
 
     def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
-        """Variances on the surrogate's scale of outcomes with standard deviations std.
+        """Variances on the surrogate's scale, of outcomes with standard deviations std.
 
-        (std dz/dy)², with the slope at the cap for outcomes beyond it.
+        (std dz/dy)²; outcomes above the cap have the slope at the cap.
         """
         z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
         slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))

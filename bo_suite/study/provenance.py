@@ -1,4 +1,4 @@
-"""What a suggestion came from, as its row in a history says it, and what the next one reads from it."""
+"""The provenance of a suggestion as stored in its trial, and the start of the next fit read from it."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from bo_suite.study.step import Step
 from bo_suite.surrogates import WarmStart
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-"""What the repr of the same object has in no other process."""
+"""An address in a repr, which differs between processes."""
 
 
 def fingerprint(
@@ -23,26 +23,26 @@ def fingerprint(
     trials: Sequence[Trial],
     constraints: Mapping[int, Sequence[float]] | None,
 ) -> str:
-    """A hash of what a fit depends on: the acquisition, outcomes and failures, but no pending trial."""
+    """A hash of what a fit depends on: the acquisition, outcomes and failures, but not pending trials."""
     digest = hashlib.blake2b(_ADDRESS.sub("", repr(acquisition)).encode(), digest_size=8)
     for trial in trials:
         if trial.state != "running":
-            limits = (constraints or {}).get(trial.id, ())
-            digest.update(repr((trial.id, trial.value, trial.std, *limits)).encode())
+            values = (constraints or {}).get(trial.id, ())
+            digest.update(repr((trial.id, trial.value, trial.std, *values)).encode())
     return digest.hexdigest()
 
 
 def provenance_of(
     step: Step, number: int, data: Dataset, acquisition: Acquisition, fitted_to: str
 ) -> dict[str, Any]:
-    """How a row was chosen, in JSON values.
+    """How the row of a step was chosen, in JSON values.
 
     Args:
-        step: the row.
-        number: that its random numbers come from.
-        data: that it was chosen for.
+        step: the step.
+        number: index from which its random numbers derive.
+        data: from which the row was chosen.
         acquisition: that chose it.
-        fitted_to: the fingerprint of the data.
+        fitted_to: fingerprint of the data.
     """
     source: dict[str, Any] = {"source": step.source, "number": number, "observations": data.x.shape[-2]}
     if step.source != "design":
@@ -53,9 +53,9 @@ def provenance_of(
     if step.start is not None:
         source["hyperparameters"] = step.start.hyperparameters.tolist()
         source["data"] = fitted_to
-        if (success := step.start.success) is not None:
-            source["success"] = success.hyperparameters.tolist()
-            source["failures"] = success.observations - data.x.shape[-2]
+    if step.success is not None:
+        source["success"] = step.success.hyperparameters.tolist()
+        source["failures"] = step.success.observations - data.x.shape[-2]
     if step.repeat:
         source["repeat"] = True
     if step.reason is not None:
@@ -64,12 +64,12 @@ def provenance_of(
 
 
 def last_start(trials: Sequence[Trial], fitted_to: str, device: torch.device) -> WarmStart | None:
-    """What the last suggestion that fitted a model has left for the next one; settled for the same data.
+    """Start of the next fit, from the last suggestion that fitted a model; settled if the data are the same.
 
     Args:
         trials: in order of id.
-        fitted_to: fingerprint of what the next fit sees.
-        device: of its tensors.
+        fitted_to: fingerprint of the data of the next fit.
+        device: of the tensors.
     """
     for trial in reversed(trials):
         provenance = trial.provenance
@@ -79,7 +79,7 @@ def last_start(trials: Sequence[Trial], fitted_to: str, device: torch.device) ->
 
 
 def start_in(provenance: Mapping[str, Any], device: torch.device) -> WarmStart | None:
-    """What a suggestion has left for the next one; None where it has fitted no model."""
+    """Start of the next fit as stored in a provenance; None if no model was fitted."""
     if "hyperparameters" not in provenance:
         return None
 

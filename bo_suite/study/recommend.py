@@ -1,4 +1,4 @@
-"""The best point by a model, and how much better any other can be."""
+"""The best point according to a model, and confidence bounds of the minimum."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
 from bo_suite.acquisition.success import SuccessProbability
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import SpaceExhausted
+from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import maximize
 from bo_suite.space.space import Params, Space
@@ -26,18 +26,20 @@ from bo_suite.surrogates.process import ROWS_AT_ONCE, Surrogate
 
 
 def surrogate_of(acquisition: Acquisition) -> Surrogate:
-    """The surrogate of an acquisition; an AutoGP where it has none, as one with a classifier."""
+    """The surrogate of an acquisition; an AutoGP if it has none, such as one with a classifier."""
     surrogate = getattr(acquisition, "surrogate", None)
     return surrogate if isinstance(surrogate, Surrogate) else AutoGP()
 
 
 def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -> jt.Float[Tensor, " d"]:
-    """The row of smallest mean + standard deviation, its fidelities at the target.
+    """The row of smallest posterior mean + standard deviation, with fidelities at the target.
+
+    If trials have failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)).
 
     Args:
-        data: observations; one that is likelier to fail than not is worse by minus log 2 P(success).
-        space: where to look, beside the rows of the data.
-        surrogate: what is fitted to the data.
+        data: observations.
+        space: searched beside the rows of the data.
+        surrogate: fitted to the data.
         seeds: of the fit and of the search.
     """
     with numerical_environment(), torch.no_grad():
@@ -46,33 +48,33 @@ def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -
         rows = data.x
         with suppress(SpaceExhausted):
             rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
-        best = torch.cat([score(few) for few in rows.split(ROWS_AT_ONCE)]).argmax()
+        best = torch.cat([score(block) for block in rows.split(ROWS_AT_ONCE)]).argmax()
         return at_target(rows[best][None], data.fidelities)[0]
 
 
 def _at_target(score: Score, data: Dataset, seeds: Seeds) -> Callable[[Tensor], Tensor]:
-    """The score of rows with their fidelities at the target, less where they are likely to fail."""
+    """The score of rows with fidelities at the target; lower if they fail with probability above 1/2."""
     if data.failures is None:
         return lambda x: score(at_target(x, data.fidelities))
     success = SuccessProbability.fit(data, seeds)
 
-    def likely(x: Tensor) -> Tensor:
+    def penalised(x: Tensor) -> Tensor:
         rows = at_target(x, data.fidelities)
         return score(rows) + (success.log(rows) + math.log(2.0)).clamp(max=0.0)
 
-    return likely
+    return penalised
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is known of the minimum, on the surrogate's scale.
+    """Confidence bounds of the minimum, on the surrogate's scale.
 
     Attributes:
         upper: smallest upper confidence bound of the observed rows.
         lower: smallest lower confidence bound over the space.
-        index: of the row of the smallest upper bound.
+        index: index of the row with the smallest upper bound.
         mean: posterior mean of that row.
-        noise: variance of an observation of that row about it.
+        noise: variance of an observation of that row.
     """
 
     upper: jt.Float[Tensor, ""]
@@ -90,23 +92,23 @@ def default_width(observations: int, dim: int) -> float:
 def bounds(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds, width: float) -> Bounds:
     """Confidence bounds of the minimum: mean ± width standard deviations of f without noise.
 
-    upper = min over observed rows of mean + width σ, lower = min over the space of mean - width σ, all
-    fidelities at the target (Makarova et al. 2022, equation 3). Where evaluations are likelier to fail than
-    not, minus log 2 P(success) is added to the lower bound.
+    upper = min over observed rows of mean + width σ, lower = min over the space of mean - width σ, with
+    fidelities at the target (Makarova et al. 2022, equation 3). For rows that fail with probability above
+    1/2, -log(2 P(success)) is added to the lower bound.
 
     Args:
         data: observations.
-        space: where to look.
-        surrogate: what is fitted to the data.
+        space: space to search.
+        surrogate: fitted to the data.
         seeds: of the fit and of the search.
-        width: standard deviations.
+        width: number of standard deviations.
     """
     with numerical_environment(), torch.no_grad():
         process = surrogate.fit(data, seeds)
         score = _at_target(ConfidenceBoundScore(process, width, process.hyperparameters), data, seeds)
         rows = at_target(data.x, data.fidelities)
-        moments = [process.mean_and_var(few) for few in rows.split(ROWS_AT_ONCE)]
-        mean, var = (torch.cat(pieces) for pieces in zip(*moments, strict=True))
+        moments = [process.mean_and_var(block) for block in rows.split(ROWS_AT_ONCE)]
+        mean, var = (torch.cat(moment) for moment in zip(*moments, strict=True))
         deviation = width * var.clamp(min=1e-20).sqrt()
         index = int((mean + deviation).argmin())
         lowest = (mean - deviation).min()
@@ -117,12 +119,13 @@ def bounds(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds, widt
 
 
 def recommended_point(suggester: Suggester, trials: Sequence[Trial]) -> Params:
-    """The point of smallest posterior mean plus one standard deviation, in the user's values.
+    """The point of `recommend` for a study, by the acquisition's surrogate.
 
-    Args:
-        suggester: of the trials; its acquisition has the surrogate.
-        trials: at least one is finished.
+    Raises:
+        TrialError: no trial is finished.
+        FitError, NumericalError: the model cannot be fitted.
     """
+    _finished(trials, "nothing can be recommended")
     row = recommend(
         suggester.observations.dataset(trials),
         suggester.searched,
@@ -133,22 +136,35 @@ def recommended_point(suggester: Suggester, trials: Sequence[Trial]) -> Params:
 
 
 def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | None) -> RegretBound:
-    """The difference of the `bounds` of the minimum, in the user's units.
+    """The difference of the `bounds` of a study, in the user's units; see `Optimizer.regret_bound`.
 
-    Args:
-        suggester: of the trials; its acquisition has the surrogate.
-        trials: at least one is finished.
-        width: standard deviations; the default width when None.
+    Raises:
+        TrialError: no trial is finished.
+        FitError, NumericalError: the model cannot be fitted.
     """
-    finished = [trial for trial in trials if trial.state == "finished"]
-    known = bounds(
+    finished = _finished(trials, "there is no regret bound")
+    minimum = bounds(
         suggester.observations.dataset(trials),
         suggester.searched,
         surrogate_of(suggester.acquisition),
         Seeds.of(suggester.seed, len(trials)),
         default_width(len(finished), suggester.searched.dim) if width is None else width,
     )
-    ends = torch.stack((known.upper, known.mean, known.lower, known.mean - known.noise.sqrt())).cpu()
-    upper, mean, lower, below = suggester.observations.transform(trials).inverse(ends).tolist()
-    trial = finished[known.index]
+    one_below = minimum.mean - minimum.noise.sqrt()
+    ends = torch.stack((minimum.upper, minimum.mean, minimum.lower, one_below)).cpu()
+    transform = suggester.observations.transform(trials)
+    upper, mean, lower, below = transform.inverse(ends).tolist()
+    trial = finished[minimum.index]
     return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
+
+
+def _finished(trials: Sequence[Trial], what: str) -> list[Trial]:
+    """The finished trials.
+
+    Raises:
+        TrialError: no trial is finished.
+    """
+    finished = [trial for trial in trials if trial.state == "finished"]
+    if not finished:
+        raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")
+    return finished

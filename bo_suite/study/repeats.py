@@ -1,4 +1,4 @@
-"""Whether a point is worth evaluating again, once a finite space has no new one."""
+"""Whether to evaluate points again, once a finite space has no new point."""
 
 import torch
 
@@ -7,26 +7,26 @@ from bo_suite.errors import FitError, NumericalError
 from bo_suite.surrogates import AutoGP
 
 _FEWEST = 8
-"""Points below which no model tells noise from what a function does."""
+"""Fewest points from which a model can estimate noise."""
 
 _LEAST_NOISE = 1e-3
-"""Variance of the noise, that of the outcomes being 1, below which the model says that there is none."""
+"""Noise variance below which outcomes count as noiseless; the variance of the outcomes is 1."""
 
 _PROOFS, _PROOFS_AMONG_TIES = 1, 3
-"""Repeats of the same outcome that show that there is no noise; the latter where points have equal ones."""
+"""Repeats with equal outcomes that prove that there is no noise; the latter if points share outcomes."""
 
 
 def worth_repeating(data: Dataset, seeds: Seeds) -> bool:
-    """Whether outcomes of one run are noisy, as far as that is known, so that repeats tell something.
+    """Whether outcomes of one run are noisy, as far as known, so that repeating a point is worthwhile.
 
-    They are where a standard deviation above 0 was told, or outcomes of one point differ. They are not where
-    all that was told is 0, where repeats gave the same outcomes, or where all outcomes are equal. Where
-    nothing was told or repeated, a model of eight points or more decides: unless its noise is below 0.1 % of
-    the variance of the outcomes, a first repeat is worth its evaluation, since from points evaluated once a
-    model cannot tell a rough function from a noisy one.
+    They are noisy if a standard deviation above 0 was stated or if outcomes of one point differ. They are not
+    if all stated standard deviations are 0, if repeats gave equal outcomes, or if all outcomes are equal.
+    Otherwise a model of at least eight points decides: if its noise is at least 0.1 % of the variance of the
+    outcomes, a repeat is worthwhile. From points evaluated once, a model cannot distinguish a rough function
+    from a noisy one.
 
     Args:
-        data: of one run, not of replicates.
+        data: of one run; False for replicates.
         seeds: of the fit.
     """
     if data.batch_shape or not data.y.numel():
@@ -41,10 +41,8 @@ def worth_repeating(data: Dataset, seeds: Seeds) -> bool:
     values = len(torch.unique(lowest))
     if values == 1:
         return False
-    if (
-        len(data.y) - len(points) >= (_PROOFS if values == len(points) else _PROOFS_AMONG_TIES)
-        or len(points) < _FEWEST
-    ):
+    repeats, proofs = len(data.y) - len(points), _PROOFS if values == len(points) else _PROOFS_AMONG_TIES
+    if repeats >= proofs or len(points) < _FEWEST:
         return False
     try:
         return float(AutoGP().fit(data, seeds.split("repeat")).noise) >= _LEAST_NOISE

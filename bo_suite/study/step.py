@@ -1,4 +1,4 @@
-"""One step as a pure function: data, space, acquisition and seeds in, the next row of each run out."""
+"""One step as a pure function of data, space, acquisition and seeds: the next row of each run."""
 
 import logging
 import time
@@ -24,13 +24,13 @@ from bo_suite.surrogates import WarmStart
 from bo_suite.surrogates.process import Hyperparameters
 
 _WITH_FAILURES = 20
-"""Rounds of a gradient search where failures weigh on a score: more find nothing better."""
+"""Rounds of a gradient search if failures lower the score: more rounds found nothing better."""
 
 _IN_A_BATCH = Search(starts=4, evaluations=4, turns=1)
-"""Deep in a batch: where so many points wait for their outcomes, a summit need not be found to the digit."""
+"""Search deep in a batch: with so many pending points, the exact maximum of the score does not matter."""
 
 _DEEP = 8
-"""Pending points from which a search is that, for points that follow another without an outcome."""
+"""Pending points from which a search counts as deep in a batch, if no outcome has come since the last fit."""
 
 logger = logging.getLogger("bo_suite")
 
@@ -42,16 +42,18 @@ class Step:
     Attributes:
         row: encoded point.
         source: "design" for an initial point, "acquisition", or "fallback".
-        start: what the next fit starts from, with numbers as a history stores them.
+        start: start of the next fit, rounded as a history stores it.
+        success: the part of it for the probability of success, recorded even if the score has no `start`.
         fit_seconds: time to build the score.
         search_seconds: time to maximise it.
-        reason: why a fallback was taken.
-        repeat: whether the point was evaluated before, as a finite noisy space has no new one.
+        reason: error that led to a fallback.
+        repeat: whether the point was evaluated before: a finite space with noisy outcomes has no new point.
     """
 
     row: jt.Float[Tensor, " d"]
     source: str
     start: WarmStart | None = None
+    success: WarmStart | None = None
     fit_seconds: float = 0.0
     search_seconds: float = 0.0
     reason: str | None = None
@@ -59,7 +61,7 @@ class Step:
 
     @property
     def settled_start(self) -> WarmStart | None:
-        """What a fit to the same observations starts from, with nothing to search anew."""
+        """Start of a fit to the same observations, which searches no hyperparameters."""
         return None if self.start is None else replace(self.start, settled=True)
 
 
@@ -72,19 +74,19 @@ def next_steps(
 ) -> list[Step]:
     """The next row of each run: a maximum of its score that is neither observed, failed nor pending.
 
-    All runs are one tensor program; where the model of one cannot be fitted, each takes its step alone, and
-    that one takes a random new row, which is logged. Where a finite space has no new row and outcomes are
+    All runs are one tensor program. If the model of a run cannot be fitted, every run takes the step alone,
+    and that run gets a random new row, which is logged. If a finite space has no new row and outcomes are
     noisy, the row is the best one to evaluate again.
 
     Args:
-        data: of one run without a replicate dimension, or of several with one.
-        space: where to search.
-        acquisition: what to maximise.
+        data: of one run without a replicate dimension, or of several runs with one.
+        space: space to search.
+        acquisition: its score is maximised.
         seeds: of the step.
-        starts: what the last fit of each run has left.
+        starts: start of the fit of each run.
 
     Raises:
-        DataError: data that the acquisition does not understand.
+        DataError: the acquisition does not support an aspect of the data.
         SpaceExhausted: every point of a finite space is in the data, and outcomes are not noisy.
     """
     try:
@@ -106,7 +108,7 @@ def _joint_steps(
     seeds: Seeds,
     starts: Sequence[WarmStart | None],
 ) -> list[Step]:
-    """The next row of each run, from one fit and search.
+    """The next row of each run, from one joint fit and search.
 
     Raises:
         FitError, NumericalError: the surrogate of some run cannot be fitted.
@@ -120,10 +122,11 @@ def _joint_steps(
         fitted = time.perf_counter()
         rows, repeat = _best_rows(score, space, data, seeds, _effort(acquisition, score, data, start))
         seconds = fitted - began, time.perf_counter() - fitted
-    starts = _next_starts(score, data)
+    success = _success_start(score, data)
+    starts = _next_starts(score, data, success)
     rows = rows if data.batch_shape else rows[None]
     return [
-        Step(row, "acquisition", next_start, *seconds, repeat=repeat)
+        Step(row, "acquisition", next_start, success, *seconds, repeat=repeat)
         for row, next_start in zip(rows, starts, strict=True)
     ]
 
@@ -137,9 +140,9 @@ def batch_steps(
     batch: SteinBatch,
     count: int,
 ) -> list[Step]:
-    """Rows of one run chosen jointly from one fit, distinct and new; at most `count`.
+    """Rows of one run, chosen jointly from one fit; distinct, new, and at most `count`.
 
-    Where the model cannot be fitted, the list is one random new row.
+    If the model cannot be fitted, the list is one random new row.
 
     Raises:
         DataError, SpaceExhausted: as `next_steps`.
@@ -158,14 +161,15 @@ def batch_steps(
             seconds = fitted - began, time.perf_counter() - fitted
     except (FitError, NumericalError) as error:
         return [_random_step(data, space, seeds, error)]
-    (next_start,) = _next_starts(score, data)
-    return [Step(row, "acquisition", next_start, *seconds, repeat=repeat) for row in rows]
+    success = _success_start(score, data)
+    (next_start,) = _next_starts(score, data, success)
+    return [Step(row, "acquisition", next_start, success, *seconds, repeat=repeat) for row in rows]
 
 
 def _best_rows(
     score: Score, space: Space, data: Dataset, seeds: Seeds, search: Search | None
 ) -> tuple[Tensor, bool]:
-    """New rows of largest score or, where there is none and outcomes are noisy, ones to evaluate again."""
+    """New rows of largest score or, if there are none and outcomes are noisy, rows to evaluate again."""
     best = partial(maximize, score, space, data, seeds, differentiable=score.differentiable, search=search)
     try:
         return best(), False
@@ -180,10 +184,10 @@ def _best_rows(
 
 
 def _effort(acquisition: Acquisition, score: Score, data: Dataset, start: WarmStart | None) -> Search | None:
-    """How hard to search for the maximum of a score: as the acquisition says; None for what is common."""
-    chosen: Search | None = getattr(acquisition, "search", None)
-    if chosen is not None:
-        return chosen
+    """How hard to search for the maximum: the acquisition's `search`, if any; None for the defaults."""
+    search: Search | None = getattr(acquisition, "search", None)
+    if search is not None:
+        return search
     if start is not None and start.settled and data.pending.shape[-2] >= _DEEP:
         return _IN_A_BATCH
     weighted = isinstance(score, LikelyScore) and not score.success.even
@@ -191,42 +195,46 @@ def _effort(acquisition: Acquisition, score: Score, data: Dataset, start: WarmSt
 
 
 def round_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:
-    """Hyperparameters with seven significant digits, as a history stores them and the next fit starts."""
+    """Round to seven significant digits, as stored in a history and used to start the next fit."""
     rounded = [float(f"{number:.7g}") for number in hyperparameters.flatten().tolist()]
     return torch.tensor(rounded, dtype=torch.float64, device=hyperparameters.device).reshape(
         hyperparameters.shape
     )
 
 
-def _next_starts(score: Score, data: Dataset) -> list[WarmStart | None]:
-    """What the fit of each run leaves for its next one."""
+def _success_start(score: Score, data: Dataset) -> WarmStart | None:
+    """Start of the next fit of the probability of success; None without failures, and for replicates."""
+    if data.batch_shape or not isinstance(score, LikelyScore):
+        return None
+    start = score.success.warm_start
+    return WarmStart(round_hyperparameters(start.hyperparameters), start.observations)
+
+
+def _next_starts(score: Score, data: Dataset, success: WarmStart | None) -> list[WarmStart | None]:
+    """Start of the next fit of each run."""
     if score.hyperparameters is None:
         return [None] * data.batch_shape.numel()
-    success = None
-    if isinstance(score, LikelyScore) and not data.batch_shape:
-        fitted = score.success.found
-        success = WarmStart(round_hyperparameters(fitted.hyperparameters), fitted.observations)
     rounded = round_hyperparameters(score.hyperparameters)
     rounded = rounded if data.batch_shape else rounded[None]
     return [WarmStart(row, data.x.shape[-2], success) for row in rounded]
 
 
 def _stacked(starts: Sequence[WarmStart | None]) -> WarmStart | None:
-    """Those of all runs in one.
+    """The starts of all runs as one.
 
     Raises:
-        FitError: they are of different numbers of observations, for a fit has failed.
+        FitError: the starts have different numbers of observations, because a fit has failed.
     """
-    given = [start for start in starts if start is not None]
-    if not given:
+    fitted = [start for start in starts if start is not None]
+    if not fitted:
         return None
-    if len(given) < len(starts) or len({start.observations for start in given}) > 1:
-        raise FitError("the last fit of one replicate failed, so that they start from different ones")
-    return WarmStart(torch.stack([start.hyperparameters for start in given]), given[0].observations)
+    if len(fitted) < len(starts) or len({start.observations for start in fitted}) > 1:
+        raise FitError("the last fit of a replicate failed, so the replicates have different starts")
+    return WarmStart(torch.stack([start.hyperparameters for start in fitted]), fitted[0].observations)
 
 
 def _random_step(data: Dataset, space: Space, seeds: Seeds, error: Exception) -> Step:
-    """A uniformly random new row, because of an error that is logged."""
+    """A uniformly random new row, chosen because of an error, which is logged."""
     logger.warning("a random point is suggested, since the model failed: %s", error)
     with torch.no_grad():
         row = sample_random(space, 1, data.x, seeds.split("fallback"))[0]

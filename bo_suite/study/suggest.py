@@ -1,4 +1,4 @@
-"""Trials in, the next points out: for an Optimizer with its history, or for another keeper of trials."""
+"""The next points given trials, for an Optimizer or for another library that stores the trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,29 +26,48 @@ from bo_suite.values.describe import described
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A point to evaluate, and how it was chosen, in JSON values."""
+    """A point to evaluate, and how it was chosen in JSON values."""
 
     params: Params
     provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Suggester:
-    """Suggests points given trials, whoever keeps these; holds nothing that changes what it suggests.
+class _Request:
+    """What one call of `suggest` asks for.
 
     Attributes:
-        space: where to search.
-        acquisition: how to choose.
-        seed: the same seed and trials give the same points.
+        space: the searched space, with fixed parameters.
+        first: number of the first point, from which its random numbers derive.
+        count: number of points.
+        initial: number of initial points that are still to come.
+        batch: chooses points jointly; None to choose one after another.
+    """
+
+    space: Space
+    first: int
+    count: int
+    initial: int
+    batch: SteinBatch | None
+
+
+@dataclass(frozen=True)
+class Suggester:
+    """Suggests points given trials; has no state that affects the suggestions.
+
+    Attributes:
+        space: the user's space.
+        acquisition: chooses the points.
+        seed: equal seeds and trials give equal points.
         direction: "minimize" or "maximize".
-        initial: number of initial points, observations from elsewhere counted in.
-        device: where surrogates live.
-        searched: the space of the parameters that vary; rows are of it.
-        observations: trials as data.
+        initial: number of initial points; observations from elsewhere count.
+        device: device of the surrogates.
+        searched: the space of the parameters that vary, in which rows are encoded.
+        observations: makes Datasets of trials.
 
     Raises:
-        DataError: an acquisition that does not support what the space has.
-        SpaceError: a space of too many parameters.
+        DataError: the acquisition does not support an aspect of the space.
+        SpaceError: the space has too many parameters.
     """
 
     space: Space
@@ -76,68 +95,69 @@ class Suggester:
         constraints: Mapping[int, Sequence[float]] | None = None,
         fixed: Mapping[str, Value] | None = None,
     ) -> list[Suggestion]:
-        """The next points, each given those before as pending; fewer where a finite space has no more.
+        """The next points, each given the earlier ones as pending; fewer if a finite space has no more.
 
         Args:
-            trials: all that is known, in order of id.
-            count: of points.
-            batch: chooses them jointly, once the initial points are over.
-            number: of the first point, which its random numbers come from; the id that follows when None.
-            constraints: values by the id of a trial, at most 0 where they are met.
-            fixed: values that some parameters have in each point; the others are chosen given these.
+            trials: all trials, in order of id.
+            count: number of points.
+            batch: chooses points jointly, after the initial points.
+            number: of the first point, from which its random numbers derive; None for the next trial id.
+            constraints: values by trial id, at most 0 if met.
+            fixed: values of some parameters in every point; the others are chosen given these.
 
         Raises:
-            DataError: constraints that the acquisition does not support.
+            DataError: the acquisition does not support constraints.
             SpaceExhausted: a finite space has no new point left.
-            SpaceError: a fixed parameter that is unknown, or a value that is none of it.
+            SpaceError: a fixed parameter is unknown, or does not have the value.
         """
-        first = next_id(trials) if number is None else number
         informative = [trial for trial in trials if trial.informative]
-        held = self.space.check_some(fixed or {})
-        varying = {name: value for name, value in held.items() if name in self.searched}
-        space = self.searched.with_fixed(varying) if varying else self.searched
-        finished = any(trial.state == "finished" for trial in informative)
+        values = self.space.check_some(fixed or {})
+        varying = {name: value for name, value in values.items() if name in self.searched}
+        request = _Request(
+            self.searched.with_fixed(varying) if varying else self.searched,
+            next_id(trials) if number is None else number,
+            count,
+            self.initial - len(informative),
+            batch,
+        )
         fitted_to = fingerprint(self.acquisition, informative, constraints)
         start = last_start(informative, fitted_to, self.device)
-        steps: list[Step] = []
-        sources: list[dict[str, Any]] = []
+        suggestions = []
         with thread_environment(), one_thread():
-            observed = self.observations.dataset(informative, constraints)
-            while len(steps) < count:
-                data = observed.with_pending([step.row for step in steps])
-                index, left = first + len(steps), count - len(steps)
-                initial = len(informative) + len(steps) < self.initial or not finished
-                try:
-                    if initial and not (finished and is_exhausted(space, data.taken)):
-                        new = initial_steps(space, data, (self.seed,), index)
-                    else:
-                        new = self._steps(data, space, index, start, batch, left)
-                except SpaceExhausted:
-                    if steps:  # the last points of a finite space, fewer than were asked for
-                        break
-                    raise
-                for step in new:
-                    source = provenance_of(step, first + len(steps), data, self.acquisition, fitted_to)
-                    sources.append(source | ({"fixed": list(held)} if held else {}))
-                    steps.append(step)
-                    start = step.settled_start or start
-            points = [self.point(step.row) | held for step in steps]
-        return [Suggestion(point, source) for point, source in zip(points, sources, strict=True)]
+            data = self.observations.dataset(informative, constraints)
+            for index, step in enumerate(self._steps(data, request, start), request.first):
+                source = provenance_of(step, index, data, self.acquisition, fitted_to)
+                source |= {"fixed": list(values)} if values else {}
+                suggestions.append(Suggestion(self.point(step.row) | values, source))
+        return suggestions
 
-    def _steps(
-        self,
-        data: Dataset,
-        space: Space,
-        index: int,
-        start: WarmStart | None,
-        batch: SteinBatch | None,
-        count: int,
-    ) -> list[Step]:
-        """The next step, or up to `count` of them by `batch`."""
+    def _steps(self, data: Dataset, request: _Request, start: WarmStart | None) -> list[Step]:
+        """The requested steps, each given the rows of the earlier ones as pending."""
+        steps: list[Step] = []
+        while len(steps) < request.count:
+            pending = data.with_pending([step.row for step in steps])
+            try:
+                new = self._next_steps(pending, request, len(steps), start)
+            except SpaceExhausted:
+                if steps:  # a finite space has fewer points left than requested
+                    break
+                raise
+            for step in new:
+                steps.append(step)
+                start = step.settled_start or start
+        return steps
+
+    def _next_steps(self, data: Dataset, request: _Request, done: int, start: WarmStart | None) -> list[Step]:
+        """The step after `done` steps of a request, or several steps by its batch."""
+        space, index, finished = request.space, request.first + done, data.x.shape[-2] > 0
+        initial = done < request.initial or not finished
+        if initial and not (finished and is_exhausted(space, data.taken)):
+            return initial_steps(space, data, (self.seed,), index)
         seeds = Seeds.of(self.seed, index)
-        if batch is None:
+        if request.batch is None:
             return next_steps(data, space, self.acquisition, seeds, [start])
-        return batch_steps(data, space, self.acquisition, seeds, start, batch, count)
+        left = request.count - done
+        return batch_steps(data, space, self.acquisition, seeds, start, request.batch, left)
 
     def point(self, row: Tensor) -> Params:
         """The point of a row of `searched`."""
@@ -145,7 +165,7 @@ class Suggester:
 
 
 def check_acquisition(acquisition: object) -> None:
-    """Raises a TrialError unless an acquisition is one."""
+    """Raises a TrialError unless the object is an acquisition."""
     if isinstance(acquisition, type) or not isinstance(acquisition, Acquisition):
         law = "an acquisition must be an object with a `build` method"
         raise TrialError(f"{law}, got {described(acquisition)}")

@@ -1,6 +1,6 @@
-"""Checks that a part keeps its contract: the ones that the built-ins pass.
+"""Checks that a part keeps its contract; the built-in parts pass the same checks.
 
-Each raises AssertionError, in words, on the first rule that is broken.
+Each check raises an AssertionError that states the first broken rule.
 """
 
 from bo_suite.testing.acquisition import check_acquisition

@@ -1,4 +1,4 @@
-"""The contract of an acquisition."""
+"""The check of an acquisition."""
 
 import math
 from dataclasses import replace
@@ -13,35 +13,37 @@ from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.storage.serialization import from_json, to_json
-from bo_suite.testing.data import dataset, one, rows
+from bo_suite.testing.data import dataset, rows
 from bo_suite.testing.gradient import check_gradient
 from bo_suite.testing.require import require
 
 
 @numerical_environment()
 def check_acquisition(acquisition: Acquisition) -> None:
-    """Check that an acquisition is what `Acquisition` promises and that what it builds is a `Score`.
+    """Checks that an acquisition keeps the contract of `Acquisition`, and its score that of `Score`.
 
-    The score has one value a row, never NaN, the same at every call and given the same seeds, and differs
-    between points; its gradient agrees with finite differences where it claims one; pending points lower
-    it at their place; one observation, equal outcomes and replicates are handled. Data with an aspect that
-    it does not declare in `supports` are refused, and those with one that it declares give a score.
+    The score has one value per row, is never NaN, is the same at every call and for equal seeds, and differs
+    between points. If it is differentiable, its gradient agrees with finite differences. A pending point
+    lowers the score there. One observation, equal outcomes and replicates are handled. Data with an aspect
+    that is not in `supports` are refused; data with one that is in it give a score.
 
     Args:
         acquisition: a frozen recipe; it is built on a few small data sets.
 
     Raises:
-        AssertionError: a rule that is broken, and the values that break it.
+        AssertionError: a broken rule, with the values that break it.
     """
     seeds, test = Seeds.of(0, 1), rows(64, seed=9)
     score = acquisition.build(dataset(12), seeds)
     value = score(test)
     _check_support(acquisition)
-    require(value.shape == (64,), f"a score must have one value a row, got {tuple(value.shape)} for 64")
+    require(value.shape == (64,), f"a score must have one value per row, got {tuple(value.shape)} for 64")
     require(not bool(torch.isnan(value).any()), "a score must not be NaN")
     require(torch.equal(value, score(test)), "a score must be the same at every call")
-    require(torch.equal(value, acquisition.build(dataset(12), seeds)(test)), "the same seeds, the same score")
-    require(float(value.max() - value.min()) > 0, "a score must tell points apart")
+    require(
+        torch.equal(value, acquisition.build(dataset(12), seeds)(test)), "equal seeds must give equal scores"
+    )
+    require(float(value.max() - value.min()) > 0, "a score must differ between points")
     check_gradient(score)
     _check_pending(acquisition)
     for count in (1, 2):
@@ -55,10 +57,10 @@ def check_acquisition(acquisition: Acquisition) -> None:
     batch = dataset(8, 2)
     together = acquisition.build(batch, Seeds((1, 2), (2,)))(rows(6, 2, seed=3))
     require(together.shape == (2, 6), f"replicates must give (2, 6) values, got {tuple(together.shape)}")
-    for place in range(2):
-        alone = acquisition.build(one(batch, place), Seeds((place + 1,)))(rows(6, 2, seed=3)[place])
-        order = bool(together[place].argmax() == alone.argmax())
-        require(order, f"a replicate must rank points as alone, got {together[place]} and {alone}")
+    for index in range(2):
+        solo = acquisition.build(batch.replicates(index), Seeds((index + 1,)))(rows(6, 2, seed=3)[index])
+        equal = bool(together[index].argmax() == solo.argmax())
+        require(equal, f"a replicate must rank points as its solo run, got {together[index]} and {solo}")
     form = to_json(acquisition)
     if "foreign" not in str(form):
         require(from_json(form) == acquisition, "the JSON form must restore the acquisition")
@@ -78,23 +80,24 @@ def _check_support(acquisition: Acquisition) -> None:
     for aspect, with_aspect in more.items():
         if aspect in supported:
             value = build_score(acquisition, with_aspect, seeds)(test)
-            require(not bool(torch.isnan(value).any()), f"{aspect}, which it supports, must give a score")
+            require(
+                not bool(torch.isnan(value).any()), f"data with {aspect} must give a score: it supports them"
+            )
             continue
         try:
             build_score(acquisition, with_aspect, seeds)
         except DataError:
             continue
-        require(False, f"{aspect}, which it does not support, must be refused")
+        require(False, f"data with {aspect} must be refused: it does not support them")
 
 
 def _check_pending(acquisition: Acquisition) -> None:
     seeds, data = Seeds.of(0, 1), dataset(12)
     grid = rows(256, seed=6)
-    alone = acquisition.build(data, seeds)(grid)
-    place = grid[alone.argmax()][None]
-    waiting = replace(data, pending=place)
-    there = float(acquisition.build(waiting, seeds)(place)[0])
+    before = acquisition.build(data, seeds)(grid)
+    point, highest = grid[before.argmax()][None], float(before.max())
+    after = float(acquisition.build(replace(data, pending=point), seeds)(point)[0])
     require(
-        math.isfinite(there) and there < float(alone.max()) - 1e-6,
-        f"a pending point must lower the score at its place, got {there:.6g} after {float(alone.max()):.6g}",
+        math.isfinite(after) and after < highest - 1e-6,
+        f"a pending point must lower the score there, got {after:.6g} after {highest:.6g}",
     )

@@ -1,4 +1,4 @@
-"""The gradient that a score claims to have."""
+"""The check of the gradient of a score."""
 
 import torch
 
@@ -8,7 +8,7 @@ from bo_suite.testing.require import require
 
 
 def check_gradient(score: Score) -> None:
-    """Check that autograd and central differences agree, where a score claims a gradient."""
+    """Checks that autograd agrees with central differences, if the score is differentiable."""
     if not score.differentiable:
         return
     point = rows(8, seed=4)

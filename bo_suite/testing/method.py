@@ -1,4 +1,4 @@
-"""The contract of a method."""
+"""The check of a method."""
 
 import json
 import pickle
@@ -10,6 +10,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.testing.require import require
 
 STEPS = 8
+"""Steps of each run."""
 
 SPACES = {
     "a mixed space": Space(
@@ -22,30 +23,30 @@ SPACES = {
     ),
     "two columns": Space({"x": Float(-5.0, 10.0), "y": Float(0.0, 15.0)}),
 }
-"""Where methods are tried, by what errors call it."""
+"""The spaces in which methods are checked, by their names in errors."""
 
 _FAILED = (0, 4)
-"""Steps whose points fail: the first, when a method knows nothing, and one on the way."""
+"""Steps whose points fail: the first, when a method has no data, and a later one."""
 
 
 def check_method(method: Method) -> None:
-    """Check that a method is what `Method` promises and that what it starts is a `Run`.
+    """Checks that a method keeps the contract of `Method`, and its runs that of `Run`.
 
-    Its name survives pickling; in a space of all kinds of parameters and in one of two columns, its points
-    lie in the space in canonical form, it takes values and failures, the first one included, and its
-    provenance is JSON; a run with the same seed has the same points, also of a pickled copy and with another
-    run beside it, and another seed has others, in one of the spaces at least: some methods choose among
-    algorithms by space and budget, and not all of these draw.
+    Its name survives pickling. It runs in a space of all kinds of parameters and in one of two columns. Its
+    points are in canonical form, it takes values and failures, also at the first point, and its provenance is
+    JSON. Runs with equal seeds have equal points, also if the method is a pickled copy and if another run
+    takes turns with it. Another seed gives other points in at least one of the spaces: some methods choose
+    among algorithms by space and budget, and not all of these are random.
 
     Args:
         method: The method; it runs for a few steps.
 
     Raises:
-        AssertionError: a rule that is broken, and the values that break it.
+        AssertionError: a broken rule, with the values that break it.
     """
     require(isinstance(method, Method), f"a method must be a Method, got {method!r}")
     name = method.name
-    require(isinstance(name, str) and bool(name), f"a name must be a string that is not empty, got {name!r}")
+    require(isinstance(name, str) and bool(name), f"a name must be a non-empty string, got {name!r}")
     copy = pickle.loads(pickle.dumps(method))
     require(copy.name == name, f"{name}: the name must survive pickling, got {copy.name!r}")
     differ = False
@@ -55,11 +56,11 @@ def check_method(method: Method) -> None:
         again, other = _points([copy.start(_task(space, 0)), copy.start(_task(space, 1))], space, law)
         require(
             alone == again,
-            f"{law}: the same seed must give the same points, another run beside it or not, "
+            f"{law}: equal seeds must give equal points, with or without another run beside it, "
             f"got {alone} and {again}",
         )
         differ = differ or alone != other
-    require(differ, f"{name}: another seed must give other points, in one of the spaces at least")
+    require(differ, f"{name}: another seed must give other points in at least one of the spaces")
 
 
 def _task(space: Space, seed: int) -> Task:
@@ -67,11 +68,11 @@ def _task(space: Space, seed: int) -> Task:
 
 
 def _points(runs: Sequence[Run], space: Space, law: str) -> list[list[Params]]:
-    """Points of each run, all of which take each step before any takes the next."""
+    """The points of each run; the runs take turns, one step each."""
     points: list[list[Params]] = [[] for _ in runs]
     for step in range(STEPS):
-        for run, own in zip(runs, points, strict=True):
-            own.append(_step(run, step, space, law))
+        for run, run_points in zip(runs, points, strict=True):
+            run_points.append(_step(run, step, space, law))
     return points
 
 
@@ -80,10 +81,10 @@ def _step(run: Run, step: int, space: Space, law: str) -> Params:
     checked = space.check(params)
     canonical = params == checked and [*map(type, params.values())] == [*map(type, checked.values())]
     require(canonical, f"{law}: a point must be in canonical form, {checked}, got {params}")
-    said = run.provenance()
-    require(isinstance(said, dict), f"{law}: a provenance must be a dict, got {said!r}")
-    restored = json.loads(json.dumps(said, allow_nan=False))
-    require(restored == said, f"{law}: a provenance must be JSON, got {said!r}")
+    provenance = run.provenance()
+    require(isinstance(provenance, dict), f"{law}: a provenance must be a dict, got {provenance!r}")
+    restored = json.loads(json.dumps(provenance, allow_nan=False))
+    require(restored == provenance, f"{law}: a provenance must be JSON, got {provenance!r}")
     if step in _FAILED:
         run.fail(dict(params), "made to fail")
     else:

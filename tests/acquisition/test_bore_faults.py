@@ -145,17 +145,17 @@ def test_a_batch_leaves_out_what_is_told_or_pending_and_keeps_the_fit() -> None:
     data = replace(observations(every[:4], space), pending=every[4:7])
     witness, start = Witness(), WarmStart(torch.tensor([3.0, 4.0], dtype=F64), 4)
     found = batch_steps(data, space, Bore(classifier=witness), SEEDS, start, SteinBatch(), 9)
-    rows = {tuple(one.rows.tolist()) for one in found}
+    rows = {tuple(step.row.tolist()) for step in found}
     assert rows == {tuple(row) for row in every[7:].tolist()}
     assert len(found) == 5
     seen = witness.seen[0][1]
     assert seen.hyperparameters is start.hyperparameters
     assert seen.observations == 4 + 3
-    assert all(one.hyperparameters is not None for one in found)
+    assert all(step.start is not None for step in found)
     last = batch_steps(
         replace(data, pending=every[4:11]), space, Bore(classifier=Witness()), SEEDS, None, SteinBatch(), 1
     )
-    assert_close(last[0].rows, every[11], rtol=0.0, atol=1e-9)
+    assert_close(last[0].row, every[11], rtol=0.0, atol=1e-9)
 
 
 def test_a_new_point_is_found_where_every_candidate_of_a_batch_is_taken(
@@ -166,7 +166,7 @@ def test_a_new_point_is_found_where_every_candidate_of_a_batch_is_taken(
     acquisition = Bore(classifier=Witness())
     found = batch_steps(observations(x, GRID), GRID, acquisition, SEEDS, None, SteinBatch(), 3)
     assert found
-    assert not {tuple(one.rows.tolist()) for one in found} & {tuple(row) for row in x.tolist()}
+    assert not {tuple(step.row.tolist()) for step in found} & {tuple(row) for row in x.tolist()}
 
 
 def test_a_batch_of_a_classifier_that_fails_is_one_random_point_and_says_why() -> None:

@@ -90,10 +90,12 @@ def test_an_unknown_name_is_refused_with_close_ones() -> None:
 def test_a_missing_library_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bo_suite.bench.peers.find_spec", lambda module: None)
     with pytest.raises(
-        ImportError, match=r"'pycma' needs cma, which `pip install 'bo-suite\[peers\]'` brings"
+        ImportError, match=r"'pycma' needs cma: install it with `pip install 'bo-suite\[peers\]'`"
     ):
         get_method("pycma")
-    with pytest.raises(ImportError, match=r"needs xgboost, which `pip install 'bo-suite\[tables\]'` brings"):
+    with pytest.raises(
+        ImportError, match=r"needs xgboost: install it with `pip install 'bo-suite\[tables\]'`"
+    ):
         get_method("lfbo:xgb")
     assert get_method("random").name == "random"
 

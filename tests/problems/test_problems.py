@@ -378,7 +378,7 @@ def test_wrappers_compose() -> None:
 
 @pytest.mark.parametrize("wrap", [shifted, mixed])
 def test_wrappers_need_a_minimizer_of_a_known_minimum(wrap: object) -> None:
-    with pytest.raises(DataError, match="gives none"):
+    with pytest.raises(DataError, match="has none"):
         wrap(Problem("square", SPACE, square, 0.0))  # type: ignore[operator]
 
 
@@ -438,7 +438,12 @@ def in_place(rows: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("function", "words"),
-    [(halves, "agree"), (columns, "a value a row"), (rough, "a value a row"), (in_place, "leave its rows")],
+    [
+        (halves, "agree"),
+        (columns, "one value per row"),
+        (rough, "one value per row"),
+        (in_place, "not change its rows"),
+    ],
 )
 def test_check_problem_finds_a_wrong_vectorized_function(function: object, words: str) -> None:
     check_problem(Problem("square", SPACE, square, vectorized=squares))

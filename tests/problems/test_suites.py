@@ -90,8 +90,8 @@ def test_a_suite_makes_its_problems_only_when_asked() -> None:
     [
         (("", "text", (len,)), "non-empty strings, got ''"),
         (("mine", "", (len,)), "non-empty strings"),
-        (("mine", "text", ()), "not empty"),
-        (("mine", "text", [len]), "must be a tuple"),
+        (("mine", "text", ()), "must be a non-empty tuple"),
+        (("mine", "text", [len]), "must be a non-empty tuple"),
         (("mine", "text", (3,)), "functions that make them, got 3"),
         (("mine", "text", (get_problem("branin"),)), "functions that make them"),
     ],
@@ -135,7 +135,7 @@ def test_problems_of_takes_suites_and_names() -> None:
         ("mine.py:problem", r"\(mine:problem\)"),
         ("no_such_module_here:problem", "ModuleNotFoundError"),
         ("bo_suite.problems:nothing", "has no 'nothing'"),
-        ("bo_suite.problems:get_problem", "must be a Problem, a tuple of them or a Suite"),
+        ("bo_suite.problems:get_problem", "must be a Problem, a tuple of Problems or a Suite"),
         ("bo_suite.problems:__all__", "must be Problems, got 'Problem'"),
     ],
 )

@@ -303,7 +303,7 @@ def test_wrappers_leave_the_fidelity_as_it_is(name: str) -> None:
     assert shifted(problem, 1).space != problem.space
     wider = embedded(problem, problem.space.dim + 2, seed=1)
     check_problem(wider)
-    assert [wider.space.parameters[key] for key in wider.space.target] == [parameter]
+    assert [wider.space.parameters[key] for key in wider.space.target_fidelity] == [parameter]
     reduced = mixed(problem, integers=(0,), unordered=(1,), levels=4)
     check_problem(reduced)
     assert reduced.space.parameters["fidelity"] == parameter

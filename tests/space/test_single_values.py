@@ -81,7 +81,9 @@ def test_a_space_holds_them_in_every_point() -> None:
     assert space.varying.names == ("x", "n")
     assert torch.equal(space.widened(space.varying.encode(points)), space.encode(points))
     assert space.fidelities == ()
-    assert space.target == {"epochs": 27, "share": 1.0}
+    assert space.target_fidelity == {"epochs": 27, "share": 1.0}
+    with pytest.warns(DeprecationWarning, match="target_fidelity"):
+        assert space.target == space.target_fidelity
     assert [space.at_target(point) for point in points] == points
     floats = Space({"x": Float(0, 1), "f": Float(2.0, 2.0)})
     assert floats.encoding.values(torch.full((1, 2), 0.5)).tolist() == [[0.5, 2.0]]

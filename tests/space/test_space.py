@@ -227,7 +227,7 @@ def test_values_are_what_representable_rows_decode_to(parts: list[Float], log: b
 
 def test_values_need_a_space_of_floats() -> None:
     space = Space({"x": Float(0, 1), "n": Int(1, 3)})
-    with pytest.raises(SpaceError, match="only Floats have values that are real numbers, got 'n'"):
+    with pytest.raises(SpaceError, match="only a space of Floats has values as a tensor, got 'n'"):
         space.encoding.values(torch.zeros(1, 2, dtype=torch.float64))
 
 
@@ -346,11 +346,11 @@ def nested_dict(depth: int) -> dict[str, Any]:
         ("deep.json", b"[" * 100_000, "cannot be read"),
         ("deep.json", b'{"x":' * 100_000, "cannot be read"),
         ("deep.toml", b"x = " + b"[" * 100_000, "cannot be read"),
-        ("dots.toml", b"[" + b"a." * 100_000 + b"b]", "nested without end"),
-        ("dots.toml", b"x = {" + b'a . "b" .' * 100_000 + b"b = 1}", "nested without end"),
-        ("dots.toml", (b"a" * 70 + b".") * 20_000 + b"b = 1", "nested without end"),
-        ("dots.toml", b'"\\"".' * 20_000 + b"b = 1", "nested without end"),
-        ("dots.toml", b'x = """ " \' """\ny = {' + b"'b' . " * 20_000 + b"b = 1}", "nested without end"),
+        ("dots.toml", b"[" + b"a." * 100_000 + b"b]", "nested too deeply"),
+        ("dots.toml", b"x = {" + b'a . "b" .' * 100_000 + b"b = 1}", "nested too deeply"),
+        ("dots.toml", (b"a" * 70 + b".") * 20_000 + b"b = 1", "nested too deeply"),
+        ("dots.toml", b'"\\"".' * 20_000 + b"b = 1", "nested too deeply"),
+        ("dots.toml", b'x = """ " \' """\ny = {' + b"'b' . " * 20_000 + b"b = 1}", "nested too deeply"),
         ("bytes.json", b'\xff\xfe{"x"', "cannot be read"),
         ("bytes.toml", b"\x80 = 1", "cannot be read"),
         ("digits.json", b'{"x": {"type": "int", "low": 0, "high": ' + b"9" * 5000 + b"}}", "cannot be read"),

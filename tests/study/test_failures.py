@@ -212,9 +212,9 @@ def test_the_score_is_weighted_in_log_space() -> None:
 def test_a_warm_start_is_kept_until_the_rows_have_grown_by_a_fifth() -> None:
     few, more = split(rows(30)), split(rows(31))
     first = SuccessProbability.fit(few, SEEDS)
-    next_one = SuccessProbability.fit(more, SEEDS, first.found)
+    next_one = SuccessProbability.fit(more, SEEDS, first.warm_start)
     torch.testing.assert_close(next_one.process.hyperparameters, first.process.hyperparameters)
-    afresh = SuccessProbability.fit(split(rows(60)), SEEDS, first.found)
+    afresh = SuccessProbability.fit(split(rows(60)), SEEDS, first.warm_start)
     assert not torch.equal(afresh.process.hyperparameters, first.process.hyperparameters)
     foreign = WarmStart(torch.zeros(17, dtype=torch.float64), 31)
     assert SuccessProbability.fit(more, SEEDS, foreign).process.hyperparameters.shape[-1] != 17

@@ -234,7 +234,7 @@ def test_refusals_name_the_law_and_lose_nothing() -> None:
         (lambda: Optimizer(LINE, budget=math.nan), "budget must be an integer, got nan"),
         (lambda: optimizer.ask(2.0), "count must be an integer, got 2.0"),
         (lambda: optimizer.tell("0", 1.0), "a trial's id must be an integer, got '0'"),
-        (lambda: Optimizer(SPACE).tell(trial, 1.0), "that of another"),
+        (lambda: Optimizer(SPACE).tell(trial, 1.0), "one of another"),
         (lambda: minimize(sin3, LINE, budget=0), "`budget >= 1` must hold"),
         (lambda: minimize(sin3, LINE, workers=0), "`workers >= 1` must hold"),
         (lambda: minimize(partial(sin3, lock=threading.Lock()), LINE, workers=2), "must be picklable"),

@@ -184,7 +184,7 @@ def space_attacked(optimizer: Optimizer) -> None:
     space = optimizer.space
     space.parameters.pop("x")  # type: ignore[attr-defined]
     space.parameters.update(x=Int(1, 2))  # type: ignore[attr-defined]
-    space.target.update(x=1)
+    space.target_fidelity.update(x=1)
     for attack in (
         lambda: setattr(space, "parameters", {}),
         lambda: setattr(space.parameters["x"], "high", 5.0),
@@ -367,10 +367,10 @@ def test_a_trial_of_another_optimizer_is_refused_whatever_its_params() -> None:
     assert mine.params == theirs.params
     assert mine.id == theirs.id
     for end in (lambda: one.tell(theirs, 1.0), lambda: one.fail(theirs, "no"), lambda: one.withdraw(theirs)):
-        with pytest.raises(TrialError, match="must be one of this history, got that of another"):
+        with pytest.raises(TrialError, match="must be one of this history, got one of another"):
             end()
     for told in copied(theirs):
-        with pytest.raises(TrialError, match="that of another"):
+        with pytest.raises(TrialError, match="one of another"):
             one.tell(told, 1.0)
     one.tell(mine, 1.0)
 

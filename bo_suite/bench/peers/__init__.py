@@ -1,7 +1,7 @@
-"""Methods to compare: bo_suite's own, baselines, and other libraries' at their shipped defaults.
+"""Methods to compare: bo_suite's own, baselines, and other libraries at their shipped defaults.
 
-Each library has one small file; where it ships parts and no loop, they are put together as its documentation
-does. Libraries are imported where a run starts, so that one missing costs only its own runs.
+Each library has one small file. A library that ships parts without a loop has the loop of its documentation.
+Libraries are imported when a run starts, so a missing library affects its own runs alone.
 """
 
 import difflib
@@ -37,15 +37,15 @@ from bo_suite.values.imports import import_attribute
 
 __all__ = ["BoSuite", "SubprocessMethod", "get_method", "methods"]
 
-_PEERS = "which `pip install 'bo-suite[peers]'` brings"
-_TABLES = "which `pip install 'bo-suite[tables]'` brings"
-_SYNE_TUNE = "which `pip install syne-tune` brings"
-_HEBO = "which needs an interpreter of its own, given as `python`"
+_PEERS = "install it with `pip install 'bo-suite[peers]'`"
+_TABLES = "install it with `pip install 'bo-suite[tables]'`"
+_SYNE_TUNE = "install it with `pip install syne-tune`"
+_HEBO = "which needs an interpreter of its own: pass it as `python`"
 
 
 @dataclass(frozen=True)
 class _Listed:
-    """How a method is made, the modules that it imports, and how one comes by them."""
+    """Makes a method; with the modules that it imports and how to install them."""
 
     make: Callable[[], Method]
     modules: tuple[str, ...] = ()
@@ -89,12 +89,12 @@ def get_method(name: str, python: str | None = None) -> Method:
     """The method of a name, such as `bo_suite`, `bo_suite:KnowledgeGradient`, `lfbo:mlp`, `tpe` or `ax`.
 
     Args:
-        name: one of methods(), or module:attribute of a Method of yours.
-        python: an interpreter that has the method's library: the method runs there, in a process of its own.
+        name: one of methods(), or module:attribute of your own Method.
+        python: an interpreter with the library of the method, which then runs in a process of it.
 
     Raises:
-        DataError: a name that no method has, or an interpreter that is not there.
-        ImportError: the method's library is not installed here; of another interpreter, `start` raises it.
+        DataError: no method has the name, or the interpreter does not exist.
+        ImportError: the library of the method is not installed; for another interpreter, `start` raises it.
     """
     listed = _LISTED.get(name)
     if listed is None and ":" in name and name.split(":")[0] not in _KINDS:
@@ -108,12 +108,12 @@ def get_method(name: str, python: str | None = None) -> Method:
         return SubprocessMethod(name, python)
     if missing := [module for module in listed.modules if find_spec(module) is None]:
         needed = " and ".join(missing)
-        raise ImportError(f"the method {name!r} needs {needed}, {listed.install}")
+        raise ImportError(f"the method {name!r} needs {needed}: {listed.install}")
     return listed.make()
 
 
 def _outside(name: str) -> Method:
-    found = import_attribute("a method", name)
-    if isinstance(found, type) or not isinstance(found, Method):
-        raise DataError(f"{name} must be an object with `name` and `start`, got {described(found)}")
-    return found
+    method = import_attribute("a method", name)
+    if isinstance(method, type) or not isinstance(method, Method):
+        raise DataError(f"{name} must be an object with `name` and `start`, got {described(method)}")
+    return method

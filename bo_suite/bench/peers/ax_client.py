@@ -15,9 +15,9 @@ _KINDS = {str: "str", bool: "bool", int: "int", float: "float"}
 
 @dataclass(frozen=True)
 class AxClient:
-    """Ax's Client, nothing configured but the space, the objective and the seed.
+    """Ax's Client, configured with space, objective and seed alone.
 
-    A failure abandons its trial, which Ax then suggests no more.
+    A failed trial is abandoned; Ax does not suggest its point again.
 
     Olson et al. (2025), "Ax: A Platform for Adaptive Experimentation".
     """
@@ -49,7 +49,7 @@ class _Client:
     def __init__(self, task: Task) -> None:
         client, configs = import_module("ax.api.client"), import_module("ax.api.configs")
         for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "ax"]:
-            logging.getLogger(name).setLevel(logging.ERROR)  # each of them has a level of its own
+            logging.getLogger(name).setLevel(logging.ERROR)  # each of these loggers has its own level
         self._client = client.Client(random_seed=task.seed)
         self._client.configure_experiment(parameters=[_config(configs, *pair) for pair in task.space])
         self._client.configure_optimization(objective="-loss")

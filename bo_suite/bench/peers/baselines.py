@@ -1,4 +1,4 @@
-"""Methods that learn nothing: what any optimiser has to beat."""
+"""Methods that ignore outcomes, which any optimiser has to beat."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from bo_suite.space.space import Params, Space
 
 @dataclass(frozen=True)
 class Random:
-    """Independent uniform draws: on the scale of each parameter, equal mass a level of a discrete one."""
+    """Independent uniform draws on the scale of each parameter; levels are equally likely."""
 
     name: str = "random"
 
@@ -26,7 +26,7 @@ class Random:
 
 @dataclass(frozen=True)
 class Sobol:
-    """A scrambled Sobol sequence, moved to levels as uniform draws are.
+    """A scrambled Sobol sequence, mapped to levels as uniform draws are.
 
     Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points".
     """
@@ -34,13 +34,13 @@ class Sobol:
     name: str = "sobol"
 
     def start(self, task: Task) -> "Draws":
-        """The sequence that the task's seed scrambles."""
+        """The sequence scrambled by the task's seed."""
         engine = SobolEngine(task.space.dim, scramble=True, seed=task.seed)
         return Draws(task.space, lambda: engine.draw(1, dtype=torch.float64))
 
 
 class Draws:
-    """A run that returns one draw after the other, whatever comes of them."""
+    """A run that returns one draw after another and ignores outcomes."""
 
     def __init__(self, space: Space, draw: Callable[[], torch.Tensor]) -> None:
         self._space = space
@@ -51,14 +51,14 @@ class Draws:
         return self._space.decode(self._space.encoding.sample_from_unit(self._draw()))[0]
 
     def tell(self, params: Params, value: float) -> None:
-        """Nothing is learnt."""
+        """Does nothing."""
 
     def fail(self, params: Params, reason: str) -> None:
-        """Nothing is learnt."""
+        """Does nothing."""
 
     def add(self, params: Params, value: float) -> None:
-        """Nothing is learnt."""
+        """Does nothing."""
 
     def provenance(self) -> dict[str, Any]:
-        """Nothing to say."""
+        """No provenance."""
         return {}

@@ -1,4 +1,4 @@
-"""The loop of BoTorch's own tutorials."""
+"""The loop of BoTorch's tutorials."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,11 @@ from bo_suite.space.space import Params
 
 @dataclass(frozen=True)
 class BoTorchLoop:
-    """The loop of BoTorch's own tutorials, on the unit cube.
+    """The loop of BoTorch's tutorials, on the unit cube.
 
-    Sobol points first (2 a dimension, 10 at most), then a SingleTaskGP with Normalize and Standardize,
-    fitted by fit_gpytorch_mll, and LogExpectedImprovement (qLogNoisyExpectedImprovement where
-    observations are noisy) by optimize_acqf with 10 restarts and 512 raw samples. Discrete columns are
+    Sobol points first (2 per dimension, at most 10). Then a SingleTaskGP with Normalize and Standardize,
+    fitted by fit_gpytorch_mll, and LogExpectedImprovement (qLogNoisyExpectedImprovement for noisy
+    observations), maximised by optimize_acqf with 10 restarts and 512 raw samples. Discrete columns are
     relaxed and rounded, unordered ones are one-hot. A failure counts as the worst value so far.
 
     Balandat et al. (2020), "BoTorch: A Framework for Efficient Monte-Carlo Bayesian Optimization".
@@ -65,17 +65,17 @@ class _Loop:
 
     def _decode(self, row: torch.Tensor) -> Params:
         params: Params = {}
-        for part, (name, parameter) in zip(row.split(self._widths), self._task.space, strict=True):
+        for columns, (name, parameter) in zip(row.split(self._widths), self._task.space, strict=True):
             if isinstance(parameter, Choice) and not parameter.ordered:
-                params[name] = parameter.options[int(part.argmax())]
+                params[name] = parameter.options[int(columns.argmax())]
             else:
-                params[name] = parameter.decode(float(part))
+                params[name] = parameter.decode(float(columns))
         return params
 
     def ask(self) -> Params:
-        place, space = len(self._values) + self._outcomes.waiting, self._task.space
-        if place < len(self._initial):
-            return self._initial[place]
+        index, space = len(self._values) + self._outcomes.waiting, self._task.space
+        if index < len(self._initial):
+            return self._initial[index]
         if not self._values:  # every initial point has failed
             return space.decode(
                 space.encoding.sample_from_unit(torch.rand(1, space.dim, dtype=torch.float64))

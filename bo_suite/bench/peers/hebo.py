@@ -16,8 +16,8 @@ from bo_suite.space.space import Params
 class Hebo:
     """HEBO: a Gaussian process with input and output warping, and a front of three acquisitions.
 
-    Options are told by their places: as categories, or, where ordered, as an integer. A failure is an
-    observation that is not finite, which it drops. Version 0.3.6 needs numpy < 1.25, so it runs from an
+    Options are passed by index: as categories or, if ordered, as integers. A failure is an observation that
+    is not finite, which HEBO drops. Version 0.3.6 needs numpy < 1.25, so it runs from an
     interpreter of its own, `SubprocessMethod("hebo", PYTHON)`: with `pip install HEBO 'numpy<1.25'
     'pandas<2.2' 'scipy<1.12' 'scikit-learn<1.4' 'matplotlib<3.8' torch jaxtyping threadpoolctl` there;
     without the bounds pip searches for very long.

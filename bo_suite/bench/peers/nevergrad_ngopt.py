@@ -17,8 +17,9 @@ from bo_suite.space.space import Params
 class NevergradNGOpt:
     """Nevergrad's NGOpt, which chooses an algorithm by dimension, budget, kinds of parameters and noise.
 
-    Ordered choices are TransitionChoice. A failure counts as the worst value so far, or, before any value, as
-    infinite, which it clips: some of the algorithms answer no ask before they are told of the last point.
+    Ordered choices are TransitionChoice. A failure counts as the worst value so far; before the first value
+    it counts as infinite, which NGOpt clips. It cannot be left out: some of the algorithms need the value of
+    the last point before the next `ask`.
 
     Meunier et al. (2022), "Black-Box Optimization Revisited: Improving Algorithm Selection Wizards through
     Massive Benchmarking".

@@ -12,10 +12,10 @@ from bo_suite.space.space import Params
 
 @dataclass(frozen=True)
 class OptunaStudy:
-    """An Optuna study with a sampler at its defaults, and told of failures as such.
+    """An Optuna study with a sampler at its defaults; failures are reported as failed trials.
 
-    Options are told by their places: as categories, or, where ordered, as an integer, for Optuna has no such
-    kind. CmaEsSampler needs the library cmaes, draws categories at random, and takes no note of failures.
+    Options are passed by index: as categories or, if ordered, as integers, since Optuna has no ordered
+    categories. CmaEsSampler needs the library cmaes, draws categories at random and ignores failures.
 
     Attributes:
         name: Identifies the method.
@@ -27,7 +27,7 @@ class OptunaStudy:
 
     def start(self, task: Task) -> SeededPeer:
         """A study of the task's seed."""
-        return SeededPeer(lambda given: _Study(given, self.sampler), task)
+        return SeededPeer(lambda seeded: _Study(seeded, self.sampler), task)
 
 
 def _distribution(kinds: Any, parameter: Parameter) -> Any:

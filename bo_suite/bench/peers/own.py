@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bo_suite.bench.method import Task
 from bo_suite.space.space import Params
 
-if TYPE_CHECKING:  # libraries that run in a process of their own need not bring what acquisitions import
+if TYPE_CHECKING:  # a method in its own interpreter need not have what these import
     from bo_suite.acquisition import Acquisition
     from bo_suite.bench.replicates import Replicates
     from bo_suite.classifiers import Classifier
@@ -22,10 +22,10 @@ ACQUISITIONS = (
     "ThompsonSampling",
     "UpperConfidenceBound",
 )
-"""What `bo_suite:ACQUISITION` may name, each at its defaults."""
+"""The acquisitions of `bo_suite:ACQUISITION`, each at its defaults."""
 
 WEIGHTINGS = {"bore": "probability", "lfbo": "improvement"}
-"""Weighting of `Bore` by the kind of method."""
+"""Weighting of `Bore` by kind of method."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class BoSuite:
     """bo_suite's Optimizer.
 
     Attributes:
-        acquisition: how to choose; None is the Optimizer's default.
-        name: what records call it.
-        device: where surrogates live ("cpu", "cuda").
+        acquisition: chooses the points; None for the default of the Optimizer.
+        name: identifies the method in records.
+        device: device of the surrogates ("cpu", "cuda").
     """
 
     acquisition: "Acquisition | None" = None
@@ -56,19 +56,19 @@ class BoSuite:
 
     @property
     def lockstep(self) -> bool:
-        """Whether `replicates` takes all seeds at once, and gives each the run that it would have alone."""
+        """Whether `replicates` runs all seeds at once, with each run equal to its solo run."""
         default = import_module("bo_suite.acquisition.default").default_acquisition
         return bool(getattr(self.acquisition or default(), "batched", False))
 
     def replicates(self, problem: "Problem", seeds: Sequence[int], budget: int) -> "Replicates":
-        """The runs of all seeds, as one tensor program."""
+        """Runs all seeds as one tensor program."""
         run = import_module("bo_suite.bench.replicates").run_replicates
         runs: Replicates = run(problem, self.acquisition, seeds, budget, self.device)
         return runs
 
 
 class BoSuiteRun:
-    """An Optimizer at work, one trial at a time."""
+    """The run of an Optimizer, one trial at a time."""
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
@@ -84,15 +84,15 @@ class BoSuiteRun:
         self._optimizer.tell(self._trial, value)
 
     def fail(self, params: Params, reason: str) -> None:
-        """Ends the trial without a value; the Optimizer stays away from its point."""
+        """Ends the trial as failed; the Optimizer then avoids its point."""
         self._optimizer.fail(self._trial, reason)
 
     def add(self, params: Params, value: float) -> None:
-        """Takes an observation that was not asked for."""
+        """Adds an observation that was not suggested."""
         self._optimizer.add(params, value)
 
     def provenance(self) -> dict[str, Any]:
-        """What the last suggestion came from."""
+        """The provenance of the last suggestion."""
         return {} if self._trial is None else dict(self._trial.provenance)
 
 
@@ -136,7 +136,7 @@ CLASSIFIERS: dict[str, Callable[[], "Classifier"]] = {
     "mlp": _network,
     "gp": _process,
 }
-"""What estimates the density ratio, by name; trees as their libraries set them, half as many in a forest."""
+"""Classifiers by name; trees at the defaults of their libraries, but a forest of half the size."""
 
 
 def with_acquisition(acquisition: str) -> BoSuite:
@@ -146,7 +146,7 @@ def with_acquisition(acquisition: str) -> BoSuite:
 
 
 def with_classifier(kind: str, classifier: str) -> BoSuite:
-    """The method `bore:CLASSIFIER` or `lfbo:CLASSIFIER`, which weights positives by their improvement."""
+    """The method `bore:CLASSIFIER` or `lfbo:CLASSIFIER`."""
     make = import_module("bo_suite.acquisition").Bore
     acquisition = make(classifier=CLASSIFIERS[classifier](), weighting=WEIGHTINGS[kind])
     return BoSuite(acquisition, name=f"{kind}:{classifier}")

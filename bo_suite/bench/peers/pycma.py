@@ -18,10 +18,10 @@ from bo_suite.space.space import Params
 class PyCma:
     """pycma's CMAEvolutionStrategy on the unit cube with bounds, one population after the other.
 
-    It starts at the centre with a step of a quarter of the range, as its documentation advises; all else
-    is at its defaults, and it is not restarted. Discrete columns are continuous to it and moved to levels,
-    each of which has an equal share. A failure counts as the worst value so far. A space of one column gets
-    an idle second one, for the library needs two.
+    It starts at the centre with a step of a quarter of the range, as its documentation advises. All else is
+    at its defaults, and it is not restarted. Discrete columns are continuous for pycma and mapped to levels
+    of equal shares. A failure counts as the worst value so far. A space of one column gets an irrelevant
+    second one, as the library needs two.
 
     Hansen (2016), "The CMA Evolution Strategy: A Tutorial".
     """
@@ -37,7 +37,7 @@ class _Strategy:
     def __init__(self, task: Task) -> None:
         self._space = task.space
         columns = max(task.space.dim, 2)
-        # A seed that is no number leaves the generator as the task has seeded it; 0 would mean the clock.
+        # With NaN pycma keeps the generator as seeded for the task; 0 would seed it from the clock.
         options = {"bounds": [0.0, 1.0], "seed": math.nan, "verbose": -9}
         make = import_module("cma").CMAEvolutionStrategy
         self._strategy = make([0.5] * columns, 0.25, options)
@@ -65,4 +65,4 @@ class _Strategy:
         self._outcomes.fail(self._queue.popleft())
 
     def add(self, params: Params, value: float) -> None:
-        raise DataError("an evolution strategy takes no observation that it did not ask for, got one")
+        raise DataError("an evolution strategy cannot take an observation that it did not suggest")

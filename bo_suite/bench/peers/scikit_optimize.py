@@ -12,10 +12,10 @@ from bo_suite.space.space import Params
 
 @dataclass(frozen=True)
 class ScikitOptimize:
-    """scikit-optimize's Optimizer: a Gaussian process, three acquisitions that a hedge chooses among.
+    """scikit-optimize's Optimizer: a Gaussian process, and a hedge that chooses among three acquisitions.
 
-    Ten random points come first. Options are told by their places: as categories, or, where ordered, as
-    an integer. A failure counts as the worst value so far.
+    The first ten points are random. Options are passed by index: as categories or, if ordered, as integers. A
+    failure counts as the worst value so far.
     """
 
     name: str = "scikit_optimize"
@@ -44,7 +44,7 @@ class _Optimizer:
         self._point: list[Any] = []
 
     def ask(self) -> Params:
-        # Untold, the library would return the same point again.
+        # Without the value of its last point, the library would return the same point again.
         failing = self._outcomes.waiting > 0
         self._point = self._optimizer.space.rvs()[0] if failing else self._optimizer.ask()
         return from_levels(self._space, dict(zip(self._space.parameters, self._point, strict=True)))

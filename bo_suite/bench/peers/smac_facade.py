@@ -19,10 +19,10 @@ from bo_suite.space.space import Params
 class SmacFacade:
     """SMAC3's HyperparameterOptimizationFacade: a random forest of log costs, and expected improvement.
 
-    Of a deterministic function where observations are not noisy, and told of the budget, which sizes its
-    Sobol design. Ordered choices are ordinals. A failure is a crashed trial, at the worst cost so far: at the
-    infinite cost that SMAC3 itself gives crashes, version 2.4.1 fits its forest no more. Versions before that
-    do not import beside scikit-learn 1.9 and later.
+    The scenario is deterministic if observations are not noisy, and has the budget, which sets the size of
+    the Sobol design. Ordered choices are ordinals. A failure is a crashed trial with the worst cost so far:
+    SMAC3 gives crashes an infinite cost, with which version 2.4.1 cannot fit its forest. Earlier versions
+    cannot be imported with scikit-learn 1.9 or later.
 
     Lindauer et al. (2022), "SMAC3: A Versatile Bayesian Optimization Package for Hyperparameter
     Optimization".
@@ -31,7 +31,7 @@ class SmacFacade:
     name: str = "smac"
 
     def start(self, task: Task) -> SeededPeer:
-        """A facade of the task's seed and budget, its files in a folder that goes with it."""
+        """A facade of the task's seed and budget; its folder of files is deleted with it."""
         return SeededPeer(_Facade, task)
 
 
@@ -54,7 +54,7 @@ class _Facade:
         logging.getLogger("smac").setLevel(logging.ERROR)
         folder = tempfile.mkdtemp(prefix="smac")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        described = scenario.Scenario(
+        settings = scenario.Scenario(
             self._configspace,
             deterministic=not task.noisy,
             n_trials=task.budget,
@@ -62,8 +62,8 @@ class _Facade:
             output_directory=Path(folder),
         )
         self._smac = facade.HyperparameterOptimizationFacade(
-            described,
-            lambda config, seed=0: 0.0,  # never called; versions before 2.4 insist on one
+            settings,
+            lambda config, seed=0: 0.0,  # never called; versions before 2.4 require it
             logging_level=False,
         )
         self._info: Any = None

@@ -15,8 +15,8 @@ from bo_suite.space.space import Params
 class SyneTuneBore:
     """Syne Tune's BORE, one trial at a time: gradient boosting, and the best of 500 uniform draws.
 
-    A failure is a trial error. `pip install syne-tune` brings it, with XGBoost and the GPU library of that,
-    which is why the extra `peers` does not.
+    A failure is a trial error. It comes with `pip install syne-tune`, which also installs XGBoost and its GPU
+    library; therefore the extra `peers` does not contain it.
 
     Tiao et al. (2021), "BORE: Bayesian Optimization by Density-Ratio Estimation".
     """
