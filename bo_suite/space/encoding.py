@@ -68,11 +68,11 @@ class Encoding:
         """
         values = self._on_grid(rows.to(torch.float64))
         for column, (name, parameter) in enumerate(zip(self.names, self.columns, strict=True)):
-            if not isinstance(parameter, Float):
+            if not isinstance(parameter, Float) and not isinstance(parameter.decode(0.0), float):
                 raise SpaceError(
                     f"only a space of Floats has values as a tensor, got {name!r}: {parameter!r}"
                 )
-            if parameter.power is None:
+            if not isinstance(parameter, Float) or parameter.power is None:
                 decoded = [parameter.decode(unit) for unit in rows[..., column].flatten().tolist()]
                 values[..., column] = values.new_tensor(decoded).reshape(rows.shape[:-1])
         return values

@@ -204,7 +204,9 @@ def test_what_is_no_classifier_of_this_package_is_refused_at_once() -> None:
     for wrong in (RandomForestClassifier(), RandomForestClassifier, Density, "xgb", None):
         with pytest.raises((DataError, TypeCheckError), match="classifier"):
             Bore(classifier=wrong)
-    with pytest.raises(DataError, match=r"wrap one of scikit-learn: SklearnClassifier\(estimator\); got RandomForest"):
+    with pytest.raises(
+        DataError, match=r"wrap one of scikit-learn: SklearnClassifier\(estimator\); got RandomForest"
+    ):
         Bore(classifier=RandomForestClassifier())
     with pytest.raises((DataError, TypeCheckError), match="gamma"):
         Bore(classifier=Density(), gamma=RootGamma)
