@@ -108,7 +108,7 @@ def test_a_value_that_is_not_known_is_as_if_that_observation_said_nothing_of_the
     batch = limited(8, (2,))
     some = batch.constraints.clone()
     some[0, 3, 0] = torch.nan
-    with pytest.raises(DataError, match="known of all observations"):
+    with pytest.raises(DataError, match="must not be NaN"):
         ConstrainedExpectedImprovement().build(replace(batch, constraints=some), Seeds((3, 4), (2,)))
 
 
