@@ -34,7 +34,7 @@ def measure(surrogate: Surrogate, n: int, seed: int) -> str:
     grid = torch.rand(20_000, 2, dtype=torch.float64)
     x = torch.rand(n, 2, dtype=torch.float64)
     y = truth(x) + NOISE * torch.randn(n, dtype=torch.float64)
-    data = Dataset(x, (y - y.mean()) / y.std(), None, x[:0])
+    data = Dataset(x, (y - y.mean()) / y.std())
     process = surrogate.fit(data, Seeds.of(seed=0, trial=0))
     with torch.no_grad():
         mean = y.mean() + y.std() * process.mean(grid)

@@ -96,7 +96,7 @@ def ratios(
         for observations in counts:
             for pending in pendings:
                 data = data_of(space, observations, pending)
-                plain = replace(data, fidelities=())
+                plain = replace(data, columns=replace(data.columns, fidelities=()))
                 unit = seconds(acquisitions.LogExpectedImprovement(), space, plain, 3)
                 cells = []
                 for name in names:

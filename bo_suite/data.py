@@ -16,6 +16,29 @@ from torch.quasirandom import SobolEngine
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import differentiable
 
+
+@dataclass(frozen=True)
+class Columns:
+    """What kinds of columns rows have; by default all are continuous.
+
+    Attributes:
+        unordered: columns of categories, whose codes are only equal or different.
+        levels: number of values of each column, None for a continuous one; () if all are continuous.
+        fidelities: columns of fidelities; 1 is the target.
+        fixed: columns that are fixed in the next row, each with its position.
+    """
+
+    unordered: tuple[int, ...] = ()
+    levels: tuple[int | None, ...] = ()
+    fidelities: tuple[int, ...] = ()
+    fixed: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def discrete(self) -> tuple[int, ...]:
+        """Columns that have levels."""
+        return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
+
+
 _NO_ROWS = torch.empty(0, 0, dtype=torch.float64, device="cpu")
 """Default of `pending`: no rows, for any number of columns."""
 
@@ -29,12 +52,9 @@ class Dataset:
         y: outcomes on the surrogate's scale.
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
         pending: rows that are being evaluated.
-        unordered: columns of categories, whose codes are only equal or different.
-        levels: number of values of each column, None for a continuous one; () if all are continuous.
-        fidelities: columns of fidelities; 1 is the target.
+        columns: kinds of the columns.
         constraints: values of `c` constraints, at most 0 if met, NaN if unknown; None if there are none.
         failures: rows whose evaluation has failed; None if none has.
-        fixed: columns that are fixed in the next row, each with its position.
 
     Raises:
         DataError: the shapes do not fit together, or a value is not finite.
@@ -44,12 +64,9 @@ class Dataset:
     y: jt.Float[Tensor, "*b n"]
     noise: jt.Float[Tensor, "*b n"] | None = None
     pending: jt.Float[Tensor, "*b p d"] = _NO_ROWS
-    unordered: tuple[int, ...] = ()
-    levels: tuple[int | None, ...] = ()
-    fidelities: tuple[int, ...] = ()
+    columns: Columns = Columns()
     constraints: jt.Float[Tensor, "*b n c"] | None = None
     failures: jt.Float[Tensor, "*b f d"] | None = None
-    fixed: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.pending is _NO_ROWS:
@@ -70,9 +87,10 @@ class Dataset:
             raise DataError("noise variances must be finite, or NaN where unknown")
         if self.failures is not None and self.failures.shape[-1] != self.x.shape[-1]:
             raise DataError(f"failures must be (*b, f, d), got {tuple(self.failures.shape)}")
-        if self.levels and len(self.levels) != self.x.shape[-1]:
+        levels = self.columns.levels
+        if levels and len(levels) != self.x.shape[-1]:
             raise DataError(
-                f"levels must have one entry per column, got {self.levels} for {self.x.shape[-1]} columns"
+                f"levels must have one entry per column, got {levels} for {self.x.shape[-1]} columns"
             )
         if not bool(torch.isfinite(self.y).all()) or not bool(torch.isfinite(self.x).all()):
             raise DataError("inputs and outcomes must be finite")
@@ -113,9 +131,9 @@ class Dataset:
 
     def with_fixed(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
         """The rows with the fixed columns set to their positions."""
-        if not self.fixed:
+        if not self.columns.fixed:
             return rows
-        columns, positions = zip(*self.fixed, strict=True)
+        columns, positions = zip(*self.columns.fixed, strict=True)
         rows = rows.clone()
         rows[..., list(columns)] = rows.new_tensor(positions)
         return rows
@@ -127,9 +145,19 @@ class Dataset:
         return frozenset(name for name, present in aspects.items() if present)
 
     @property
-    def discrete(self) -> tuple[int, ...]:
-        """Columns with finitely many values."""
-        return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
+    def unordered(self) -> tuple[int, ...]:
+        """Columns of categories."""
+        return self.columns.unordered
+
+    @property
+    def levels(self) -> tuple[int | None, ...]:
+        """Number of values of each column; () if all are continuous."""
+        return self.columns.levels
+
+    @property
+    def fidelities(self) -> tuple[int, ...]:
+        """Columns of fidelities."""
+        return self.columns.fidelities
 
     @property
     def feasible(self) -> jt.Bool[Tensor, "*b n"]:

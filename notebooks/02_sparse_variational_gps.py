@@ -49,7 +49,7 @@ def wave(rows):
 
 xy = torch.from_numpy(pd.read_csv("../tests/surrogates/fixtures/pyrox_svgp_xy.csv").to_numpy())
 x, y = xy[:, :1], xy[:, 1]
-data, seeds = Dataset(x, y, None, x[:0]), Seeds.of(seed=0, trial=0)
+data, seeds = Dataset(x, y), Seeds.of(seed=0, trial=0)
 
 grid = torch.linspace(-3.5, 3.5, 400, dtype=torch.float64)[:, None]
 figure, [[axes]] = new_figure(width=8.0, height=3.0)
@@ -267,7 +267,7 @@ assert diagonal_kl(symmetric) < kl
 order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
 estimates = []
 for part in order.split(25):
-    batch = Dataset(x[part], y[part], None, x[:0])
+    batch = Dataset(x[part], y[part])
     likelihood = float(svgp.bound(batch, process)) + kl
     estimates.append(len(y) / len(part) * likelihood - kl)
 print(f"{len(estimates)} batches say {min(estimates):.1f} to {max(estimates):.1f}")
@@ -337,7 +337,7 @@ print(f"one matrix of all pairs would take {8 * N**2 / 1e9:.3g} GB")
 
 
 def first(n):
-    return Dataset(inputs[:n], outcomes[:n], None, inputs[:0])
+    return Dataset(inputs[:n], outcomes[:n])
 
 
 def row(name, surrogate, n):
@@ -410,7 +410,7 @@ later = 3.2 + 1.6 * torch.rand(60, 1, dtype=torch.float64)
 told = wave(later) + 0.15 * torch.randn(60, dtype=torch.float64)
 absorbed, conditioned = process.absorb(later, told), process.condition(later, told)
 
-together = Dataset(torch.cat((x, later)), torch.cat((y, told)), None, x[:0])
+together = Dataset(torch.cat((x, later)), torch.cat((y, told)))
 refitted = held.process(together, *at)
 assert torch.allclose(absorbed.mean(grid), refitted.mean(grid), atol=1e-6)
 

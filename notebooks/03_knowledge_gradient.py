@@ -84,7 +84,7 @@ figure
 # function, the light one for the next observation.
 
 # %%
-data, seeds = Dataset(x, y, None, x[:0]), Seeds.of(seed=0, trial=0)
+data, seeds = Dataset(x, y), Seeds.of(seed=0, trial=0)
 surrogate = ExactGP()
 process = surrogate.fit(data, seeds)
 ones = torch.tensor([1 / 3, 1.0, 1.0], dtype=torch.float64)  # lengthscale 1 is a third of the range

@@ -209,7 +209,7 @@ def noise(x):
 
 rows = torch.rand(DENSE, 1, dtype=torch.float64)
 y = mean(rows[:, 0]) + noise(rows[:, 0]) * standard.sample((DENSE,))
-data = Dataset(rows, y, None, rows[:0])
+data = Dataset(rows, y)
 network = MLPClassifier(members=MEMBERS)
 bore = Bore(network, weighting="probability").build(data, Seeds.of(seed=0, trial=0))
 lfbo = Bore(network, weighting="improvement").build(data, Seeds.of(seed=0, trial=0))

@@ -589,7 +589,7 @@ def log_odds(rows):
 
 rows, test = torch.rand(n_plane, 2), torch.rand(fresh, 2)
 label, test_label = (torch.bernoulli(log_odds(part).sigmoid()) for part in (rows, test))
-plane, seeds = Dataset(rows, label, None, rows[:0]), Seeds.of(seed=0, trial=0)
+plane, seeds = Dataset(rows, label), Seeds.of(seed=0, trial=0)
 spiral = SVGP(inducing=40, likelihood=BernoulliLogit(), training=NaturalLBFGS(rounds=rounds))
 fit_seconds = time.process_time()
 fitted = spiral.fit(plane, seeds)

@@ -194,7 +194,7 @@ def belief(trials, space):
     rows = space.encode([trial.params for trial in told])
     level = torch.tensor([trial.value for trial in told], dtype=rows.dtype).log10()
     scaled = (level - level.mean()) / level.std()
-    data = Dataset(rows, scaled, None, rows[:0], space.unordered, space.levels)
+    data = Dataset(rows, scaled, columns=space.columns)
     return ExactGP().fit(data, Seeds.of(seed=0, trial=0)), level.mean(), level.std()
 
 

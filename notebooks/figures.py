@@ -66,9 +66,7 @@ def plot_search(acquisition, space, trials, function, steps=6):
         top.plot(
             on_axis(space, x), y, "o", color=MIST, markeredgecolor=INK, markersize=5, label="observation"
         )
-        _draw_score(
-            bottom, acquisition, space, Dataset(x, OutcomeTransform.fit(y)(y), None, x[:0]), suggestion
-        )
+        _draw_score(bottom, acquisition, space, Dataset(x, OutcomeTransform.fit(y)(y)), suggestion)
         for axes in (top, bottom):
             axes.axvline(on_axis(space, suggestion), color=GOLD, linewidth=2.0, zorder=0, label="suggestion")
             axes.set_xlim(*on_axis(space, GRID[[0, -1]]))
@@ -84,7 +82,7 @@ def plot_search(acquisition, space, trials, function, steps=6):
 def _draw_model(axes, surrogate, space, x, y):
     """Draw mean and bands on the scale of the outcomes, where the inverse transform may be infinite."""
     transform = OutcomeTransform.fit(y)
-    process = surrogate.fit(Dataset(x, transform(y), None, x[:0]), Seeds.of(0, len(y)))
+    process = surrogate.fit(Dataset(x, transform(y)), Seeds.of(0, len(y)))
     low, high = axes.get_ylim()
     draw_process(
         axes,
@@ -161,7 +159,7 @@ def _draw_labels(panels, acquisition, space, data, curve):
     (top, share, classes), (x, y), at = panels, data, on_axis(space, GRID)
     scaled = OutcomeTransform.fit(y)(y)
     with torch.no_grad():
-        score = acquisition.build(Dataset(x, scaled, None, x[:0]), Seeds.of(0, len(y)))
+        score = acquisition.build(Dataset(x, scaled), Seeds.of(0, len(y)))
         probability = score.probability(GRID)
     positive = scaled <= score.threshold
     tau = float(y.max() if positive.all() else 0.5 * (y[positive].max() + y[~positive].min()))

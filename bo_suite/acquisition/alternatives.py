@@ -35,8 +35,8 @@ class StartingPoints:
     @staticmethod
     def of(data: Dataset, mean: jt.Float[Tensor, "*b n"], count: int, seeds: Seeds) -> "StartingPoints":
         """`count` rows, half of them near the last row of the data or the rows of smallest `mean`."""
-        fixed = [column for column, _ in data.fixed]
-        held = tuple(sorted({*data.unordered, *data.discrete, *data.fidelities, *fixed}))
+        fixed = [column for column, _ in data.columns.fixed]
+        held = tuple(sorted({*data.unordered, *data.columns.discrete, *data.fidelities, *fixed}))
         best = torch.cat((top(data.x, -mean, _BEST), data.x[..., -1:, :]), -2)
         return StartingPoints(sample_observed(data, best, held, count, seeds), held, data.fidelities)
 

@@ -146,7 +146,7 @@ class LogExpectedImprovement:
 
 def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
     """Outcomes to improve on: the observed ones, or posterior means at rows moved to the fixed columns."""
-    if not data.fixed:
+    if not data.columns.fixed:
         return data.y
     with torch.no_grad():
         moved = data.with_fixed(data.x).split(ROWS_AT_ONCE, -2)

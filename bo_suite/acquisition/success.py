@@ -65,9 +65,7 @@ class SuccessProbability:
         label = torch.cat((torch.ones_like(succeeded[..., 0]), torch.zeros_like(failed[..., 0])), -1)
         mean = label.mean(-1, keepdim=True)
         scale = (mean * (1.0 - mean)).sqrt()
-        labelled = Dataset(
-            x, (label - mean) / scale, None, x[..., :0, :], data.unordered, data.levels, data.fidelities
-        )
+        labelled = Dataset(x, (label - mean) / scale, columns=replace(data.columns, fixed=()))
         process = _fitted(labelled, rows, seeds.split("success"), start)
         success = mean + scale * process.mean(succeeded).mean(-1, keepdim=True)
         explained = (1.0 - process.noise).clamp(min=0.0)[..., None]

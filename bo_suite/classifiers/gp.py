@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bo_suite.classifiers.base import WeightedExamples
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import Kernel, as_kernel
 from bo_suite.linalg import solve_lower
@@ -157,7 +157,7 @@ class GPClassifier:
         return self._finish(rows, hyperparameters, inducing, torch.zeros_like(rows.share), _EXACT_RISE)
 
     def _rows(self, data: WeightedExamples) -> "_Rows":
-        kernel = as_kernel(self.kernel, data.unordered)
+        kernel = as_kernel(self.kernel, Columns(data.unordered))
         return _Rows.of(data, kernel, self.mean, jitter_or_default(self.jitter, data.x.dtype))
 
     def _count(self, n: int) -> int:
@@ -238,7 +238,7 @@ class _Rows:
     @property
     def outcomes(self) -> Dataset:
         """The data for the selection of inducing inputs: the rows of largest share are the best."""
-        return Dataset(self.x, -self.share, None, self.x[..., :0, :], self.unordered)
+        return Dataset(self.x, -self.share, columns=Columns(self.unordered))
 
     def observations(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Gaussian observations of the same likelihood, given c, less the mean function; and variances."""
@@ -287,7 +287,7 @@ class _Rows:
     def ascend(self, theta: Tensor, inducing: Tensor, c: Tensor, evaluations: int) -> Tensor:
         """Theta of a higher bound, with c held and q optimal."""
         y, noise = self.observations(c)
-        data = Dataset(self.x, y, noise, self.x[..., :0, :], self.unordered)
+        data = Dataset(self.x, y, noise, columns=Columns(self.unordered))
         objective = CollapsedObjective(
             self.kernel, data, inducing, self.constant_mean, self.jitter, 0.0, 1.0, []
         )

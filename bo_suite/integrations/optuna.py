@@ -108,7 +108,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         self._studies = StudyCaches()
         if isinstance(space, Space):
             if space.fidelities:
-                raise ValueError(f"a study has no fidelities, got a Space with {list(space.target)}")
+                raise ValueError(f"a study has no fidelities, got a Space with {list(space.target_fidelity)}")
             self._ordered = {name for name, p in space if isinstance(p, Choice) and p.ordered}
             space = {name: to_distribution(parameter) for name, parameter in space}
         self._translations = Translations(frozenset(self._ordered))

@@ -9,6 +9,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
+from bo_suite.data import Columns
 from bo_suite.kernels.base import JointPullback, Kernel, Pullback
 from bo_suite.kernels.stationary import Matern52
 
@@ -180,10 +181,10 @@ def _gradients(value: Tensor, leaves: tuple[Tensor, ...], weights: Tensor) -> li
     return gradients
 
 
-def as_kernel(kernel: object | None, unordered: tuple[int, ...], fidelities: tuple[int, ...] = ()) -> Kernel:
+def as_kernel(kernel: object | None, columns: Columns) -> Kernel:
     """A surrogate's kernel: `Matern52` for None, a `GPyTorchKernel` for a gpytorch kernel, else unchanged."""
     if kernel is None:
-        return Matern52(unordered=unordered, fidelities=fidelities)
+        return Matern52(unordered=columns.unordered, fidelities=columns.fidelities)
     if isinstance(kernel, torch.nn.Module):
         return GPyTorchKernel(kernel)
     return kernel  # type: ignore[return-value]

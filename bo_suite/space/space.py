@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import jaxtyping as jt
     from torch import Tensor
 
+    from bo_suite.data import Columns
     from bo_suite.space.encoding import Encoding
 
 MOST_PARAMETERS = 21_201
@@ -164,6 +165,13 @@ class Space:
         """Columns of the fidelities with more than one value; the target is encoded as 1."""
         names = self.target_fidelity
         return tuple(column for column, (name, p) in enumerate(self) if name in names and p.levels != 1)
+
+    @cached_property
+    def columns(self) -> "Columns":
+        """The kinds of the columns of rows; imports torch."""
+        from bo_suite.data import Columns
+
+        return Columns(self.unordered, self.levels, self.fidelities, self.fixed)
 
     @property
     def aspects(self) -> frozenset[str]:

@@ -51,9 +51,7 @@ def dataset_of(
         y,
         noise,
         x[..., :0, :] if pending is None else pending,
-        space.unordered,
-        space.levels,
-        space.fidelities,
+        space.columns,
         constraints,
         failures,
     )

@@ -115,7 +115,7 @@ def _joint_steps(
         SpaceExhausted: as `next_steps`.
     """
     start = _stacked(starts) if data.batch_shape else starts[0]
-    data = replace(data, fixed=space.fixed)
+    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
     with numerical_environment():
         began = time.perf_counter()
         score = build_score(acquisition, data, seeds, start)
@@ -147,7 +147,7 @@ def batch_steps(
     Raises:
         DataError, SpaceExhausted: as `next_steps`.
     """
-    data = replace(data, fixed=space.fixed)
+    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
     try:
         with numerical_environment():
             began = time.perf_counter()

@@ -50,7 +50,7 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Finishe
     if not final:
         raise TrialError(
             "there is no best trial before one at the target fidelity has finished, "
-            f"got {len(finished)} finished, none with {space.target}"
+            f"got {len(finished)} finished, none with {space.target_fidelity}"
         )
     sign = 1.0 if direction == "minimize" else -1.0
     return cast(Finished, min(final, key=lambda trial: sign * (trial.value or 0.0)))

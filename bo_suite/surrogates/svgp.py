@@ -154,7 +154,7 @@ class SVGP:
         return process.hyperparameters[..., first : first + len(self.likelihood.start())]
 
     def _problem(self, data: Dataset, learn_inducing: bool, seeds: Seeds) -> VariationalProblem:
-        kernel = as_kernel(self.kernel, data.unordered, data.fidelities)
+        kernel = as_kernel(self.kernel, data.columns)
         jitter = jitter_or_default(self.jitter, data.x.dtype)
         model = Model(kernel, self.likelihood, self.mean, jitter, data.x.shape[-1])
         return VariationalProblem(model, data, learn_inducing, seeds)

@@ -9,7 +9,7 @@ import torch
 from bo_suite.acquisition import Acquisition
 from bo_suite.acquisition.base import ASPECTS
 from bo_suite.acquisition.success import build_score
-from bo_suite.data import Seeds
+from bo_suite.data import Columns, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.storage.serialization import from_json, to_json
@@ -75,7 +75,7 @@ def _check_support(acquisition: Acquisition) -> None:
     data, seeds, test = dataset(12), Seeds.of(0, 1), rows(64, seed=9)
     more = {
         "constraints": replace(data, constraints=data.y[:, None] - 0.5),
-        "fidelities": replace(data, fidelities=(data.x.shape[-1] - 1,)),
+        "fidelities": replace(data, columns=Columns(fidelities=(data.x.shape[-1] - 1,))),
     }
     for aspect, with_aspect in more.items():
         if aspect in supported:

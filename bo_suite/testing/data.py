@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bo_suite.data import Dataset
+from bo_suite.data import Columns, Dataset
 
 DIM = 3
 
@@ -21,7 +21,8 @@ def dataset(count: int, *batch: int, pending: int = 0, seed: int = 0) -> Dataset
     x = rows(count, *batch, seed=seed)
     y = torch.sin(4.0 * x[..., 0]) + x[..., 1].square() + 0.5 * (x[..., 2] == 0.5)
     y = (y - y.mean(-1, keepdim=True)) / (y.std(-1, keepdim=True) if count > 1 else 1.0)
-    return Dataset(x, y, None, rows(pending, *batch, seed=seed + 1), (DIM - 1,), (None, None, 3))
+    columns = Columns((DIM - 1,), (None, None, 3))
+    return Dataset(x, y, None, rows(pending, *batch, seed=seed + 1), columns)
 
 
 def one(data: Dataset, index: int) -> Dataset:

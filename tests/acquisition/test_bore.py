@@ -13,7 +13,7 @@ from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import Bore, RootGamma, SteinBatch
 from bo_suite.acquisition.bore import split
 from bo_suite.classifiers import WeightedExamples
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError, FitError, TrialError
 from bo_suite.surrogates.process import WarmStart
 
@@ -226,7 +226,7 @@ def test_a_batch_that_is_none_is_refused_before_anything_is_asked() -> None:
 def test_more_particles_than_points_to_draw_from_are_as_many_as_these() -> None:
     space = Space({"a": Float(0, 1), "b": Float(0, 1)})
     x = torch.rand(5, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    data = Dataset(x, x[:, 0], None, x[:0])
+    data = Dataset(x, x[:, 0])
     assert len(SteinBatch(steps=1, turns=1).choose(Bowl(0.0), space, data, SEEDS, 1500)) == 2 * 1280
 
 
@@ -238,7 +238,7 @@ def gaussian_data(n: int) -> tuple[Dataset, Tensor]:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(n, 1, dtype=F64, generator=generator)
     y = truth(x[:, 0]) + 0.3 * torch.randn(n, dtype=F64, generator=generator)
-    return Dataset(x, y, None, x[:0]), torch.linspace(0.02, 0.98, 97, dtype=F64)
+    return Dataset(x, y), torch.linspace(0.02, 0.98, 97, dtype=F64)
 
 
 def truth(x: Tensor) -> Tensor:
@@ -329,7 +329,7 @@ def test_stein_particles_are_distributed_as_the_class_probability() -> None:
 
     space = Space({"a": Float(0, 1), "b": Float(0, 1)})
     x = torch.rand(5, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    data = Dataset(x, x[:, 0], None, x[:0])
+    data = Dataset(x, x[:, 0])
     found = SteinBatch(steps=400).choose(Bowl(-20.0), space, data, SEEDS, 32)[:32]
     assert_close(found.mean(0), torch.tensor([0.4, 0.6], dtype=F64), rtol=0.0, atol=0.02)
     assert_close(found.std(0), torch.full((2,), 0.1, dtype=F64), rtol=0.2, atol=0.0)
@@ -338,7 +338,7 @@ def test_stein_particles_are_distributed_as_the_class_probability() -> None:
 def test_stein_particles_keep_their_distance_where_draws_do_not() -> None:
     space = Space({"a": Float(0, 1), "k": Choice(["u", "v", "w"])})
     x = space.encode([{"a": 0.5, "k": "u"}, {"a": 0.1, "k": "w"}, {"a": 0.9, "k": "v"}, {"a": 0.6, "k": "u"}])
-    data = Dataset(x, torch.tensor([0.0, 1.0, 2.0, 0.5], dtype=F64), None, x[:0], (1,), (None, 3))
+    data = Dataset(x, torch.tensor([0.0, 1.0, 2.0, 0.5], dtype=F64), columns=Columns((1,), (None, 3)))
     for differentiable in (True, False):
         score = Bowl(3.0, differentiable)
         found = SteinBatch().choose(score, space, data, SEEDS, 6)[:6]
@@ -353,7 +353,7 @@ def test_stein_particles_keep_their_distance_where_draws_do_not() -> None:
 
 def test_a_pending_point_sends_the_next_elsewhere() -> None:
     x = torch.tensor([[0.1], [0.3], [0.5], [0.7], [0.9]], dtype=F64)
-    data = Dataset(x, torch.tensor([2.0, 0.5, 0.0, 0.6, 2.0], dtype=F64), None, x[:0])
+    data = Dataset(x, torch.tensor([2.0, 0.5, 0.0, 0.6, 2.0], dtype=F64))
     place = torch.tensor([[0.52]], dtype=F64)
     for weighting in ("improvement", "probability"):
         acquisition = Bore(classifier=Density(), weighting=weighting)

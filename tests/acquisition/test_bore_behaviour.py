@@ -29,7 +29,7 @@ def test_odds_rank_as_expected_improvement_and_probabilities_as_those_of_improve
     def f(at: torch.Tensor) -> torch.Tensor:
         return torch.sin(9.0 * at[:, 0]) + 0.8 * at[:, 0]
 
-    data = Dataset(x, f(x) + 0.3 * torch.randn(2000, dtype=F64, generator=generator), None, x[:0])
+    data = Dataset(x, f(x) + 0.3 * torch.randn(2000, dtype=F64, generator=generator))
     seeds, normal = Seeds.of(0, 1), torch.distributions.Normal(0.0, 1.0)
     with torch.no_grad():
         score = Bore(classifier=classifier, weighting="improvement").build(data, seeds)

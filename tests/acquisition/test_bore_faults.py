@@ -68,7 +68,7 @@ class Peaks:
 
 
 def observations(x: Tensor, space: Space = SQUARE) -> Dataset:
-    return Dataset(x, torch.arange(float(len(x)), dtype=x.dtype), None, x[:0], space.unordered, space.levels)
+    return Dataset(x, torch.arange(float(len(x)), dtype=x.dtype), columns=space.columns)
 
 
 # --- Bore -------------------------------------------------------------------------------------------------

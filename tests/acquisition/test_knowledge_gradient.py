@@ -16,7 +16,7 @@ from bo_suite.acquisition import AffineCost, KnowledgeGradient, discrete_knowled
 from bo_suite.acquisition import log_discrete_knowledge_gradient as log_value
 from bo_suite.acquisition.alternatives import StartingPoints, at_target
 from bo_suite.acquisition.knowledge_gradient import KnowledgeGradientScore
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.problems import get_problem, mixed, noisy
 from bo_suite.surrogates import SGPR, ExactGP, Process
@@ -60,7 +60,7 @@ def guide(seed: int = 2, noise: float = 0.2) -> Dataset:
     rows = torch.rand(10, 1, generator=generator, dtype=F64)
     x = 3.0 * rows[:, 0] - 1.0
     y = torch.sin(3.0 * x) + x.square() - 0.7 * x
-    return Dataset(rows, y + noise * torch.randn(10, generator=generator, dtype=F64), None, rows[:0])
+    return Dataset(rows, y + noise * torch.randn(10, generator=generator, dtype=F64))
 
 
 def levels(count: int, dim: int = 2, seed: int = 0) -> Dataset:
@@ -70,7 +70,7 @@ def levels(count: int, dim: int = 2, seed: int = 0) -> Dataset:
     x[:, -1] *= 0.5
     y = torch.sin(6.0 * x[:, 0]) + 0.5 * (1.0 - x[:, -1]) * torch.cos(4.0 * x[:, 0])
     y = (y - y.mean()) / y.std() + 0.05 * torch.randn(count, generator=generator, dtype=F64)
-    return Dataset(x, y, None, x[:0], (), (), (dim - 1,))
+    return Dataset(x, y, columns=Columns(fidelities=(dim - 1,)))
 
 
 def built(process: Process, data: Dataset, seeds: Seeds = SEEDS, **options: int) -> KnowledgeGradientScore:
@@ -164,7 +164,7 @@ def awkward(case: str, dim: int) -> Dataset:
         "tiny": (x, 1e-8 * y),
         "corners": (x.round(), y),
     }[case]
-    return Dataset(x, y, None, x[:0])
+    return Dataset(x, y)
 
 
 CASES = (
@@ -199,7 +199,7 @@ def test_awkward_data_give_finite_scores_and_gradients(case: str, dim: int, dtyp
 def test_short_lengthscales_in_single_precision_give_finite_gradients() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(20, 2, generator=generator), torch.randn(20, generator=generator)
-    data = Dataset(x, y, None, x[:0])
+    data = Dataset(x, y)
     score = KnowledgeGradient(surrogate=At((0.01, 0.01, 1.0, 0.01))).build(data, SEEDS)
     leaf = torch.rand(200, 2, generator=generator).requires_grad_()
     value = score(leaf)
@@ -347,7 +347,7 @@ def test_gradients_with_fidelities_pending_points_and_categories_agree_with_fini
     data = levels(14, 4)
     x = data.x.clone()
     x[:, 1] = torch.floor(3.0 * x[:, 1]) / 2.0
-    data = replace(data, x=x, pending=x[:2] * 0.9, unordered=(1,), levels=(None, 3, None, None))
+    data = replace(data, x=x, pending=x[:2] * 0.9, columns=Columns((1,), (None, 3, None, None)))
     score = KnowledgeGradient(surrogate=At((0.4, 0.5, 0.6, 0.8, 1.0, 0.02)), fantasies=4).build(data, SEEDS)
     point = torch.rand(20, 4, generator=torch.Generator().manual_seed(3), dtype=F64)
     point[:, 1] = torch.floor(3.0 * point[:, 1]) / 2.0
@@ -366,7 +366,7 @@ def test_alternatives_are_points_of_the_space_at_levels_that_were_observed() -> 
     x = torch.rand(9, 3, generator=generator, dtype=F64)
     x[:, 1] = torch.floor(5.0 * x[:, 1]) / 4.0
     x[:, 2] = (x[:, 2] > 0.5).double()
-    data = Dataset(x, torch.sin(4.0 * x).sum(-1), None, x[:0], (2,), (None, 5, 2))
+    data = Dataset(x, torch.sin(4.0 * x).sum(-1), columns=Columns((2,), (None, 5, 2)))
     score = KnowledgeGradient().build(data, SEEDS)
     points = score.lookahead.points
     assert bool(((points >= 0.0) & (points <= 1.0)).all())

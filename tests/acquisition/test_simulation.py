@@ -25,7 +25,7 @@ def data(seed: int = 2, noise: float = 0.2) -> Dataset:
     rows = torch.rand(10, 1, generator=generator, dtype=F64)
     x = 3.0 * rows[:, 0] - 1.0
     y = torch.sin(3.0 * x) + x.square() - 0.7 * x
-    return Dataset(rows, y + noise * torch.randn(10, generator=generator, dtype=F64), None, rows[:0])
+    return Dataset(rows, y + noise * torch.randn(10, generator=generator, dtype=F64))
 
 
 def exact(lengthscale: float = 0.12, noise: float = 0.02, seed: int = 2) -> ExactProcess:
@@ -96,7 +96,7 @@ def test_two_inputs_agree_with_a_grid() -> None:
     x = torch.rand(20, 2, generator=generator, dtype=F64)
     y = torch.sin(9.0 * x[:, 0]) * torch.cos(8.0 * x[:, 1]) + 0.3 * x.sum(-1)
     theta = torch.tensor([0.2, 0.25, 1.0, 0.01], dtype=F64).log()
-    process, candidate = ExactGP().process(Dataset(x, y, None, x[:0]), theta), x.new_tensor([0.3, 0.6])
+    process, candidate = ExactGP().process(Dataset(x, y), theta), x.new_tensor([0.3, 0.6])
     result = simulate_knowledge_gradient(process, candidate, 200, Seeds.of(0, 0))
     axis = torch.linspace(0.0, 1.0, 151, dtype=F64)
     row = candidate[None]

@@ -28,7 +28,7 @@ pytestmark = [
 
 
 def to_cuda(data: Dataset) -> Dataset:
-    return Dataset(data.x.cuda(), data.y.cuda(), None, data.pending.cuda(), data.unordered)
+    return Dataset(data.x.cuda(), data.y.cuda(), None, data.pending.cuda(), data.columns)
 
 
 def test_a_fit_and_a_score_agree_with_the_cpu() -> None:

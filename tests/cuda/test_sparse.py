@@ -19,7 +19,7 @@ CLOSE = {"rtol": 1e-6, "atol": 1e-6}
 
 
 def to_cuda(data: Dataset) -> Dataset:
-    return Dataset(data.x.cuda(), data.y.cuda(), None, data.pending.cuda(), data.unordered)
+    return Dataset(data.x.cuda(), data.y.cuda(), None, data.pending.cuda(), data.columns)
 
 
 @pytest.mark.parametrize("surrogate", [SGPR(inducing=12), SVGP(inducing=12, mean=0.0)], ids=str)
@@ -46,7 +46,7 @@ def test_a_process_its_streaming_and_its_paths_agree_with_the_cpu(surrogate) -> 
 @pytest.mark.parametrize("likelihood", [BernoulliLogit(), Poisson()], ids=str)
 def test_other_likelihoods_are_fitted_on_the_device(likelihood) -> None:
     data = dataset(60)
-    counts = Dataset(data.x, (data.y > 0).double(), None, data.pending, data.unordered)
+    counts = Dataset(data.x, (data.y > 0).double(), None, data.pending, data.columns)
     process = SVGP(inducing=15, likelihood=likelihood).fit(to_cuda(counts), Seeds.of(0, 0))
     mean = process.mean(data.x.cuda())
     assert mean.is_cuda

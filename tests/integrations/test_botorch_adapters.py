@@ -39,7 +39,7 @@ from torch import Tensor
 
 from bo_suite import Choice, Float, Optimizer, Space, acquisition
 from bo_suite.acquisition.success import build_score
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.integrations import botorch_surrogate
 from bo_suite.integrations.botorch import (
@@ -739,7 +739,9 @@ def test_one_shot_acquisitions_and_what_is_none_are_refused() -> None:
     with pytest.raises(DataError, match="must return a BoTorch AcquisitionFunction"):
         BoTorchAcquisition(lambda model, seen: model, surrogate=FIXED).build(data, SEEDS)
     with pytest.raises(DataError, match="does not support fidelities"):
-        build_score(BoTorchAcquisition(FACTORIES["LogEI"]), replace(data, fidelities=(2,)), SEEDS)
+        build_score(
+            BoTorchAcquisition(FACTORIES["LogEI"]), replace(data, columns=Columns(fidelities=(2,))), SEEDS
+        )
 
 
 # --- the loop, as in the README ---------------------------------------------------------------------------
@@ -749,7 +751,7 @@ def test_a_fitted_process_drives_optimize_acqf() -> None:
     x = torch.rand(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y = ((x - 0.3) ** 2).sum(-1)
     y = (y - y.mean()) / y.std()
-    process = ExactGP().fit(Dataset(x, y, None, x[:0]), Seeds.of(0, 0))
+    process = ExactGP().fit(Dataset(x, y), Seeds.of(0, 0))
     model = ProcessModel(process, negate=True)  # BoTorch maximises
     function = qLogExpectedImprovement(model, best_f=-y.min(), sampler=sampler())
     bounds = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)

@@ -276,7 +276,7 @@ def fitted(name: str) -> list[float]:
     if kind == "classes":
         score = make().fit(WeightedExamples(x, labels, 1.0 - labels), Seeds.of(0, 1))
         return [float(one) for one in score(x).detach()]
-    process = make().fit(Dataset(x, labels if kind == "labels" else y, None, x[:0]), Seeds.of(0, 1))
+    process = make().fit(Dataset(x, labels if kind == "labels" else y), Seeds.of(0, 1))
     return [float(one) for one in torch.cat(process.mean_and_var(x)).detach()]
 
 

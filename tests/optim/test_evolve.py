@@ -100,4 +100,4 @@ def test_replicates_evolve_as_alone() -> None:
 
 def _told(space: Space) -> Dataset:
     x = first(space, 4, seed=9)
-    return Dataset(x, x[:, 0], None, x[:0])
+    return Dataset(x, x[:, 0])

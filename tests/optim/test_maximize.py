@@ -25,7 +25,7 @@ def data(space: Space, count: int, *batch: int, seed: int = 0) -> Dataset:
         *batch, count, space.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
     x = space.encoding.project(space.encoding.sample_from_unit(uniform))
-    return Dataset(x, x.sum(-1), None, x[..., :0, :], space.unordered)
+    return Dataset(x, x.sum(-1), columns=space.columns)
 
 
 def bowl(target: Tensor):
@@ -129,7 +129,7 @@ def test_a_replicate_that_finds_nothing_new_goes_on_and_leaves_the_others_as_the
         for numbers in (range(1, 1101), range(401, 1501))
     )
     x = torch.stack((low, high))
-    told = Dataset(x, -x.sum(-1), None, x[:, :0], space.unordered, space.levels)
+    told = Dataset(x, -x.sum(-1), columns=space.columns)
     target = torch.tensor([[[0.1, 0.0]], [[0.1, 0.0]]], dtype=torch.float64)
     seeds = Seeds.of_each((0, 1), 0)
     rows = maximize(bowl(target), space, told, seeds)

@@ -35,7 +35,7 @@ def told(space: Space, observations: int, pending: int = 0, *batch: int) -> Data
     y = (rows[..., :observations, :] - 0.4).square().sum(-1)
     y = (y - y.mean(-1, keepdim=True)) / y.std(-1, keepdim=True)
     x, waiting = rows[..., :observations, :], rows[..., observations:, :]
-    return Dataset(x, y, None, waiting, space.unordered, space.levels, space.fidelities)
+    return Dataset(x, y, None, waiting, space.columns)
 
 
 class Counting:

@@ -20,7 +20,7 @@ from simulation import simulate_knowledge_gradient
 
 FORRESTER = get_problem("forrester")
 X = torch.linspace(0.05, 0.95, 8, dtype=torch.float64)[:, None]
-DATA = Dataset(X, torch.sin(8 * X[:, 0]), None, X[:0])
+DATA = Dataset(X, torch.sin(8 * X[:, 0]))
 SEEDS = Seeds.of(0, 0)
 
 
@@ -73,9 +73,7 @@ def test_labels_and_the_share_of_positives_meet_at_the_threshold() -> None:
 
 def test_inducing_inputs_are_drawn_before_and_after_the_fit_beside_its_losses() -> None:
     x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
-    process = SGPR(inducing=5, learn_inducing=True).fit(
-        Dataset(x, torch.sin(6 * x[:, 0]), None, x[:0]), SEEDS
-    )
+    process = SGPR(inducing=5, learn_inducing=True).fit(Dataset(x, torch.sin(6 * x[:, 0])), SEEDS)
     figure = plot_fit(process, x, torch.sin(6 * x[:, 0]), truth=lambda rows: torch.sin(6 * rows[:, 0]))
     band, inducing, losses = figure.axes
     at, truth = lines_of(band)["truth"].get_data()

@@ -74,7 +74,7 @@ def setting() -> Setting:
     x = torch.rand(14, 2, generator=generator, dtype=F64)
     y = torch.sin(5.0 * x[:, 0]) + torch.cos(4.0 * x[:, 1])
     y = y + 0.15 * torch.randn(14, generator=generator, dtype=F64)
-    data = Dataset(x, (y - y.mean()) / y.std(), None, x[:0])
+    data = Dataset(x, (y - y.mean()) / y.std())
     theta = torch.tensor([0.35, 0.5, 1.0, 0.05], dtype=F64).log()
     process = ExactGP().process(data, theta)
     model = peer(data, theta, process.prior_mean.constant)

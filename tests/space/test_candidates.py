@@ -21,7 +21,7 @@ def data(space: Space, count: int = 12) -> Dataset:
     x = candidates.project(
         space, candidates.sample_random(space, count, torch.zeros(1, space.dim, dtype=F64), SEEDS)
     )
-    return Dataset(x, x.sum(-1), None, x[:0], space.unordered, space.levels)
+    return Dataset(x, x.sum(-1), columns=space.columns)
 
 
 def is_point(space: Space, rows: torch.Tensor) -> bool:

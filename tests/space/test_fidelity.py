@@ -24,7 +24,7 @@ from bo_suite.acquisition import (
 from bo_suite.acquisition.default import default_acquisition
 from bo_suite.acquisition.success import build_score
 from bo_suite.cli import app
-from bo_suite.data import Seeds
+from bo_suite.data import Columns, Seeds
 from bo_suite.errors import DataError, StorageError, TrialError
 from bo_suite.problems import embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.fidelity import FIDELITY
@@ -174,7 +174,7 @@ def test_the_function_is_given_the_fidelity_and_the_data_tell_of_it() -> None:
     ids=lambda acquisition: type(acquisition).__name__,
 )
 def test_acquisitions_of_one_fidelity_refuse_more(acquisition) -> None:
-    data = replace(dataset(6), fidelities=(0,))
+    data = replace(dataset(6), columns=Columns(fidelities=(0,)))
     with pytest.raises(DataError) as caught:
         build_score(acquisition, data, Seeds.of(0, 1))
     advice = "choose KnowledgeGradient, or an acquisition that lists them in `supports`"

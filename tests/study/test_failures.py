@@ -45,7 +45,7 @@ def rows(count: int, dim: int = 2, seed: int = 0, **options: Any) -> Tensor:
 
 def dataset(x: Tensor, failures: Tensor | None, **options: Any) -> Dataset:
     y = (x.sum(-1) - 0.8).square()
-    return Dataset(x, y, None, x[..., :0, :], failures=failures, **options)
+    return Dataset(x, y, failures=failures, **options)
 
 
 def region(x: Tensor) -> Tensor:

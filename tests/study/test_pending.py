@@ -174,7 +174,7 @@ def test_a_history_of_0_8_whose_rows_say_nothing_of_their_data_is_fitted_anew(se
 def data(count: int) -> Dataset:
     x = torch.rand(count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.sin(5 * x[:, 0]) + x[:, 1]
-    return Dataset(x, (y - y.mean()) / y.std(), None, x[:0])
+    return Dataset(x, (y - y.mean()) / y.std())
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_warm_start_is_refined_and_left_when_the_data_have_grown_by_a_fifth() 
 def test_good_outcomes_without_noise_are_met_where_the_variational_process_misses_them() -> None:
     x = torch.rand(600, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.sin(6 * x).sum(-1) * x[:, 0]
-    data = Dataset(x, (y - y.mean()) / y.std(), None, x[:0])
+    data = Dataset(x, (y - y.mean()) / y.std())
     surrogate = AutoGP(handover=100, inducing=120)
     process = surrogate.fit(data, Seeds.of(0, 0))
     best = data.y.argsort()[:10]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Matern52
 from bo_suite.surrogates.inducing import (
@@ -47,7 +47,7 @@ def select(rule: InducingSelection, data: Dataset, count: int, *keys: int) -> Te
 
 def with_rows(x: Tensor, seed: int = 0) -> Dataset:
     y = torch.randn(x.shape[:-1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return Dataset(x, y.to(x), None, x[..., :0, :], (DIM - 1,))
+    return Dataset(x, y.to(x), columns=Columns((DIM - 1,)))
 
 
 def repeated(n: int, copies: int, seed: int) -> Dataset:
@@ -193,7 +193,7 @@ def test_rows_without_residual_variance_come_after_those_with_some(quality: floa
     x = torch.full((40, DIM), 0.97, dtype=torch.float64)
     x[:, 0] += torch.arange(40) * 3e-10
     x[-1, 0] += 3e-6
-    data = Dataset(x, torch.arange(40, dtype=torch.float64), None, x[:0], (DIM - 1,))
+    data = Dataset(x, torch.arange(40, dtype=torch.float64), columns=Columns((DIM - 1,)))
     assert_close(select(GreedyVariance(quality), data, 40)[1], x[-1], rtol=0.0, atol=0.0)
 
 
@@ -201,7 +201,7 @@ def test_copies_never_fill_up_a_replicate_with_few_rows() -> None:
     x = rows(20, 2, seed=26)
     x[1] = 0.5
     x[1, :, 0] += torch.arange(4).repeat_interleave(5) * 1e-15
-    data = Dataset(x, torch.arange(20.0, dtype=torch.float64).expand(2, 20), None, x[..., :0, :], (DIM - 1,))
+    data = Dataset(x, torch.arange(20.0, dtype=torch.float64).expand(2, 20), columns=Columns((DIM - 1,)))
     found = select(GreedyVariance(0.9), data, 10, 1, 2)
     assert found.shape == (2, 4, DIM)
     assert as_set(found[1]) == as_set(x[1])
@@ -210,7 +210,7 @@ def test_copies_never_fill_up_a_replicate_with_few_rows() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_single_precision_is_kept(rule: InducingSelection) -> None:
     data = dataset(60, 2, seed=7)
-    single = Dataset(data.x.float(), data.y.float(), None, data.pending.float(), data.unordered)
+    single = Dataset(data.x.float(), data.y.float(), None, data.pending.float(), data.columns)
     found = select(rule, single, 20, 1, 2)
     assert found.dtype == torch.float32
     assert found.shape == (2, 20, DIM)
@@ -220,7 +220,7 @@ def test_single_precision_is_kept(rule: InducingSelection) -> None:
 
 def test_single_precision_chooses_the_same_rows_while_variances_are_large() -> None:
     data = dataset(60, seed=7)
-    single = Dataset(data.x.float(), data.y.float(), None, data.pending.float(), data.unordered)
+    single = Dataset(data.x.float(), data.y.float(), None, data.pending.float(), data.columns)
     assert_close(select(GreedyVariance(0.5), single, 8), select(GreedyVariance(0.5), data, 8).float())
 
 
@@ -243,7 +243,7 @@ def test_quality_places_more_rows_where_outcomes_are_good() -> None:
 
 def test_equal_outcomes_make_quality_irrelevant() -> None:
     data = with_rows(rows(30, seed=13))
-    flat = Dataset(data.x, torch.full_like(data.y, -1.5), None, data.pending, data.unordered)
+    flat = Dataset(data.x, torch.full_like(data.y, -1.5), None, data.pending, data.columns)
     assert_close(
         select(GreedyVariance(0.9), flat, 12), select(GreedyVariance(), data, 12), rtol=0.0, atol=0.0
     )
@@ -327,7 +327,7 @@ def test_centres_keep_the_value_of_a_constant_column() -> None:
 def test_centres_of_categories_alone_are_rows_of_the_data(count: int) -> None:
     levels = [torch.linspace(0, 1, size, dtype=torch.float64) for size in (3, 3, 2)]
     x = torch.cartesian_prod(*levels).repeat(2, 1)
-    data = Dataset(x, torch.zeros(36, dtype=torch.float64), None, x[:0], (0, 1, 2))
+    data = Dataset(x, torch.zeros(36, dtype=torch.float64), columns=Columns((0, 1, 2)))
     found = select(KMeans(), data, count)
     assert found.shape == (count, DIM)
     assert len(as_set(found)) == count
@@ -400,7 +400,7 @@ def test_the_best_outcomes_come_first_and_the_rest_is_chosen_given_them() -> Non
     x = torch.rand(60, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.rand(60, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     theta = Matern52().start(2)
-    rows = GreedyVariance(best=0.25).select(Dataset(x, y, None, x[:0]), Matern52(), theta, 20, Seeds.of(0, 0))
+    rows = GreedyVariance(best=0.25).select(Dataset(x, y), Matern52(), theta, 20, Seeds.of(0, 0))
     best = x[y.argsort()[:5]]
     assert sorted(map(tuple, rows[:5].tolist())) == sorted(map(tuple, best.tolist()))
     known = list(rows[:5])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, Process
 from bo_suite.surrogates.inducing import Given
 
@@ -31,11 +31,11 @@ def data(*shape: int, unordered: bool = False, dtype: torch.dtype = F64) -> Data
     x = rows(*shape, seed=1, unordered=unordered)
     noise = torch.randn(*shape, generator=torch.Generator().manual_seed(2), dtype=F64)
     y = torch.sin(5.0 * x[..., 0]) + x[..., 1].square() + x[..., 2] + 0.2 * noise
-    given = Dataset(x.to(dtype), y.to(dtype), None, x[..., :0, :].to(dtype))
+    given = Dataset(x.to(dtype), y.to(dtype))
     if not unordered:
         return given
     levels = tuple(3 if column == LEVELS else None for column in range(x.shape[-1]))
-    return replace(given, unordered=(LEVELS,), levels=levels)
+    return replace(given, columns=Columns((LEVELS,), levels))
 
 
 def theta(*batch: int) -> Tensor:

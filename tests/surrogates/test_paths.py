@@ -50,7 +50,7 @@ def test_paths_of_a_smooth_function_are_as_wide_as_its_posterior_whatever_the_fr
     problem = get_problem("branin")
     x = torch.rand(100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.tensor([problem(params) for params in problem.space.decode(x)], dtype=torch.float64)
-    process = ExactGP().fit(Dataset(x, (y - y.mean()) / y.std(), None, x[:0]), Seeds.of(0, 0))
+    process = ExactGP().fit(Dataset(x, (y - y.mean()) / y.std()), Seeds.of(0, 0))
     test = torch.rand(50, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     ratios = [
         float((draw_paths(process, 100, Seeds.of(seed, 1))(test).var(0) / process.var(test)).median())

@@ -33,9 +33,7 @@ def slope(x: Tensor) -> Tensor:
 def data(*batch: int, count: int = 12) -> tuple[Dataset, Dataset]:
     """Data, and the same with the residuals as outcomes."""
     whole = dataset(count, *batch)
-    return whole, Dataset(
-        whole.x, whole.y - slope(whole.x), None, whole.pending, whole.unordered, whole.levels
-    )
+    return whole, Dataset(whole.x, whole.y - slope(whole.x), None, whole.pending, whole.columns)
 
 
 def exact(surrogate: ExactGP, part: Dataset) -> ExactProcess:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.kernels import Matern52
 from bo_suite.surrogates import ExactGP, ExactProcess
@@ -18,7 +18,7 @@ def dataset(*shape: int, seed: int = 0, unordered: tuple[int, ...] = ()) -> Data
     x = torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     for column in unordered:
         x[..., column] = torch.floor(3 * x[..., column]) / 2
-    return Dataset(x, torch.sin(5 * x).sum(-1), None, x[..., :0, :], unordered)
+    return Dataset(x, torch.sin(5 * x).sum(-1), columns=Columns(unordered))
 
 
 def theta(dim: int, *batch: int) -> Tensor:
@@ -209,7 +209,7 @@ def test_a_fit_beats_its_starts_and_interpolates_sanely(seed: int, n: int, d: in
 )
 def test_fifty_equal_points_fit(y: Tensor) -> None:
     x = torch.full((50, 2), 0.25, dtype=torch.float64)
-    data = Dataset(x, (y.double() - y.double().mean()).clamp(-5, 5), None, x[:0])
+    data = Dataset(x, (y.double() - y.double().mean()).clamp(-5, 5))
     process = ExactGP().fit(data, Seeds.of(0, 0))
     assert bool(torch.isfinite(process.mean(x)).all())
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 from torch.testing import assert_close
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError, NumericalError
 from bo_suite.kernels import Kernel, Matern52, as_kernel
 from bo_suite.surrogates import SGPR, AutoGP, ExactGP, SparseProcess, Surrogate, WarmStart
@@ -52,7 +52,7 @@ def dataset(*shape: int, unordered: tuple[int, ...] = (), known: bool = False) -
     y = torch.sin(5 * x).sum(-1) + 0.1 * normal(*shape[:-1])
     noise = 0.02 + 0.1 * rows(*shape[:-1], seed=7)
     noise[..., ::2] = torch.nan
-    return Dataset(x, y, noise if known else None, x[..., :0, :], unordered)
+    return Dataset(x, y, noise if known else None, columns=Columns(unordered))
 
 
 def part(data: Dataset, kept: slice | int) -> Dataset:
@@ -69,7 +69,7 @@ def given(kernel: Kernel, dim: int, *batch: int) -> Tensor:
 def fixture() -> tuple[Dataset, Given]:
     xy = torch.from_numpy(np.loadtxt(FIXTURES / "pyrox_svgp_xy.csv", delimiter=",", skiprows=1))
     inducing = torch.from_numpy(np.loadtxt(FIXTURES / "pyrox_svgp_Z0.csv"))[:, None]
-    return Dataset(xy[:, :1], xy[:, 1], None, xy[:0, :1]), Given(inducing)
+    return Dataset(xy[:, :1], xy[:, 1]), Given(inducing)
 
 
 def log_evidence(data: Dataset, eta: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ MEAN_AND_KNOWN = pytest.mark.parametrize(("mean", "known"), list(product([None, 
 def case(kernel: object, known: bool, *batch: int, n: int = 9) -> tuple[Kernel, Dataset, Tensor, Tensor]:
     """Kernel, data, hyperparameters, and five inducing inputs."""
     unordered = getattr(kernel, "unordered", ())
-    kernel, inducing = as_kernel(kernel, unordered), rows(*batch, 5, 3, seed=3, unordered=unordered)
+    kernel, inducing = as_kernel(kernel, Columns(unordered)), rows(*batch, 5, 3, seed=3, unordered=unordered)
     return kernel, dataset(*batch, n, 3, unordered=unordered, known=known), given(kernel, 3, *batch), inducing
 
 
@@ -148,7 +148,7 @@ def test_the_bound_is_that_of_gpytorch() -> None:
         prior = gpytorch.distributions.MultivariateNormal(torch.zeros_like(data.y), kernel(data.x))
         reference = likelihood(prior).log_prob(data.y)
         reference = reference + sum(term.loss() for term in kernel.added_loss_terms())
-    eta = torch.cat((as_kernel(RBF, ()).start(1), likelihood.noise.detach().log()))
+    eta = torch.cat((as_kernel(RBF, Columns()).start(1), likelihood.noise.detach().log()))
     assert_close(SGPR(kernel=RBF, mean=0.0, jitter=0.0).bound(data, eta, inducing), reference, **TIGHT)
 
 
@@ -391,7 +391,7 @@ def test_what_can_not_be_fitted_says_so() -> None:
 def test_constant_outcomes_and_fewer_than_inducing_inputs_are_fitted(learned: bool) -> None:
     surrogate, x = SGPR(inducing=8, learn_inducing=learned), rows(30, 2)
     for y in (torch.zeros_like(x[:, 0]), torch.full_like(x[:, 0], 2.5)):
-        process = surrogate.fit(Dataset(x, y, None, x[:0]), SEEDS)
+        process = surrogate.fit(Dataset(x, y), SEEDS)
         assert_close(process.mean(x), y, rtol=0.0, atol=0.2)
         assert bool(torch.isfinite(process.var(x)).all())
     few, surrogate = dataset(5, 2), replace(surrogate, selection=Given(rows(20, 2, seed=9)))
