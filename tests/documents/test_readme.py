@@ -59,9 +59,9 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def run_bash(block: CodeBlock) -> None:
-    """Runs lines that are one `bo-suite` command here, where the package is imported already, others with bash."""
-    for is_ours, lines in groupby(block.code.splitlines(), lambda line: line.startswith("bo-suite ")):
-        if is_ours:
+    """Runs `bo-suite` commands here, where the package is imported already, and other lines with bash."""
+    for of_ours, lines in groupby(block.code.splitlines(), lambda line: line.startswith("bo-suite ")):
+        if of_ours:
             for line in lines:
                 app(shlex.split(line, comments=True)[1:], standalone_mode=False)
         else:
