@@ -66,12 +66,9 @@ assert NOTEBOOKS
 
 over_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
-QUICK = ("01_optimise_a_black_box", "05_low_rank_cholesky")
-"""Those that are run in less than ten seconds."""
-
 runs_of_notebooks = pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow) for path in NOTEBOOKS],
+    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS[1:])],
     ids=lambda path: path.stem,
 )
 

@@ -2,14 +2,18 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import types
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 from code_blocks import PAGES, ROOT, CodeBlock, code_blocks
+
+from bo_suite.cli import app
 
 WRITTEN = re.compile(r"""[\w/-]+\.(?:db|png|toml|html|csv)\b|(?<=--out )[\w/-]+|(?<=out=")[\w/-]+""")
 """Names of files and folders in a code block."""
@@ -42,7 +46,7 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
         if missing := [library for library in libraries if find_spec(library) is None]:
             left_out.append(f"{block} needs {missing[0]}")
         elif block.language == "bash":
-            run_command(["bash", "-e", "-c", block.code], block)
+            run_bash(block)
         elif "ray" in libraries:  # whose workers must get all that is defined here
             (tmp_path / "page.py").write_text(block.code)
             run_command([sys.executable, "page.py"], block)
@@ -52,6 +56,16 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
             exec(compile(block.padded, str(page), "exec"), module.__dict__)
     if left_out:
         pytest.skip("; ".join(left_out))
+
+
+def run_bash(block: CodeBlock) -> None:
+    """Runs `bo-suite` commands here, where the package is imported already, and other lines with bash."""
+    for of_ours, lines in groupby(block.code.splitlines(), lambda line: line.startswith("bo-suite ")):
+        if of_ours:
+            for line in lines:
+                app(shlex.split(line, comments=True)[1:], standalone_mode=False)
+        else:
+            run_command(["bash", "-e", "-c", "\n".join(lines)], block)
 
 
 def run_command(command: list[str], block: CodeBlock) -> None:

@@ -1,7 +1,6 @@
 """Failed trials: the probability of success, what it does, and what failures without a cause do not do."""
 
 import math
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,7 +177,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
             torch.testing.assert_close(slope[:, column], numeric, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("failures", [1, 2, 40])
+@pytest.mark.parametrize("failures", [1, 40])
 def test_of_very_many_rows_the_failures_stay(failures: int) -> None:
     x = rows(700)
     good = x[~region(x)][:400]
@@ -260,7 +259,7 @@ def forest() -> Bore:
     return Bore(SklearnClassifier(RandomForestClassifier(n_estimators=20)))
 
 
-SLOW = ("KG", "UCB", "Thompson", "NoisyEI", "Bore, process")
+SLOW = ("KG", "UCB", "Thompson", "NoisyEI", "Bore, process", "Bore, forest")
 
 
 @pytest.mark.parametrize(
@@ -337,30 +336,15 @@ def test_fidelities_and_failures() -> None:
     assert not fails(found["x"])
 
 
-NEXT = """
-import sys
-from bo_suite import Optimizer
-optimizer = Optimizer.resume(sys.argv[1])
-print([trial.params for trial in optimizer.ask(2)])
-"""
-
-
-def test_another_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    suggestions = []
-    for place in range(2):
-        path = tmp_path / f"{place}.db"
-        optimizer = Optimizer(PLANE, storage=path)
-        drive(optimizer, 13)
-        assert any(trial.state == "failed" for trial in optimizer.trials)
-        if place:
-            optimizer.close()
-            command = [sys.executable, "-c", NEXT, str(path)]
-            answer = subprocess.run(command, capture_output=True, text=True, check=True)
-            suggestions.append(answer.stdout.strip())
-        else:
-            suggestions.append(str([trial.params for trial in optimizer.ask(2)]))
-            optimizer.close()
-    assert suggestions[0] == suggestions[1]
+def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    optimizer = Optimizer(PLANE, storage=tmp_path / "run.db")
+    drive(optimizer, 13)
+    assert any(trial.state == "failed" for trial in optimizer.trials)
+    optimizer.close()
+    whole = Optimizer(PLANE)
+    drive(whole, 13)
+    resumed = Optimizer.resume(tmp_path / "run.db")
+    assert [trial.params for trial in resumed.ask(2)] == [trial.params for trial in whole.ask(2)]
 
 
 # What teaches nothing
@@ -370,8 +354,7 @@ def numbered(optimizer: Optimizer) -> list[dict[str, Any]]:
     return [trial.params for trial in optimizer.trials]
 
 
-@pytest.mark.parametrize("how", ["transient", "withdrawn"])
-@pytest.mark.parametrize("space", [PLANE, MIXED], ids=["floats", "mixed"])
+@pytest.mark.parametrize(("how", "space"), [("transient", MIXED), ("withdrawn", PLANE)])
 def test_a_trial_without_information_teaches_nothing(how: str, space: Space) -> None:
     taught, told = Optimizer(space), Optimizer(space)
     first = next(iter(space.parameters))
@@ -543,9 +526,9 @@ def test_a_study_with_failed_trials_asks_what_an_optimizer_asks(quiet_optuna: An
         return (x - 0.4) ** 2 + (z - 0.4) ** 2
 
     study = quiet_optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
-    study.optimize(objective, n_trials=16, catch=(ValueError,))
+    study.optimize(objective, n_trials=12, catch=(ValueError,))
     optimizer = Optimizer(PLANE)
-    drive(optimizer, 16)
+    drive(optimizer, 12)
     assert [trial.params for trial in study.trials] == numbered(optimizer)
     copied = from_optuna(study)
     states = [trial.state for trial in optimizer.trials]

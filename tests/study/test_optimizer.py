@@ -84,7 +84,7 @@ def test_the_first_point_is_the_centre() -> None:
     assert Optimizer(LINE).ask().params == {"x": 0.5}
 
 
-@pytest.mark.parametrize("stop", range(1, 11))
+@pytest.mark.parametrize("stop", [1, 6, 10])
 def test_resume_continues_bit_for_bit(tmp_path: Path, stop: int) -> None:
     whole = Optimizer(SPACE, UpperConfidenceBound(beta=1.0), seed=1, storage=tmp_path / "whole.db")
     expected = drive(whole, 11)
@@ -265,16 +265,6 @@ def test_provenance_and_frame_tell_how_a_point_came_about() -> None:
     assert list(frame["state"]) == ["finished"] * 8
 
 
-def test_threads_are_restored_after_a_suggestion() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        drive(Optimizer(LINE), 7, sin3)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.slow
 def test_clustered_noiseless_data_need_no_fallback() -> None:
     optimizer = Optimizer(LINE)
@@ -308,13 +298,6 @@ def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
     assert Optimizer.resume(tmp_path / "run.db").ask().params
     form = to_json(UpperConfidenceBound(beta=np.float64(0.5)))
     assert json.loads(json.dumps(form))["fields"]["beta"] == 0.5
-
-
-def test_a_range_with_few_representable_values_is_exhausted() -> None:
-    optimizer = Optimizer(Space({"n": Int(1, 2), "k": Choice([None])}))
-    drive(optimizer, 2, lambda params: params["n"])
-    with pytest.raises(SpaceExhausted, match="all 2 points"):
-        optimizer.ask()
 
 
 def test_a_recommendation_without_noise_is_no_worse_than_the_best_and_needs_a_finished_trial() -> None:

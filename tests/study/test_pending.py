@@ -198,7 +198,6 @@ def test_inducing_inputs_that_are_learnt_are_not_in_a_start_and_so_learnt_again(
     assert searches
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [(999, 1000, True), (1004, 1023, True), (1000, 1004, False), (500, 501, True), (499, 500, False)],
