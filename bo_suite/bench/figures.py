@@ -52,6 +52,10 @@ class Style:
         return {"color": self.color, "symbol": _SYMBOLS[turn % len(_SYMBOLS)], "size": 7, "maxdisplayed": 6}
 
 
+_SECONDS: Mapping[str, Any] = {"type": "log", "dtick": 1, "tickformat": "~s", "ticksuffix": "s"}
+"""A logarithmic axis of seconds: 100µs, 1ms, 10ms, ..."""
+
+
 def progress_figure(table: pd.DataFrame, axis: str, value: str, styles: Mapping[str, Style]) -> "Figure":
     """The values of each method as steps along an axis, with their intervals as bands.
 
@@ -77,7 +81,7 @@ def progress_figure(table: pd.DataFrame, axis: str, value: str, styles: Mapping[
     figure.update_yaxes(type=scale, range=range_y, title=title_y, exponentformat="power")
     figure.update_xaxes(title={"text": _LABELS[axis], "standoff": 6}, rangemode="tozero")
     if axis == "optimizer_seconds":
-        figure.update_xaxes(type="log", exponentformat="SI", ticksuffix="s")
+        figure.update_xaxes(**_SECONDS)
     figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"})
     return figure
 
@@ -119,7 +123,7 @@ def dot_figure(
     )
     figure.update_xaxes(title_text=title)
     if log:
-        figure.update_xaxes(type="log", exponentformat="SI", ticksuffix="s")
+        figure.update_xaxes(**_SECONDS)
     return figure
 
 

@@ -288,7 +288,7 @@ def test_mean_ranks_that_were_all_alike_have_no_interval() -> None:
 
 def test_seconds_that_are_shares_of_runs_at_once_are_called_so() -> None:
     records = single(np.ones((1, 3, 6)))
-    note = "Seconds of m0 and m2 are shares of up to 6 runs at once; `--seeds-per-batch 1` times single"
+    note = "Seconds of m0 and m2 are shares of up to 6 runs at once; with --seeds-per-batch 1"
     assert not said(compare(records), "Seconds of")
     records.units.loc[records.units["method"] != "m1", "replicates"] = 6
     assert said(compare(records), note)

@@ -263,7 +263,7 @@ def test_failures_are_shown_with_their_reasons() -> None:
 
 
 def test_seconds_of_replicates_that_ran_as_one_program_are_called_shares() -> None:
-    note = "Seconds of ours_replicates are shares of up to 4 runs at once; `--seeds-per-batch 1` times single"
+    note = "Seconds of ours_replicates are shares of up to 4 runs at once; with --seeds-per-batch 1"
     # In the summary, in both figures over time, and in the section about time.
     assert Text(page_of(suite())).words.count(note) == 4
     assert "shares of" not in Text(page_of(suite(methods=("ours", "theirs")))).text
