@@ -40,7 +40,7 @@ __all__ = ["BoSuite", "SubprocessMethod", "get_method", "methods"]
 _PEERS = "install it with `pip install 'bo-suite[peers]'`"
 _TABLES = "install it with `pip install 'bo-suite[tables]'`"
 _SYNE_TUNE = "install it with `pip install syne-tune`"
-_HEBO = "which needs an interpreter of its own: pass it as `python`"
+_HEBO = "it needs an interpreter of its own, passed as `python`"
 
 
 @dataclass(frozen=True)
