@@ -119,7 +119,8 @@ def test_the_plot_is_of_the_trials_at_the_target() -> None:
 
 def test_the_progress_bar_speaks_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
-    monkeypatch.setattr(loop, "Console", lambda stderr: Console(file=written, width=100, force_terminal=True))
+    console = Console(file=written, width=100, force_terminal=True)
+    monkeypatch.setattr("rich.console.Console", lambda stderr: console)
     optimizer = Optimizer(SPACE)
     with loop._bar(True, optimizer, 4) as show:
         told(optimizer, (0.0, 0.2, -9.0))
@@ -146,7 +147,7 @@ def test_a_history_keeps_fidelities_and_is_not_that_of_a_space_without(tmp_path:
 def test_data_tell_which_columns_are_which() -> None:
     space = Space({"n": Int(1, 9), **SPACE.parameters, "epochs": Int(1, 81, log=True, fidelity=True)})
     data = Suggester(space, default_acquisition(space.aspects)).observations.dataset([])
-    assert (data.unordered, data.discrete, data.fidelities) == ((3,), (0, 3, 4), (2, 4))
+    assert (data.unordered, data.columns.discrete, data.fidelities) == ((3,), (0, 3, 4), (2, 4))
     moved = replace(data, y=data.y + 1.0)
     assert (moved.discrete, moved.fidelities) == (data.discrete, data.fidelities)
 
