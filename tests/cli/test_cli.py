@@ -506,6 +506,7 @@ class TestHelp:
 
 
 class TestProcesses:
+    @pytest.mark.slow
     def test_a_shell_script(self, folder):
         if shutil.which("jq") is None:
             pytest.skip("the example pipes into jq, which is not installed")
