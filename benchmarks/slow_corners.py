@@ -69,7 +69,8 @@ def data_of(space: Space, observations: int, pending: int) -> Dataset:
     rows = space.encoding.project(space.encoding.sample_from_unit(uniform))
     center = torch.linspace(0.2, 0.8, space.dim, dtype=torch.float64)
     value = (rows - center).square().mean(-1) + 0.1 * torch.sin(7.0 * rows).mean(-1)
-    return dataset_of(space, rows[:observations], value[:observations], pending=rows[observations:])
+    data = dataset_of(space, rows[:observations], value[:observations])
+    return replace(data, pending=rows[observations:])
 
 
 def seconds(acquisition: Acquisition, space: Space, data: Dataset, repeats: int) -> float:

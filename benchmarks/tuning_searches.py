@@ -18,10 +18,11 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import RandomizedSearchCV
 
 from bo_suite.bench.environment import command, environment
+from bo_suite.bench.evaluation import Evaluation
 from bo_suite.bench.jobs import Limits, check_or_store
 from bo_suite.bench.method import inside
 from bo_suite.bench.store import Store
-from bo_suite.bench.unit import Evaluation, Unit, seed_on
+from bo_suite.bench.unit import Unit, seed_on
 from bo_suite.linalg.environment import one_thread
 from bo_suite.problems import Problem, get_problem
 from bo_suite.problems.tuning import TUNING

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bo_suite.acquisition import Acquisition
 from bo_suite.acquisition.default import default_acquisition
-from bo_suite.bench.unit import Evaluation
+from bo_suite.bench.evaluation import Evaluation
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import usable_device

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bo_suite.bench.evaluation import Evaluation
 from bo_suite.bench.rows import check_version, hash_rows, read_rows, row_digest, unit_digest
-from bo_suite.bench.unit import Evaluation, Unit
+from bo_suite.bench.unit import Unit
 from bo_suite.errors import StorageError
 from bo_suite.storage.database import Database
 from bo_suite.storage.paths import local_path

@@ -12,43 +12,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
+from bo_suite.bench.evaluation import Evaluation
 from bo_suite.bench.method import BatchMethod, Method, Run, Task, inside
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
-from bo_suite.space.space import Params
 from bo_suite.values.describe import described, error_text, plain_text, shortened, visible
 
 logger = logging.getLogger("bo_suite")
 
 _LONGEST = 2000
 """Most characters of an error that are stored."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluation, as stored in the records.
-
-    Attributes:
-        params: the point.
-        value: observed value; None if the evaluation failed.
-        true_value: value without noise; None if the evaluation failed.
-        ask_seconds: time of `ask`, or the evaluation's share of the time of a batch.
-        evaluate_seconds: time of the evaluation.
-        tell_seconds: time of `tell` or `fail`.
-        provenance: how the method chose the point.
-        failure: why there is no value; None if there is one.
-    """
-
-    params: Params
-    value: float | None
-    true_value: float | None
-    ask_seconds: float
-    evaluate_seconds: float
-    tell_seconds: float
-    provenance: dict[str, Any]
-    failure: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jaxtyping as jt
@@ -25,10 +26,6 @@ def dataset_of(
     x: jt.Float[Tensor, "*b n d"],
     values: jt.Float[Tensor, "*b n"],
     std: jt.Float[Tensor, "*b n"] | None = None,
-    *,
-    pending: jt.Float[Tensor, "*b p d"] | None = None,
-    failures: jt.Float[Tensor, "*b f d"] | None = None,
-    constraints: jt.Float[Tensor, "*b n c"] | None = None,
 ) -> Dataset:
     """The Dataset of one run or of several, with outcomes on the surrogate's scale.
 
@@ -37,24 +34,13 @@ def dataset_of(
         x: observed rows.
         values: outcomes, smaller is better.
         std: standard deviations of their noise, NaN if unknown.
-        pending: rows that are being evaluated.
-        failures: rows whose evaluation has failed.
-        constraints: values, at most 0 if met, NaN if unknown.
     """
     y, noise = values, None
     if values.shape[-1]:
         transform = OutcomeTransform.fit(values)
         y = transform(values)
         noise = None if std is None else transform.noise(values, std)
-    return Dataset(
-        x,
-        y,
-        noise,
-        x[..., :0, :] if pending is None else pending,
-        space.columns,
-        constraints,
-        failures,
-    )
+    return Dataset(x, y, noise, columns=space.columns)
 
 
 class Observations:
@@ -89,11 +75,8 @@ class Observations:
         std = None
         if any(trial.std is not None for trial in finished):
             std = torch.tensor([math.nan if trial.std is None else trial.std for trial in finished], **_CPU)
-        data = dataset_of(
-            self._space,
-            rows[: len(finished)],
-            self._outcomes(finished),
-            std,
+        data = replace(
+            dataset_of(self._space, rows[: len(finished)], self._outcomes(finished), std),
             pending=self._space.encode([trial.params for trial in running]),
             failures=rows[len(finished) :] if failed else None,
             constraints=_constraint_values(finished, constraints) if constraints else None,

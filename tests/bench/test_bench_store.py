@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bo_suite.bench.environment import environment
+from bo_suite.bench.evaluation import Evaluation
 from bo_suite.bench.records import Records
 from bo_suite.bench.store import FILE, Store
-from bo_suite.bench.unit import Evaluation, Unit
+from bo_suite.bench.unit import Unit
 from bo_suite.errors import StorageError
 from bo_suite.storage import database
 

@@ -12,10 +12,11 @@ import pytest
 
 from bo_suite.bench import report, run_suite
 from bo_suite.bench.environment import environment
+from bo_suite.bench.evaluation import Evaluation
 from bo_suite.bench.records import Records
 from bo_suite.bench.rows import COLUMNS, row_digest
 from bo_suite.bench.store import FILE, Store
-from bo_suite.bench.unit import Evaluation, Unit
+from bo_suite.bench.unit import Unit
 from bo_suite.errors import StorageError
 
 PROBLEM = {"minimum": 0.25, "best_known": None, "noise": 0.0, "dim": 1, "budget": 3, "time_limit": None}
