@@ -188,8 +188,8 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[Callable[[tuple[str, str]], bool]]:
         """A transaction; yields whether a unit of a state and an owner is running without a live owner."""
-        open_owners = {store.owner for store in list(_opened)}
         with self._database.transaction():
+            open_owners = {store.owner for store in list(_opened)}  # now: nobody claims during a transaction
             yield lambda unit: unit[0] == "running" and not has_live_owner(unit[1], open_owners)
 
 
