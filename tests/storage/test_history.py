@@ -30,8 +30,7 @@ from bo_suite.storage import database as module
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header, record
 
-processes = multiprocessing.get_context("forkserver")  # one import of torch serves every child
-processes.set_forkserver_preload(["bo_suite.storage.history"])
+processes = multiprocessing.get_context("forkserver")
 
 
 def run(target: Callable[..., None], *arguments: Any) -> Any:
