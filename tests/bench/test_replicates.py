@@ -17,7 +17,7 @@ Once there is a difference it grows by about three times an evaluation under Log
 ten under KnowledgeGradient, and hardly where runs have settled. KnowledgeGradient can also jump: its
 alternatives are the ends of searches that stop within a tolerance, and where one of them stops a step sooner,
 the score differs a little and its maximum by up to 1e-3, on equal data (3 of 105 suggestions that were
-compared). Whole runs are compared for as many evaluations as the table allows; single suggestions are compared on
+compared). Whole runs are compared for as many evaluations as the table allows, single suggestions on
 equal data.
 """
 
