@@ -148,8 +148,8 @@ def value(params: Params) -> float:
 
 
 def search(acquisition: Any, space: Space = SPACE, batch: SteinBatch | None = None) -> list[Params]:
-    optimizer = Optimizer(space, acquisition, seed=3)
-    for _ in range(9 if batch is None else 7):
+    optimizer = Optimizer(space, acquisition, seed=3, initial=4)
+    for _ in range(7 if batch is None else 5):
         trial = optimizer.ask()
         optimizer.tell(trial, value(trial.params))
     if batch is not None:
@@ -352,8 +352,8 @@ for seed in (1, 2):
     random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
     before = states()
     for acquisition in (None, KnowledgeGradient(), ThompsonSampling(), Bore()):
-        optimizer = Optimizer(Space({"x": Float(0.0, 1.0)}), acquisition)
-        for _ in range(8):
+        optimizer = Optimizer(Space({"x": Float(0.0, 1.0)}), acquisition, initial=3)
+        for _ in range(5):
             trial = optimizer.ask()
             optimizer.tell(trial, (trial.params["x"] - 0.3) ** 2)
         asked.append([trial.params for trial in optimizer.trials])
@@ -381,8 +381,8 @@ def ask(optimizer):
     optimizer.tell(trial, sum((v - 0.3) ** 2 for v in trial.params.values()))
 
 def run(storage):
-    optimizer = Optimizer(space, storage=storage)
-    for _ in range(8):
+    optimizer = Optimizer(space, storage=storage, initial=3)
+    for _ in range(5):
         ask(optimizer)
 
 def state():

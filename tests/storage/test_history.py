@@ -59,7 +59,7 @@ texts = st.text(max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     x=st.floats(-1e300, 1e300),
     n=st.integers(-(2**51), 2**51),
