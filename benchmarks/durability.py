@@ -59,7 +59,7 @@ SPACE = Space(
 SEED = 11
 
 processes = multiprocessing.get_context("forkserver")  # one import of torch serves every child
-processes.set_forkserver_preload(["bo_suite.study.optimizer", "bo_suite.acquisition", "rich.table"])
+processes.set_forkserver_preload(["bo_suite.study.suggest", "bo_suite.acquisition", "rich.table"])
 
 
 def objective(params: Params) -> float:

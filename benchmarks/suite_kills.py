@@ -58,7 +58,7 @@ PAUSE = 0.08
 
 processes = multiprocessing.get_context("forkserver")  # one import of torch serves every runner
 processes.set_forkserver_preload(
-    ["bo_suite.bench.runner", "bo_suite.study.optimizer", "bo_suite.acquisition"]
+    ["bo_suite.bench.runner", "bo_suite.study.suggest", "bo_suite.acquisition"]
 )
 
 PROBLEMS = ("noisy_branin", "brittle")

@@ -17,7 +17,11 @@ F64 = torch.float64
 FOREST = SklearnClassifier(RandomForestClassifier(100, min_samples_leaf=30))
 
 
-@pytest.mark.parametrize("classifier", [MLPClassifier(), GPClassifier(), FOREST], ids=["mlp", "gp", "rf"])
+@pytest.mark.parametrize(
+    "classifier",
+    [MLPClassifier(), pytest.param(GPClassifier(), marks=pytest.mark.slow), FOREST],
+    ids=["mlp", "gp", "rf"],
+)
 def test_odds_rank_as_expected_improvement_and_probabilities_as_those_of_improvement(
     classifier: Classifier,
 ) -> None:

@@ -226,7 +226,7 @@ def test_pending_points_are_averaged_over_as_a_simulation_says(places: list[floa
     score = built(process, replace(guide(), pending=pending), fantasies=32)
     x = torch.tensor([[0.25], [0.3], [0.35]], dtype=F64)
     outcomes = process.cov(pending, pending) + process.noise * torch.eye(len(places), dtype=F64)
-    normal = torch.randn(20_000, len(places), generator=torch.Generator().manual_seed(0), dtype=F64)
+    normal = torch.randn(6_000, len(places), generator=torch.Generator().manual_seed(0), dtype=F64)
     surprise = normal @ torch.linalg.cholesky(outcomes).mT
     for row, value in zip(x, score(x).exp(), strict=True):
         points = torch.cat((score.lookahead.points, row[None]))

@@ -116,7 +116,7 @@ def test_published_values(a: list[float], b: list[float], value: float) -> None:
     assert_close(float(log_discrete_knowledge_gradient(*pair).exp()), value, rtol=0.0, atol=1e-7)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(some_lines())
 def test_the_log_agrees_with_the_stack_scan(lines: Lines) -> None:
     assert_close(log_of(lines), scan(lines), rtol=1e-10, atol=1e-10)
@@ -164,7 +164,7 @@ def test_an_element_of_equal_slopes_does_not_spoil_the_others_of_its_batch() -> 
     assert_close(by_b, torch.tensor([[0.0, 0.0], [-0.5, 0.5], [0.0, 0.0]], dtype=F64))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(some_lines(), st.floats(0.0, 3.0), st.floats(-3.0, 3.0))
 def test_another_alternative_that_is_not_above_the_best_never_lowers_the_value(
     lines: Lines, below: float, slope: float
@@ -176,13 +176,13 @@ def test_another_alternative_that_is_not_above_the_best_never_lowers_the_value(
     assert more >= before - 1e-11 * (1.0 + abs(before)) if before > -math.inf else more >= before
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(some_lines().flatmap(lambda lines: st.tuples(st.just(lines), st.permutations(lines))))
 def test_the_order_of_the_lines_does_not_matter(pair: tuple[Lines, Lines]) -> None:
     assert_close(log_of(pair[0]), log_of(pair[1]), rtol=1e-13, atol=1e-13)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(-99, 99), st.integers(-99, 99)), min_size=2, max_size=9),
     st.integers(-(10**6), 10**6),

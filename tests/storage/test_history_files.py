@@ -25,7 +25,7 @@ from bo_suite.storage.history import History
 from bo_suite.storage.trial import record
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["bo_suite.study.optimizer"])
+processes.set_forkserver_preload(["bo_suite.study.suggest", "bo_suite.acquisition", "pandas"])  # of all files
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_a_trial_can_be_hashed_and_none_shares_its_dict_with_the_cache(storage: 
     assert {trial: 1}[trial] == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["ask", "add", "tell", "fail", "list"]), st.integers(0, 9)), max_size=40
