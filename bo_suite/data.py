@@ -69,6 +69,8 @@ class Dataset:
     failures: jt.Float[Tensor, "*b f d"] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.columns, Columns):
+            raise DataError(f"columns must be a Columns, got {self.columns!r:.100}")
         if self.pending is _NO_ROWS:
             object.__setattr__(self, "pending", self.x[..., :0, :])
         for name in ("x", "y", "noise", "pending", "constraints"):

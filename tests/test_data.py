@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 
 
 def test_seeds_depend_on_seed_trial_and_purpose_alone() -> None:
@@ -40,7 +40,7 @@ def test_replicates_of_data_are_picked_by_their_places(noisy: bool, pending: int
     generator = torch.Generator().manual_seed(3)
     x, others = (torch.rand(2, 3, n, 2, generator=generator, dtype=torch.float64) for n in (5, pending))
     y = x.sum(-1)
-    data = Dataset(x, y, y**2 if noisy else None, others, (1,), (None, 4), (0,))
+    data = Dataset(x, y, y**2 if noisy else None, others, Columns((1,), (None, 4), (0,)))
     some = data.replicates(torch.tensor([5, 0, 5]))
     assert some.batch_shape == (3,)
     for part, (i, j) in zip(
@@ -51,7 +51,7 @@ def test_replicates_of_data_are_picked_by_their_places(noisy: bool, pending: int
         assert torch.equal(part.y, y[i, j])
         assert torch.equal(part.pending, others[i, j])
         assert part.noise is None if not noisy else torch.equal(part.noise, y[i, j] ** 2)
-        assert (part.unordered, part.levels, part.fidelities) == ((1,), (None, 4), (0,))
+        assert part.columns == Columns((1,), (None, 4), (0,))
     assert torch.equal(data.replicates(4).replicates(0).x, x[1, 1])
     with pytest.raises(IndexError):
         data.replicates(6)

@@ -25,7 +25,7 @@ from bo_suite.acquisition import (
 )
 from bo_suite.acquisition.success import LikelyScore, SuccessProbability, build_score
 from bo_suite.classifiers import GPClassifier, MLPClassifier, SklearnClassifier
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
 from bo_suite.surrogates import ExactGP
 from bo_suite.surrogates.process import WarmStart
@@ -95,10 +95,10 @@ def by_hand(data: Dataset, at: Tensor) -> np.ndarray:
         (
             dataset(torch.tensor([[0.0, 0.1], [0.5, 0.2], [0.0, 0.9]]).double(),
                     torch.tensor([[1.0, 0.1], [1.0, 0.6]]).double(),
-                    unordered=(0,), levels=(3, None)),
+                    columns=Columns((0,), (3, None))),
             torch.tensor([[0.0, 0.5], [0.5, 0.5], [1.0, 0.5]]).double(),
         ),
-        (split(rows(20), fidelities=(1,)), rows(20, seed=1)),
+        (split(rows(20), columns=Columns(fidelities=(1,))), rows(20, seed=1)),
     ],
     ids=["region", "one each", "duplicates", "one failure", "one success", "categories", "fidelities"],
 )  # fmt: skip
@@ -133,7 +133,7 @@ def test_each_category_has_a_probability() -> None:
     grid = torch.linspace(0, 1, 6).double()
     good = torch.cat([torch.stack((torch.full_like(grid, kind), grid), -1) for kind in (0.0, 0.5)])
     bad = torch.stack((torch.ones_like(grid), grid), -1)
-    success = SuccessProbability.fit(dataset(good, bad, unordered=(0,), levels=(3, None)), SEEDS)
+    success = SuccessProbability.fit(dataset(good, bad, columns=Columns((0,), (3, None))), SEEDS)
     with torch.no_grad():
         value = success.log(torch.tensor([[0.0, 0.5], [0.5, 0.5], [1.0, 0.5]]).double())
     assert value[0] > math.log(0.8)

@@ -126,7 +126,7 @@ def test_replicates_together_choose_what_each_chooses_alone(rule: InducingSelect
 def test_any_number_of_replicate_dimensions_is_kept(rule: InducingSelection) -> None:
     data = dataset(20, 2, 3, seed=1)
     found = rule.select(data, KERNEL, hyperparameters(2, 3), 5, Seeds(tuple(range(6)), (2, 3)))
-    flat = Dataset(data.x.flatten(0, 1), data.y.flatten(0, 1), None, data.pending.flatten(0, 1), (DIM - 1,))
+    flat = data.replicates(torch.arange(6))
     assert_close(found.flatten(0, 1), select(rule, flat, 5, *range(6)), rtol=0.0, atol=0.0)
 
 

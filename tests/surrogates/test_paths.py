@@ -1,6 +1,7 @@
 """Draws that are functions: their moments are the process's, and Thompson sampling minimises one."""
 
 import statistics
+from dataclasses import replace
 
 import gpytorch
 import pytest
@@ -116,7 +117,7 @@ def test_each_trial_draws_its_own_path() -> None:
 
 def test_a_classifier_can_be_sampled() -> None:
     data = dataset(30)
-    labels = type(data)(data.x, (data.y < 0).double(), None, data.pending, data.unordered)
+    labels = replace(data, y=(data.y < 0).double())
     process = SVGP(inducing=10, likelihood=BernoulliLogit()).fit(labels, Seeds.of(0, 0))
     values = draw_paths(process, 200, Seeds.of(0, 1))(data.x)
     assert float(((values.mean(0) > 0) == (data.y < 0)).double().mean()) > 0.8
