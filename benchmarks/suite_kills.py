@@ -57,9 +57,7 @@ PAUSE = 0.08
 """Seconds that each suggestion takes longer than it would; a third of it with forked workers."""
 
 processes = multiprocessing.get_context("forkserver")  # one import of torch serves every runner
-processes.set_forkserver_preload(
-    ["bo_suite.bench.runner", "bo_suite.study.suggest", "bo_suite.acquisition"]
-)
+processes.set_forkserver_preload(["bo_suite.bench.runner", "bo_suite.study.suggest", "bo_suite.acquisition"])
 
 PROBLEMS = ("noisy_branin", "brittle")
 _GIVEN = {seed_on(problem, seed): seed for problem in PROBLEMS for seed in SEEDS}
