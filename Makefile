@@ -54,10 +54,10 @@ endef
 export DEFAULTS
 
 test: setup
-	$(PY) -m pytest -q $$($(PY) -c 'import xdist' 2> /dev/null && echo '-n 2') $(ARGS)
+	$(PY) -m pytest -q $$($(PY) -c 'import xdist' 2> /dev/null && echo '-n 2 --dist loadfile') $(ARGS)
 
 test-all: setup
-	$(PY) -m pytest -q $$($(PY) -c 'import xdist' 2> /dev/null && echo '-n 2') -m 'slow or not slow' $(ARGS)
+	$(PY) -m pytest -q $$($(PY) -c 'import xdist' 2> /dev/null && echo '-n 2 --dist loadfile') -m 'slow or not slow' $(ARGS)
 
 check: setup
 	$(PY) -m ruff check .

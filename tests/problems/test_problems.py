@@ -128,15 +128,6 @@ def test_values_do_not_depend_on_the_default_dtype() -> None:
     assert done.stdout.split() == [repr(get_problem("hartmann6").minimum), "torch.float64"]
 
 
-def test_importing_problems_imports_neither_botorch_nor_sklearn() -> None:
-    script = (
-        "import sys, bo_suite.problems; bo_suite.problems.problems(); "
-        "print([m for m in sys.modules if m.split('.')[0] in ('botorch', 'gpytorch', 'sklearn')])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -306,13 +306,6 @@ def pair(params: dict) -> tuple[float, int]:
     return 0.3, 5
 
 
-@pytest.mark.slow
-def test_workers_of_our_own() -> None:
-    with pytest.raises(KeyError) as caught:
-        minimize(missing, SPACE, 4, workers=2, progress=False)
-    assert "in missing\n" in str(caught.value.__cause__)
-
-
 # Tracebacks and the log.
 
 

@@ -144,16 +144,6 @@ def test_ctrl_c_ends_soon_and_keeps_what_finished(tmp_path: Path) -> None:
     assert all(trial.params for trial in resumed.trials)
 
 
-def test_an_executor_that_cannot_run_f_stops_the_run() -> None:
-    with (
-        futures.ProcessPoolExecutor(1) as executor,
-        pytest.raises(
-            TrialError, match=r"f and all that it refers to must be picklable, .*, got AttributeError: "
-        ),
-    ):
-        minimize(lambda params: 0.0, SPACE, budget=3, executor=executor, progress=False)
-
-
 def test_a_trial_that_somebody_else_ended_does_not_stop_the_run(tmp_path: Path) -> None:
     storage = tmp_path / "run.db"
 

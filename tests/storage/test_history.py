@@ -97,9 +97,6 @@ def test_round_trips_are_exact_through_a_file(
     assert read[0].provenance == provenance
 
 
-# What is refused changes nothing.
-
-
 # Files that are not ours.
 
 

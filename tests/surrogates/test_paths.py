@@ -22,17 +22,25 @@ DRAWS = 20_000
 SURROGATES = [ExactGP(), SGPR(inducing=7), SVGP(inducing=7)]
 
 
+def fitted(surrogate: Surrogate) -> Process:
+    return surrogate.fit(dataset(14), Seeds.of(0, 0))
+
+
 def conditioned(surrogate: Surrogate) -> Process:
-    process = surrogate.fit(dataset(14), Seeds.of(0, 0))
+    process = fitted(surrogate)
     x = rows(2, seed=8)
     return process.condition(x, process.mean(x) + 0.3)
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda surrogate: type(surrogate).__name__)
 @pytest.mark.parametrize(
-    "make",
-    [pytest.param(lambda s: s.fit(dataset(14), Seeds.of(0, 0)), marks=pytest.mark.slow), conditioned],
-    ids=["fitted", "conditioned"],
+    ("surrogate", "make"),
+    [
+        pytest.param(
+            surrogate, make, marks=[pytest.mark.slow] * (make is fitted or surrogate == SURROGATES[1])
+        )
+        for surrogate in SURROGATES
+        for make in (fitted, conditioned)
+    ],
 )
 def test_paths_have_the_moments_of_their_process(surrogate: Surrogate, make) -> None:
     process, test = make(surrogate), rows(6, seed=3)

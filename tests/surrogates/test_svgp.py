@@ -188,9 +188,8 @@ def test_the_bound_of_any_q_is_at_most_the_evidence() -> None:
         assert bool((bounds.diff(dim=0) >= 0).all())
 
 
-@pytest.mark.parametrize(
-    ("whitened", "steps"), [pytest.param(True, 800, marks=pytest.mark.slow), (False, 500)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("whitened", "steps"), [(True, 800), (False, 500)])
 def test_adam_reaches_the_known_optimum_of_the_fixture(whitened: bool, steps: int, unchecked) -> None:
     data, chosen = fixture()
     training = Adam(steps=steps, whitened=whitened)
@@ -402,7 +401,7 @@ def test_unusual_data_are_fitted(name: str, unchecked) -> None:
         assert_close(quick.predictive_mean(each, x.to(each.theta)).double(), data.y, rtol=0.0, atol=0.5)
 
 
-@pytest.mark.parametrize("training", [SVGP().training, NaturalLBFGS(), Adam(steps=20)], ids=str)
+@pytest.mark.parametrize("training", [NaturalAdam(steps=60), NaturalLBFGS(), Adam(steps=20)], ids=str)
 def test_the_contract_holds(training: Training, unchecked) -> None:
     check_surrogate(SVGP(training=training))
 
