@@ -38,16 +38,6 @@ class _InBasis(Pathwise, Protocol):
         """`Basis.weights` of the whitened residuals."""
 
 
-def basis_weights(self: Pathwise) -> jt.Float[Tensor, "*b n s"]:
-    """Weights of the covariances with the rows in the mean, one column a fantasy."""
-    return self.basis.weights(self.white)
-
-
-def basis_scale(self: Pathwise) -> jt.Float[Tensor, "*b"]:
-    """Prior variance of the latent function, at the first row."""
-    return self.basis.scale
-
-
 def mean(self: _InBasis, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
     """Posterior mean of the latent function."""
     return mean_and_var(self, x)[0]

@@ -139,8 +139,20 @@ class ExactProcess:
     noise: jt.Float[Tensor, "*b"]
     jitter: jt.Float[Tensor, "*b"]
 
-    weights = cached_property(moments.basis_weights)
-    scale = property(moments.basis_scale)
+    @property
+    def weights(self) -> jt.Float[Tensor, "*b n s"]:
+        """Weights of the covariances with the rows in the mean, one column a fantasy."""
+        return self._weights
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return self.basis.weights(self.white)
+
+    @property
+    def scale(self) -> jt.Float[Tensor, "*b"]:
+        """Prior variance of the latent function, at the first row."""
+        return self.basis.scale
+
     mean = moments.mean
     var = moments.var
     mean_and_var = moments.mean_and_var

@@ -56,8 +56,20 @@ class SparseProcess:
     independent: bool = False
     trace: FitTrace | None = None
 
-    weights = cached_property(moments.basis_weights)
-    scale = property(moments.basis_scale)
+    @property
+    def weights(self) -> jt.Float[Tensor, "*b n s"]:
+        """Weights of the covariances with the rows in the mean, one column a fantasy."""
+        return self._weights
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return self.basis.weights(self.white)
+
+    @property
+    def scale(self) -> jt.Float[Tensor, "*b"]:
+        """Prior variance of the latent function, at the first row."""
+        return self.basis.scale
+
     mean = moments.mean
     var = moments.var
     mean_and_var = moments.mean_and_var
@@ -90,9 +102,13 @@ class SparseProcess:
         assert self.basis.precision_chol is not None, "the basis of a sparse process has one"
         return self.basis.precision_chol
 
-    @cached_property
+    @property
     def white(self) -> jt.Float[Tensor, "*sb m"]:
         """L_Bᵀ w."""
+        return self._white
+
+    @cached_property
+    def _white(self) -> Tensor:
         return solve_lower(self.precision_chol, self.linear[..., None])[..., 0]
 
     def condition(
