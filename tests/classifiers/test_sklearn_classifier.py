@@ -270,13 +270,6 @@ def test_weights_mean_as_many_copies(name: str) -> None:
     assert float((value - score_of(estimator, data, x)).abs().max()) > 1e-2
 
 
-def test_the_last_step_of_a_pipeline_gets_the_weights() -> None:
-    data, x = labelled(), labelled(50, seed=5).x
-    pipeline = make_pipeline("passthrough", make_pipeline("passthrough", LogisticRegression()))
-    expected = score_of(LogisticRegression(), data, x)
-    assert_close(score_of(pipeline, data, x), expected, rtol=1e-12, atol=1e-12)
-
-
 def test_the_unit_of_the_weights_does_not_matter() -> None:
     data, x = labelled(), labelled(50, seed=5).x
     scaled = Labelled(data.x, data.positive * 1e-6, data.negative * 1e-6, data.unordered, data.levels)
