@@ -41,7 +41,9 @@ def xgboost() -> Any:
 
 
 def lightgbm() -> Any:
-    return pytest.importorskip("lightgbm").LGBMClassifier(n_estimators=20, min_child_samples=5, verbose=-1)
+    return pytest.importorskip("lightgbm").LGBMClassifier(
+        n_estimators=20, min_child_samples=5, n_jobs=1, verbose=-1
+    )
 
 
 def catboost() -> Any:
