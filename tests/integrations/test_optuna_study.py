@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -246,42 +245,6 @@ def test_spaces_that_cannot_be_searched_are_refused_at_once() -> None:
         BoSuiteSampler(search_space={"x": FloatDistribution(1.0, 1.0 + 1e-15)})
     with pytest.raises(ValueError, match="seed must be an integer"):
         BoSuiteSampler(seed=0.5)
-
-
-def test_workers_in_threads_share_a_study() -> None:
-    study = optuna.create_study(sampler=BoSuiteSampler(search_space=PLANE, seed=0))
-    study.optimize(on_plane, n_trials=16, n_jobs=3)
-    assert len(study.trials) == 16
-    assert len({tuple(trial.params.values()) for trial in study.trials}) == 16
-    assert study.best_value < 0.1
-
-
-def _work(path: str) -> None:
-    study = optuna.load_study(study_name="shared", storage=_journal(path), sampler=BoSuiteSampler(PLANE_UCB))
-    study.optimize(on_plane, n_trials=6)
-
-
-PLANE_UCB = UpperConfidenceBound()
-
-
-def _journal(path: str) -> Any:
-    backend = optuna.storages.journal.JournalFileBackend(path)
-    return optuna.storages.JournalStorage(backend)
-
-
-@pytest.mark.slow
-def test_workers_in_processes_share_a_study(tmp_path: Path) -> None:
-    path = str(tmp_path / "journal.log")
-    study = optuna.create_study(study_name="shared", storage=_journal(path))
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_work, args=(path,)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 12
-    assert len({tuple(trial.params.values()) for trial in study.trials[2:]}) == 10
 
 
 def test_no_two_threads_propose_the_same_point() -> None:

@@ -4,7 +4,6 @@ import gc
 import json
 import multiprocessing
 import os
-import re
 import resource
 import signal
 import sqlite3
@@ -211,51 +210,6 @@ def test_another_seed_or_direction_is_refused(path: Path) -> None:
     assert History.open(path, None).header == changed, "the latest budget and acquisition stay"
     unsaid = replace(HEADER, budget=None, acquisition=None)
     assert History.open(path, unsaid).header == changed, "None leaves them as they are"
-
-
-def _unprivileged(folder: str, pipe: Any) -> None:
-    if os.getuid() == 0:
-        os.setuid(65534)  # permissions do not bind root
-    results = []
-    for name in ("new.db", "run.db"):
-        try:
-            History.open(Path(folder) / name, HEADER)
-            results.append("opened")
-        except StorageError as error:
-            results.append(str(error))
-    history = History.open(Path(folder) / "run.db", None)
-    results.append(f"{len(history.trials())} trials")
-    try:
-        history.tell(0, 1.0)
-    except StorageError as error:
-        results.append(str(error))
-    pipe.send(results)
-
-
-@pytest.mark.parametrize(("folder_mode", "file_mode"), [(0o555, 0o644), (0o755, 0o444), (0o555, 0o444)])
-def test_a_read_only_place_is_refused(folder_mode: int, file_mode: int) -> None:
-    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
-        file = Path(name) / "run.db"
-        history = History.open(file, HEADER)
-        ask(history)
-        history.close()
-        file.chmod(file_mode)
-        if os.getuid() == 0 and folder_mode == 0o755:
-            os.chown(name, 65534, -1)
-        elif os.getuid() == 0 and file_mode == 0o644:
-            os.chown(file, 65534, -1)
-        os.chmod(name, folder_mode)
-        mine, theirs = processes.Pipe()
-        child = run(_unprivileged, name, theirs)
-        assert mine.poll(30)
-        new, existing, read, changed = mine.recv()
-        child.join()
-        os.chmod(name, 0o755)
-        message = re.compile(rf"the storage and its folder must be writable(, got | \({name})")
-        assert message.match(existing)
-        assert message.match(new) or (folder_mode == 0o755 and new == "opened")
-        assert read == "1 trials", "what only reads works"
-        assert changed.startswith(f"the storage is read-only and cannot be changed, got {name}")
 
 
 # A full disk.

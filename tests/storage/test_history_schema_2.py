@@ -9,7 +9,6 @@ from histories import SECOND, SECOND_CONTENTS, SPACE, change, old_history, selec
 
 from bo_suite import Optimizer
 from bo_suite.errors import StorageError
-from bo_suite.storage import database as module
 from bo_suite.storage.trial import Trial, record
 
 
@@ -62,20 +61,6 @@ def test_the_first_write_migrates_it_for_all_who_have_it_open(path: Path) -> Non
         pytest.raises(StorageError, match=r"trial 11 .* traceback"),
     ):
         _ = optimizer.trials
-
-
-def test_one_that_may_only_be_read_stays_as_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = path.read_bytes()
-
-    def barred(self: module.Database) -> None:
-        raise module.NotWritable(f"not writable: {self.name}")
-
-    monkeypatch.setattr(module.Database, "check_folder", barred)
-    with closing(Optimizer.resume(path)) as optimizer:
-        assert seen(optimizer.trials) == SECOND_CONTENTS["trials"]
-        with pytest.raises(StorageError, match=r"^the storage is read-only and cannot be changed, got"):
-            optimizer.tell(11, 1.0)
-    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("field", ["value = 0.5", "reason = 'other'", "transient = 1", "seal = 'x'"])
