@@ -80,3 +80,14 @@ def inside(space: Space, params: Params) -> Params:
         if name in params and not isinstance(parameter, Choice):
             moved[name] = min(max(params[name], parameter.low), parameter.high)
     return space.check(moved)
+
+
+def task_to_json(task: Task) -> dict[str, Any]:
+    """The task in JSON values, for a method in another process."""
+    fields = {"seed": task.seed, "budget": task.budget, "noisy": task.noisy}
+    return {"space": task.space.to_dict()} | fields
+
+
+def task_from_json(fields: dict[str, Any]) -> Task:
+    """The task that `task_to_json` returned as `fields`."""
+    return Task(**fields | {"space": Space.from_dict(fields["space"])})

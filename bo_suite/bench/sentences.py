@@ -5,21 +5,42 @@ Names and reasons are written as a person sees them, on one line.
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bo_suite.bench.bootstrap import LEAST_SEEDS, LEAST_VALUES
 from bo_suite.bench.pairs import LEAST_PAIRS
 from bo_suite.values.describe import visible
 
-if TYPE_CHECKING:  # jinja2 belongs to an extra
-    from jinja2 import Environment
+if TYPE_CHECKING:
+    import pandas as pd
+    from jinja2 import Environment  # belongs to an extra
 
-    from bo_suite.bench.statistics import Comparison
+    from bo_suite.bench.ranks import Ranks
 
 _LETTERS = 200  # of a reason in a sentence
 
 
-def summary_sentences(comparison: "Comparison", most: int | None = None) -> tuple[list[str], list[str]]:
+class Compared(Protocol):
+    """What sentences are about: a `Comparison`."""
+
+    @property
+    def findings(self) -> Any:
+        """Facts that are in no table."""
+
+    @property
+    def ranks(self) -> "Ranks":
+        """Ranks of the methods."""
+
+    @property
+    def pairs(self) -> "pd.DataFrame":
+        """A row a pair of methods."""
+
+    @property
+    def failures(self) -> "pd.DataFrame":
+        """A row a method."""
+
+
+def summary_sentences(comparison: Compared, most: int | None = None) -> tuple[list[str], list[str]]:
     """What was run and who leads; then what the data separate, what they do not show, and what failed.
 
     Args:
@@ -50,7 +71,7 @@ def summary_sentences(comparison: "Comparison", most: int | None = None) -> tupl
     return _lines(module.lead()), _lines(module.rest())
 
 
-def pair_sentences(comparison: "Comparison") -> list[str]:
+def pair_sentences(comparison: Compared) -> list[str]:
     """A sentence for each row of `pairs`."""
     tests = int(comparison.pairs["p"].notna().sum())
     module: Any = environment().get_template("sentences.j2").make_module({"tests": tests})

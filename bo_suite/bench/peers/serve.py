@@ -14,25 +14,11 @@ import time
 import traceback
 from typing import Any, TextIO
 
-from bo_suite.bench.method import Task
+from bo_suite.bench.method import task_from_json
 from bo_suite.bench.peers import get_method
-from bo_suite.space.space import Space
 
 _GRACE = 5.0
 """Seconds for the current call to finish after the input has ended."""
-
-
-def task_to_json(task: Task) -> dict[str, Any]:
-    return {
-        "space": task.space.to_dict(),
-        "seed": task.seed,
-        "budget": task.budget,
-        "noisy": task.noisy,
-    }
-
-
-def task_from_json(fields: dict[str, Any]) -> Task:
-    return Task(**fields | {"space": Space.from_dict(fields["space"])})
 
 
 def _read(lines: TextIO, calls: "queue.SimpleQueue[str | None]") -> None:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import bo_suite
 from bo_suite import errors
-from bo_suite.bench.method import Task
+from bo_suite.bench.method import Task, task_to_json
 from bo_suite.space.space import Params
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -57,8 +57,6 @@ class SubprocessRun:
     """
 
     def __init__(self, method: SubprocessMethod, task: Task) -> None:
-        from bo_suite.bench.peers.serve import task_to_json
-
         self._name = method.method
         self._process, self._log, end = _start(method)
         # Also at exit; if this process is killed, the system ends the input of the other.
