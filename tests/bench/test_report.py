@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from bo_suite.bench.records import Records
 from bo_suite.bench.reporting import SCRIPT, render, report, tables
 from bo_suite.bench.sentences import chance, number
 from bo_suite.bench.statistics import compare
+
+pytestmark = pytest.mark.skipif(find_spec("plotly") is None, reason="needs plotly (bo-suite[report])")
 
 METHODS = ("ours", "ours_replicates", "theirs", "tpe", "sobol", "random")
 COMMAND = "bo-suite bench synthetic --methods ours,theirs --seeds 0:20 --budget 60 --out results"

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plotly.offline import get_plotlyjs
 from test_report import METHODS, broken, page_of, suite
 
 from bo_suite.bench.reporting import SCRIPT
+
+get_plotlyjs = pytest.importorskip("plotly.offline").get_plotlyjs
 
 PROGRAM = next(
     (found for name in ("chromium", "google-chrome", "chromium-browser") if (found := shutil.which(name))), ""

@@ -2,12 +2,16 @@
 
 import json
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from bo_suite.cli import app
+
+needs_plotly = pytest.mark.skipif(find_spec("plotly") is None, reason="needs plotly (bo-suite[report])")
+
 
 OUTSIDER = """
 from bo_suite import Float, Space
@@ -35,6 +39,7 @@ def call(line: str, code: int = 0) -> tuple[str, str]:
     return result.stdout, result.stderr
 
 
+@needs_plotly
 def test_a_suite_is_run_summed_up_and_drawn(folder: Path) -> None:
     said, _ = call("bench branin --methods random,sobol --seeds 3:5 --budget 5 --workers 1 --out b")
     assert "2 methods on 1 problem" in said
@@ -62,6 +67,7 @@ def test_a_suite_is_run_summed_up_and_drawn(folder: Path) -> None:
     assert (folder / "page.html").read_text() == page
 
 
+@needs_plotly
 def test_json_has_the_tables_and_nothing_else_is_on_stdout(folder: Path) -> None:
     said, _ = call("bench branin --methods random,sobol --seeds 0:2 --budget 4 --workers 1 --out b --json")
     found = json.loads(said)
@@ -88,6 +94,7 @@ def test_a_problem_of_ones_own_is_named_by_module_and_attribute(folder: Path) ->
     assert [row["problem"] for row in json.loads(said)["summary"]] == ["vee"]
 
 
+@needs_plotly
 @pytest.mark.parametrize(
     ("line", "code", "sentence"),
     [

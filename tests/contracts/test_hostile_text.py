@@ -6,6 +6,7 @@ import json
 import logging
 import sqlite3
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
@@ -31,6 +32,9 @@ from bo_suite.plot import plot_regret
 from bo_suite.plot.style import draw_name
 from bo_suite.problems import Problem
 from bo_suite.values.describe import visible
+
+needs_plotly = pytest.mark.skipif(find_spec("plotly") is None, reason="needs plotly (bo-suite[report])")
+
 
 MARKUP = (
     "$lr_$wd",
@@ -259,6 +263,7 @@ def named(names: tuple[str, ...], reason: str) -> Records:
     return Records(*frames, evaluations, environments=records.environments.assign(command="".join(names)))
 
 
+@needs_plotly
 def test_a_page_is_seen_text_that_can_be_stored(tmp_path: Path) -> None:
     page = page_of(named(STORED, "".join(STORED)))
     assert unseen(page) == []
@@ -268,6 +273,7 @@ def test_a_page_is_seen_text_that_can_be_stored(tmp_path: Path) -> None:
         assert "\n".join(map(visible, name.split("\n"))) in text
 
 
+@needs_plotly
 def test_no_text_of_a_table_is_a_formula(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside = ("a\r=1", 'a"\n=1', "a,=1", "a;=1")
     records = named((*FORMULAS, *inside), "=HYPERLINK(1)")
@@ -285,6 +291,7 @@ def test_no_text_of_a_table_is_a_formula(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(units["method"].str.removeprefix("'")) == {*FORMULAS, *inside}
 
 
+@needs_plotly
 def test_names_that_cannot_be_stored_are_refused_and_others_run(tmp_path: Path) -> None:
     space = Space({"\udc80": Float(0, 1)})
     problem = Problem("two\nlines\x1b", space, lambda params: params["\udc80"], minimum=0.0)
