@@ -242,7 +242,8 @@ def diagonal_kl(root):
 
 
 q = torch.distributions.MultivariateNormal(mean, scale_tril=triangular)
-whitened_prior = torch.distributions.MultivariateNormal(torch.zeros_like(mean), torch.eye(len(mean)))
+identity = torch.eye(len(mean), dtype=mean.dtype)
+whitened_prior = torch.distributions.MultivariateNormal(torch.zeros_like(mean), scale_tril=identity)
 kl = float(torch.distributions.kl_divergence(q, whitened_prior))
 print(f"bound, true KL                 {adam:.3f}")
 print(f"bound, triangular root         {adam + kl - diagonal_kl(triangular):.3f}")

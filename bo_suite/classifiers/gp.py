@@ -157,7 +157,7 @@ class GPClassifier:
         return self._finish(rows, hyperparameters, inducing, torch.zeros_like(rows.share), _EXACT_RISE)
 
     def _rows(self, data: WeightedExamples) -> "_Rows":
-        kernel = as_kernel(self.kernel, Columns(data.unordered))
+        kernel = as_kernel(self.kernel, data.unordered)
         return _Rows.of(data, kernel, self.mean, jitter_or_default(self.jitter, data.x.dtype))
 
     def _count(self, n: int) -> int:

@@ -181,10 +181,15 @@ def _gradients(value: Tensor, leaves: tuple[Tensor, ...], weights: Tensor) -> li
     return gradients
 
 
-def as_kernel(kernel: object | None, columns: Columns) -> Kernel:
+def as_kernel(kernel: object | None, unordered: tuple[int, ...], fidelities: tuple[int, ...] = ()) -> Kernel:
     """A surrogate's kernel: `Matern52` for None, a `GPyTorchKernel` for a gpytorch kernel, else unchanged."""
     if kernel is None:
-        return Matern52(unordered=columns.unordered, fidelities=columns.fidelities)
+        return Matern52(unordered=unordered, fidelities=fidelities)
     if isinstance(kernel, torch.nn.Module):
         return GPyTorchKernel(kernel)
     return kernel  # type: ignore[return-value]
+
+
+def kernel_for(kernel: object | None, columns: Columns) -> Kernel:
+    """The kernel of a surrogate for data with these columns."""
+    return as_kernel(kernel, columns.unordered, columns.fidelities)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels import Kernel, as_kernel
+from bo_suite.kernels import Kernel
+from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
@@ -100,7 +101,7 @@ class ExactGP:
 
     def process(self, data: Dataset, hyperparameters: Hyperparameters) -> ExactProcess:
         """The posterior process at given hyperparameters (kernel theta, log noise)."""
-        kernel = as_kernel(self.kernel, data.columns)
+        kernel = kernel_for(self.kernel, data.columns)
         theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
         k, _ = kernel.gram(theta, data.x)
         chol, jitter = jittered_cholesky(
@@ -120,7 +121,7 @@ class ExactGP:
 
     def start(self, data: Dataset) -> jt.Float[Tensor, " p"]:
         """Where a search starts: the kernel's own theta, and the median of the noise under its prior."""
-        theta = as_kernel(self.kernel, data.columns).start(data.x.shape[-1]).to(data.x)
+        theta = kernel_for(self.kernel, data.columns).start(data.x.shape[-1]).to(data.x)
         return torch.cat((theta, theta.new_tensor([self.noise_location])))
 
     def bounds(self, kernel: Kernel, data: Dataset) -> tuple[Tensor, Tensor]:
@@ -131,7 +132,7 @@ class ExactGP:
 
     def _objective(self, data: Dataset) -> "_Objective":
         constant, function = split_mean(self.mean)
-        kernel = as_kernel(self.kernel, data.columns)
+        kernel = kernel_for(self.kernel, data.columns)
         return _Objective(self, kernel, without_function(data, function), constant)
 
     def _search(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels import as_kernel
+from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis, inducing_basis, jitter_or_default
@@ -89,7 +89,7 @@ class SGPR:
         n = data.x.shape[-2]
         if n == 0:
             raise FitError("an SGPR needs at least one observation, got none")
-        kernel = as_kernel(self.kernel, data.columns)
+        kernel = kernel_for(self.kernel, data.columns)
         model_start = torch.cat(
             (kernel.start(data.x.shape[-1]).to(data.x), self.likelihood.start().to(data.x))
         )
@@ -121,7 +121,7 @@ class SGPR:
         self, data: Dataset, hyperparameters: Hyperparameters, seeds: Seeds
     ) -> jt.Float[Tensor, "*b m d"]:
         """Inducing inputs for the hyperparameters (kernel theta, log noise)."""
-        kernel, n = as_kernel(self.kernel, data.columns), data.x.shape[-2]
+        kernel, n = kernel_for(self.kernel, data.columns), data.x.shape[-2]
         count = inducing_count(n) if self.inducing is None else self.inducing
         return self.selection.select(data, kernel, hyperparameters[..., :-1], count, seeds)
 
@@ -150,7 +150,7 @@ class SGPR:
         return self._collapse(data, hyperparameters, inducing)[1].bound
 
     def _collapse(self, data: Dataset, hyperparameters: Tensor, inducing: Tensor) -> tuple[Basis, Collapsed]:
-        kernel = as_kernel(self.kernel, data.columns)
+        kernel = kernel_for(self.kernel, data.columns)
         theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
         basis = inducing_basis(kernel, theta, inducing, jitter_or_default(self.jitter, data.x.dtype))
         constant, function = split_mean(self.mean)
@@ -165,7 +165,7 @@ class SGPR:
         losses: list[Tensor],
     ) -> jt.Float[Tensor, "*b p"]:
         """The best point that the starts reach."""
-        kernel = as_kernel(self.kernel, data.columns)
+        kernel = kernel_for(self.kernel, data.columns)
         lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
         lower_noise, upper_noise = log_noise_bounds(data.x)
         lower, upper = torch.cat((lower, lower_noise)), torch.cat((upper, upper_noise))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels import as_kernel
+from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.basis import inducing_basis, jitter_or_default
 from bo_suite.surrogates.inducing import (
@@ -154,7 +154,7 @@ class SVGP:
         return process.hyperparameters[..., first : first + len(self.likelihood.start())]
 
     def _problem(self, data: Dataset, learn_inducing: bool, seeds: Seeds) -> VariationalProblem:
-        kernel = as_kernel(self.kernel, data.columns)
+        kernel = kernel_for(self.kernel, data.columns)
         jitter = jitter_or_default(self.jitter, data.x.dtype)
         model = Model(kernel, self.likelihood, self.mean, jitter, data.x.shape[-1])
         return VariationalProblem(model, data, learn_inducing, seeds)

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from bo_suite.classifiers.base import Classifier, ClassifierScore, WeightedExamples
 from bo_suite.classifiers.gp import GPClassifier, GPLogOdds, predictive_logit
-from bo_suite.data import Columns, Dataset, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.surrogates import SVGP, WarmStart
@@ -102,9 +102,7 @@ def test_weights_of_one_and_nothing_are_bernoulli_labels() -> None:
     svgp = SVGP(mean=0.0, likelihood=BernoulliLogit())
     assert_close(odds.bound, svgp.bound(plain, odds.process), rtol=1e-9, atol=1e-9)
 
-    task = VariationalProblem(
-        Model(as_kernel(None, Columns()), BernoulliLogit(), 0.0, 1e-8, 2), plain, False, SEEDS
-    )
+    task = VariationalProblem(Model(as_kernel(None, ()), BernoulliLogit(), 0.0, 1e-8, 2), plain, False, SEEDS)
     best = task.converge(VariationalState.prior(theta, inducing), 1.0, 500)
     assert_close(odds.process.linear, best.linear, rtol=1e-2, atol=1e-2)
     assert_close(odds.bound, task.bound(best), rtol=0.0, atol=1e-5)
@@ -264,7 +262,7 @@ def test_a_fit_raises_the_bound_and_a_warm_start_keeps_it() -> None:
     data = labelled(80, 2)
     classifier = GPClassifier()
     cold = classifier.fit(data, SEEDS)
-    start = as_kernel(None, Columns()).start(2)
+    start = as_kernel(None, ()).start(2)
     untrained = classifier.posterior(data, start, cold.process.inducing)
     assert float(cold.bound) > float(untrained.bound)
     warm = classifier.fit(data, SEEDS, WarmStart(cold.hyperparameters, 80))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.data import Columns, Seeds
+from bo_suite.data import Seeds
 from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52, as_kernel
 from bo_suite.testing.data import rows
 
@@ -94,9 +94,9 @@ def test_frequencies_are_drawn_for_each_replicate_and_the_same_under_a_seed() ->
 
 def test_a_kernel_is_wrapped_or_taken_as_it_is() -> None:
     own = Matern52(outputscale_spread=0.5)
-    assert as_kernel(own, Columns((1,))) is own
-    assert as_kernel(None, Columns((1,), fidelities=(0,))) == Matern52(unordered=(1,), fidelities=(0,))
-    assert as_kernel(RBF, Columns()).kernel is RBF
+    assert as_kernel(own, (1,)) is own
+    assert as_kernel(None, (1,), (0,)) == Matern52(unordered=(1,), fidelities=(0,))
+    assert as_kernel(RBF, ()).kernel is RBF
 
 
 def test_a_fidelity_has_its_own_prior_with_its_mode_where_a_search_starts() -> None:

@@ -290,7 +290,7 @@ def test_a_script_whose_names_cannot_be_sent_is_imported(tmp_path: Path) -> None
     assert done.stdout == "['finished', 'finished', 'finished']\n", done.stderr
     script.write_text(script.read_text().replace('if __name__ == "__main__"', "if True"))
     done = subprocess.run(run, capture_output=True, text=True, timeout=240)
-    assert "a script that workers import must not start workers then" in done.stderr
+    assert "a script must not start workers while a worker imports it" in done.stderr
     assert done.returncode == 1
 
 

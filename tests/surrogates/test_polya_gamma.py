@@ -13,7 +13,6 @@ from torch.testing import assert_close
 
 from bo_suite.classifiers.base import WeightedExamples
 from bo_suite.classifiers.gp import GPClassifier
-from bo_suite.data import Columns
 from bo_suite.kernels import as_kernel
 from bo_suite.surrogates.variational.quadrature import polya_gamma_mean
 
@@ -111,7 +110,7 @@ def regression(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     """Mean and covariance of the coefficients, the values of f at the unit vectors: k(z, x) = zᵀx / α."""
     kernel = gpytorch.kernels.LinearKernel().double()
     kernel.variance = 1.0 / ALPHA
-    theta = as_kernel(kernel, Columns()).start(3)
+    theta = as_kernel(kernel, ()).start(3)
     y, units = torch.from_numpy(labels), torch.eye(3, dtype=torch.float64)
     data = WeightedExamples(torch.from_numpy(features), y, 1.0 - y)
     process = GPClassifier(kernel=kernel, mean=0.0).posterior(data, theta, units).process

@@ -88,7 +88,7 @@ MEAN_AND_KNOWN = pytest.mark.parametrize(("mean", "known"), list(product([None, 
 def case(kernel: object, known: bool, *batch: int, n: int = 9) -> tuple[Kernel, Dataset, Tensor, Tensor]:
     """Kernel, data, hyperparameters, and five inducing inputs."""
     unordered = getattr(kernel, "unordered", ())
-    kernel, inducing = as_kernel(kernel, Columns(unordered)), rows(*batch, 5, 3, seed=3, unordered=unordered)
+    kernel, inducing = as_kernel(kernel, unordered), rows(*batch, 5, 3, seed=3, unordered=unordered)
     return kernel, dataset(*batch, n, 3, unordered=unordered, known=known), given(kernel, 3, *batch), inducing
 
 
@@ -148,7 +148,7 @@ def test_the_bound_is_that_of_gpytorch() -> None:
         prior = gpytorch.distributions.MultivariateNormal(torch.zeros_like(data.y), kernel(data.x))
         reference = likelihood(prior).log_prob(data.y)
         reference = reference + sum(term.loss() for term in kernel.added_loss_terms())
-    eta = torch.cat((as_kernel(RBF, Columns()).start(1), likelihood.noise.detach().log()))
+    eta = torch.cat((as_kernel(RBF, ()).start(1), likelihood.noise.detach().log()))
     assert_close(SGPR(kernel=RBF, mean=0.0, jitter=0.0).bound(data, eta, inducing), reference, **TIGHT)
 
 

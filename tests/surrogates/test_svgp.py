@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 from torch.testing import assert_close
 
-from bo_suite.data import Columns, Dataset, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.surrogates import SGPR, SVGP, WarmStart
@@ -81,7 +81,7 @@ def lifted(data: Dataset, count: int) -> Dataset:
 def task_of(
     name: str, data: Dataset, *, mean: float | None = None, kernel: object = None
 ) -> VariationalProblem:
-    model = Model(as_kernel(kernel, Columns()), LIKELIHOODS[name], mean, 1e-6, data.x.shape[-1])
+    model = Model(as_kernel(kernel, ()), LIKELIHOODS[name], mean, 1e-6, data.x.shape[-1])
     return VariationalProblem(
         model, data, True, Seeds(tuple(range(max(1, data.batch_shape.numel()))), data.batch_shape)
     )
@@ -104,7 +104,7 @@ def fixture() -> tuple[Dataset, Given]:
 
 def log_evidence(data: Dataset, eta: Tensor) -> Tensor:
     """Exact, of a gpytorch RBF kernel at mean zero."""
-    k = as_kernel(RBF, Columns()).gram(eta[..., :2], data.x)[0]
+    k = as_kernel(RBF, ()).gram(eta[..., :2], data.x)[0]
     noise = torch.diag_embed(eta[..., 2:].exp().expand(data.y.shape))
     return MultivariateNormal(torch.zeros_like(data.y), k + noise).log_prob(data.y)
 
@@ -269,9 +269,9 @@ def test_natural_steps_reach_the_reference_optimum_of_a_classifier() -> None:
     x, label, y = csv("gaussx_probit.csv").unbind(-1)
     kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()).double()
     kernel.outputscale, kernel.base_kernel.lengthscale = torch.tensor([1.5, 1.0], dtype=torch.float64)
-    theta = as_kernel(kernel, Columns()).start(1)
+    theta = as_kernel(kernel, ()).start(1)
     data = Dataset(x[:, None], (label + 1) / 2, None, x[:0, None])
-    model = Model(as_kernel(kernel, Columns()), LIKELIHOODS["probit"], 0.0, 1e-6 / 1.5, 1)
+    model = Model(as_kernel(kernel, ()), LIKELIHOODS["probit"], 0.0, 1e-6 / 1.5, 1)
     task = VariationalProblem(model, data, False, SEEDS)
     point = task.converge(VariationalState.prior(theta, data.x), 0.5, 20)
     assert_close(float(task.bound(point)), -7.8734, rtol=0.0, atol=1e-3)
