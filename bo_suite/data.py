@@ -169,8 +169,8 @@ class Dataset:
         return (self.constraints <= 0.0).any(-1) & ~(self.constraints > 0.0).any(-1)
 
 
-_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
-"""Dtype and device of all draws, whatever the defaults are."""
+CPU_DOUBLES: Any = {"dtype": torch.float64, "device": "cpu"}
+"""Dtype and device of draws, of encoded trials and of constants, whatever the defaults are."""
 
 
 @lru_cache(maxsize=64)
@@ -209,11 +209,11 @@ class Seeds:
 
     def normal(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Standard normal draws of shape (*b, *shape)."""
-        return self._stack(lambda g: torch.randn(shape, generator=g, **_CPU)).to(like)
+        return self._stack(lambda g: torch.randn(shape, generator=g, **CPU_DOUBLES)).to(like)
 
     def uniform(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Uniform draws on [0, 1) of shape (*b, *shape)."""
-        return self._stack(lambda g: torch.rand(shape, generator=g, **_CPU)).to(like)
+        return self._stack(lambda g: torch.rand(shape, generator=g, **CPU_DOUBLES)).to(like)
 
     def quasi_normal(self, count: int, dim: int, like: Tensor) -> Tensor:
         """Normal quantiles of randomly shifted Sobol points: shape (*b, count, dim)."""
@@ -222,7 +222,7 @@ class Seeds:
         return quantiles.to(like)
 
     def _shifted_sobol(self, count: int, dim: int) -> Tensor:
-        shift = self._stack(lambda generator: torch.rand(1, dim, generator=generator, **_CPU))
+        shift = self._stack(lambda generator: torch.rand(1, dim, generator=generator, **CPU_DOUBLES))
         return torch.remainder(_sobol(count, dim) + shift, 1.0)
 
     def _stack(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:

@@ -3,19 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Dataset
+from bo_suite.data import CPU_DOUBLES, Dataset
 from bo_suite.space.space import Space
 from bo_suite.storage.trial import Trial
 from bo_suite.study.outcomes import OutcomeTransform
-
-_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
-"""Dtype and device of encoded trials, whatever the defaults are."""
 
 _MOST_FORGOTTEN = 1000
 """Unused rows that are stored: all rows are dropped at this number plus twice the number of trials."""
@@ -74,7 +70,9 @@ class Observations:
         rows = self._rows([*finished, *failed])
         std = None
         if any(trial.std is not None for trial in finished):
-            std = torch.tensor([math.nan if trial.std is None else trial.std for trial in finished], **_CPU)
+            std = torch.tensor(
+                [math.nan if trial.std is None else trial.std for trial in finished], **CPU_DOUBLES
+            )
         data = replace(
             dataset_of(self._space, rows[: len(finished)], self._outcomes(finished), std),
             pending=self._space.encode([trial.params for trial in running]),
@@ -89,7 +87,7 @@ class Observations:
 
     def _outcomes(self, finished: Sequence[Trial]) -> Tensor:
         """Outcomes, smaller is better."""
-        return self._sign * torch.tensor([trial.value for trial in finished], **_CPU)
+        return self._sign * torch.tensor([trial.value for trial in finished], **CPU_DOUBLES)
 
     def _rows(self, trials: Sequence[Trial]) -> Tensor:
         """The rows of trials, stored by object: lists of trials may share ids."""
@@ -108,4 +106,4 @@ class Observations:
 def _constraint_values(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
     """Constraint values, NaN for trials without values."""
     unknown = [math.nan] * max(map(len, constraints.values()))
-    return torch.tensor([constraints.get(trial.id, unknown) for trial in finished], **_CPU)
+    return torch.tensor([constraints.get(trial.id, unknown) for trial in finished], **CPU_DOUBLES)

@@ -1,14 +1,12 @@
 """The map of outcomes from the user's units to the scale of a surrogate, and back."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
-"""Dtype and device of the powers, whatever the defaults are."""
+from bo_suite.data import CPU_DOUBLES
 
 _WORST_STD = 1e3
 """Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
@@ -16,7 +14,7 @@ _WORST_STD = 1e3
 WHISKER = 2.0
 """Distance of the cap above the upper quartile, in distances from the best outcome to that quartile."""
 
-_LAMBDAS = torch.linspace(-1.0, 1.0, 41, **_CPU)
+_LAMBDAS = torch.linspace(-1.0, 1.0, 41, **CPU_DOUBLES)
 """Yeo-Johnson powers that are tried: at most 1, which shortens the tail of bad outcomes alone."""
 
 

@@ -23,8 +23,3 @@ def dataset(count: int, *batch: int, pending: int = 0, seed: int = 0) -> Dataset
     y = (y - y.mean(-1, keepdim=True)) / (y.std(-1, keepdim=True) if count > 1 else 1.0)
     columns = Columns((DIM - 1,), (None, None, 3))
     return Dataset(x, y, None, rows(pending, *batch, seed=seed + 1), columns)
-
-
-def one(data: Dataset, index: int) -> Dataset:
-    """A single replicate."""
-    return data.replicates(index)

@@ -8,7 +8,7 @@ from torch import Tensor
 from bo_suite.data import Seeds
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.surrogates import Process, Surrogate, WarmStart
-from bo_suite.testing.data import DIM, dataset, one, rows
+from bo_suite.testing.data import DIM, dataset, rows
 from bo_suite.testing.require import require
 
 
@@ -107,7 +107,7 @@ def _check_batch(surrogate: Surrogate) -> None:
     together = surrogate.fit(data, Seeds((1, 2), (2,)))
     require(together.mean(test).shape == (2, 4), f"means must be (2, 4), got {together.mean(test).shape}")
     for index in range(2):
-        alone = surrogate.fit(one(data, index), Seeds((index + 1,)))
+        alone = surrogate.fit(data.replicates(index), Seeds((index + 1,)))
         _close(
             together.mean(test)[index], alone.mean(test[index]), "a replicate must equal its solo fit", 0.05
         )

@@ -18,7 +18,7 @@ from bo_suite.surrogates.inducing import (
     Subset,
     inducing_count,
 )
-from bo_suite.testing.data import DIM, dataset, one, rows
+from bo_suite.testing.data import DIM, dataset, rows
 
 KERNEL = Matern52(unordered=(DIM - 1,))
 RULES = [
@@ -119,7 +119,7 @@ def test_replicates_together_choose_what_each_chooses_alone(rule: InducingSelect
     together = select(rule, data, 12, *keys)
     assert together.shape == (3, 12, DIM)
     for place, key in enumerate(keys):
-        assert_close(together[place], select(rule, one(data, place), 12, key), rtol=0.0, atol=0.0)
+        assert_close(together[place], select(rule, data.replicates(place), 12, key), rtol=0.0, atol=0.0)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)

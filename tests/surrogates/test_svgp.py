@@ -24,7 +24,6 @@ from bo_suite.surrogates.variational.elbo import Model
 from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
 from bo_suite.surrogates.variational.training import Adam, NaturalAdam, NaturalLBFGS, Training
 from bo_suite.testing import check_surrogate
-from bo_suite.testing.data import one
 
 SEEDS = Seeds.of(0, 0)
 RBF = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()).double()
@@ -340,7 +339,7 @@ def test_replicates_equal_their_solo_fits_and_a_warm_start_stays(unchecked) -> N
     surrogate = SVGP(inducing=8, likelihood=likelihoods.Poisson(), training=NaturalLBFGS(rounds=3))
     together = surrogate.fit(data, seeds)
     for place in range(2):
-        solo = surrogate.fit(one(data, place), Seeds((place + 1,)))
+        solo = surrogate.fit(data.replicates(place), Seeds((place + 1,)))
         assert_close(together.mean(data.x)[place], solo.mean(data.x[place]), rtol=0.0, atol=0.02)
     warm = surrogate.fit(data, seeds, WarmStart(together.hyperparameters, 25))
     assert bool((warm.trace.losses[0] <= together.trace.losses[-1] + 0.1).all())

@@ -4,13 +4,14 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from bo_suite.data import CPU_DOUBLES
 from bo_suite.errors import DataError
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise, smallest_noise
 from bo_suite.surrogates.variational import quadrature
@@ -31,7 +32,6 @@ Sites = tuple[Value, Value]
 
 Free = jt.Float[Tensor, "*rb p"]
 """A likelihood's free parameters, unconstrained but for a box; p may be 0."""
-_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ def _noise_of_sites(self: Likelihood, phi: Free, precision: Value) -> jt.Float[T
 
 
 def _nothing_to_start(self: Likelihood) -> jt.Float[Tensor, " 0"]:
-    return torch.zeros(0, **_CPU)
+    return torch.zeros(0, **CPU_DOUBLES)
 
 
 def _nothing_to_bound(self: Likelihood, like: Tensor) -> tuple[Free, Free]:
@@ -152,7 +152,7 @@ class Gaussian:
         _require(torch.isfinite(y), y, "outcomes must be finite")
 
     def start(self) -> jt.Float[Tensor, "1"]:
-        return torch.tensor([self.noise_location], **_CPU)
+        return torch.tensor([self.noise_location], **CPU_DOUBLES)
 
     def log_prior(self, phi: jt.Float[Tensor, "*b 1"]) -> jt.Float[Tensor, "*b"]:
         return log_noise_prior(phi[..., 0], self.noise_location, self.noise_spread)[0]
@@ -287,7 +287,7 @@ class StudentT:
         _require(torch.isfinite(y), y, "outcomes must be finite")
 
     def start(self) -> jt.Float[Tensor, "1"]:
-        return torch.tensor([self.scale_location], **_CPU)
+        return torch.tensor([self.scale_location], **CPU_DOUBLES)
 
     def log_prior(self, phi: jt.Float[Tensor, "*b 1"]) -> jt.Float[Tensor, "*b"]:
         return log_noise_prior(phi[..., 0], self.scale_location, self.scale_spread)[0]

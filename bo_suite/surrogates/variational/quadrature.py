@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-_CPU: Any = {"dtype": torch.float64, "device": "cpu"}
-_NODES = torch.linspace(-8.0, 8.0, 80, **_CPU)
+from bo_suite.data import CPU_DOUBLES
+
+_NODES = torch.linspace(-8.0, 8.0, 80, **CPU_DOUBLES)
 _LOG_WEIGHTS = torch.log_softmax(-0.5 * _NODES.square(), 0)
 """Evenly spaced nodes of a standard normal. Gauss-Hermite nodes converge slowly if the integrand has poles,
 as log p of a label has at distance π: at variance 25, derivatives by 32 such nodes are wrong by 5e-3."""
@@ -48,7 +48,7 @@ def log_expectation(
 
 def normal_draws(count: int) -> jt.Float[Tensor, " count"]:
     """Normal quantiles of evenly spaced probabilities, symmetric about 0 and scaled to variance one."""
-    z = torch.special.ndtri((torch.arange(count, **_CPU) + 0.5) / count)
+    z = torch.special.ndtri((torch.arange(count, **CPU_DOUBLES) + 0.5) / count)
     z = z - z.flip(0)
     scaled: Tensor = z / z.square().mean().sqrt()
     return scaled
