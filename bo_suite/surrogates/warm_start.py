@@ -37,7 +37,7 @@ def search_starts(
         if not has_grown(start.observations, data.x.shape[-2]):
             return starts[0][None]
     random = seeds.split("fit").normal((max(count - len(starts), 0), model_start.shape[-1]), data.x)
-    starts += [model_start + noise for noise in random.unbind(-2)]
+    starts += [(model_start + noise).expand(*data.batch_shape, -1) for noise in random.unbind(-2)]
     return torch.stack(starts[:count])
 
 

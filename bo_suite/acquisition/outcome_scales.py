@@ -1,0 +1,152 @@
+"""Scales of outcomes that a Gaussian process may fit better than the given one, and the choice among them."""
+
+import math
+from dataclasses import dataclass, fields
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates.exact import ExactGP
+from bo_suite.surrogates.leave_one_out import leave_one_out_log_density
+from bo_suite.surrogates.process import Hyperparameters, WarmStart
+from bo_suite.surrogates.subsample import best_and_evenly_spaced, observations_at
+
+QUANTILES = (0.5, 0.1)
+"""A log scale magnifies the distance from the best outcome to these quantiles of the outcomes, one scale each."""
+
+CANDIDATES = 1 + len(QUANTILES)
+"""Number of scales that are compared."""
+
+_SMALLEST_OFFSET = 1e-3
+"""Smallest offset, in distances from the best outcome to the median: below it, a log scale is all spike."""
+
+_JUDGED = 0.5
+"""Share of the observations, the best ones, by whose density scales are compared."""
+
+_FEWEST_JUDGED = 3
+
+_MOST = 200
+"""Most observations that the scales are compared on: each has a fit of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class OutcomeScale:
+    """t(y) = (log(y - best + c) - location) / spread, or y itself where `given`.
+
+    Attributes:
+        given: replicates whose outcomes stay as they are.
+        best: smallest outcome.
+        offset: c > 0.
+        location: mean of the logarithms.
+        spread: their standard deviation.
+    """
+
+    given: jt.Bool[Tensor, "*b 1"]
+    best: jt.Float[Tensor, "*b 1"]
+    offset: jt.Float[Tensor, "*b 1"]
+    location: jt.Float[Tensor, "*b 1"]
+    spread: jt.Float[Tensor, "*b 1"]
+
+    @staticmethod
+    def candidates(y: jt.Float[Tensor, "*b n"]) -> "OutcomeScale":
+        """The given scale and one log scale for each of QUANTILES, as a leading dimension."""
+        best, median = y.amin(-1, keepdim=True), y.quantile(0.5, dim=-1, keepdim=True)
+        smallest = _SMALLEST_OFFSET * torch.where(median > best, median - best, 1.0)
+        offsets = [(y.quantile(share, dim=-1, keepdim=True) - best).clamp(min=smallest) for share in QUANTILES]
+        offset = torch.stack([torch.ones_like(best), *offsets])
+        given = torch.zeros_like(offset, dtype=torch.bool)
+        given[0] = True
+        logs = torch.log(y - best + offset)
+        location = logs.mean(-1, keepdim=True)
+        spread = (logs - location).square().mean(-1, keepdim=True).sqrt()
+        spread = torch.where(spread > 1e-9, spread, 1.0)
+        return OutcomeScale(given, best.expand_as(offset), offset, location, spread)
+
+    def __call__(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*sb n"]:
+        """Outcomes on the scale."""
+        return torch.where(self.given, y, (self._logs(y) - self.location) / self.spread)
+
+    def log_slope(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*sb n"]:
+        """log dt/dy."""
+        return torch.where(self.given, 0.0, -self._logs(y) - self.spread.log())
+
+    def of_data(self, data: Dataset) -> Dataset:
+        """The observations on the scale, without pending points; one leading dimension more for candidates."""
+        y = self(data.y)
+        x = data.x.expand(*y.shape, data.x.shape[-1])
+        noise = None if data.noise is None else data.noise * (2.0 * self.log_slope(data.y)).exp()
+        return Dataset(x, y, noise, columns=data.columns)
+
+    def chosen(self, index: jt.Int64[Tensor, "*b"]) -> "OutcomeScale":
+        """One of the candidates for each replicate."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return OutcomeScale(*(value.gather(0, index[None, ..., None])[0] for value in values))
+
+    def _logs(self, y: Tensor) -> Tensor:
+        return torch.log((y - self.best).clamp(min=0.0) + self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleChoice:
+    """The scale of each replicate on which a Gaussian process predicts the best observations best.
+
+    Attributes:
+        scale: the chosen one.
+        index: of it among the candidates.
+        hyperparameters: of the fits to all candidates.
+        observations: number of observations of these fits.
+    """
+
+    scale: OutcomeScale
+    index: jt.Int64[Tensor, "*b"]
+    hyperparameters: jt.Float[Tensor, "c *b p"]
+    observations: int
+
+    @staticmethod
+    def of(surrogate: ExactGP, data: Dataset, seeds: Seeds, start: WarmStart | None) -> "ScaleChoice":
+        """Fits all candidates as one batch and compares them by leave-one-out density.
+
+        Densities are of the outcomes as given: log N(t(y_i); others) + log dt/dy. They are summed over the
+        better half of the observations.
+
+        Args:
+            surrogate: the model.
+            data: observations.
+            seeds: of the fits.
+            start: hyperparameters of an earlier choice.
+
+        Raises:
+            FitError, NumericalError: a fit fails.
+        """
+        compared = best_and_evenly_spaced(_prefix(data), _MOST)
+        scales = OutcomeScale.candidates(compared.y)
+        fitted = surrogate.fit(scales.of_data(compared), seeds, start)
+        density = leave_one_out_log_density(fitted) + scales.log_slope(compared.y)
+        n = compared.y.shape[-1]
+        rank = compared.y.argsort(dim=-1, stable=True).argsort(dim=-1)
+        judged = rank < max(math.ceil(_JUDGED * n), _FEWEST_JUDGED)
+        index = torch.where(judged, density, 0.0).sum(-1).argmax(0)
+        return ScaleChoice(scales.chosen(index), index, fitted.hyperparameters, compared.x.shape[-2])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The chosen scale of each replicate, in words."""
+        words = ("as given", *(f"log, offset at the {share:.0%} quantile" for share in QUANTILES))
+        return tuple(words[index] for index in self.index.flatten().tolist())
+
+    @property
+    def chosen(self) -> Hyperparameters:
+        """The hyperparameters of the fit to the chosen scale."""
+        pick = self.index[None, ..., None].expand(1, *self.hyperparameters.shape[1:])
+        return self.hyperparameters.gather(0, pick)[0]
+
+
+def _prefix(data: Dataset) -> Dataset:
+    """Beyond `_MOST` observations the first ones, as many as the last power of 1.2: the choice seldom changes."""
+    n = data.x.shape[-2]
+    if n <= _MOST:
+        return data
+    count = min(n, math.ceil(1.2 ** math.floor(math.log(n, 1.2))))
+    return observations_at(data, torch.arange(count, device=data.x.device).expand(*data.batch_shape, count))
