@@ -2,6 +2,7 @@
 
 from typing import NoReturn
 
+from bo_suite.acquisition.adaptive import AdaptiveImprovement
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.bore import Bore, RootGamma
 from bo_suite.acquisition.confidence_bound import UpperConfidenceBound
@@ -14,6 +15,7 @@ from bo_suite.acquisition.thompson import ThompsonSampling
 
 __all__ = [
     "Acquisition",
+    "AdaptiveImprovement",
     "AffineCost",
     "Bore",
     "ConstrainedExpectedImprovement",

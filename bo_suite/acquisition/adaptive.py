@@ -1,52 +1,64 @@
 """The default recipe: expected improvement on a chosen scale of the outcomes, and escapes from stagnation."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.improvement import ImprovementScore, at_least_one, improvement_on, incumbents
+from bo_suite.acquisition.improvement import at_least_one, improvement_on, log_expected_improvement
 from bo_suite.acquisition.outcome_scales import CANDIDATES, ScaleChoice
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.process import Hyperparameters, WarmStart
+from bo_suite.surrogates.noise import smallest_noise
+from bo_suite.surrogates.process import ROWS_AT_ONCE, Hyperparameters, Process, WarmStart
 
 _SMALLEST_VAR = 1e-20
+"""Variances are clamped here before their square root is taken; outcomes have variance about 1."""
+
+_BETA = 2.0
+"""Standard deviations of the confidence bound of an escape."""
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveScore:
-    """Log of the expected improvement or, for replicates that escape, the confidence bound.
+    """Log of the expected improvement of the mean or, for replicates that escape, a confidence bound.
 
     Attributes:
-        improvement: the former.
-        escapes: which replicates take the latter.
-        beta: number of standard deviations of the latter.
+        process: conditioned on the fantasies of pending values, if any.
+        best: the mean to improve on, of each fantasy.
+        escapes: which replicates take the confidence bound.
         hyperparameters: of the fits to all candidate scales, then of the last fit.
         notes: what was chosen, in JSON values, one a replicate.
     """
 
-    improvement: ImprovementScore
+    process: Process
+    best: jt.Float[Tensor, "*sb 1"]
     escapes: jt.Bool[Tensor, "*b"]
-    beta: float
     hyperparameters: Hyperparameters
     notes: tuple[dict[str, Any], ...]
     differentiable: bool = field(default=True, init=False)
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        """The score of each row."""
-        if not bool(self.escapes.any()):
-            return self.improvement(x)
-        mean, var = self.improvement.process.mean_and_var(x)
-        if mean.ndim > var.ndim:
-            mean = mean.mean(0)
-        bound = self.beta * var.clamp(min=_SMALLEST_VAR).sqrt() - mean
+        """The score of each row, up to a constant."""
+        mean, var = self.process.mean_and_var(x)
+        fantasies = mean.ndim - var.ndim
         if bool(self.escapes.all()):
-            return bound
-        return torch.where(self.escapes[..., None], bound, self.improvement(x))
+            return _bound(mean.mean(0) if fantasies else mean, var)
+        noise = (self.process.noise - smallest_noise(x.dtype)).clamp(min=0.0)[..., None]
+        change = var.square() / (var + noise).clamp(min=_SMALLEST_VAR)
+        improvement = log_expected_improvement(mean, change, self.best)
+        improvement = improvement.logsumexp(0) if fantasies else improvement
+        if not bool(self.escapes.any()):
+            return improvement
+        bound = _bound(mean.mean(0) if fantasies else mean, var)
+        return torch.where(self.escapes[..., None], bound, improvement)
+
+
+def _bound(mean: Tensor, var: Tensor) -> Tensor:
+    return _BETA * var.clamp(min=_SMALLEST_VAR).sqrt() - mean
 
 
 @dataclass(frozen=True)
@@ -55,54 +67,62 @@ class AdaptiveImprovement:
 
     A step has three parts.
 
-    1. Scale. Outcomes of one function may span five orders of magnitude or have a flat floor, and those of
-       another be a bowl. So the same Gaussian process is fitted, in one batch, to the outcomes as given and
-       to log(y - y* + c), y* the best outcome, for two offsets c. The scale of the highest leave-one-out
-       density of the better half of the outcomes is chosen.
-    2. Improvement. The score is log E[(y* - f(x))₊] on that scale, as `LogExpectedImprovement` has it.
+    1. Scale. Outcomes of one function span five orders of magnitude, and those of another are a bowl. So the
+       same Gaussian process is fitted, in one batch, to the outcomes as given and to log(y - y* + c), y* the
+       best outcome, for two offsets c. The scale with the highest leave-one-out density of the better half
+       of the outcomes is chosen.
+    2. Improvement. An observation at x, with noise τ², changes the posterior mean there by
+       N(0, σ⁴ / (σ² + τ²)). The score is the log of the expected improvement of that mean on the smallest
+       mean of an observed row: the expected quantile improvement of Picheny et al. (2013) with the median as
+       the quantile. Without noise it is `LogExpectedImprovement`. With noise, or on plateaus, which look like
+       noise, it does not return to a place that is known well.
     3. Escape. Once `patience` evaluations have not improved on the best outcome, every second step maximises
-       β σ(x) - mean(x) instead. Where outcomes are constant in steps, or a basin is exhausted, the
-       improvement that the model expects beside the best point does not come, and the search would stay.
+       2 σ(x) - mean(x) instead, and every fourth one on the outcomes as given.
 
-    A step depends on the observations in their order, pending points, and the seeds alone.
+    A step depends on the observations in their order, the pending points, and the seeds alone.
 
     Attributes:
         surrogate: fitted to the outcomes on the chosen scale; its exact part compares the scales.
         fantasies: number of quasi-Monte Carlo samples of the pending values.
         patience: number of evaluations without improvement before the first escape.
-        beta: number of standard deviations of the confidence bound.
         search: how hard to search for the maximum of the score; None for the defaults.
 
     Raises:
-        DataError: fantasies or patience below 1, or beta negative.
+        DataError: fantasies or patience below 1.
     """
 
     surrogate: AutoGP = field(default_factory=AutoGP)
     fantasies: int = 32
     patience: int = 5
-    beta: float = 2.0
     search: Search | None = field(default=None, kw_only=True)
 
-    batched = True
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
         at_least_one("patience", self.patience)
 
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> AdaptiveScore:
-        """The score given the data."""
+        """The score given the data.
+
+        Raises:
+            FitError, NumericalError: a model cannot be fitted.
+        """
         of_candidates, of_last = _parts(start)
-        choice = ScaleChoice.of(self.surrogate.exact, data, seeds, of_candidates)
+        waited = evaluations_since_best(data) - self.patience
+        escapes, as_given = (waited >= 0) & (waited % 2 == 0), (waited >= 0) & (waited % 4 == 2)
+        choice = ScaleChoice.of(self.surrogate.exact, data, seeds, of_candidates).unless(as_given)
         scaled = replace(choice.scale.of_data(data), pending=data.pending)
         if choice.observations == data.x.shape[-2]:
             of_last = WarmStart(choice.chosen, choice.observations, settled=True)
         process = self.surrogate.fit(scaled, seeds, of_last)
-        best = incumbents(process, scaled).amin(-1, keepdim=True)
+        with torch.no_grad():
+            means = [process.mean(rows) for rows in data.with_fixed(data.x).split(ROWS_AT_ONCE, -2)]
+        best = torch.cat(means, -1).amin(-1, keepdim=True)
         improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
-        waited = evaluations_since_best(data)
-        escapes = (waited >= self.patience) & ((waited - self.patience) % 2 == 0)
         theta = torch.cat((*choice.hyperparameters, process.hyperparameters), -1)
-        return AdaptiveScore(improvement, escapes, self.beta, theta, _notes(choice, escapes))
+        notes = _notes(choice, escapes)
+        return AdaptiveScore(improvement.process, improvement.best, escapes, theta, notes)
 
 
 def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
@@ -111,7 +131,7 @@ def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
 
 
 def _parts(start: WarmStart | None) -> tuple[WarmStart | None, WarmStart | None]:
-    """The start of the fits to the candidate scales, and of the last fit; None if another recipe stored it."""
+    """The start of the fits to the candidates, and of the last fit; None if another recipe stored it."""
     if start is None or start.hyperparameters.shape[-1] % (CANDIDATES + 1):
         return None, None
     *candidates, last = start.hyperparameters.chunk(CANDIDATES + 1, -1)

@@ -2,9 +2,9 @@
 
 from collections.abc import Set
 
+from bo_suite.acquisition.adaptive import AdaptiveImprovement
 from bo_suite.acquisition.base import Acquisition
 from bo_suite.acquisition.constrained import ConstrainedExpectedImprovement
-from bo_suite.acquisition.improvement import LogExpectedImprovement
 from bo_suite.acquisition.knowledge_gradient import KnowledgeGradient
 
 
@@ -16,8 +16,8 @@ def default_acquisition(aspects: Set[str] = frozenset()) -> Acquisition:
 
     Returns:
         ConstrainedExpectedImprovement with constraints, KnowledgeGradient with fidelities, otherwise
-        LogExpectedImprovement.
+        AdaptiveImprovement.
     """
     if "constraints" in aspects:
         return ConstrainedExpectedImprovement()
-    return KnowledgeGradient() if "fidelities" in aspects else LogExpectedImprovement()
+    return KnowledgeGradient() if "fidelities" in aspects else AdaptiveImprovement()

@@ -1,7 +1,7 @@
 """Scales of outcomes that a Gaussian process may fit better than the given one, and the choice among them."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import jaxtyping as jt
 import torch
@@ -14,7 +14,7 @@ from bo_suite.surrogates.process import Hyperparameters, WarmStart
 from bo_suite.surrogates.subsample import best_and_evenly_spaced, observations_at
 
 QUANTILES = (0.5, 0.1)
-"""A log scale magnifies the distance from the best outcome to these quantiles of the outcomes, one scale each."""
+"""A log scale magnifies the distances between the best outcome and one of these quantiles of the outcomes."""
 
 CANDIDATES = 1 + len(QUANTILES)
 """Number of scales that are compared."""
@@ -54,7 +54,9 @@ class OutcomeScale:
         """The given scale and one log scale for each of QUANTILES, as a leading dimension."""
         best, median = y.amin(-1, keepdim=True), y.quantile(0.5, dim=-1, keepdim=True)
         smallest = _SMALLEST_OFFSET * torch.where(median > best, median - best, 1.0)
-        offsets = [(y.quantile(share, dim=-1, keepdim=True) - best).clamp(min=smallest) for share in QUANTILES]
+        offsets = [
+            (y.quantile(share, dim=-1, keepdim=True) - best).clamp(min=smallest) for share in QUANTILES
+        ]
         offset = torch.stack([torch.ones_like(best), *offsets])
         given = torch.zeros_like(offset, dtype=torch.bool)
         given[0] = True
@@ -73,7 +75,7 @@ class OutcomeScale:
         return torch.where(self.given, 0.0, -self._logs(y) - self.spread.log())
 
     def of_data(self, data: Dataset) -> Dataset:
-        """The observations on the scale, without pending points; one leading dimension more for candidates."""
+        """The observations on the scale, without pending points; candidates add a leading dimension."""
         y = self(data.y)
         x = data.x.expand(*y.shape, data.x.shape[-1])
         noise = None if data.noise is None else data.noise * (2.0 * self.log_slope(data.y)).exp()
@@ -93,12 +95,14 @@ class ScaleChoice:
     """The scale of each replicate on which a Gaussian process predicts the best observations best.
 
     Attributes:
+        candidates: all of them, as a leading dimension.
         scale: the chosen one.
         index: of it among the candidates.
         hyperparameters: of the fits to all candidates.
         observations: number of observations of these fits.
     """
 
+    candidates: OutcomeScale
     scale: OutcomeScale
     index: jt.Int64[Tensor, "*b"]
     hyperparameters: jt.Float[Tensor, "c *b p"]
@@ -121,14 +125,20 @@ class ScaleChoice:
             FitError, NumericalError: a fit fails.
         """
         compared = best_and_evenly_spaced(_prefix(data), _MOST)
-        scales = OutcomeScale.candidates(compared.y)
+        scales = OutcomeScale.candidates(compared.y, data.y.amin(-1, keepdim=True))
         fitted = surrogate.fit(scales.of_data(compared), seeds, start)
         density = leave_one_out_log_density(fitted) + scales.log_slope(compared.y)
         n = compared.y.shape[-1]
         rank = compared.y.argsort(dim=-1, stable=True).argsort(dim=-1)
         judged = rank < max(math.ceil(_JUDGED * n), _FEWEST_JUDGED)
         index = torch.where(judged, density, 0.0).sum(-1).argmax(0)
-        return ScaleChoice(scales.chosen(index), index, fitted.hyperparameters, compared.x.shape[-2])
+        observations = compared.x.shape[-2]
+        return ScaleChoice(scales, scales.chosen(index), index, fitted.hyperparameters, observations)
+
+    def unless(self, as_given: jt.Bool[Tensor, "*b"]) -> "ScaleChoice":
+        """The choice with the outcomes as given in some replicates."""
+        index = torch.where(as_given, 0, self.index)
+        return replace(self, scale=self.candidates.chosen(index), index=index)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,7 +154,7 @@ class ScaleChoice:
 
 
 def _prefix(data: Dataset) -> Dataset:
-    """Beyond `_MOST` observations the first ones, as many as the last power of 1.2: the choice seldom changes."""
+    """Beyond `_MOST` observations, the first ones up to a power of 1.2: so the choice seldom changes."""
     n = data.x.shape[-2]
     if n <= _MOST:
         return data

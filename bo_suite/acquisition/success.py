@@ -1,6 +1,8 @@
 """The probability that an evaluation succeeds, modelled from successes and failures."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jaxtyping as jt
 import torch
@@ -114,6 +116,12 @@ class LikelyScore:
     def hyperparameters(self) -> Hyperparameters | None:
         """The hyperparameters of the score."""
         return self.score.hyperparameters
+
+    @property
+    def notes(self) -> Sequence[Mapping[str, Any]]:
+        """What the acquisition chose, a mapping for each replicate."""
+        empty: Sequence[Mapping[str, Any]] = ({},) * self.success.level.shape[:-1].numel()
+        return getattr(self.score, "notes", empty)
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """score(x) + log P(x succeeds); the score alone if the probability is even."""

@@ -1,4 +1,4 @@
-"""Commands on a history: `ask`, `tell`, `fail`, `withdraw`, `best`, `trials`, `plot`."""
+"""Commands on a history: `ask`, `tell`, `fail`, `withdraw`, `best`, `trials`, `why`, `plot`."""
 
 from contextlib import closing
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bo_suite.cli.console import (
+    FAILURE,
     USAGE,
     print_failures,
     print_json,
@@ -193,6 +194,31 @@ def trials(
         print_trials(page_of_trials, header.space)
     if pages > 1:
         print_lines(f"page {shown} of {pages} (--page), {len(listed)} trials")
+
+
+@sentences()
+def why(
+    storage: StorageArgument,
+    trial: Annotated[
+        int | None, typer.Argument(metavar="[ID]", help="The trial's id.", show_default="the last trial")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how the point of a trial was chosen: by what, from how many observations, on which scale."""
+    from bo_suite.study.summary import explanation
+
+    with existing(storage) as history:
+        listed = history.trials()
+        chosen = listed[-1] if listed and trial is None else None
+        if trial is not None:
+            chosen = next((one for one in listed if one.id == trial), None)
+        if chosen is None:
+            missing = "has no trials yet" if trial is None else f"has no trial with id {trial}"
+            stop(f"{storage} {missing}", FAILURE)
+    if as_json:
+        print_json({"id": chosen.id} | dict(chosen.provenance))
+    else:
+        print_lines(f"trial {chosen.id}: {explanation(chosen.provenance)}")
 
 
 @sentences()

@@ -56,6 +56,8 @@ def provenance_of(
     if step.success is not None:
         source["success"] = step.success.hyperparameters.tolist()
         source["failures"] = step.success.observations - data.x.shape[-2]
+    if step.notes:
+        source["chosen"] = dict(step.notes)
     if step.repeat:
         source["repeat"] = True
     if step.reason is not None:

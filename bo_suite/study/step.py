@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import jaxtyping as jt
 import torch
@@ -48,6 +49,7 @@ class Step:
         search_seconds: time to maximise it.
         reason: error that led to a fallback.
         repeat: whether the point was evaluated before: a finite space with noisy outcomes has no new point.
+        notes: what the acquisition chose, such as a model, in JSON values.
     """
 
     row: jt.Float[Tensor, " d"]
@@ -58,6 +60,7 @@ class Step:
     search_seconds: float = 0.0
     reason: str | None = None
     repeat: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settled_start(self) -> WarmStart | None:
@@ -125,9 +128,10 @@ def _joint_steps(
     success = _success_start(score, data)
     starts = _next_starts(score, data, success)
     rows = rows if data.batch_shape else rows[None]
+    notes = _notes(score, len(starts))
     return [
-        Step(row, "acquisition", next_start, success, *seconds, repeat=repeat)
-        for row, next_start in zip(rows, starts, strict=True)
+        Step(row, "acquisition", next_start, success, *seconds, repeat=repeat, notes=note)
+        for row, next_start, note in zip(rows, starts, notes, strict=True)
     ]
 
 
@@ -163,7 +167,10 @@ def batch_steps(
         return [_random_step(data, space, seeds, error)]
     success = _success_start(score, data)
     (next_start,) = _next_starts(score, data, success)
-    return [Step(row, "acquisition", next_start, success, *seconds, repeat=repeat) for row in rows]
+    (notes,) = _notes(score, 1)
+    return [
+        Step(row, "acquisition", next_start, success, *seconds, repeat=repeat, notes=notes) for row in rows
+    ]
 
 
 def _best_rows(
@@ -217,6 +224,12 @@ def _next_starts(score: Score, data: Dataset, success: WarmStart | None) -> list
     rounded = round_hyperparameters(score.hyperparameters)
     rounded = rounded if data.batch_shape else rounded[None]
     return [WarmStart(row, data.x.shape[-2], success) for row in rounded]
+
+
+def _notes(score: Score, runs: int) -> Sequence[Mapping[str, Any]]:
+    """What the acquisition chose for each run; nothing if it does not say."""
+    notes: Sequence[Mapping[str, Any]] = getattr(score, "notes", ({},) * runs)
+    return notes
 
 
 def _stacked(starts: Sequence[WarmStart | None]) -> WarmStart | None:

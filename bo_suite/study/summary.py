@@ -1,7 +1,7 @@
 """What the trials of a run show together: the best one, tables and lines of text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,6 +61,20 @@ def trials_at_target(trials: Sequence[Trial], space: Space) -> list[Trial]:
     if not space.fidelities:
         return list(trials)
     return [trial for trial in trials if space.at_target(params := trial.params) == params]
+
+
+def explanation(provenance: Mapping[str, Any]) -> str:
+    """How a point was chosen, in words."""
+    source = provenance.get("source", "added")
+    observations = f"{provenance.get('observations', 0)} observations"
+    if source == "added":
+        return "added by the user, not suggested"
+    if source == "design":
+        return f"an initial point, spread over the space, after {observations}"
+    if source == "fallback":
+        return f"a random point after {observations}, since the model failed: {provenance.get('fallback')}"
+    chosen = ", ".join(f"{name}: {value}" for name, value in provenance.get("chosen", {}).items())
+    return f"chosen from {observations} by {provenance.get('acquisition')}{f' ({chosen})' if chosen else ''}"
 
 
 def ranked(trials: Sequence[Trial], direction: str) -> list[Trial]:
