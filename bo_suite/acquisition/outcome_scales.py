@@ -50,14 +50,11 @@ class OutcomeScale:
     spread: jt.Float[Tensor, "*b 1"]
 
     @staticmethod
-    def candidates(y: jt.Float[Tensor, "*b n"]) -> "OutcomeScale":
-        """The given scale and one log scale for each of QUANTILES, as a leading dimension."""
-        best, median = y.amin(-1, keepdim=True), y.quantile(0.5, dim=-1, keepdim=True)
-        smallest = _SMALLEST_OFFSET * torch.where(median > best, median - best, 1.0)
-        offsets = [
-            (y.quantile(share, dim=-1, keepdim=True) - best).clamp(min=smallest) for share in QUANTILES
-        ]
-        offset = torch.stack([torch.ones_like(best), *offsets])
+    def candidates(y: jt.Float[Tensor, "*b n"], best: jt.Float[Tensor, "*b 1"]) -> "OutcomeScale":
+        """The given scale and one log scale for each of QUANTILES of y, as a leading dimension."""
+        median, *others = (y.quantile(share, dim=-1, keepdim=True) - best for share in (0.5, *QUANTILES))
+        smallest = _SMALLEST_OFFSET * torch.where(median > 0, median, 1.0)
+        offset = torch.stack([torch.ones_like(best), *(torch.maximum(other, smallest) for other in others)])
         given = torch.zeros_like(offset, dtype=torch.bool)
         given[0] = True
         logs = torch.log(y - best + offset)
