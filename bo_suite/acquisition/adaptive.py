@@ -69,15 +69,15 @@ class AdaptiveImprovement:
 
     1. Scale. Outcomes of one function span five orders of magnitude, and those of another are a bowl. So the
        same Gaussian process is fitted, in one batch, to the outcomes as given and to log(y - y* + c), y* the
-       best outcome, for two offsets c. The scale with the highest leave-one-out density of the better half
-       of the outcomes is chosen.
+       best outcome, for two offsets c. A log scale is chosen if leaving out each of the better half of the
+       outcomes in turn, and predicting it from the others, gives strong evidence for it.
     2. Improvement. An observation at x, with noise τ², changes the posterior mean there by
        N(0, σ⁴ / (σ² + τ²)). The score is the log of the expected improvement of that mean on the smallest
        mean of an observed row: the expected quantile improvement of Picheny et al. (2013) with the median as
        the quantile. Without noise it is `LogExpectedImprovement`. With noise, or on plateaus, which look like
        noise, it does not return to a place that is known well.
-    3. Escape. Once `patience` evaluations have not improved on the best outcome, every second step maximises
-       2 σ(x) - mean(x) instead, and every fourth one on the outcomes as given.
+    3. Escape. Once `patience` evaluations have not improved on the best outcome, and the outcomes are as
+       given, every second step maximises 2 σ(x) - mean(x) instead.
 
     A step depends on the observations in their order, the pending points, and the seeds alone.
 
@@ -109,9 +109,9 @@ class AdaptiveImprovement:
             FitError, NumericalError: a model cannot be fitted.
         """
         of_candidates, of_last = _parts(start)
+        choice = ScaleChoice.of(self.surrogate.exact, data, seeds, of_candidates)
         waited = evaluations_since_best(data) - self.patience
-        escapes, as_given = (waited >= 0) & (waited % 2 == 0), (waited >= 0) & (waited % 4 == 2)
-        choice = ScaleChoice.of(self.surrogate.exact, data, seeds, of_candidates).unless(as_given)
+        escapes = (waited >= 0) & (waited % 2 == 0) & (choice.index == 0)
         scaled = replace(choice.scale.of_data(data), pending=data.pending)
         if choice.observations == data.x.shape[-2]:
             of_last = WarmStart(choice.chosen, choice.observations, settled=True)

@@ -1,7 +1,7 @@
 """Scales of outcomes that a Gaussian process may fit better than the given one, and the choice among them."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import jaxtyping as jt
 import torch
@@ -26,6 +26,10 @@ _JUDGED = 0.5
 """Share of the observations, the best ones, by whose density scales are compared."""
 
 _FEWEST_JUDGED = 3
+
+_STRONG = 3.0
+"""A log scale needs a log density higher by this: a factor of 20, strong evidence (Kass and Raftery 1995). Where
+the evidence is weaker, as with noise, a log scale measured worse."""
 
 _MOST = 200
 """Most observations that the scales are compared on: each has a fit of its own."""
@@ -92,14 +96,12 @@ class ScaleChoice:
     """The scale of each replicate on which a Gaussian process predicts the best observations best.
 
     Attributes:
-        candidates: all of them, as a leading dimension.
         scale: the chosen one.
         index: of it among the candidates.
         hyperparameters: of the fits to all candidates.
         observations: number of observations of these fits.
     """
 
-    candidates: OutcomeScale
     scale: OutcomeScale
     index: jt.Int64[Tensor, "*b"]
     hyperparameters: jt.Float[Tensor, "c *b p"]
@@ -110,7 +112,7 @@ class ScaleChoice:
         """Fits all candidates as one batch and compares them by leave-one-out density.
 
         Densities are of the outcomes as given: log N(t(y_i); others) + log dt/dy. They are summed over the
-        better half of the observations.
+        better half of the observations. A log scale has to be better by a factor of 20.
 
         Args:
             surrogate: the model.
@@ -128,14 +130,11 @@ class ScaleChoice:
         n = compared.y.shape[-1]
         rank = compared.y.argsort(dim=-1, stable=True).argsort(dim=-1)
         judged = rank < max(math.ceil(_JUDGED * n), _FEWEST_JUDGED)
-        index = torch.where(judged, density, 0.0).sum(-1).argmax(0)
+        evidence = torch.where(judged, density, 0.0).sum(-1)
+        evidence[0] += _STRONG
+        index = evidence.argmax(0)
         observations = compared.x.shape[-2]
-        return ScaleChoice(scales, scales.chosen(index), index, fitted.hyperparameters, observations)
-
-    def unless(self, as_given: jt.Bool[Tensor, "*b"]) -> "ScaleChoice":
-        """The choice with the outcomes as given in some replicates."""
-        index = torch.where(as_given, 0, self.index)
-        return replace(self, scale=self.candidates.chosen(index), index=index)
+        return ScaleChoice(scales.chosen(index), index, fitted.hyperparameters, observations)
 
     @property
     def names(self) -> tuple[str, ...]:
