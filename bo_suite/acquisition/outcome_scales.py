@@ -28,8 +28,8 @@ _JUDGED = 0.5
 _FEWEST_JUDGED = 3
 
 _STRONG = 3.0
-"""A log scale needs a log density higher by this: a factor of 20, strong evidence (Kass and Raftery 1995). Where
-the evidence is weaker, as with noise, a log scale measured worse."""
+"""A log scale needs a log density higher by this, a factor of 20: strong evidence (Kass and Raftery 1995).
+With less of it, as under noise, log scales measured worse."""
 
 _MOST = 200
 """Most observations that the scales are compared on: each has a fit of its own."""
