@@ -54,7 +54,8 @@ def test_every_problem_is_deterministic_finite_and_not_constant(library: object,
     assert problem.name == name
     copy = pickle.loads(pickle.dumps(problem))
     assert copy == problem
-    seen = [problem.value(point) for point in points(problem, 30)]
+    count = 150 if name == "bocode_Bayesmark_DT_digits" else 30  # a tree is a guess at most points
+    seen = [problem.value(point) for point in points(problem, count)]
     assert np.isfinite(seen).all()
     assert len(set(seen)) > 2
     assert [copy.value(point) for point in points(problem, 3)] == seen[:3]
