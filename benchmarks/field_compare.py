@@ -5,13 +5,14 @@ import pandas as pd
 from field_runs import Array, Runs
 
 from bo_suite.bench.bootstrap import RESAMPLES, percentile_interval
-from bo_suite.bench.signed_ranks import signed_rank_p
+from bo_suite.bench.signed_ranks import differences, signed_rank_p
 
 _FLOOR = 1e-6
 _SHOWN = 12
-_HEADER = """Over the (problem, seed) that both have run. Rank: 0 if {first} always found less than {second}, 1 if always more,
-mean over problems. log10 ratio: of the normalised regret of {first} over that of {second}, each between 1e-6 and 1, mean
-over problems; below 0 {first} is better; 95% intervals from resampled problems and seeds. p: signed-rank test, uncorrected."""
+_HEADER = """Over the (problem, seed) that both have run. Rank: 0 if {first} always found less than {second},
+1 if always more, mean over problems. log10 ratio: of the normalised regret of {first} over that of {second}, each
+between 1e-6 and 1, mean over problems; below 0 {first} is better. Intervals are 95%, from resampled problems
+and seeds. p: of the signed-rank test, uncorrected."""
 
 
 def comparison(runs: Runs, first: str, second: str) -> str:
@@ -26,11 +27,11 @@ def comparison(runs: Runs, first: str, second: str) -> str:
     ratios = pd.DataFrame(
         {
             "ratio": _logarithm(both[first]) - _logarithm(both[second]),
-            "rank": (np.sign(both[first].round(9) - both[second].round(9)).fillna(0.0) + 1) / 2,
+            "rank": (_signs(both[first], both[second]) + 1) / 2,
         },
         index=both.index,
     )
-    rows = [_row(name, own) for name, own in ratios.groupby(level="class")]
+    rows = [_row(str(name), own) for name, own in ratios.groupby(ratios.index.get_level_values("class"))]
     if len(rows) > 1:
         rows.append(_row("all classes", ratios))
     means = ratios["ratio"].groupby(level="problem").mean().sort_values()
@@ -46,6 +47,11 @@ def comparison(runs: Runs, first: str, second: str) -> str:
 
 def _logarithm(regrets: pd.Series) -> pd.Series:
     return pd.Series(np.log10(regrets.clip(_FLOOR, 1.0)), index=regrets.index)
+
+
+def _signs(first: pd.Series, second: pd.Series) -> Array:
+    """-1 where the first is smaller by more than a rounding error, 1 where it is larger, else 0."""
+    return np.asarray(np.sign(differences(first.round(9), second.round(9))))
 
 
 def _row(name: str, own: pd.DataFrame) -> dict[str, str | int]:

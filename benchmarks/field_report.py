@@ -1,4 +1,4 @@
-"""The report of benchmarks/field.py: ranks and regrets by class, then by problem, and where a method is weak."""
+"""The report of benchmarks/field.py: ranks and regrets by class and by problem, and a method's weak spots."""
 
 import numpy as np
 import pandas as pd
@@ -7,10 +7,11 @@ from field_runs import Array, Medians, Runs, medians, ranks
 from bo_suite.bench.bootstrap import percentile_interval
 
 _FLOOR = 1e-6  # normalised regrets below it count as equal in ratios
-_HEADER = """Rank: 0 is first and 1 last, by the median over seeds of the final value, mean over problems. Regret: median over
-seeds of (final - best known) / (typical - best known), cut to [0, 1], mean over problems. Intervals are 95%, from
-resampled problems and seeds. p: of the signed-rank test against the first, by (problem, seed), after Holm's correction
-for all pairs of methods. Methods with fewer seeds are compared by the medians of what they have."""
+_HEADER = """Rank: 0 is first and 1 last, by the median over seeds of the final value, mean over problems.
+Regret: median over seeds of (final - best known) / (typical - best known), cut to [0, 1], mean over problems.
+Intervals are 95%, from resampled problems and seeds. p: of the signed-rank test against the first, by
+(problem, seed), after Holm's correction for all pairs of methods. Methods with fewer seeds are compared by
+the medians of what they have."""
 
 
 def report(runs: Runs, own: str) -> str:
@@ -31,12 +32,10 @@ def _standings(title: str, runs: Runs, middle: Medians) -> str:
     rank, rank_ends = _mean_and_ends(middle, ranks(middle.values), ranks(middle.resampled))
     cut, cut_resampled = _cut(middle.values), _cut(middle.resampled)
     regret, regret_ends = _mean_and_ends(middle, cut, cut_resampled)
-    seeds = runs.table.groupby(["method", "problem"]).size()
-    by_method = runs.table.groupby("method")
-    states = by_method["state"].value_counts().unstack(fill_value=0)
     rows = []
     for column, method in enumerate(middle.methods):
-        counts = seeds[method]
+        own = runs.table[runs.table["method"] == method]
+        counts = own.groupby("problem").size()
         rows.append(
             {
                 "method": method,
@@ -48,9 +47,9 @@ def _standings(title: str, runs: Runs, middle: Medians) -> str:
                 "95% of rank": _interval(rank_ends, column, ".2f"),
                 "regret": regret[column],
                 "95% of regret": _interval(regret_ends, column, ".3g"),
-                "s/run": f"{by_method.get_group(method)['seconds'].median():.1f}",
-                "timed out": int(states.get("timed out", {}).get(method, 0)),
-                "crashed": int(states.get("crashed", {}).get(method, 0)),
+                "s/run": f"{own['seconds'].median():.1f}",
+                "timed out": int((own["state"] == "timed out").sum()),
+                "crashed": int((own["state"] == "crashed").sum()),
             }
         )
     table = pd.DataFrame(rows).sort_values(["rank", "method"], ignore_index=True)
@@ -111,8 +110,8 @@ def _problems(every: Medians, runs: Runs) -> str:
         lines.append(f"below the best known value: {', '.join(beaten.index)}")
     if runs.estimated:
         lines.append(
-            f"{len(runs.estimated)} problems have no stored best known and typical value; the smallest value of all "
-            "runs and the median of random's are taken"
+            f"{len(runs.estimated)} problems have no stored best known and typical value: the smallest value "
+            "of all runs and the median of random's are taken"
         )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The stored runs of benchmarks/field.py, with regrets that mean the same on every problem, and resampled medians."""
+"""The stored runs of benchmarks/field.py, with normalised regrets and their resampled medians."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -39,8 +39,8 @@ class Turbo:
 
     Chosen here: the tutorial's 2 d initial Sobol points are at most a quarter of the budget. Candidates are
     rounded to levels. Unordered options are one-hot for the process, and the box has all of them. Without
-    noise no point is suggested twice in a region, which ends once it has no new point. A failure counts as
-    the worst value so far.
+    noise no point is suggested twice in a region, which ends once it has no new point. If a fit fails, the
+    hyperparameters of the fit before are taken. A failure counts as the worst value so far.
 
     Eriksson et al. (2019), "Scalable Global Optimization via Local Bayesian Optimization".
     """
@@ -90,6 +90,7 @@ class _Loop:
         self._encoding = task.space.encoding
         parameters = [parameter for _, parameter in task.space]
         self._levels = [p.levels if isinstance(p, Choice) and not p.ordered else 0 for p in parameters]
+        self._hyperparameters: dict[str, Any] | None = None
         self._outcomes = Penalty(self._observe_suggestion)
         self._start_region(task.seed)
 
@@ -153,9 +154,11 @@ class _Loop:
                 if not len(candidates):
                     return None
                 draw = process.posterior(self._features(candidates)).rsample()
-        return candidates[draw.squeeze(-1).argmax()]
+        row: Tensor = candidates[draw.squeeze(-1).argmax()]
+        return row
 
     def _fitted(self, features: Tensor, gains: Tensor) -> "SingleTaskGP":
+        from botorch.exceptions import ModelFittingError
         from botorch.fit import fit_gpytorch_mll
         from botorch.models import SingleTaskGP
         from gpytorch.constraints import Interval
@@ -174,7 +177,11 @@ class _Loop:
             likelihood=GaussianLikelihood(noise_constraint=Interval(*noise)),
             outcome_transform=None,
         )
-        fit_gpytorch_mll(ExactMarginalLogLikelihood(process.likelihood, process))
+        try:
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(process.likelihood, process))
+            self._hyperparameters = process.state_dict()
+        except ModelFittingError:
+            process.load_state_dict(self._hyperparameters or process.state_dict())
         return process
 
     def _features(self, rows: Tensor) -> Tensor:
