@@ -6,9 +6,9 @@
 
 `run` stores each class in a folder of OUT, skips what is stored, and can be stopped at any time. Seeds run
 one after another, so every problem has seed 0 of every method before any has seed 1. A run has 40
-evaluations, in the class field-high-dimensional 80, and is ended after twenty minutes. `--label NAME` stores a
-method under another name, for a changed version of it. `report` and `compare` show what is there, also while
-others run.
+evaluations, in the class field-high-dimensional 80, and is ended after twenty minutes. `--label NAME` stores
+a method under another name, for a changed version of it. `report` and `compare` show what is there, also
+while others run.
 """
 
 import os
@@ -105,8 +105,8 @@ def main() -> None:
         command.add_argument(
             "--visited",
             action="store_true",
-            help="the result of a run is the smallest noiseless value that it visited, not the noiseless value "
-            "at its best observed one",
+            help="take the smallest noiseless value that a run visited, not the noiseless value at its best "
+            "observed one",
         )
     for command in (running, reporting, comparing):
         command.add_argument("--classes", help="comma-separated; all by default")

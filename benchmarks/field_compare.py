@@ -10,9 +10,9 @@ from bo_suite.bench.signed_ranks import differences, signed_rank_p
 _FLOOR = 1e-6
 _SHOWN = 12
 _HEADER = """Over the (problem, seed) that both have run. Rank: 0 if {first} always found less than {second},
-1 if always more, mean over problems. log10 ratio: of the normalised regret of {first} over that of {second}, each
-between 1e-6 and 1, mean over problems; below 0 {first} is better. Intervals are 95%, from resampled problems
-and seeds. p: of the signed-rank test, uncorrected."""
+1 if always more, mean over problems. log10 ratio: of the normalised regret of {first} over that of {second},
+each between 1e-6 and 1, mean over problems; below 0 {first} is better. Intervals are 95%, from resampled
+problems and seeds. p: of the signed-rank test, uncorrected."""
 
 
 def comparison(runs: Runs, first: str, second: str) -> str:

@@ -141,7 +141,7 @@ class _Loop:
         values = torch.tensor(self._values, dtype=torch.float64)
         spread = values.std() if len(values) > 1 else values.new_tensor(0.0)
         gains = (values.mean() - values) / (spread if spread > 0 else 1.0)
-        with max_cholesky_size(math.inf):  # type: ignore[arg-type]
+        with max_cholesky_size(math.inf):
             process = self._fitted(self._features(rows), gains.unsqueeze(-1))
             with torch.no_grad():
                 best = gains
@@ -154,8 +154,7 @@ class _Loop:
                 if not len(candidates):
                     return None
                 draw = process.posterior(self._features(candidates)).rsample()
-        row: Tensor = candidates[draw.squeeze(-1).argmax()]
-        return row
+        return candidates[draw.squeeze(-1).argmax()]
 
     def _fitted(self, features: Tensor, gains: Tensor) -> "SingleTaskGP":
         from botorch.exceptions import ModelFittingError
@@ -218,7 +217,9 @@ class _Loop:
         perturbed = torch.rand(count, dim) <= min(1.0, 20.0 / dim)
         without = (~perturbed.any(dim=-1)).nonzero().squeeze(-1)
         perturbed[without, torch.randint(dim, (len(without),))] = True
-        return self._encoding.round_to_levels(torch.where(perturbed, box, center)).unique(dim=0)
+        rounded = self._encoding.round_to_levels(torch.where(perturbed, box, center))
+        candidates: Tensor = rounded.unique(dim=0)
+        return candidates
 
     def tell(self, params: Params, value: float) -> None:
         self._outcomes.tell(params, value)
