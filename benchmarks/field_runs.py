@@ -13,6 +13,7 @@ from bo_suite.bench.bootstrap import RESAMPLES
 from bo_suite.bench.pairs import pairs
 from bo_suite.bench.records import Records
 from bo_suite.bench.trajectories import finals, trajectories
+from bo_suite.problems.field import field_references
 
 Array = npt.NDArray[np.float64]
 
@@ -123,7 +124,7 @@ def _with_regrets(records: Records, classes: dict[str, str]) -> Runs:
 
 def stored_references() -> dict[str, tuple[float, float]]:
     """The best known and the typical value of each problem."""
-    return {}
+    return {name: (one.best_known, one.typical) for name, one in field_references().items()}
 
 
 @dataclass(frozen=True, eq=False)
