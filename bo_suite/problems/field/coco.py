@@ -1,7 +1,8 @@
 """Functions of COCO (Hansen et al. 2021), whose minima are known.
 
-Of its suites bbob, bbob-noisy, bbob-mixint and bbob-largescale. They come with the package coco-experiment, the extra `bo-suite[field]`. Instances 1 to 5 alone can be made:
-the others are kept for checking what was developed on these.
+Of its suites bbob, bbob-noisy, bbob-mixint and bbob-largescale. They come with the package coco-experiment,
+the extra `bo-suite[field]`. Instances 1 to 5 alone can be made: the others are kept for checking what was
+developed on these.
 
 Values of bbob-noisy without noise are those of the bbob function that it is made from, on whose values COCO
 puts the noise. The noise is that of its definition (Hansen, Finck, Ros and Auger 2009, RR-6869), drawn from
