@@ -24,7 +24,7 @@ def report(runs: Runs, own: str) -> str:
         parts.append(_standings(name, on, medians(on.table)))
     if len(names) > 1:
         parts.append(_standings("all classes", runs, every))
-    parts += [_problems(every, runs), _weak(every, own)]
+    parts += [_overview(every), _problems(every, runs), _weak(every, own)]
     return "\n\n".join(parts)
 
 
@@ -59,6 +59,14 @@ def _standings(title: str, runs: Runs, middle: Medians) -> str:
         rank=table["rank"].map("{:.3f}".format), regret=table["regret"].map("{:.3g}".format)
     ).to_string(index=False)
     return f"== {title}: {len(middle.problems)} problems ==\n{shown}\n{_separation(runs.pairs, table)}"
+
+
+def _overview(every: Medians) -> str:
+    table = pd.DataFrame(ranks(every.values), columns=list(every.methods))
+    means = table.groupby(np.array([name.removeprefix("field-") for name in every.classes])).mean().T
+    means["all"] = table.mean()
+    shown = means.sort_values("all").map(lambda value: "" if np.isnan(value) else f"{value:.2f}")
+    return f"== mean rank by class ==\n{shown.to_string()}"
 
 
 def _separation(pairs: pd.DataFrame, table: pd.DataFrame) -> str:
