@@ -11,13 +11,14 @@ it.
 """
 
 import argparse
+import contextlib
 import csv
 import itertools
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +29,7 @@ import torch
 from scipy.optimize import minimize
 
 from bo_suite.bench.records import Records
+from bo_suite.errors import SpaceError
 from bo_suite.problems import Problem
 from bo_suite.problems.field import FIELD_PROBLEMS
 from bo_suite.problems.field.bocode import _loaded
@@ -74,6 +76,14 @@ class Search:
     def uniform(self, count: int) -> list[float]:
         return [self.evaluate(row) for row in uniform_rows(self.problem, self.generator, count)]
 
+    def try_points(self, points: Iterable[Sequence[float]]) -> None:
+        """Evaluates points in the units of the user; leaves those out that lie outside of the space."""
+        names = [name for name, _ in self.problem.space]
+        for values in points:
+            with contextlib.suppress(SpaceError):
+                point = self.problem.space.check(dict(zip(names, values, strict=True)))
+                self.evaluate(self.problem.space.encode([point]).numpy()[0])
+
     def mutate(self, seconds: float, count: int) -> None:
         """Changes some columns of one of the best rows, by steps of all sizes or from another row."""
         began, space = time.perf_counter(), self.problem.space
@@ -114,6 +124,34 @@ class Search:
         for method, limit in (("L-BFGS-B", 40), ("Nelder-Mead", 4000)):
             box = [(0.0, 1.0)] * self.rows.shape[1]
             minimize(self.evaluate, self.best_row(), method=method, bounds=box, options={"maxiter": limit})
+
+    def hop(self, seconds: float) -> None:
+        """Changes some of the discrete columns of one of the best rows, then minimises over its Floats."""
+        began = time.perf_counter()
+        parameters = [parameter for _, parameter in self.problem.space]
+        floats = [index for index, parameter in enumerate(parameters) if isinstance(parameter, Float)]
+        others = [index for index in range(len(parameters)) if index not in floats]
+        while floats and time.perf_counter() - began < seconds:
+            order = np.argsort(self.values, kind="stable")
+            row = self.rows[order[min(self.generator.geometric(0.3) - 1, len(order) - 1)]].copy()
+            fresh = uniform_rows(self.problem, self.generator, 1)[0]
+            for column in self.generator.permutation(others)[: self.generator.integers(0, 3)]:
+                row[column] = fresh[column]
+            start = row[floats]
+            if self.generator.random() < 0.3:
+                start = np.clip(start + 0.1 * self.generator.standard_normal(len(floats)), 0.0, 1.0)
+
+            def of_floats(values: np.ndarray, row: np.ndarray = row) -> float:
+                row[floats] = values
+                return self.evaluate(row)
+
+            minimize(
+                of_floats,
+                start,
+                method="Nelder-Mead",
+                bounds=[(0.0, 1.0)] * len(floats),
+                options={"maxfev": 150 * len(floats), "adaptive": True, "xatol": 1e-9, "fatol": 1e-12},
+            )
 
     def best_row(self) -> np.ndarray:
         return self.rows[np.argmin(self.values)].copy()
@@ -171,9 +209,14 @@ def searched(problem: Problem, seed: int, effort: float) -> float:
     """The smallest value that the search finds; `effort` minutes, about."""
     search = Search(problem, seed)
     search.uniform(UNIFORM)
+    if problem.name.startswith("bocode_"):
+        search.try_points(_loaded(problem.name.removeprefix("bocode_")).problem.x_opt or ())
     if all(isinstance(parameter, Float) for _, parameter in problem.space):
         search.continuous(30.0 * effort)
-    search.mutate(30.0 * effort, 200_000)
+    else:
+        search.hop(15.0 * effort)
+    search.mutate(15.0 * effort, 200_000)
+    search.hop(15.0 * effort)
     return float(search.values.min())
 
 
