@@ -97,6 +97,7 @@ def main() -> None:
     reporting = commands.add_parser("report", help="ranks and regrets of all methods")
     reporting.add_argument("--methods", help="comma-separated; all by default")
     reporting.add_argument("--own", default="bo_suite", help="the method whose weak problems are listed")
+    reporting.add_argument("--common", action="store_true", help="only problems that all methods have run")
     comparing = commands.add_parser("compare", help="two methods, paired by problem and seed")
     comparing.add_argument("first", help="a method; METHOD@FOLDER if two folders have it")
     comparing.add_argument("second")
@@ -120,8 +121,9 @@ def main() -> None:
     runs: Runs = read(args.out, classes, visited=args.visited)
     if args.command == "compare":
         print(comparison(runs, args.first, args.second))
-    else:
-        print(report(runs.of(args.methods.split(",")) if args.methods else runs, args.own))
+        return
+    runs = runs.of(args.methods.split(",")) if args.methods else runs
+    print(report(runs.common() if args.common else runs, args.own))
 
 
 if __name__ == "__main__":

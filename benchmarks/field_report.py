@@ -11,7 +11,7 @@ _HEADER = """Rank: 0 is first and 1 last, by the median over seeds of the final 
 Regret: median over seeds of (final - best known) / (typical - best known), cut to [0, 1], mean over problems.
 Intervals are 95%, from resampled problems and seeds. p: of the signed-rank test against the first, by
 (problem, seed), after Holm's correction for all pairs of methods. Methods with fewer seeds are compared by
-the medians of what they have."""
+the medians of what they have; those with fewer problems, on these alone, come last."""
 
 
 def report(runs: Runs, own: str) -> str:
@@ -52,7 +52,9 @@ def _standings(title: str, runs: Runs, middle: Medians) -> str:
                 "crashed": int((own["state"] == "crashed").sum()),
             }
         )
-    table = pd.DataFrame(rows).sort_values(["rank", "method"], ignore_index=True)
+    table = pd.DataFrame(rows)
+    complete = table["problems"] == len(middle.problems)
+    table = table.iloc[np.lexsort([table["method"], table["rank"], ~complete])].reset_index(drop=True)
     first = table["method"][0]
     table.insert(5, "p", [_p(runs.pairs, first, method) for method in table["method"]])
     shown = table.assign(

@@ -44,6 +44,14 @@ class Runs:
         names = {name for name, own in self.classes.items() if own == problem_class}
         return self._where(self.table["problem"].isin(names), self.records.units["problem"].isin(names))
 
+    def common(self) -> "Runs":
+        """The runs on the problems that every method has run."""
+        counts = self.table.groupby("problem")["method"].nunique()
+        names = set(counts.index[counts == self.table["method"].nunique()])
+        if not names:
+            raise SystemExit("no problem has runs of all methods")
+        return self._where(self.table["problem"].isin(names), self.records.units["problem"].isin(names))
+
     def _where(self, rows: pd.Series, units: pd.Series) -> "Runs":
         records = replace(self.records, units=self.records.units[units])
         return replace(self, records=records, table=self.table[rows])

@@ -80,6 +80,27 @@ def test_a_report_has_every_class_and_problem_and_says_where_a_method_is_weak(fo
     assert "of 3 problems" in text
 
 
+def test_methods_with_fewer_problems_come_last_and_can_be_left_to_common_problems(folder: Path) -> None:
+    runs = field_runs.read([folder], CLASSES)
+    table, units = runs.table, runs.records.units
+    partial = replace(
+        runs,
+        table=table[(table["method"] == "random") | (table["problem"] == "branin")],
+        records=replace(
+            runs.records, units=units[(units["method"] == "random") | (units["problem"] == "branin")]
+        ),
+    )
+    best = replace(partial, table=partial.table.assign(regret=(partial.table["method"] == "random") * 1.0))
+    lines = report(best, "random").splitlines()
+    (start,) = (index for index, line in enumerate(lines) if line.startswith("== all classes"))
+    assert [line.split()[0] for line in lines[start + 2 : start + 4]] == ["random", "sobol"]
+    assert set(best.common().table["problem"]) == {"branin"}
+    assert [line.split()[0] for line in report(best.common(), "random").splitlines()[8:10]] == [
+        "sobol",
+        "random",
+    ]
+
+
 def test_a_method_that_is_always_last_is_listed(folder: Path) -> None:
     runs = field_runs.read([folder], CLASSES)
     worst = runs.table["method"] == "sobol"
