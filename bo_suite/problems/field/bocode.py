@@ -126,9 +126,7 @@ def bocode_problem(name: str) -> Problem:
 def _parameter(name: str, index: int, bounds: Sequence[float], kind: str | Sequence[float]) -> Parameter:
     low, high = (float(bound) for bound in bounds)
     log = name.startswith(_NETWORKS) and index in _LOGARITHMIC
-    if kind == "continuous":
-        return Float(low, high, log)
-    if kind == "integer":
-        return Int(int(low), int(high), log)
+    if isinstance(kind, str):  # continuous or integer
+        return Float(low, high, log) if kind == "continuous" else Int(int(low), int(high), log)
     levels = tuple(kind)
     return Choice(levels, ordered=name not in _NOMINAL and len(levels) > 2)
