@@ -41,10 +41,11 @@ def run(
     methods: Sequence[Method],
     seeds: Sequence[int],
     out: Path,
+    every: int,
     options: dict[str, Any],
 ) -> None:
-    """Runs every method on every problem of the classes, seed by seed."""
-    problems = {name: [stored(problem) for problem in get_suite(name).build()] for name in classes}
+    """Runs every method on each k-th problem of the classes, seed by seed."""
+    problems = {name: [stored(problem) for problem in get_suite(name).build()[::every]] for name in classes}
     for seed in seeds:
         for name, own in problems.items():
             budget = BUDGETS.get(name, BUDGET)
@@ -90,6 +91,7 @@ def main() -> None:
     running.add_argument("--methods", required=True, help="comma-separated")
     running.add_argument("--seeds", default="0:10", help="first:end, the end left out")
     running.add_argument("--workers", type=int, default=1)
+    running.add_argument("--every", type=int, default=1, help="take each k-th problem of a class only")
     running.add_argument("--label", help="store the method under this name")
     running.add_argument("--python", action="append", default=[], metavar="METHOD=PYTHON")
     running.add_argument("--rerun", action="append", default=[], metavar="STATE", help="such as crashed")
@@ -116,7 +118,7 @@ def main() -> None:
     if args.command == "run":
         seeds = range(*(int(bound) for bound in args.seeds.split(":")))
         methods = chosen(args.methods, args.label, args.python)
-        run(classes, methods, seeds, args.out, {"workers": args.workers, "again": args.rerun})
+        run(classes, methods, seeds, args.out, args.every, {"workers": args.workers, "again": args.rerun})
         return
     runs: Runs = read(args.out, classes, visited=args.visited)
     if args.command == "compare":
