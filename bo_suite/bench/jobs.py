@@ -192,7 +192,9 @@ def check_or_store(
     """
     for problem in problems:
         numbers = {"minimum": problem.minimum, "best_known": problem.best_known, "noise": problem.noise}
-        form = {"dim": problem.space.dim, "space": problem.space.fingerprint}
+        form: dict[str, object] = {"dim": problem.space.dim, "space": problem.space.fingerprint}
+        if problem.noise_model is not None:
+            form["noise_model"] = described(problem.noise_model, sys.maxsize)
         store.agree("problems", "problem", problem.name, numbers | asdict(limits) | form)
     for method in methods:
         plain = type(method).__repr__ is object.__repr__

@@ -21,7 +21,8 @@ class Records:
 
     Attributes:
         problems: a row a problem: problem, minimum (NaN if unknown), best_known (the minimum, else the
-            smallest known value, else NaN), noise (standard deviation), dim, budget.
+            smallest known value, else NaN), noise (standard deviation), noise_model
+            (text, None for Gaussian noise), dim, budget.
         units: a row a (problem, method, seed): state ("finished", "crashed" or "timed out"), reason (why it
             ended early, else None), seconds (its wall time, divided by the number of replicates that ran at
             once), replicates (how many ran at once as one program), environment (a row of environments).
@@ -62,10 +63,11 @@ class Records:
         numbers = ["value", "true_value", "regret"]
         evaluations[numbers] = evaluations[numbers].astype(float)
         units["reason"], evaluations["failure"] = _texts(units["reason"]), _texts(evaluations["failure"])
+        fields = ("minimum", "best_known", "noise", "noise_model", "dim", "budget")
+        problems = _unfolded(problems, fields).astype({"minimum": float, "best_known": float})
+        problems["noise_model"] = _texts(problems["noise_model"])
         return Records(
-            _unfolded(problems, ("minimum", "best_known", "noise", "dim", "budget")).astype(
-                {"minimum": float, "best_known": float}
-            ),
+            problems,
             units,
             evaluations,
             _unfolded(

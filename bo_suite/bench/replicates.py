@@ -190,7 +190,7 @@ def _provenance(step: Step) -> dict[str, Any]:
 
 def _noise(problem: Problem, rows: Tensor, seeds: Sequence[int]) -> list[float]:
     """The noise of one row per run; no row is repeated."""
-    points = problem.space.decode(problem.space.widened(rows)) if problem.noise else [{}] * len(seeds)
+    points = problem.space.decode(problem.space.widened(rows)) if problem.noisy else [{}] * len(seeds)
     return [problem.noise_of(point, seed) for point, seed in zip(points, seeds, strict=True)]
 
 

@@ -246,6 +246,7 @@ _FORM: _Fields = {
     "minimum": (is_number, "a finite number or null"),
     "best_known": (is_number, "a finite number or null"),
     "noise": (_is_duration, "a number >= 0"),
+    "noise_model": _TEXT,
     "dim": (lambda value: is_whole(value, 1), "an integer >= 1"),
     "budget": (lambda value: is_whole(value, 1), "an integer >= 1"),
     "time_limit": (_is_duration, "a number >= 0 or null"),

@@ -7,6 +7,7 @@ from functools import partial
 
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
+from bo_suite.problems.field import FIELD, FIELD_PROBLEMS
 from bo_suite.problems.tabular import TABLES
 from bo_suite.problems.tuning import TUNING
 from bo_suite.values.describe import described
@@ -93,17 +94,19 @@ def _suite(name: str, description: str, names: tuple[str, ...]) -> Suite:
 
 
 def named_problem(name: str) -> Problem:
-    """The problem of a name: one of `get_problem`, or one that the suites make from these.
+    """The problem of a name: one of `get_problem`, one that the suites make from these, or one of `field`.
 
     Raises:
         DataError: no problem has the name, or `get_problem` raises it.
     """
     if name in MADE:
         return MADE[name]()
+    if name in FIELD_PROBLEMS:
+        return FIELD_PROBLEMS[name]()
     try:
         return get_problem(name)
     except DataError as error:
-        close = difflib.get_close_matches(name, (*suites(), *MADE), n=3) or list(suites())
+        close = difflib.get_close_matches(name, (*suites(), *MADE, *FIELD_PROBLEMS), n=3) or list(suites())
         raise DataError(f"{error}; names of suites and of their problems include {close}") from None
 
 
@@ -142,6 +145,11 @@ _SUITES = {
         _suite("high-dimensional", "functions of 20 to 50 parameters, of which few matter in some", _HIGH),
         _suite("tuning", "models of scikit-learn to tune, on data that comes with it", tuple(TUNING)),
         _suite("tabular", "networks trained at every point of a grid (extra `tables`)", tuple(TABLES)),
+        _suite("field", "all of the suites field-... (extra `field`)", tuple(FIELD_PROBLEMS)),
+        *(
+            _suite(f"field-{kind}", f"{kind} problems that others wrote (extra `field`)", tuple(recipes))
+            for kind, recipes in FIELD.items()
+        ),
     )
 }
 

@@ -72,7 +72,7 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
     try:
         with _alarm(time_limit):
             run_seed = seed_on(problem.name, seed)
-            run = method.start(Task(problem.space, run_seed, budget, problem.noise > 0))
+            run = method.start(Task(problem.space, run_seed, budget, problem.noisy))
             while len(done) < budget:
                 done.append(_evaluation(problem, run, run_seed, done))
                 if time_limit is not None and time.perf_counter() - began > time_limit:

@@ -22,8 +22,9 @@ def bench(
         str,
         typer.Argument(
             metavar="SUITE",
-            help="smoke, synthetic, noisy, mixed, high-dimensional, tuning, tabular, names from `bo-suite "
-            "problems`, or module:attribute of problems of your own; several with commas.",
+            help="smoke, synthetic, noisy, mixed, high-dimensional, tuning, tabular, field, a class of it "
+            "such as field-mixed, names from `bo-suite problems`, or module:attribute of problems of your "
+            "own; several with commas.",
         ),
     ],
     out: Annotated[

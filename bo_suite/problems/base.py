@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import SupportsFloat
+from typing import Protocol, SupportsFloat
 
 import jaxtyping as jt
 import numpy as np
@@ -18,6 +18,14 @@ from bo_suite.values.describe import described
 
 Rows = Callable[[jt.Float64[Tensor, "n d"]], jt.Float64[Tensor, " n"]]
 """A function of many points at once, one row per point."""
+
+
+class NoiseModel(Protocol):
+    """The noise of an observation where its size depends on the value; a frozen dataclass, so picklable."""
+
+    def __call__(self, value: float, generator: np.random.Generator) -> float:
+        """The noise to add to the noiseless value, drawn from the generator alone; a finite number."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,13 @@ class Problem:
             the user's units, in the order of the space, to noiseless values on the device of the rows.
             Values may differ from the function's by rounding: at most 1e-12, relative or absolute. Picklable;
             None if there is no such function.
+        noise_model: Draws noise that is not Gaussian or depends on the value; `noise` must then be 0. None
+            for Gaussian noise.
 
     Raises:
         DataError: an empty name, minimizers without a minimum, a best known value that differs from the
-            minimum, a vectorized function of columns that are not Float, or a number out of its range.
+            minimum, a vectorized function of columns that are not Float, a noise model besides Gaussian
+            noise, or a number out of its range.
         SpaceError: a minimizer is not a point of the space.
     """
 
@@ -61,6 +72,7 @@ class Problem:
     seed: int = 0
     best_known: float | None = None
     vectorized: Rows | None = None
+    noise_model: NoiseModel | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -85,6 +97,7 @@ class Problem:
         self._check_vectorized()
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise DataError(f"`noise >= 0` must hold, got noise={self.noise!r}")
+        self._check_noise_model()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise DataError(f"the seed must be an integer >= 0, got {self.seed!r}")
         object.__setattr__(self, "minimizers", tuple(self.space.check(point) for point in self.minimizers))
@@ -99,6 +112,19 @@ class Problem:
         others = [name for name, parameter in self.space if not isinstance(parameter, Float)]
         if others:
             raise DataError(f"a vectorized function needs a space of Float columns alone, got {others}")
+
+    def _check_noise_model(self) -> None:
+        if self.noise_model is None:
+            return
+        if not callable(self.noise_model):
+            raise DataError(f"a noise model must be callable or None, got {described(self.noise_model)}")
+        if self.noise != 0.0:
+            raise DataError(f"`noise == 0` must hold with a noise model, got noise={self.noise!r}")
+
+    @property
+    def noisy(self) -> bool:
+        """Whether observations have noise, Gaussian or of a model."""
+        return self.noise > 0.0 or self.noise_model is not None
 
     def value(self, params: Params) -> float:
         """The noiseless value of a point.
@@ -129,9 +155,12 @@ class Problem:
         Raises:
             SpaceError: params are not a point of the space.
         """
-        if self.noise == 0.0:
+        if not self.noisy:
             return 0.0
         (row,) = self.space.encode([self.space.check(params)]).tolist()
         digits = json.dumps([round(unit, 6) for unit in row]).encode()
         key = int.from_bytes(hashlib.blake2b(digits, digest_size=8).digest(), "big")
-        return self.noise * float(np.random.default_rng((seed, key, repeat)).standard_normal())
+        generator = np.random.default_rng((seed, key, repeat))
+        if self.noise_model is not None:
+            return float(self.noise_model(self.value(params), generator))
+        return self.noise * float(generator.standard_normal())

@@ -119,7 +119,7 @@ def _check_noise(problem: Problem, points: list[Params]) -> None:
             observed == again, f"{name}: the noise of a point must be the same, got {observed} and {again}"
         )
         noises.append(observed - value)
-    if problem.noise == 0.0:
+    if not problem.noisy:
         require(
             not any(noises), f"{name}: without noise a problem must return its value, differs by {noises}"
         )

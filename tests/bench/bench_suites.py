@@ -29,6 +29,7 @@ def suite(values: np.ndarray, *, best: float = 0.0, noise: np.ndarray | float = 
             "minimum": best,
             "best_known": best,
             "noise": 0.0,
+            "noise_model": None,
             "dim": 2,
             "budget": values.shape[3],
         }

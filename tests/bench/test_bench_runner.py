@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bench_methods
@@ -97,6 +97,25 @@ def test_a_point_that_is_repeated_has_other_noise(tmp_path: Path) -> None:
     problem = Problem("coin", space, nothing, noise=1.0)
     records = run_suite(problem, "random", range(1), 8, tmp_path, workers=1)
     assert records.evaluations["value"].nunique() == 8
+
+
+@dataclass(frozen=True)
+class Offset:
+    """Adds the value plus a uniform number."""
+
+    def __call__(self, value: float, generator: np.random.Generator) -> float:
+        return value + float(generator.random())
+
+
+def test_noise_of_a_model_is_added_and_recorded(tmp_path: Path) -> None:
+    problem = replace(BRANIN, name="offset_branin", noise_model=Offset())
+    records = run_suite([problem, BRANIN], "random", range(1), 4, tmp_path, workers=1)
+    assert list(records.problems["noise_model"]) == ["Offset()", None]
+    rows = records.evaluations[records.evaluations["problem"] == "offset_branin"]
+    for row in rows.itertuples():
+        noise = problem.noise_of(json.loads(row.params), seed_on("offset_branin", row.seed))
+        assert row.value == row.true_value + noise
+        assert 0.0 <= noise - row.true_value < 1.0
 
 
 def test_where_the_suite_ran_is_recorded_and_names_no_machine(small: Records) -> None:

@@ -28,7 +28,7 @@ from bo_suite.testing import check_method
 from bo_suite.testing.method import SPACES
 
 MIXED = SPACES["a mixed space"]
-PLAIN = ("random", "sobol", "botorch")
+PLAIN = ("random", "sobol", "botorch", "turbo")
 QUICK = ["bo_suite", "random", "sobol", "tpe", "optuna_gp", "optuna_cmaes", "scikit_optimize", "pycma"]
 
 

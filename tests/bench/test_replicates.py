@@ -22,8 +22,9 @@ equal data.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -263,6 +264,22 @@ def test_noise_is_drawn_from_the_seed_and_the_point() -> None:
     assert_close(noise, torch.tensor(drawn, dtype=torch.float64), rtol=1e-9, atol=1e-9)
     true = torch.tensor([[NOISY.value(point) for point in run] for run in points], dtype=torch.float64)
     assert_close(found.true_values, true, rtol=1e-12, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class Proportional:
+    """Adds the value times a normal number."""
+
+    def __call__(self, value: float, generator: np.random.Generator) -> float:
+        return value * float(generator.standard_normal())
+
+
+def test_noise_of_a_model_is_drawn_from_the_seed_and_the_point() -> None:
+    problem = replace(get_problem("branin"), noise_model=Proportional())
+    found = run_replicates(problem, LogExpectedImprovement(), (3, 5), 4)
+    for seed, rows, values, true in zip((3, 5), found.rows, found.values, found.true_values, strict=True):
+        drawn = [problem.noise_of(point, seed) for point in problem.space.decode(rows)]
+        assert_close(values - true, torch.tensor(drawn, dtype=torch.float64), rtol=1e-9, atol=1e-9)
 
 
 def test_best_and_the_table_agree_with_a_plain_loop() -> None:

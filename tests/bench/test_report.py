@@ -57,7 +57,7 @@ def suite(
                     observed = {"value": value, "true_value": value, "regret": value, **spent}
                     said = {"evaluation": evaluation + 1, "params": "{}", "provenance": "{}", "failure": None}
                     evaluations.append({**unit, **said, **observed})
-    facts = {"minimum": 0.0, "best_known": 0.0, "noise": 0.0, "dim": 6, "budget": budget}
+    facts = {"minimum": 0.0, "best_known": 0.0, "noise": 0.0, "noise_model": None, "dim": 6, "budget": budget}
     where = {"python": "3.11.2", "platform": "Linux", "device": "cpu", "threads": 1, "commit": "2e0075b"}
     versions = json.dumps({"torch": "2.9.0", "numpy": "2.3.1"})
     return Records(
@@ -316,6 +316,11 @@ def unknown() -> Records:
     return replace(records, problems=records.problems.assign(minimum=math.nan, best_known=math.nan))
 
 
+def of_a_noise_model() -> Records:
+    records = suite()
+    return replace(records, problems=records.problems.assign(noise_model="BbobNoise()"))
+
+
 def no_regret() -> Records:
     records = suite()
     columns = ("value", "true_value", "regret", "ask_seconds", "tell_seconds")
@@ -336,6 +341,7 @@ def nothing_in_common() -> Records:
         (lambda: suite(problems=1, seeds=1, budget=1), "1 problem"),
         (all_crashed, "24 of 24 units did not finish"),
         (unknown, "minimum not known"),
+        (of_a_noise_model, "noise that depends on the value"),
         (no_regret, "reached the same regret in all 8 pairs"),
         (nothing_in_common, "Ranks need two methods"),
     ],
@@ -345,6 +351,7 @@ def nothing_in_common() -> Records:
         "one evaluation",
         "all crashed",
         "unknown",
+        "noise model",
         "no regret",
         "nothing in common",
     ],

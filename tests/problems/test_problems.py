@@ -161,6 +161,14 @@ def squares(rows: torch.Tensor) -> torch.Tensor:
     return rows[:, 0] ** 2
 
 
+@dataclass(frozen=True)
+class Doubled:
+    """Adds the value times a uniform number."""
+
+    def __call__(self, value: float, generator: np.random.Generator) -> float:
+        return value * float(generator.random())
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -176,6 +184,8 @@ def squares(rows: torch.Tensor) -> torch.Tensor:
         ({"best_known": 0.5}, "best_known == minimum"),
         ({"best_known": float("nan")}, "best known value must be a finite number"),
         ({"vectorized": 3}, "vectorized function must be callable"),
+        ({"noise_model": 3}, "noise model must be callable"),
+        ({"noise_model": Doubled(), "noise": 1.0}, "noise == 0"),
         ({"space": Space({"x": Int(0, 1)}), "vectorized": squares}, r"Float columns alone, got \['x'\]"),
     ],
 )
@@ -235,6 +245,21 @@ def test_noise_has_the_stated_deviation() -> None:
     assert abs(draws.mean()) < 4 * 3.0 / 2000**0.5
     with pytest.raises(DataError, match="noise >= 0"):
         noisy(problem, -1.0)
+
+
+def test_noise_of_a_model_depends_on_the_value_the_seed_the_point_and_the_repeat() -> None:
+    problem = Problem("square", SPACE, square, 0.0, ({"x": 0.0},), noise_model=Doubled())
+    assert problem.noisy
+    assert noisy(get_problem("branin"), 0.5).noisy
+    assert not get_problem("branin").noisy
+    check_problem(problem)
+    point = {"x": 0.5}
+    drawn = [problem.noise_of(point, seed, repeat) for seed in range(20) for repeat in range(3)]
+    assert len(set(drawn)) == 60
+    assert all(0.0 <= noise < 0.25 for noise in drawn)
+    assert problem.noise_of({"x": 0.0}, 0) == 0.0
+    assert problem(point) == 0.25 + problem.noise_of(point, problem.seed)
+    assert pickle.loads(pickle.dumps(problem)).noise_of(point, 3, 1) == problem.noise_of(point, 3, 1)
 
 
 # --- wrappers --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from bo_suite.problems.tabular import TABLES, table
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.testing import check_problem
 
-OWN = [name for name in suites() if name != "tabular"]
+OWN = [name for name in suites() if name != "tabular" and not name.startswith("field")]
 BUILT = [(suite, problem) for suite in OWN for problem in get_suite(suite).build()]
 QUICK = {problem.name: problem for suite, problem in BUILT if suite != "tuning"}
 
@@ -24,6 +24,8 @@ QUICK = {problem.name: problem for suite, problem in BUILT if suite != "tuning"}
 def test_the_suites_of_the_design_are_there() -> None:
     assert set(suites()) == {
         *("smoke", "synthetic", "noisy", "mixed", "high-dimensional", "tuning", "tabular"),
+        *("field", "field-smooth", "field-multimodal", "field-ill-conditioned", "field-noisy", "field-mixed"),
+        *("field-categorical", "field-high-dimensional", "field-tuning"),
     }
     assert not set(suites()) & {*problems(), *TABLES, *MADE}
     for name in suites():

@@ -31,6 +31,7 @@ from bo_suite.bench.peers.scikit_optimize import ScikitOptimize
 from bo_suite.bench.peers.smac_facade import SmacFacade
 from bo_suite.bench.peers.subprocess_method import SubprocessMethod
 from bo_suite.bench.peers.syne_tune_bore import SyneTuneBore
+from bo_suite.bench.peers.turbo import Turbo
 from bo_suite.errors import DataError
 from bo_suite.values.describe import described
 from bo_suite.values.imports import import_attribute
@@ -64,6 +65,7 @@ _LISTED: dict[str, _Listed] = {
     "random": _Listed(Random),
     "sobol": _Listed(Sobol),
     "botorch": _Listed(BoTorchLoop),
+    "turbo": _Listed(Turbo),
     "tpe": _Listed(partial(OptunaStudy, "tpe", "TPESampler"), ("optuna",)),
     "optuna_gp": _Listed(partial(OptunaStudy, "optuna_gp", "GPSampler"), ("optuna", "jax")),
     "optuna_cmaes": _Listed(partial(OptunaStudy, "optuna_cmaes", "CmaEsSampler"), ("optuna", "cmaes")),
