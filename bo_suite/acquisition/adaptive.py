@@ -7,16 +7,24 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.improvement import at_least_one, improvement_on, log_expected_improvement
+from bo_suite.acquisition.improvement import (
+    at_least_one,
+    improvement_on,
+    incumbents,
+    log_expected_improvement,
+)
 from bo_suite.acquisition.outcome_scales import CANDIDATES, ScaleChoice
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.noise import smallest_noise
-from bo_suite.surrogates.process import ROWS_AT_ONCE, Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
 
 _SMALLEST_VAR = 1e-20
 """Variances are clamped here before their square root is taken; outcomes have variance about 1."""
+
+_LARGEST_SHARE = 1.0 - 1e-9
+"""The share of the noise is clamped here, so that its logarithm stays finite."""
 
 _BETA = 2.0
 """Standard deviations of the confidence bound of an escape."""
@@ -24,11 +32,11 @@ _BETA = 2.0
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveScore:
-    """Log of the expected improvement of the mean or, for replicates that escape, a confidence bound.
+    """Log of the augmented expected improvement or, for replicates that escape, a confidence bound.
 
     Attributes:
         process: conditioned on the fantasies of pending values, if any.
-        best: the mean to improve on, of each fantasy.
+        best: the value to improve on, of each fantasy.
         escapes: which replicates take the confidence bound.
         hyperparameters: of the fits to all candidate scales, then of the last fit.
         notes: what was chosen, in JSON values, one a replicate.
@@ -47,14 +55,18 @@ class AdaptiveScore:
         fantasies = mean.ndim - var.ndim
         if bool(self.escapes.all()):
             return _bound(mean.mean(0) if fantasies else mean, var)
-        noise = (self.process.noise - smallest_noise(x.dtype)).clamp(min=0.0)[..., None]
-        change = var.square() / (var + noise).clamp(min=_SMALLEST_VAR)
-        improvement = log_expected_improvement(mean, change, self.best)
-        improvement = improvement.logsumexp(0) if fantasies else improvement
+        improvement = log_expected_improvement(mean, var, self.best)
+        improvement = (improvement.logsumexp(0) if fantasies else improvement) + self._log_news(var)
         if not bool(self.escapes.any()):
             return improvement
         bound = _bound(mean.mean(0) if fantasies else mean, var)
         return torch.where(self.escapes[..., None], bound, improvement)
+
+    def _log_news(self, var: Tensor) -> Tensor:
+        """log(1 - τ / √(σ² + τ²)): 0 without noise, and small where the noise exceeds what is unknown."""
+        noise = (self.process.noise - smallest_noise(var.dtype)).clamp(min=0.0)[..., None]
+        share = (noise / (var + noise).clamp(min=_SMALLEST_VAR)).sqrt()
+        return torch.log1p(-share.clamp(max=_LARGEST_SHARE))
 
 
 def _bound(mean: Tensor, var: Tensor) -> Tensor:
@@ -71,11 +83,10 @@ class AdaptiveImprovement:
        same Gaussian process is fitted, in one batch, to the outcomes as given and to log(y - y* + c), y* the
        best outcome, for two offsets c. A log scale is chosen if leaving out each of the better half of the
        outcomes in turn, and predicting it from the others, gives strong evidence for it.
-    2. Improvement. An observation at x, with noise τ², changes the posterior mean there by
-       N(0, σ⁴ / (σ² + τ²)). The score is the log of the expected improvement of that mean on the smallest
-       mean of an observed row: the expected quantile improvement of Picheny et al. (2013) with the median as
-       the quantile. Without noise it is `LogExpectedImprovement`. With noise, or on plateaus, which look like
-       noise, it does not return to a place that is known well.
+    2. Improvement. The score is log E[(y* - f(x))₊] + log(1 - τ / √(σ² + τ²)), the augmented expected
+       improvement (Huang et al. 2006), with y* the best observed outcome, σ² the variance of f(x) and τ² that
+       of the noise. Without noise it is `LogExpectedImprovement`. With noise, or on plateaus, which look
+       like noise, it does not return to where nothing new is to be learnt.
     3. Escape. Once `patience` evaluations have not improved on the best outcome, and the outcomes are as
        given, every second step maximises 2 σ(x) - mean(x) instead.
 
@@ -116,9 +127,7 @@ class AdaptiveImprovement:
         if choice.observations == data.x.shape[-2]:
             of_last = WarmStart(choice.chosen, choice.observations, settled=True)
         process = self.surrogate.fit(scaled, seeds, of_last)
-        with torch.no_grad():
-            means = [process.mean(rows) for rows in data.with_fixed(data.x).split(ROWS_AT_ONCE, -2)]
-        best = torch.cat(means, -1).amin(-1, keepdim=True)
+        best = incumbents(process, scaled).amin(-1, keepdim=True)
         improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
         theta = torch.cat((*choice.hyperparameters, process.hyperparameters), -1)
         notes = _notes(choice, escapes)
