@@ -19,6 +19,7 @@ from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.noise import smallest_noise
 from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.warm_start import has_grown
 
 _SMALLEST_VAR = 1e-20
 """Variances are clamped here before their square root is taken; outcomes have variance about 1."""
@@ -124,14 +125,22 @@ class AdaptiveImprovement:
         waited = evaluations_since_best(data) - self.patience
         escapes = (waited >= 0) & (waited % 2 == 0) & (choice.index == 0)
         scaled = replace(choice.scale.of_data(data), pending=data.pending)
-        if choice.observations == data.x.shape[-2]:
-            of_last = WarmStart(choice.chosen, choice.observations, settled=True)
-        process = self.surrogate.fit(scaled, seeds, of_last)
+        process = self._fitted(scaled, choice, seeds, of_last)
         best = incumbents(process, scaled).amin(-1, keepdim=True)
         improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
         theta = torch.cat((*choice.hyperparameters, process.hyperparameters), -1)
         notes = _notes(choice, escapes)
         return AdaptiveScore(improvement.process, improvement.best, escapes, theta, notes)
+
+    def _fitted(self, scaled: Dataset, choice: ScaleChoice, seeds: Seeds, start: WarmStart | None) -> Process:
+        """The process of all observations; a search from afresh starts where the comparison ended."""
+        n = scaled.x.shape[-2]
+        if choice.observations == n:
+            return self.surrogate.fit(scaled, seeds, WarmStart(choice.chosen, n, settled=True))
+        if start is None or has_grown(start.observations, n):
+            start = WarmStart(choice.chosen, choice.observations)
+        one_search = replace(self.surrogate, exact=replace(self.surrogate.exact, restarts=1))
+        return one_search.fit(scaled, seeds, start)
 
 
 def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
