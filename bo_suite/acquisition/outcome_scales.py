@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates.exact import ExactGP
-from bo_suite.surrogates.leave_one_out import leave_one_out_log_density
-from bo_suite.surrogates.process import Hyperparameters, WarmStart
+from bo_suite.surrogates.leave_one_out import leave_one_out
+from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
 from bo_suite.surrogates.subsample import best_and_evenly_spaced, observations_at
 
 QUANTILES = (0.5, 0.1)
@@ -21,11 +21,6 @@ CANDIDATES = 1 + len(QUANTILES)
 
 _SMALLEST_OFFSET = 1e-3
 """Smallest offset, in distances from the best outcome to the median: below it, a log scale is all spike."""
-
-_JUDGED = 0.5
-"""Share of the observations, the best ones, by whose density scales are compared."""
-
-_FEWEST_JUDGED = 3
 
 _STRONG = 3.0
 """A log scale needs a log density higher by this, a factor of 20: strong evidence (Kass and Raftery 1995).
@@ -111,8 +106,9 @@ class ScaleChoice:
     def of(surrogate: ExactGP, data: Dataset, seeds: Seeds, start: WarmStart | None) -> "ScaleChoice":
         """Fits all candidates as one batch and compares them by leave-one-out density.
 
-        Densities are of the outcomes as given: log N(t(y_i); others) + log dt/dy. They are summed over the
-        better half of the observations. A log scale has to be better by a factor of 20.
+        A log scale has to be better by a factor of 20. Only the better half of the outcomes counts, and so
+        each density is conditional on an outcome of that half: otherwise a scale would win by mass alone
+        (Diks, Panchenko and van Dijk 2011, equation 6).
 
         Args:
             surrogate: the model.
@@ -126,11 +122,7 @@ class ScaleChoice:
         compared = best_and_evenly_spaced(_prefix(data), _MOST)
         scales = OutcomeScale.candidates(compared.y, data.y.amin(-1, keepdim=True))
         fitted = surrogate.fit(scales.of_data(compared), seeds, start)
-        density = leave_one_out_log_density(fitted) + scales.log_slope(compared.y)
-        n = compared.y.shape[-1]
-        rank = compared.y.argsort(dim=-1, stable=True).argsort(dim=-1)
-        judged = rank < max(math.ceil(_JUDGED * n), _FEWEST_JUDGED)
-        evidence = torch.where(judged, density, 0.0).sum(-1)
+        evidence = _evidence(fitted, scales, compared.y)
         evidence[0] += _STRONG
         index = evidence.argmax(0)
         observations = compared.x.shape[-2]
@@ -147,6 +139,16 @@ class ScaleChoice:
         """The hyperparameters of the fit to the chosen scale."""
         pick = self.index[None, ..., None].expand(1, *self.hyperparameters.shape[1:])
         return self.hyperparameters.gather(0, pick)[0]
+
+
+def _evidence(fitted: ExactProcess, scales: OutcomeScale, y: Tensor) -> Tensor:
+    """Sum over the better half of y of log p(y_i | the others, y_i <= median), the density of y as given."""
+    mean, var = leave_one_out(fitted, scales(y))
+    median = y.quantile(0.5, dim=-1, keepdim=True)
+    std = var.sqrt()
+    standard, limit = (scales(y) - mean) / std, (scales(median) - mean) / std
+    density = -0.5 * standard.square() - std.log() + scales.log_slope(y) - torch.special.log_ndtr(limit)
+    return torch.where(y <= median, density, 0.0).sum(-1)
 
 
 def _prefix(data: Dataset) -> Dataset:

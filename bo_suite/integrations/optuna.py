@@ -79,7 +79,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     `enqueue_trial` or a PartialFixedSampler fix are respected: the rest of the point is chosen given them.
 
     Args:
-        acquisition: chooses the points; None for LogExpectedImprovement, and ConstrainedExpectedImprovement
+        acquisition: chooses the points; None for AdaptiveImprovement, and ConstrainedExpectedImprovement
             once a trial has set a constraint.
         search_space: parameters that are searched jointly: a dict of Optuna distributions, or a Space; None
             for the parameters that all complete and pruned trials have in common.

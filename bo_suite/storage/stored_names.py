@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 _STORED = {
+    "acquisition.adaptive": "AdaptiveImprovement",
     "acquisition.bore": "Bore RootGamma",
     "acquisition.confidence_bound": "UpperConfidenceBound",
     "acquisition.constrained": "ConstrainedExpectedImprovement",
@@ -22,7 +23,7 @@ _STORED = {
     "surrogates.svgp": "SVGP",
     "surrogates.training": "Adam NaturalAdam NaturalLBFGS",
 }
-"""Classes by the module that files name. These are the modules of version 0.8.0, and never change."""
+"""Classes by the module that files name: that of version 0.8.0, or that in which a class was added."""
 
 _MOVED = {
     "surrogates.likelihoods": "surrogates.variational.likelihoods",

@@ -38,7 +38,7 @@ class Optimizer:
     Args:
         space: space to search.
         acquisition: chooses the points. None for the acquisition of the storage or, if it has none,
-            LogExpectedImprovement (KnowledgeGradient in a space with fidelities).
+            AdaptiveImprovement (KnowledgeGradient in a space with fidelities).
         seed: equal seeds and data give equal suggestions.
         direction: "minimize" or "maximize".
         budget: number of planned evaluations, if known; a small budget has fewer initial points.

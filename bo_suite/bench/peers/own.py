@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # a method in its own interpreter need not have what these im
     from bo_suite.problems import Problem
 
 ACQUISITIONS = (
+    "AdaptiveImprovement",
     "Bore",
     "KnowledgeGradient",
     "LogExpectedImprovement",
