@@ -60,7 +60,7 @@ print(f"the minimum is {problem.minimum:.6f}, at x = {problem.minimizers[0]['x1'
 # `tell` what came out. Nothing else is needed; the optimiser never calls your function.
 
 # %%
-acquisition = LogExpectedImprovement()  # the default, named here because we draw it below
+acquisition = LogExpectedImprovement()  # the core of the default, since we draw it below
 opt = Optimizer(problem.space, acquisition, seed=0, budget=BUDGET)
 
 trial = opt.ask()
@@ -219,10 +219,12 @@ storage, script = Path(folder.name, "run.db"), Path(folder.name, "run.py")
 script.write_text("""
 import sys, time
 from bo_suite import Optimizer
+from bo_suite.acquisition import LogExpectedImprovement
 from bo_suite.problems import get_problem
 
 problem = get_problem("forrester")
-opt = Optimizer(problem.space, seed=0, budget=int(sys.argv[2]), storage=sys.argv[1])
+acquisition = LogExpectedImprovement()
+opt = Optimizer(problem.space, acquisition, seed=0, budget=int(sys.argv[2]), storage=sys.argv[1])
 while True:
     trial = opt.ask()
     print(trial.id, flush=True)

@@ -428,7 +428,7 @@ figure
 # Use `KnowledgeGradient()` when an evaluation may be a cheap approximation (`fidelity=True`, with
 # `AffineCost` or a cost of your own): there it is the default, and there it pays most.
 #
-# Otherwise stay with the default, `LogExpectedImprovement()`, also under noise, and name the point
+# Otherwise stay with the default, `AdaptiveImprovement()`, also under noise, and name the point
 # of `Optimizer.recommend()` at the end. The default costs a third or less, and in our benchmarks
 # under noise (`benchmarks/README.md`) neither the knowledge gradient nor
 # `NoisyExpectedImprovement()` is shown to be better. For constraints use

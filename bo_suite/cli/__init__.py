@@ -82,7 +82,7 @@ app.command(
         "bo-suite trials run.db --state running --json",
     )
 )(trials.trials)
-app.command(epilog=_examples("bo-suite why run.db", "bo-suite why run.db 12 --json"))(trials.why)
+app.command(epilog=_examples("bo-suite why run.db", "bo-suite why run.db 1 --json"))(trials.why)
 app.command(
     epilog=_examples("bo-suite plot run.db", "bo-suite plot run.db --out run.svg --minimum 0.397887")
 )(trials.plot)

@@ -270,7 +270,7 @@ class TestRefusals:
             (
                 "ask run.db --acquisition luck",
                 2,
-                "the acquisition must be one of Bore, ConstrainedExpectedImprovement",
+                "the acquisition must be one of AdaptiveImprovement, Bore, ConstrainedExpectedImprovement",
             ),
             (
                 "plot run.db --out run.txt",

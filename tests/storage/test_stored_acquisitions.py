@@ -38,7 +38,7 @@ NO_RECIPES = {
     "acquisition": (
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore"),
         *("ConstrainedScore", "StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
-        *("SuccessProbability", "LikelyScore"),
+        *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
     "surrogates": (

@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
-from bo_suite.acquisition import LogExpectedImprovement, NoisyExpectedImprovement, UpperConfidenceBound
+from bo_suite.acquisition import (
+    AdaptiveImprovement,
+    LogExpectedImprovement,
+    NoisyExpectedImprovement,
+    UpperConfidenceBound,
+)
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
 from bo_suite.storage.serialization import to_json
 from bo_suite.surrogates import ExactGP
@@ -40,6 +45,7 @@ def drive(optimizer: Optimizer, count: int, function=bowl) -> list[dict]:
 
 ACQUISITIONS = [
     None,
+    AdaptiveImprovement(),
     LogExpectedImprovement(),
     NoisyExpectedImprovement(),
     UpperConfidenceBound(beta=1.5),
@@ -244,7 +250,7 @@ def test_provenance_and_frame_tell_how_a_point_came_about() -> None:
     optimizer = Optimizer(SPACE)
     drive(optimizer, 8)
     source = optimizer.trials[-1].provenance
-    assert source["acquisition"] == repr(LogExpectedImprovement())
+    assert source["acquisition"] == repr(AdaptiveImprovement())
     assert source["observations"] == 7
     assert len(source["hyperparameters"]) == SPACE.dim + 2
     assert source["fit_ms"] > 0

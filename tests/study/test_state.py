@@ -13,7 +13,7 @@ import pytest
 from mutating import ATTACKS, bowl, in_a_worker, pops
 
 from bo_suite import Choice, Float, Int, Optimizer, Space, Trial, minimize
-from bo_suite.acquisition import LogExpectedImprovement
+from bo_suite.acquisition import AdaptiveImprovement
 from bo_suite.errors import TrialError
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header
@@ -320,7 +320,7 @@ def test_a_trial_is_made_of_copies_and_cannot_be_changed() -> None:
 def test_suggestions_are_the_callers(undisturbed: list[tuple[Any, ...]]) -> None:
     optimizer = Optimizer(SPACE, budget=BUDGET)
     drive(optimizer)
-    suggester = Suggester(SPACE, LogExpectedImprovement(), initial=initial_size(BUDGET))
+    suggester = Suggester(SPACE, AdaptiveImprovement(), initial=initial_size(BUDGET))
     trials = optimizer.trials
     found = []
     for _ in range(2):

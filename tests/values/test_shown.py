@@ -85,7 +85,7 @@ def test_what_reprs_say(result: Result) -> None:
     assert repr(trial) == f"{start}: lr=0.00123457, depth=3, kernel='rbf')"
     assert eval(repr(SPACE)) == SPACE
     assert "... 291 more" in repr(WIDE)
-    assert repr(Optimizer(SPACE)) == "Optimizer(minimize, 0 trials, LogExpectedImprovement)"
+    assert repr(Optimizer(SPACE)) == "Optimizer(minimize, 0 trials, AdaptiveImprovement)"
 
 
 class Elements(HTMLParser):
