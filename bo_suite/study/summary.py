@@ -73,8 +73,9 @@ def explanation(provenance: Mapping[str, Any]) -> str:
         return f"an initial point, spread over the space, after {observations}"
     if source == "fallback":
         return f"a random point after {observations}, since the model failed: {provenance.get('fallback')}"
-    chosen = ", ".join(f"{name}: {value}" for name, value in provenance.get("chosen", {}).items())
-    return f"chosen from {observations} by {provenance.get('acquisition')}{f' ({chosen})' if chosen else ''}"
+    acquisition = str(provenance.get("acquisition")).split("(")[0]
+    choices = "".join(f"; {name}: {value}" for name, value in provenance.get("chosen", {}).items())
+    return f"chosen from {observations} by {acquisition}{choices}"
 
 
 def ranked(trials: Sequence[Trial], direction: str) -> list[Trial]:

@@ -22,6 +22,7 @@ from bo_suite.cli import app
 from bo_suite.errors import StorageError
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header
+from bo_suite.study.summary import explanation
 
 SPACE = """
 [lr]
@@ -568,3 +569,30 @@ def test_a_run_ends_at_its_target_or_its_time_as_was_asked_for(folder):
     assert len(Optimizer.resume("time.db").trials) == 1
     assert refused(f"{line} none.db --time-limit 0", 1) == "`seconds > 0` must hold, got 0.0"
     assert not Path("none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        ({}, "added by the user, not suggested"),
+        (
+            {"source": "design", "observations": 2},
+            "an initial point, spread over the space, after 2 observations",
+        ),
+        (
+            {"source": "fallback", "observations": 3, "fallback": "no finite density"},
+            "a random point after 3 observations, since the model failed: no finite density",
+        ),
+        (
+            {
+                "source": "acquisition",
+                "observations": 9,
+                "acquisition": "AdaptiveImprovement(patience=5)",
+                "chosen": {"scale": "as given", "rule": "improvement"},
+            },
+            "chosen from 9 observations by AdaptiveImprovement; scale: as given; rule: improvement",
+        ),
+    ],
+)
+def test_why_says_how_a_point_was_chosen(provenance: dict[str, object], words: str) -> None:
+    assert explanation(provenance) == words
