@@ -17,12 +17,15 @@ from bo_suite.acquisition.outcome_scales import CANDIDATES, ScaleChoice
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.noise import smallest_noise
 from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
 from bo_suite.surrogates.warm_start import has_grown
 
 _SMALLEST_VAR = 1e-20
 """Variances are clamped here before their square root is taken; outcomes have variance about 1."""
+
+_NEGLIGIBLE = 1e-3
+"""Noise variance that counts as none: the fit to a smooth function has some, and a search that took it for
+real would stop short of the minimum."""
 
 _LARGEST_SHARE = 1.0 - 1e-9
 """The share of the noise is clamped here, so that its logarithm stays finite."""
@@ -64,8 +67,8 @@ class AdaptiveScore:
         return torch.where(self.escapes[..., None], bound, improvement)
 
     def _log_news(self, var: Tensor) -> Tensor:
-        """log(1 - τ / √(σ² + τ²)): 0 without noise, and small where the noise exceeds what is unknown."""
-        noise = (self.process.noise - smallest_noise(var.dtype)).clamp(min=0.0)[..., None]
+        """log(1 - τ / √(σ² + τ²)): 0 without noise, and low where the noise exceeds what is unknown."""
+        noise = (self.process.noise - _NEGLIGIBLE).clamp(min=0.0)[..., None]
         share = (noise / (var + noise).clamp(min=_SMALLEST_VAR)).sqrt()
         return torch.log1p(-share.clamp(max=_LARGEST_SHARE))
 
@@ -86,8 +89,8 @@ class AdaptiveImprovement:
        outcomes in turn, and predicting it from the others, gives strong evidence for it.
     2. Improvement. The score is log E[(y* - f(x))₊] + log(1 - τ / √(σ² + τ²)), the augmented expected
        improvement (Huang et al. 2006), with y* the best observed outcome, σ² the variance of f(x) and τ² that
-       of the noise. Without noise it is `LogExpectedImprovement`. With noise, or on plateaus, which look
-       like noise, it does not return to where nothing new is to be learnt.
+       of the noise, less 0.001. Without noise it is `LogExpectedImprovement`. With noise, or on plateaus,
+       which look like noise, it does not return to where nothing new is to be learnt.
     3. Escape. Once `patience` evaluations have not improved on the best outcome, and the outcomes are as
        given, every second step maximises 2 σ(x) - mean(x) instead.
 
