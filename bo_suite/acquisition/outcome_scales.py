@@ -108,7 +108,7 @@ class ScaleChoice:
 
         A log scale has to be better by a factor of 20. Only the better half of the outcomes counts, and so
         each density is conditional on an outcome of that half: otherwise a scale would win by mass alone
-        (Diks, Panchenko and van Dijk 2011, equation 6).
+        (the conditional likelihood score of Diks, Panchenko and van Dijk 2011).
 
         Args:
             surrogate: the model.
