@@ -16,6 +16,7 @@ from bo_suite.acquisition import (
     NoisyExpectedImprovement,
     UpperConfidenceBound,
 )
+from bo_suite.acquisition.outcome_scales import CANDIDATES
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
 from bo_suite.storage.serialization import to_json
 from bo_suite.surrogates import ExactGP
@@ -252,7 +253,7 @@ def test_provenance_and_frame_tell_how_a_point_came_about() -> None:
     source = optimizer.trials[-1].provenance
     assert source["acquisition"] == repr(AdaptiveImprovement())
     assert source["observations"] == 7
-    assert len(source["hyperparameters"]) == SPACE.dim + 2
+    assert len(source["hyperparameters"]) == (CANDIDATES + 1) * (SPACE.dim + 2)
     assert source["fit_ms"] > 0
     assert source["search_ms"] > 0
     json.dumps(dict(source), allow_nan=False)
