@@ -7,6 +7,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
+from bo_suite.acquisition.confidence_bound import confidence_bound
 from bo_suite.acquisition.improvement import (
     at_least_one,
     improvement_on,
@@ -21,7 +22,7 @@ from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
 from bo_suite.surrogates.warm_start import has_grown
 
 _SMALLEST_VAR = 1e-20
-"""Variances are clamped here before their square root is taken; outcomes have variance about 1."""
+"""Sums of variances are clamped here before they divide; outcomes have variance about 1."""
 
 _NEGLIGIBLE = 1e-3
 """Noise variance that counts as none: the fit to a smooth function has some, and a search that took it for
@@ -56,25 +57,22 @@ class AdaptiveScore:
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row, up to a constant."""
         mean, var = self.process.mean_and_var(x)
-        fantasies = mean.ndim - var.ndim
-        if bool(self.escapes.all()):
-            return _bound(mean.mean(0) if fantasies else mean, var)
-        improvement = log_expected_improvement(mean, var, self.best)
-        improvement = (improvement.logsumexp(0) if fantasies else improvement) + self._log_news(var)
         if not bool(self.escapes.any()):
-            return improvement
-        bound = _bound(mean.mean(0) if fantasies else mean, var)
-        return torch.where(self.escapes[..., None], bound, improvement)
+            return self._log_improvement(mean, var)
+        bound = confidence_bound(mean.mean(0) if mean.ndim > var.ndim else mean, var, _BETA)
+        if bool(self.escapes.all()):
+            return bound
+        return torch.where(self.escapes[..., None], bound, self._log_improvement(mean, var))
+
+    def _log_improvement(self, mean: Tensor, var: Tensor) -> Tensor:
+        improvement = log_expected_improvement(mean, var, self.best)
+        return (improvement.logsumexp(0) if mean.ndim > var.ndim else improvement) + self._log_news(var)
 
     def _log_news(self, var: Tensor) -> Tensor:
         """log(1 - τ / √(σ² + τ²)): 0 without noise, and low where the noise exceeds what is unknown."""
         noise = (self.process.noise - _NEGLIGIBLE).clamp(min=0.0)[..., None]
         share = (noise / (var + noise).clamp(min=_SMALLEST_VAR)).sqrt()
         return torch.log1p(-share.clamp(max=_LARGEST_SHARE))
-
-
-def _bound(mean: Tensor, var: Tensor) -> Tensor:
-    return _BETA * var.clamp(min=_SMALLEST_VAR).sqrt() - mean
 
 
 @dataclass(frozen=True)

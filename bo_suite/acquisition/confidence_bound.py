@@ -14,6 +14,13 @@ from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart
 
 
+def confidence_bound(
+    mean: jt.Float[Tensor, "*b m"], var: jt.Float[Tensor, "*b m"], beta: float
+) -> jt.Float[Tensor, "*b m"]:
+    """β √var - mean."""
+    return beta * var.clamp(min=1e-20).sqrt() - mean
+
+
 @dataclass(frozen=True, eq=False)
 class ConfidenceBoundScore:
     """β σ(x) - mean(x)."""
@@ -26,7 +33,7 @@ class ConfidenceBoundScore:
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row."""
         mean, var = self.process.mean_and_var(x)
-        return self.beta * var.clamp(min=1e-20).sqrt() - mean
+        return confidence_bound(mean, var, self.beta)
 
 
 @dataclass(frozen=True)
