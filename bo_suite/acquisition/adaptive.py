@@ -15,10 +15,12 @@ from bo_suite.acquisition.improvement import (
     log_expected_improvement,
 )
 from bo_suite.acquisition.outcome_scales import CANDIDATES, ScaleChoice
+from bo_suite.acquisition.plateaus import Plateaus, Repetition
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.sparse import SparseProcess
 from bo_suite.surrogates.warm_start import has_grown
 
 _SMALLEST_VAR = 1e-20
@@ -41,6 +43,7 @@ class AdaptiveScore:
 
     Attributes:
         process: conditioned on the fantasies of pending values, if any.
+        plateaus: the chance of an outcome that was observed already; None without ties.
         best: the value to improve on, of each fantasy.
         escapes: which replicates take the confidence bound.
         hyperparameters: of the fits to all candidate scales, then of the last fit.
@@ -48,6 +51,7 @@ class AdaptiveScore:
     """
 
     process: Process
+    plateaus: Plateaus | None
     best: jt.Float[Tensor, "*sb 1"]
     escapes: jt.Bool[Tensor, "*b"]
     hyperparameters: Hyperparameters
@@ -57,16 +61,18 @@ class AdaptiveScore:
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row, up to a constant."""
         mean, var = self.process.mean_and_var(x)
+        repetition = None if self.plateaus is None else self.plateaus(x)
         if not bool(self.escapes.any()):
-            return self._log_improvement(mean, var)
-        bound = confidence_bound(mean.mean(0) if mean.ndim > var.ndim else mean, var, _BETA)
+            return self._log_improvement(mean, var, repetition)
+        bound = _bound(mean.mean(0) if mean.ndim > var.ndim else mean, var, repetition)
         if bool(self.escapes.all()):
             return bound
-        return torch.where(self.escapes[..., None], bound, self._log_improvement(mean, var))
+        return torch.where(self.escapes[..., None], bound, self._log_improvement(mean, var, repetition))
 
-    def _log_improvement(self, mean: Tensor, var: Tensor) -> Tensor:
+    def _log_improvement(self, mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:
         improvement = log_expected_improvement(mean, var, self.best)
-        return (improvement.logsumexp(0) if mean.ndim > var.ndim else improvement) + self._log_news(var)
+        score = (improvement.logsumexp(0) if mean.ndim > var.ndim else improvement) + self._log_news(var)
+        return score if repetition is None else score + torch.log1p(-repetition.chance)
 
     def _log_news(self, var: Tensor) -> Tensor:
         """log(1 - τ / √(σ² + τ²)): 0 without noise, and low where the noise exceeds what is unknown."""
@@ -75,11 +81,20 @@ class AdaptiveScore:
         return torch.log1p(-share.clamp(max=_LARGEST_SHARE))
 
 
+def _bound(mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:
+    """The confidence bound of N(mean, var), mixed with the outcome that would be repeated."""
+    if repetition is not None:
+        chance, rest = repetition.chance, 1.0 - repetition.chance
+        between = chance * rest * (mean - repetition.outcome).square()
+        mean, var = chance * repetition.outcome + rest * mean, rest * var + between
+    return confidence_bound(mean, var, _BETA)
+
+
 @dataclass(frozen=True)
 class AdaptiveImprovement:
     """Expected improvement that chooses the scale of the outcomes, and explores while nothing improves.
 
-    A step has three parts.
+    A step has four parts.
 
     1. Scale. Outcomes of one function span five orders of magnitude, and those of another are a bowl. So the
        same Gaussian process is fitted, in one batch, to the outcomes as given and to log(y - y* + c), y* the
@@ -87,10 +102,13 @@ class AdaptiveImprovement:
        outcomes in turn, and predicting it from the others, gives strong evidence for it.
     2. Improvement. The score is log E[(y* - f(x))₊] + log(1 - τ / √(σ² + τ²)), the augmented expected
        improvement (Huang et al. 2006), with y* the best observed outcome, σ² the variance of f(x) and τ² that
-       of the noise, less 0.001. Without noise it is `LogExpectedImprovement`. With noise, or on plateaus,
-       which look like noise, it does not return to where nothing new is to be learnt.
-    3. Escape. Once `patience` evaluations have not improved on the best outcome, and the outcomes are as
-       given, every second step maximises 2 σ(x) - mean(x) instead.
+       of the noise, less 0.001. Without noise it is `LogExpectedImprovement`. With noise it does not return
+       to where nothing new is to be learnt.
+    3. Steps. If outcomes are equal at points that are apart, the function is constant in steps, and with
+       chance P(x) repeats the outcome of the nearest observation: log(1 - P(x)) is added (see `Plateaus`).
+       The prior of the surrogate's lengthscales then rules out those that would follow the steps.
+    4. Escape. Once `patience` evaluations have not improved on the best outcome, and the outcomes are as
+       given, every second step maximises 2 σ(x) - mean(x) instead, mean and variance of the mixture with P.
 
     A step depends on the observations in their order, the pending points, and the seeds alone.
 
@@ -129,11 +147,14 @@ class AdaptiveImprovement:
         process = self._fitted(scaled, choice, seeds, of_last)
         best = incumbents(process, scaled).amin(-1, keepdim=True)
         improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
+        plateaus = Plateaus.of(process.basis, scaled)
         theta = torch.cat((*choice.hyperparameters, process.hyperparameters), -1)
-        notes = _notes(choice, escapes)
-        return AdaptiveScore(improvement.process, improvement.best, escapes, theta, notes)
+        notes = _notes(choice, escapes, plateaus)
+        return AdaptiveScore(improvement.process, plateaus, improvement.best, escapes, theta, notes)
 
-    def _fitted(self, scaled: Dataset, choice: ScaleChoice, seeds: Seeds, start: WarmStart | None) -> Process:
+    def _fitted(
+        self, scaled: Dataset, choice: ScaleChoice, seeds: Seeds, start: WarmStart | None
+    ) -> ExactProcess | SparseProcess:
         """The process of all observations; a search from afresh starts where the comparison ended."""
         n = scaled.x.shape[-2]
         if choice.observations == n:
@@ -157,7 +178,11 @@ def _parts(start: WarmStart | None) -> tuple[WarmStart | None, WarmStart | None]
     return replace(start, hyperparameters=torch.stack(candidates)), replace(start, hyperparameters=last)
 
 
-def _notes(choice: ScaleChoice, escapes: Tensor) -> tuple[dict[str, Any], ...]:
+def _notes(choice: ScaleChoice, escapes: Tensor, plateaus: Plateaus | None) -> tuple[dict[str, Any], ...]:
     """What was chosen for each replicate."""
     rules = ["confidence bound" if escape else "improvement" for escape in escapes.flatten().tolist()]
-    return tuple({"scale": scale, "rule": rule} for scale, rule in zip(choice.names, rules, strict=True))
+    notes = [{"scale": scale, "rule": rule} for scale, rule in zip(choice.names, rules, strict=True)]
+    stepped = [False] * len(notes) if plateaus is None else plateaus.found.flatten().tolist()
+    return tuple(
+        note | {"surface": "steps"} if steps else note for note, steps in zip(notes, stepped, strict=True)
+    )

@@ -12,6 +12,7 @@ from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.leave_one_out import leave_one_out
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
 from bo_suite.surrogates.subsample import best_and_evenly_spaced, observations_at
+from bo_suite.surrogates.ties import tied
 
 QUANTILES = (0.5, 0.1)
 """A log scale magnifies the distances between the best outcome and one of these quantiles of the outcomes."""
@@ -108,7 +109,8 @@ class ScaleChoice:
 
         A log scale has to be better by a factor of 20. Only the better half of the outcomes counts, and so
         each density is conditional on an outcome of that half: otherwise a scale would win by mass alone
-        (the conditional likelihood score of Diks, Panchenko and van Dijk 2011).
+        (the conditional likelihood score of Diks, Panchenko and van Dijk 2011). Nor do tied outcomes count: a
+        scale that magnifies the distance of a plateau to the rest would win by predicting it exactly.
 
         Args:
             surrogate: the model.
@@ -122,7 +124,7 @@ class ScaleChoice:
         compared = best_and_evenly_spaced(_prefix(data), _MOST)
         scales = OutcomeScale.candidates(compared.y, data.y.amin(-1, keepdim=True))
         fitted = surrogate.fit(scales.of_data(compared), seeds, start)
-        evidence = _evidence(fitted, scales, compared.y)
+        evidence = _evidence(fitted, scales, compared)
         evidence[0] += _STRONG
         index = evidence.argmax(0)
         observations = compared.x.shape[-2]
@@ -141,14 +143,15 @@ class ScaleChoice:
         return self.hyperparameters.gather(0, pick)[0]
 
 
-def _evidence(fitted: ExactProcess, scales: OutcomeScale, y: Tensor) -> Tensor:
+def _evidence(fitted: ExactProcess, scales: OutcomeScale, data: Dataset) -> Tensor:
     """Sum over the better half of y of log p(y_i | the others, y_i <= median), the density of y as given."""
+    y = data.y
     mean, var = leave_one_out(fitted, scales(y))
     median = y.quantile(0.5, dim=-1, keepdim=True)
     std = var.sqrt()
     standard, limit = (scales(y) - mean) / std, (scales(median) - mean) / std
     density = -0.5 * standard.square() - std.log() + scales.log_slope(y) - torch.special.log_ndtr(limit)
-    return torch.where(y <= median, density, 0.0).sum(-1)
+    return torch.where((y <= median) & ~tied(data), density, 0.0).sum(-1)
 
 
 def _prefix(data: Dataset) -> Dataset:

@@ -70,7 +70,7 @@ class ModelKernel:
         """Two empty vectors: nothing is free."""
         return self.start(dim), self.start(dim)
 
-    def log_prior(self, theta: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    def log_prior(self, theta: Tensor, dim: int, stepped: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Zero, with zero gradients."""
         return theta.new_zeros(theta.shape[:-1]), torch.zeros_like(theta)
 

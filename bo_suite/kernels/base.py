@@ -28,9 +28,15 @@ class Kernel(Protocol):
         """Smallest and largest theta."""
 
     def log_prior(
-        self, theta: jt.Float[Tensor, "*b p"], dim: int
+        self, theta: jt.Float[Tensor, "*b p"], dim: int, stepped: jt.Bool[Tensor, "*b"] | None = None
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
-        """Log prior density of the hyperparameters, up to a constant, and its gradient by theta."""
+        """Log prior density of the hyperparameters, up to a constant, and its gradient by theta.
+
+        Args:
+            theta: hyperparameters.
+            dim: number of columns.
+            stepped: whether the function is known to be constant in steps; None if it is not.
+        """
 
     def gram(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]

@@ -37,7 +37,7 @@ class GPyTorchKernel:
         return start - 10.0, start + 10.0
 
     def log_prior(
-        self, theta: jt.Float[Tensor, "*b p"], dim: int
+        self, theta: jt.Float[Tensor, "*b p"], dim: int, stepped: jt.Bool[Tensor, "*b"] | None = None
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
         """Sum of the registered priors' log densities, and its gradient by theta."""
         return self._each(theta, self._log_prior_of)

@@ -10,7 +10,7 @@ from bo_suite.surrogates.basis import inducing_basis, jitter_or_default
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
 from bo_suite.surrogates.prior_mean import without_function
-from bo_suite.surrogates.process import ExactProcess, Process, WarmStart
+from bo_suite.surrogates.process import ExactProcess, WarmStart
 from bo_suite.surrogates.sparse import SparseProcess
 from bo_suite.surrogates.subsample import best_and_evenly_spaced, best_observations
 from bo_suite.surrogates.variational.collapsed import Collapsed, statistics_of
@@ -58,8 +58,10 @@ class AutoGP:
             )
 
     @outside_inference_mode
-    def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Process:
-        """An `ExactProcess` or a `SparseProcess`.
+    def fit(
+        self, data: Dataset, seeds: Seeds, start: WarmStart | None = None
+    ) -> ExactProcess | SparseProcess:
+        """Exact up to the handover, then sparse.
 
         Raises:
             FitError: no observation, or no hyperparameters with a finite posterior density.

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import jaxtyping as jt
@@ -26,6 +27,7 @@ from bo_suite.surrogates.prior_mean import (
 )
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
 from bo_suite.surrogates.subsample import evenly_spaced
+from bo_suite.surrogates.ties import tied
 from bo_suite.surrogates.warm_start import (
     GRADIENT_TOLERANCE,
     MANY,
@@ -169,6 +171,12 @@ class _Objective:
     data: Dataset
     constant: float | None
 
+    @cached_property
+    def stepped(self) -> jt.Bool[Tensor, "*b"] | None:
+        """Replicates whose function is constant in steps; None without any."""
+        stepped = tied(self.data).any(-1)
+        return stepped if bool(stepped.any()) else None
+
     def of_replicates(self, index: Tensor) -> "_Objective":
         """The objective of some replicates, by their indices among the flattened ones; they may repeat."""
         return replace(self, data=self.data.replicates(index))
@@ -191,7 +199,8 @@ class _Objective:
         by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha @ alpha.mT)
         by_noise = (by_k.diagonal(dim1=-2, dim2=-1) * fitted).sum(-1) * log_noise.exp()
 
-        prior, by_prior = self.kernel.log_prior(theta, x.shape[-1])
+        stepped = None if self.stepped is None else self.stepped.expand(theta.shape[:-1])
+        prior, by_prior = self.kernel.log_prior(theta, x.shape[-1], stepped)
         noise_prior, by_noise_prior = log_noise_prior(
             log_noise, self.surrogate.noise_location, self.surrogate.noise_spread
         )
