@@ -18,7 +18,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -26,14 +26,22 @@ import numpy as np
 import torch
 
 from bo_suite import Float, Space
-from bo_suite.acquisition import Acquisition, AdaptiveImprovement, LogExpectedImprovement, outcome_scales
+from bo_suite.acquisition import (
+    Acquisition,
+    AdaptiveImprovement,
+    LogExpectedImprovement,
+    outcome_scales,
+    plateaus,
+)
 from bo_suite.acquisition.adaptive import AdaptiveScore
 from bo_suite.bench.replicates import run_replicates
 from bo_suite.bench.suite import named_problem
+from bo_suite.data import Dataset
 from bo_suite.problems import Problem
 from bo_suite.problems.field import field_references
+from bo_suite.surrogates import exact
 
-VARIANTS = ("whole", "one scale", "no factor", "no escapes", "0.8")
+VARIANTS = ("whole", "one scale", "no factor", "no plateaus", "no escapes", "0.8")
 PROBLEMS = (
     *("hartmann6", "goldstein_price", "bbob_f9_i4_5d", "shifted_levy4", "noisy_hartmann6", "noisy_branin"),
     *("steps4", "table7", "bbob_f6_i2_5d", "bbob_f12_i4_5d", "bbob_f8_i1_10d"),
@@ -79,6 +87,11 @@ def problem_of(name: str) -> Problem:
     return named_problem(name)
 
 
+def no_ties(data: Dataset) -> torch.Tensor:
+    """As if no outcomes were equal."""
+    return torch.zeros_like(data.y, dtype=torch.bool)
+
+
 @contextmanager
 def variant(name: str) -> Iterator[Acquisition]:
     """The recipe without one of its parts."""
@@ -87,6 +100,11 @@ def variant(name: str) -> Iterator[Acquisition]:
             yield AdaptiveImprovement()
     elif name == "no factor":
         with mock.patch.object(AdaptiveScore, "_log_news", lambda self, var: torch.zeros_like(var)):
+            yield AdaptiveImprovement()
+    elif name == "no plateaus":
+        with ExitStack() as stack:
+            for module in (exact, outcome_scales, plateaus):
+                stack.enter_context(mock.patch.object(module, "tied", no_ties))
             yield AdaptiveImprovement()
     elif name == "no escapes":
         yield AdaptiveImprovement(patience=10**9)

@@ -46,7 +46,10 @@ def design(name: str, n: int, share: float) -> tuple[Tensor, Tensor, float]:
     """Points, outcomes and the true noise variance of all seeds."""
     problem = named_problem(name)
     x = torch.stack(
-        [SobolEngine(problem.space.dim, scramble=True, seed=seed).draw(n, dtype=torch.float64) for seed in SEEDS]
+        [
+            SobolEngine(problem.space.dim, scramble=True, seed=seed).draw(n, dtype=torch.float64)
+            for seed in SEEDS
+        ]
     )
     values = torch.tensor([[problem.value(point) for point in problem.space.decode(rows)] for rows in x])
     std = share * float(values.std())
@@ -59,7 +62,9 @@ def fit(name: str, n: int, share: float, surrogate: ExactGP) -> tuple[list[float
     x, y, variance = design(name, n, share)
     mean, std = y.mean(-1, keepdim=True), y.std(-1, keepdim=True)
     data = dataset_of(named_problem(name).space, x, y)
-    data = type(data)(data.x, (y - mean) / std, columns=data.columns)  # no power transform: noise stays normal
+    data = type(data)(
+        data.x, (y - mean) / std, columns=data.columns
+    )  # no power transform: noise stays normal
     process = surrogate.fit(data, Seeds.of_each(SEEDS, n))
     true = variance / std[:, 0].square()
     predicted, spread = leave_one_out(process, data.y)
@@ -99,16 +104,26 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     surrogate, console = ExactGP(noise_location=args.location, noise_spread=args.spread), Console(width=140)
-    noise = Table("noise / signal", *(f"n={n}" for n in SIZES), title="share of fits with noise within a factor of 2")
-    inside = Table("noise / signal", *(f"n={n}" for n in SIZES), title="outcomes in 90% leave-one-out intervals")
-    lost = Table("noise / signal", *(f"n={n}" for n in SIZES), title="share of fits with noise below a tenth of the true one")
+    noise = Table(
+        "noise / signal", *(f"n={n}" for n in SIZES), title="share of fits with noise within a factor of 2"
+    )
+    inside = Table(
+        "noise / signal", *(f"n={n}" for n in SIZES), title="outcomes in 90% leave-one-out intervals"
+    )
+    lost = Table(
+        "noise / signal",
+        *(f"n={n}" for n in SIZES),
+        title="share of fits with noise below a tenth of the true one",
+    )
     for share in SHARES:
         found = [[fit(name, n, share, surrogate) for name in FUNCTIONS] for n in SIZES]
         ratios = [[ratio for one in column for ratio in one[0]] for column in found]
         covered = [[value for one in column for value in one[1]] for column in found]
         if share:
             noise.add_row(f"{share}", *(within_two(column) for column in ratios))
-            lost.add_row(f"{share}", *(f"{sum(r < 0.1 for r in column) / len(column):.2f}" for column in ratios))
+            lost.add_row(
+                f"{share}", *(f"{sum(r < 0.1 for r in column) / len(column):.2f}" for column in ratios)
+            )
         else:
             medians = (f"{torch.tensor(column).median():.1e}" for column in ratios)
             noise.add_row("none: median variance", *medians)

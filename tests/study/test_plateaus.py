@@ -50,9 +50,8 @@ def test_the_lowest_step_of_a_bowl_is_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the search stays on the first good plateau")
 def test_a_table_that_is_looked_up_by_the_nearest_row_is_searched_better_than_at_random() -> None:
-    """Random search finds the best of 60 rows of 400; the searches end at .08 in the median, it at .008."""
+    """The search once stayed on the first good row."""
     ours, theirs = [], []
     for seed in range(5):
         f = table(seed)
