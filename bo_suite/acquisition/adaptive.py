@@ -15,7 +15,7 @@ from bo_suite.acquisition.improvement import (
     log_expected_improvement,
 )
 from bo_suite.acquisition.outcome_scales import CANDIDATES, ScaleChoice
-from bo_suite.acquisition.plateaus import Plateaus, Repetition
+from bo_suite.acquisition.plateaus import LARGEST_CHANCE, Plateaus, Repetition
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
@@ -29,9 +29,6 @@ _SMALLEST_VAR = 1e-20
 _NEGLIGIBLE = 1e-3
 """Noise variance that counts as none: the fit to a smooth function has some, and a search that took it for
 real would stop short of the minimum."""
-
-_LARGEST_SHARE = 1.0 - 1e-9
-"""The share of the noise is clamped here, so that its logarithm stays finite."""
 
 _BETA = 2.0
 """Standard deviations of the confidence bound of an escape."""
@@ -78,7 +75,7 @@ class AdaptiveScore:
         """log(1 - τ / √(σ² + τ²)): 0 without noise, and low where the noise exceeds what is unknown."""
         noise = (self.process.noise - _NEGLIGIBLE).clamp(min=0.0)[..., None]
         share = (noise / (var + noise).clamp(min=_SMALLEST_VAR)).sqrt()
-        return torch.log1p(-share.clamp(max=_LARGEST_SHARE))
+        return torch.log1p(-share.clamp(max=LARGEST_CHANCE[var.dtype]))
 
 
 def _bound(mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:

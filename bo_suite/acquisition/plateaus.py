@@ -22,10 +22,11 @@ _LOG_POWERS = torch.linspace(-4.6, 4.6, 41, dtype=torch.float64)
 _SPREAD = 1.5
 """Standard deviation of the log power under its prior, whose mean is 0."""
 
-_LARGEST = 1.0 - 1e-9
+LARGEST_CHANCE = {torch.float64: 1.0 - 1e-9, torch.float32: 1.0 - 1e-6}
 """Chances are clamped here, so that the logarithm of the rest stays finite."""
 
 _SMALLEST_CORRELATION = 1e-30
+"""Correlations are clamped here, so that their logarithm stays finite."""
 
 
 class _Correlation(torch.autograd.Function):
@@ -92,7 +93,8 @@ class Plateaus:
         nearest, index = correlation.masked_fill(itself, -torch.inf).max(-1)
         repeats = ties & (data.y == data.y.gather(-1, index))
         log_powers = _LOG_POWERS.to(data.x)
-        log_chance = nearest.clamp(_SMALLEST_CORRELATION, _LARGEST).log()[..., None] * log_powers.exp()
+        nearest = nearest.clamp(_SMALLEST_CORRELATION, LARGEST_CHANCE[data.x.dtype])
+        log_chance = nearest.log()[..., None] * log_powers.exp()
         likelihood = torch.where(repeats[..., None], log_chance, torch.log1p(-log_chance.exp()))
         counted = (data.y < data.y.amax(-1, keepdim=True)).to(likelihood)[..., None]
         posterior = (likelihood * counted).sum(-2) - 0.5 * (log_powers / _SPREAD).square()
@@ -101,6 +103,7 @@ class Plateaus:
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> Repetition:
         """P and the outcome of the nearest observation, at each row; differentiable once by x."""
         correlation, index = _Correlation.apply(x, self.basis, self.rows).max(-1)  # type: ignore[no-untyped-call]
-        chance = correlation.clamp(_SMALLEST_CORRELATION, _LARGEST) ** self.power[..., None]
-        chance = torch.where(self.found[..., None], chance, 0.0).clamp(max=_LARGEST)
+        largest = LARGEST_CHANCE[x.dtype]
+        chance = correlation.clamp(_SMALLEST_CORRELATION, largest) ** self.power[..., None]
+        chance = torch.where(self.found[..., None], chance, 0.0).clamp(max=largest)
         return Repetition(chance, self.y.gather(-1, index))

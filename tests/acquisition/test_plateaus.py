@@ -111,6 +111,20 @@ def test_the_default_adds_the_log_chance_of_another_outcome(pending: int) -> Non
     assert score.notes[0]["surface"] == "steps"
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_score_and_its_gradient_are_finite_at_the_observations(dtype: torch.dtype) -> None:
+    data = stepped()
+    data = Dataset(data.x.to(dtype), data.y.to(dtype))
+    score = AdaptiveImprovement().build(data, SEEDS)
+    assert score.plateaus is not None
+    leaf = data.x.clone().requires_grad_()
+    value = score(leaf)
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    assert bool(torch.isfinite(value).all())
+    assert bool(torch.isfinite(gradient).all())
+    assert gradient.dtype == dtype
+
+
 def test_an_escape_takes_the_bound_of_the_mixture() -> None:
     x = torch.cat((rows(40)[steps(rows(40)) > 0.0], rows(40, 6)))
     first = int(steps(x).argmin())
