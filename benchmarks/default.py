@@ -42,8 +42,9 @@ from bo_suite.problems.field.suites import FIELD
 from bo_suite.surrogates import exact
 
 VARIANTS = ("whole", "one scale", "no factor", "no plateaus", "no escapes", "0.8")
+FAIL = {"convolution_A100", "convolution_A4000", "convolution_W6600", "bocode_EulerBernoulliBeamBending"}
 PROBLEMS = {
-    problem_class: [name for name in recipes if not name.startswith("convolution")]
+    problem_class: [name for name in recipes if name not in FAIL]
     for problem_class, recipes in FIELD.items()
     if problem_class != "high-dimensional"
 }
