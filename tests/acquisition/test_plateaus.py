@@ -1,5 +1,6 @@
 """The chance that an outcome is repeated: its formula, fit and gradient, and what the default makes of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from bo_suite.acquisition import AdaptiveImprovement
 from bo_suite.acquisition.plateaus import Plateaus
 from bo_suite.data import Dataset, Seeds
 from bo_suite.study.observations import dataset_of
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import AutoGP, ExactGP
 
 SPACE = Space({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})
 SEEDS = Seeds.of(0, 9)
@@ -101,11 +102,9 @@ def test_the_default_adds_the_log_chance_of_another_outcome(pending: int) -> Non
     first = int((data.y == data.y.amin()).nonzero()[0])
     data = Dataset(data.x[: first + 1], data.y[: first + 1], pending=data.pending)
     score = AdaptiveImprovement().build(data, SEEDS)
-    if score.plateaus is None:
-        pytest.fail("the outcomes have ties")
+    assert score.plateaus is not None
     probes = rows(20, 5)
-    plain = AdaptiveImprovement().build(data, SEEDS)
-    object.__setattr__(plain, "plateaus", None)
+    plain = replace(score, plateaus=None)
     difference = score(probes) - plain(probes)
     torch.testing.assert_close(difference, torch.log1p(-score.plateaus(probes).chance))
     assert score.notes[0]["surface"] == "steps"
@@ -123,6 +122,14 @@ def test_the_score_and_its_gradient_are_finite_at_the_observations(dtype: torch.
     assert bool(torch.isfinite(value).all())
     assert bool(torch.isfinite(gradient).all())
     assert gradient.dtype == dtype
+
+
+def test_a_sparse_process_knows_the_plateaus_too() -> None:
+    data = stepped(60)
+    score = AdaptiveImprovement(AutoGP(handover=40, inducing=30)).build(data, SEEDS)
+    assert score.plateaus is not None
+    plain = replace(score, plateaus=None, escapes=torch.tensor(False))
+    assert bool((replace(score, escapes=torch.tensor(False))(data.x) < plain(data.x) - 5.0).all())
 
 
 def test_an_escape_takes_the_bound_of_the_mixture() -> None:
