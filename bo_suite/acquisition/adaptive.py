@@ -163,8 +163,9 @@ class AdaptiveImprovement:
 
 
 def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
-    """Number of evaluations, pending ones included, after the first that had the best outcome."""
-    return data.x.shape[-2] + data.pending.shape[-2] - 1 - data.y.argmin(-1)
+    """Number of evaluations, pending ones included, after the first with the best outcome in the space."""
+    outcomes = data.y if not data.columns.narrowed else torch.where(data.reachable, data.y, torch.inf)
+    return data.x.shape[-2] + data.pending.shape[-2] - 1 - outcomes.argmin(-1)
 
 
 def _parts(start: WarmStart | None) -> tuple[WarmStart | None, WarmStart | None]:

@@ -170,7 +170,7 @@ def trials(
 ) -> None:
     """List the trials, one page of them."""
     from bo_suite.storage.trial import record
-    from bo_suite.study.summary import ranked, trials_at_target
+    from bo_suite.study.summary import ranked
 
     if why and (top is not None or state not in (None, State.failed)):
         stop("--why shows failed trials, so it excludes --top and another --state", USAGE)
@@ -180,7 +180,7 @@ def trials(
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        listed = ranked(trials_at_target(listed, header.space), header.direction)[:top]
+        listed = ranked(listed, header.direction, header.space)[:top]
     if as_json:
         print_json([record(trial) for trial in listed])
         return

@@ -57,7 +57,8 @@ from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.optimizer import Optimizer
-from bo_suite.study.summary import best_trial, html_of_best, overview, to_frame, trials_at_target
+from bo_suite.study.summary import best_trial, html_of_best, overview, trials_at_target
+from bo_suite.study.tables import to_frame
 from bo_suite.values.describe import described
 from bo_suite.values.display import shown_text
 from bo_suite.values.numbers import require_int

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,12 @@ class Choice:
 
     Scalars of NumPy and torch become Python scalars. Storages return the options as they are stored here.
 
+    Attributes:
+        options: that may be suggested.
+        ordered: whether they lie on a line.
+        retired: options of past trials that are not suggested any more, each with its place on the line of
+            the options, whose places are 0, 1, 2, ...; `Optimizer.extend` sets it.
+
     Raises:
         SpaceError: no options, two equal options, an option that is not a str, finite number, bool or None,
             or a flag that is not a bool.
@@ -32,10 +38,17 @@ class Choice:
 
     options: tuple[Value, ...]
     ordered: bool = False
+    retired: tuple[tuple[Value, float], ...] = field(default=(), kw_only=True, repr=False)
 
     if TYPE_CHECKING:  # the argument may be any sequence; a tuple is stored
 
-        def __init__(self, options: Sequence[Value | np.generic], ordered: bool = False) -> None: ...
+        def __init__(
+            self,
+            options: Sequence[Value | np.generic],
+            ordered: bool = False,
+            *,
+            retired: Sequence[tuple[Value, float]] = (),
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         check_flags(self, "ordered")
@@ -44,6 +57,9 @@ class Choice:
             raise SpaceError("a Choice must have at least one option, got none")
         if len(self._index) < len(self.options):
             raise SpaceError(f"the options of a Choice must differ, got {_repeated(self.options)}")
+        object.__setattr__(self, "retired", tuple(_retired(entry) for entry in self.retired))
+        if any(option in self._index for option, _ in self.retired):
+            raise SpaceError(f"a retired option must not be an option, got {described(list(self.retired))}")
 
     @cached_property
     def _index(self) -> dict[Value, int]:
@@ -77,12 +93,43 @@ class Choice:
                 return index
         raise SpaceError(f"the value must be one of {described(list(self.options))}, got {described(value)}")
 
+    def accept(self, value: object) -> Value:
+        """The option of a past trial, retired or not; raises SpaceError if there is none."""
+        for option, _ in self.retired:
+            if option == python_scalar(value):
+                return option
+        return self.check(value)
+
+    def with_past(self, before: "Choice") -> "Choice":
+        """This Choice in place of another one, whose other options are retired here.
+
+        On a line, each is placed between the options that it was between.
+        """
+        places = [*((option, float(index)) for index, option in enumerate(before.options)), *before.retired]
+        past = [option for option, _ in sorted(places, key=lambda entry: entry[1])]
+        groups: dict[int, list[Value]] = {}
+        last = -1 if self.ordered else self.levels - 1
+        for option in past:
+            if option in self._index:
+                last = self._index[option] if self.ordered else last
+            else:
+                groups.setdefault(last, []).append(option)
+        retired = [
+            (option, last + (index / (len(group) + 1) if self.ordered else index))
+            for last, group in groups.items()
+            for index, option in enumerate(group, 1)
+        ]
+        return replace(self, retired=tuple(retired))
+
     def check(self, value: object) -> Value:
         """The option equal to the value; raises SpaceError if no option is."""
         return self.options[self.index(value)]
 
     def encode(self, value: Value) -> float:
-        """Position of an option in [0, 1]."""
+        """Position of an option in [0, 1]; that of a retired one may be beyond."""
+        for option, place in self.retired:
+            if option == value:
+                return place / max(self.levels - 1, 1)
         return float(self.position(np.asarray(self.index(value))))
 
     def decode(self, unit: float) -> Value:
@@ -103,7 +150,17 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"type": "choice", "options": list(self.options), "ordered": self.ordered}
+        form = {"type": "choice", "options": list(self.options), "ordered": self.ordered}
+        return form | ({"retired": [list(entry) for entry in self.retired]} if self.retired else {})
+
+
+def _retired(entry: object) -> tuple[Value, float]:
+    """A retired option and its place, as they are stored."""
+    if isinstance(entry, list | tuple) and len(entry) == 2:
+        option, place = entry
+        if isinstance(place, int | float) and not isinstance(place, bool) and _is_finite(place):
+            return _option(option), float(place)
+    raise SpaceError(f"a retired option must be a pair of an option and its place, got {described(entry)}")
 
 
 def _listed(options: object) -> Sequence[Any]:

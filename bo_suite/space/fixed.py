@@ -29,6 +29,10 @@ class Fixed:
         """The value in canonical form; raises SpaceError if the parameter does not have it."""
         return self.parameter.check(value)
 
+    def accept(self, value: object) -> Value:
+        """The value of a past trial in canonical form."""
+        return self.parameter.accept(value)
+
     def encode(self, value: Value) -> float:
         """Position of the value in [0, 1]."""
         return self.parameter.encode(self.value)  # type: ignore[arg-type]

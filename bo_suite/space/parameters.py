@@ -110,6 +110,13 @@ class Float:
             return None
         return 10.0**self._decimals
 
+    def accept(self, value: object) -> float:
+        """A value in the range or not, as a float; raises SpaceError if it has no position on the scale."""
+        number = at_bound(value, _finite("a Float", value), self.low, self.high)
+        if self.log and number <= 0.0:
+            raise SpaceError(f"`value > 0` must hold on a log scale, got {described(value)}")
+        return number
+
     def check(self, value: object) -> float:
         """The value as a float; raises SpaceError unless low <= value <= high up to rounding."""
         number = at_bound(value, _finite("a Float", value), self.low, self.high)
@@ -118,14 +125,14 @@ class Float:
         return number
 
     def encode(self, value: float) -> float:
-        """Position of a value in [0, 1]."""
+        """Position of a value: in [0, 1], or beyond if the value is out of range."""
         if self.levels == 1:
             return 0.0
         if self.log:
             unit = (math.log(value) - math.log(self.low)) / self._log_range
         else:
             unit = (value - self.low) / (self.high - self.low)
-        return min(max(unit, 0.0), 1.0)
+        return min(max(unit, 0.0), 1.0) if self.low <= value <= self.high else unit
 
     def decode(self, unit: float) -> float:
         """The value at a position, on a decimal grid for which `encode` and `decode` round-trip exactly."""
@@ -181,21 +188,37 @@ class Int:
         """Number of values."""
         return self.high - self.low + 1
 
-    def check(self, value: object) -> int:
-        """The value as an int; raises SpaceError unless it is an integer with low <= value <= high."""
+    def accept(self, value: object) -> int:
+        """A value in the range or not, as an int; raises SpaceError if it has no position on the scale."""
+        integer = self._integer(value)
+        if self.log and integer <= 0:
+            raise SpaceError(f"`value > 0` must hold on a log scale, got {described(value)}")
+        return integer
+
+    def _integer(self, value: object) -> int:
+        """The value as an int; raises SpaceError if it is not an integer."""
         number, scalar = _finite("an Int", value), python_scalar(value)
         if not (isinstance(scalar, Integral) or number.is_integer()):
             raise SpaceError(f"an Int must be an integer, got {described(value)}")
-        integer = (
-            int(scalar) if isinstance(scalar, Integral) else int(at_bound(value, number, self.low, self.high))
-        )
+        if isinstance(scalar, Integral):
+            return int(scalar)
+        return int(at_bound(value, number, self.low, self.high))
+
+    def check(self, value: object) -> int:
+        """The value as an int; raises SpaceError unless it is an integer with low <= value <= high."""
+        integer = self._integer(value)
         if not self.low <= integer <= self.high:
             raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
         return integer
 
     def encode(self, value: int) -> float:
-        """Position of a value in [0, 1]."""
-        return float(self.position(np.asarray(value - self.low)))
+        """Position of a value: in [0, 1], or beyond if the value is out of range."""
+        level = value - self.low
+        if self.levels == 1 or 0 <= level < self.levels:
+            return float(self.position(np.asarray(level)))
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return level / (self.levels - 1)
 
     def decode(self, unit: float) -> int:
         """The value whose position is nearest."""

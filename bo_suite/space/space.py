@@ -8,7 +8,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,7 +171,12 @@ class Space:
         """The kinds of the columns of rows; imports torch."""
         from bo_suite.data import Columns
 
-        return Columns(self.unordered, self.levels, self.fidelities, self.fixed)
+        between = tuple(
+            column
+            for column, parameter in enumerate(self._columns)
+            if isinstance(parameter, Choice) and parameter.ordered and parameter.retired
+        )
+        return Columns(self.unordered, self.levels, self.fidelities, self.fixed, between)
 
     @property
     def aspects(self) -> frozenset[str]:
@@ -201,14 +206,14 @@ class Space:
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
         target = self.target_fidelity
-        columns = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
+        columns = [column for column, (_, parameter) in enumerate(self) if _varies(parameter)]
         if all(self.names[column] in target for column in columns):
             columns.append(next(column for column, name in enumerate(self.names) if name not in target))
         return tuple(sorted(columns))
 
     @property
     def varying(self) -> "Space":
-        """The space of the parameters with more than one value, over which a search runs.
+        """The space of the parameters with more than one value, now or before, over which a search runs.
 
         It is this space if all parameters have more than one value. If fidelities alone would remain, the
         first other parameter stays.
@@ -217,6 +222,13 @@ class Space:
             return self
         names = [self.names[column] for column in self.varying_columns]
         return Space({name: self[name] for name in names})
+
+    @cached_property
+    def current(self) -> "Space":
+        """The space without its retired options: what a user would write."""
+        if not any(isinstance(parameter, Choice) and parameter.retired for _, parameter in self):
+            return self
+        return Space({name: replace(p, retired=()) if isinstance(p, Choice) else p for name, p in self})
 
     def check_searchable(self) -> None:
         """Raises a SpaceError if there are more parameters than a Sobol sequence has dimensions."""
@@ -243,11 +255,24 @@ class Space:
         Raises:
             SpaceError: a parameter is missing, unknown, out of range or of the wrong type.
         """
-        values = named_values(params)
-        missing = [name for name in self._by_name if name not in values]
-        if missing:
-            raise SpaceError(f"every parameter must be given, missing {missing}")
-        return self.check_some(values)
+        return self._canonical(self._complete(params), within=True)
+
+    def accept(self, params: object) -> Params:
+        """A point in canonical form that may lie outside of the space, such as that of a past trial.
+
+        Raises:
+            SpaceError: a parameter is missing, unknown, of the wrong type or without a position: an option
+                that never was one, or a number that is not positive on a log scale.
+        """
+        return self._canonical(self._complete(params), within=False)
+
+    def contains(self, params: Params) -> bool:
+        """Whether a point that the space accepts lies in it."""
+        try:
+            self.check(params)
+        except SpaceError:
+            return False
+        return True
 
     def check_some(self, params: object) -> Params:
         """Some parameters of a point in canonical form, in order.
@@ -255,7 +280,27 @@ class Space:
         Raises:
             SpaceError: a parameter is unknown, out of range or of the wrong type.
         """
+        return self._canonical(named_values(params), within=True)
+
+    def _complete(self, params: object) -> Mapping[str, Any]:
+        """The values of all parameters, by name.
+
+        Raises:
+            SpaceError: a parameter is missing.
+        """
         values = named_values(params)
+        missing = [name for name in self._by_name if name not in values]
+        if missing:
+            raise SpaceError(f"every parameter must be given, missing {missing}")
+        return values
+
+    def _canonical(self, values: Mapping[str, Any], *, within: bool) -> Params:
+        """Values in canonical form, in order.
+
+        Args:
+            values: by name.
+            within: whether they must lie in the space.
+        """
         unknown = [name for name in values if name not in self]
         if unknown:
             raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
@@ -264,7 +309,7 @@ class Space:
             if name not in values:
                 continue
             try:
-                point[name] = parameter.check(values[name])
+                point[name] = parameter.check(values[name]) if within else parameter.accept(values[name])
             except SpaceError as error:
                 raise SpaceError(f"parameter {name!r}: {error}") from error
         return point
@@ -322,6 +367,11 @@ class Space:
         """Hash of names, order, ranges and options: spaces with equal fingerprints are equal."""
         form = json.dumps(list(self.to_dict().items()), allow_nan=False)
         return hashlib.sha256(form.encode()).hexdigest()[:16]
+
+
+def _varies(parameter: Parameter | Fixed) -> bool:
+    """Whether trials may have different values of a parameter."""
+    return parameter.levels != 1 or (isinstance(parameter, Choice) and bool(parameter.retired))
 
 
 Space.parameters = Copied("parameters")  # type: ignore[assignment]

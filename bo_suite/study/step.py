@@ -42,7 +42,7 @@ class Step:
 
     Attributes:
         row: encoded point.
-        source: "design" for an initial point, "acquisition", or "fallback".
+        source: "design" for an initial point, "acquisition", "fallback", or "queue" for a queued point.
         start: start of the next fit, rounded as a history stores it.
         success: the part of it for the probability of success, recorded even if the score has no `start`.
         fit_seconds: time to build the score.

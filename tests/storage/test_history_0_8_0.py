@@ -140,7 +140,7 @@ def test_the_first_write_migrates_it(path: Path, write: Any) -> None:
         for one in (optimizer, other):
             assert [text for text in seen(one.trials) if text != seen([trial])[0]] == others
             assert one.trials[trial.id] == trial
-        assert version(path) == 3
+        assert version(path) == 4
         names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
         assert names == [*OLD_FIELDS, "owner", "revision", "transient", "traceback", "seal"]
         assert select(path, "SELECT name FROM sqlite_master WHERE name LIKE '%_new'") == []
@@ -218,7 +218,7 @@ def test_a_kill_during_the_migration_leaves_what_was_there(
                 assert seen(trials) == stored(OLD)
                 optimizer.tell(11, 0.5)
             assert optimizer.trials[11].value == 0.5
-        assert version(copy) == 3
+        assert version(copy) == 4
     assert states == {(1, "running"), (3, "running"), (3, "finished")}
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from histories import HEADER, POINT, SPACE, ask
+from histories import HEADER, POINT, SPACE, add, ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.storage.history import History
 from bo_suite.storage.protocol import Storage
+from bo_suite.storage.trial import Observation
 
 OPEN: dict[str, Callable[[Path], Storage]] = {
     "disk": lambda folder: History.open(folder / "run.db", HEADER),
@@ -38,7 +39,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 def test_trials_are_numbered_in_order_of_asking(storage: Storage) -> None:
     before = time.time()
     first, second = storage.insert([POINT, POINT | {"depth": 5}], [{"fit_ms": 1.5}, {}], expected=0) or []
-    added = storage.add({"kernel": "poly", "depth": 1, "lr": 0.1}, 2.0, std=0.5)
+    added = add(storage, {"kernel": "poly", "depth": 1, "lr": 0.1}, 2.0, std=0.5)
     told = storage.tell(second.id, -7.25, std=0.0)
     failed = storage.fail(first.id, "out of memory")
     assert storage.trials() == [failed, told, added]
@@ -79,7 +80,7 @@ def test_any_sequence_of_calls_agrees_with_a_plain_list(steps: list[tuple[str, i
             ask(storage, depth=number + 1)
             states.append(("running", None))
         elif step == "add":
-            storage.add(POINT, number)
+            add(storage, POINT, number)
             states.append(("finished", number))
         elif step == "list":
             assert [(trial.state, trial.value) for trial in storage.trials()] == states
@@ -98,7 +99,7 @@ def test_any_sequence_of_calls_agrees_with_a_plain_list(steps: list[tuple[str, i
 def test_any_one_number_is_a_value(storage: Storage, number: Any) -> None:
     told = storage.tell(ask(storage).id, number, number)
     assert (told.value, told.std, type(told.value)) == (0.5, 0.5, float)
-    assert math.copysign(1, storage.add(POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
+    assert math.copysign(1, add(storage, POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
 
 
 def test_a_trial_ends_once(storage: Storage) -> None:
@@ -130,7 +131,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(storage: Storage) -> None:
     with pytest.raises(SpaceError, match="missing"):
         storage.insert([POINT, {"lr": 0.1}], [{}, {}], expected=0)
     with pytest.raises(SpaceError, match="must hold"):
-        storage.add(POINT | {"depth": 13}, 1.0)
+        add(storage, POINT | {"depth": 13}, 1.0)
     assert storage.trials() == []
     assert storage.insert([], [], expected=0) == []
 
@@ -184,7 +185,7 @@ def test_threads_share_a_history(storage: Storage) -> None:
 )
 def test_an_outcome_that_is_not_finite_is_refused(storage: Storage, outcome: Any, message: str) -> None:
     trial = ask(storage)
-    for call in (lambda: storage.tell(trial.id, *outcome), lambda: storage.add(POINT, *outcome)):
+    for call in (lambda: storage.tell(trial.id, *outcome), lambda: add(storage, POINT, *outcome)):
         with pytest.raises(TrialError, match=message):
             call()
     assert storage.trials() == [trial]
@@ -208,7 +209,7 @@ def test_the_other_verbs(storage: Storage) -> None:
     assert storage.trial(trial.id) == trial
     assert storage.trial(1) is None
     withdrawn = storage.withdraw(trial.id)
-    failed = storage.add_failed(POINT, "broken")
+    failed = storage.add_all([Observation(POINT, None, reason="broken")])[0]
     assert (withdrawn.state, withdrawn.reason) == ("withdrawn", "withdrawn")
     assert (failed.state, failed.reason, failed.asked) == ("failed", "broken", False)
     by_chance = storage.fail(ask(storage).id, "lost", transient=True, traceback="in line 1")
