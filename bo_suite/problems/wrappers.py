@@ -49,7 +49,9 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
     parameters = dict(problem.space)
     for name, parameter in problem.space:
         draw = generator.random()
-        if not isinstance(parameter, Float) or parameter.fidelity:
+        if not isinstance(parameter, Float) or parameter.levels is not None:
+            continue
+        if parameter.fidelity or parameter.context:
             continue
         intervals = [(0.0, 1.0 - _SHARE)]
         if best is not None:
@@ -178,8 +180,8 @@ def _level_values(problem: Problem, name: str, levels: int) -> list[float]:
         DataError: the column is not a Float, or is a fidelity.
     """
     parameter = problem.space[name]
-    if not isinstance(parameter, Float):
-        raise DataError(f"only Float columns can be reduced to levels, got {name!r}: {parameter!r}")
+    if not isinstance(parameter, Float) or parameter.has_step:
+        raise DataError(f"only continuous columns can be reduced to levels, got {name!r}: {parameter!r}")
     if parameter.fidelity:
         raise DataError(f"a fidelity cannot be reduced to levels, got {name!r}: {parameter!r}")
     values = [parameter.decode(level / (levels - 1)) for level in range(levels)]

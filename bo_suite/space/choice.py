@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bo_suite.errors import SpaceError
+from bo_suite.space.forms import set_fields, shown
 from bo_suite.values.describe import described
 from bo_suite.values.scalars import check_flags, python_scalar, rounded_like
 
@@ -24,6 +25,8 @@ class Choice:
     """One of several options; ordered options lie on a line, unordered ones are only equal or different.
 
     Scalars of NumPy and torch become Python scalars. Storages return the options as they are stored here.
+    Numbers may be ordered too: neighbours are as far apart as any other neighbours, whatever their values.
+    With `context` nature sets the value, such as the shift of the day.
 
     Raises:
         SpaceError: no options, two equal options, an option that is not a str, finite number, bool or None,
@@ -32,18 +35,24 @@ class Choice:
 
     options: tuple[Value, ...]
     ordered: bool = False
+    context: bool = field(default=False, kw_only=True)
 
     if TYPE_CHECKING:  # the argument may be any sequence; a tuple is stored
 
-        def __init__(self, options: Sequence[Value | np.generic], ordered: bool = False) -> None: ...
+        def __init__(
+            self, options: Sequence[Value | np.generic], ordered: bool = False, *, context: bool = False
+        ) -> None: ...
 
     def __post_init__(self) -> None:
-        check_flags(self, "ordered")
+        check_flags(self, "ordered", "context")
         object.__setattr__(self, "options", tuple(_option(option) for option in _listed(self.options)))
         if not self.options:
             raise SpaceError("a Choice must have at least one option, got none")
         if len(self._index) < len(self.options):
             raise SpaceError(f"the options of a Choice must differ, got {_repeated(self.options)}")
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     @cached_property
     def _index(self) -> dict[Value, int]:
@@ -103,7 +112,8 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"type": "choice", "options": list(self.options), "ordered": self.ordered}
+        form = {"type": "choice", "options": list(self.options), "ordered": self.ordered}
+        return form | set_fields(self, "context")
 
 
 def _listed(options: object) -> Sequence[Any]:
