@@ -81,7 +81,7 @@ def off_step(parameter: "Float | Int", value: object, level: int) -> SpaceError:
     """The error for a value between those of two levels, the lower of which is given."""
     neighbours = f"{parameter.value(level)} or {parameter.value(level + 1)}"
     return SpaceError(
-        f"the value must be {parameter.low} or whole steps of {parameter.step} above it, "
+        f"the value must be a whole number of steps of {parameter.step} above {parameter.low}, "
         f"such as {neighbours}, got {described(value)}"
     )
 

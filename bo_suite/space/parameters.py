@@ -86,7 +86,7 @@ class Float:
         """Checks the step and stores it as a float."""
         if step <= _SMALLEST_STEP * max(abs(self.low), abs(self.high)):
             raise SpaceError(
-                f"`step > 0` must hold, and by more than rounding, "
+                "a step must be greater than 0 and than 1e-12 of the largest bound, "
                 f"got step={step}, low={self.low}, high={self.high}"
             )
         object.__setattr__(self, "step", step)
@@ -156,7 +156,7 @@ class Float:
         """The value as a float.
 
         Raises:
-            SpaceError: low <= value <= high does not hold up to rounding, or the value is between two steps.
+            SpaceError: low <= value <= high does not hold up to rounding, or the value is between two levels.
         """
         number = at_bound(value, finite("a Float", value), self.low, self.high)
         if not self.low <= number <= self.high:
@@ -292,7 +292,7 @@ class Int:
         """The value as an int.
 
         Raises:
-            SpaceError: the value is not an integer with low <= value <= high, or is between two steps.
+            SpaceError: the value is not an integer with low <= value <= high, or is between two levels.
         """
         number, scalar = finite("an Int", value), python_scalar(value)
         if not (isinstance(scalar, Integral) or number.is_integer()):
