@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_suite.errors import SpaceError
+from bo_suite.space.forms import set_fields, shown
 from bo_suite.values.describe import described
 from bo_suite.values.scalars import check_flags, python_scalar, rounded_like
 
@@ -24,6 +25,8 @@ class Choice:
     """One of several options; ordered options lie on a line, unordered ones are only equal or different.
 
     Scalars of NumPy and torch become Python scalars. Storages return the options as they are stored here.
+    Numbers may be ordered too: neighbours are as far apart as any other neighbours, whatever their values.
+    With `context` nature sets the value, such as the shift of the day.
 
     Attributes:
         options: that may be suggested.
@@ -38,7 +41,8 @@ class Choice:
 
     options: tuple[Value, ...]
     ordered: bool = False
-    retired: tuple[tuple[Value, float], ...] = field(default=(), kw_only=True, repr=False)
+    context: bool = field(default=False, kw_only=True)
+    retired: tuple[tuple[Value, float], ...] = field(default=(), kw_only=True)
 
     if TYPE_CHECKING:  # the argument may be any sequence; a tuple is stored
 
@@ -47,11 +51,12 @@ class Choice:
             options: Sequence[Value | np.generic],
             ordered: bool = False,
             *,
+            context: bool = False,
             retired: Sequence[tuple[Value, float]] = (),
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        check_flags(self, "ordered")
+        check_flags(self, "ordered", "context")
         object.__setattr__(self, "options", tuple(_option(option) for option in _listed(self.options)))
         if not self.options:
             raise SpaceError("a Choice must have at least one option, got none")
@@ -60,6 +65,9 @@ class Choice:
         object.__setattr__(self, "retired", tuple(_retired(entry) for entry in self.retired))
         if any(option in self._index for option, _ in self.retired):
             raise SpaceError(f"a retired option must not be an option, got {described(list(self.retired))}")
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     @cached_property
     def _index(self) -> dict[Value, int]:
@@ -151,6 +159,7 @@ class Choice:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         form = {"type": "choice", "options": list(self.options), "ordered": self.ordered}
+        form |= set_fields(self, "context")
         return form | ({"retired": [list(entry) for entry in self.retired]} if self.retired else {})
 
 

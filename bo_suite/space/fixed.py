@@ -24,6 +24,7 @@ class Fixed:
 
     levels: ClassVar[int] = 1
     fidelity: ClassVar[bool] = False
+    context: ClassVar[bool] = False
 
     def check(self, value: object) -> Value:
         """The value in canonical form; raises SpaceError if the parameter does not have it."""

@@ -1,6 +1,6 @@
 """Search spaces: named parameters, and their encoding as rows of numbers in [0, 1].
 
-A parameter is either continuous (`Float`) or a finite list of levels (`Int`, `Choice`). Searches move a
+A parameter is either continuous (a `Float` without a step) or a finite list of levels. Searches move a
 discrete parameter from level to level; they never round a relaxed value to a level.
 """
 
@@ -44,8 +44,8 @@ class Space:
     name and parameter.
 
     Raises:
-        SpaceError: no parameters, fidelities alone, a name that is not a non-empty string, or a value that is
-            not a parameter.
+        SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, or a
+            value that is not a parameter.
     """
 
     parameters: Mapping[str, Parameter]
@@ -62,9 +62,9 @@ class Space:
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
-        if len(self._target_fidelity) == self.dim:
-            names = list(self.target_fidelity)
-            raise SpaceError(f"a Space needs a parameter that is no fidelity, got {names} alone")
+        if not any(map(_is_chosen, self._by_name.values())):
+            kinds = "no fidelity and no context" if self.contexts else "no fidelity"
+            raise SpaceError(f"a Space needs a parameter that is {kinds}, got {list(self.names)} alone")
 
     def with_fixed(self, values: Params) -> "Space":
         """The space with some parameters fixed at a value; its rows are rows of this space.
@@ -167,6 +167,11 @@ class Space:
         return tuple(column for column, (name, p) in enumerate(self) if name in names and p.levels != 1)
 
     @cached_property
+    def contexts(self) -> tuple[str, ...]:
+        """Names of the parameters that nature sets, in order."""
+        return tuple(name for name, parameter in self if parameter.context)
+
+    @cached_property
     def columns(self) -> "Columns":
         """The kinds of the columns of rows; imports torch."""
         from bo_suite.data import Columns
@@ -205,18 +210,18 @@ class Space:
     @cached_property
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
-        target = self.target_fidelity
         columns = [column for column, (_, parameter) in enumerate(self) if _varies(parameter)]
-        if all(self.names[column] in target for column in columns):
-            columns.append(next(column for column, name in enumerate(self.names) if name not in target))
+        chosen = [column for column, (_, parameter) in enumerate(self) if _is_chosen(parameter)]
+        if not set(columns) & set(chosen):
+            columns.append(chosen[0])
         return tuple(sorted(columns))
 
     @property
     def varying(self) -> "Space":
         """The space of the parameters with more than one value, now or before, over which a search runs.
 
-        It is this space if all parameters have more than one value. If fidelities alone would remain, the
-        first other parameter stays.
+        It is this space if all parameters have more than one value. If fidelities and contexts alone would
+        remain, the first other parameter stays.
         """
         if len(self.varying_columns) == len(self):
             return self
@@ -372,6 +377,11 @@ class Space:
 def _varies(parameter: Parameter | Fixed) -> bool:
     """Whether trials may have different values of a parameter."""
     return parameter.levels != 1 or (isinstance(parameter, Choice) and bool(parameter.retired))
+
+
+def _is_chosen(parameter: Parameter) -> bool:
+    """Whether a search chooses the value for the outcome's sake."""
+    return not parameter.context and (isinstance(parameter, Choice) or not parameter.fidelity)
 
 
 Space.parameters = Copied("parameters")  # type: ignore[assignment]

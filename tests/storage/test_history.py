@@ -184,9 +184,15 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     [
         ({"lr": Float(1e-5, 0.5, log=True)}, r"'lr': Float\(.*high=1\.0.*\), got Float\(.*high=0\.5"),
         ({"extra": Int(0, 1)}, r"'extra': absent, got Int\(low=0"),
-        ({"depth": None}, r"'depth': Int\(low=1, high=12, log=False, fidelity=False\), got absent \(Optimizer"),
+        (
+            {"depth": None},
+            r"'depth': Int\(low=1, high=12, .*\), got absent \(Optimizer",
+        ),
         ({"kernel": Choice(["poly", "rbf"])}, r"'kernel': Choice.* got Choice"),
-        ("reversed", r"in the order \['lr', 'depth', 'kernel'\], got \['kernel', 'depth', 'lr'\] \(Optimizer"),
+        (
+            "reversed",
+            r"in the order \['lr', 'depth', 'kernel'\], got \['kernel', 'depth', 'lr'\] \(",
+        ),
     ],
 )
 def test_another_space_is_refused_and_the_difference_named(path: Path, changes: Any, message: str) -> None:
@@ -252,7 +258,8 @@ def test_a_full_disk_undoes_the_write_and_the_history_goes_on(path: Path) -> Non
 def test_no_room_in_the_database_is_a_full_disk(history: History) -> None:
     trial = ask(history)
     pages = history._table.database.number("PRAGMA page_count")
-    history._table.database.execute(f"PRAGMA max_page_count = {pages + 2}")  # gives SQLITE_FULL, as ENOSPC does
+    limit = f"PRAGMA max_page_count = {pages + 2}"  # gives SQLITE_FULL, as ENOSPC does
+    history._table.database.execute(limit)
     with pytest.raises(StorageError, match=r"^the disk is full, nothing was written "):
         history.insert([POINT] * 9, [{"long": "x" * 4000}] * 9, expected=None)
     assert history.trials() == [trial]

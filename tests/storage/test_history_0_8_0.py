@@ -219,7 +219,7 @@ def test_a_kill_during_the_migration_leaves_what_was_there(
                 optimizer.tell(11, 0.5)
             assert optimizer.trials[11].value == 0.5
         assert version(copy) == 4
-    assert states == {(1, "running"), (3, "running"), (3, "finished")}
+    assert states == {(1, "running"), (4, "running"), (4, "finished")}
 
 
 DAMAGE = [
@@ -248,7 +248,7 @@ def test_a_change_of_the_budget_migrates_it_or_is_refused(tmp_path: Path, budget
     path = old_history(tmp_path)
     with closing(Optimizer(SPACE, None, 3, "maximize", budget, path)) as optimizer:
         assert seen(optimizer.trials) == stored(OLD)
-    assert version(path) == (1 if budget is None else 3)
+    assert version(path) == (1 if budget is None else 4)
     path = old_history(tmp_path)
     change(path, DAMAGE[0][0])
     if budget is not None:
