@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or ta
     import torch
 
     from bo_suite.acquisition import Acquisition, SteinBatch
+    from bo_suite.study.belief import Belief, Points
     from bo_suite.study.suggest import Suggester
 
 logger = logging.getLogger("bo_suite")
@@ -320,6 +321,16 @@ class Optimizer:
         from bo_suite.study.recommend import regret_bound
 
         return regret_bound(self._suggester, self.trials, width)
+
+    def belief(self) -> "Belief":
+        """The fitted model of the finished trials; raises a TrialError before a trial is finished."""
+        from bo_suite.study.belief import belief_of
+
+        return belief_of(self._suggester, self.trials)
+
+    def predict(self, points: "Points", interval: float = 0.9) -> "pd.DataFrame":
+        """What the model predicts at points, in the user's units: see `Belief.predict`."""
+        return self.belief().predict(points, interval)
 
     def __repr__(self) -> str:
         acquisition = type(self._suggester.acquisition).__name__
