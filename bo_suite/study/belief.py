@@ -153,6 +153,27 @@ class Belief:
         columns = {name: values.numpy() for name, values in vars(prediction).items()}
         return pd.DataFrame({**columns, "outside": outside}, index=index)
 
+    def importance(self) -> "pd.DataFrame":
+        """How much of the variation of the posterior mean each parameter explains, the most important first.
+
+        The index holds the names of the parameters, without fidelities, which are at their target. Columns:
+
+        - `main`: first-order Sobol index, the share of the variance that the parameter explains alone;
+        - `total`: total Sobol index, its share together with all interactions that it is part of;
+        - `low`, `high`: 90 % interval of `total` over draws from the posterior; NaN if it has none;
+        - `ped_anova`: a second opinion without a model, from the distribution of the best tenth of the trials
+          beside that of all (Watanabe et al. 2023); its sum is 1.
+
+        Indices are those of the surrogate's scale, where bad outliers do not dominate. All values of a
+        parameter are equally likely, on its own scale. If the mean is constant, all indices are 0.
+
+        Raises:
+            TrialError: fewer than three trials are finished.
+        """
+        from bo_suite.study.importance import importance_of
+
+        return importance_of(self)
+
     def recommended(self) -> Params:
         """The point of smallest mean plus one standard deviation, as `Optimizer.recommend` returns it."""
         row = recommended_row(self.process, self.data, self.searched, self.seeds)

@@ -324,13 +324,15 @@ class Optimizer:
 
     def belief(self) -> "Belief":
         """The fitted model of the finished trials; raises a TrialError before a trial is finished."""
-        from bo_suite.study.belief import belief_of
-
-        return belief_of(self._suggester, self.trials)
+        return self._suggester.belief(self.trials)
 
     def predict(self, points: "Points", interval: float = 0.9) -> "pd.DataFrame":
         """What the model predicts at points, in the user's units: see `Belief.predict`."""
         return self.belief().predict(points, interval)
+
+    def importance(self) -> "pd.DataFrame":
+        """The share of the variation that each parameter explains: see `Belief.importance`."""
+        return self.belief().importance()
 
     def __repr__(self) -> str:
         acquisition = type(self._suggester.acquisition).__name__
