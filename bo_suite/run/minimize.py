@@ -158,7 +158,7 @@ class Result:
         """The convergence plot, a matplotlib Figure; with fidelities, of the trials at the target."""
         from bo_suite.plot import plot_convergence
 
-        return plot_convergence(trials_at_target(self.trials, self.space), self.direction)
+        return plot_convergence(self)
 
 
 @_explains_other_names

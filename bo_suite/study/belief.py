@@ -102,6 +102,12 @@ class Belief:
         """Values on the surrogate's scale in the user's units, at most the cap; finite."""
         return self.sign * self.transform.capped_inverse(z)
 
+    def capped(self, values: jt.Float64[Tensor, "*b m"]) -> jt.Float64[Tensor, "*b m"]:
+        """Outcomes in the user's units; those beyond the cap become the cap, as in the model."""
+        losses = self.sign * values
+        cap, unit = self.transform.cap.cpu(), self.transform.unit.cpu()
+        return self.sign * torch.where(losses / unit > cap, cap * unit, losses)
+
     def at(self, rows: jt.Float[Tensor, "m d"], interval: float = 0.9) -> Prediction:
         """Predictions at encoded rows of `searched`.
 
