@@ -25,7 +25,7 @@ ALLOWED = {
     "acquisition": "classifiers data errors linalg optim space surrogates values",
     "storage": "acquisition errors kernels space system values",
     "study": "acquisition data errors linalg optim space storage surrogates values",
-    "plot": "errors linalg storage surrogates values",
+    "plot": "errors linalg space storage study surrogates values",
     "run": "acquisition errors plot space storage study system values",
     "problems": "errors space values",
     "bench": (

@@ -5,10 +5,23 @@ A notebook shows a figure that is the last line of a cell, after `%matplotlib in
 
 from typing import NoReturn
 
+from bo_suite.plot.contour import plot_contour
 from bo_suite.plot.convergence import plot_convergence
+from bo_suite.plot.cross_validation import plot_cross_validation
+from bo_suite.plot.importance import plot_importance
+from bo_suite.plot.parallel import plot_parallel
 from bo_suite.plot.regret import plot_regret
+from bo_suite.plot.slices import plot_slices
 
-__all__ = ["plot_convergence", "plot_regret"]
+__all__ = [
+    "plot_contour",
+    "plot_convergence",
+    "plot_cross_validation",
+    "plot_importance",
+    "plot_parallel",
+    "plot_regret",
+    "plot_slices",
+]
 
 
 def __getattr__(name: str) -> NoReturn:

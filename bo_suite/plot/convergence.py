@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from bo_suite.errors import TrialError
+from bo_suite.plot.run import Run
 from bo_suite.plot.style import INK, MIST, RED, new_figure
 from bo_suite.storage.trial import Trial
+from bo_suite.study.summary import trials_at_target
+from bo_suite.values.describe import described
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
@@ -15,25 +19,36 @@ _LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-200, 1e200
 """Magnitudes are clipped to these, so that an axis, its margins and its ticks stay finite."""
 
 
-def plot_convergence(trials: Sequence[Trial], direction: str, *, minimum: float | None = None) -> "Figure":
+def plot_convergence(
+    run: Run | Sequence[Trial], direction: str | None = None, *, minimum: float | None = None
+) -> "Figure":
     """Draw evaluations as dots, the best so far as a step line, failed trials as crosses on the lower edge.
 
     With `minimum` the axis is the distance to it (the simple regret), on a log scale; values at the minimum,
     or beyond it by noise or rounding, are drawn at half of the smallest positive distance. Without `minimum`
-    the
-    axis is the value: on a log scale if positive values span decades, or else on a linear scale, cut off
+    the axis is the value: on a log scale if positive values span decades, or else on a linear scale, cut off
     (with a triangle for each value beyond) if a few bad values would squash all others.
 
     Args:
-        trials: trials of one run, in any order; running trials are ignored.
-        direction: "minimize" or "maximize".
+        run: an Optimizer or a Result, of which the trials at the target fidelity are drawn; or trials of one
+            run, in any order. Running trials are ignored.
+        direction: "minimize" or "maximize", of trials; None for that of the run.
         minimum: the best possible value (the maximum if the direction is "maximize").
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
+
+    Raises:
+        TrialError: trials without a direction.
     """
     from matplotlib.ticker import MaxNLocator
 
+    if isinstance(run, Run):
+        trials, direction = trials_at_target(run.trials, run.space), direction or run.direction
+    else:
+        trials = list(run)
+    if direction not in ("minimize", "maximize"):
+        raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
     sign = -1.0 if direction == "maximize" else 1.0
     finished = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
     failed = sorted(trial.id for trial in trials if trial.state == "failed")

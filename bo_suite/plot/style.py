@@ -4,7 +4,7 @@ Colour-blind readers can tell the colours apart, which differ in lightness. Colo
 have different dashes or markers. Letters have ten points in figures about seven inches wide.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from bo_suite.values.describe import visible
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
@@ -126,6 +127,13 @@ def draw_name(text: "Text", name: str) -> None:
     text.set_text(visible(name))
     text.set_parse_math(False)
     text.set_usetex(False)
+
+
+def name_ticks(axis: "Axis", positions: Sequence[float], names: Sequence[str]) -> None:
+    """Put ticks with users' names on an axis, literally as `draw_name` does."""
+    axis.set_ticks(list(positions), labels=[visible(name) for name in names])
+    for tick, name in zip(axis.get_ticklabels(), names, strict=True):
+        draw_name(tick, name)
 
 
 def legend_entries(figure: "Figure") -> "tuple[list[Artist], list[str]]":

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bo_suite.acquisition import Acquisition
+    from bo_suite.study.belief import Belief
 
 Function = Callable[[Params], SupportsFloat]
 """Takes a dict of parameters and returns a number; NaN if the evaluation failed."""
@@ -140,11 +141,25 @@ class Result:
         """One row a trial."""
         return to_frame(self.trials)
 
+    def belief(self) -> "Belief":
+        """The default surrogate, fitted to the finished trials; its `predict` takes points.
+
+        Raises:
+            TrialError: no trial is finished.
+            FitError, NumericalError: the model cannot be fitted.
+        """
+        from bo_suite.acquisition.default import default_acquisition
+        from bo_suite.study.belief import belief_of
+        from bo_suite.study.suggest import Suggester
+
+        acquisition = default_acquisition(self.space.aspects)
+        return belief_of(Suggester(self.space, acquisition, direction=self.direction), self.trials)
+
     def plot(self) -> Any:
         """The convergence plot, a matplotlib Figure; with fidelities, of the trials at the target."""
         from bo_suite.plot import plot_convergence
 
-        return plot_convergence(trials_at_target(self.trials, self.space), self.direction)
+        return plot_convergence(self)
 
 
 @_explains_other_names

@@ -12,15 +12,7 @@ from bo_suite.errors import BoSuiteError, StorageError, TrialError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
-from bo_suite.study.arguments import (
-    Settings,
-    check_batch,
-    check_fixed,
-    header_of,
-    listed_points,
-    trial_id,
-    usable,
-)
+from bo_suite.study import arguments
 from bo_suite.study.asking import asked_in_turn, enqueued
 from bo_suite.study.extension import extended
 from bo_suite.study.model import Suggesters
@@ -36,6 +28,7 @@ if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or ta
 
     from bo_suite.acquisition import Acquisition, SteinBatch
     from bo_suite.space.parameters import Parameter
+    from bo_suite.study.belief import Belief, Points
     from bo_suite.study.suggest import Suggester
 
 logger = logging.getLogger("bo_suite")
@@ -78,8 +71,9 @@ class Optimizer:
         initial: int | None = None,
         repeats: bool | None = None,
     ) -> None:
-        header = header_of(space, acquisition, seed, direction, Settings(budget, initial, repeats))
-        self._device = usable(device)
+        settings = arguments.Settings(budget, initial, repeats)
+        header = arguments.header_of(space, acquisition, seed, direction, settings)
+        self._device = arguments.usable(device)
         self._begin(History.open(storage, header), acquisition)
 
     @staticmethod
@@ -94,11 +88,10 @@ class Optimizer:
             device: device of the surrogates.
 
         Raises:
-            TrialError: the device is not available.
-            StorageError: the file is missing, is not a history, or needs the argument `acquisition`.
+            StorageError, TrialError: the file is no history or needs the acquisition, or there is no device.
         """
         optimizer = object.__new__(Optimizer)
-        optimizer._device = usable(device)
+        optimizer._device = arguments.usable(device)
         optimizer._begin(History.open(path, None), acquisition)
         return optimizer
 
@@ -185,9 +178,9 @@ class Optimizer:
             SpaceError: a fixed parameter is unknown or does not have the value, or a context is not given.
             TrialError: count < 1, or a batch that is not a SteinBatch or is used in a space with fidelities.
         """
-        check_fixed(fixed, self.space, "ask")  # before waiting for other threads
+        arguments.check_fixed(fixed, self.space, "ask")  # before waiting for other threads
         if batch is not None:
-            check_batch(batch, self.space)
+            arguments.check_batch(batch, self.space)
         number = 1 if count is None else require_int("count", count, at_least=1)
         asked = asked_in_turn(
             self._history,
@@ -196,15 +189,12 @@ class Optimizer:
         return asked if count is not None else asked[0]
 
     def enqueue(self, points: Params | Sequence[Params]) -> None:
-        """Stores points to be asked next, before any suggestion, in order; each is handed out once.
-
-        Args:
-            points: one point or several. The model chooses the parameters that a point lacks.
+        """Stores one point or several, to be asked next, in order; the model chooses what a point lacks.
 
         Raises:
             SpaceError: a parameter is unknown, or does not have the value.
         """
-        enqueued(self._history, listed_points(points))
+        enqueued(self._history, arguments.listed_points(points))
 
     @property
     def queue(self) -> list[Params]:
@@ -226,7 +216,7 @@ class Optimizer:
         Raises:
             TrialError: the value is not finite, or the trial is unknown, has ended or was handed out again.
         """
-        number, attempt = trial_id(trial, self._history.header.run)
+        number, attempt = arguments.trial_id(trial, self._history.header.run)
         return self._ended(self._history.tell(number, value, std, attempt))
 
     def fail(
@@ -244,7 +234,7 @@ class Optimizer:
         Raises:
             TrialError: the trial is unknown or has ended, or an argument is of a wrong type.
         """
-        number, attempt = trial_id(trial, self._history.header.run)
+        number, attempt = arguments.trial_id(trial, self._history.header.run)
         by_chance = flag("transient", transient, TrialError)
         return self._ended(
             self._history.fail(number, reason, attempt, transient=by_chance, traceback=traceback)
@@ -256,7 +246,7 @@ class Optimizer:
         Raises:
             TrialError: the trial is unknown or has ended.
         """
-        number, attempt = trial_id(trial, self._history.header.run)
+        number, attempt = arguments.trial_id(trial, self._history.header.run)
         return self._ended(self._history.withdraw(number, attempt=attempt))
 
     def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
@@ -287,7 +277,7 @@ class Optimizer:
         Raises:
             TrialError: the value is not finite, or the trial is unknown.
         """
-        return self._history.amend(trial_id(trial, self._history.header.run)[0], value, std)
+        return self._history.amend(arguments.trial_id(trial, self._history.header.run)[0], value, std)
 
     def forget(self, trial: Trial | int, reason: str = "forgotten") -> Trial:
         """Withdraws a trial in any state and removes its outcome: nothing is learnt from it any more.
@@ -297,19 +287,16 @@ class Optimizer:
         Raises:
             TrialError: the trial is unknown.
         """
-        return self._history.forget(trial_id(trial, self._history.header.run)[0], reason)
+        return self._history.forget(arguments.trial_id(trial, self._history.header.run)[0], reason)
 
     def extend(self, parameters: "Mapping[str, Parameter] | Space", values: Params | None = None) -> Space:
-        """Changes the space; trials outside of the new one still teach the model, and are not suggested.
+        """Changes and returns the space; trials left outside still teach the model, and are not suggested.
 
         A range may become wider or narrower, options may be added or left out, a parameter may be added.
 
         Args:
             parameters: the changed and the new parameters, by name.
             values: of the new parameters in all earlier trials.
-
-        Returns:
-            The new space.
 
         Raises:
             SpaceError: a parameter becomes one of another kind or has a single number left, a new one has no
@@ -338,10 +325,9 @@ class Optimizer:
 
         Raises:
             SpaceError: a fixed parameter is unknown or does not have the value, or a context is not given.
-            TrialError: no trial is finished.
-            FitError, NumericalError: the model cannot be fitted.
+            FitError, NumericalError, TrialError: the model cannot be fitted, or no trial is finished.
         """
-        check_fixed(fixed, self.space, "recommend")
+        arguments.check_fixed(fixed, self.space, "recommend")
         from bo_suite.study.recommend import recommended_point
 
         return recommended_point(self._suggester, self.trials, fixed)
@@ -367,6 +353,18 @@ class Optimizer:
 
         return regret_bound(self._suggester, self.trials, width)
 
+    def belief(self) -> "Belief":
+        """The fitted model of the finished trials; raises a TrialError before a trial is finished."""
+        return self._suggester.belief(self.trials)
+
+    def predict(self, points: "Points", interval: float = 0.9) -> "pd.DataFrame":
+        """What the model predicts at points, in the user's units: see `Belief.predict`."""
+        return self.belief().predict(points, interval)
+
+    def importance(self) -> "pd.DataFrame":
+        """The share of the variation that each parameter explains: see `Belief.importance`."""
+        return self.belief().importance()
+
     def __repr__(self) -> str:
         acquisition = type(self._suggester.acquisition).__name__
         try:
@@ -382,9 +380,7 @@ class Optimizer:
     def to_frame(self, history: bool = False) -> "pd.DataFrame":
         """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields.
 
-        Args:
-            history: whether to return one row per change instead: what was amended, forgotten or extended, by
-                whom and when, with what was there before and after.
+        With `history` one row per change instead: what was amended, forgotten or extended, by whom and when.
         """
         return frame_of_changes(self._history.changes()) if history else to_frame(self.trials)
 

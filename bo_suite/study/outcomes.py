@@ -99,6 +99,15 @@ class OutcomeTransform:
         standardised = _yeo_johnson_inverse(z * self.spread + self.shift, self.power)
         return (standardised * self.scale + self.location) * self.unit
 
+    def capped_inverse(self, z: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """`inverse`, but at most the cap, and so finite: a surrogate knows nothing beyond the cap.
+
+        If all outcomes are equal, the cap equals them; then the bound is one `scale` above.
+        """
+        bound = torch.maximum(self.cap, self.location + self.scale) * self.unit
+        largest = torch.finfo(z.dtype).max
+        return torch.minimum(self.inverse(z), bound).clamp(-largest, largest)
+
     def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """Variances on the surrogate's scale, of outcomes with standard deviations std.
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import cast
 
 import jaxtyping as jt
 import torch
@@ -19,11 +20,11 @@ from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import maximize
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.trial import Trial
+from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.suggest import Suggester
 from bo_suite.study.summary import RegretBound
 from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.process import ROWS_AT_ONCE, Surrogate
+from bo_suite.surrogates.process import ROWS_AT_ONCE, Process, Surrogate
 
 
 def surrogate_of(acquisition: Acquisition) -> Surrogate:
@@ -45,7 +46,12 @@ def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -
     """
     data = replace(data, columns=replace(data.columns, fixed=space.fixed))
     with numerical_environment(), torch.no_grad():
-        process = surrogate.fit(data, seeds)
+        return recommended_row(surrogate.fit(data, seeds), data, space, seeds)
+
+
+def recommended_row(process: Process, data: Dataset, space: Space, seeds: Seeds) -> jt.Float[Tensor, " d"]:
+    """The row of `recommend`, by a process that was fitted to the data."""
+    with numerical_environment(), torch.no_grad():
         score = _at_target(ConfidenceBoundScore(process, -1.0, process.hyperparameters), data, seeds)
         rows = data.within_space(data.x)
         with suppress(SpaceExhausted):
@@ -134,7 +140,7 @@ def recommended_point(
         TrialError: no trial is finished.
         FitError, NumericalError: the model cannot be fitted.
     """
-    _finished(trials, "nothing can be recommended")
+    finished_trials(trials, "nothing can be recommended")
     values = suggester.space.check_some(fixed or {})
     row = recommend(
         suggester.observations.dataset(trials),
@@ -152,7 +158,7 @@ def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | N
         TrialError: no trial is finished.
         FitError, NumericalError: the model cannot be fitted.
     """
-    finished = _finished(trials, "there is no regret bound")
+    finished = finished_trials(trials, "there is no regret bound")
     minimum = bounds(
         suggester.observations.dataset(trials),
         suggester.searched,
@@ -168,13 +174,17 @@ def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | N
     return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
 
 
-def _finished(trials: Sequence[Trial], what: str) -> list[Trial]:
+def finished_trials(trials: Sequence[Trial], what: str) -> list[Finished]:
     """The finished trials.
+
+    Args:
+        trials: of a run.
+        what: what cannot be said without any, for the error message.
 
     Raises:
         TrialError: no trial is finished.
     """
-    finished = [trial for trial in trials if trial.state == "finished"]
+    finished = [cast(Finished, trial) for trial in trials if trial.state == "finished"]
     if not finished:
         raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")
     return finished

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from bo_suite.study.provenance import fingerprint, last_start, provenance_of
 from bo_suite.study.step import Step, batch_steps, next_steps
 from bo_suite.surrogates import WarmStart
 from bo_suite.values.describe import described
+
+if TYPE_CHECKING:  # which needs this module
+    from bo_suite.study.belief import Belief
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,12 @@ class Suggester:
             return next_steps(data, space, self.acquisition, seeds, [start])
         left = request.count - done
         return batch_steps(data, space, self.acquisition, seeds, start, request.batch, left)
+
+    def belief(self, trials: Sequence[Trial]) -> "Belief":
+        """The model of the finished trials; see `belief_of`."""
+        from bo_suite.study.belief import belief_of
+
+        return belief_of(self, trials)
 
     def point(self, row: Tensor) -> Params:
         """The point of a row of `searched`."""

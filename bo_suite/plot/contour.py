@@ -1,0 +1,90 @@
+"""The figure of a model over two parameters."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bo_suite.errors import TrialError
+from bo_suite.plot.run import Run, axis_of, closeness, names_by_importance, require_run
+from bo_suite.plot.style import RED, legend_below, new_figure
+from bo_suite.study.belief import Belief
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.figure import Figure
+
+_VALUES = 61
+"""Values of each parameter at which the model is evaluated."""
+
+
+def plot_contour(run: Run, x: str | None = None, y: str | None = None) -> "Figure":
+    """Draw the mean of the model over two parameters; the others are as in the recommended point.
+
+    Dark is better. Dots are evaluations, the larger the closer their other parameters are to those of the
+    recommended point, which is the star.
+
+    Args:
+        run: an Optimizer or a Result.
+        x: name of the parameter on the horizontal axis; None for the most important one.
+        y: name of the parameter on the vertical axis; None for the most important of the others.
+
+    Returns:
+        A figure; `figure.savefig(path)` writes it.
+
+    Raises:
+        TrialError: no trial is finished, or the parameters are equal or have a single value.
+        UnknownParameter: the space has no parameter of a name.
+    """
+    run = require_run(run)
+    belief = run.belief()
+    across, up = (axis_of(belief.space, name) for name in _two(belief, x, y))
+    point = belief.recommended()
+    columns, rows = across.values(_VALUES), up.values(_VALUES)
+    points = [point | {across.name: column, up.name: row} for row in rows for column in columns]
+    mean = belief.at(belief.encode(points)).mean.reshape(len(rows), len(columns)).numpy()
+
+    figure, ((axes,),) = new_figure(width=6.0, height=4.8)
+    colours = "viridis" if belief.direction == "minimize" else "viridis_r"
+    mesh = axes.pcolormesh(across.edges(columns), up.edges(rows), mean, cmap=colours, rasterized=True)
+    figure.colorbar(mesh, ax=axes, label="mean of the function")
+    across.label(axes, "x")
+    up.label(axes, "y")
+    at, heights = across.coordinates(columns), up.coordinates(rows)
+    if across.continuous and up.continuous and min(mean.shape) > 1 and np.ptp(mean) > 0:
+        axes.contour(at, heights, mean, levels=8, colors="white", linewidths=0.6, alpha=0.6)
+    close = closeness(belief, point, [across.name, up.name]).numpy()
+    axes.scatter(
+        across.coordinates([trial.params[across.name] for trial in belief.trials]),
+        up.coordinates([trial.params[up.name] for trial in belief.trials]),
+        s=8.0 + 24.0 * close,
+        color="white",
+        edgecolors="black",
+        linewidths=0.7,
+        label="evaluation",
+        zorder=3.0,
+    )
+    axes.plot(
+        across.coordinates([point[across.name]]),
+        up.coordinates([point[up.name]]),
+        "*",
+        color=RED,
+        markersize=15,
+        markeredgecolor="white",
+        label="recommended",
+        zorder=4.0,
+    )
+    legend_below(figure, columns=2)
+    return figure
+
+
+def _two(belief: Belief, x: str | None, y: str | None) -> tuple[str, str]:
+    """The names of the two parameters."""
+    if x is not None and x == y:
+        raise TrialError(f"x and y must be two parameters, got {x!r} twice")
+    if x is not None and y is not None:
+        return x, y
+    given = [name for name in (x, y) if name is not None]
+    names = [name for name in names_by_importance(belief, 3) if name not in given]
+    if len(names) + len(given) < 2:
+        raise TrialError("a contour needs two parameters with more than one value, got one")
+    first = names.pop(0) if x is None else x
+    return first, names[0] if y is None else y

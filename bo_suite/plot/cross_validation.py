@@ -1,0 +1,69 @@
+"""The figure of leave-one-out predictions beside outcomes."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from bo_suite.errors import TrialError
+from bo_suite.plot.run import Run, require_run
+from bo_suite.plot.style import INK, MIST, RED, legend_below, new_figure
+from bo_suite.surrogates.leave_one_out import leave_one_out
+from bo_suite.surrogates.process import ExactProcess
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.figure import Figure
+
+WIDTH = 1.6448536269514722
+"""Standard deviations of a central 90 % interval."""
+
+
+def plot_cross_validation(run: Run) -> "Figure":
+    """Draw what the model predicts of each outcome from all others, with 90 % intervals, beside the outcome.
+
+    Hyperparameters stay those of all observations (Rasmussen and Williams 2006, equation 5.12). Of a good
+    model the intervals are short, and nine of ten meet the diagonal; the title says how many do. Outcomes
+    beyond the cap of the model count as equal to it (see `Belief`).
+
+    Args:
+        run: an Optimizer or a Result.
+
+    Returns:
+        A figure; `figure.savefig(path)` writes it.
+
+    Raises:
+        TrialError: fewer than two trials are finished, or the model is not an exact Gaussian process, such as
+            after the handover of `AutoGP`.
+    """
+    belief = require_run(run).belief()
+    process, y = belief.process, belief.data.y
+    if len(belief.trials) < 2:
+        raise TrialError(f"cross validation needs two finished trials, got {len(belief.trials)}")
+    if not isinstance(process, ExactProcess):
+        raise TrialError(
+            f"cross validation needs an exact Gaussian process (as AutoGP has for up to 1,200 observations), "
+            f"got {type(process).__name__}"
+        )
+    mean, variance = leave_one_out(process, y)
+    reach = WIDTH * variance.sqrt()
+    inside = ((y - mean).abs() <= reach).cpu()
+    outcomes = belief.values(y.cpu())
+    ends = belief.values(torch.stack((mean - reach, mean, mean + reach)).cpu())
+    low, middle, high = ends.sort(0).values
+
+    figure, ((axes,),) = new_figure(width=5.6, height=5.2)
+    share = f"{int(inside.sum())} of {len(inside)} outcomes ({float(inside.double().mean()):.0%})"
+    axes.set_title(f"{share} lie in their 90% intervals", loc="left", fontsize=11)
+    limits = float(min(low.min(), outcomes.min())), float(max(high.max(), outcomes.max()))
+    axes.plot(limits, limits, color=INK, linewidth=1.0, linestyle=(0, (4, 2)), label="prediction = outcome")
+    for chosen, colour, line, label in (
+        (inside, MIST, INK, "inside"),
+        (~inside, RED, RED, "outside"),
+    ):
+        if bool(chosen.any()):
+            axes.vlines(outcomes[chosen], low[chosen], high[chosen], color=colour, linewidth=1.4)
+            axes.plot(outcomes[chosen], middle[chosen], "o", color=line, markersize=4, label=label)
+    axes.set_xlabel("outcome")
+    axes.set_ylabel("prediction from all others")
+    axes.grid(color="0.92", linewidth=0.8)
+    legend_below(figure, columns=3)
+    return figure

@@ -1,0 +1,49 @@
+"""The figure of the importance of each parameter."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bo_suite.plot.run import Run, require_run
+from bo_suite.plot.style import INK, MIST, RED, legend_below, name_ticks, new_figure
+from bo_suite.values.describe import shortened
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.figure import Figure
+
+_MOST = 20
+"""Most parameters that are drawn."""
+
+
+def plot_importance(run: Run) -> "Figure":
+    """Draw the total and the first-order index of each parameter, with intervals, and the second opinion.
+
+    See `Belief.importance` for what they are. Of more than twenty parameters, the most important are drawn.
+
+    Args:
+        run: an Optimizer or a Result.
+
+    Returns:
+        A figure; `figure.savefig(path)` writes it.
+
+    Raises:
+        TrialError: fewer than three trials are finished.
+    """
+    table = require_run(run).belief().importance()
+    shown = table[:_MOST]
+    at = np.arange(len(shown))
+    figure, ((axes,),) = new_figure(height=1.5 + 0.32 * len(shown))
+    axes.barh(at, shown["total"], 0.62, color=MIST, label="total")
+    axes.barh(at, shown["main"], 0.3, color=INK, label="alone, without interactions")
+    axes.hlines(at, shown["low"], shown["high"], color=RED, linewidth=1.6, label="90% interval of the total")
+    axes.plot(shown["ped_anova"], at, "D", color="white", markeredgecolor=INK, label="PED-ANOVA")
+    name_ticks(axes.yaxis, at.tolist(), [shortened(str(name), 30) for name in shown.index])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("share of the variation")
+    axes.grid(axis="x", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if len(table) > len(shown):
+        axes.set_title(f"the {len(shown)} most important of {len(table)}", loc="left", fontsize=11)
+    legend_below(figure, columns=2)
+    return figure

@@ -1,0 +1,154 @@
+"""What the figures need of a run, and the axis of a parameter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bo_suite.errors import TrialError
+from bo_suite.plot.style import draw_name, name_ticks
+from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Trial
+from bo_suite.study.belief import Belief
+from bo_suite.values.describe import described, plain_text, shortened
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.axes import Axes
+
+_LONGEST_LABEL, _MOST_TICKS = 16, 12
+"""Most characters of an option beside an axis, and most options that are named there."""
+
+_NEAR = 0.3
+"""Distance, in encoded units, at which an observation counts e^(-1/2) as much as one on the slice."""
+
+
+@runtime_checkable
+class Run(Protocol):
+    """A run with a model: an Optimizer, or the Result of `minimize`."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """All trials."""
+
+    @property
+    def space(self) -> Space:
+        """The user's space."""
+
+    @property
+    def direction(self) -> str:
+        """ "minimize" or "maximize"."""
+
+    def belief(self) -> Belief:
+        """The model of the finished trials."""
+
+
+def require_run(run: object) -> Run:
+    """The argument, if it is a run.
+
+    Raises:
+        TrialError: it is not.
+    """
+    if not isinstance(run, Run):
+        raise TrialError(f"a figure must be of an Optimizer or a Result, got {described(run)}")
+    return run
+
+
+@dataclass(frozen=True)
+class ParameterAxis:
+    """The axis of a parameter: its values, on its own scale, or the numbers 0, 1, ... of its options.
+
+    Attributes:
+        name: of the parameter.
+        parameter: with more than one value.
+    """
+
+    name: str
+    parameter: Parameter
+
+    @property
+    def continuous(self) -> bool:
+        """Whether lines may be drawn between its values."""
+        return not isinstance(self.parameter, Choice)
+
+    def values(self, most: int) -> list[Value]:
+        """Values in ascending order: all of an Int with few, all options, or `most` evenly spaced ones."""
+        if self.parameter.levels is not None and (self.parameter.levels <= most or not self.continuous):
+            levels = np.arange(self.parameter.levels)
+            positions = self.parameter.position(levels).tolist()
+        else:
+            positions = np.linspace(0.0, 1.0, most).tolist()
+        return list(dict.fromkeys(self.parameter.decode(position) for position in positions))
+
+    def coordinates(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
+        """Where values are on the axis."""
+        if isinstance(self.parameter, Choice):
+            return np.array([self.parameter.index(value) for value in values], dtype=float)
+        return np.array(values, dtype=float)
+
+    def edges(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
+        """Edges of the cells around values, halfway between these on the scale of the axis."""
+        at = self.coordinates(values)
+        scaled = np.log(at) if self._log else at
+        half = np.diff(scaled) / 2.0
+        first, last = (half[0], half[-1]) if len(half) else (0.5, 0.5)
+        if isinstance(self.parameter, Float):  # whose axis ends at its bounds
+            first = last = 0.0
+        edges = np.concatenate(([scaled[0] - first], scaled[:-1] + half, [scaled[-1] + last]))
+        return np.exp(edges) if self._log else edges
+
+    def label(self, axes: "Axes", side: Literal["x", "y"]) -> None:
+        """Scale, ticks and name of one side of a panel."""
+        axis = axes.xaxis if side == "x" else axes.yaxis
+        if self._log:
+            axes.set(**{f"{side}scale": "log"})
+        draw_name(axis.label, shortened(self.name, 60))
+        if isinstance(self.parameter, Choice):
+            step = -(-self.parameter.levels // _MOST_TICKS)
+            texts = [option_text(option) for option in self.parameter.options[::step]]
+            name_ticks(axis, range(0, self.parameter.levels, step), texts)
+
+    @property
+    def _log(self) -> bool:
+        return isinstance(self.parameter, Float | Int) and self.parameter.log
+
+
+def option_text(value: Value) -> str:
+    """An option or a value, as it is written beside an axis."""
+    return shortened(plain_text(value) if isinstance(value, str) else repr(value), _LONGEST_LABEL)
+
+
+def axis_of(space: Space, name: str) -> ParameterAxis:
+    """The axis of a parameter.
+
+    Raises:
+        UnknownParameter: the space has no parameter of this name.
+        TrialError: the parameter has a single value.
+    """
+    parameter = space[name]
+    if parameter.levels == 1:
+        raise TrialError(f"a parameter must have more than one value to be drawn, got {name!r}")
+    return ParameterAxis(name, parameter)
+
+
+def names_by_importance(belief: Belief, most: int) -> list[str]:
+    """At most so many parameters, the most important first; of fewer than three trials, the first ones."""
+    varying = [name for name in belief.searched.names if belief.space[name].levels != 1]
+    if len(belief.trials) >= 3:
+        order = [name for name in belief.importance().index if name in varying]
+        varying = order + [name for name in varying if name not in order]
+    return varying[:most]
+
+
+def closeness(belief: Belief, point: Params, free: Sequence[str]) -> Tensor:
+    """How close each observation is to a point, apart from the free parameters: at most 1, if they agree."""
+    rows, row = belief.data.x.cpu(), belief.encode([point])[0]
+    differences = rows - row
+    unordered = list(belief.searched.unordered)
+    differences[:, unordered] = (differences[:, unordered] != 0).to(differences)
+    differences[:, [belief.searched.names.index(name) for name in free]] = 0.0
+    return torch.exp(-0.5 * differences.square().sum(-1) / _NEAR**2)

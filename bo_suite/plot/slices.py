@@ -1,0 +1,159 @@
+"""The figure of a model along each parameter, through the recommended point."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bo_suite.errors import TrialError
+from bo_suite.plot.run import (
+    ParameterAxis,
+    Run,
+    axis_of,
+    closeness,
+    names_by_importance,
+    option_text,
+    require_run,
+)
+from bo_suite.plot.style import GOLD, INK, RED, draw_name, legend_below, new_figure
+from bo_suite.space.space import Params
+from bo_suite.study.belief import Belief, Prediction
+from bo_suite.values.describe import described
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST, _COLUMNS = 12, 3
+"""Most panels unless parameters are named, and panels in a row."""
+
+_VALUES = 101
+"""Values of a parameter at which the model is evaluated."""
+
+_FAINTEST = 0.08
+"""Smallest opacity of an observation."""
+
+
+def plot_slices(run: Run, parameters: Sequence[str] | None = None) -> "Figure":
+    """Draw the model along each parameter; the others are as in the recommended point.
+
+    The line is the mean, the dark band the 90 % interval of the function, the light one that of a new
+    observation; options have bars instead. Dots are observations, the larger and darker the closer their
+    other parameters are to those of the recommended point; a triangle is one beyond the cap of the outcomes
+    (see `Belief`). The dashed line is the recommended value.
+
+    Args:
+        run: an Optimizer or a Result.
+        parameters: names of the parameters to draw; None for all, but the twelve most important if there are
+            more.
+
+    Returns:
+        A figure; `figure.savefig(path)` writes it.
+
+    Raises:
+        TrialError: no trial is finished, no parameter is named, or one that has a single value.
+        UnknownParameter: the space has no parameter of a name.
+    """
+    run = require_run(run)
+    belief = run.belief()
+    axes_of = [axis_of(belief.space, name) for name in _names(belief, parameters)]
+    point = belief.recommended()
+    rows = -(-len(axes_of) // _COLUMNS)
+    columns = min(len(axes_of), _COLUMNS)
+    figure, panels = new_figure(rows, columns, width=max(2.9 * columns, 4.5), height=2.5 * rows + 0.7)
+    drawn = panels.flatten().tolist()
+    for unused in drawn[len(axes_of) :]:
+        unused.set_visible(False)
+    for axes, axis in zip(drawn, axes_of, strict=False):
+        _draw_slice(axes, belief, point, axis)
+    limits = np.array([axes.get_ylim() for axes in drawn[: len(axes_of)]])
+    for axes in drawn:
+        axes.set_ylim(limits.min(), limits.max())
+    for axes in panels[:, 0]:
+        axes.set_ylabel("value")
+    legend_below(figure, columns=2 if columns == 1 else 4)
+    return figure
+
+
+def _names(belief: Belief, parameters: Sequence[str] | None) -> Sequence[str]:
+    """The parameters to draw, in the order of the space unless they are named."""
+    if parameters is not None:
+        if isinstance(parameters, str) or not parameters:
+            raise TrialError(f"parameters must be a list of names, got {described(parameters)}")
+        return parameters
+    names = [name for name, parameter in belief.space if parameter.levels != 1]
+    return names if len(names) <= _MOST else names_by_importance(belief, _MOST)
+
+
+def _draw_slice(axes: "Axes", belief: Belief, point: Params, axis: ParameterAxis) -> None:
+    """Draw one panel."""
+    values = axis.values(_VALUES)
+    prediction = belief.at(belief.encode([point | {axis.name: value} for value in values]))
+    at = axis.coordinates(values)
+    axis.label(axes, "x")
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    if axis.continuous:
+        _draw_bands(axes, at, prediction)
+    else:
+        _draw_bars(axes, at, prediction)
+        axes.set_xlim(at[0] - 0.6, at[-1] + 0.6)
+    _draw_observations(axes, belief, point, axis)
+    recommended = point[axis.name]
+    (where,) = axis.coordinates([recommended])
+    axes.axvline(where, color=GOLD, linestyle=(0, (4, 2)), linewidth=1.4, label="recommended", zorder=1.5)
+    draw_name(axes.set_title("", loc="right", fontsize=9, color="0.35"), _shown(recommended))
+
+
+def _shown(value: object) -> str:
+    """The recommended value in a title."""
+    return f"{value:.4g}" if isinstance(value, float) else option_text(value)  # type: ignore[arg-type]
+
+
+def _draw_bands(axes: "Axes", at: np.ndarray, prediction: Prediction) -> None:
+    """Mean and bands over values between which lines may be drawn."""
+    bands = (
+        (prediction.observation_low, prediction.observation_high, 0.12, "90% of observations"),
+        (prediction.low, prediction.high, 0.26, "90% of the function"),
+    )
+    for low, high, alpha, label in bands:
+        axes.fill_between(at, low, high, color=RED, alpha=alpha, linewidth=0, label=label)
+    axes.plot(at, prediction.mean, color=RED, linewidth=1.8, label="mean")
+
+
+def _draw_bars(axes: "Axes", at: np.ndarray, prediction: Prediction) -> None:
+    """Mean and intervals of options."""
+    bars = (
+        (prediction.observation_low, prediction.observation_high, 0.12, "90% of observations"),
+        (prediction.low, prediction.high, 0.26, "90% of the function"),
+    )
+    for low, high, alpha, label in bars:
+        axes.bar(at, high - low, 0.7, low, color=RED, alpha=alpha, linewidth=0, label=label)
+    axes.hlines(prediction.mean, at - 0.35, at + 0.35, color=RED, linewidth=1.8, label="mean")
+
+
+def _draw_observations(axes: "Axes", belief: Belief, point: Params, axis: ParameterAxis) -> None:
+    """Observations, the larger and darker the closer they are to the slice."""
+    from matplotlib.colors import to_rgba_array
+
+    close = closeness(belief, point, [axis.name])
+    at = axis.coordinates([trial.params[axis.name] for trial in belief.trials])
+    outcomes = torch.tensor([trial.value for trial in belief.trials], dtype=torch.float64, device="cpu")
+    capped = belief.capped(outcomes)
+    beyond = capped != outcomes
+    order = close.argsort()
+    for chosen, marker, label in (
+        (order[~beyond[order]], "o", "evaluation"),
+        (order[beyond[order]], "^" if belief.sign > 0 else "v", "evaluation beyond the cap"),
+    ):
+        if len(chosen):
+            axes.scatter(
+                at[chosen],
+                capped[chosen],
+                s=(6.0 + 22.0 * close[chosen]).numpy(),
+                color=to_rgba_array(INK, (_FAINTEST + (0.9 - _FAINTEST) * close[chosen]).numpy()),
+                marker=marker,
+                linewidths=0,
+                zorder=2.5,
+            )
+            axes.scatter([], [], s=24.0, color=INK, marker=marker, linewidths=0, label=label)

@@ -1,0 +1,240 @@
+"""What the model of a run believes about the function, in the user's units and direction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import ArgumentError
+from bo_suite.linalg.environment import numerical_environment
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Finished, Trial
+from bo_suite.study.outcomes import OutcomeTransform
+from bo_suite.study.recommend import finished_trials, recommended_row, surrogate_of
+from bo_suite.study.suggest import Suggester
+from bo_suite.surrogates.process import ROWS_AT_ONCE, Process
+from bo_suite.surrogates.variational.quadrature import expectation
+from bo_suite.values.describe import described
+from bo_suite.values.numbers import number_of
+
+if TYPE_CHECKING:  # pandas takes half a second to import
+    import pandas as pd
+
+    Points = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pd.DataFrame
+    """One point, several, or a table with a column for each parameter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Moments and central intervals at m points, in the user's units, on the CPU.
+
+    Attributes:
+        mean: of the function without noise.
+        std: standard deviation of the function without noise.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        observation_std: standard deviation of a new observation.
+        observation_low: lower end of the interval of a new observation.
+        observation_high: upper end of the interval of a new observation.
+    """
+
+    mean: jt.Float64[Tensor, " m"]
+    std: jt.Float64[Tensor, " m"]
+    low: jt.Float64[Tensor, " m"]
+    high: jt.Float64[Tensor, " m"]
+    observation_std: jt.Float64[Tensor, " m"]
+    observation_low: jt.Float64[Tensor, " m"]
+    observation_high: jt.Float64[Tensor, " m"]
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """The model of a run, fitted to its finished trials.
+
+    The process lives on the surrogate's scale: encoded rows of `searched`, and outcomes, smaller is better,
+    mapped by `transform`. On that scale an outcome above the transform's cap counts as equal to the cap, so
+    nothing is known beyond it. Everything in the user's units is therefore about min(f, cap), or
+    max(f, cap) if larger is better.
+
+    Attributes:
+        space: the user's space.
+        direction: "minimize" or "maximize".
+        trials: the finished trials, in the order of the rows of `data`.
+        data: what the process was fitted to.
+        process: the fitted process.
+        transform: the map from outcomes, smaller is better, to the scale of the process.
+        seeds: of the fit, and of what is drawn from it.
+    """
+
+    space: Space
+    direction: str
+    trials: tuple[Finished, ...]
+    data: Dataset
+    process: Process
+    transform: OutcomeTransform
+    seeds: Seeds
+
+    @cached_property
+    def searched(self) -> Space:
+        """The space of the parameters that vary, whose rows the process takes."""
+        return self.space.varying
+
+    @property
+    def sign(self) -> float:
+        """1 if smaller outcomes are better, or else -1."""
+        return 1.0 if self.direction == "minimize" else -1.0
+
+    def moments(
+        self, rows: jt.Float[Tensor, "m d"]
+    ) -> tuple[jt.Float64[Tensor, " m"], jt.Float64[Tensor, " m"]]:
+        """Posterior mean and variance of the latent function, on the surrogate's scale and on the CPU."""
+        with numerical_environment(), torch.no_grad():
+            blocks = [self.process.mean_and_var(block.to(self.data.x)) for block in rows.split(ROWS_AT_ONCE)]
+            mean, var = (torch.cat(moments).cpu().double() for moments in zip(*blocks, strict=True))
+            return mean, var.clamp(min=0.0)
+
+    def values(self, z: jt.Float[Tensor, "*b m"]) -> jt.Float64[Tensor, "*b m"]:
+        """Values on the surrogate's scale in the user's units, at most the cap; finite."""
+        return self.sign * self.transform.capped_inverse(z)
+
+    def capped(self, values: jt.Float64[Tensor, "*b m"]) -> jt.Float64[Tensor, "*b m"]:
+        """Outcomes in the user's units; those beyond the cap become the cap, as in the model."""
+        losses = self.sign * values
+        cap, unit = self.transform.cap.cpu(), self.transform.unit.cpu()
+        return self.sign * torch.where(losses / unit > cap, cap * unit, losses)
+
+    def at(self, rows: jt.Float[Tensor, "m d"], interval: float = 0.9) -> Prediction:
+        """Predictions at encoded rows of `searched`.
+
+        The interval's ends are the quantiles (1 ± interval) / 2 of the process, mapped to the user's units.
+        Means and standard deviations there are integrals over the normal distribution of the process.
+
+        Args:
+            rows: of `searched`.
+            interval: probability of the intervals.
+        """
+        mean, var = self.moments(rows)
+        noise = self.process.noise.cpu().double()
+        function_mean, function_std = self._mean_and_std(mean, var)
+        _, observation_std = self._mean_and_std(mean, var + noise)
+        share = torch.tensor(0.5 * (1.0 + interval), dtype=torch.float64, device="cpu")
+        width = torch.special.ndtri(share)
+        return Prediction(
+            function_mean,
+            function_std,
+            *self._ends(mean, width * var.sqrt()),
+            observation_std,
+            *self._ends(mean, width * (var + noise).sqrt()),
+        )
+
+    def predict(self, points: "Points", interval: float = 0.9) -> "pd.DataFrame":
+        """What the model predicts at points, in the user's units; one row a point.
+
+        Columns: `mean`, `std`, `low` and `high` of the function without noise; `observation_std`,
+        `observation_low` and `observation_high` of a new observation; and `outside`, whether the point lies
+        outside of the space, where the model extrapolates. Nothing is known beyond the cap of the outcomes
+        (the upper quartile plus twice its distance from the best): no number goes beyond it.
+
+        Args:
+            points: a dict, a list of dicts, or a DataFrame, whose index the result has.
+            interval: probability of the intervals.
+
+        Raises:
+            SpaceError: a parameter is missing, unknown, or has a wrong value.
+            ArgumentError: `0 < interval < 1` does not hold.
+        """
+        import pandas as pd
+
+        share = number_of(interval)
+        if share is None or not 0.0 < share < 1.0:
+            raise ArgumentError(f"`0 < interval < 1` must hold, got {described(interval)}")
+        index = points.index if isinstance(points, pd.DataFrame) else None
+        rows, outside = self._rows_of(_listed(points))
+        prediction = self.at(rows, share)
+        columns = {name: values.numpy() for name, values in vars(prediction).items()}
+        return pd.DataFrame({**columns, "outside": outside}, index=index)
+
+    def importance(self) -> "pd.DataFrame":
+        """How much of the variation of the posterior mean each parameter explains, the most important first.
+
+        The index holds the names of the parameters, without fidelities, which are at their target. Columns:
+
+        - `main`: first-order Sobol index, the share of the variance that the parameter explains alone;
+        - `total`: total Sobol index, its share together with all interactions that it is part of;
+        - `low`, `high`: 90 % interval of `total` over draws from the posterior; NaN if it has none;
+        - `ped_anova`: a second opinion without a model, from the distribution of the best tenth of the trials
+          beside that of all (Watanabe et al. 2023); its sum is 1.
+
+        Indices are those of the surrogate's scale, where bad outliers do not dominate. All values of a
+        parameter are equally likely, on its own scale. If the mean is constant, all indices are 0.
+
+        Raises:
+            TrialError: fewer than three trials are finished.
+        """
+        from bo_suite.study.importance import importance_of
+
+        return importance_of(self)
+
+    def recommended(self) -> Params:
+        """The point of smallest mean plus one standard deviation, as `Optimizer.recommend` returns it."""
+        row = recommended_row(self.process, self.data, self.searched, self.seeds)
+        return self.point(row)
+
+    def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "m d"]:
+        """The rows of `searched` of points in canonical form."""
+        return self.searched.encode(points)
+
+    def point(self, row: jt.Float[Tensor, " d"]) -> Params:
+        """The point of a row of `searched`."""
+        return self.space.decode(self.space.widened(row[None]))[0]
+
+    def _rows_of(self, points: Sequence[Any]) -> tuple[Tensor, list[bool]]:
+        """The rows of points, and which of these lie outside of the space."""
+        accepted = [self.space.accept(point) for point in points]
+        return self.encode(accepted), [not self.space.contains(point) for point in accepted]
+
+    def _mean_and_std(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation in the user's units, of N(mean, var) on the surrogate's scale."""
+        unit = self.transform.unit.cpu()  # squares of outcomes of 1e300 would overflow
+
+        def relative(z: Tensor) -> Tensor:
+            return self.values(z) / unit
+
+        centre = expectation(relative, mean, var)
+        square = expectation(lambda z: (relative(z) - centre[:, None]).square(), mean, var)
+        return centre * unit, square.sqrt() * unit
+
+    def _ends(self, mean: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of mean ± width, the lower first."""
+        ends = self.values(mean - width), self.values(mean + width)
+        return ends if self.direction == "minimize" else (ends[1], ends[0])
+
+
+def belief_of(suggester: Suggester, trials: Sequence[Trial]) -> Belief:
+    """The model of a run, by the acquisition's surrogate or, if it has none, an AutoGP.
+
+    Raises:
+        TrialError: no trial is finished.
+        FitError, NumericalError: the model cannot be fitted.
+    """
+    finished = finished_trials(trials, "there is no model")
+    data = suggester.observations.dataset(trials)
+    seeds = Seeds.of(suggester.seed, len(trials))
+    with numerical_environment(), torch.no_grad():
+        process = surrogate_of(suggester.acquisition).fit(data, seeds)
+    transform = suggester.observations.transform(trials)
+    return Belief(suggester.space, suggester.direction, tuple(finished), data, process, transform, seeds)
+
+
+def _listed(points: "Points") -> Sequence[Any]:
+    """The points one by one."""
+    import pandas as pd
+
+    if isinstance(points, pd.DataFrame):
+        return points.to_dict("records")
+    return points if isinstance(points, list | tuple) else [points]
