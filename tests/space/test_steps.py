@@ -80,6 +80,8 @@ def test_rows_hold_values_and_projecting_twice_changes_nothing(parts: list[Any],
     for moved in (rows, space.encoding.sample_from_unit(uniform), space.encoding.round_to_levels(uniform)):
         points = space.decode(moved)
         assert torch.equal(space.encode(points), moved)
+        if all(isinstance(part, Float) for part in parts):
+            assert space.encoding.values(moved).tolist() == [list(point.values()) for point in points]
         for point in points:
             assert space.check(point) == point
             for value, part in zip(point.values(), parts, strict=True):
