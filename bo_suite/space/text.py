@@ -112,15 +112,19 @@ def values_in(space: Space, assignments: Sequence[str]) -> Params:
     """
     values: Params = {}
     for assignment in assignments:
-        name = _name_in(space, assignment)
+        name = name_in(space, assignment)
         if name in values:
             raise SpaceError(f"a parameter must be given once, got {described(name)} twice")
         values[name] = ParameterText(space[name]).read(assignment[len(name) + 1 :])
     return values
 
 
-def _name_in(space: Space, assignment: str) -> str:
-    """The longest name of a parameter that a text NAME=VALUE begins with."""
+def name_in(space: Space, assignment: str) -> str:
+    """The longest name of a parameter that a text NAME=VALUE begins with.
+
+    Raises:
+        SpaceError: a text has no "=", or the space has no parameter of its name.
+    """
     if "=" not in assignment:
         raise SpaceError(f"a value must be given as NAME=VALUE, got {described(assignment)}")
     names = [name for name in space.names if assignment.startswith(f"{name}=")]

@@ -24,6 +24,8 @@ OTHERS = ("id", "std", "state", "reason", "transient")
 
 _DELIMITERS = (",", ";", "\t")
 
+_SAY_WHICH = "`columns` and `value` (--column and --value) say which column is what"
+
 _MOST_SHOWN = 20
 """Most headings in a message."""
 
@@ -65,21 +67,21 @@ class CsvTable:
             _ = space[name]  # raises for an unknown name
         places = {name: self._place(*_headings_of(name, headings)) for name in space.names}
         parameters = {name: place for name, place in places.items() if place is not None}
-        among = f"among the headings {described(list(self.headings[:_MOST_SHOWN]))}; say which column it is"
+        rest = f"among the headings {described(list(self.headings[:_MOST_SHOWN]))}; {_SAY_WHICH}"
         if lost := [name for name in space.names if name not in parameters]:
             more = f" and {len(lost) - _MOST_SHOWN} more" if len(lost) > _MOST_SHOWN else ""
             none = f"none for {lost[:_MOST_SHOWN]}{more}"
-            raise DataError(f"every parameter must have a column in {self.name!r}, got {none} {among}")
+            raise DataError(f"every parameter must have a column in {self.name!r}, got {none} {rest}")
         if value is None:
             return Columns(parameters)
         outcome = self._place(value)
         if outcome is None:
-            raise DataError(f"the outcome must have a column in {self.name!r}, got no {value!r} {among}")
+            raise DataError(f"the outcome must have a column in {self.name!r}, got no {value!r} {rest}")
         columns = Columns(parameters, outcome)
         if twice := [place for place, uses in Counter(columns.used).items() if uses > 1]:
             raise DataError(
-                f"a column must have one use, got {self.headings[twice[0]]!r} of {self.name!r} for two; say "
-                "which columns they are"
+                f"a column must have one use, got {self.headings[twice[0]]!r} of {self.name!r} for two; "
+                f"{_SAY_WHICH}"
             )
         others = {name: self._place(name) for name in OTHERS}
         free = {name: at for name, at in others.items() if at is not None and at not in columns.used}
