@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bo_suite.acquisition.forecast import Forecast, forecast_of
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.maximize import Search
@@ -108,6 +109,10 @@ class ImprovementScore:
         if value.ndim == var.ndim:
             return value
         return torch.logsumexp(value, 0) - math.log(value.shape[0])
+
+    def forecast(self, row: jt.Float[Tensor, "1 d"]) -> Forecast:
+        """What is expected of an evaluation of one run at the row."""
+        return forecast_of(self.process, self.best, row, lambda values: values)
 
 
 @dataclass(frozen=True)

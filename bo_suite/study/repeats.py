@@ -1,9 +1,16 @@
-"""Whether to evaluate points again, once a finite space has no new point."""
+"""Whether to evaluate points again, and which, if outcomes are noisy."""
 
+from dataclasses import dataclass
+
+import jaxtyping as jt
 import torch
+from torch import Tensor
 
+from bo_suite.acquisition import KnowledgeGradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError
+from bo_suite.linalg.environment import numerical_environment
+from bo_suite.space.candidates import is_new
 from bo_suite.surrogates import AutoGP
 
 _FEWEST = 8
@@ -14,6 +21,19 @@ _LEAST_NOISE = 1e-3
 
 _PROOFS, _PROOFS_AMONG_TIES = 1, 3
 """Repeats with equal outcomes that prove that there is no noise; the latter if points share outcomes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    """An observed row to evaluate again.
+
+    Attributes:
+        row: encoded point.
+        ratio: of its knowledge gradient to that of the new row that it replaces.
+    """
+
+    row: jt.Float[Tensor, " d"]
+    ratio: float
 
 
 def worth_repeating(data: Dataset, seeds: Seeds) -> bool:
@@ -48,3 +68,33 @@ def worth_repeating(data: Dataset, seeds: Seeds) -> bool:
         return float(AutoGP().fit(data, seeds.split("repeat")).noise) >= _LEAST_NOISE
     except (FitError, NumericalError):
         return False
+
+
+def repeat_instead(row: jt.Float[Tensor, " d"], data: Dataset, seeds: Seeds) -> Repeat | None:
+    """The observed row to evaluate again instead of a new one, if outcomes are noisy and that teaches more.
+
+    What a row teaches is its knowledge gradient: how much its outcome is expected to lower the smallest
+    posterior mean. None if the new row has the largest, if there is no noise (`worth_repeating`), or if the
+    model cannot be fitted.
+
+    Args:
+        row: the new row.
+        data: of one run.
+        seeds: of the fits.
+    """
+    if not worth_repeating(data, seeds):
+        return None
+    observed = torch.unique(data.x, dim=0)
+    observed = observed[(data.within_space(observed) == observed).all(-1) & is_new(observed, data.pending)]
+    if not len(observed):
+        return None
+    try:
+        with numerical_environment(), torch.no_grad():
+            score = KnowledgeGradient().build(data, seeds.split("repeat"))
+            gains = score(torch.cat((observed, row[None])))
+    except (FitError, NumericalError):
+        return None
+    best = int(gains[:-1].argmax())
+    if not bool(gains[best] > gains[-1]):
+        return None
+    return Repeat(observed[best], float((gains[best] - gains[-1]).exp()))

@@ -1,7 +1,7 @@
 """The next points given trials, for an Optimizer or for another library that stores the trials."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +19,8 @@ from bo_suite.storage.trial import Queued, Trial, next_id
 from bo_suite.study.initial import initial_size, initial_steps
 from bo_suite.study.observations import Observations
 from bo_suite.study.provenance import fingerprint, last_start, provenance_of
+from bo_suite.study.reasons import why
+from bo_suite.study.repeats import repeat_instead
 from bo_suite.study.step import Step, batch_steps, next_steps
 from bo_suite.surrogates import WarmStart
 from bo_suite.values.describe import described
@@ -161,6 +163,9 @@ class Suggester:
                 for index, step in enumerate(steps, request.first):
                     source = provenance_of(step, index, data, self.acquisition, fitted_to)
                     source |= {"fixed": list(values)} if values and step.source != "queue" else {}
+                    if step.source == "acquisition":
+                        transform = self.observations.transform(informative)
+                        source["why"] = why(step, data, transform, self.direction)
                     point = self.point(step.row) | values
                     suggestions.append(Suggestion(point, source, None if queued is None else queued.id))
                     start = step.settled_start or start
@@ -214,7 +219,8 @@ class Suggester:
             return initial_steps(space, data, (self.seed,), index)
         seeds = Seeds.of(self.seed, index)
         if request.batch is None:
-            return next_steps(data, space, self.acquisition, seeds, [start])
+            (step,) = next_steps(data, space, self.acquisition, seeds, [start])
+            return [self._repeated(step, data, space, seeds) if self.repeats else step]
         left = request.count - done
         return batch_steps(data, space, self.acquisition, seeds, start, request.batch, left)
 
@@ -223,6 +229,18 @@ class Suggester:
         from bo_suite.study.belief import belief_of
 
         return belief_of(self, trials)
+
+    def _repeated(self, step: Step, data: Dataset, space: Space, seeds: Seeds) -> Step:
+        """The step to a point that was evaluated before, where that teaches more than the new one."""
+        data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+        again = None if step.source != "acquisition" else repeat_instead(step.row, data, seeds)
+        if again is None:
+            return step
+        notes = {
+            **step.notes,
+            "rule": f"repeat, {again.ratio:.3g} times the knowledge gradient of a new point",
+        }
+        return replace(step, row=again.row, repeat=True, notes=notes, forecast=None)
 
     def point(self, row: Tensor) -> Params:
         """The point of a row of `searched`."""

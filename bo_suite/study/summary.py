@@ -78,7 +78,20 @@ def explanation(provenance: Mapping[str, Any]) -> str:
         return f"a random point after {observations}, since the model failed: {provenance.get('fallback')}"
     acquisition = str(provenance.get("acquisition")).split("(")[0]
     choices = "".join(f"; {name}: {value}" for name, value in provenance.get("chosen", {}).items())
-    return f"chosen from {observations} by {acquisition}{choices}"
+    again = "evaluated again, since that teaches most; " if provenance.get("repeat") else ""
+    return f"{again}{_reasons(provenance.get('why', {}))}chosen from {observations} by {acquisition}{choices}"
+
+
+def _reasons(why: Mapping[str, Any]) -> str:
+    """The reasons of a suggestion as a clause; empty if there are none."""
+    texts = [str(why["purpose"])] if "purpose" in why else []
+    if {"predicted", "low", "high"} <= why.keys():
+        texts.append(f"predicted {why['predicted']:.4g} ({why['low']:.4g} to {why['high']:.4g})")
+    if {"best", "improvement"} <= why.keys():
+        texts.append(f"expected to improve on {why['best']:.4g} by {why['improvement']:.2g}")
+    if "distance" in why:
+        texts.append(f"{why['distance']:.2g} ranges from the best point")
+    return ", ".join(texts) + "; " if texts else ""
 
 
 def ranked(trials: Sequence[Trial], direction: str, space: Space) -> list[Trial]:
