@@ -62,3 +62,13 @@ def _value(name: str, parameter: Parameter, value: object) -> object:
         return parameter.accept(value)
     except SpaceError as error:
         raise SpaceError(f"the value of {name!r} in earlier trials: {error}") from error
+
+
+def differences(before: Space, after: Space) -> list[str]:
+    """The parameters in which two spaces differ, one line each; retired options are not shown."""
+    old, new = dict(before.current), dict(after.current)
+    return [
+        f"{name}: {old.get(name, 'new')} -> {new.get(name, 'removed')}"
+        for name in {**old, **new}
+        if repr(old.get(name)) != repr(new.get(name))
+    ]
