@@ -103,9 +103,13 @@ class ParameterAxis:
 
     def label(self, axes: "Axes", side: Literal["x", "y"]) -> None:
         """Scale, ticks and name of one side of a panel."""
+        from matplotlib.ticker import MaxNLocator
+
         axis = axes.xaxis if side == "x" else axes.yaxis
         if self._log:
             axes.set(**{f"{side}scale": "log"})
+        elif isinstance(self.parameter, Int):
+            axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
         draw_name(axis.label, shortened(self.name, 60))
         if isinstance(self.parameter, Choice):
             step = -(-self.parameter.levels // _MOST_TICKS)

@@ -48,8 +48,8 @@ _LARGEST_STD = 1e3
 
 _BEST_SHARE = 0.25
 """Share of the trials whose distribution PED-ANOVA compares with the uniform one. Compared with all trials,
-which a run gathers where the function is good, 0.2 of the runs of benchmarks/importance.py had the right order,
-fewer than by chance (0.25); compared with the uniform distribution, 0.4 to 0.5 had."""
+which a run gathers where the function is good, 0.2 of the runs of benchmarks/importance.py had the right
+order, fewer than by chance (0.25); compared with the uniform distribution, 0.4 to 0.5 had."""
 
 _BINS = 50
 """Points of the grid that PED-ANOVA evaluates the density of a continuous column on."""
@@ -147,10 +147,11 @@ def importance_of(belief: Belief) -> "pd.DataFrame":
     with numerical_environment(), torch.no_grad():
         process = belief.surrogate.fit(_outcomes_in_units(belief), belief.seeds)
         main, total = sobol_indices(_mean(process), space, _points(space), belief.seeds.split("mean"))
-        low, high = _interval(process, space, belief.seeds.split("draws"))
+        low, high = _interval(process, space, total[0], belief.seeds.split("draws"))
+        shares = _second_opinion(belief)
     if not bool(total.any()):  # the mean is constant
         low = high = torch.zeros_like(total[0])
-    columns = (main[0], total[0], low, high, _second_opinion(belief))
+    columns = (main[0], total[0], low, high, shares)
     found = dict(zip(space.names, torch.stack(columns, -1).tolist(), strict=True))
     table = {name: found.get(name, [0.0] * len(columns)) for name in belief.space.names if name not in target}
     frame = pd.DataFrame.from_dict(
@@ -175,18 +176,29 @@ def _mean(process: Process) -> _Function:
     return values
 
 
-def _interval(process: Process, space: Space, seeds: Seeds) -> tuple[Tensor, Tensor]:
-    """The 5 % and the 95 % quantiles of the total indices of draws; NaN if none can be drawn."""
+def _interval(process: Process, space: Space, total: Tensor, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    """The 5 % and the 95 % quantiles of the total indices of draws; NaN if none can be drawn.
+
+    The error of a small sample is nearly that of the mean on the same sample, and is taken away.
+
+    Args:
+        process: the model.
+        space: of its rows.
+        total: indices of the mean, from a large sample.
+        seeds: of the draws and of the sample.
+    """
     if not has_paths(process):
-        unknown = torch.full((space.dim,), math.nan, **CPU_DOUBLES)
+        unknown = torch.full_like(total, math.nan)
         return unknown, unknown
-    draws = draw_paths(process, _DRAWS, seeds.split("paths"))
+    mean, draws = mean_path(process), draw_paths(process, _DRAWS, seeds.split("paths"))
 
     def values(rows: Tensor) -> Tensor:
-        return draws(rows.to(process.noise)).cpu().double()
+        moved = rows.to(process.noise)
+        return torch.cat((mean(moved), draws(moved))).cpu().double()
 
-    _, total = sobol_indices(values, space, _POINTS_OF_DRAWS, seeds)
-    return total.quantile(0.05, dim=0), total.quantile(0.95, dim=0)
+    _, totals = sobol_indices(values, space, _POINTS_OF_DRAWS, seeds)
+    corrected = (totals[1:] + (total - totals[0])).clamp(min=0.0)
+    return corrected.quantile(0.05, dim=0), corrected.quantile(0.95, dim=0)
 
 
 def _outcomes_in_units(belief: Belief) -> Dataset:

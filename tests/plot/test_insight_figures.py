@@ -1,8 +1,6 @@
 """The figures of a run and its model."""
 
 import math
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -257,14 +255,3 @@ def test_convergence_takes_a_run_or_trials_with_a_direction() -> None:
         assert figure.axes[0].get_title(loc="left").startswith(f"best {result.best.value:.6g}")
     with pytest.raises(TrialError, match="direction must be 'minimize' or 'maximize', got None"):
         plot_convergence(result.trials)
-
-
-def test_figures_leave_pyplot_alone() -> None:
-    code = (
-        "import sys, bo_suite.plot as plot; from bo_suite import *; assert 'matplotlib' not in sys.modules\n"
-        "space = Space({'x': Float(-1, 1), 'y': Float(0, 1)})\n"
-        "run = minimize(lambda p: p['x'] ** 2 + p['y'], space, 4, progress=False)\n"
-        "[getattr(plot, name)(run) for name in plot.__all__ if name != 'plot_regret']\n"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
