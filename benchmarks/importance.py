@@ -225,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds")
     parser.add_argument("--first", type=int, default=10, help="first seed")
     parser.add_argument("--out", type=Path, required=True, help="a file outside the repository")
     args = parser.parse_args()
