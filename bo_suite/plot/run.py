@@ -23,8 +23,12 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
 _LONGEST_LABEL, _MOST_TICKS = 16, 12
 """Most characters of an option beside an axis, and most options that are named there."""
 
-_NEAR = 0.3
-"""Distance, in encoded units, at which an observation counts e^(-1/2) as much as one on the slice."""
+_NEAR = 0.17
+"""Difference of each other parameter, in encoded units and as a root mean square over at least three of them,
+at which an observation counts e^(-1/2) as much as one on the slice."""
+
+_LEVEL_LETTERS = 36
+"""Most letters of all options below an axis together that are written level."""
 
 
 @runtime_checkable
@@ -115,15 +119,19 @@ class ParameterAxis:
             step = -(-self.parameter.levels // _MOST_TICKS)
             texts = [option_text(option) for option in self.parameter.options[::step]]
             name_ticks(axis, range(0, self.parameter.levels, step), texts)
+            if side == "x" and sum(map(len, texts)) > _LEVEL_LETTERS:
+                for tick in axis.get_ticklabels():
+                    tick.set(rotation=45, horizontalalignment="right", rotation_mode="anchor")
 
     @property
     def _log(self) -> bool:
         return isinstance(self.parameter, Float | Int) and self.parameter.log
 
 
-def option_text(value: Value) -> str:
-    """An option or a value, as it is written beside an axis."""
-    return shortened(plain_text(value) if isinstance(value, str) else repr(value), _LONGEST_LABEL)
+def option_text(value: Value, most: int = _LONGEST_LABEL) -> str:
+    """An option or a value, as it is written beside an axis: at most so many characters."""
+    text = plain_text(value) if isinstance(value, str) else repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def axis_of(space: Space, name: str) -> ParameterAxis:
@@ -155,4 +163,5 @@ def closeness(belief: Belief, point: Params, free: Sequence[str]) -> Tensor:
     unordered = list(belief.searched.unordered)
     differences[:, unordered] = (differences[:, unordered] != 0).to(differences)
     differences[:, [belief.searched.names.index(name) for name in free]] = 0.0
-    return torch.exp(-0.5 * differences.square().sum(-1) / _NEAR**2)
+    others = max(belief.searched.dim - len(free), 3)
+    return torch.exp(-0.5 * differences.square().sum(-1) / others / _NEAR**2)
