@@ -162,7 +162,7 @@ def test_observations_close_to_the_slice_are_darker() -> None:
     }
     by_distance = sorted(distances, key=distances.__getitem__)
     assert [opacities[x] for x in by_distance] == sorted(opacities.values(), reverse=True)
-    assert opacities[by_distance[0]] > 3.0 * opacities[by_distance[-1]]
+    assert opacities[by_distance[0]] > 2.0 * opacities[by_distance[-1]]
 
 
 def test_a_contour_is_the_mean_over_two_parameters() -> None:
