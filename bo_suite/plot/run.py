@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,14 @@ _LEVEL_LETTERS = 36
 
 
 @runtime_checkable
-class Run(Protocol):
+class _HasModel(Protocol):
+    """What is checked of a run: its trials would be read to be checked."""
+
+    def belief(self) -> Belief:
+        """The model of the finished trials."""
+
+
+class Run(_HasModel, Protocol):
     """A run with a model: an Optimizer, or the Result of `minimize`."""
 
     @property
@@ -47,8 +54,10 @@ class Run(Protocol):
     def direction(self) -> str:
         """ "minimize" or "maximize"."""
 
-    def belief(self) -> Belief:
-        """The model of the finished trials."""
+
+def is_run(run: object) -> TypeGuard[Run]:
+    """Whether an object is an Optimizer, a Result or the like."""
+    return isinstance(run, _HasModel)
 
 
 def require_run(run: object) -> Run:
@@ -57,7 +66,7 @@ def require_run(run: object) -> Run:
     Raises:
         TrialError: it is not.
     """
-    if not isinstance(run, Run):
+    if not is_run(run):
         raise TrialError(f"a figure must be of an Optimizer or a Result, got {described(run)}")
     return run
 

@@ -173,9 +173,10 @@ class Belief:
           being spread evenly (Watanabe et al. 2023); its sum is 1. It is right much less often.
 
         Indices are those of the posterior mean of a fit of their own, to outcomes in the user's units: there
-        a sum stays a sum, which it does not on the scale of the process. Bad outliers do not dominate, since
-        outcomes count at most as the upper decile plus half its distance from the best. All values of a
-        parameter are equally likely, on its own scale. If the mean is constant, all indices are 0.
+        a sum stays a sum, which it does not on the scale of the process. Bad outliers do not dominate:
+        outcomes beyond the upper decile plus twice its distance from the best count as the worst of the
+        others. All values of a parameter are equally likely, on its own scale. If the mean is constant, all
+        indices are 0.
 
         Raises:
             TrialError: fewer than three trials are finished.
