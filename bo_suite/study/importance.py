@@ -39,9 +39,9 @@ _SMALLEST_VARIANCE = 1e-10
 """A function with a smaller variance counts as constant; outcomes have variance one."""
 
 _DECILE, _WHISKER = 0.9, 2.0
-"""Outcomes beyond the upper decile plus twice its distance from the best count as the worst of the others. With
-the cap of the process, which is lower, sums look like interactions: in 0.80 instead of 0.97 of the runs of
-benchmarks/importance.py the active inputs were in the right order."""
+"""Outcomes beyond the upper decile plus twice its distance from the best count as the worst of the others.
+With the cap of the process, which is lower, sums look like interactions: in 0.80 instead of 0.97 of the runs
+of benchmarks/importance.py the active inputs were in the right order."""
 
 _LARGEST_STD = 1e3
 """Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
@@ -227,9 +227,12 @@ def _losses(belief: Belief, trials: Sequence[Finished]) -> Tensor:
 
 
 def _second_opinion(belief: Belief) -> Tensor:
-    """`ped_anova` of the trials at the target fidelity, or of all if fewer than `LEAST` are there."""
-    final = [trial for trial in belief.trials if belief.space.at_target(params := trial.params) == params]
-    trials = final if len(final) >= LEAST else belief.trials
+    """`ped_anova` of the trials in the space, at the target fidelity if `LEAST` are; 0 if fewer are inside."""
+    inside = [trial for trial in belief.trials if belief.space.contains(trial.params)]
+    if len(inside) < LEAST:
+        return torch.zeros(belief.searched.dim, **CPU_DOUBLES)
+    final = [trial for trial in inside if belief.space.at_target(params := trial.params) == params]
+    trials = final if len(final) >= LEAST else inside
     rows = belief.encode([trial.params for trial in trials])
     shares = ped_anova(rows, _losses(belief, trials), belief.searched)
     shares[list(belief.searched.fidelities)] = 0.0
