@@ -85,9 +85,10 @@ class ParameterAxis:
         return list(dict.fromkeys(self.parameter.decode(position) for position in positions))
 
     def coordinates(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
-        """Where values are on the axis."""
+        """Where values are on the axis; a retired option is nowhere, which is NaN."""
         if isinstance(self.parameter, Choice):
-            return np.array([self.parameter.index(value) for value in values], dtype=float)
+            places = {option: index for index, option in enumerate(self.parameter.options)}
+            return np.array([places.get(value, np.nan) for value in values], dtype=float)
         return np.array(values, dtype=float)
 
     def edges(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
