@@ -36,7 +36,7 @@ ALLOWED = {
     "integrations": "acquisition data errors kernels linalg run space storage study surrogates values",
     "testing": "acquisition bench classifiers data errors linalg problems space storage surrogates",
     "report": "errors pages plot space storage study values",
-    "cli": "acquisition bench errors plot problems report run space storage study values",
+    "cli": "acquisition bench errors integrations plot problems report run space storage study values",
 }
 """What each room may import from beside itself, lowest first: always from rooms above it in this list."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bo_suite.errors import BoSuiteError, TrialError
 from bo_suite.plot.cross_validation import held_out
-from bo_suite.plot.run import axis_of, names_by_importance
+from bo_suite.plot.run import axis_of
 from bo_suite.report.axes import MOST_PARAMETERS
 from bo_suite.report.figures import convergence_figure, held_out_figure, importance_figure
 from bo_suite.report.lines import MOST_LINES, parallel_figure
@@ -110,30 +110,33 @@ def _ended(run: RunRecord, counts: Mapping[State, int]) -> str:
 def _model(run: RunRecord, belief: Belief) -> dict[str, Any]:
     """The recommended point, and the figures of the model; None in place of one that cannot be drawn."""
     space, point = belief.space, belief.recommended()
-    prediction = belief.predict(point).to_dict("records")[0]
+    importances = _importances(belief)
     varying = [name for name in belief.searched.names if space[name].levels != 1]
-    two = names_by_importance(belief, 2)
-    lines = names_by_importance(belief, MOST_PARAMETERS)
-    shown = [name for name in varying if name in lines]
+    order = [row["name"] for row in importances["importances"] if row["name"] in varying]
+    order += [
+        name for name in varying if name not in order
+    ]  # fidelities; or all, if nothing is known of them
+    shown, two = order[:MOST_PARAMETERS], [axis_of(space, name) for name in order[:2]]
     facts: dict[str, Any] = {
         "point": _texts(point),
-        "prediction": prediction,
+        "prediction": belief.predict(point).to_dict("records")[0],
         "finished": len(belief.trials),
-        "slices": slice_figures(belief, point),
+        "slices": slice_figures(belief, point, shown),
         "varying": len(varying),
         "shown": len(shown),
-        "contour_of": two if len(two) == 2 else None,
-        "contour": contour_figure(belief, point, *(axis_of(space, name) for name in two))
-        if len(two) == 2
-        else None,
-        "lines": parallel_figure(run.trials, run.header.direction, space, shown),
+        "contour_of": order[:2],
+        "contour": contour_figure(belief, point, *two) if len(two) == 2 else None,
+        "lines": parallel_figure(
+            run.trials, run.header.direction, space, [name for name in varying if name in shown]
+        ),
         "most_lines": MOST_LINES,
         "contexts": list(space.contexts),
     }
-    return facts | _importances(belief) | _held_out(belief)
+    return facts | importances | _held_out(belief)
 
 
 def _importances(belief: Belief) -> dict[str, Any]:
+    """The table of importances and its figure, or why there is none."""
     try:
         table = belief.importance()
     except BoSuiteError as error:
@@ -143,6 +146,7 @@ def _importances(belief: Belief) -> dict[str, Any]:
 
 
 def _held_out(belief: Belief) -> dict[str, Any]:
+    """The figure of predictions from all others and their coverage, or why there is none."""
     try:
         held = held_out(belief)
     except BoSuiteError as error:

@@ -31,7 +31,7 @@ def parallel_figure(trials: Sequence[Trial], direction: str, space: Space, names
     axes = [axis_of(space, name) for name in names]
     heights = [[float(axis.parameter.encode(trial.params[axis.name])) for axis in axes] for trial in shown]
     figure = new_figure(380)
-    bins = np.floor(np.linspace(len(_BINS) - 1e-9, 0.0, len(shown))).astype(int) if len(shown) > 1 else [0]
+    bins = np.linspace(len(_BINS) - 1e-9, 0.0, len(shown)).astype(int) if len(shown) != 1 else [0]
     for group in range(len(_BINS) - 1, -1, -1):
         x: list[float | None] = []
         y: list[float | None] = []

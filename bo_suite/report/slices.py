@@ -1,13 +1,14 @@
 """Figures of a model through a point: along each parameter, and over two of them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from bo_suite.pages.drawing import COLORS, new_figure
-from bo_suite.plot.run import ParameterAxis, axis_of, closeness, names_by_importance
-from bo_suite.report.axes import MOST_PARAMETERS, label_axis, value_text
+from bo_suite.plot.run import ParameterAxis, axis_of, closeness
+from bo_suite.report.axes import label_axis, value_text
 from bo_suite.space.space import Params
 from bo_suite.study.belief import Belief
 
@@ -26,9 +27,8 @@ _DARK, _LIGHT = "rgba(208,51,63,0.28)", "rgba(208,51,63,0.12)"
 """Bands of the function and of observations, in the red of the mean."""
 
 
-def slice_figures(belief: Belief, point: Params) -> list[tuple[str, "Figure"]]:
-    """The name of each parameter, and the model along it; the others are as in the point."""
-    names = names_by_importance(belief, MOST_PARAMETERS)
+def slice_figures(belief: Belief, point: Params, names: Sequence[str]) -> list[tuple[str, "Figure"]]:
+    """Names of parameters, each with the model along it; the other parameters are as in the point."""
     figures = [(name, _slice_figure(belief, point, axis_of(belief.space, name))) for name in names]
     values = [
         np.asarray(trace.y, dtype=float)

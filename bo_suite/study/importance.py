@@ -177,9 +177,15 @@ def _interval(belief: Belief) -> tuple[Tensor, Tensor]:
 
 
 def _second_opinion(belief: Belief) -> Tensor:
-    """`ped_anova` of the trials at the target fidelity, or of all if fewer than `LEAST` are there."""
-    trials = trials_at_target(belief.trials, belief.space)
-    trials = trials if len(trials) >= LEAST else list(belief.trials)
+    """`ped_anova` of the trials in the space, at the target fidelity; of all fidelities if they are too few.
+
+    All are 0 if fewer than `LEAST` trials lie in the space.
+    """
+    within = [trial for trial in belief.trials if belief.space.contains(trial.params)]
+    final = trials_at_target(within, belief.space)
+    trials = final if len(final) >= LEAST else within
+    if len(trials) < LEAST:
+        return torch.zeros(belief.searched.dim, dtype=torch.float64, device="cpu")
     losses = torch.tensor(
         [belief.sign * trial.value for trial in trials if trial.value is not None],
         dtype=torch.float64,
