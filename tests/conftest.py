@@ -34,6 +34,7 @@ _CHECKED = [
     *(
         "space.candidates",
         "space.encoding",
+        "study.importance",
         "study.observations",
         "study.outcomes",
         "study.recommend",

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from bo_suite.errors import TrialError
-from bo_suite.plot.run import Run
+from bo_suite.plot.run import Run, is_run
 from bo_suite.plot.style import INK, MIST, RED, new_figure
 from bo_suite.storage.trial import Trial
 from bo_suite.study.summary import trials_at_target
@@ -44,10 +44,10 @@ def plot_convergence(
     """
     from matplotlib.ticker import MaxNLocator
 
-    if isinstance(run, Run):
+    if is_run(run):
         trials, direction = trials_at_target(run.trials, run.space), direction or run.direction
     else:
-        trials = list(run)
+        trials = list(run)  # type: ignore[arg-type]
     if direction not in ("minimize", "maximize"):
         raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
     sign = -1.0 if direction == "maximize" else 1.0

@@ -20,6 +20,9 @@ _WORST_SHARE = 0.8
 _MOST_TICKS = 8
 """Most options that are named on an axis."""
 
+_LETTERS = 10
+"""Most characters of an option on an axis."""
+
 _MOST_LEVEL = 8
 """Most parameters whose names are level."""
 
@@ -89,7 +92,7 @@ def _draw_axis(axes: "Axes", column: int, parameter: Parameter) -> None:
         positions = [0.0, 0.5, 1.0]
     for position in positions:
         value = parameter.decode(position)
-        text = f"{value:.3g}" if isinstance(value, float) else option_text(value)
+        text = f"{value:.3g}" if isinstance(value, float) else option_text(value, _LETTERS)
         share = position if isinstance(parameter, Choice) else parameter.encode(value)  # type: ignore[arg-type]
         label = axes.annotate(
             "", (column, share), (3, 0), textcoords="offset points", fontsize=8, va="center", zorder=5.0

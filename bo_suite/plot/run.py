@@ -1,8 +1,9 @@
 """What the figures need of a run, and the axis of a parameter."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,23 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
 _LONGEST_LABEL, _MOST_TICKS = 16, 12
 """Most characters of an option beside an axis, and most options that are named there."""
 
-_NEAR = 0.3
-"""Distance, in encoded units, at which an observation counts e^(-1/2) as much as one on the slice."""
+_NEAR = 0.17
+"""Difference of each other parameter, in encoded units and as a root mean square over at least three of them,
+at which an observation counts e^(-1/2) as much as one on the slice."""
+
+_LEVEL_LETTERS = 36
+"""Most letters of all options below an axis together that are written level."""
 
 
 @runtime_checkable
-class Run(Protocol):
+class _HasModel(Protocol):
+    """What is checked of a run: its trials would be read to be checked."""
+
+    def belief(self) -> Belief:
+        """The model of the finished trials."""
+
+
+class Run(_HasModel, Protocol):
     """A run with a model: an Optimizer, or the Result of `minimize`."""
 
     @property
@@ -43,8 +55,10 @@ class Run(Protocol):
     def direction(self) -> str:
         """ "minimize" or "maximize"."""
 
-    def belief(self) -> Belief:
-        """The model of the finished trials."""
+
+def is_run(run: object) -> TypeGuard[Run]:
+    """Whether an object is an Optimizer, a Result or the like."""
+    return isinstance(run, _HasModel)
 
 
 def require_run(run: object) -> Run:
@@ -53,7 +67,7 @@ def require_run(run: object) -> Run:
     Raises:
         TrialError: it is not.
     """
-    if not isinstance(run, Run):
+    if not is_run(run):
         raise TrialError(f"a figure must be of an Optimizer or a Result, got {described(run)}")
     return run
 
@@ -85,10 +99,10 @@ class ParameterAxis:
         return list(dict.fromkeys(self.parameter.decode(position) for position in positions))
 
     def coordinates(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
-        """Where values are on the axis; a retired option is nowhere, which is NaN."""
+        """Where values are on the axis."""
         if isinstance(self.parameter, Choice):
-            places = {option: index for index, option in enumerate(self.parameter.options)}
-            return np.array([places.get(value, np.nan) for value in values], dtype=float)
+            places = {option: float(index) for index, option in enumerate(self.parameter.options)}
+            return np.array([places.get(value, math.nan) for value in values])  # retired ones have none
         return np.array(values, dtype=float)
 
     def edges(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
@@ -104,23 +118,31 @@ class ParameterAxis:
 
     def label(self, axes: "Axes", side: Literal["x", "y"]) -> None:
         """Scale, ticks and name of one side of a panel."""
+        from matplotlib.ticker import MaxNLocator
+
         axis = axes.xaxis if side == "x" else axes.yaxis
         if self._log:
             axes.set(**{f"{side}scale": "log"})
+        elif isinstance(self.parameter, Int):
+            axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
         draw_name(axis.label, shortened(self.name, 60))
         if isinstance(self.parameter, Choice):
             step = -(-self.parameter.levels // _MOST_TICKS)
             texts = [option_text(option) for option in self.parameter.options[::step]]
             name_ticks(axis, range(0, self.parameter.levels, step), texts)
+            if side == "x" and sum(map(len, texts)) > _LEVEL_LETTERS:
+                for tick in axis.get_ticklabels():
+                    tick.set(rotation=45, horizontalalignment="right", rotation_mode="anchor")
 
     @property
     def _log(self) -> bool:
         return isinstance(self.parameter, Float | Int) and self.parameter.log
 
 
-def option_text(value: Value) -> str:
-    """An option or a value, as it is written beside an axis."""
-    return shortened(plain_text(value) if isinstance(value, str) else repr(value), _LONGEST_LABEL)
+def option_text(value: Value, most: int = _LONGEST_LABEL) -> str:
+    """An option or a value, as it is written beside an axis: at most so many characters."""
+    text = plain_text(value) if isinstance(value, str) else repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def axis_of(space: Space, name: str) -> ParameterAxis:
@@ -152,4 +174,5 @@ def closeness(belief: Belief, point: Params, free: Sequence[str]) -> Tensor:
     unordered = list(belief.searched.unordered)
     differences[:, unordered] = (differences[:, unordered] != 0).to(differences)
     differences[:, [belief.searched.names.index(name) for name in free]] = 0.0
-    return torch.exp(-0.5 * differences.square().sum(-1) / _NEAR**2)
+    others = max(belief.searched.dim - len(free), 3)
+    return torch.exp(-0.5 * differences.square().sum(-1) / others / _NEAR**2)

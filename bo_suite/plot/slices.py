@@ -31,7 +31,7 @@ _MOST, _COLUMNS = 12, 3
 _VALUES = 101
 """Values of a parameter at which the model is evaluated."""
 
-_FAINTEST = 0.08
+_FAINTEST = 0.12
 """Smallest opacity of an observation."""
 
 

@@ -55,17 +55,19 @@ def asked_in_turn(history: Storage, suggest: Suggest) -> list[Trial]:
 
 
 def enqueued(history: Storage, points: Sequence[Params]) -> None:
-    """Queues points; one that repeats a trial or another queued point is logged.
+    """Queues points; whether some repeat a trial or another queued point is logged, once.
 
     Raises:
         SpaceError: a point has an unknown parameter, or one that does not have the value.
     """
     earlier = [trial.params for trial in history.trials() if trial.informative]
     earlier += [queued.params for queued in history.queue()]
+    repeats = []
     for queued in history.enqueue(points):
-        if queued.params in earlier:
-            logger.warning("a queued point repeats an earlier one: %s", queued.params)
+        repeats += [queued.params] if queued.params in earlier else []
         earlier.append(queued.params)
+    if repeats:
+        logger.warning("%d queued points repeat earlier ones, such as %s", len(repeats), repeats[0])
 
 
 def _store(

@@ -17,7 +17,7 @@ from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.recommend import finished_trials, recommended_row, surrogate_of
 from bo_suite.study.suggest import Suggester
-from bo_suite.surrogates.process import ROWS_AT_ONCE, Process
+from bo_suite.surrogates.process import ROWS_AT_ONCE, Process, Surrogate
 from bo_suite.surrogates.variational.quadrature import expectation
 from bo_suite.values.describe import described
 from bo_suite.values.numbers import number_of
@@ -66,6 +66,7 @@ class Belief:
         direction: "minimize" or "maximize".
         trials: the finished trials, in the order of the rows of `data`.
         data: what the process was fitted to.
+        surrogate: the configuration that was fitted.
         process: the fitted process.
         transform: the map from outcomes, smaller is better, to the scale of the process.
         seeds: of the fit, and of what is drawn from it.
@@ -75,6 +76,7 @@ class Belief:
     direction: str
     trials: tuple[Finished, ...]
     data: Dataset
+    surrogate: Surrogate
     process: Process
     transform: OutcomeTransform
     seeds: Seeds
@@ -160,21 +162,25 @@ class Belief:
         return pd.DataFrame({**columns, "outside": outside}, index=index)
 
     def importance(self) -> "pd.DataFrame":
-        """How much of the variation of the posterior mean each parameter explains, the most important first.
+        """How much of the variation of the function each parameter explains, the most important first.
 
         The index holds the names of the parameters, without fidelities, which are at their target. Columns:
 
         - `main`: first-order Sobol index, the share of the variance that the parameter explains alone;
         - `total`: total Sobol index, its share together with all interactions that it is part of;
         - `low`, `high`: 90 % interval of `total` over draws from the posterior; NaN if it has none;
-        - `ped_anova`: a second opinion without a model, from the distribution of the best tenth of the trials
-          beside that of all (Watanabe et al. 2023); its sum is 1.
+        - `ped_anova`: a second opinion without a model, from how far the best quarter of the trials is from
+          being spread evenly (Watanabe et al. 2023); its sum is 1. It is right much less often.
 
-        Indices are those of the surrogate's scale, where bad outliers do not dominate. All values of a
-        parameter are equally likely, on its own scale. If the mean is constant, all indices are 0.
+        Indices are those of the posterior mean of a fit of their own, to outcomes in the user's units: there
+        a sum stays a sum, which it does not on the scale of the process. Bad outliers do not dominate:
+        outcomes beyond the upper decile plus twice its distance from the best count as the worst of the
+        others. All values of a parameter are equally likely, on its own scale. If the mean is constant, all
+        indices are 0.
 
         Raises:
             TrialError: fewer than three trials are finished.
+            FitError, NumericalError: the model cannot be fitted.
         """
         from bo_suite.study.importance import importance_of
 
@@ -224,11 +230,14 @@ def belief_of(suggester: Suggester, trials: Sequence[Trial]) -> Belief:
     """
     finished = finished_trials(trials, "there is no model")
     data = suggester.observations.dataset(trials)
+    surrogate = surrogate_of(suggester.acquisition)
     seeds = Seeds.of(suggester.seed, len(trials))
     with numerical_environment(), torch.no_grad():
-        process = surrogate_of(suggester.acquisition).fit(data, seeds)
+        process = surrogate.fit(data, seeds)
     transform = suggester.observations.transform(trials)
-    return Belief(suggester.space, suggester.direction, tuple(finished), data, process, transform, seeds)
+    return Belief(
+        suggester.space, suggester.direction, tuple(finished), data, surrogate, process, transform, seeds
+    )
 
 
 def _listed(points: "Points") -> Sequence[Any]:

@@ -241,11 +241,7 @@ class Optimizer:
         )
 
     def withdraw(self, trial: Trial | int) -> Trial:
-        """Stores that a running trial will not be evaluated; its point may be suggested again.
-
-        Raises:
-            TrialError: the trial is unknown or has ended.
-        """
+        """Stores that a running trial will not be evaluated, so that its point may be suggested again."""
         number, attempt = arguments.trial_id(trial, self._history.header.run)
         return self._ended(self._history.withdraw(number, attempt=attempt))
 
@@ -259,12 +255,12 @@ class Optimizer:
         return self._history.add_all([Observation(params, value, std)])[0]
 
     def add_failed(self, params: Params, reason: str) -> Trial:
-        """Stores a failure from elsewhere as a failed trial, as `fail` does.
-
-        Raises:
-            SpaceError: a parameter is missing, unknown or out of range.
-        """
+        """Stores a failure from elsewhere as a failed trial; raises SpaceError as `add` does."""
         return self._history.add_all([Observation(params, None, reason=reason)])[0]
+
+    def add_all(self, observations: Sequence[Observation]) -> list[Trial]:
+        """Stores observations from elsewhere, such as those of `read_csv`: all of them, or none. As `add`."""
+        return self._history.add_all(observations)
 
     def amend(self, trial: Trial | int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
         """Corrects the outcome of a trial in any state, which is finished then; see `to_frame(history=True)`.

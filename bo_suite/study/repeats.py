@@ -19,6 +19,9 @@ _FEWEST = 8
 _LEAST_NOISE = 1e-3
 """Noise variance below which outcomes count as noiseless; the variance of the outcomes is 1."""
 
+_FEWEST_TO_CHOOSE, _CLEAR_NOISE = 12, 2e-2
+"""The same if new points are left: a first repeat without noise would be wasted."""
+
 _PROOFS, _PROOFS_AMONG_TIES = 1, 3
 """Repeats with equal outcomes that prove that there is no noise; the latter if points share outcomes."""
 
@@ -36,18 +39,22 @@ class Repeat:
     ratio: float
 
 
-def worth_repeating(data: Dataset, seeds: Seeds) -> bool:
+def worth_repeating(
+    data: Dataset, seeds: Seeds, fewest: int = _FEWEST, least_noise: float = _LEAST_NOISE
+) -> bool:
     """Whether outcomes of one run are noisy, as far as known, so that repeating a point is worthwhile.
 
     They are noisy if a standard deviation above 0 was stated or if outcomes of one point differ. They are not
     if all stated standard deviations are 0, if repeats gave equal outcomes, or if all outcomes are equal.
-    Otherwise a model of at least eight points decides: if its noise is at least 0.1 % of the variance of the
+    Otherwise a model of enough points decides: if its noise is at least `least_noise` of the variance of the
     outcomes, a repeat is worthwhile. From points evaluated once, a model cannot distinguish a rough function
     from a noisy one.
 
     Args:
         data: of one run; False for replicates.
         seeds: of the fit.
+        fewest: number of points that the model needs.
+        least_noise: noise variance from which outcomes count as noisy.
     """
     if data.batch_shape or not data.y.numel():
         return False
@@ -62,10 +69,10 @@ def worth_repeating(data: Dataset, seeds: Seeds) -> bool:
     if values == 1:
         return False
     repeats, proofs = len(data.y) - len(points), _PROOFS if values == len(points) else _PROOFS_AMONG_TIES
-    if repeats >= proofs or len(points) < _FEWEST:
+    if repeats >= proofs or len(points) < fewest:
         return False
     try:
-        return float(AutoGP().fit(data, seeds.split("repeat")).noise) >= _LEAST_NOISE
+        return float(AutoGP().fit(data, seeds.split("repeat")).noise) >= least_noise
     except (FitError, NumericalError):
         return False
 
@@ -82,7 +89,7 @@ def repeat_instead(row: jt.Float[Tensor, " d"], data: Dataset, seeds: Seeds) -> 
         data: of one run.
         seeds: of the fits.
     """
-    if not worth_repeating(data, seeds):
+    if not worth_repeating(data, seeds, _FEWEST_TO_CHOOSE, _CLEAR_NOISE):
         return None
     observed = torch.unique(data.x, dim=0)
     observed = observed[(data.within_space(observed) == observed).all(-1) & is_new(observed, data.pending)]

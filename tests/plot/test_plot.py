@@ -118,7 +118,10 @@ def test_any_run_can_be_saved(values, minimum, direction, tmp_path):
 
 def test_pyplot_is_not_touched():
     code = (
-        "import sys; from bo_suite.plot import plot_convergence; assert 'matplotlib' not in sys.modules;"
-        "plot_convergence([], 'minimize'); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys, bo_suite.plot as plot; from bo_suite import *; assert 'matplotlib' not in sys.modules\n"
+        "space = Space({'x': Float(-1, 1), 'y': Float(0, 1)})\n"
+        "run = minimize(lambda p: p['x'] ** 2 + p['y'], space, 4, progress=False)\n"
+        "[getattr(plot, name)(run) for name in plot.__all__ if name != 'plot_regret']\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

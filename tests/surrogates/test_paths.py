@@ -13,7 +13,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.problems import get_problem
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, Process, Surrogate
-from bo_suite.surrogates.paths import draw_paths
+from bo_suite.surrogates.paths import draw_paths, has_paths, mean_path
 from bo_suite.surrogates.variational.likelihoods import BernoulliLogit
 from bo_suite.testing import check_acquisition
 from bo_suite.testing.data import dataset, rows
@@ -129,3 +129,15 @@ def test_a_classifier_can_be_sampled() -> None:
     process = SVGP(inducing=10, likelihood=BernoulliLogit()).fit(labels, Seeds.of(0, 0))
     values = draw_paths(process, 200, Seeds.of(0, 1))(data.x)
     assert float(((values.mean(0) > 0) == (data.y < 0)).double().mean()) > 0.8
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
+def test_the_mean_path_is_the_posterior_mean(surrogate: Surrogate) -> None:
+    process = fitted(surrogate)
+    x = rows(9, seed=3)
+    assert_close(mean_path(process)(x)[0], process.mean(x))
+
+
+def test_a_process_whose_kernel_has_no_frequencies_has_no_paths() -> None:
+    assert has_paths(fitted(ExactGP()))
+    assert not has_paths(fitted(ExactGP(kernel=gpytorch.kernels.RBFKernel())))

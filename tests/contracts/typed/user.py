@@ -27,7 +27,7 @@ from bo_suite.acquisition import (
 from bo_suite.bench import BoSuite, compare, report, run_replicates, run_suite
 from bo_suite.classifiers import MLPClassifier
 from bo_suite.errors import BoSuiteError, SpaceExhausted, TrialError
-from bo_suite.plot import plot_convergence
+from bo_suite.plot import plot_contour, plot_convergence, plot_importance, plot_slices
 from bo_suite.problems import Problem, get_problem
 from bo_suite.run.stopping import RegretBelow, TargetValue, TimeLimit
 from bo_suite.space.parameters import Parameter
@@ -206,6 +206,8 @@ frame: pd.DataFrame = result.to_frame()
 low = frame["value"].min()
 result.plot().savefig("run.png")
 plot_convergence(result.trials, "minimize").savefig("run.png")
+plot_convergence(result).savefig("run.png")
+plot_contour(result, "x", "lr").savefig("run.png")
 result.trials[0].value + 1  # type: ignore[operator]
 
 # Ask and tell.
@@ -233,6 +235,13 @@ optimizer.add(["x"], 1.0)  # type: ignore[arg-type]
 lr: float = optimizer.best.params["lr"]
 depth: int = optimizer.recommend()["depth"]
 gap: float = optimizer.best.value - optimizer.regret_bound().value
+predicted: pd.DataFrame = optimizer.predict([point, first.params], interval=0.8)
+predicted = optimizer.predict(predicted)
+predicted = result.belief().predict({"x": 0.5})
+optimizer.predict(3)  # type: ignore[arg-type]
+important: list[str] = list(optimizer.importance().index)
+plot_slices(optimizer, important[:2]).savefig("run.png")
+plot_importance(optimizer).savefig("run.png")
 finished: Sequence[Trial] = [trial for trial in optimizer.trials if trial.state == "finished"]
 print(optimizer.to_frame().tail(), optimizer.space == space)
 try:
