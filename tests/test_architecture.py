@@ -15,6 +15,7 @@ ALLOWED = {
     "errors": "",
     "system": "",
     "values": "errors",
+    "pages": "values",
     "linalg": "errors system values",
     "data": "errors linalg",
     "space": "data errors values",
@@ -29,12 +30,13 @@ ALLOWED = {
     "run": "acquisition errors plot space storage study system values",
     "problems": "errors space values",
     "bench": (
-        "acquisition classifiers data errors linalg plot problems run space "
+        "acquisition classifiers data errors linalg pages plot problems run space "
         "storage study surrogates system values"
     ),
     "integrations": "acquisition data errors kernels linalg run space storage study surrogates values",
     "testing": "acquisition bench classifiers data errors linalg problems space storage surrogates",
-    "cli": "acquisition bench errors plot problems run space storage study values",
+    "report": "errors pages plot space storage study values",
+    "cli": "acquisition bench errors integrations plot problems report run space storage study values",
 }
 """What each room may import from beside itself, lowest first: always from rooms above it in this list."""
 

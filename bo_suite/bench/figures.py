@@ -1,6 +1,5 @@
 """Figures of a report, for plotly: they can be zoomed, and show the values under the pointer."""
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bo_suite.pages.drawing import COLORS, literal, new_figure
 from bo_suite.plot.regret import FLOOR, Curve, log_limits, read_curves, short_name
 
 if TYPE_CHECKING:  # plotly belongs to an extra
     from plotly.graph_objects import Figure
 
 _Array = npt.NDArray[np.float64]
-_COLORS = ("#d0333f", "#1f77b4", "#c06a0a", "#2a8f3c", "#8d66c0", "#8a6a3a", "#cc4f9c", "#7b7f86")
-"""Legible as lines on white and on black."""
-
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "4px,4px", "8px,2px,2px,2px")
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 _LINE_HEIGHT = 21
@@ -39,7 +36,7 @@ class Style:
 
     @property
     def color(self) -> str:
-        return _COLORS[self.number % len(_COLORS)]
+        return COLORS[self.number % len(COLORS)]
 
     @property
     def line(self) -> dict[str, Any]:
@@ -66,7 +63,7 @@ def progress_figure(table: pd.DataFrame, axis: str, value: str, styles: Mapping[
             drawn on its edge.
         styles: of the methods, in the order of the legend.
     """
-    figure = _new_figure(280 + _LINE_HEIGHT * math.ceil(len(styles) / 3))
+    figure = new_figure(280 + _LINE_HEIGHT * math.ceil(len(styles) / 3))
     log = value != "share"
     floor = _floor(table[value].to_numpy(dtype=np.float64), value) if log else 0.0
     curves = {curve.method: curve for curve in read_curves(table, axis, value, floor)}
@@ -105,10 +102,10 @@ def dot_figure(
     """
     from plotly.graph_objects import Scatter
 
-    figure = _new_figure(90 + 24 * max(len(values), 1))
+    figure = new_figure(90 + 24 * max(len(values), 1))
     for row, (name, own) in enumerate(values.items()):
         marker = styles[name].marker | {"size": 9}
-        label, median = _label(name), float(np.median(own))
+        label, median = literal(short_name(name)), float(np.median(own))
         if len(own) > 1:
             stroke = {"color": styles[name].color, "symbol": "line-ns-open", "size": 9, "opacity": 0.6}
             figure.add_trace(
@@ -117,7 +114,7 @@ def dot_figure(
         bar = {"array": [half_width], "color": styles[name].color} if math.isfinite(half_width) else None
         figure.add_trace(Scatter(x=[median], y=[row], mode="markers", marker=marker, error_x=bar, name=label))
     figure.update_traces(showlegend=False, hovertemplate="%{x:.4g}")
-    labels = [_label(name) for name in values]
+    labels = [literal(short_name(name)) for name in values]
     figure.update_yaxes(
         tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.4, -0.6], showgrid=False
     )
@@ -135,36 +132,11 @@ def _floor(values: _Array, value: str) -> float:
     return max(FLOOR if value == "normalized" else 0.1 * float(positive.min()), 1e-12 * float(positive.max()))
 
 
-def _new_figure(height: int) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    axis = {
-        "automargin": True,
-        "gridcolor": "#e4e6ea",
-        "linecolor": "#8b8f97",
-        "zeroline": False,
-        "nticks": 7,
-    }
-    return Figure(
-        layout={
-            "template": {},
-            "height": height,
-            "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": "system-ui, sans-serif", "size": 12},
-            "hovermode": "closest",
-            "xaxis": axis | {"showgrid": False, "showline": True, "ticks": "outside"},
-            "yaxis": axis,
-        }
-    )
-
-
 def _curve_traces(curve: Curve, style: Style) -> list[Any]:
     """The line, over a band between two traces, of which the second fills down to the first."""
     from plotly.graph_objects import Scatter
 
-    label, group, traces = _label(curve.method), str(style.number), []
+    label, group, traces = literal(short_name(curve.method)), str(style.number), []
     has_band = np.isfinite(curve.low) & np.isfinite(curve.high) & np.isfinite(curve.median)
     if has_band.any():
         red, green, blue = (int(style.color[start : start + 2], 16) for start in (1, 3, 5))
@@ -191,8 +163,3 @@ def _steps(x: _Array, y: _Array) -> tuple[list[float], list[float]]:
 
 def _rounded(values: _Array) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
-
-
-def _label(name: str) -> str:
-    """The name as text for plotly, which reads a subset of HTML."""
-    return html.escape(short_name(name), quote=False)

@@ -14,8 +14,9 @@ from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
 from bo_suite.bench.sentences import environment
 from bo_suite.bench.statistics import Comparison, compare
+from bo_suite.pages.drawing import plotly_script
+from bo_suite.pages.words import seen
 from bo_suite.values.cells import inert
-from bo_suite.values.describe import visible
 
 SCRIPT = "plotly.min.js"
 """Draws the figures of a page; lies beside it."""
@@ -38,7 +39,7 @@ def report(folder: str | Path, out: Path | None = None) -> Path:
         DataError: the folder holds no unit that has ended, or its records do not fit together.
         ImportError: plotly or jinja2 is not installed.
     """
-    script = _plotly_script()
+    script = plotly_script()
     folder = Path(folder)
     records = Records.read(folder)
     comparison = compare(records)
@@ -52,14 +53,6 @@ def report(folder: str | Path, out: Path | None = None) -> Path:
     return path
 
 
-def _plotly_script() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise ImportError("a report needs plotly: pip install 'bo-suite[report]'") from error
-    return str(get_plotlyjs())
-
-
 def _inert(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with an apostrophe before each text that a spreadsheet would compute."""
     return frame.map(lambda cell: inert(cell) if isinstance(cell, str) else cell)
@@ -69,8 +62,9 @@ def render(records: Records, comparison: Comparison, command: str) -> str:
     """The page as HTML. All names and reasons are text in it, whatever they contain."""
     facts = page_facts(records, comparison)
     facts |= {"command": command, "files": list(tables(records, comparison)), "script": SCRIPT}
+    facts["undrawn"] = f"The figure needs {SCRIPT} beside this page."
     page = environment().get_template("report.html.j2").render(facts)
-    return "\n".join(map(visible, page.split("\n")))
+    return seen(page)
 
 
 def tables(records: Records, comparison: Comparison) -> dict[str, pd.DataFrame]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bo_suite.bench.bootstrap import LEAST_SEEDS, LEAST_VALUES
 from bo_suite.bench.pairs import LEAST_PAIRS
+from bo_suite.pages.words import templates
 from bo_suite.values.describe import visible
 
 if TYPE_CHECKING:
@@ -85,55 +86,10 @@ def environment() -> "Environment":
     Raises:
         ImportError: jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise ImportError("sentences and reports need jinja2: pip install 'bo-suite[report]'") from error
-    made = Environment(
-        loader=PackageLoader("bo_suite.bench"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "chance": chance,
-        "counted": counted,
-        "interval": interval,
-        "last_line": last_line,
-        "name": visible,
-        "names": names,
-        "number": number,
-        "percent": percent,
-    }
-    made.tests["missing"] = missing
+    made = templates("bo_suite.bench")
+    made.filters |= {"chance": chance, "last_line": last_line, "name": visible}
     made.globals |= {"LEAST_SEEDS": LEAST_SEEDS, "LEAST_VALUES": LEAST_VALUES, "LEAST_PAIRS": LEAST_PAIRS}
     return made
-
-
-def missing(value: Any) -> bool:
-    """Whether a cell is None or NaN."""
-    return value is None or value != value
-
-
-def number(value: float | None) -> str:
-    """The value to three significant digits."""
-    if value is None or math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    rounded = float(f"{value:.3g}")
-    if rounded == 0 or 1000 <= abs(rounded) < 1e6:
-        return f"{rounded:,.0f}"
-    return f"{rounded:#.3g}".removesuffix(".")
-
-
-def interval(ends: tuple[float | None, float | None]) -> str:
-    return "–" if any(map(missing, ends)) else f"{number(ends[0])} to {number(ends[1])}"
-
-
-def percent(share: float | None) -> str:
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}%"
 
 
 def chance(p: float) -> str:
@@ -143,15 +99,6 @@ def chance(p: float) -> str:
     if p < 0.001:
         return f"p = {p:.0e}"
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
-def counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
-def names(several: list[str]) -> str:
-    shown = [visible(name) for name in several]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def last_line(reason: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bo_suite import __version__
-from bo_suite.cli import bench, edits, insight, run, tables, trials
+from bo_suite.cli import bench, edits, insight, report, run, tables, trials
 from bo_suite.cli.console import write_any_character
 
 __all__ = ["app", "main"]
@@ -138,7 +138,17 @@ app.command(
         "bo-suite bench branin,noisy_branin --methods sobol,lfbo:mlp --budget 8 --out second --json",
     )
 )(bench.bench)
-app.command(epilog=_examples("bo-suite report first", "bo-suite report first --plot first.png"))(bench.report)
+app.command(
+    epilog=_examples(
+        "bo-suite report run.db",
+        "bo-suite report run.db --out page.html --json",
+        "bo-suite report first",
+        "bo-suite report first --plot first.png",
+    )
+)(report.report)
+app.command(epilog=_examples("bo-suite dashboard run.db", "bo-suite dashboard run.db --port 8081"))(
+    report.dashboard
+)
 app.command(epilog=_examples("bo-suite problems", "bo-suite problems --json"))(run.problems)
 
 

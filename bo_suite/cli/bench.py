@@ -1,19 +1,17 @@
-"""`bo-suite bench` and `bo-suite report`: comparing optimisers."""
+"""`bo-suite bench`: comparing optimisers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bo_suite.cli.console import FAILURE, USAGE, json_owns_stdout, print_json, print_lines, sentences, stop
-from bo_suite.cli.options import JsonOption, picture_path
+from bo_suite.cli.console import USAGE, json_owns_stdout, print_json, print_lines, sentences, stop
+from bo_suite.cli.options import JsonOption
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bo_suite.bench import Comparison, Method, Records
-
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the suite's records.")]
 
 
 @sentences()
@@ -83,52 +81,9 @@ def bench(
         )
         comparison = compare(records)
     if as_json:
-        print_json(_json(records, comparison))
+        print_json(summary(records, comparison))
     else:
         print_lines(*str(comparison).split("\n"), "", f"records: {out} (bo-suite report {out} draws them)")
-
-
-@sentences()
-def report(
-    folder: FolderArgument,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page.", show_default="DIR/report.html")
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also draw regret over evaluations and seconds: PNG, SVG or PDF."),
-    ] = None,
-    highlight: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="The method that the picture is about.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the results of a suite as an HTML page with figures, and its tables as CSV beside it."""
-    from bo_suite import bench
-
-    if highlight is not None and plot is None:
-        stop("--highlight needs --plot", USAGE)
-    picture = None if plot is None else picture_path(plot)
-    try:
-        if picture is not None:
-            _draw(bench.compare(folder), picture, highlight)
-        page = bench.report(folder, out)
-    except ImportError as error:
-        stop(str(error), FAILURE)
-    except OSError as error:
-        stop(f"the report cannot be written: {error}", FAILURE)
-    if as_json:
-        records = bench.Records.read(folder)
-        print_json({"report": str(page)} | _json(records, bench.compare(records)))
-    else:
-        print_lines(f"report: {page}", *([] if picture is None else [f"plot: {picture}"]))
-
-
-def _draw(comparison: "Comparison", picture: Path, highlight: str | None) -> None:
-    from bo_suite.plot import plot_regret
-
-    by_evaluation, by_second = comparison.overall_curves, comparison.overall_curves_over_time
-    plot_regret(by_evaluation, by_second, highlight=highlight).savefig(picture)
 
 
 def _methods(names: str, python: list[str]) -> "list[Method]":
@@ -155,7 +110,8 @@ def _seeds(text: str) -> range:
     return seeds
 
 
-def _json(records: "Records", comparison: "Comparison") -> dict[str, Any]:
+def summary(records: "Records", comparison: "Comparison") -> dict[str, Any]:
+    """The sentences and the tables of a comparison, in JSON values."""
     tables = {"ranks": comparison.ranks.table, "summary": comparison.summary, "pairs": comparison.pairs}
     return {
         "sentences": list(comparison.sentences),

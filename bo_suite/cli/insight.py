@@ -82,7 +82,7 @@ def importance(storage: StorageArgument, as_json: JsonOption = False) -> None:
     """Show how much of the variation each parameter explains, the most important first.
 
     `total` is its share with all interactions, with a 90 % interval; `alone` its share without these;
-    `ped_anova` a second opinion, from the best tenth of the trials.
+    `ped_anova` a second opinion, from where the best quarter of the trials is.
     """
     from bo_suite.study.optimizer import Optimizer
 

@@ -1,16 +1,19 @@
 """A history as a read-only Optuna study, for optuna-dashboard and Optuna's plots."""
 
 import copy
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import optuna
 
+from bo_suite.errors import SpaceError
 from bo_suite.integrations.optuna_trials import to_distribution
+from bo_suite.space.parameters import Choice, Int, Parameter, Value
 from bo_suite.storage.history import History
-from bo_suite.storage.trial import Trial
+from bo_suite.storage.trial import Header, Trial
 
 _STUDY_ID = 0
 
@@ -35,6 +38,7 @@ def to_study(path: str | Path) -> "optuna.Study":
 class HistoryStorage(optuna.storages.BaseStorage):
     """A history file as a read-only Optuna storage with one study.
 
+    It follows the file: new trials, amended and forgotten ones, and changes of the space.
     `optuna_dashboard.run_server(HistoryStorage("run.db"))` shows a run while it proceeds.
 
     Args:
@@ -48,9 +52,8 @@ class HistoryStorage(optuna.storages.BaseStorage):
     def __init__(self, path: str | Path) -> None:
         self._history = History.open(path, None)
         self._name = Path(path).stem
-        header = self._history.header
-        self._distributions = {name: to_distribution(parameter) for name, parameter in header.space}
-        self._direction = optuna.study.StudyDirection[header.direction.upper()]
+        self._direction = optuna.study.StudyDirection[self._history.header.direction.upper()]
+        self._latest: tuple[Header, dict[str, Any]] | None = None
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """Return the study's id.
@@ -101,7 +104,7 @@ class HistoryStorage(optuna.storages.BaseStorage):
             raise KeyError(
                 f"a trial must be one of the {len(self._history.trials())} of the study, got {trial_id}"
             )
-        return self._frozen(trial, copy.deepcopy(self._distributions))
+        return self._frozen(trial, copy.deepcopy(self._distributions(self._history.trials())))
 
     def get_all_trials(
         self,
@@ -112,8 +115,25 @@ class HistoryStorage(optuna.storages.BaseStorage):
         """Return all trials, or those in some states; without `deepcopy` they share distributions."""
         self._check(study_id)
         own = copy.deepcopy if deepcopy else copy.copy
-        trials = [self._frozen(trial, own(self._distributions)) for trial in self._history.trials()]
-        return [trial for trial in trials if states is None or trial.state in states]
+        trials = self._history.trials()
+        distributions = self._distributions(trials)
+        frozen = [self._frozen(trial, own(distributions)) for trial in trials]
+        return [trial for trial in frozen if states is None or trial.state in states]
+
+    def _distributions(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """Distributions by name, of the space as it was last read; they contain trials outside of it too.
+
+        Optuna compares trials by their distributions, so all trials have the same.
+        """
+        header = self._history.header
+        if self._latest is None or self._latest[0] is not header:
+            points = [trial.params for trial in trials] if header.since else []
+            distributions = {
+                name: to_distribution(_containing(parameter, [point[name] for point in points]))
+                for name, parameter in header.space
+            }
+            self._latest = header, distributions
+        return self._latest[1]
 
     def _check(self, study_id: int) -> None:
         if study_id != _STUDY_ID:
@@ -127,6 +147,7 @@ class HistoryStorage(optuna.storages.BaseStorage):
             "source": trial.provenance.get("source", "added"),
             "transient": trial.transient or None,
             "withdrawn": trial.state == "withdrawn" or None,
+            "outside": not self._history.header.space.contains(trial.params) or None,
         }
         return optuna.trial.FrozenTrial(
             number=trial.id,
@@ -149,3 +170,22 @@ class HistoryStorage(optuna.storages.BaseStorage):
     create_new_study = delete_study = set_study_user_attr = set_study_system_attr = _refuse
     create_new_trial = set_trial_param = set_trial_state_values = set_trial_intermediate_value = _refuse
     set_trial_user_attr = set_trial_system_attr = _refuse
+
+
+def _containing(parameter: Parameter, values: Sequence[Value]) -> Parameter:
+    """The parameter, or one in place of it that has past values too, which may be outside of its range."""
+    if isinstance(parameter, Choice):
+        return Choice([*parameter.options, *(option for option, _ in parameter.retired)])
+    if all(_has(parameter, value) for value in values):
+        return parameter
+    numbers: list[Any] = [parameter.low, parameter.high, *values]
+    step = {"step": 1} if isinstance(parameter, Int) else {"step": None}
+    return replace(parameter, low=min(numbers), high=max(numbers), **step)
+
+
+def _has(parameter: Parameter, value: Value) -> bool:
+    try:
+        parameter.check(value)
+    except SpaceError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """The figure of a run: its evaluations, and the best so far."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -112,15 +113,45 @@ def _regrets(losses: list[float], minimum: float) -> list[float]:
     return [min(max(distance, floor), _LOG_LARGEST) for distance in distances]
 
 
-def _choose_scale(axes: "Axes", ids: list[int], losses: list[float], sign: float) -> None:
-    """Choose a log axis for decades of positive values, or else a linear axis that excludes outliers."""
+@dataclass(frozen=True)
+class ValueAxis:
+    """The axis that shows values of a run best.
+
+    Attributes:
+        log: whether it is logarithmic.
+        limits: lower and upper end that leave out outliers; None if there are none.
+    """
+
+    log: bool
+    limits: tuple[float, float] | None
+
+
+def value_axis(losses: Sequence[float], sign: float) -> ValueAxis:
+    """A log axis for decades of positive values, or else a linear one that excludes outliers.
+
+    Args:
+        losses: the values times `sign`, so that smaller is better; not empty.
+        sign: -1 if larger values are better, or else 1.
+    """
     best, worst = min(losses), max(losses)
     usual = sorted(losses)[int(0.85 * len(losses))]
     if sign > 0 and best > _LOG_SMALLEST and worst < _LOG_LARGEST and usual > 10 * best:
-        axes.set_yscale("log")
-    elif worst - best > 10 * (usual - best) > 0:
+        return ValueAxis(True, None)
+    if worst - best > 10 * (usual - best) > 0:
         end = best + 1.5 * (usual - best)
-        axes.set_ylim(*sorted((sign * (best - 0.1 * (end - best)), sign * end)))
+        low, high = sorted((sign * (best - 0.1 * (end - best)), sign * end))
+        return ValueAxis(False, (low, high))
+    return ValueAxis(False, None)
+
+
+def _choose_scale(axes: "Axes", ids: list[int], losses: list[float], sign: float) -> None:
+    """Set the axis of `value_axis`, and mark the values beyond it."""
+    axis = value_axis(losses, sign)
+    if axis.log:
+        axes.set_yscale("log")
+    if axis.limits is not None:
+        axes.set_ylim(*axis.limits)
+        end = max(sign * limit for limit in axis.limits)
         beyond = [number for number, loss in zip(ids, losses, strict=True) if loss > end]
         edge = [0.975 if sign > 0 else 0.025] * len(beyond)
         style = "^" if sign > 0 else "v"

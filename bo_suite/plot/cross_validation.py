@@ -1,12 +1,15 @@
 """The figure of leave-one-out predictions beside outcomes."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from bo_suite.errors import TrialError
 from bo_suite.plot.run import Run, require_run
 from bo_suite.plot.style import INK, MIST, RED, legend_below, new_figure
+from bo_suite.study.belief import Belief
 from bo_suite.surrogates.leave_one_out import leave_one_out
 from bo_suite.surrogates.process import ExactProcess
 
@@ -15,6 +18,54 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
 
 WIDTH = 1.6448536269514722
 """Standard deviations of a central 90 % interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Outcomes and their predictions from all others, in the user's units, at most the cap of the model.
+
+    Attributes:
+        outcomes: of the finished trials.
+        low: lower ends of their central 90 % intervals.
+        middle: medians.
+        high: upper ends.
+        inside: which outcomes lie in their intervals.
+    """
+
+    outcomes: Tensor
+    low: Tensor
+    middle: Tensor
+    high: Tensor
+    inside: Tensor
+
+    @property
+    def coverage(self) -> str:
+        """How many outcomes lie in their intervals, in words."""
+        share = f"{int(self.inside.sum())} of {len(self.inside)} outcomes"
+        return f"{share} ({float(self.inside.double().mean()):.0%}) lie in their 90% intervals"
+
+
+def held_out(belief: Belief) -> HeldOut:
+    """The predictions of each outcome from all others.
+
+    Hyperparameters stay those of all observations (Rasmussen and Williams 2006, equation 5.12).
+
+    Raises:
+        TrialError: fewer than two trials are finished, or the model is not an exact Gaussian process.
+    """
+    process, y = belief.process, belief.data.y
+    if len(belief.trials) < 2:
+        raise TrialError(f"cross validation needs two finished trials, got {len(belief.trials)}")
+    if not isinstance(process, ExactProcess):
+        raise TrialError(
+            f"cross validation needs an exact Gaussian process (as AutoGP has for up to 1,200 observations), "
+            f"got {type(process).__name__}"
+        )
+    mean, variance = leave_one_out(process, y)
+    reach = WIDTH * variance.sqrt()
+    ends = belief.values(torch.stack((mean - reach, mean, mean + reach)).cpu())
+    low, middle, high = ends.sort(0).values
+    return HeldOut(belief.values(y.cpu()), low, middle, high, ((y - mean).abs() <= reach).cpu())
 
 
 def plot_cross_validation(run: Run) -> "Figure":
@@ -34,25 +85,11 @@ def plot_cross_validation(run: Run) -> "Figure":
         TrialError: fewer than two trials are finished, or the model is not an exact Gaussian process, such as
             after the handover of `AutoGP`.
     """
-    belief = require_run(run).belief()
-    process, y = belief.process, belief.data.y
-    if len(belief.trials) < 2:
-        raise TrialError(f"cross validation needs two finished trials, got {len(belief.trials)}")
-    if not isinstance(process, ExactProcess):
-        raise TrialError(
-            f"cross validation needs an exact Gaussian process (as AutoGP has for up to 1,200 observations), "
-            f"got {type(process).__name__}"
-        )
-    mean, variance = leave_one_out(process, y)
-    reach = WIDTH * variance.sqrt()
-    inside = ((y - mean).abs() <= reach).cpu()
-    outcomes = belief.values(y.cpu())
-    ends = belief.values(torch.stack((mean - reach, mean, mean + reach)).cpu())
-    low, middle, high = ends.sort(0).values
+    held = held_out(require_run(run).belief())
+    outcomes, low, middle, high, inside = held.outcomes, held.low, held.middle, held.high, held.inside
 
     figure, ((axes,),) = new_figure(width=5.6, height=5.2)
-    share = f"{int(inside.sum())} of {len(inside)} outcomes ({float(inside.double().mean()):.0%})"
-    axes.set_title(f"{share} lie in their 90% intervals", loc="left", fontsize=11)
+    axes.set_title(held.coverage, loc="left", fontsize=11)
     limits = float(min(low.min(), outcomes.min())), float(max(high.max(), outcomes.max()))
     axes.plot(limits, limits, color=INK, linewidth=1.0, linestyle=(0, (4, 2)), label="prediction = outcome")
     for chosen, colour, line, label in (

@@ -227,7 +227,7 @@ def _losses(belief: Belief, trials: Sequence[Finished]) -> Tensor:
 
 
 def _second_opinion(belief: Belief) -> Tensor:
-    """`ped_anova` of the trials in the space, at the target fidelity if `LEAST` are; 0 if fewer are inside."""
+    """`ped_anova` of trials in the space, at the target fidelity if `LEAST` are; 0 if fewer are inside."""
     inside = [trial for trial in belief.trials if belief.space.contains(trial.params)]
     if len(inside) < LEAST:
         return torch.zeros(belief.searched.dim, **CPU_DOUBLES)

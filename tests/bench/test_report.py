@@ -19,8 +19,9 @@ from bo_suite.bench.figures import Style, dot_figure, progress_figure
 from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
 from bo_suite.bench.reporting import SCRIPT, render, report, tables
-from bo_suite.bench.sentences import chance, number
+from bo_suite.bench.sentences import chance
 from bo_suite.bench.statistics import compare
+from bo_suite.pages.words import number
 
 pytestmark = pytest.mark.skipif(find_spec("plotly") is None, reason="needs plotly (bo-suite[report])")
 

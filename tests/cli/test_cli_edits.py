@@ -1,14 +1,22 @@
-"""The commands that import, export, queue, amend, forget and edit, and those that ask the model."""
+"""The commands that import, export, queue, amend, forget and edit, ask the model, and make pages."""
 
 import csv
 import json
+import os
 import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+import bo_suite
 from bo_suite import Choice, Float, Int, Optimizer
 from bo_suite.cli import app
 from bo_suite.storage.history import History
@@ -168,6 +176,10 @@ class TestQueue:
             ("predict run.db lr=0.01", 1, "missing ['depth', 'act']"),
             ("predict run.db lr=0.01 depth=1 act=3 --interval 2", 1, "`0 < interval < 1` must hold"),
             ("importance run.db", 1, "importances need 3 finished trials, got 2"),
+            ("report run.db --plot run.png", 2, "--plot is for the folder of a suite"),
+            ("report run.db --out run.db", 1, "the page must be another file than the history"),
+            ("report run.db --out none/run.html", 1, "cannot be written"),
+            ("report past.csv", 1, "past.csv"),
             ("space run.db --yes", 2, "--values and --yes need --edit FILE"),
             ("space run.db --edit space.toml --json", 2, "--json never asks"),
             ("space run.db --edit none.toml --yes", 1, "none.toml"),
@@ -232,6 +244,53 @@ class TestSpace:
         assert changed["outside"] == 2
         assert len(changed["changed"]) == 2
         assert changed["space"]["depth"]["high"] == 3
+
+
+class TestPages:
+    def test_a_file_is_a_run(self, run_db: str) -> None:
+        pytest.importorskip("plotly")
+        assert as_json("report run.db") == {"report": "run.html"}
+        assert "report: page.html" in call("report run.db --out page.html").stdout
+        assert "The best value is 0.5, of trial 0." in Path("page.html").read_text()
+
+    def test_extras_are_named(self, run_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in ("optuna_dashboard", "plotly.offline"):
+            monkeypatch.setitem(sys.modules, module, None)
+        (sentence,) = refused("dashboard run.db", 1)
+        assert sentence == "the dashboard needs optuna-dashboard: pip install 'bo-suite[dashboard]'"
+        (sentence,) = refused("report run.db", 1)
+        assert sentence == "a report needs plotly: pip install 'bo-suite[report]'"
+        assert not Path("run.html").exists()
+
+    @pytest.mark.integration
+    def test_the_dashboard_answers(self, run_db: str) -> None:
+        pytest.importorskip("optuna_dashboard")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "bo_suite.cli", "dashboard", run_db, "--port", str(port), "--json"]
+        environment = os.environ | {"PYTHONPATH": str(Path(bo_suite.__file__).parents[1])}
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        ) as server:
+            assert server.stdout is not None
+            try:
+                assert str(port) in json.loads(server.stdout.readline())["url"]
+                study = fetched(f"http://127.0.0.1:{port}/api/studies/0")
+                assert [trial["state"] for trial in study["trials"]] == ["Complete", "Complete", "Fail"]
+            finally:
+                server.kill()
+
+
+def fetched(url: str) -> Any:
+    """The JSON at an address, whose server is starting."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")
 
 
 class TestInsight:

@@ -123,6 +123,19 @@ def call(*arguments: str) -> str:
         ("minimize", "\x1b]0;a\x07"),
         ("minimize", "\x1b]0;a\x07:f"),
         ("minimize", "branin", "--acquisition", "\x1b[31m"),
+        ("import", "run.db", "hostile.csv"),
+        ("import", "run.db", "\x1b]0;a\x07.csv"),
+        ("import", "run.db", "hostile.csv", "--value", "\x1b[31m"),
+        ("export", "run.db", "--out", "\x1b]0;a\x07/none.csv"),
+        ("enqueue", "run.db", "\x1b]0;title\x07=0.5"),
+        ("enqueue", "run.db", "--params", "\x1b[31m"),
+        ("enqueue", "run.db", "--list"),
+        ("forget", "run.db", "0", "\x1b]0;a\x07"),
+        ("space", "run.db"),
+        ("space", "run.db", "--edit", "hostile.toml"),
+        ("history", "run.db"),
+        ("predict", "run.db", "\x1b[31m=1"),
+        ("report", "run.db", "--out", "\x1b]0;a\x07/none.html"),
         ("bench", "\x1b[31m", "--out", "x"),
         ("bench", "branin", "--out", "x", "--methods", "\x1b[31m"),
         ("report", "\x1b]0;a\x07"),
@@ -133,6 +146,7 @@ def call(*arguments: str) -> str:
     ids=lambda arguments: visible(" ".join(arguments)),
 )
 def test_no_text_of_a_user_drives_the_terminal(run_db: str, arguments: tuple[str, ...]) -> None:
+    Path("hostile.csv").write_text('a\x1b]0;t,value\n"\x1b[31m",1\n')
     Path("hostile.toml").write_text('["a\\u001b]0;t"]\ntype = "fl\\u001boat"\n')
     printed = call(*arguments)
     assert printed.strip()

@@ -499,6 +499,34 @@ def test_a_history_is_a_study_to_look_at(tmp_path: Path) -> None:
     assert list(frame["params_x"]) == [trial.params["x"] for trial in opt.trials]
 
 
+def test_a_study_follows_changes_of_its_history(tmp_path: Path) -> None:
+    space = Space({"x": Float(0, 1), "n": Int(1, 9, step=2), "kind": Choice(["a", "b", "c"])})
+    with closing(Optimizer(space, storage=tmp_path / "run.db")) as opt:
+        for x, n, kind in ((0.9, 9, "a"), (0.4, 1, "b"), (0.2, 5, "c")):
+            opt.add({"x": x, "n": n, "kind": kind}, x)
+        study = to_study(tmp_path / "run.db")
+        assert study.trials[0].distributions["n"] == IntDistribution(1, 9, step=2)
+        opt.forget(2, "broken")
+        opt.amend(1, -1.0)
+        narrow = {"x": Float(0, 0.5), "n": Int(2, 8, step=2), "kind": Choice(["c", "b"]), "new": Float(0, 1)}
+        opt.extend(narrow, {"new": 0.5})
+        opt.add({"x": 0.1, "n": 2, "kind": "c", "new": 0.0}, 3.0)
+        params = [trial.params for trial in opt.trials]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+    assert [trial.params for trial in study.trials] == params
+    assert (study.best_value, study.trials[2].user_attrs["reason"]) == (-1.0, "broken")
+    assert study.trials[0].distributions == {
+        "x": FloatDistribution(0.0, 0.9),
+        "n": IntDistribution(1, 9),
+        "kind": CategoricalDistribution(["c", "b", "a"]),
+        "new": FloatDistribution(0.0, 1.0),
+    }
+    assert [trial.user_attrs.get("outside", False) for trial in study.trials] == [True, True, True, False]
+    for trial in study.trials:
+        trial._validate()
+    assert set(optuna.importance.get_param_importances(study)) == {"x", "n", "kind", "new"}
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_optunas_plots_show_a_history(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt

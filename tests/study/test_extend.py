@@ -19,6 +19,7 @@ from bo_suite.acquisition import (
 )
 from bo_suite.data import Columns, Dataset
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
+from bo_suite.plot import plot_contour, plot_parallel, plot_slices
 
 SPACE = Space(
     {
@@ -212,3 +213,17 @@ def test_rows_outside_are_moved_into_the_space_and_are_no_incumbents() -> None:
     assert data.within_space(x).tolist() == [[0.0, 0.0], [0.3, 0.5], [0.4, 1.0]]
     assert data.reachable.tolist() == [False, True, True]
     assert Dataset(x[:1], y[:1], columns=columns).reachable.tolist() == [True], "there is none other"
+
+
+def test_importances_and_figures_leave_out_what_is_retired(tmp_path: Path) -> None:
+    space = Space({"x": Float(0, 1), "kind": Choice(["a", "b", "c"])})
+    with closing(Optimizer(space)) as optimizer:
+        for number in range(9):
+            optimizer.add({"x": number / 8, "kind": "abc"[number % 3]}, number / 8 + (number % 3))
+        optimizer.extend({"kind": Choice(["a", "b"])})
+        table = optimizer.importance()
+        assert table["ped_anova"].sum() == pytest.approx(1.0)
+        for figure in (plot_slices(optimizer), plot_contour(optimizer), plot_parallel(optimizer)):
+            figure.savefig(tmp_path / "figure.png")
+        optimizer.extend({"x": Float(0.7, 0.9), "kind": Choice(["a"])})
+        assert optimizer.importance()["ped_anova"].tolist() == [0.0, 0.0]

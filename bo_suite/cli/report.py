@@ -1,0 +1,116 @@
+"""`bo-suite report` and `bo-suite dashboard`: pages of a run or of a suite."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bo_suite.cli.bench import summary
+from bo_suite.cli.console import FAILURE, USAGE, print_json, print_lines, sentences, stop
+from bo_suite.cli.options import JsonOption, StorageArgument, picture_path
+
+if TYPE_CHECKING:
+    from bo_suite.bench import Comparison
+
+
+@sentences()
+def report(
+    storage: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN.DB|DIR", help="The file of a run's history, or the folder of a suite's records."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The page.", show_default="RUN.html beside RUN.db, or DIR/report.html"
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of a suite, also draw regret over evaluations and seconds: PNG, SVG or PDF.",
+        ),
+    ] = None,
+    highlight: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="The method that the picture is about.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what a run or a suite shows as an HTML page with figures.
+
+    The page of a run is one file: its best and its recommended point, what the model believes, and how each
+    point was chosen. The tables of a suite are written as CSV beside its page.
+    """
+    if highlight is not None and plot is None:
+        stop("--highlight needs --plot", USAGE)
+    of_run = storage.is_file()
+    if of_run and plot is not None:
+        stop("--plot is for the folder of a suite (`bo-suite plot` draws a run), got a file", USAGE)
+    picture = None if plot is None else picture_path(plot)
+    try:
+        page, facts = _of_run(storage, out) if of_run else _of_suite(storage, out, picture, highlight)
+    except ImportError as error:
+        stop(str(error), FAILURE)
+    except OSError as error:
+        stop(f"the report cannot be written: {error}", FAILURE)
+    if as_json:
+        print_json({"report": str(page)} | facts)
+    else:
+        print_lines(f"report: {page}", *([] if picture is None else [f"plot: {picture}"]))
+
+
+def _of_run(storage: Path, out: Path | None) -> tuple[Path, dict[str, Any]]:
+    from bo_suite.report import report_run
+
+    return report_run(storage, out), {}
+
+
+def _of_suite(
+    folder: Path, out: Path | None, picture: Path | None, highlight: str | None
+) -> tuple[Path, dict[str, Any]]:
+    """The path of the page, and what it says in JSON values."""
+    from bo_suite import bench
+
+    if picture is not None:
+        _draw(bench.compare(folder), picture, highlight)
+    page, records = bench.report(folder, out), bench.Records.read(folder)
+    return page, summary(records, bench.compare(records))
+
+
+def _draw(comparison: "Comparison", picture: Path, highlight: str | None) -> None:
+    from bo_suite.plot import plot_regret
+
+    by_evaluation, by_second = comparison.overall_curves, comparison.overall_curves_over_time
+    plot_regret(by_evaluation, by_second, highlight=highlight).savefig(picture)
+
+
+@sentences()
+def dashboard(
+    storage: StorageArgument,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address that the server listens at.")] = "127.0.0.1",
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run in optuna-dashboard while it proceeds, until Ctrl-C; nothing is changed there.
+
+    The JSON is the address, once the history has been opened.
+    """
+    try:
+        from optuna_dashboard import run_server
+
+        from bo_suite.integrations.optuna_view import HistoryStorage
+    except ImportError:
+        stop("the dashboard needs optuna-dashboard: pip install 'bo-suite[dashboard]'", FAILURE)
+    view = HistoryStorage(storage)
+    address = f"http://{host}:{port}/dashboard/studies/0"
+    if as_json:
+        print_json({"url": address})
+    else:
+        print_lines(f"dashboard: {address} (Ctrl-C ends it)")
+    try:
+        run_server(view, host=host, port=port)
+    except OSError as error:
+        stop(f"the server cannot listen at {host}:{port}: {error}", FAILURE)

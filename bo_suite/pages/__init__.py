@@ -1,0 +1,1 @@
+"""What all pages have in common: their look, their templates and their figures, drawn by plotly."""

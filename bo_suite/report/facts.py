@@ -1,0 +1,236 @@
+"""What the page of a run says, which the template run.html.j2 words."""
+
+import importlib.metadata
+import platform
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bo_suite.errors import BoSuiteError, TrialError
+from bo_suite.plot.cross_validation import held_out
+from bo_suite.plot.run import axis_of
+from bo_suite.report.axes import MOST_PARAMETERS
+from bo_suite.report.figures import convergence_figure, held_out_figure, importance_figure
+from bo_suite.report.lines import MOST_LINES, parallel_figure
+from bo_suite.report.slices import contour_figure, slice_figures
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.changes import Change
+from bo_suite.storage.trial import STATES, Header, State, Trial
+from bo_suite.study.belief import Belief
+from bo_suite.study.extension import differences
+from bo_suite.study.summary import best_trial, explanation
+from bo_suite.values.describe import SHORT, plain_text, shortened
+
+_LIBRARIES = ("bo-suite", "torch", "numpy", "scipy", "botorch", "gpytorch", "plotly")
+
+_MOST_OPEN = 100
+"""Most trials whose table is open when the page is."""
+
+_LONGEST = 60
+"""Most letters of a value in a table."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a history holds.
+
+    Attributes:
+        path: its file.
+        header: space, direction and settings.
+        trials: all trials.
+        changes: what was amended, forgotten and changed in the space.
+    """
+
+    path: Path
+    header: Header
+    trials: Sequence[Trial]
+    changes: Sequence[Change]
+
+
+def run_facts(run: RunRecord, belief: Belief | None, no_model: str | None) -> dict[str, Any]:
+    """What the template needs.
+
+    Args:
+        run: the history.
+        belief: the model of its finished trials, or None.
+        no_model: why there is no model.
+    """
+    space, direction = run.header.space, run.header.direction
+    counts = {state: sum(trial.state == state for trial in run.trials) for state in STATES}
+    return {
+        "name": run.path.name,
+        "direction": direction,
+        "counts": counts,
+        "total": len(run.trials),
+        "best": _best(run),
+        "names": list(space.names),
+        "ended": _ended(run, counts),
+        "convergence": convergence_figure(run.trials, direction, space),
+        "no_model": no_model,
+        "model": None if belief is None else _model(run, belief),
+        "rows": [_row(trial, space) for trial in run.trials],
+        "open": len(run.trials) <= _MOST_OPEN,
+        "changes": [_change(change) for change in run.changes],
+        "space": [(name, repr(parameter)) for name, parameter in space.current],
+        "settings": _settings(run.header),
+        "commands": _commands(run),
+        "versions": _versions(),
+        "written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def _best(run: RunRecord) -> dict[str, Any] | None:
+    """The best trial; None before there is one."""
+    try:
+        trial = best_trial(run.trials, run.header.direction, run.header.space)
+    except TrialError:
+        return None
+    return {"id": trial.id, "value": trial.value, "std": trial.std, "point": _texts(trial.params)}
+
+
+def _ended(run: RunRecord, counts: Mapping[State, int]) -> str:
+    """Why the run has ended, as far as the history shows it."""
+    budget, cardinality = run.header.budget, run.header.space.cardinality
+    used = len(run.trials) - counts["withdrawn"]
+    if (
+        cardinality is not None
+        and len({repr(one.params) for one in run.trials if one.informative}) >= cardinality
+    ):
+        return f"Every one of the {cardinality:,} points of the space has been suggested."
+    if budget is None:
+        return "No budget was set."
+    if used >= budget:
+        return f"The budget of {budget:,} trials is spent."
+    return f"{budget - used:,} of the budget of {budget:,} trials are left."
+
+
+def _model(run: RunRecord, belief: Belief) -> dict[str, Any]:
+    """The recommended point, and the figures of the model; None in place of one that cannot be drawn."""
+    space, point = belief.space, belief.recommended()
+    importances = _importances(belief)
+    varying = [name for name in belief.searched.names if space[name].levels != 1]
+    order = [row["name"] for row in importances["importances"] if row["name"] in varying]
+    order += [
+        name for name in varying if name not in order
+    ]  # fidelities; or all, if nothing is known of them
+    shown, two = order[:MOST_PARAMETERS], [axis_of(space, name) for name in order[:2]]
+    facts: dict[str, Any] = {
+        "point": _texts(point),
+        "prediction": belief.predict(point).to_dict("records")[0],
+        "finished": len(belief.trials),
+        "slices": slice_figures(belief, point, shown),
+        "varying": len(varying),
+        "shown": len(shown),
+        "contour_of": order[:2],
+        "contour": contour_figure(belief, point, *two) if len(two) == 2 else None,
+        "lines": parallel_figure(
+            run.trials, run.header.direction, space, [name for name in varying if name in shown]
+        ),
+        "most_lines": MOST_LINES,
+        "contexts": list(space.contexts),
+    }
+    return facts | importances | _held_out(belief)
+
+
+def _importances(belief: Belief) -> dict[str, Any]:
+    """The table of importances and its figure, or why there is none."""
+    try:
+        table = belief.importance()
+    except BoSuiteError as error:
+        return {"importance": None, "importances": [], "no_importance": str(error)}
+    rows = [{"name": name} | row for name, row in zip(table.index, table.to_dict("records"), strict=True)]
+    return {"importance": importance_figure(table), "importances": rows, "no_importance": None}
+
+
+def _held_out(belief: Belief) -> dict[str, Any]:
+    """The figure of predictions from all others and their coverage, or why there is none."""
+    try:
+        held = held_out(belief)
+    except BoSuiteError as error:
+        return {"held_out": None, "coverage": None, "no_held_out": str(error)}
+    return {"held_out": held_out_figure(held), "coverage": held.coverage, "no_held_out": None}
+
+
+def _row(trial: Trial, space: Space) -> dict[str, Any]:
+    """The cells of a trial."""
+    point = trial.params
+    outside = not space.contains(point)
+    return {
+        "id": trial.id,
+        "state": trial.state
+        + (" by chance" if trial.transient else "")
+        + (", outside the space" if outside else ""),
+        "value": trial.value,
+        "std": trial.std,
+        "cells": list(_texts(point).values()),
+        "chosen": explanation(trial.provenance),
+        "reason": None if trial.reason is None else shortened(trial.reason, SHORT),
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    """When, who, what, and what was there before and is there now."""
+    what = "space" if change.trial is None else f"trial {change.trial}"
+    if change.trial is None:
+        lines = differences(Space.from_dict(change.before), Space.from_dict(change.after))
+    else:
+        lines = [f"{_outcome(change.before)} → {_outcome(change.after)}"]
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(change.made))
+    return {"made": made, "author": change.author, "action": change.action, "what": what, "lines": lines}
+
+
+def _outcome(outcome: Any) -> str:
+    if outcome["value"] is None:
+        return f"{outcome['state']} ({outcome['reason']})" if outcome["reason"] else str(outcome["state"])
+    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome["std"] else "")
+
+
+def _settings(header: Header) -> list[tuple[str, str]]:
+    """The settings of the run that are set, as text."""
+    acquisition = header.acquisition
+    kind = acquisition.get("type", "") if isinstance(acquisition, dict) else ""
+    settings: dict[str, object] = {
+        "direction": header.direction,
+        "seed": header.seed,
+        "budget": header.budget,
+        "initial points": header.initial,
+        "repeats": header.repeats,
+        "acquisition": str(kind).rpartition(".")[2] or None,
+    }
+    return [(name, str(value)) for name, value in settings.items() if value is not None]
+
+
+def _commands(run: RunRecord) -> list[tuple[str, str]]:
+    """What one may do next, and the command for it."""
+    file = shlex.quote(str(run.path))
+    more = f"--budget {len(run.trials) + 10}"
+    failed = any(trial.state == "failed" for trial in run.trials)
+    return [
+        ("Ask for the next point", f"bo-suite ask {file}"),
+        ("Continue a function", f"bo-suite minimize MODULE:FUNCTION --storage {file} {more}"),
+        ("Continue in Python", f"optimizer = bo_suite.Optimizer.resume({str(run.path)!r})"),
+        *([("Read the tracebacks of failures", f"bo-suite trials {file} --why")] if failed else []),
+        ("Write this page anew", f"bo-suite report {file}"),
+    ]
+
+
+def _versions() -> list[tuple[str, str]]:
+    """The versions of Python and of the libraries that made the page."""
+    versions = [("python", platform.python_version())]
+    for library in _LIBRARIES:
+        try:
+            versions.append((library, importlib.metadata.version(library)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _texts(point: Params) -> dict[str, str]:
+    """The values of a point as text, by name."""
+    return {
+        name: f"{value:.6g}" if isinstance(value, float) else shortened(plain_text(value), _LONGEST)
+        for name, value in point.items()
+    }

@@ -1,0 +1,76 @@
+"""The page of a run, as one file that needs no network."""
+
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bo_suite.errors import FitError, NumericalError, StorageError, TrialError
+from bo_suite.pages.drawing import plotly_script
+from bo_suite.pages.words import seen, templates
+from bo_suite.report.facts import RunRecord, run_facts
+from bo_suite.storage.history import History
+from bo_suite.study.model import Suggesters
+
+if TYPE_CHECKING:
+    from jinja2 import Environment  # belongs to an extra
+
+_SCRIPT = "<!-- the script that draws the figures -->"
+"""Where the script goes; no text of a user contains it, since `<` is escaped in all of them."""
+
+
+def report_run(storage: str | Path, out: str | Path | None = None) -> Path:
+    """Writes the page of a history: what it found, what its model believes, how each point was chosen.
+
+    The page is one file of about 5 MB, most of which is the script that draws its figures.
+
+    Args:
+        storage: the file of the history.
+        out: where to write the page; by default RUN.html beside RUN.db.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        StorageError: the file is no history, or the page cannot be written or would replace the history.
+        ImportError: plotly or jinja2 is not installed.
+    """
+    script = plotly_script()
+    file = Path(storage)
+    path = file.with_suffix(".html") if out is None else Path(out)
+    if path.exists() and file.exists() and path.samefile(file):
+        raise StorageError(f"the page must be another file than the history, got {str(path)!r} for both")
+    with closing(History.open(file, None)) as history:
+        page = render(history, file)
+    try:
+        path.write_text(page.replace(_SCRIPT, f"<script>{script}</script>", 1), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"the page {str(path)!r} cannot be written: {error}") from error
+    return path
+
+
+def render(history: History, path: Path) -> str:
+    """The page of a run without the script that draws its figures.
+
+    Args:
+        history: of the run.
+        path: its file, for the page.
+
+    Raises:
+        StorageError: the acquisition of the history has parts from outside the package.
+    """
+    trials = history.trials()
+    run = RunRecord(path, history.header, trials, history.changes())
+    belief, no_model = None, None
+    try:
+        belief = Suggesters(history, None, "cpu").latest.belief(trials)
+    except (FitError, NumericalError, TrialError) as error:
+        no_model = str(error)
+    facts = run_facts(run, belief, no_model)
+    facts |= {"undrawn": "The figure is drawn by JavaScript.", "script": _SCRIPT}
+    return seen(_environment().get_template("run.html.j2").render(facts))
+
+
+@cache
+def _environment() -> "Environment":
+    return templates("bo_suite.report")

@@ -1,0 +1,186 @@
+"""Figures of a model through a point: along each parameter, and over two of them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bo_suite.pages.drawing import COLORS, new_figure
+from bo_suite.plot.run import ParameterAxis, axis_of, closeness
+from bo_suite.report.axes import label_axis, value_text
+from bo_suite.space.space import Params
+from bo_suite.study.belief import Belief
+
+if TYPE_CHECKING:  # plotly belongs to an extra
+    from plotly.graph_objects import Figure
+
+_MOST_DOTS = 300
+"""Most observations in a slice, the closest to it."""
+
+_VALUES, _CELLS = 81, 49
+"""Values of a parameter at which the model is evaluated, in a slice and along each side of a contour."""
+
+_RED, _BLUE, _GREY = COLORS[0], COLORS[1], COLORS[7]
+
+_DARK, _LIGHT = "rgba(208,51,63,0.28)", "rgba(208,51,63,0.12)"
+"""Bands of the function and of observations, in the red of the mean."""
+
+
+def slice_figures(belief: Belief, point: Params, names: Sequence[str]) -> list[tuple[str, "Figure"]]:
+    """Names of parameters, each with the model along it; the other parameters are as in the point."""
+    figures = [(name, _slice_figure(belief, point, axis_of(belief.space, name))) for name in names]
+    values = [
+        np.asarray(trace.y, dtype=float)
+        for _, figure in figures
+        for trace in figure.data
+        if trace.meta == "extent"
+    ]
+    if values:
+        low, high = (float(end) for end in (min(map(np.nanmin, values)), max(map(np.nanmax, values))))
+        room = 0.04 * (high - low)
+        for _, figure in figures:
+            figure.update_yaxes(range=[low - room, high + room] if high > low else None)
+    return figures
+
+
+def _slice_figure(belief: Belief, point: Params, axis: ParameterAxis) -> "Figure":
+    from plotly.graph_objects import Bar, Scatter
+
+    values = axis.values(_VALUES)
+    prediction = belief.at(belief.encode([point | {axis.name: value} for value in values]))
+    at = axis.coordinates(values)
+    bands = (
+        (
+            prediction.observation_low.numpy(),
+            prediction.observation_high.numpy(),
+            _LIGHT,
+            "90% of observations",
+        ),
+        (prediction.low.numpy(), prediction.high.numpy(), _DARK, "90% of the function"),
+    )
+    figure = new_figure(280)
+    for low, high, color, label in bands:
+        if axis.continuous:
+            edge: dict[str, Any] = {
+                "mode": "lines",
+                "line": {"width": 0},
+                "hoverinfo": "skip",
+                "showlegend": False,
+            }
+            figure.add_trace(Scatter(x=at, y=low, meta="extent", **edge))
+            figure.add_trace(
+                Scatter(
+                    x=at,
+                    y=high,
+                    meta="extent",
+                    fill="tonexty",
+                    fillcolor=color,
+                    **(edge | {"showlegend": True, "name": label}),
+                )
+            )
+        else:
+            bar = {"color": color}
+            figure.add_trace(
+                Bar(x=at, y=high - low, base=low, width=0.7, marker=bar, name=label, hoverinfo="skip")
+            )
+            figure.add_trace(
+                Scatter(
+                    x=[at[0]] * 2,
+                    y=[low.min(), high.max()],
+                    meta="extent",
+                    mode="lines",
+                    line={"width": 0},
+                    hoverinfo="skip",
+                    showlegend=False,
+                )
+            )
+    texts = [value_text(value) for value in values]
+    mean: dict[str, Any] = {"mode": "lines", "line": {"color": _RED, "width": 2}}
+    if not axis.continuous:
+        mean = {
+            "mode": "markers",
+            "marker": {"color": _RED, "size": 26, "symbol": "line-ew-open", "line": {"width": 2.5}},
+        }
+    figure.add_trace(
+        Scatter(
+            x=at,
+            y=prediction.mean.numpy(),
+            customdata=texts,
+            name="mean",
+            hovertemplate="%{customdata}: %{y:.4g}<extra></extra>",
+            **mean,
+        )
+    )
+    figure.add_trace(_observations(belief, point, axis))
+    (where,) = axis.coordinates([point[axis.name]])
+    figure.add_vline(x=where, line={"color": _GREY, "dash": "dash", "width": 1.5})
+    label_axis(figure, axis, "x")
+    figure.update_layout(showlegend=False, barmode="overlay")
+    return figure
+
+
+def _observations(belief: Belief, point: Params, axis: ParameterAxis) -> Any:
+    """Observations, the larger and darker the closer they are to the slice; the farthest may be left out."""
+    from plotly.graph_objects import Scatter
+
+    close = closeness(belief, point, [axis.name])
+    nearest = close.argsort(descending=True)[:_MOST_DOTS].flip(0)
+    trials = [belief.trials[index] for index in nearest.tolist()]
+    outcomes = torch.tensor([trial.value for trial in trials], dtype=torch.float64, device="cpu")
+    near = close[nearest].numpy()
+    marker = {"color": _BLUE, "size": 5.0 + 5.0 * near, "opacity": 0.15 + 0.8 * near, "line": {"width": 0}}
+    return Scatter(
+        x=axis.coordinates([trial.params[axis.name] for trial in trials]),
+        y=belief.capped(outcomes).numpy(),
+        customdata=[trial.id for trial in trials],
+        meta="extent",
+        mode="markers",
+        marker=marker,
+        name="evaluation",
+        hovertemplate="trial %{customdata}: %{y:.6g}<extra></extra>",
+    )
+
+
+def contour_figure(belief: Belief, point: Params, across: ParameterAxis, up: ParameterAxis) -> "Figure":
+    """The mean of the model over two parameters; dark is better, and the star is the point."""
+    from plotly.graph_objects import Heatmap, Scatter
+
+    columns, rows = across.values(_CELLS), up.values(_CELLS)
+    points = [point | {across.name: column, up.name: row} for row in rows for column in columns]
+    mean = belief.at(belief.encode(points)).mean.reshape(len(rows), len(columns)).numpy()
+    figure = new_figure(420)
+    figure.add_trace(
+        Heatmap(
+            x=across.edges(columns),
+            y=up.edges(rows),
+            z=mean,
+            colorscale="Viridis",
+            reversescale=belief.direction == "maximize",
+            colorbar={"title": {"text": "Mean", "side": "right"}, "thickness": 14, "outlinewidth": 0},
+            hovertemplate="%{z:.4g}<extra></extra>",
+        )
+    )
+    figure.add_trace(
+        Scatter(
+            x=across.coordinates([trial.params[across.name] for trial in belief.trials]),
+            y=up.coordinates([trial.params[up.name] for trial in belief.trials]),
+            customdata=[[trial.id, trial.value] for trial in belief.trials],
+            mode="markers",
+            marker={"color": "white", "size": 7, "line": {"color": "black", "width": 1}},
+            hovertemplate="trial %{customdata[0]}: %{customdata[1]:.6g}<extra></extra>",
+        )
+    )
+    figure.add_trace(
+        Scatter(
+            x=across.coordinates([point[across.name]]),
+            y=up.coordinates([point[up.name]]),
+            mode="markers",
+            marker={"color": _RED, "size": 16, "symbol": "star", "line": {"color": "white", "width": 1}},
+            hovertemplate="recommended<extra></extra>",
+        )
+    )
+    label_axis(figure, across, "x")
+    label_axis(figure, up, "y")
+    figure.update_layout(showlegend=False)
+    return figure
