@@ -26,12 +26,16 @@ class Columns:
         levels: number of values of each column, None for a continuous one; () if all are continuous.
         fidelities: columns of fidelities; 1 is the target.
         fixed: columns that are fixed in the next row, each with its position.
+        between: columns with evenly spaced levels between which observed rows may lie: options were retired.
+        narrowed: whether observed rows may lie outside of the space, which was larger before.
     """
 
     unordered: tuple[int, ...] = ()
     levels: tuple[int | None, ...] = ()
     fidelities: tuple[int, ...] = ()
     fixed: tuple[tuple[int, float], ...] = ()
+    between: tuple[int, ...] = ()
+    narrowed: bool = False
 
     @property
     def discrete(self) -> tuple[int, ...]:
@@ -48,7 +52,7 @@ class Dataset:
     """Encoded inputs and standardised outcomes, smaller is better, of `*b` replicates.
 
     Attributes:
-        x: observed rows in [0, 1]^d.
+        x: observed rows in [0, 1]^d, or around it if the space was narrowed.
         y: outcomes on the surrogate's scale.
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
         pending: rows that are being evaluated.
@@ -131,14 +135,28 @@ class Dataset:
         failed = () if self.failures is None else (self.failures,)
         return torch.cat((self.x, *failed, self.pending), -2)
 
-    def with_fixed(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
-        """The rows with the fixed columns set to their positions."""
+    def within_space(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+        """The rows moved to where the next row may be: into the space, and to the fixed columns."""
+        if self.columns.narrowed:
+            rows = rows.clamp(0.0, 1.0)
+            for column in self.columns.between:
+                last = max((self.columns.levels[column] or 1) - 1, 1)
+                rows[..., column] = (rows[..., column] * last).round() / last
         if not self.columns.fixed:
             return rows
         columns, positions = zip(*self.columns.fixed, strict=True)
         rows = rows.clone()
         rows[..., list(columns)] = rows.new_tensor(positions)
         return rows
+
+    @property
+    def reachable(self) -> jt.Bool[Tensor, "*b n"]:
+        """Which observed rows are in the space; all of a replicate that has none."""
+        if not self.columns.narrowed:
+            return torch.ones_like(self.y, dtype=torch.bool)
+        inside = replace(self, columns=replace(self.columns, fixed=())).within_space(self.x)
+        reachable = (inside == self.x).all(-1)
+        return reachable | ~reachable.any(-1, keepdim=True)
 
     @property
     def aspects(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ BoSuiteError
 │   ├── SpaceExhausted               every point of a finite space has been suggested
 │   └── UnknownParameter (KeyError)  the space has no parameter of this name
 ├── DataError (ValueError)           observations that no surrogate can use
+│   └── TableError                   rows of a table that are not what they should be
 ├── TrialError (ValueError)          an ask, tell or fail that breaks a rule
 ├── FitError (RuntimeError)          a surrogate could not be fitted
 ├── NumericalError (ArithmeticError) a matrix is not positive definite, or not finite
@@ -41,6 +42,22 @@ class UnknownParameter(SpaceError, KeyError):
 
 class DataError(BoSuiteError, ValueError):
     """Observations that no surrogate can use: wrong shapes, or values that are not finite."""
+
+
+class TableError(DataError):
+    """Rows of a table that are not what they should be.
+
+    Args:
+        requirement: what must hold, and what was got, in one sentence.
+        faults: a line about each of these rows.
+    """
+
+    def __init__(self, requirement: str, faults: tuple[str, ...]) -> None:
+        super().__init__(requirement, faults)
+        self.requirement, self.faults = requirement, faults
+
+    def __str__(self) -> str:
+        return "\n".join((self.requirement, *self.faults))
 
 
 class TrialError(BoSuiteError, ValueError):

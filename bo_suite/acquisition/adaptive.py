@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.confidence_bound import confidence_bound
+from bo_suite.acquisition.forecast import Forecast, forecast_of
 from bo_suite.acquisition.improvement import (
     at_least_one,
     improvement_on,
     incumbents,
     log_expected_improvement,
 )
-from bo_suite.acquisition.outcome_scales import CANDIDATES, ScaleChoice
+from bo_suite.acquisition.outcome_scales import CANDIDATES, OutcomeScale, ScaleChoice
 from bo_suite.acquisition.plateaus import LARGEST_CHANCE, Plateaus, Repetition
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
@@ -40,6 +41,7 @@ class AdaptiveScore:
 
     Attributes:
         process: conditioned on the fantasies of pending values, if any.
+        scale: of the outcomes that the process is fitted to.
         plateaus: the chance of an outcome that was observed already; None without ties.
         best: the value to improve on, of each fantasy.
         escapes: which replicates take the confidence bound.
@@ -48,6 +50,7 @@ class AdaptiveScore:
     """
 
     process: Process
+    scale: OutcomeScale
     plateaus: Plateaus | None
     best: jt.Float[Tensor, "*sb 1"]
     escapes: jt.Bool[Tensor, "*b"]
@@ -65,6 +68,10 @@ class AdaptiveScore:
         if bool(self.escapes.all()):
             return bound
         return torch.where(self.escapes[..., None], bound, self._log_improvement(mean, var, repetition))
+
+    def forecast(self, row: jt.Float[Tensor, "1 d"]) -> Forecast:
+        """What is expected of an evaluation of one run at the row."""
+        return forecast_of(self.process, self.best, row, self.scale.inverse)
 
     def _log_improvement(self, mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:
         improvement = log_expected_improvement(mean, var, self.best)
@@ -147,7 +154,9 @@ class AdaptiveImprovement:
         plateaus = Plateaus.of(process.basis, scaled)
         theta = torch.cat((*choice.hyperparameters, process.hyperparameters), -1)
         notes = _notes(choice, escapes, plateaus)
-        return AdaptiveScore(improvement.process, plateaus, improvement.best, escapes, theta, notes)
+        return AdaptiveScore(
+            improvement.process, choice.scale, plateaus, improvement.best, escapes, theta, notes
+        )
 
     def _fitted(
         self, scaled: Dataset, choice: ScaleChoice, seeds: Seeds, start: WarmStart | None
@@ -163,8 +172,9 @@ class AdaptiveImprovement:
 
 
 def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
-    """Number of evaluations, pending ones included, after the first that had the best outcome."""
-    return data.x.shape[-2] + data.pending.shape[-2] - 1 - data.y.argmin(-1)
+    """Number of evaluations, pending ones included, after the first with the best outcome in the space."""
+    outcomes = data.y if not data.columns.narrowed else torch.where(data.reachable, data.y, torch.inf)
+    return data.x.shape[-2] + data.pending.shape[-2] - 1 - outcomes.argmin(-1)
 
 
 def _parts(start: WarmStart | None) -> tuple[WarmStart | None, WarmStart | None]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bo_suite.acquisition.forecast import Forecast, forecast_of
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.maximize import Search
@@ -109,6 +110,10 @@ class ImprovementScore:
             return value
         return torch.logsumexp(value, 0) - math.log(value.shape[0])
 
+    def forecast(self, row: jt.Float[Tensor, "1 d"]) -> Forecast:
+        """What is expected of an evaluation of one run at the row."""
+        return forecast_of(self.process, self.best, row, lambda values: values)
+
 
 @dataclass(frozen=True)
 class LogExpectedImprovement:
@@ -145,11 +150,18 @@ class LogExpectedImprovement:
 
 
 def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
-    """Outcomes to improve on: the observed ones, or posterior means at rows moved to the fixed columns."""
-    if not data.columns.fixed:
+    """Outcomes to improve on: the observed ones, or posterior means at rows moved to the fixed columns.
+
+    Rows outside of the space have an infinite outcome, as they cannot be suggested; if all are, they are
+    moved into it.
+    """
+    if not data.columns.fixed and not data.columns.narrowed:
         return data.y
+    reachable = data.reachable
+    if not data.columns.fixed and bool((data.within_space(data.x) == data.x)[reachable].all()):
+        return torch.where(reachable, data.y, torch.inf)
     with torch.no_grad():
-        moved = data.with_fixed(data.x).split(ROWS_AT_ONCE, -2)
+        moved = data.within_space(data.x).split(ROWS_AT_ONCE, -2)
         return torch.cat([process.mean(rows) for rows in moved], -1)
 
 
@@ -196,7 +208,7 @@ class NoisyExpectedImprovement:
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
-        promising, won = _promising(process, data.with_fixed(data.x), self.baseline, seeds)
+        promising, won = _promising(process, data.within_space(data.x), self.baseline, seeds)
         points = torch.cat((data.pending, promising), -2)
         counts = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)

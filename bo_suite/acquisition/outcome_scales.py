@@ -67,6 +67,11 @@ class OutcomeScale:
         """Outcomes on the scale."""
         return torch.where(self.given, y, (self._logs(y) - self.location) / self.spread)
 
+    def inverse(self, t: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """The outcomes of values on the scale, those below the best outcome too."""
+        logs = torch.where(self.given, 0.0, self.location + self.spread * t)
+        return torch.where(self.given, t, self.best + logs.exp() - self.offset)
+
     def log_slope(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*sb n"]:
         """log dt/dy."""
         return torch.where(self.given, 0.0, -self._logs(y) - self.spread.log())

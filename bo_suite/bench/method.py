@@ -68,9 +68,9 @@ class BatchMethod(Protocol):
 
 
 def inside(space: Space, params: Params) -> Params:
-    """The point in canonical form, with numbers clipped to their bounds.
+    """The point in canonical form, with numbers clipped to their bounds and rounded to their steps.
 
-    Some libraries return the bounds of a log scale with a rounding error.
+    Some libraries return the bounds of a log scale with a rounding error, and most know no steps.
 
     Raises:
         SpaceError: a parameter is missing, unknown or of the wrong type.
@@ -79,6 +79,8 @@ def inside(space: Space, params: Params) -> Params:
     for name, parameter in space:
         if name in params and not isinstance(parameter, Choice):
             moved[name] = min(max(params[name], parameter.low), parameter.high)
+            if parameter.has_step:
+                moved[name] = parameter.decode(parameter.encode(moved[name]))
     return space.check(moved)
 
 

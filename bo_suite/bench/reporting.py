@@ -14,13 +14,11 @@ from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
 from bo_suite.bench.sentences import environment
 from bo_suite.bench.statistics import Comparison, compare
+from bo_suite.values.cells import inert
 from bo_suite.values.describe import visible
 
 SCRIPT = "plotly.min.js"
 """Draws the figures of a page; lies beside it."""
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""Characters with which a spreadsheet begins a formula, the last four as East Asian wide letters."""
 
 
 def report(folder: str | Path, out: Path | None = None) -> Path:
@@ -64,7 +62,7 @@ def _plotly_script() -> str:
 
 def _inert(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with an apostrophe before each text that a spreadsheet would compute."""
-    return frame.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell)
+    return frame.map(lambda cell: inert(cell) if isinstance(cell, str) else cell)
 
 
 def render(records: Records, comparison: Comparison, command: str) -> str:

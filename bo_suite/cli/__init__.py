@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bo_suite import __version__
-from bo_suite.cli import bench, run, trials
+from bo_suite.cli import bench, edits, insight, run, tables, trials
 from bo_suite.cli.console import write_any_character
 
 __all__ = ["app", "main"]
@@ -59,6 +59,7 @@ app.command(
         "bo-suite ask run.db --space space.toml --seed 0",
         "bo-suite ask run.db --json",
         "bo-suite ask run.db --count 4 --json",
+        "bo-suite ask run.db --fixed depth=3",
         "id=$(bo-suite ask run.db --json | jq .id)",
     )
 )(trials.ask)
@@ -86,6 +87,51 @@ app.command(epilog=_examples("bo-suite why run.db", "bo-suite why run.db 1 --jso
 app.command(
     epilog=_examples("bo-suite plot run.db", "bo-suite plot run.db --out run.svg --minimum 0.397887")
 )(trials.plot)
+app.command(
+    epilog=_examples(
+        "bo-suite enqueue run.db lr=0.001 depth=3",
+        "bo-suite enqueue run.db --params '{\"lr\": 0.01}' --params '{\"depth\": 5}'",
+        "bo-suite enqueue run.db --list",
+        "bo-suite enqueue run.db --clear --json",
+    )
+)(edits.enqueue)
+app.command(
+    epilog=_examples("bo-suite amend run.db 0 0.29", "bo-suite amend run.db 1 -0.5 --std 0.02"),
+    context_settings={"ignore_unknown_options": True},
+)(edits.amend)
+app.command(epilog=_examples("bo-suite forget run.db 0", 'bo-suite forget run.db 1 "the sensor was broken"'))(
+    edits.forget
+)
+app.command(
+    epilog=_examples(
+        "bo-suite space run.db",
+        "bo-suite space run.db --edit wider.toml --yes",
+        "bo-suite space run.db --edit deeper.toml --values dropout=0 --yes --json",
+    )
+)(edits.space)
+app.command(epilog=_examples("bo-suite history run.db", "bo-suite history run.db --json"))(edits.history)
+app.command(
+    "import",
+    epilog=_examples(
+        "bo-suite import run.db past.csv",
+        "bo-suite import new.db yields.csv --space space.toml --column lr='learning rate' --value yield "
+        "--direction maximize",
+    ),
+)(tables.import_trials)
+app.command(epilog=_examples("bo-suite export run.db", "bo-suite export run.db --out trials.csv --json"))(
+    tables.export
+)
+app.command(
+    epilog=_examples("bo-suite recommend run.db", "bo-suite recommend run.db --fixed depth=3 --json")
+)(insight.recommend)
+app.command(
+    epilog=_examples(
+        "bo-suite predict run.db lr=0.001 depth=3", "bo-suite predict run.db --points points.csv"
+    )
+)(insight.predict)
+app.command(epilog=_examples("bo-suite importance run.db", "bo-suite importance run.db --json"))(
+    insight.importance
+)
 app.command(
     epilog=_examples(
         "bo-suite bench smoke --methods bo_suite,random --seeds 0:2 --budget 8 --out first",

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from bo_suite.errors import BoSuiteError, SpaceExhausted
+from bo_suite.errors import BoSuiteError, SpaceExhausted, TableError
 from bo_suite.values.describe import SHORT, shortened, visible
 
 if TYPE_CHECKING:  # a command that prints no trials need not import them
-    from bo_suite.space.space import Space
+    from bo_suite.space.space import Params, Space
     from bo_suite.storage.trial import Trial
 
 FAILURE, USAGE, EXHAUSTED, INTERRUPTED = 1, 2, 3, 130
@@ -40,6 +40,10 @@ def sentences() -> Iterator[None]:
         yield
     except SpaceExhausted as error:
         stop(str(error), EXHAUSTED)
+    except TableError as error:
+        for fault in error.faults:
+            typer.echo(visible(fault), err=True)
+        stop(error.requirement, FAILURE)
     except BoSuiteError as error:
         stop(str(error), FAILURE)
     except KeyboardInterrupt:
@@ -97,17 +101,30 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
     """Prints a table of trials and their points."""
-    names = list(space.parameters)
-    folded = len(names) > _WIDEST
     states = any(trial.state != "finished" for trial in trials)
-    rows = []
-    for trial in trials:
-        cells = [_text(trial.params[name]) for name in names]
-        if folded:
-            cells = [" ".join(f"{name}={cell}" for name, cell in zip(names, cells, strict=True))]
-        rows.append((str(trial.id), *([trial.state] if states else []), outcome(trial), *cells))
-    headings = ("trial", *(["state"] if states else []), "value", *(["params"] if folded else names))
-    print_table(headings, rows)
+    rows = [(str(one.id), *([one.state] if states else []), outcome(one)) for one in trials]
+    headings = ("trial", *(["state"] if states else []), "value")
+    print_points(headings, rows, [trial.params for trial in trials], space)
+
+
+def print_points(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], points: "Sequence[Params]", space: "Space"
+) -> None:
+    """Prints a table of points, which may lack parameters; many parameters share one column.
+
+    Args:
+        headings: of the columns before the parameters.
+        rows: cells of these columns, for each point.
+        points: values by name.
+        space: of the points.
+    """
+    names = list(space.parameters)
+    cells = [[_text(point[name]) if name in point else "" for name in names] for point in points]
+    if len(names) > _WIDEST:
+        texts = [" ".join(f"{name}={_text(value)}" for name, value in point.items()) for point in points]
+        names, cells = ["params"], [[text] for text in texts]
+    rows = [(*row, *point) for row, point in zip(rows, cells, strict=True)]
+    print_table((*headings, *names), rows)
 
 
 def print_failures(trials: Sequence["Trial"]) -> None:

@@ -13,6 +13,7 @@ from bo_suite.cli.console import FAILURE, USAGE, stop
 
 if TYPE_CHECKING:  # each command imports what it needs when it runs
     from bo_suite.acquisition import Acquisition
+    from bo_suite.space.space import Space
     from bo_suite.storage.history import History
     from bo_suite.storage.trial import Header, Trial
 
@@ -59,6 +60,22 @@ AcquisitionOption = Annotated[
         metavar="NAME",
         help="How to choose points, such as upper-confidence-bound.",
         show_default="the Optimizer's, or that of the history",
+    ),
+]
+FixedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fixed",
+        metavar="NAME=VALUE",
+        help="A parameter that has this value, such as a context; may be repeated.",
+    ),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=HEADING",
+        help="The column of a parameter, if it is headed otherwise; may be repeated.",
     ),
 ]
 ObjectiveArgument = Annotated[
@@ -114,6 +131,43 @@ def existing(storage: Path) -> Iterator["History"]:
 
     with closing(History.open(storage, None)) as history:
         yield history
+
+
+@contextmanager
+def created(storage: Path, space: "Space", direction: str, seed: int) -> Iterator["History"]:
+    """The history in a file, which is created if it is missing.
+
+    Args:
+        storage: the file.
+        space: of the history.
+        direction: "minimize" or "maximize".
+        seed: of the run.
+    """
+    from bo_suite.storage.history import History
+    from bo_suite.study.arguments import Settings, header_of
+
+    header = header_of(space, None, seed, direction, Settings(None, None, None))
+    with closing(History.open(storage, header)) as history:
+        yield history
+
+
+def searched_space(space: Path | None, header: "Header | None", storage: Path) -> "Space":
+    """The space of the option, else that of the history."""
+    from bo_suite.space.space import Space
+
+    if space is not None:
+        return Space.from_file(space)
+    if header is None:
+        stop(f"a new history needs --space FILE, got {storage}, which does not exist", USAGE)
+    return header.space
+
+
+def headings_in(space: "Space", columns: list[str] | None) -> dict[str, str]:
+    """The headings of texts NAME=HEADING, by the name of a parameter."""
+    from bo_suite.space.text import name_in
+
+    names = [(name_in(space, column), column) for column in columns or []]
+    return {name: column[len(name) + 1 :] for name, column in names}
 
 
 def stored_header(storage: Path | None) -> "Header | None":

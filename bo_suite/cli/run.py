@@ -128,9 +128,9 @@ def _print_result(
     """Prints the result: as JSON if there is an objective, else for people."""
     from bo_suite.run.running import spent
     from bo_suite.storage.trial import record
-    from bo_suite.study.summary import ranked, trials_at_target
+    from bo_suite.study.summary import ranked
 
-    best = ranked(trials_at_target(result.trials, result.space), result.direction)
+    best = ranked(result.trials, result.direction, result.space)
     if objective is None:
         ended = "nothing was evaluated" if spent(result.trials, budget) else "ended early"
         _summary(result, best, files, ended)

@@ -20,6 +20,7 @@ from bo_suite.cli.options import (
     AcquisitionOption,
     AttemptOption,
     DirectionOption,
+    FixedOption,
     IdArgument,
     JsonOption,
     SeedOption,
@@ -53,6 +54,7 @@ def ask(
     count: Annotated[
         int | None, typer.Option(min=1, help="Number of points; the JSON is then a list.", show_default="1")
     ] = None,
+    fixed: FixedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Suggest a point, and store it as a running trial until `tell` or `fail`.
@@ -61,6 +63,7 @@ def ask(
     is lost, its trial stays running: evaluate it again (`bo-suite trials run.db --state running`) or fail it.
     """
     from bo_suite.space.space import Space
+    from bo_suite.space.text import values_in
     from bo_suite.storage.trial import record
     from bo_suite.study.optimizer import Optimizer
 
@@ -77,7 +80,7 @@ def ask(
         storage=storage,
     )
     with closing(optimizer):
-        trials = optimizer.ask(count or 1)
+        trials = optimizer.ask(count or 1, fixed=values_in(searched, fixed or []))
     if as_json:
         records = [record(trial) for trial in trials]
         print_json(records[0] if count is None else records)
@@ -170,7 +173,7 @@ def trials(
 ) -> None:
     """List the trials, one page of them."""
     from bo_suite.storage.trial import record
-    from bo_suite.study.summary import ranked, trials_at_target
+    from bo_suite.study.summary import ranked
 
     if why and (top is not None or state not in (None, State.failed)):
         stop("--why shows failed trials, so it excludes --top and another --state", USAGE)
@@ -180,7 +183,7 @@ def trials(
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        listed = ranked(trials_at_target(listed, header.space), header.direction)[:top]
+        listed = ranked(listed, header.direction, header.space)[:top]
     if as_json:
         print_json([record(trial) for trial in listed])
         return

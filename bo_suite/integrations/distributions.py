@@ -45,7 +45,7 @@ def translated(space: Any) -> Translation:
 
     Raises:
         SpaceError: the space is none of these, a parameter breaks a rule, a support has no bounds, or a
-            parameter is a fidelity, across which cross-validated scores cannot be compared.
+            parameter is a fidelity or a context, across which cross-validated scores cannot be compared.
     """
     if not isinstance(space, Space | Mapping):
         raise SpaceError(
@@ -60,6 +60,8 @@ def translated(space: Any) -> Translation:
     translation = Translation(dimensions)
     if translation.space.fidelities:
         raise SpaceError(f"parameters must be no fidelities, got {list(translation.space.target_fidelity)}")
+    if translation.space.contexts:
+        raise SpaceError(f"parameters must be no contexts, got {list(translation.space.contexts)}")
     return translation
 
 

@@ -26,7 +26,7 @@ from bo_suite.values.numbers import require_int
 
 try:
     import optuna
-    from optuna.distributions import BaseDistribution
+    from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
     from optuna.search_space import intersection_search_space
     from optuna.trial import FrozenTrial, TrialState
 except ModuleNotFoundError as missing:
@@ -109,7 +109,9 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         if isinstance(space, Space):
             if space.fidelities:
                 raise ValueError(f"a study has no fidelities, got a Space with {list(space.target_fidelity)}")
-            self._ordered = {name for name, p in space if isinstance(p, Choice) and p.ordered}
+            if space.contexts:
+                raise ValueError(f"a study has no contexts, got a Space with {list(space.contexts)}")
+            self._ordered = {name for name, p in space if not isinstance(p, Choice) or p.ordered}
             space = {name: to_distribution(parameter) for name, parameter in space}
         self._translations = Translations(frozenset(self._ordered))
         if space is not None:
@@ -293,8 +295,7 @@ def from_optuna(
     """Make an Optimizer with a study's trials, over the parameters that all of them have in common.
 
     Trials count as for BoSuiteSampler, except that infeasible trials count as failed and running trials are
-    ignored. Parameters with a step become an ordered Choice of their values. Everything that is left out is
-    logged once.
+    ignored. Parameters with a step keep it. Everything that is left out is logged once.
 
     Args:
         study: with one objective.
@@ -310,11 +311,12 @@ def from_optuna(
     if len(study.directions) != 1:
         raise ValueError(f"a study must have one objective, got {len(study.directions)}")
     trials = study.get_trials(deepcopy=False)
-    translation = to_translation(intersection_search_space(trials, include_pruned=True))
+    distributions = intersection_search_space(trials, include_pruned=True)
+    translation = to_translation(distributions)
     if not translation.dimensions:
         raise ValueError("a study must have complete or pruned trials with a parameter in common, got none")
     dimensions = translation.dimensions
-    space = Space({name: _parameter(name, dimension) for name, dimension in dimensions.items()})
+    space = Space({name: _parameter(name, one, distributions[name]) for name, one in dimensions.items()})
     optimizer = Optimizer(space, acquisition, seed, study.direction.name.lower(), storage=storage)
     if optimizer.trials:
         optimizer.close()
@@ -352,8 +354,8 @@ def _log_left_out(
         logger.warning("left out of the study: %s", "; ".join(texts))
 
 
-def _parameter(name: str, dimension: Dimension) -> Parameter:
-    """Return the parameter with the values of a dimension.
+def _parameter(name: str, dimension: Dimension, distribution: BaseDistribution) -> Parameter:
+    """Return the parameter with the values of a dimension, which is that of a distribution.
 
     Raises:
         ValueError: no parameter has them.
@@ -361,6 +363,11 @@ def _parameter(name: str, dimension: Dimension) -> Parameter:
     parameter = dimension.parameter
     if dimension.theirs is same:
         return parameter
+    with suppress(SpaceError):
+        if isinstance(distribution, IntDistribution):
+            return Int(distribution.low, distribution.high, distribution.log, distribution.step)
+        if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+            return Float(distribution.low, distribution.high, step=distribution.step)
     if isinstance(parameter, Float):
         raise ValueError(f"{name!r} must be a Float or an Int within 2**53, got one with a larger range")
     levels = parameter.levels

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import optuna
@@ -46,17 +47,38 @@ _LONGEST_ASK = 60.0
 _POLL = 0.005
 """Seconds between looks at the other trials."""
 
+_MOST_CATEGORIES = 10**6
+"""Most values of a parameter that become categories."""
+
 _LARGEST = 1e100
 """Replaces an infinite value of a constraint."""
 
 
 def to_distribution(parameter: Parameter) -> BaseDistribution:
-    """Return Optuna's distribution of a parameter; a Choice becomes categories, ordered or not."""
+    """Return Optuna's distribution of a parameter.
+
+    A Choice becomes categories, ordered or not, and so do the values of a number with a step on a log scale,
+    or with one that Optuna's decimal arithmetic finds not to divide the range, such as 1/3.
+
+    Raises:
+        SpaceError: these categories would be more than 10**6.
+    """
     if isinstance(parameter, Choice):
         return CategoricalDistribution(parameter.options)
-    if isinstance(parameter, Float):
-        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-    return IntDistribution(parameter.low, parameter.high, log=parameter.log)
+    kind: Callable[..., BaseDistribution] = (
+        FloatDistribution if isinstance(parameter, Float) else IntDistribution
+    )
+    if not parameter.has_step or parameter.levels == 1:
+        return kind(parameter.low, parameter.high, log=parameter.log)
+    low, high, step = (Decimal(str(number)) for number in (parameter.low, parameter.high, parameter.step))
+    if not parameter.log and (high - low) % step == 0:
+        return kind(parameter.low, parameter.high, step=parameter.step)
+    levels = range(parameter.levels or 0)
+    if len(levels) > _MOST_CATEGORIES:
+        raise SpaceError(
+            f"as categories of Optuna there must be at most 10**6 values, got {parameter.levels}"
+        )
+    return CategoricalDistribution([parameter.value(level) for level in levels])
 
 
 def to_translation(

@@ -59,6 +59,8 @@ def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str,
     """
     if isinstance(space, Space):
         paths: dict[str, Path] = {name: tuple(name.split("/")) for name in space.parameters}
+        if space.contexts:
+            raise ValueError(f"Ray Tune knows no contexts, got a Space with {list(space.contexts)}")
         translation = Translation({name: Dimension(parameter) for name, parameter in space})
     elif isinstance(space, Mapping):
         values = list(leaves(space))

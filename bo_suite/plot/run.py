@@ -1,5 +1,6 @@
 """What the figures need of a run, and the axis of a parameter."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, runtime_checkable
@@ -92,7 +93,7 @@ class ParameterAxis:
         """Values in ascending order: all of an Int with few, all options, or `most` evenly spaced ones."""
         if self.parameter.levels is not None and (self.parameter.levels <= most or not self.continuous):
             levels = np.arange(self.parameter.levels)
-            positions = self.parameter.position(levels).tolist()  # type: ignore[union-attr]
+            positions = self.parameter.position(levels).tolist()
         else:
             positions = np.linspace(0.0, 1.0, most).tolist()
         return list(dict.fromkeys(self.parameter.decode(position) for position in positions))
@@ -100,7 +101,8 @@ class ParameterAxis:
     def coordinates(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
         """Where values are on the axis."""
         if isinstance(self.parameter, Choice):
-            return np.array([self.parameter.index(value) for value in values], dtype=float)
+            places = {option: float(index) for index, option in enumerate(self.parameter.options)}
+            return np.array([places.get(value, math.nan) for value in values])  # retired ones have none
         return np.array(values, dtype=float)
 
     def edges(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:

@@ -49,7 +49,9 @@ def shifted(problem: Problem, seed: int = 0) -> Problem:
     parameters = dict(problem.space)
     for name, parameter in problem.space:
         draw = generator.random()
-        if not isinstance(parameter, Float) or parameter.fidelity:
+        if not isinstance(parameter, Float) or parameter.levels is not None:
+            continue
+        if parameter.fidelity or parameter.context:
             continue
         intervals = [(0.0, 1.0 - _SHARE)]
         if best is not None:
@@ -133,8 +135,8 @@ def mixed(
         levels: Number of values of each of these columns, 2 to 26.
 
     Raises:
-        DataError: a column that does not exist, is not a Float, is a fidelity or appears twice, or levels out
-            of range.
+        DataError: a column that does not exist, is not a Float without a step, is a fidelity or a context,
+            or appears twice, or levels out of range.
     """
     columns = [*integers, *ordered, *unordered]
     items = list(problem.space)
@@ -175,13 +177,16 @@ def _level_values(problem: Problem, name: str, levels: int) -> list[float]:
     """The values of a reduced column; the one nearest to the first minimiser is replaced by the minimiser's.
 
     Raises:
-        DataError: the column is not a Float, or is a fidelity.
+        DataError: the column is not a Float without a step, or is a fidelity or a context.
     """
     parameter = problem.space[name]
-    if not isinstance(parameter, Float):
-        raise DataError(f"only Float columns can be reduced to levels, got {name!r}: {parameter!r}")
-    if parameter.fidelity:
-        raise DataError(f"a fidelity cannot be reduced to levels, got {name!r}: {parameter!r}")
+    if not isinstance(parameter, Float) or parameter.has_step:
+        raise DataError(
+            f"only Float columns without a step can be reduced to levels, got {name!r}: {parameter!r}"
+        )
+    if parameter.fidelity or parameter.context:
+        kind = "fidelity" if parameter.fidelity else "context"
+        raise DataError(f"a {kind} cannot be reduced to levels, got {name!r}: {parameter!r}")
     values = [parameter.decode(level / (levels - 1)) for level in range(levels)]
     if problem.minimizers:
         best = parameter.check(problem.minimizers[0][name])

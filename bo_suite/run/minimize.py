@@ -47,7 +47,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, SupportsFloat, TypeVar
 
-from bo_suite.errors import TrialError
+from bo_suite.errors import SpaceError, TrialError
 from bo_suite.run.evaluate import evaluate
 from bo_suite.run.failures import Caught, Failures, Retries, names_of
 from bo_suite.run.running import Run, Watch, Workers
@@ -57,7 +57,8 @@ from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.optimizer import Optimizer
-from bo_suite.study.summary import best_trial, html_of_best, overview, to_frame, trials_at_target
+from bo_suite.study.summary import best_trial, html_of_best, overview, trials_at_target
+from bo_suite.study.tables import to_frame
 from bo_suite.values.describe import described
 from bo_suite.values.display import shown_text
 from bo_suite.values.numbers import require_int
@@ -82,6 +83,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("dimensions", "bounds", "search_space"), "space="),
     **dict.fromkeys(("n_jobs", "num_workers", "max_workers"), "workers="),
     **dict.fromkeys(("random_state", "random_seed"), "seed="),
+    **dict.fromkeys(("x0", "points_to_evaluate", "initial_points"), "start=, a list of points"),
     "callback": "callbacks=, a list",
 }
 """What to write, by the name of an argument in other libraries."""
@@ -177,6 +179,7 @@ def minimize(
     retries: int = 0,
     catch: Caught = (),
     timeout: float | None = None,
+    start: Sequence[Params] = (),
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
@@ -198,8 +201,11 @@ def minimize(
         retries: how often a failed evaluation is repeated at its point before its trial is failed.
         catch: exception classes that are never bugs: `catch=Exception` records all.
         timeout: seconds after which an evaluation is killed, and its trial failed.
+        start: points to evaluate first, such as known good settings; the model chooses the parameters that
+            one lacks. A run that is resumed has them already.
 
     Raises:
+        SpaceError: a point to start from is not of the space, or the space has a context.
         TrialError: an argument is wrong, f or an executor cannot be used, or f returned no number before an
             evaluation had finished.
         StorageError: the file cannot be used, or belongs to another space, seed or direction.
@@ -213,7 +219,10 @@ def minimize(
     check_callbacks(callbacks)
     caught = names_of(catch)
     pool = ExecutorPool(workers, executor, partial(evaluate, f), timeout=_seconds(timeout))
+    _check_contexts(space)
     with closing(Optimizer(space, acquisition, seed, direction, budget, storage)) as optimizer:
+        if start and not optimizer.trials and not optimizer.queue:
+            optimizer.enqueue(start)
         failures = Failures(optimizer, caught)
         runner = TaskRunner[Trial](lambda trial: pool.submit(trial.params, failures.all_so_far()), workers)
         with _bar(progress, optimizer, budget) as show, pool:
@@ -221,6 +230,14 @@ def minimize(
             run = Run(watch, budget, Workers(pool, runner), failures, Retries(optimizer, retries))
             stopped = run.evaluate()
         return Result(tuple(optimizer.trials), optimizer.direction, stopped, optimizer.space)
+
+
+def _check_contexts(space: object) -> None:
+    """Raises a SpaceError if a space has a context, which a function cannot be asked at."""
+    if isinstance(space, Space) and space.contexts:
+        raise SpaceError(
+            f"a context is given at each ask of an Optimizer, minimize has none, got {list(space.contexts)}"
+        )
 
 
 def _seconds(timeout: object) -> float | None:

@@ -97,7 +97,9 @@ def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]
 
 def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b {count} d"]:
     """Copies of the best observed rows with random columns perturbed, at scales 1e-3 to 0.3."""
-    best = space.encoding.round_to_levels(top(data.x, -data.y, _PERTURBED_PARENTS))  # rounds to fixed values
+    value = torch.where(data.reachable, -data.y, -torch.inf)
+    best = data.within_space(top(data.x, value, _PERTURBED_PARENTS))
+    best = space.encoding.round_to_levels(best)  # rounds to fixed values
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
     scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
@@ -161,7 +163,7 @@ def sample_observed(
     scale = scale[torch.arange(half, device=scale.device) % 16, None]
     steps = scale * seeds.split("near").normal((half, d), data.x)
     steps[..., columns] = 0.0
-    return data.with_fixed(torch.cat((spread, (near + steps).clamp(0.0, 1.0)), -2))
+    return data.within_space(torch.cat((spread, (near + steps).clamp(0.0, 1.0)), -2))
 
 
 @dataclass(frozen=True)
@@ -298,10 +300,8 @@ def is_exhausted(space: Space, taken: jt.Float[Tensor, "t d"]) -> bool:
     """Whether every point of a finite space is taken."""
     if space.cardinality is None:
         return False
-    columns = dict(space.fixed)
     rows = torch.unique(taken, dim=0)
-    matching = (rows[:, list(columns)] == rows.new_tensor(list(columns.values()))).all(-1)
-    return int(matching.sum()) >= space.cardinality
+    return int((project(space, rows) == rows).all(-1).sum()) >= space.cardinality
 
 
 def exhausted(space: Space) -> SpaceExhausted:

@@ -32,7 +32,7 @@ class Encoding:
         columns = []
         for name, parameter in zip(self.names, self.columns, strict=True):
             values: list[Any] = [point[name] for point in points]
-            if isinstance(parameter, Float):
+            if parameter.levels is None:
                 columns.append([parameter.encode(value) for value in values])
             else:  # encodes each distinct value once
                 positions = {value: parameter.encode(value) for value in set(values)}
@@ -81,7 +81,7 @@ class Encoding:
         """The rows that uniform draws in [0, 1]^d stand for; discrete columns move to levels by quantiles."""
         rows = uniform.clone()
         for column, parameter in enumerate(self.columns):
-            if not isinstance(parameter, Float):
+            if parameter.levels is not None:
                 draws = uniform[..., column].cpu().numpy()
                 rows[..., column] = torch.from_numpy(parameter.position(parameter.quantile(draws))).to(rows)
         return rows
@@ -90,7 +90,7 @@ class Encoding:
         """The rows with each discrete column rounded to its nearest level."""
         rounded = rows.clone()
         for column, parameter in enumerate(self.columns):
-            if not isinstance(parameter, Float):
+            if parameter.levels is not None:
                 units = rows[..., column].cpu().numpy()
                 rounded[..., column] = torch.from_numpy(parameter.position(parameter.level(units))).to(rows)
         return rounded
@@ -98,13 +98,13 @@ class Encoding:
     def nearest_levels(self, column: int, positions: jt.Float[Tensor, "*b"]) -> np.ndarray:
         """The levels of a discrete column nearest to positions."""
         parameter = self.columns[column]
-        assert not isinstance(parameter, Float), "a continuous column has no levels"
+        assert parameter.levels is not None, "a continuous column has no levels"
         return parameter.level(positions.detach().cpu().numpy())
 
     def positions(self, column: int, levels: np.ndarray) -> jt.Float64[Tensor, "*n"]:
         """Positions of the levels of a discrete column."""
         parameter = self.columns[column]
-        assert not isinstance(parameter, Float), "a continuous column has no levels"
+        assert parameter.levels is not None, "a continuous column has no levels"
         return torch.from_numpy(parameter.position(np.asarray(levels, dtype=np.float64)))
 
     def _on_grid(self, rows: Tensor) -> Tensor:

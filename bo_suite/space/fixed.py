@@ -24,10 +24,15 @@ class Fixed:
 
     levels: ClassVar[int] = 1
     fidelity: ClassVar[bool] = False
+    context: ClassVar[bool] = False
 
     def check(self, value: object) -> Value:
         """The value in canonical form; raises SpaceError if the parameter does not have it."""
         return self.parameter.check(value)
+
+    def accept(self, value: object) -> Value:
+        """The value of a past trial in canonical form."""
+        return self.parameter.accept(value)
 
     def encode(self, value: Value) -> float:
         """Position of the value in [0, 1]."""

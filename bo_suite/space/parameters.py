@@ -1,20 +1,31 @@
 """The kinds of parameters, which map user values to positions in [0, 1] and back."""
 
 import math
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from bo_suite.errors import SpaceError
+from bo_suite.space.choice import Choice, Value
+from bo_suite.space.forms import (
+    check_purpose,
+    check_range,
+    check_step,
+    finite,
+    is_default,
+    off_step,
+    rounding,
+    set_fields,
+    shown,
+)
+from bo_suite.space.grid import Decimals, Grid
 from bo_suite.values.describe import described
 from bo_suite.values.scalars import at_bound, check_flags, python_scalar, rounded_like
 
-Value = float | int | str | bool | None
+__all__ = ["Choice", "Float", "Int", "Parameter", "Value"]
 
 _FLOAT_DIGITS = 11
 """Significant digits of a decoded Float: few enough that encoding and decoding it again is exact."""
@@ -23,58 +34,44 @@ _MAX_INT = 2**53
 """Largest size of an Int: up to here float64 distinguishes neighbours."""
 
 _MAX_LOG_LEVELS = 10**12
-"""Most values of an Int on a log scale: up to here their positions differ in float64."""
+"""Most values on a log scale: up to here their positions differ in float64."""
 
-_MOST_OPTIONS = 10**6
-"""Most options of a Choice, which stores all of them."""
+_MAX_LOG_RATIO = 1e300
+"""Largest high / low of a Float with a step on a log scale."""
 
-
-def _finite(what: str, value: object) -> float:
-    number, scalar = math.nan, python_scalar(value)
-    if isinstance(scalar, int | float | Real) and not isinstance(scalar, bool | np.timedelta64):
-        with suppress(OverflowError):
-            number = float(scalar)
-    if not math.isfinite(number):
-        raise SpaceError(f"{what} must be a finite number, got {described(value, 100)}")
-    return number
-
-
-def _check_range(low: object, high: object, *, log: bool) -> tuple[float, float]:
-    first, last = _finite("low", low), _finite("high", high)
-    if not first <= last:
-        raise SpaceError(f"`low <= high` must hold, got low={described(low)}, high={described(high)}")
-    if log and first <= 0:
-        raise SpaceError(f"`low > 0` must hold on a log scale, got low={low}")
-    if not math.isfinite(last - first):
-        raise SpaceError(f"`high - low` must be a finite number, got low={low}, high={high}")
-    return first, last
-
-
-def _form(fidelity: bool) -> dict[str, Any]:
-    """Part of the JSON form; empty without fidelity, so such spaces keep their fingerprints."""
-    return {"fidelity": True} if fidelity else {}
+_SMALLEST_STEP = 1e-12
+"""Smallest step of a Float, as a share of its largest value: neighbours differ by more than rounding."""
 
 
 @dataclass(frozen=True)
 class Float:
     """A real number in [low, high], uniform on a linear or a log scale.
 
+    With a `step` it has the values low, low + step, ..., high alone, as decimals: three steps of 0.1 from 0
+    are 0.3. These are searched level by level, as those of an Int.
+
     With `fidelity` the value sets how accurately the function is evaluated, such as the share of the data:
     `high` is the target, and lower values give cheaper approximations of the function at the target. With
-    low == high the parameter has one value, and searches skip it.
+    `context` nature sets the value, such as the temperature of the day. With low == high the parameter has
+    one value, and searches skip it.
 
     Raises:
-        SpaceError: low > high, a bound that is not finite, low <= 0 with log, or a flag that is not a bool.
+        SpaceError: low > high, a bound that is not finite, low <= 0 with log, a step that is not positive, is
+            within rounding or does not divide high - low, more than 10**12 steps on a log scale, a flag that
+            is not a bool, or both flags.
     """
 
     low: float
     high: float
     log: bool = False
+    step: float | None = None
     fidelity: bool = field(default=False, kw_only=True)
+    context: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_flags(self, "log", "fidelity")
-        low, high = _check_range(self.low, self.high, log=self.log)
+        check_flags(self, "log", "fidelity", "context")
+        check_purpose(self)
+        low, high = check_range(self.low, self.high, log=self.log)
         resolved = math.log(high / low) > 1e-7 if self.log else high - low > 1e-12 * max(abs(low), abs(high))
         if not (resolved or low == high):
             raise SpaceError(
@@ -82,52 +79,120 @@ class Float:
             )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
+        if self.step is not None:
+            self._set_step(finite("step", self.step))
+
+    def _set_step(self, step: float) -> None:
+        """Checks the step and stores it as a float."""
+        if step <= _SMALLEST_STEP * max(abs(self.low), abs(self.high)):
+            raise SpaceError(
+                "a step must be greater than 0 and than 1e-12 of the largest bound, "
+                f"got step={step}, low={self.low}, high={self.high}"
+            )
+        object.__setattr__(self, "step", step)
+        count = round((self.high - self.low) / step)
+        check_step(self, self._decimals.value(count))
+        if self.log and (count >= _MAX_LOG_LEVELS or self.high / self.low > _MAX_LOG_RATIO):
+            raise SpaceError(
+                "a Float with a step has at most 10**12 values on a log scale, and high / low at most 1e300, "
+                f"got low={self.low}, high={self.high}, step={step}"
+            )
+
+    def __repr__(self) -> str:
+        return shown(self)
+
+    @property
+    def has_step(self) -> bool:
+        """Whether a step was given."""
+        return self.step is not None
 
     @property
     def levels(self) -> int | None:
-        """None, for a continuous parameter; 1 if low == high."""
-        return 1 if self.low == self.high else None
+        """Number of values; None for a continuous parameter."""
+        if self.low == self.high:
+            return 1
+        return None if self.step is None else round((self.high - self.low) / self.step) + 1
+
+    @cached_property
+    def _decimals(self) -> Decimals:
+        """The values of a parameter with a step."""
+        assert self.step is not None, "a continuous Float has no levels"
+        return Decimals.of(self.low, self.step)
+
+    @cached_property
+    def _grid(self) -> Grid:
+        """The positions of a parameter with a step."""
+        assert self.step is not None, "a continuous Float has no levels"
+        assert self.levels is not None
+        return Grid(self.low, self.high, self.step, self.levels, log=self.log)
 
     @cached_property
     def _log_range(self) -> float:
         return math.log(self.high) - math.log(self.low)
 
     @cached_property
-    def _decimals(self) -> int:
+    def _places(self) -> int:
+        """Decimal places of the values of a continuous parameter."""
         return _FLOAT_DIGITS - math.floor(math.log10(self.high - self.low))
 
     @cached_property
     def power(self) -> float | None:
         """10^k if positions decode to multiples of 10^-k, so that tensors can be decoded by rounding.
 
-        None on a log scale, and if k or the multiples are so large that rounding errors would show.
+        None on a log scale, with a step, and if k or the multiples are so large that rounding errors would
+        show.
         """
         largest = max(abs(self.low), abs(self.high))
         if (
             self.log
-            or self.levels == 1
-            or not 0 <= self._decimals <= 22
-            or largest * 10.0**self._decimals > 2.0**51
+            or self.levels is not None
+            or not 0 <= self._places <= 22
+            or largest * 10.0**self._places > 2.0**51
         ):
             return None
-        return 10.0**self._decimals
+        return 10.0**self._places
 
-    def check(self, value: object) -> float:
-        """The value as a float; raises SpaceError unless low <= value <= high up to rounding."""
-        number = at_bound(value, _finite("a Float", value), self.low, self.high)
-        if not self.low <= number <= self.high:
-            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
+    def accept(self, value: object) -> float:
+        """A value in the range or not, as a float; raises SpaceError if it has no position on the scale."""
+        number = at_bound(value, finite("a Float", value), self.low, self.high)
+        if self.log and number <= 0.0:
+            raise SpaceError(f"`value > 0` must hold on a log scale, got {described(value)}")
         return number
 
+    def check(self, value: object) -> float:
+        """The value as a float.
+
+        Raises:
+            SpaceError: low <= value <= high does not hold up to rounding, or the value is between two levels.
+        """
+        number = at_bound(value, finite("a Float", value), self.low, self.high)
+        if not self.low <= number <= self.high:
+            raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
+        return number if self.step is None else self._on_step(value, number)
+
+    def _on_step(self, value: object, number: float) -> float:
+        """The value of the level that a number is within rounding of; raises SpaceError if there is none."""
+        assert self.step is not None
+        level = (number - self.low) / self.step
+        nearest = self.value(round(level))
+        rounded = rounded_like(value)
+        if abs(number - nearest) > rounding(self) and (rounded is None or rounded(nearest) != number):
+            raise off_step(self, value, math.floor(level))
+        return nearest
+
     def encode(self, value: float) -> float:
-        """Position of a value in [0, 1]."""
+        """Position of a value: in [0, 1], or beyond if the value is out of range."""
         if self.levels == 1:
             return 0.0
+        if self.step is not None and self.low <= value <= self.high:
+            level = (value - self.low) / self.step
+            exact = float(round(level)) if self.value(round(level)) == value else level
+            return float(self.position(np.asarray(exact)))
         if self.log:
             unit = (math.log(value) - math.log(self.low)) / self._log_range
         else:
             unit = (value - self.low) / (self.high - self.low)
-        return min(max(unit, 0.0), 1.0)
+        return min(max(unit, 0.0), 1.0) if self.low <= value <= self.high else unit
 
     def decode(self, unit: float) -> float:
         """The value at a position, on a decimal grid for which `encode` and `decode` round-trip exactly."""
@@ -135,235 +200,163 @@ class Float:
             return self.low
         if unit >= 1.0:
             return self.high
+        if self.step is not None:
+            return self.value(int(self.level(np.asarray(unit))))
         if self.log:
             value = float(f"{math.exp(math.log(self.low) + unit * self._log_range):.{_FLOAT_DIGITS}g}")
         else:
-            value = round(self.low + unit * (self.high - self.low), self._decimals)
+            value = round(self.low + unit * (self.high - self.low), self._places)
         return min(max(value, self.low), self.high)
+
+    def value(self, level: int) -> float:
+        """The value of a level, if the parameter has a step."""
+        return self.high if self.high == self.low or level + 1 == self.levels else self._decimals.value(level)
+
+    def position(self, level: np.ndarray) -> np.ndarray:
+        """Positions in [0, 1] of levels 0 ... levels - 1, if the parameter has a step."""
+        return self._grid.position(level)
+
+    def level(self, unit: np.ndarray) -> np.ndarray:
+        """The levels whose positions are nearest, if the parameter has a step."""
+        return self._grid.level(unit)
+
+    def quantile(self, uniform: np.ndarray) -> np.ndarray:
+        """Levels of uniform draws, if the parameter has a step.
+
+        They have equal probability per value, or per octave on a log scale.
+        """
+        return self._grid.quantile(uniform)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"type": "float", "low": self.low, "high": self.high, "log": self.log} | _form(self.fidelity)
+        form = {"type": "float", "low": self.low, "high": self.high, "log": self.log}
+        return form | set_fields(self, "step", "fidelity", "context")
 
 
 @dataclass(frozen=True)
 class Int:
     """An integer in [low, high], both ends included, uniform on a linear or a log scale.
 
+    With a `step` it has the values low, low + step, ..., high alone.
+
     With `fidelity` the value sets how accurately the function is evaluated, such as the number of epochs:
     `high` is the target, and lower values give cheaper approximations of the function at the target. With
-    low == high the parameter has one value, and searches skip it.
+    `context` nature sets the value, such as the day of the week. With low == high the parameter has one
+    value, and searches skip it.
 
     Raises:
-        SpaceError: low > high, a bound that is not an integer, low <= 0 with log, or a flag that is not a
-            bool.
+        SpaceError: low > high, a bound that is not an integer, low <= 0 with log, a step that is not a
+            positive integer or does not divide high - low, a flag that is not a bool, or both flags.
     """
 
     low: int
     high: int
     log: bool = False
+    step: int = 1
     fidelity: bool = field(default=False, kw_only=True)
+    context: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_flags(self, "log", "fidelity")
-        _check_range(self.low, self.high, log=self.log)
-        for name, bound in (("low", python_scalar(self.low)), ("high", python_scalar(self.high))):
-            if int(bound) != bound:
-                raise SpaceError(f"{name} of an Int must be an integer, got {described(bound)}")
-            if abs(bound) > _MAX_INT:
-                raise SpaceError(f"`|{name}| <= 2**53` must hold for an Int, got {described(bound)}")
-            object.__setattr__(self, name, int(bound))
+        check_flags(self, "log", "fidelity", "context")
+        check_purpose(self)
+        check_range(self.low, self.high, log=self.log)
+        finite("step", self.step)
+        for name in ("low", "high", "step"):
+            number = python_scalar(getattr(self, name))
+            if int(number) != number:
+                raise SpaceError(f"{name} of an Int must be an integer, got {described(number)}")
+            if abs(number) > _MAX_INT:
+                raise SpaceError(f"`|{name}| <= 2**53` must hold for an Int, got {described(number)}")
+            object.__setattr__(self, name, int(number))
+        if self.step <= 0:
+            raise SpaceError(f"`step > 0` must hold, got step={self.step}")
+        if self.has_step:
+            nearest_count = (2 * (self.high - self.low) + self.step) // (2 * self.step)
+            check_step(self, self.value(nearest_count))
         if self.log and self.levels > _MAX_LOG_LEVELS:
             raise SpaceError(
                 f"an Int on a log scale has at most 10**12 values, got low={self.low}, high={self.high}"
             )
 
+    def __repr__(self) -> str:
+        return shown(self)
+
+    @property
+    def has_step(self) -> bool:
+        """Whether a step other than 1 was given."""
+        return not is_default(self, "step")
+
     @property
     def levels(self) -> int:
         """Number of values."""
-        return self.high - self.low + 1
+        return (self.high - self.low) // self.step + 1
 
-    def check(self, value: object) -> int:
-        """The value as an int; raises SpaceError unless it is an integer with low <= value <= high."""
-        number, scalar = _finite("an Int", value), python_scalar(value)
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid(self.low, self.high, self.step, self.levels, log=self.log)
+
+    def accept(self, value: object) -> int:
+        """A value in the range or not, as an int; raises SpaceError if it has no position on the scale."""
+        integer = self._integer(value)
+        if self.log and integer <= 0:
+            raise SpaceError(f"`value > 0` must hold on a log scale, got {described(value)}")
+        return integer
+
+    def _integer(self, value: object) -> int:
+        """The value as an int; raises SpaceError if it is not an integer."""
+        number, scalar = finite("an Int", value), python_scalar(value)
         if not (isinstance(scalar, Integral) or number.is_integer()):
             raise SpaceError(f"an Int must be an integer, got {described(value)}")
-        integer = (
-            int(scalar) if isinstance(scalar, Integral) else int(at_bound(value, number, self.low, self.high))
-        )
+        if isinstance(scalar, Integral):
+            return int(scalar)
+        return int(at_bound(value, number, self.low, self.high))
+
+    def check(self, value: object) -> int:
+        """The value as an int.
+
+        Raises:
+            SpaceError: the value is not an integer with low <= value <= high, or is between two levels.
+        """
+        integer = self._integer(value)
         if not self.low <= integer <= self.high:
             raise SpaceError(f"`{self.low} <= value <= {self.high}` must hold, got {described(value)}")
+        level, rest = divmod(integer - self.low, self.step)
+        if rest:
+            raise off_step(self, value, level)
         return integer
 
     def encode(self, value: int) -> float:
-        """Position of a value in [0, 1]."""
-        return float(self.position(np.asarray(value - self.low)))
+        """Position of a value: in [0, 1], or beyond if the value is out of range."""
+        if self.levels == 1 or self.low <= value <= self.high:
+            return float(self.position(np.asarray((value - self.low) / self.step)))
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
     def decode(self, unit: float) -> int:
         """The value whose position is nearest."""
-        return self.low + int(self.level(np.asarray(unit)))
+        return self.value(int(self.level(np.asarray(unit))))
+
+    def value(self, level: int) -> int:
+        """The value of a level."""
+        return self.low + level * self.step
 
     def position(self, level: np.ndarray) -> np.ndarray:
         """Positions in [0, 1] of levels 0 ... levels - 1."""
-        if self.log and self.levels > 1:
-            inside = np.log1p(level / self.low) / math.log(self.high / self.low)
-            return np.where(level < self.levels - 1, np.minimum(inside, 1.0), 1.0)
-        return np.asarray(level / max(self.levels - 1, 1))
+        return self._grid.position(level)
 
     def level(self, unit: np.ndarray) -> np.ndarray:
         """The levels whose positions are nearest."""
-        if self.log:
-            raw = self.low * np.expm1(unit * math.log(self.high / self.low))
-        else:
-            raw = unit * (self.levels - 1)
-        return np.asarray(np.clip(np.rint(raw), 0, self.levels - 1))
+        return self._grid.level(unit)
 
     def quantile(self, uniform: np.ndarray) -> np.ndarray:
         """Levels of uniform draws: equal probability per value, or per octave on a log scale."""
-        if self.log:
-            raw = self.low * np.expm1(uniform * math.log((self.high + 1) / self.low))
-        else:
-            raw = uniform * self.levels
-        return np.asarray(np.clip(np.floor(raw), 0, self.levels - 1))
+        return self._grid.quantile(uniform)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"type": "int", "low": self.low, "high": self.high, "log": self.log} | _form(self.fidelity)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of several options; ordered options lie on a line, unordered ones are only equal or different.
-
-    Scalars of NumPy and torch become Python scalars. Storages return the options as they are stored here.
-
-    Raises:
-        SpaceError: no options, two equal options, an option that is not a str, finite number, bool or None,
-            or a flag that is not a bool.
-    """
-
-    options: tuple[Value, ...]
-    ordered: bool = False
-
-    if TYPE_CHECKING:  # the argument may be any sequence; a tuple is stored
-
-        def __init__(self, options: Sequence[Value | np.generic], ordered: bool = False) -> None: ...
-
-    def __post_init__(self) -> None:
-        check_flags(self, "ordered")
-        object.__setattr__(self, "options", tuple(_option(option) for option in _listed(self.options)))
-        if not self.options:
-            raise SpaceError("a Choice must have at least one option, got none")
-        if len(self._index) < len(self.options):
-            raise SpaceError(f"the options of a Choice must differ, got {_repeated(self.options)}")
-
-    @cached_property
-    def _index(self) -> dict[Value, int]:
-        return {option: index for index, option in enumerate(self.options)}
-
-    @property
-    def levels(self) -> int:
-        """Number of options."""
-        return len(self.options)
-
-    def index(self, value: object) -> int:
-        """Index of the option equal to the value; NaN counts as None, which pandas replaces by it.
-
-        Raises:
-            SpaceError: no option equals the value.
-        """
-        scalar = python_scalar(value)
-        if isinstance(scalar, float) and math.isnan(scalar):
-            scalar = None
-        with suppress(Exception):  # comparing with a user's object may raise anything
-            index = self._index.get(scalar)
-            rounded = rounded_like(value) if index is None else None
-            if rounded is not None:
-                equal = [
-                    option
-                    for option in self.options
-                    if isinstance(option, float) and rounded(option) == scalar
-                ]
-                index = self._index[equal[0]] if len(equal) == 1 else None
-            if index is not None:
-                return index
-        raise SpaceError(f"the value must be one of {described(list(self.options))}, got {described(value)}")
-
-    def check(self, value: object) -> Value:
-        """The option equal to the value; raises SpaceError if no option is."""
-        return self.options[self.index(value)]
-
-    def encode(self, value: Value) -> float:
-        """Position of an option in [0, 1]."""
-        return float(self.position(np.asarray(self.index(value))))
-
-    def decode(self, unit: float) -> Value:
-        """The option whose position is nearest."""
-        return self.options[int(self.level(np.asarray(unit)))]
-
-    def position(self, level: np.ndarray) -> np.ndarray:
-        """Positions in [0, 1] of levels 0 ... levels - 1."""
-        return np.asarray(level / max(self.levels - 1, 1))
-
-    def level(self, unit: np.ndarray) -> np.ndarray:
-        """The levels whose positions are nearest."""
-        return np.asarray(np.clip(np.rint(unit * (self.levels - 1)), 0, self.levels - 1))
-
-    def quantile(self, uniform: np.ndarray) -> np.ndarray:
-        """Levels of uniform draws: equal probability per option."""
-        return np.asarray(np.clip(np.floor(uniform * self.levels), 0, self.levels - 1))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return {"type": "choice", "options": list(self.options), "ordered": self.ordered}
-
-
-def _listed(options: object) -> Sequence[Any]:
-    """The options as a sequence; an array or a Series becomes the list of its elements."""
-    if not isinstance(options, str | bytes | bytearray | Sequence) and getattr(options, "ndim", 0) == 1:
-        with suppress(Exception):  # a user's object may raise anything
-            options = options.tolist()  # type: ignore[attr-defined]
-    if isinstance(options, str | bytes | bytearray) or not isinstance(options, Sequence):
-        raise SpaceError(f"the options of a Choice must be a list, got {described(options)}")
-    if len(options) > _MOST_OPTIONS:
-        raise SpaceError(f"a Choice has at most {_MOST_OPTIONS} options, got {len(options)}; use an Int")
-    return options
-
-
-def _option(option: object) -> Value:
-    """The option as it is stored, in memory and in JSON."""
-    scalar = python_scalar(option)
-    plain = scalar is None or type(scalar) in (str, bool, int, float)
-    if not plain and isinstance(scalar, str | int | float):
-        raise SpaceError(
-            f"an option must be a plain str, int or float, got {described(option)} of type "
-            f"{type(option).__name__}; give names here and look the objects up in your function"
-        )
-    if not plain or (type(scalar) in (int, float) and not _is_finite(scalar)):
-        raise SpaceError(
-            f"an option must be a string, a finite number, a bool or None, got {described(option)}; "
-            "give names here and look the objects up in your function"
-        )
-    return scalar  # type: ignore[no-any-return]
-
-
-def _is_finite(number: int | float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # an int that no float can hold
-        return False
-
-
-def _repeated(options: Sequence[Value]) -> str:
-    """The first option that equals an earlier one, in words for an error."""
-    first: dict[Value, Value] = {}
-    for option in options:
-        if option in first:
-            other = first[option]
-            same = "" if repr(other) == repr(option) else f", since {other!r} == {option!r}"
-            return f"{described(option)} twice{same}"
-        first[option] = option
-    raise AssertionError("some option is repeated")
+        form = {"type": "int", "low": self.low, "high": self.high, "log": self.log}
+        return form | set_fields(self, "step", "fidelity", "context")
 
 
 Parameter = Float | Int | Choice

@@ -1,6 +1,6 @@
 """Search spaces: named parameters, and their encoding as rows of numbers in [0, 1].
 
-A parameter is either continuous (`Float`) or a finite list of levels (`Int`, `Choice`). Searches move a
+A parameter is either continuous (a `Float` without a step) or a finite list of levels. Searches move a
 discrete parameter from level to level; they never round a relaxed value to a level.
 """
 
@@ -8,7 +8,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +44,8 @@ class Space:
     name and parameter.
 
     Raises:
-        SpaceError: no parameters, fidelities alone, a name that is not a non-empty string, or a value that is
-            not a parameter.
+        SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, or a
+            value that is not a parameter.
     """
 
     parameters: Mapping[str, Parameter]
@@ -62,9 +62,9 @@ class Space:
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
-        if len(self._target_fidelity) == self.dim:
-            names = list(self.target_fidelity)
-            raise SpaceError(f"a Space needs a parameter that is no fidelity, got {names} alone")
+        if not any(map(_is_chosen, self._by_name.values())):
+            kinds = "no fidelity and no context" if self.contexts else "no fidelity"
+            raise SpaceError(f"a Space needs a parameter that is {kinds}, got {list(self.names)} alone")
 
     def with_fixed(self, values: Params) -> "Space":
         """The space with some parameters fixed at a value; its rows are rows of this space.
@@ -167,11 +167,21 @@ class Space:
         return tuple(column for column, (name, p) in enumerate(self) if name in names and p.levels != 1)
 
     @cached_property
+    def contexts(self) -> tuple[str, ...]:
+        """Names of the parameters that nature sets, in order."""
+        return tuple(name for name, parameter in self if parameter.context)
+
+    @cached_property
     def columns(self) -> "Columns":
         """The kinds of the columns of rows; imports torch."""
         from bo_suite.data import Columns
 
-        return Columns(self.unordered, self.levels, self.fidelities, self.fixed)
+        between = tuple(
+            column
+            for column, parameter in enumerate(self._columns)
+            if isinstance(parameter, Choice) and parameter.ordered and parameter.retired
+        )
+        return Columns(self.unordered, self.levels, self.fidelities, self.fixed, between)
 
     @property
     def aspects(self) -> frozenset[str]:
@@ -200,23 +210,30 @@ class Space:
     @cached_property
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
-        target = self.target_fidelity
-        columns = [column for column, (_, parameter) in enumerate(self) if parameter.levels != 1]
-        if all(self.names[column] in target for column in columns):
-            columns.append(next(column for column, name in enumerate(self.names) if name not in target))
+        columns = [column for column, (_, parameter) in enumerate(self) if _varies(parameter)]
+        chosen = [column for column, (_, parameter) in enumerate(self) if _is_chosen(parameter)]
+        if not set(columns) & set(chosen):
+            columns.append(chosen[0])
         return tuple(sorted(columns))
 
     @property
     def varying(self) -> "Space":
-        """The space of the parameters with more than one value, over which a search runs.
+        """The space of the parameters with more than one value, now or before, over which a search runs.
 
-        It is this space if all parameters have more than one value. If fidelities alone would remain, the
-        first other parameter stays.
+        It is this space if all parameters have more than one value. If fidelities and contexts alone would
+        remain, the first other parameter stays.
         """
         if len(self.varying_columns) == len(self):
             return self
         names = [self.names[column] for column in self.varying_columns]
         return Space({name: self[name] for name in names})
+
+    @cached_property
+    def current(self) -> "Space":
+        """The space without its retired options: what a user would write."""
+        if not any(isinstance(parameter, Choice) and parameter.retired for _, parameter in self):
+            return self
+        return Space({name: replace(p, retired=()) if isinstance(p, Choice) else p for name, p in self})
 
     def check_searchable(self) -> None:
         """Raises a SpaceError if there are more parameters than a Sobol sequence has dimensions."""
@@ -243,11 +260,24 @@ class Space:
         Raises:
             SpaceError: a parameter is missing, unknown, out of range or of the wrong type.
         """
-        values = named_values(params)
-        missing = [name for name in self._by_name if name not in values]
-        if missing:
-            raise SpaceError(f"every parameter must be given, missing {missing}")
-        return self.check_some(values)
+        return self._canonical(self._complete(params), within=True)
+
+    def accept(self, params: object) -> Params:
+        """A point in canonical form that may lie outside of the space, such as that of a past trial.
+
+        Raises:
+            SpaceError: a parameter is missing, unknown, of the wrong type or without a position: an option
+                that never was one, or a number that is not positive on a log scale.
+        """
+        return self._canonical(self._complete(params), within=False)
+
+    def contains(self, params: Params) -> bool:
+        """Whether a point that the space accepts lies in it."""
+        try:
+            self.check(params)
+        except SpaceError:
+            return False
+        return True
 
     def check_some(self, params: object) -> Params:
         """Some parameters of a point in canonical form, in order.
@@ -255,7 +285,27 @@ class Space:
         Raises:
             SpaceError: a parameter is unknown, out of range or of the wrong type.
         """
+        return self._canonical(named_values(params), within=True)
+
+    def _complete(self, params: object) -> Mapping[str, Any]:
+        """The values of all parameters, by name.
+
+        Raises:
+            SpaceError: a parameter is missing.
+        """
         values = named_values(params)
+        missing = [name for name in self._by_name if name not in values]
+        if missing:
+            raise SpaceError(f"every parameter must be given, missing {missing}")
+        return values
+
+    def _canonical(self, values: Mapping[str, Any], *, within: bool) -> Params:
+        """Values in canonical form, in order.
+
+        Args:
+            values: by name.
+            within: whether they must lie in the space.
+        """
         unknown = [name for name in values if name not in self]
         if unknown:
             raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
@@ -264,7 +314,7 @@ class Space:
             if name not in values:
                 continue
             try:
-                point[name] = parameter.check(values[name])
+                point[name] = parameter.check(values[name]) if within else parameter.accept(values[name])
             except SpaceError as error:
                 raise SpaceError(f"parameter {name!r}: {error}") from error
         return point
@@ -322,6 +372,16 @@ class Space:
         """Hash of names, order, ranges and options: spaces with equal fingerprints are equal."""
         form = json.dumps(list(self.to_dict().items()), allow_nan=False)
         return hashlib.sha256(form.encode()).hexdigest()[:16]
+
+
+def _varies(parameter: Parameter | Fixed) -> bool:
+    """Whether trials may have different values of a parameter."""
+    return parameter.levels != 1 or (isinstance(parameter, Choice) and bool(parameter.retired))
+
+
+def _is_chosen(parameter: Parameter) -> bool:
+    """Whether a search chooses the value for the outcome's sake."""
+    return not parameter.context and (isinstance(parameter, Choice) or not parameter.fidelity)
 
 
 Space.parameters = Copied("parameters")  # type: ignore[assignment]

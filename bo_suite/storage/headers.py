@@ -19,10 +19,10 @@ from bo_suite.storage.validation import describe_space_difference
 _PLAIN = ("seed", "direction", "budget", "acquisition", "run")
 """Fields of a header that are stored unchanged."""
 
-_OPTIONAL = ("initial",)
+_OPTIONAL = ("initial", "repeats", "since")
 """Such fields that files of versions before 0.9 do not have."""
 
-_CHANGEABLE = ("budget", "acquisition", "initial")
+_CHANGEABLE = ("budget", "acquisition", "initial", "repeats")
 """Fields whose stored value is used if none is given, and replaced if another one is."""
 
 
@@ -43,9 +43,12 @@ def stored_header(database: Database, expected: Header | None) -> Header | None:
             raise StorageError(f"the storage must hold a history, got {name}, which is empty")
         return None
     stored = _parsed(dict(database.execute("SELECT key, value FROM meta")), name)
-    if expected is not None and stored.space.fingerprint != expected.space.fingerprint:
-        difference = describe_space_difference(stored.space, expected.space)
-        raise StorageError(f"{name} belongs to another space: {difference}")
+    if expected is not None and stored.space.current != expected.space.current:
+        difference = describe_space_difference(stored.space.current, expected.space.current)
+        raise StorageError(
+            f"{name} belongs to another space: {difference} (Optimizer.resume(path).extend(...) or `bo-suite "
+            "space` changes the space of a history)"
+        )
     for field in ("seed", "direction"):
         old, new = getattr(stored, field), getattr(expected or stored, field)
         if old != new:
@@ -59,13 +62,15 @@ def agreed_header(database: Database, expected: Header, stored: Header | None) -
         expected = replace(expected, run=uuid.uuid4().hex, schema=schema.VERSION)
         for statement in (f"PRAGMA application_id = {schema.APPLICATION}", *schema.TABLES):
             database.write(statement)
-        _write(database, expected)
+        write_header(database, expected)
         return expected
     unset = {key: getattr(stored, key) for key in _CHANGEABLE if getattr(expected, key) is None}
-    agreed = replace(expected, run=stored.run, schema=stored.schema, **unset)
+    agreed = replace(
+        expected, space=stored.space, since=stored.since, run=stored.run, schema=stored.schema, **unset
+    )
     if any(getattr(agreed, key) != getattr(stored, key) for key in _CHANGEABLE):
         agreed = migrated(database, agreed)
-        _write(database, agreed)
+        write_header(database, agreed)
     return agreed
 
 
@@ -78,6 +83,12 @@ def stored_run(database: Database) -> str:
         return str(json.loads(rows[0][0]))
     except (TypeError, ValueError, RecursionError) as error:
         raise _header_error(database.name, f"run: {error}") from error
+
+
+def stored_seal(database: Database) -> str:
+    """The seal of the header in the file, which any change of the header changes; "" without one."""
+    rows = database.execute("SELECT value FROM meta WHERE key = 'seal'")
+    return str(rows[0][0]) if rows else ""
 
 
 def migrated(database: Database, header: Header) -> Header:
@@ -98,13 +109,13 @@ def migrated(database: Database, header: Header) -> Header:
         return replace(header, run=run, schema=schema.VERSION)
     database.write(schema.BEGIN_MIGRATION)
     for row in database.execute("SELECT * FROM trials ORDER BY id"):
-        if (fault := fault_in(row, header.space)) is not None:
+        if (fault := fault_in(row, header.canonical)) is not None:
             raise row_error(database, row[0], fault)
         database.write(schema.PUT_MIGRATED, sealed(content_of(row)))
     for statement in schema.END_MIGRATION:
         database.write(statement)
     header = replace(header, run=run or uuid.uuid4().hex, schema=schema.VERSION)
-    _write(database, header)
+    write_header(database, header)
     return header
 
 
@@ -119,7 +130,8 @@ def _header_error(name: str, fault: str) -> StorageError:
     return StorageError(f"the header of {name} must be intact, got {fault}")
 
 
-def _write(database: Database, header: Header) -> None:
+def write_header(database: Database, header: Header) -> None:
+    """Writes all fields of a header, with their seal."""
     fields = {name: getattr(header, name) for name in (*_PLAIN, *_OPTIONAL)} | {
         "space": header.space.to_dict(),
         "fingerprint": header.space.fingerprint,
@@ -160,7 +172,14 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
     if version > 1 and fields.get("seal") != _seal(texts):
         raise _header_error(name, "fields that were changed since they were stored, by its seal")
     plain = {key: fields.get(key, "") for key in _PLAIN}
-    return Header(space=space, schema=version, initial=fields.get("initial"), **plain)
+    return Header(
+        space=space,
+        schema=version,
+        initial=fields.get("initial"),
+        repeats=fields.get("repeats"),
+        since=fields.get("since", 0),
+        **plain,
+    )
 
 
 def _fields(texts: Mapping[str, str], name: str) -> dict[str, Any]:
@@ -186,6 +205,8 @@ def _check_fields(fields: Mapping[str, Any], version: int, name: str) -> None:
         ("direction", fields["direction"] in ("minimize", "maximize")),
         ("budget", fields["budget"] is None or is_whole(fields["budget"], 1)),
         ("initial", fields.get("initial") is None or is_whole(fields["initial"], 1)),
+        ("repeats", fields.get("repeats") in (None, False, True)),
+        ("since", is_whole(fields.get("since", 0), 0)),
         ("run", version == 1 or (isinstance(fields["run"], str) and fields["run"] != "")),
     ):
         if not fits:

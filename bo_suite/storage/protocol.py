@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, SupportsFloat
 
-from bo_suite.space.space import Params
-from bo_suite.storage.trial import Header, Trial
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.changes import Change
+from bo_suite.storage.trial import Header, Observation, Queued, Trial
 
 
 class Storage(Protocol):
@@ -17,11 +18,13 @@ class Storage(Protocol):
 
     Attributes:
         path: where it is; None if it is in memory.
-        header: space, seed, direction, budget and acquisition.
+        header: space, seed, direction and settings; others may change the space.
     """
 
     path: Path | None
-    header: Header
+
+    @property
+    def header(self) -> Header: ...
 
     def trials(self) -> list[Trial]:
         """All trials, ordered by id, as a new list."""
@@ -33,15 +36,26 @@ class Storage(Protocol):
         """Waits until earlier callers have left their turns; yields False if that took too long."""
 
     def insert(
-        self, params: Sequence[Params], provenance: Sequence[Mapping[str, Any]], *, expected: int | None
+        self,
+        params: Sequence[Params],
+        provenance: Sequence[Mapping[str, Any]],
+        *,
+        expected: int | None,
+        queued: Sequence[int] = (),
     ) -> list[Trial] | None:
-        """Stores running trials; None, with nothing written, if the next id is not `expected`."""
+        """Stores running trials in place of queued points; None if they were chosen from an earlier state."""
 
-    def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
-        """Stores an observation that was not asked for."""
+    def add_all(self, observations: Sequence[Observation]) -> list[Trial]:
+        """Stores observations that were not asked for."""
 
-    def add_failed(self, params: Params, reason: str) -> Trial:
-        """Stores a failure that was not asked for."""
+    def enqueue(self, points: Sequence[Params]) -> list[Queued]:
+        """Stores points to be asked next."""
+
+    def dequeue(self) -> list[Queued]:
+        """Removes all queued points."""
+
+    def queue(self) -> list[Queued]:
+        """The points that are asked next, in order."""
 
     def tell(
         self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None, attempt: int | None = None
@@ -61,6 +75,18 @@ class Storage(Protocol):
 
     def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
         """Ends a running trial that will not be evaluated."""
+
+    def amend(self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+        """Corrects the outcome of a trial in any state."""
+
+    def forget(self, trial: int, reason: str) -> Trial:
+        """Removes a trial in any state from what is learnt from."""
+
+    def extend(self, before: Space, space: Space, values: Params) -> None:
+        """Replaces the space, with values of new parameters in earlier trials."""
+
+    def changes(self) -> list[Change]:
+        """What was amended, forgotten and extended, in order of making."""
 
     def reclaim(self) -> list[Trial]:
         """Takes over the running trials of dead owners, each as one more attempt, and returns them."""

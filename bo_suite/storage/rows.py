@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from bo_suite.errors import SpaceError
-from bo_suite.space.space import Space
+from bo_suite.space.space import Params
 from bo_suite.storage.content import is_number, is_whole
 from bo_suite.storage.trial import STATES, Trial
 from bo_suite.system.owners import is_owner
@@ -32,6 +32,8 @@ class Row(NamedTuple):
     transient: int = 0
     traceback: str | None = None
 
+
+Canonical = Callable[[object], Params]
 
 StoredRow = tuple[Any, ...]
 """A row as it was read from a file of any version, with its seal if it has one."""
@@ -64,14 +66,19 @@ def trial_of(row: Row, run: str) -> Trial:
     return trial
 
 
-def fault_in(stored: StoredRow, space: Space) -> str | None:
-    """The fault of a row of a file, with the name of its field; None if the row is valid."""
+def fault_in(stored: StoredRow, canonical: Canonical) -> str | None:
+    """The fault of a row of a file, with the name of its field; None if the row is valid.
+
+    Args:
+        stored: the row.
+        canonical: a point in canonical form; raises SpaceError if it cannot be one of the history.
+    """
     if len(stored) == _FIRST:
-        return _fault_in_content(content_of(stored), space)
+        return _fault_in_content(content_of(stored), canonical)
     *content, seal = stored
     if isinstance(seal, str) and seal[:8] == f"{crc32(repr(tuple(content)).encode()):08x}":
         return None
-    if (fault := _fault_in_content(content_of(stored), space)) is not None:
+    if (fault := _fault_in_content(content_of(stored), canonical)) is not None:
         return fault
     marks = "".join(map(_mark, content[1:]))
     pairs = zip(Row._fields[1:], _quarters(marks), _quarters(str(seal)[8:]), strict=False)
@@ -80,11 +87,11 @@ def fault_in(stored: StoredRow, space: Space) -> str | None:
     return f"{names}: changed since it was stored, by the row's seal"
 
 
-def _fault_in_content(row: Row, space: Space) -> str | None:
+def _fault_in_content(row: Row, canonical: Canonical) -> str | None:
     """The fault of a row without regard to its seal; None if its fields are valid."""
     for name, value in row._asdict().items():
         try:
-            requirement = _REQUIREMENTS[name](value, row, space)
+            requirement = _REQUIREMENTS[name](value, row, canonical)
         except (ValueError, RecursionError, SpaceError) as error:
             requirement = str(error)
         if requirement is not None:
@@ -96,18 +103,18 @@ def _quarters(text: str) -> list[str]:
     return [text[start : start + 4] for start in range(0, len(text), 4)]
 
 
-_Check = Callable[[Any, Row, Space], str | None]
-"""Of a value, its row and the space: the requirement that the value breaks, or None."""
+_Check = Callable[[Any, Row, Canonical], str | None]
+"""Of a value, its row and `canonical`: the requirement that the value breaks, or None."""
 
 
 def _needs(requirement: str, holds: Callable[[Any, Row], bool]) -> _Check:
-    return lambda value, row, space: None if holds(value, row) else f"must be {requirement}"
+    return lambda value, row, canonical: None if holds(value, row) else f"must be {requirement}"
 
 
-def _params(value: Any, row: Row, space: Space) -> str | None:
+def _params(value: Any, row: Row, canonical: Canonical) -> str | None:
     if not isinstance(value, str):
         return "must be text"
-    if json.dumps(space.check(json.loads(value)), allow_nan=False) != value:
+    if json.dumps(canonical(json.loads(value)), allow_nan=False) != value:
         return "must be a point of the space as it is stored"
     return None
 
@@ -130,7 +137,7 @@ def _numbers(values: object) -> bool:
     return isinstance(values, Sequence) and not isinstance(values, str) and all(map(is_number, values))
 
 
-def _provenance(value: Any, row: Row, space: Space) -> str | None:
+def _provenance(value: Any, row: Row, canonical: Canonical) -> str | None:
     return provenance_fault(json.loads(value)) if isinstance(value, str) else "must be text"
 
 

@@ -3,9 +3,9 @@
 APPLICATION = 0x626F7331
 """SQLite's application_id, which marks a file as a history: "bos1" in ASCII."""
 
-VERSION = 3
-"""Version 2 had no column `traceback`. Version 1, of bo_suite 0.8 and before, also had no columns `transient`
-and `seal`, and no withdrawn trials."""
+VERSION = 4
+"""Version 3 had no tables `queue` and `changes`. Version 2 also had no column `traceback`. Version 1, of
+bo_suite 0.8 and before, also had no columns `transient` and `seal`, and no withdrawn trials."""
 
 _TRIALS = """CREATE TABLE {name} (
         id INTEGER PRIMARY KEY, params TEXT NOT NULL,
@@ -19,13 +19,21 @@ _TRIALS = """CREATE TABLE {name} (
 _INDEX = "CREATE INDEX trials_revision ON trials (revision)"
 _PUT = "REPLACE INTO {name} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+_ASIDE = (
+    "CREATE TABLE queue (id INTEGER PRIMARY KEY AUTOINCREMENT, params TEXT NOT NULL, seal TEXT NOT NULL)",
+    """CREATE TABLE changes (id INTEGER PRIMARY KEY, trial INTEGER, action TEXT NOT NULL,
+        author TEXT NOT NULL, made REAL NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL,
+        seal TEXT NOT NULL)""",
+)
+
 TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     _TRIALS.format(name="trials"),
     _INDEX,
+    *_ASIDE,
 )
 PUT = _PUT.format(name="trials")
 
 BEGIN_MIGRATION = _TRIALS.format(name="trials_new")
 PUT_MIGRATED = _PUT.format(name="trials_new")
-END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_new RENAME TO trials", _INDEX)
+END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_new RENAME TO trials", _INDEX, *_ASIDE)

@@ -1,8 +1,8 @@
-"""The record of one trial, and of what is fixed for all trials of a history."""
+"""The records of a trial, of a queued point, and of what holds for all trials of a history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from bo_suite.space.space import Params, Space
 from bo_suite.values.copies import Copied
@@ -64,7 +64,7 @@ else:
 
 @dataclass(frozen=True)
 class Header:
-    """What is fixed when a history is created; the acquisition is in JSON form."""
+    """What holds for all trials of a history; the acquisition is in JSON form."""
 
     space: Space
     seed: int
@@ -72,8 +72,40 @@ class Header:
     budget: int | None
     acquisition: Any
     initial: int | None = None  # number of initial points, if the user has set it
+    repeats: bool | None = None  # whether points may be evaluated again under noise, if the user has set it
+    since: int = 0  # id of the first trial since the space or an outcome was last changed
     run: str = field(default="", compare=False)  # a unique name; "" in files of version 0.8
     schema: int = field(default=0, compare=False)  # version of the file when it was last read or written
+
+    @property
+    def canonical(self) -> Callable[[object], Params]:
+        """What brings the point of a trial into canonical form; raises SpaceError if it cannot be one."""
+        return self.space.accept if self.since else self.space.check
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A point that is asked next; the model chooses the parameters that it lacks."""
+
+    id: int
+    params: Params
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The outcome, or the failure, of a point from elsewhere.
+
+    Attributes:
+        params: the point.
+        value: its outcome; None if its evaluation failed.
+        std: standard deviation of the noise of the value, if known.
+        reason: why it failed; None if it has a value.
+    """
+
+    params: Params
+    value: SupportsFloat | None
+    std: SupportsFloat | None = None
+    reason: str | None = None
 
 
 def next_id(trials: Sequence[Trial]) -> int:

@@ -11,7 +11,7 @@ from bo_suite.values.describe import SHORT, described, plain_text, shortened
 from bo_suite.values.numbers import require_finite
 
 
-def require_outcome(value: SupportsFloat, std: SupportsFloat | None) -> dict[str, float | None]:
+def require_outcome(value: SupportsFloat | None, std: SupportsFloat | None) -> dict[str, float | None]:
     """The value and std of a finished trial, by name.
 
     Raises:

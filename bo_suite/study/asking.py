@@ -1,14 +1,18 @@
 """Asking for trials from several threads and processes on one history, one after another."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from bo_suite.space.space import Params
 from bo_suite.storage.protocol import Storage
-from bo_suite.storage.trial import Trial, next_id
+from bo_suite.storage.trial import Queued, Trial, next_id
 
 if TYPE_CHECKING:
     from bo_suite.study.suggest import Suggestion
+
+logger = logging.getLogger("bo_suite")
 
 _PATIENT_ASKS = 2
 """Attempts to suggest in view of the latest trials; after these, any point that is new is accepted."""
@@ -20,9 +24,11 @@ _LATEST = 64
 """Latest trials that are polled."""
 
 
-def asked_in_turn(
-    history: Storage, suggest: Callable[[Sequence[Trial]], Sequence["Suggestion"]]
-) -> list[Trial]:
+Suggest = Callable[[Sequence[Trial], Sequence[Queued]], Sequence["Suggestion"]]
+"""Returns points to evaluate, given all trials and the queued points."""
+
+
+def asked_in_turn(history: Storage, suggest: Suggest) -> list[Trial]:
     """Stores suggested points as running trials, given all trials stored before, and returns these.
 
     If others store trials during `suggest`, it runs again; after two attempts a point is accepted unless a
@@ -30,7 +36,7 @@ def asked_in_turn(
 
     Args:
         history: stores the trials.
-        suggest: returns points to evaluate, given all trials.
+        suggest: returns points to evaluate.
     """
     began = time.monotonic()
     with history.turn():
@@ -39,7 +45,7 @@ def asked_in_turn(
         attempts = 0
         while True:
             trials = history.trials()
-            suggestions = suggest(trials)
+            suggestions = suggest(trials, history.queue())
             stored = _store(history, suggestions, trials)
             attempts += 1
             if stored is None and attempts >= _PATIENT_ASKS:
@@ -48,13 +54,32 @@ def asked_in_turn(
                 return stored
 
 
+def enqueued(history: Storage, points: Sequence[Params]) -> None:
+    """Queues points; whether some repeat a trial or another queued point is logged, once.
+
+    Raises:
+        SpaceError: a point has an unknown parameter, or one that does not have the value.
+    """
+    earlier = [trial.params for trial in history.trials() if trial.informative]
+    earlier += [queued.params for queued in history.queue()]
+    repeats = []
+    for queued in history.enqueue(points):
+        repeats += [queued.params] if queued.params in earlier else []
+        earlier.append(queued.params)
+    if repeats:
+        logger.warning("%d queued points repeat earlier ones, such as %s", len(repeats), repeats[0])
+
+
 def _store(
     history: Storage, suggestions: Sequence["Suggestion"], trials: Sequence[Trial]
 ) -> list[Trial] | None:
-    """Stores the suggestions; returns None if the history has more trials than the given ones."""
-    points = [suggestion.params for suggestion in suggestions]
-    sources = [suggestion.provenance for suggestion in suggestions]
-    return history.insert(points, sources, expected=next_id(trials))
+    """Stores the suggestions; returns None if the history is not in the given state any more."""
+    return history.insert(
+        [suggestion.params for suggestion in suggestions],
+        [suggestion.provenance for suggestion in suggestions],
+        expected=next_id(trials),
+        queued=[suggestion.queued for suggestion in suggestions if suggestion.queued is not None],
+    )
 
 
 def _await_outcomes(history: Storage) -> None:
@@ -70,7 +95,7 @@ def _await_outcomes(history: Storage) -> None:
 
 def _store_if_new(history: Storage, suggestions: Sequence["Suggestion"]) -> list[Trial] | None:
     """Stores suggestions that were made without the latest trials, unless one of these has the same point."""
-    new = [suggestion.params for suggestion in suggestions if not suggestion.provenance.get("repeat")]
+    new = [suggestion.params for suggestion in suggestions if not suggestion.may_repeat]
     for _ in range(_PATIENT_ASKS):
         trials = history.trials()
         if any(trial.informative and trial.params in new for trial in trials):

@@ -138,9 +138,9 @@ class Belief:
         """What the model predicts at points, in the user's units; one row a point.
 
         Columns: `mean`, `std`, `low` and `high` of the function without noise; `observation_std`,
-        `observation_low` and `observation_high` of a new observation; and `outside`, whether a value lies
-        outside its parameter's range. Nothing is known beyond the cap of the outcomes (the upper quartile
-        plus twice its distance from the best): no number goes beyond it.
+        `observation_low` and `observation_high` of a new observation; and `outside`, whether the point lies
+        outside of the space, where the model extrapolates. Nothing is known beyond the cap of the outcomes
+        (the upper quartile plus twice its distance from the best): no number goes beyond it.
 
         Args:
             points: a dict, a list of dicts, or a DataFrame, whose index the result has.
@@ -200,9 +200,9 @@ class Belief:
         return self.space.decode(self.space.widened(row[None]))[0]
 
     def _rows_of(self, points: Sequence[Any]) -> tuple[Tensor, list[bool]]:
-        """The rows of points, and which of these have a value outside its range: so far, none may."""
-        checked = [self.space.check(point) for point in points]
-        return self.encode(checked), [False] * len(checked)
+        """The rows of points, and which of these lie outside of the space."""
+        accepted = [self.space.accept(point) for point in points]
+        return self.encode(accepted), [not self.space.contains(point) for point in accepted]
 
     def _mean_and_std(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation in the user's units, of N(mean, var) on the surrogate's scale."""

@@ -229,9 +229,12 @@ def _losses(belief: Belief, trials: Sequence[Finished]) -> Tensor:
 
 
 def _second_opinion(belief: Belief) -> Tensor:
-    """`ped_anova` of the trials at the target fidelity, or of all if fewer than `LEAST` are there."""
-    final = [trial for trial in belief.trials if belief.space.at_target(params := trial.params) == params]
-    trials = final if len(final) >= LEAST else belief.trials
+    """`ped_anova` of the trials in the space, at the target fidelity if `LEAST` are; 0 if fewer are inside."""
+    inside = [trial for trial in belief.trials if belief.space.contains(trial.params)]
+    if len(inside) < LEAST:
+        return torch.zeros(belief.searched.dim, **CPU_DOUBLES)
+    final = [trial for trial in inside if belief.space.at_target(params := trial.params) == params]
+    trials = final if len(final) >= LEAST else inside
     rows = belief.encode([trial.params for trial in trials])
     shares = ped_anova(rows, _losses(belief, trials), belief.searched)
     shares[list(belief.searched.fidelities)] = 0.0

@@ -73,8 +73,10 @@ class Observations:
             std = torch.tensor(
                 [math.nan if trial.std is None else trial.std for trial in finished], **CPU_DOUBLES
             )
+        columns = replace(self._space.columns, narrowed=_is_narrowed(rows, self._space))
         data = replace(
             dataset_of(self._space, rows[: len(finished)], self._outcomes(finished), std),
+            columns=columns,
             pending=self._space.encode([trial.params for trial in running]),
             failures=rows[len(finished) :] if failed else None,
             constraints=_constraint_values(finished, constraints) if constraints else None,
@@ -101,6 +103,11 @@ class Observations:
             self._encoded = index, rows  # in one assignment, as other threads read both
         indices = [index[id(trial)][1] for trial in trials]
         return rows[torch.tensor(indices, dtype=torch.long, device="cpu")]
+
+
+def _is_narrowed(rows: Tensor, space: Space) -> bool:
+    """Whether rows may lie outside of the space."""
+    return bool(space.columns.between) or bool(((rows < 0.0) | (rows > 1.0)).any())
 
 
 def _constraint_values(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:

@@ -3,18 +3,21 @@
 import logging
 import math
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat, overload
 
-from bo_suite.errors import BoSuiteError, SpaceError, StorageError, TrialError
+from bo_suite.errors import BoSuiteError, StorageError, TrialError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.history import History
-from bo_suite.storage.trial import Finished, Header, Trial
-from bo_suite.study.asking import asked_in_turn
-from bo_suite.study.summary import RegretBound, best_trial, ended_text, html_of_best, overview, to_frame
-from bo_suite.values.describe import described
+from bo_suite.storage.trial import Finished, Observation, Trial
+from bo_suite.study import arguments
+from bo_suite.study.asking import asked_in_turn, enqueued
+from bo_suite.study.extension import extended
+from bo_suite.study.model import Suggesters
+from bo_suite.study.summary import RegretBound, best_trial, ended_text, html_of_best, overview
+from bo_suite.study.tables import frame_of_changes, to_frame
 from bo_suite.values.display import shown_text
 from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
@@ -24,6 +27,7 @@ if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or ta
     import torch
 
     from bo_suite.acquisition import Acquisition, SteinBatch
+    from bo_suite.space.parameters import Parameter
     from bo_suite.study.belief import Belief, Points
     from bo_suite.study.suggest import Suggester
 
@@ -47,6 +51,8 @@ class Optimizer:
         device: device of the surrogates ("cpu", "cuda").
         initial: number of space-filling points before the model chooses; added observations count. None for
             the number in the storage or, if it has none, 6, or a third of a budget below 18.
+        repeats: whether a point may be evaluated again where that teaches most, if outcomes are noisy. None
+            for the answer in the storage or, if it has none, no: only once a finite space is exhausted.
 
     Raises:
         SpaceError, TrialError: an argument breaks a rule, or the device is not available.
@@ -63,17 +69,11 @@ class Optimizer:
         storage: str | Path | None = None,
         device: "str | torch.device" = "cpu",
         initial: int | None = None,
+        repeats: bool | None = None,
     ) -> None:
-        if not isinstance(space, Space):
-            raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
-        space.varying.check_searchable()  # before a file is created
-        if direction not in ("minimize", "maximize"):
-            raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
-        planned = None if budget is None else require_int("budget", budget, at_least=1)
-        points = None if initial is None else require_int("initial", initial, at_least=1)
-        form = None if acquisition is None else _json_of(acquisition, space)
-        self._device = _usable(device)
-        header = Header(space, require_int("seed", seed), direction, planned, form, points)
+        settings = arguments.Settings(budget, initial, repeats)
+        header = arguments.header_of(space, acquisition, seed, direction, settings)
+        self._device = arguments.usable(device)
         self._begin(History.open(storage, header), acquisition)
 
     @staticmethod
@@ -88,53 +88,28 @@ class Optimizer:
             device: device of the surrogates.
 
         Raises:
-            TrialError: the device is not available.
-            StorageError: the file is missing, is not a history, or needs the argument `acquisition`.
+            StorageError, TrialError: the file is no history or needs the acquisition, or there is no device.
         """
         optimizer = object.__new__(Optimizer)
-        optimizer._device = _usable(device)
+        optimizer._device = arguments.usable(device)
         optimizer._begin(History.open(path, None), acquisition)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles and copies as the path of the file, which the copy resumes.
-
-        Raises:
-            TypeError: the history is in memory.
-        """
+        """Pickles and copies as the path of the file, which the copy resumes; TypeError if there is none."""
         path = self._history.path
         if path is None:
-            raise TypeError(
-                "an Optimizer must have a file (`storage=`) to be pickled or copied, got one in memory"
-            )
+            raise TypeError("an Optimizer must have a file (`storage=`) to be copied, got one in memory")
         return Optimizer.resume, (str(path), self._suggester.acquisition, str(self._device))
 
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()
         self._history = history
-        self._acquisition = acquisition
-        if acquisition is None and history.header.acquisition is not None:
-            from bo_suite.storage.serialization import from_json
+        self._suggesters = Suggesters(history, acquisition, self._device)
 
-            self._acquisition = from_json(history.header.acquisition)
-
-    @cached_property
+    @property
     def _suggester(self) -> "Suggester":
-        import torch
-
-        from bo_suite.acquisition.default import default_acquisition
-        from bo_suite.study.initial import initial_size
-        from bo_suite.study.suggest import Suggester
-
-        header = self._history.header
-        return Suggester(
-            header.space,
-            self._acquisition or default_acquisition(header.space.aspects),
-            header.seed,
-            header.direction,
-            header.initial or initial_size(header.budget),
-            torch.device(self._device),
-        )
+        return self._suggesters.latest
 
     @property
     def space(self) -> Space:
@@ -185,9 +160,9 @@ class Optimizer:
     ) -> Trial | list[Trial]:
         """The next trial, or a list of `count` trials to be evaluated in parallel.
 
-        Points are chosen one after another, each given the earlier ones as pending. After the initial points,
-        `batch` chooses them jointly; it is meant for `Bore`, whose score is a logit. The list is shorter if a
-        finite space has fewer new points left.
+        Points of `enqueue` that agree with `fixed` come first. Others are chosen one after another, given the
+        earlier ones as pending. After the initial points, `batch` chooses them jointly; it is meant for
+        `Bore`, whose score is a logit. The list is shorter if a finite space has fewer new points left.
 
         On return the trials are stored as running, and later suggestions take them into account. Threads and
         processes that ask on one history take turns.
@@ -195,23 +170,40 @@ class Optimizer:
         Args:
             count: number of trials.
             batch: chooses the points jointly.
-            fixed: values by name of some parameters in every trial; the others are chosen given these.
+            fixed: values by name of some parameters in every trial, and of every context; the others are
+                chosen given these.
 
         Raises:
             SpaceExhausted: a finite space has no new point left, or none with the fixed values.
-            SpaceError: a fixed parameter is unknown, or does not have the value.
+            SpaceError: a fixed parameter is unknown or does not have the value, or a context is not given.
             TrialError: count < 1, or a batch that is not a SteinBatch or is used in a space with fidelities.
         """
-        if fixed is not None:
-            self.space.check_some(fixed)  # refuses wrong values before waiting for other threads
-        if batch is not None and (self.space.fidelities or not _is_batch(batch)):
-            law = "a batch must be a SteinBatch(), and no fidelity in the space"
-            raise TrialError(f"{law}, got {described(batch)}")
+        arguments.check_fixed(fixed, self.space, "ask")  # before waiting for other threads
+        if batch is not None:
+            arguments.check_batch(batch, self.space)
         number = 1 if count is None else require_int("count", count, at_least=1)
         asked = asked_in_turn(
-            self._history, lambda trials: self._suggester.suggest(trials, number, batch, fixed=fixed)
+            self._history,
+            lambda trials, queue: self._suggester.suggest(trials, number, batch, fixed=fixed, queue=queue),
         )
         return asked if count is not None else asked[0]
+
+    def enqueue(self, points: Params | Sequence[Params]) -> None:
+        """Stores one point or several, to be asked next, in order; the model chooses what a point lacks.
+
+        Raises:
+            SpaceError: a parameter is unknown, or does not have the value.
+        """
+        enqueued(self._history, arguments.listed_points(points))
+
+    @property
+    def queue(self) -> list[Params]:
+        """The points of `enqueue` that have not been asked yet, in order."""
+        return [point.params for point in self._history.queue()]
+
+    def dequeue(self) -> list[Params]:
+        """Removes all queued points, and returns them."""
+        return [point.params for point in self._history.dequeue()]
 
     def tell(self, trial: Trial | int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
         """Stores the outcome of a running trial; on return it survives a crash of the process or the machine.
@@ -222,10 +214,9 @@ class Optimizer:
             std: standard deviation of its noise, if known.
 
         Raises:
-            TrialError: the value is not finite, or the trial is unknown, has ended, or has been handed out
-                again.
+            TrialError: the value is not finite, or the trial is unknown, has ended or was handed out again.
         """
-        number, attempt = self._which(trial)
+        number, attempt = arguments.trial_id(trial, self._history.header.run)
         return self._ended(self._history.tell(number, value, std, attempt))
 
     def fail(
@@ -241,22 +232,17 @@ class Optimizer:
             traceback: of the exception, as `traceback.format_exc()` returns it; 10,000 characters are stored.
 
         Raises:
-            TrialError: the trial is unknown or has ended, the flag is not a bool, or the traceback is not a
-                string.
+            TrialError: the trial is unknown or has ended, or an argument is of a wrong type.
         """
-        number, attempt = self._which(trial)
+        number, attempt = arguments.trial_id(trial, self._history.header.run)
         by_chance = flag("transient", transient, TrialError)
         return self._ended(
             self._history.fail(number, reason, attempt, transient=by_chance, traceback=traceback)
         )
 
     def withdraw(self, trial: Trial | int) -> Trial:
-        """Stores that a running trial will not be evaluated; its point may be suggested again.
-
-        Raises:
-            TrialError: the trial is unknown or has ended.
-        """
-        number, attempt = self._which(trial)
+        """Stores that a running trial will not be evaluated, so that its point may be suggested again."""
+        number, attempt = arguments.trial_id(trial, self._history.header.run)
         return self._ended(self._history.withdraw(number, attempt=attempt))
 
     def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
@@ -266,51 +252,92 @@ class Optimizer:
             SpaceError: a parameter is missing, unknown or out of range.
             TrialError: the value is not finite.
         """
-        return self._history.add(params, value, std)
+        return self._history.add_all([Observation(params, value, std)])[0]
 
     def add_failed(self, params: Params, reason: str) -> Trial:
-        """Stores a failure from elsewhere as a failed trial, as `fail` does.
+        """Stores a failure from elsewhere as a failed trial; raises SpaceError as `add` does."""
+        return self._history.add_all([Observation(params, None, reason=reason)])[0]
+
+    def add_all(self, observations: Sequence[Observation]) -> list[Trial]:
+        """Stores observations from elsewhere, such as those of `read_csv`: all of them, or none. As `add`."""
+        return self._history.add_all(observations)
+
+    def amend(self, trial: Trial | int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+        """Corrects the outcome of a trial in any state, which is finished then; see `to_frame(history=True)`.
+
+        Args:
+            trial: the trial, or its id.
+            value: the outcome, in the user's units and direction.
+            std: standard deviation of its noise; None for the one that is stored.
 
         Raises:
-            SpaceError: a parameter is missing, unknown or out of range.
+            TrialError: the value is not finite, or the trial is unknown.
         """
-        return self._history.add_failed(params, reason)
+        return self._history.amend(arguments.trial_id(trial, self._history.header.run)[0], value, std)
+
+    def forget(self, trial: Trial | int, reason: str = "forgotten") -> Trial:
+        """Withdraws a trial in any state and removes its outcome: nothing is learnt from it any more.
+
+        Its point may be suggested again, it counts for no budget, and `amend` restores it.
+
+        Raises:
+            TrialError: the trial is unknown.
+        """
+        return self._history.forget(arguments.trial_id(trial, self._history.header.run)[0], reason)
+
+    def extend(self, parameters: "Mapping[str, Parameter] | Space", values: Params | None = None) -> Space:
+        """Changes and returns the space; trials left outside still teach the model, and are not suggested.
+
+        A range may become wider or narrower, options may be added or left out, a parameter may be added.
+
+        Args:
+            parameters: the changed and the new parameters, by name.
+            values: of the new parameters in all earlier trials.
+
+        Raises:
+            SpaceError: a parameter becomes one of another kind or has a single number left, a new one has no
+                value, an earlier point has no place in the new space, or a queued point is outside of it.
+        """
+        before = self.space
+        after, complete = extended(before, parameters, values or {})
+        self._suggesters.check(after)
+        if after != before:
+            self._history.extend(before, after, complete)
+        return after
 
     def reclaim(self) -> list[Trial]:
         """Takes over running trials whose process has died, and returns them to be evaluated again."""
         return self._history.reclaim()
 
-    def recommend(self) -> Params:
+    def recommend(self, fixed: Params | None = None) -> Params:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
-        The model is the acquisition's surrogate, or an AutoGP if it has none. Under noise the point is a
-        better choice than `best`, whose value may be luck. Without noise it is the best trial's point, or one
-        that is predicted to be better by more than its standard deviation. Fidelities are at the target.
+        The model is that of `belief`. Under noise the point is a better choice than `best`, whose value may
+        be luck. Without noise it is the best trial's point, or one that is predicted to be better by more
+        than its standard deviation. Fidelities are at the target.
+
+        Args:
+            fixed: values by name of some parameters, and of every context.
 
         Raises:
-            TrialError: no trial is finished.
-            FitError, NumericalError: the model cannot be fitted.
+            SpaceError: a fixed parameter is unknown or does not have the value, or a context is not given.
+            FitError, NumericalError, TrialError: the model cannot be fitted, or no trial is finished.
         """
+        arguments.check_fixed(fixed, self.space, "recommend")
         from bo_suite.study.recommend import recommended_point
 
-        return recommended_point(self._suggester, self.trials)
+        return recommended_point(self._suggester, self.trials, fixed)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
 
         The bound is: min over evaluated points of mean + w σ, minus min over the space of mean - w σ, both
-        mapped to the user's units. The model is the acquisition's surrogate, or an AutoGP if it has none.
-        Fidelities are at the target, "maximize" is mirrored, and running trials do not count.
-
-        The default is w² = 2 log(d n² π² / (6 · 0.1)) for n finished trials in d encoded dimensions; w is 4
-        to 6. If f were a draw from the model, the bounds at d fixed points would hold for all n together with
-        probability 0.9 (Srinivas et al. 2010, lemma 5.1). Real functions are not such draws: over eight
-        problems (benchmarks/stopping.py) the bound held in 0.78 of the runs after 10 evaluations, in 0.85
-        after 20 and in 0.94 after 30 to 60; least often if the minimum is a narrow spike (Ackley: 0.4 to
-        0.8). Makarova et al. (2022), equation 3, use w² / 5.
+        mapped to the user's units (Makarova et al. 2022, equation 3). docs/loop.md: how often it has held.
 
         Args:
-            width: w, number of standard deviations; None for the default.
+            width: w, number of standard deviations; None for w² = 2 log(d n² π² / (6 · 0.1)), 4 to 6: with it
+                the bounds at d fixed points would hold with probability 0.9 for all n if f were a draw from
+                the model (Srinivas et al. 2010, lemma 5.1).
 
         Raises:
             TrialError: no trial is finished, or the width is not above 0.
@@ -346,9 +373,12 @@ class Optimizer:
             return html_of_best(self.trials, self.direction, self.space)
         return None
 
-    def to_frame(self) -> "pd.DataFrame":
-        """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields."""
-        return to_frame(self.trials)
+    def to_frame(self, history: bool = False) -> "pd.DataFrame":
+        """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields.
+
+        With `history` one row per change instead: what was amended, forgotten or extended, by whom and when.
+        """
+        return frame_of_changes(self._history.changes()) if history else to_frame(self.trials)
 
     def close(self) -> None:
         """Closes the storage."""
@@ -362,38 +392,3 @@ class Optimizer:
                 best = self.best.value
             logger.info("%s", ended_text(trial, best))
         return trial
-
-    def _which(self, trial: Trial | int) -> tuple[int, int | None]:
-        """The id and, if the argument is a Trial, its attempt."""
-        if not isinstance(trial, Trial):
-            return require_int("a trial's id", trial), None
-        run = self._history.header.run
-        if trial.run and run and trial.run != run:
-            raise TrialError(f"trial {trial.id} must be one of this history, got one of another history")
-        return trial.id, trial.attempt
-
-
-def _json_of(acquisition: "Acquisition", space: Space) -> Any:
-    """The JSON form of an acquisition, which must support the space."""
-    from bo_suite.acquisition.base import require_support
-    from bo_suite.storage.serialization import to_json
-    from bo_suite.study.suggest import check_acquisition
-
-    check_acquisition(acquisition)
-    require_support(acquisition, space.aspects)
-    return to_json(acquisition)
-
-
-def _usable(device: object) -> Any:
-    """The device, checked for double precision; "cpu" is not checked, as that would import torch."""
-    if isinstance(device, str) and device == "cpu":
-        return device
-    from bo_suite.linalg.environment import usable_device
-
-    return usable_device(device)
-
-
-def _is_batch(batch: object) -> bool:
-    from bo_suite.acquisition import SteinBatch
-
-    return isinstance(batch, SteinBatch)

@@ -45,7 +45,7 @@ def provenance_of(
         fitted_to: fingerprint of the data.
     """
     source: dict[str, Any] = {"source": step.source, "number": number, "observations": data.x.shape[-2]}
-    if step.source != "design":
+    if step.source in ("acquisition", "fallback"):
         source["acquisition"] = repr(acquisition)
     if step.source == "acquisition":
         source["fit_ms"] = round(1e3 * step.fit_seconds, 3)

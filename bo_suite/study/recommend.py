@@ -1,9 +1,9 @@
 """The best point according to a model, and confidence bounds of the minimum."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import jaxtyping as jt
@@ -18,6 +18,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import maximize
+from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.suggest import Suggester
@@ -43,6 +44,7 @@ def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -
         surrogate: fitted to the data.
         seeds: of the fit and of the search.
     """
+    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
     with numerical_environment(), torch.no_grad():
         return recommended_row(surrogate.fit(data, seeds), data, space, seeds)
 
@@ -51,7 +53,7 @@ def recommended_row(process: Process, data: Dataset, space: Space, seeds: Seeds)
     """The row of `recommend`, by a process that was fitted to the data."""
     with numerical_environment(), torch.no_grad():
         score = _at_target(ConfidenceBoundScore(process, -1.0, process.hyperparameters), data, seeds)
-        rows = data.x
+        rows = data.within_space(data.x)
         with suppress(SpaceExhausted):
             rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
         best = torch.cat([score(block) for block in rows.split(ROWS_AT_ONCE)]).argmax()
@@ -116,29 +118,37 @@ def bounds(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds, widt
         moments = [process.mean_and_var(block) for block in rows.split(ROWS_AT_ONCE)]
         mean, var = (torch.cat(moment) for moment in zip(*moments, strict=True))
         deviation = width * var.clamp(min=1e-20).sqrt()
-        index = int((mean + deviation).argmin())
-        lowest = (mean - deviation).min()
+        index = int(torch.where(data.reachable, mean + deviation, torch.inf).argmin())
+        lowest = (mean - deviation)[data.reachable].min()
         with suppress(SpaceExhausted):
             row = maximize(score, space, data, seeds.split("bounds"))
             lowest = torch.minimum(lowest, -score(row[None])[0])
         return Bounds((mean + deviation)[index], lowest, index, mean[index], process.noise)
 
 
-def recommended_point(suggester: Suggester, trials: Sequence[Trial]) -> Params:
+def recommended_point(
+    suggester: Suggester, trials: Sequence[Trial], fixed: Mapping[str, Value] | None = None
+) -> Params:
     """The point of `recommend` for a study, by the acquisition's surrogate.
+
+    Args:
+        suggester: of the study.
+        trials: all trials.
+        fixed: values of some parameters.
 
     Raises:
         TrialError: no trial is finished.
         FitError, NumericalError: the model cannot be fitted.
     """
     finished_trials(trials, "nothing can be recommended")
+    values = suggester.space.check_some(fixed or {})
     row = recommend(
         suggester.observations.dataset(trials),
-        suggester.searched,
+        suggester.searched_with(values),
         surrogate_of(suggester.acquisition),
         Seeds.of(suggester.seed, len(trials)),
     )
-    return suggester.point(row)
+    return suggester.point(row) | values
 
 
 def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | None) -> RegretBound:

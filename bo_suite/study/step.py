@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.base import Acquisition, Score
+from bo_suite.acquisition.forecast import Forecast, Forecaster
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.success import LikelyScore, build_score
 from bo_suite.data import Dataset, Seeds
@@ -42,7 +43,7 @@ class Step:
 
     Attributes:
         row: encoded point.
-        source: "design" for an initial point, "acquisition", or "fallback".
+        source: "design" for an initial point, "acquisition", "fallback", or "queue" for a queued point.
         start: start of the next fit, rounded as a history stores it.
         success: the part of it for the probability of success, recorded even if the score has no `start`.
         fit_seconds: time to build the score.
@@ -50,6 +51,7 @@ class Step:
         reason: error that led to a fallback.
         repeat: whether the point was evaluated before: a finite space with noisy outcomes has no new point.
         notes: what the acquisition chose, such as a model, in JSON values.
+        forecast: what the score expected of the row; None if it cannot say, and for replicates.
     """
 
     row: jt.Float[Tensor, " d"]
@@ -61,6 +63,7 @@ class Step:
     reason: str | None = None
     repeat: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
+    forecast: Forecast | None = None
 
     @property
     def settled_start(self) -> WarmStart | None:
@@ -129,9 +132,10 @@ def _joint_steps(
     starts = _next_starts(score, data, success)
     rows = rows if data.batch_shape else rows[None]
     notes = _notes(score, len(starts))
+    forecasts = [None if data.batch_shape else _forecast(score, row) for row in rows]
     return [
-        Step(row, "acquisition", next_start, success, *seconds, repeat=repeat, notes=note)
-        for row, next_start, note in zip(rows, starts, notes, strict=True)
+        Step(row, "acquisition", next_start, success, *seconds, None, repeat, note, forecast)
+        for row, next_start, note, forecast in zip(rows, starts, notes, forecasts, strict=True)
     ]
 
 
@@ -169,7 +173,8 @@ def batch_steps(
     (next_start,) = _next_starts(score, data, success)
     (notes,) = _notes(score, 1)
     return [
-        Step(row, "acquisition", next_start, success, *seconds, repeat=repeat, notes=notes) for row in rows
+        Step(row, "acquisition", next_start, success, *seconds, None, repeat, notes, _forecast(score, row))
+        for row in rows
     ]
 
 
@@ -230,6 +235,15 @@ def _notes(score: Score, runs: int) -> Sequence[Mapping[str, Any]]:
     """What the acquisition chose for each run; nothing if it does not say."""
     notes: Sequence[Mapping[str, Any]] = getattr(score, "notes", ({},) * runs)
     return notes
+
+
+def _forecast(score: Score, row: Tensor) -> Forecast | None:
+    """What the score expects of a row of one run; None if it cannot say."""
+    inner = score.score if isinstance(score, LikelyScore) else score
+    if not isinstance(inner, Forecaster):
+        return None
+    with torch.no_grad():
+        return inner.forecast(row[None])
 
 
 def _stacked(starts: Sequence[WarmStart | None]) -> WarmStart | None:

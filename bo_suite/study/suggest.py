@@ -1,7 +1,7 @@
 """The next points given trials, for an Optimizer or for another library that stores the trials."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,13 +12,15 @@ from bo_suite.acquisition.base import require_support
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import one_thread, thread_environment
-from bo_suite.space.candidates import is_exhausted
+from bo_suite.space.candidates import is_exhausted, sample_random
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.trial import Trial, next_id
+from bo_suite.storage.trial import Queued, Trial, next_id
 from bo_suite.study.initial import initial_size, initial_steps
 from bo_suite.study.observations import Observations
 from bo_suite.study.provenance import fingerprint, last_start, provenance_of
+from bo_suite.study.reasons import why
+from bo_suite.study.repeats import repeat_instead
 from bo_suite.study.step import Step, batch_steps, next_steps
 from bo_suite.surrogates import WarmStart
 from bo_suite.values.describe import described
@@ -29,10 +31,22 @@ if TYPE_CHECKING:  # which needs this module
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A point to evaluate, and how it was chosen in JSON values."""
+    """A point to evaluate, and how it was chosen in JSON values.
+
+    Attributes:
+        params: the point.
+        provenance: how it was chosen.
+        queued: id of the queued point that it is, or completes; None if it was not queued.
+    """
 
     params: Params
     provenance: dict[str, Any]
+    queued: int | None = None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the point may be that of another trial."""
+        return self.queued is not None or bool(self.provenance.get("repeat"))
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,8 @@ class Suggester:
         seed: equal seeds and trials give equal points.
         direction: "minimize" or "maximize".
         initial: number of initial points; observations from elsewhere count.
+        since: id of the first trial whose fit may start the next one: earlier ones had another past.
+        repeats: whether a point may be evaluated again, under noise, before the space is exhausted.
         device: device of the surrogates.
         searched: the space of the parameters that vary, in which rows are encoded.
         observations: makes Datasets of trials.
@@ -78,6 +94,8 @@ class Suggester:
     seed: int = 0
     direction: str = "minimize"
     initial: int = initial_size(None)
+    since: int = 0
+    repeats: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     searched: Space = field(init=False, repr=False, compare=False)
     observations: Observations = field(init=False, repr=False, compare=False)
@@ -97,6 +115,7 @@ class Suggester:
         number: int | None = None,
         constraints: Mapping[int, Sequence[float]] | None = None,
         fixed: Mapping[str, Value] | None = None,
+        queue: Sequence[Queued] = (),
     ) -> list[Suggestion]:
         """The next points, each given the earlier ones as pending; fewer if a finite space has no more.
 
@@ -107,6 +126,7 @@ class Suggester:
             number: of the first point, from which its random numbers derive; None for the next trial id.
             constraints: values by trial id, at most 0 if met.
             fixed: values of some parameters in every point; the others are chosen given these.
+            queue: points that come first, in order, but those with other values than the fixed ones.
 
         Raises:
             DataError: the acquisition does not support constraints.
@@ -114,25 +134,66 @@ class Suggester:
             SpaceError: a fixed parameter is unknown, or does not have the value.
         """
         informative = [trial for trial in trials if trial.informative]
-        values = self.space.check_some(fixed or {})
-        varying = {name: value for name, value in values.items() if name in self.searched}
-        request = _Request(
-            self.searched.with_fixed(varying) if varying else self.searched,
-            next_id(trials) if number is None else number,
-            count,
-            self.initial - len(informative),
-            batch,
-        )
+        held = self.space.check_some(fixed or {})
+        agreeing = [point for point in queue if all(point.params.get(n, v) == v for n, v in held.items())]
+        groups: list[tuple[int, Params, Queued | None]] = [
+            (1, self.space.check_some(held | point.params), point) for point in agreeing[:count]
+        ]
+        groups += [(count - len(groups), held, None)] if len(groups) < count else []
         fitted_to = fingerprint(self.acquisition, informative, constraints)
-        start = last_start(informative, fitted_to, self.device)
-        suggestions = []
+        start = last_start([one for one in informative if one.id >= self.since], fitted_to, self.device)
+        first = next_id(trials) if number is None else number
+        suggestions: list[Suggestion] = []
         with thread_environment(), one_thread():
             data = self.observations.dataset(informative, constraints)
-            for index, step in enumerate(self._steps(data, request, start), request.first):
-                source = provenance_of(step, index, data, self.acquisition, fitted_to)
-                source |= {"fixed": list(values)} if values else {}
-                suggestions.append(Suggestion(self.point(step.row) | values, source))
+            for size, values, queued in groups:
+                done = len(suggestions)
+                initial = self.initial - len(informative) - done
+                request = self._request(values, first + done, size, initial, batch)
+                try:
+                    steps = (
+                        self._steps(data, request, start)
+                        if queued is None
+                        else [self._queued_step(data, request, start, values)]
+                    )
+                except SpaceExhausted:
+                    if suggestions:  # a finite space has fewer points left than requested
+                        break
+                    raise
+                for index, step in enumerate(steps, request.first):
+                    source = provenance_of(step, index, data, self.acquisition, fitted_to)
+                    source |= {"fixed": list(values)} if values and step.source != "queue" else {}
+                    if step.source == "acquisition":
+                        transform = self.observations.transform(informative)
+                        source["why"] = why(step, data, transform, self.direction)
+                    point = self.point(step.row) | values
+                    suggestions.append(Suggestion(point, source, None if queued is None else queued.id))
+                    start = step.settled_start or start
+                data = data.with_pending([step.row for step in steps])
         return suggestions
+
+    def _queued_step(self, data: Dataset, request: _Request, start: WarmStart | None, values: Params) -> Step:
+        """The step to a queued point; the model chooses what it lacks, at random if all that is taken."""
+        if all(name in values for name in self.searched.names):
+            point = {name: values[name] for name in self.searched.names}
+            return Step(self.searched.encode([point])[0].to(data.x), "queue")
+        try:
+            (step,) = self._steps(data, request, start)
+        except SpaceExhausted:
+            seeds = Seeds.of(self.seed, request.first).split("queue")
+            return Step(sample_random(request.space, 1, data.x, seeds)[0], "queue", repeat=True)
+        return step
+
+    def _request(
+        self, values: Params, first: int, count: int, initial: int, batch: SteinBatch | None
+    ) -> _Request:
+        """A request for points with some values."""
+        return _Request(self.searched_with(values), first, count, initial, batch)
+
+    def searched_with(self, values: Mapping[str, Value]) -> Space:
+        """The searched space with some parameters fixed, of those that vary."""
+        varying = {name: value for name, value in values.items() if name in self.searched}
+        return self.searched.with_fixed(varying) if varying else self.searched
 
     def _steps(self, data: Dataset, request: _Request, start: WarmStart | None) -> list[Step]:
         """The requested steps, each given the rows of the earlier ones as pending."""
@@ -158,7 +219,8 @@ class Suggester:
             return initial_steps(space, data, (self.seed,), index)
         seeds = Seeds.of(self.seed, index)
         if request.batch is None:
-            return next_steps(data, space, self.acquisition, seeds, [start])
+            (step,) = next_steps(data, space, self.acquisition, seeds, [start])
+            return [self._repeated(step, data, space, seeds) if self.repeats else step]
         left = request.count - done
         return batch_steps(data, space, self.acquisition, seeds, start, request.batch, left)
 
@@ -167,6 +229,18 @@ class Suggester:
         from bo_suite.study.belief import belief_of
 
         return belief_of(self, trials)
+
+    def _repeated(self, step: Step, data: Dataset, space: Space, seeds: Seeds) -> Step:
+        """The step to a point that was evaluated before, where that teaches more than the new one."""
+        data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+        again = None if step.source != "acquisition" else repeat_instead(step.row, data, seeds)
+        if again is None:
+            return step
+        notes = {
+            **step.notes,
+            "rule": f"repeat, {again.ratio:.3g} times the knowledge gradient of a new point",
+        }
+        return replace(step, row=again.row, repeat=True, notes=notes, forecast=None)
 
     def point(self, row: Tensor) -> Params:
         """The point of a row of `searched`."""

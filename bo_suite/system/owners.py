@@ -1,5 +1,6 @@
 """Owners of running work: a name for this process, and whether the process of a name is alive."""
 
+import getpass
 import os
 import platform
 import sys
@@ -17,6 +18,15 @@ def new_owner() -> str:
     """
     pid = os.getpid()
     return f"{_machine()}:{pid}:{start_time(pid)}:{uuid.uuid4().hex}"
+
+
+def author() -> str:
+    """User and host, as "user@host", of changes made by this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container may run under an id without a name
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return f"{user}@{platform.node()}"
 
 
 def is_owner(text: object) -> bool:

@@ -70,6 +70,15 @@ def two(lr, depth):
 number = 3
 """
 
+FILES = {
+    "wider.toml": SPACE.replace("high = 12", "high = 20"),
+    "deeper.toml": SPACE + '[dropout]\ntype = "float"\nlow = 0.0\nhigh = 0.5\n',
+    "past.csv": "lr,depth,value\n0.01,3,0.5\n0.02,4,0.25\n",
+    "yields.csv": "learning rate,depth,yield\n0.01,3,0.5\n0.02,4,0.25\n",
+    "points.csv": "lr,depth\n0.01,3\n0.02,4\n",
+}
+"""Files that examples read."""
+
 ROOT = str(Path(bo_suite.__file__).parents[1])
 COMMANDS = typer.main.get_command(app).commands
 
@@ -487,6 +496,10 @@ class TestHelp:
         assert examples
         if name in ("", "minimize", "ask"):
             Path(run_db).unlink()
+        if name in ("amend", "forget", "recommend", "predict", "importance"):
+            call("tell run.db 3 0.25")
+        for file, text in FILES.items():
+            Path(file).write_text(text)
         if name in ("tell", "fail", "withdraw"):
             History.open(run_db, None).close()
             Path(run_db).unlink()

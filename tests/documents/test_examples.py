@@ -43,3 +43,25 @@ def test_a_network_is_tuned_and_the_run_goes_on_where_it_was(tmp_path: Path) -> 
     assert "the budget is spent" in first
     assert float(second.split()[0]) <= float(first.split()[0])
     assert (tmp_path / "mlp.png").stat().st_size > 10_000
+
+
+def test_a_chemists_month_ends_near_the_best_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    said = run("lab.py", "--out", str(folder))
+    low, high, truth, best = map(
+        float, re.search(r"\(([\d.]+) to ([\d.]+)\), in truth ([\d.]+) %; .*: ([\d.]+) %", said).groups()
+    )
+    assert truth > best - 6.0
+    assert low - 2.0 < truth < high + 2.0
+    assert "70 experiments, 40 of them new" in said
+    for picture in ("slices.png", "importance.png"):
+        assert (folder / picture).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_month_with_corrections_beats_as_many_experiments_without(tmp_path: Path) -> None:
+    said = run("lab.py", "--out", str(tmp_path / "lab"), "--compare", "5")
+    better, months, gain = re.search(r"better in (\d) of (\d), on average by ([-\d.]+) %", said).groups()
+    assert months == "5"
+    assert int(better) >= 4
+    assert float(gain) > 2.0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from bo_suite.integrations.optuna import BoSuiteSampler, from_optuna  # noqa: E402
-from bo_suite.integrations.optuna_trials import to_translation, to_trials  # noqa: E402
+from bo_suite.integrations.optuna_trials import to_distribution, to_translation, to_trials  # noqa: E402
 from bo_suite.integrations.optuna_view import HistoryStorage, to_study  # noqa: E402
 
 PLANE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(1e-3, 1.0, log=True)}
@@ -383,7 +384,7 @@ def test_an_optimizer_starts_from_a_study(tmp_path: Path) -> None:
     study.ask(space)
     opt = from_optuna(study, seed=4, storage=tmp_path / "run.db")
     assert opt.direction == "maximize"
-    assert opt.space.parameters["s"] == Choice((0.0, 0.25, 0.5, 0.75, 1.0), ordered=True)
+    assert opt.space.parameters["s"] == Float(0, 1, step=0.25)
     assert [(trial.state, trial.value) for trial in opt.trials] == [
         ("finished", 0.1),
         ("finished", 0.4),
@@ -408,10 +409,57 @@ def test_an_optimizer_takes_over_every_trial_of_stepped_parameters() -> None:
 
     study.optimize(objective, n_trials=30)
     opt = from_optuna(study)
-    assert opt.space.parameters["i"] == Choice(tuple(range(0, 101, 10)), ordered=True)
+    assert opt.space == Space({"f": Float(0, 1, step=0.1), "i": Int(0, 100, step=10)})
     assert [trial.value for trial in opt.trials] == [trial.value for trial in study.trials]
     assert opt.best.params == pytest.approx(study.best_params)
     assert opt.ask().params["i"] in range(0, 101, 10)
+
+
+def test_an_optimizer_takes_over_a_fine_step() -> None:
+    study = optuna.create_study()
+    fine = {"x": FloatDistribution(0.0, 1.0, step=1e-4)}
+    study.add_trial(create_trial(params={"x": 0.5}, distributions=fine, value=1.0))
+    opt = from_optuna(study)
+    assert opt.space == Space({"x": Float(0, 1, step=1e-4)})
+    assert opt.best.params == {"x": 0.5}
+
+
+STEPPED = {
+    "linear": Float(-0.3, 0.3, step=0.1),
+    "integer": Int(1, 9, step=4),
+    "log": Float(0.1, 1.0, log=True, step=0.1),
+    "log integer": Int(1, 100, log=True, step=9),
+    "thirds": Float(0.0, 1.0, step=1 / 3),
+}
+
+
+def test_a_space_with_steps_is_searched_on_its_values() -> None:
+    space = Space(STEPPED)
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space=space, seed=0))
+    distributions = {name: to_distribution(parameter) for name, parameter in space}
+    assert distributions["linear"] == FloatDistribution(-0.3, 0.3, step=0.1)
+    assert distributions["integer"] == IntDistribution(1, 9, step=4)
+    for _ in range(6):
+        trial = study.ask(distributions)
+        assert space.check(trial.params) == trial.params
+        study.tell(trial, sum(trial.params.values()))
+    too_many = Space({"x": Float(1e-6, 10, log=True, step=1e-6)})
+    with pytest.raises(ValueError, match=r"must be at most 10\*\*6 values, got 10000000"):
+        BoSuiteSampler(search_space=too_many)
+    with pytest.raises(ValueError, match=r"a study has no contexts, got a Space with \['t'\]"):
+        BoSuiteSampler(search_space=Space({"x": Float(0, 1), "t": Float(0, 1, context=True)}))
+
+
+def test_a_history_with_steps_opens_as_a_study(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    with closing(Optimizer(Space(STEPPED), storage=path)) as opt:
+        for _ in range(4):
+            trial = opt.ask()
+            opt.tell(trial, sum(trial.params.values()))
+        best = opt.best.params
+    study = to_study(path)
+    assert study.best_params == best
+    assert study.best_trial.distributions["linear"] == FloatDistribution(-0.3, 0.3, step=0.1)
 
 
 def test_studies_that_are_no_data_for_an_optimizer_are_refused() -> None:
@@ -420,9 +468,9 @@ def test_studies_that_are_no_data_for_an_optimizer_are_refused() -> None:
     with pytest.raises(ValueError, match="with a parameter in common, got none"):
         from_optuna(optuna.create_study())
     study = optuna.create_study()
-    fine = {"x": FloatDistribution(0.0, 1.0, step=1e-4)}
-    study.add_trial(create_trial(params={"x": 0.5}, distributions=fine, value=1.0))
-    with pytest.raises(ValueError, match="at most 1000 steps, got 10001"):
+    far = {"x": IntDistribution(2**60, 2**60 + 2**21, step=2**10)}
+    study.add_trial(create_trial(params={"x": 2**60}, distributions=far, value=1.0))
+    with pytest.raises(ValueError, match="at most 1000 steps, got 2049"):
         from_optuna(study)
     study = optuna.create_study()
     twice = {"x": CategoricalDistribution([1, True])}

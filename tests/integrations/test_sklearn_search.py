@@ -163,6 +163,8 @@ def test_the_expected_failure_is_that_of_randomized_search() -> None:
         (SimpleNamespace(low=1, high=9, prior="log-uniform", dtype=np.int64), Int(1, 9, log=True)),
         (SimpleNamespace(low=1, high=9, prior="uniform", dtype=float), Float(1.0, 9.0)),
         (SimpleNamespace(categories=("a", "b"), prior=None), Choice(("a", "b"))),
+        (Float(0.0, 1.0, step=0.1), Float(0.0, 1.0, step=0.1)),
+        (Int(2, 8, log=True, step=3), Int(2, 8, log=True, step=3)),
     ],
 )
 def test_a_dimension_is_what_it_was_in_its_own_library(given: Any, parameter: Any) -> None:
@@ -196,6 +198,7 @@ def test_objects_come_out_as_they_went_in() -> None:
         ({"C": {1, 2}}, "parameter 'C': must be a Float, Int or Choice"),
         ({}, "at least one parameter"),
         ({"C": Float(0.0, 1.0), "n": Int(1, 9, fidelity=True)}, "must be no fidelities"),
+        ({"C": Float(0.0, 1.0), "n": Int(1, 9, context=True)}, "must be no contexts"),
         ([{"C": [1]}], "a search space must be a Space or a dict of parameters"),
     ],
 )

@@ -1,5 +1,6 @@
 """The figures of a run and its model."""
 
+import io
 import math
 from functools import cache
 from pathlib import Path
@@ -255,3 +256,21 @@ def test_convergence_takes_a_run_or_trials_with_a_direction() -> None:
         assert figure.axes[0].get_title(loc="left").startswith(f"best {result.best.value:.6g}")
     with pytest.raises(TrialError, match="direction must be 'minimize' or 'maximize', got None"):
         plot_convergence(result.trials)
+
+
+def test_trials_outside_of_a_narrowed_space_break_no_figure_and_no_importance() -> None:
+    opt = Optimizer(Space({"x": Float(0.0, 1.0), "kind": Choice(["a", "b", "c"]), "n": Int(1, 9)}), seed=0)
+    for _ in range(12):
+        trial = opt.ask()
+        opt.tell(
+            trial, (trial.params["x"] - 0.3) ** 2 + (trial.params["kind"] != "b") + 0.1 * trial.params["n"]
+        )
+    opt.extend({"x": Float(0.2, 0.6), "kind": Choice(["b", "d"]), "n": Int(1, 4)})
+    for draw in (plot_slices, plot_contour, plot_importance, plot_parallel, plot_cross_validation):
+        draw(opt).savefig(io.BytesIO())
+    assert opt.importance()["total"].between(0.0, 1.5).all()
+    prediction = opt.predict([{"x": 0.9, "kind": "a", "n": 9}, {"x": 0.3, "kind": "b", "n": 1}])
+    assert prediction["outside"].tolist() == [True, False]
+    opt.extend({"x": Float(5.0, 6.0)})
+    for draw in (plot_slices, plot_contour, plot_importance, plot_parallel, plot_cross_validation):
+        draw(opt).savefig(io.BytesIO())

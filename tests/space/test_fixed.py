@@ -140,7 +140,7 @@ def test_rows_of_a_space_with_fixed_parameters_are_rows_of_the_space() -> None:
     assert held != MIXED
     assert held.fixed == ((0, 0.123456789012345), (3, 1.0))
     data = Dataset(rows[:0], rows[:0, 0], columns=held.columns)
-    moved = data.with_fixed(rows)
+    moved = data.within_space(rows)
     assert torch.equal(moved[:, [1, 2]], rows[:, [1, 2]])
     assert torch.equal(moved[:, [0, 3]], rows.new_tensor([0.123456789012345, 1.0]).expand(20, 2))
 

@@ -14,7 +14,7 @@ from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import UpperConfidenceBound
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.storage.protocol import Storage
-from bo_suite.storage.trial import Header, Trial
+from bo_suite.storage.trial import Header, Observation, Trial
 
 DATA = Path(__file__).parent / "data"
 
@@ -28,6 +28,12 @@ SECOND = "history_schema_2.db"
 """What `make_history` made when files had schema 2: no tracebacks yet."""
 
 SECOND_CONTENTS = json.loads((DATA / "history_schema_2.json").read_text())
+"""Its trials, and the trial that was asked next."""
+
+THIRD = "history_schema_3.db"
+"""What `make_history` made when files had schema 3: no queue and no changes yet."""
+
+THIRD_CONTENTS = json.loads((DATA / "history_schema_3.json").read_text())
 """Its trials, and the trial that was asked next."""
 
 CONTENTS = json.loads((DATA / "history_0_8_0.json").read_text())
@@ -49,6 +55,11 @@ def ask(storage: Storage, **changes: Any) -> Trial:
     trials = storage.insert([POINT | changes], [{}], expected=None)
     assert trials is not None
     return trials[0]
+
+
+def add(storage: Storage, params: dict[str, Any], value: Any, std: Any = None) -> Trial:
+    """A finished trial that was not asked for."""
+    return storage.add_all([Observation(params, value, std)])[0]
 
 
 def outcome(params: dict[str, Any]) -> float:

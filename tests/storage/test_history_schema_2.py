@@ -43,7 +43,7 @@ def test_the_first_write_migrates_it_for_all_who_have_it_open(path: Path) -> Non
         run = optimizer._history.header.run
         assert seen(other.trials) == SECOND_CONTENTS["trials"]
         failed = optimizer.fail(11, "why", traceback="line 1")
-        assert version(path) == 3
+        assert version(path) == 4
         names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
         assert names[-3:] == ["transient", "traceback", "seal"]
         for one in (optimizer, other):

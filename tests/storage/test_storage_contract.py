@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from histories import HEADER, POINT, SPACE, ask
+from histories import HEADER, POINT, SPACE, add, ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bo_suite import Int, Space
 from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.storage.history import History
 from bo_suite.storage.protocol import Storage
+from bo_suite.storage.trial import Observation
 
 OPEN: dict[str, Callable[[Path], Storage]] = {
     "disk": lambda folder: History.open(folder / "run.db", HEADER),
@@ -38,7 +40,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 def test_trials_are_numbered_in_order_of_asking(storage: Storage) -> None:
     before = time.time()
     first, second = storage.insert([POINT, POINT | {"depth": 5}], [{"fit_ms": 1.5}, {}], expected=0) or []
-    added = storage.add({"kernel": "poly", "depth": 1, "lr": 0.1}, 2.0, std=0.5)
+    added = add(storage, {"kernel": "poly", "depth": 1, "lr": 0.1}, 2.0, std=0.5)
     told = storage.tell(second.id, -7.25, std=0.0)
     failed = storage.fail(first.id, "out of memory")
     assert storage.trials() == [failed, told, added]
@@ -57,6 +59,94 @@ def test_trials_are_numbered_in_order_of_asking(storage: Storage) -> None:
     assert list(added.params) == list(SPACE.parameters), "canonical order"
     assert told.ended is not None
     assert before <= told.started <= told.ended <= time.time()
+
+
+def test_queued_points_are_kept_in_order_until_trials_replace_them(storage: Storage) -> None:
+    assert storage.queue() == []
+    first, second = storage.enqueue([{"kernel": "poly"}, POINT])
+    (third,) = storage.enqueue([{"depth": 3}])
+    assert storage.queue() == [first, second, third]
+    assert list(second.params) == list(SPACE.parameters), "canonical order"
+    with pytest.raises(SpaceError, match="'depth'"):
+        storage.enqueue([POINT, {"depth": 99}])
+    assert len(storage.queue()) == 3, "all or none"
+    assert storage.insert([POINT], [{}], expected=0, queued=[second.id]) is not None
+    assert storage.insert([POINT], [{}], expected=1, queued=[first.id, second.id]) is None, "one is gone"
+    assert storage.insert([POINT], [{}], expected=0, queued=[first.id]) is None, "another id is next"
+    assert len(storage.trials()) == 1
+    assert storage.queue() == [first, third]
+    assert storage.dequeue() == [first, third]
+    assert storage.queue() == []
+    assert storage.enqueue([POINT])[0].id > third.id, "ids are never used again"
+
+
+def test_an_outcome_is_amended_in_any_state_and_what_was_there_is_kept(storage: Storage) -> None:
+    running, failed, told = ask(storage), ask(storage, depth=2), ask(storage, depth=3)
+    storage.fail(failed.id, "out of memory", transient=True, traceback="line 1")
+    storage.tell(told.id, 1.0, std=0.25)
+    before = time.time()
+    amended = [storage.amend(trial.id, 7.0) for trial in (running, failed, told)]
+    assert storage.trials() == amended
+    assert [(one.state, one.value, one.std) for one in amended] == [
+        ("finished", 7.0, None),
+        ("finished", 7.0, None),
+        ("finished", 7.0, 0.25),
+    ]
+    assert all(one.ended is not None and one.reason is None and not one.transient for one in amended)
+    assert amended[1].traceback is None
+    changes = storage.changes()
+    assert [(change.id, change.trial, change.action) for change in changes] == [
+        (1, 0, "amend"),
+        (2, 1, "amend"),
+        (3, 2, "amend"),
+    ]
+    assert [change.before["state"] for change in changes] == ["running", "failed", "finished"]
+    assert (changes[1].before["reason"], changes[2].before["value"]) == ("out of memory", 1.0)
+    assert all(change.after["value"] == 7.0 and "@" in change.author for change in changes)
+    assert all(before <= change.made <= time.time() for change in changes)
+    storage.amend(told.id, 7.0)
+    assert len(storage.changes()) == 3, "nothing has changed"
+    with pytest.raises(TrialError, match="already finished"):
+        storage.tell(running.id, 1.0)
+    for call in (lambda: storage.amend(99, 1.0), lambda: storage.forget(99, "typo")):
+        with pytest.raises(TrialError, match="unknown id 99"):
+            call()
+    with pytest.raises(TrialError, match="finite"):
+        storage.amend(0, math.nan)
+    assert storage.trials() == amended
+
+
+def test_a_forgotten_trial_is_withdrawn_and_can_be_restored(storage: Storage) -> None:
+    trial = storage.tell(ask(storage).id, 1.0, std=0.25)
+    forgotten = storage.forget(trial.id, "wrong bottle")
+    assert (forgotten.state, forgotten.value, forgotten.std) == ("withdrawn", None, None)
+    assert forgotten.reason == "wrong bottle"
+    assert not forgotten.informative
+    assert storage.forget(trial.id, "again") == forgotten
+    assert [change.action for change in storage.changes()] == ["forget"]
+    assert storage.amend(trial.id, 1.0, 0.25).value == trial.value
+    with pytest.raises(TrialError, match="withdrawn"):
+        storage.tell(storage.forget(ask(storage).id, "never mind").id, 1.0)
+
+
+def test_the_space_is_replaced_and_earlier_points_stay(storage: Storage) -> None:
+    add(storage, POINT | {"depth": 12}, 1.0)
+    storage.enqueue([{"depth": 5}])
+    wider = Space(dict(SPACE) | {"depth": Int(1, 5), "width": Int(1, 4)})
+    with pytest.raises(StorageError, match="changed the space"):
+        storage.extend(wider, wider, {"width": 2})
+    with pytest.raises(SpaceError, match="queued"):
+        storage.extend(SPACE, Space(dict(wider) | {"depth": Int(1, 4)}), {"width": 2})
+    assert storage.header.space == SPACE
+    storage.extend(SPACE, wider, {"width": 2})
+    assert storage.header.space == wider
+    assert storage.trials()[0].params == POINT | {"depth": 12, "width": 2}
+    assert storage.insert([POINT], [{}], expected=0) is None, "the id"
+    with pytest.raises(SpaceError, match="depth"):
+        storage.insert([POINT | {"depth": 12, "width": 2}], [{}], expected=1)
+    (change,) = storage.changes()
+    assert (change.trial, change.action, change.before) == (None, "extend", SPACE.to_dict())
+    assert change.after == wider.to_dict()
 
 
 def test_a_trial_can_be_hashed_and_none_shares_its_dict_with_the_cache(storage: Storage) -> None:
@@ -79,7 +169,7 @@ def test_any_sequence_of_calls_agrees_with_a_plain_list(steps: list[tuple[str, i
             ask(storage, depth=number + 1)
             states.append(("running", None))
         elif step == "add":
-            storage.add(POINT, number)
+            add(storage, POINT, number)
             states.append(("finished", number))
         elif step == "list":
             assert [(trial.state, trial.value) for trial in storage.trials()] == states
@@ -98,7 +188,7 @@ def test_any_sequence_of_calls_agrees_with_a_plain_list(steps: list[tuple[str, i
 def test_any_one_number_is_a_value(storage: Storage, number: Any) -> None:
     told = storage.tell(ask(storage).id, number, number)
     assert (told.value, told.std, type(told.value)) == (0.5, 0.5, float)
-    assert math.copysign(1, storage.add(POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
+    assert math.copysign(1, add(storage, POINT, -0.0).value or 0.0) == 1, "SQLite keeps no sign of a zero"
 
 
 def test_a_trial_ends_once(storage: Storage) -> None:
@@ -130,7 +220,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(storage: Storage) -> None:
     with pytest.raises(SpaceError, match="missing"):
         storage.insert([POINT, {"lr": 0.1}], [{}, {}], expected=0)
     with pytest.raises(SpaceError, match="must hold"):
-        storage.add(POINT | {"depth": 13}, 1.0)
+        add(storage, POINT | {"depth": 13}, 1.0)
     assert storage.trials() == []
     assert storage.insert([], [], expected=0) == []
 
@@ -184,7 +274,7 @@ def test_threads_share_a_history(storage: Storage) -> None:
 )
 def test_an_outcome_that_is_not_finite_is_refused(storage: Storage, outcome: Any, message: str) -> None:
     trial = ask(storage)
-    for call in (lambda: storage.tell(trial.id, *outcome), lambda: storage.add(POINT, *outcome)):
+    for call in (lambda: storage.tell(trial.id, *outcome), lambda: add(storage, POINT, *outcome)):
         with pytest.raises(TrialError, match=message):
             call()
     assert storage.trials() == [trial]
@@ -208,7 +298,7 @@ def test_the_other_verbs(storage: Storage) -> None:
     assert storage.trial(trial.id) == trial
     assert storage.trial(1) is None
     withdrawn = storage.withdraw(trial.id)
-    failed = storage.add_failed(POINT, "broken")
+    failed = storage.add_all([Observation(POINT, None, reason="broken")])[0]
     assert (withdrawn.state, withdrawn.reason) == ("withdrawn", "withdrawn")
     assert (failed.state, failed.reason, failed.asked) == ("failed", "broken", False)
     by_chance = storage.fail(ask(storage).id, "lost", transient=True, traceback="in line 1")

@@ -10,7 +10,7 @@ import pytest
 
 from bo_suite import Choice, Float, Int, Optimizer, Result, Space, minimize
 from bo_suite.storage.trial import Trial
-from bo_suite.study.summary import to_frame
+from bo_suite.study.tables import to_frame
 from bo_suite.values.describe import visible
 
 SPACE = Space({"lr": Float(1e-5, 1e-1, log=True), "depth": Int(1, 12), "kernel": Choice(["rbf", "poly"])})

@@ -1,0 +1,268 @@
+"""Commands that change what is stored: `enqueue`, `amend`, `forget`, `space`; and `history`, the changes."""
+
+import json
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bo_suite.cli.console import (
+    FAILURE,
+    USAGE,
+    print_json,
+    print_lines,
+    print_points,
+    print_table,
+    print_trials,
+    sentences,
+    stop,
+)
+from bo_suite.cli.options import (
+    DirectionOption,
+    IdArgument,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    StorageArgument,
+    chosen_direction,
+    chosen_seed,
+    created,
+    existing,
+    searched_space,
+    stored_header,
+)
+
+if TYPE_CHECKING:
+    from bo_suite.space.space import Params, Space
+    from bo_suite.storage.changes import Change
+    from bo_suite.storage.trial import Trial
+
+
+@sentences()
+def enqueue(
+    storage: StorageArgument,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE ...]", help="A point; the model chooses what it lacks."),
+    ] = None,
+    params: Annotated[
+        list[str] | None,
+        typer.Option("--params", metavar="JSON", help="A point as a JSON object; may be repeated."),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Only show the queue.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all queued points, and show them.")] = False,
+    space: SpaceOption = None,
+    direction: DirectionOption = None,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store points to be asked next, before any suggestion, and show the queue.
+
+    A new history needs --space. The JSON is a list of points: the queue, or what --clear has removed.
+    """
+    if (bool(values or params), listed, clear).count(True) != 1:
+        stop("enqueue needs a point (NAME=VALUE ... or --params), --list or --clear, and one of these", USAGE)
+    if listed or clear:
+        with existing(storage) as history:
+            queued = history.dequeue() if clear else history.queue()
+            searched = history.header.space
+    else:
+        from bo_suite.space.text import values_in
+
+        header = stored_header(storage)
+        searched = searched_space(space, header, storage)
+        points = [*([values_in(searched, values)] if values else []), *map(_point_in, params or [])]
+        for point in points:
+            searched.check_some(point)  # before a file is created
+        with created(
+            storage, searched, chosen_direction(direction, header), chosen_seed(seed, header)
+        ) as history:
+            history.enqueue(points)
+            queued = history.queue()
+    if as_json:
+        print_json([point.params for point in queued])
+    elif not queued:
+        print_lines("no point is queued")
+    else:
+        rows = [(str(number),) for number in range(1, len(queued) + 1)]
+        print_points(("removed" if clear else "queued",), rows, [point.params for point in queued], searched)
+
+
+def _point_in(text: str) -> "Params":
+    """The point of a JSON text."""
+    try:
+        point = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        stop(f"--params must be a JSON object such as '{{\"lr\": 0.1}}', got {text!r:.200}: {error}", USAGE)
+    if not isinstance(point, dict):
+        stop(f"--params must be a JSON object such as '{{\"lr\": 0.1}}', got {text!r:.200}", USAGE)
+    return point
+
+
+@sentences()
+def amend(
+    storage: StorageArgument,
+    trial: IdArgument,
+    value: Annotated[float, typer.Argument(metavar="VALUE", help="The right outcome, a finite number.")],
+    std: Annotated[
+        float | None, typer.Option(help="Standard deviation of its noise.", show_default="the stored one")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Correct the outcome of a trial in any state; `bo-suite history` shows what was there."""
+    with existing(storage) as history:
+        _report(history.amend(trial, value, std), history.header.space, as_json=as_json)
+
+
+@sentences()
+def forget(
+    storage: StorageArgument,
+    trial: IdArgument,
+    reason: Annotated[
+        str, typer.Argument(metavar="[REASON]", help="Why nothing should be learnt from it.")
+    ] = "forgotten",
+    as_json: JsonOption = False,
+) -> None:
+    """Withdraw a trial in any state and remove its outcome; `bo-suite amend` restores it."""
+    with existing(storage) as history:
+        _report(history.forget(trial, reason), history.header.space, as_json=as_json)
+
+
+def _report(trial: "Trial", space: "Space", *, as_json: bool) -> None:
+    if as_json:
+        from bo_suite.storage.trial import record
+
+        print_json(record(trial))
+    else:
+        print_trials([trial], space)
+
+
+@sentences()
+def space(
+    storage: StorageArgument,
+    edit: Annotated[
+        Path | None, typer.Option("--edit", metavar="FILE", help="The changed space, a .toml or .json file.")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--values",
+            metavar="NAME=VALUE",
+            help="Value of a new parameter in earlier trials; may be repeated.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Change the space without asking.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the space and its past changes, or change it.
+
+    With --edit it shows what differs and how many trials will lie outside, and asks; trials outside still
+    teach the model. With --json it never asks, and needs --yes.
+    """
+    if edit is None:
+        if values or yes:
+            stop("--values and --yes need --edit FILE", USAGE)
+        _show_space(storage, as_json=as_json)
+        return
+    if as_json and not yes:
+        stop("--json never asks, so --edit needs --yes with it", USAGE)
+    _edit_space(storage, edit, values or [], yes=yes, as_json=as_json)
+
+
+def _show_space(storage: Path, *, as_json: bool) -> None:
+    with existing(storage) as history:
+        searched, changes = history.header.space, history.changes()
+    edits = [change for change in changes if change.trial is None]
+    if as_json:
+        print_json({"space": searched.to_dict(), "edits": [_change_record(change) for change in edits]})
+        return
+    print_table(("parameter", "values"), [(name, repr(parameter)) for name, parameter in searched.current])
+    for change in edits:
+        print_lines(f"changed {_date(change)} by {change.author}:", *_lines_of(change))
+
+
+def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_json: bool) -> None:
+    from bo_suite.space.space import Space
+    from bo_suite.space.text import values_in
+    from bo_suite.study.extension import differences, extended
+    from bo_suite.study.optimizer import Optimizer
+
+    wanted = Space.from_file(file)
+    with closing(Optimizer.resume(storage)) as optimizer:
+        before = optimizer.space
+        values = values_in(wanted, texts)
+        after, complete = extended(before, wanted, values)
+        points = [after.accept(trial.params | complete) for trial in optimizer.trials]
+        outside = sum(not after.contains(point) for point in points)
+        lines = differences(before, after)
+        if as_json or not lines:
+            optimizer.extend(wanted, values)
+        else:
+            print_lines(*lines, f"{outside} of {len(points)} trials will lie outside")
+            if not (yes or _confirmed("Change the space?")):
+                stop("the space was not changed, since nobody has confirmed it", FAILURE)
+            optimizer.extend(wanted, values)
+    if as_json:
+        print_json({"space": after.to_dict(), "changed": lines, "outside": outside})
+    else:
+        print_lines("the space was changed" if lines else "the space is that of the file already")
+
+
+def _confirmed(question: str) -> bool:
+    """Whether the user says yes; no if there is nobody to answer."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo(err=True)
+        return False
+
+
+@sentences()
+def history(storage: StorageArgument, as_json: JsonOption = False) -> None:
+    """List what was amended, forgotten and changed in the space: by whom, when, and what was there."""
+    with existing(storage) as stored:
+        changes = stored.changes()
+    if as_json:
+        print_json([_change_record(change) for change in changes])
+        return
+    if not changes:
+        print_lines("nothing was amended, forgotten or changed in the space")
+        return
+    rows = []
+    for change in changes:
+        what = "space" if change.trial is None else f"trial {change.trial}"
+        rows.append((_date(change), change.author, change.action, what, "; ".join(_lines_of(change))))
+    print_table(("made", "by", "action", "what", "change"), rows)
+
+
+def _change_record(change: "Change") -> dict[str, Any]:
+    return {
+        "trial": change.trial,
+        "action": change.action,
+        "author": change.author,
+        "made": change.made,
+        "before": dict(change.before),
+        "after": dict(change.after),
+    }
+
+
+def _date(change: "Change") -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.made))
+
+
+def _lines_of(change: "Change") -> list[str]:
+    """What a change has changed, for people."""
+    if change.trial is None:
+        from bo_suite.space.space import Space
+        from bo_suite.study.extension import differences
+
+        return differences(Space.from_dict(change.before), Space.from_dict(change.after))
+    return [f"{_outcome(change.before)} -> {_outcome(change.after)}"]
+
+
+def _outcome(outcome: Any) -> str:
+    if outcome["value"] is None:
+        return f"{outcome['state']} ({outcome['reason']})" if outcome["reason"] else str(outcome["state"])
+    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome["std"] else "")

@@ -1,0 +1,79 @@
+"""What was changed in a history after the fact: corrected outcomes, forgotten trials, edits of the space."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from zlib import crc32
+
+from bo_suite.storage.database import Database
+from bo_suite.storage.headers import row_error
+from bo_suite.storage.rows import Row
+from bo_suite.system.owners import author
+from bo_suite.values.copies import Copied
+
+Action = Literal["amend", "forget", "extend"]
+
+_OUTCOME = ("state", "value", "std", "reason", "transient")
+"""Fields of a row that a change keeps."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a history.
+
+    Attributes:
+        id: 1, 2, 3, ... in order of making.
+        trial: id of the trial; None if the space was changed.
+        action: "amend", "forget" or "extend".
+        author: user and host.
+        made: unix seconds.
+        before: what was there: the outcome of a trial (state, value, ...), or the form of the space.
+        after: what is there instead.
+    """
+
+    id: int
+    trial: int | None
+    action: Action
+    author: str
+    made: float
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+Change.before, Change.after = Copied("before"), Copied("after")  # type: ignore[assignment]
+
+
+def outcome_of(row: Row) -> dict[str, Any]:
+    """The outcome of a row, by name."""
+    return {name: getattr(row, name) for name in _OUTCOME}
+
+
+def write_change(
+    database: Database, action: Action, trial: int | None, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    """Adds a change, within a transaction."""
+    number = database.number("SELECT coalesce(max(id), 0) FROM changes") + 1
+    forms = (json.dumps(dict(form), allow_nan=False) for form in (before, after))
+    content = (number, trial, action, author(), time.time(), *forms)
+    database.write("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*content, _seal(content)))
+
+
+def read_changes(database: Database) -> list[Change]:
+    """All changes, in order of making.
+
+    Raises:
+        StorageError: a row is damaged.
+    """
+    changes = []
+    for *content, seal in database.execute("SELECT * FROM changes ORDER BY id"):
+        if seal != _seal(tuple(content)):
+            raise row_error(database, content[1], f"a change {content[0]!r:.20} that differs from its seal")
+        number, trial, action, by, made, before, after = content
+        changes.append(Change(number, trial, action, by, made, json.loads(before), json.loads(after)))
+    return changes
+
+
+def _seal(content: tuple[Any, ...]) -> str:
+    return f"{crc32(repr(content).encode()):08x}"

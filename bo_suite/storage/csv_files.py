@@ -1,0 +1,166 @@
+"""Trials in CSV files: those of other tools and of lab books, and those of a history.
+
+A file is read as UTF-8, with or without a byte order mark. Commas, semicolons or tabs separate its columns;
+with semicolons a number may have a decimal comma. It is read as a whole or not at all.
+"""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from bo_suite.errors import StorageError, TableError
+from bo_suite.space.parameters import Value
+from bo_suite.space.space import Params, Space
+from bo_suite.space.text import ParameterText
+from bo_suite.storage.csv_table import OTHERS, PREFIX, CsvRow, csv_table
+from bo_suite.storage.trial import Observation, Trial
+from bo_suite.values.cells import inert
+from bo_suite.values.describe import described
+
+
+@dataclass(frozen=True)
+class PastTrials:
+    """The rows of a table that are observations, and what else the table holds.
+
+    Attributes:
+        observations: in the order of the rows; `History.add_all` stores them.
+        left_out: number of rows that are no observations, by why: "running", "withdrawn", "failed by chance".
+        unused: headings of columns that were not read.
+    """
+
+    observations: tuple[Observation, ...]
+    left_out: Mapping[str, int]
+    unused: tuple[str, ...]
+
+
+def read_csv(
+    path: str | Path, space: Space, columns: Mapping[str, str] | None = None, value: str = "value"
+) -> PastTrials:
+    """The observations in a CSV file with a column for each parameter and one for the outcome.
+
+    The column of a parameter is headed by its name, or `param_NAME`. The columns `std`, `state` and `reason`
+    may be missing: a row with a reason alone has failed, as one in the state "failed". Rows in the states
+    "running" and "withdrawn" are left out. Rows may repeat points, but no `id`.
+
+    Args:
+        path: the file.
+        space: of the points.
+        columns: headings by the name of a parameter, where they differ.
+        value: heading of the outcome.
+
+    Raises:
+        TableError: rows break a rule, all of which it lists.
+        DataError: the file cannot be read, or a column is missing or has two uses.
+        UnknownParameter: the space has no parameter of a name in `columns`.
+    """
+    table = csv_table(path, space, columns or {}, value)
+    where = table.columns(space, columns or {}, value)
+    forms = {name: ParameterText(parameter) for name, parameter in space}
+    observations, faults, seen = [], [], dict[str, int]()
+    left_out: Counter[str] = Counter()
+    for line, cells in table.rows:
+        row = CsvRow(table, where, line, cells)
+        identity = row.other("id")
+        if identity and seen.setdefault(identity, line) != line:
+            row.faults.append(f"its id {described(identity)} is that of line {seen[identity]}")
+        if (why := row.why_left_out) is not None:
+            left_out[why] += 1
+        elif (observation := row.observation(forms)) is not None:
+            observations.append(observation)
+        faults += _line_about(row)
+    _refuse(path, faults, "a trial of the space")
+    unused = (name for place, name in enumerate(table.headings) if name and place not in where.used)
+    return PastTrials(tuple(observations), dict(left_out), tuple(unused))
+
+
+def read_points(path: str | Path, space: Space, columns: Mapping[str, str] | None = None) -> list[Params]:
+    """The points in a CSV file with a column for each parameter; they may lie outside of the space.
+
+    Args:
+        path: the file.
+        space: of the points.
+        columns: headings by the name of a parameter, where they differ.
+
+    Raises:
+        TableError, DataError, UnknownParameter: as `read_csv`.
+    """
+    table = csv_table(path, space, columns or {}, None)
+    where = table.columns(space, columns or {}, None)
+    forms = {name: ParameterText(parameter) for name, parameter in space}
+    rows = [CsvRow(table, where, line, cells) for line, cells in table.rows]
+    points = [row.point(forms, within=False) for row in rows]
+    _refuse(path, [fault for row in rows for fault in _line_about(row)], "a point of the space")
+    return points
+
+
+def csv_text(trials: Sequence[Trial], space: Space) -> str:
+    """Trials as CSV, which `read_csv` reads back with equal values.
+
+    Columns: `id`, the parameters, `value`, `std`, `state`, `reason`, and `transient` if a trial failed by
+    chance. Parameters are headed by their names, or all by `param_NAME` if a name could be misread. A text
+    that a spreadsheet would compute has an apostrophe before it, which `read_csv` removes.
+
+    Args:
+        trials: of one run.
+        space: of their points.
+    """
+    forms = {name: ParameterText(parameter) for name, parameter in space}
+    by_chance = any(trial.transient for trial in trials)
+    prefix = PREFIX if any(map(_misleading, space.names)) else ""
+    headings = [f"{prefix}{name}" for name in space.names]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)  # its lines end with \r\n, so that cells with either letter are quoted
+    writer.writerow(["id", *headings, "value", "std", "state", "reason", *(["transient"] * by_chance)])
+    for trial in trials:
+        point = trial.params
+        cells: list[object] = [trial.id, *(_cell(forms[name], point[name]) for name in space.names)]
+        cells += [trial.value, trial.std, trial.state, None if trial.reason is None else inert(trial.reason)]
+        writer.writerow([*cells, *([trial.transient or None] if by_chance else [])])
+    return text.getvalue()
+
+
+def write_csv(trials: Sequence[Trial], space: Space, path: str | Path) -> None:
+    """Writes `csv_text` to a file, which is replaced as a whole.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    file = Path(path)
+    written = file.with_name(f".{uuid4().hex}.csv")
+    try:
+        written.write_bytes(csv_text(trials, space).encode("utf-8", "surrogatepass"))
+        os.replace(written, file)
+    except OSError as error:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
+        raise StorageError(f"the table {str(file)!r} cannot be written: {error}") from error
+
+
+def _cell(form: ParameterText, value: Value) -> str:
+    text = form.write(value)
+    return inert(text) if isinstance(value, str) else text
+
+
+def _misleading(name: str) -> bool:
+    """Whether a heading of this name would be read as something else."""
+    return (
+        name in ("value", *OTHERS) or name.startswith(PREFIX) or name != name.strip() or inert(name) != name
+    )
+
+
+def _line_about(row: CsvRow) -> list[str]:
+    """What is wrong with a row, as one line, or nothing."""
+    return [f"line {row.line}: {'; '.join(row.faults)}"] if row.faults else []
+
+
+def _refuse(path: str | Path, faults: Sequence[str], what: str) -> None:
+    """Raises a TableError if there are faults."""
+    if faults:
+        requirement = f"every row of {str(path)!r} must be {what}, got {len(faults)} that are not"
+        raise TableError(requirement, tuple(faults))

@@ -1,0 +1,241 @@
+"""The rows of a history file, with the trials that were read from it; what `History`'s verbs are made of."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from bo_suite.errors import StorageError, TrialError
+from bo_suite.storage import database as db
+from bo_suite.storage import schema
+from bo_suite.storage.content import is_whole
+from bo_suite.storage.headers import (
+    agreed_header,
+    migrated,
+    row_error,
+    stored_header,
+    stored_run,
+    stored_seal,
+    write_header,
+)
+from bo_suite.storage.rows import Row, StoredRow, content_of, fault_in, sealed, trial_of
+from bo_suite.storage.trial import Header, Trial
+
+_MOST = 2**62
+"""Above all ids and revisions; a larger number is damage, and close to the limit of SQLite."""
+
+
+class TrialTable:
+    """The file of a history: its header, and its trials as they were last read.
+
+    Attributes:
+        header: as it was last read or written; another process may change it.
+        database: the file, or memory.
+
+    Args:
+        path: the file, or None.
+        header: what the file must agree with, or is created with; None if it must exist.
+
+    Raises:
+        StorageError: as `History.open`.
+    """
+
+    header: Header
+
+    def __init__(self, path: Path | None, header: Header | None) -> None:
+        self.path = path
+        self._trials: dict[int, Trial] = {}
+        self._written: list[Row] = []  # by the current transaction
+        self._revision, self._version = 0, -1  # everything up to these was read
+        self._newest, self._highest = 0, 0  # the largest revision in the file, and the largest ever seen
+        self.database = db.Database(path, create=header is not None)
+        try:
+            self.header = self._open_file(header)
+            self._seal = stored_seal(self.database)
+        except BaseException:
+            self.database.close()
+            raise
+
+    def trials(self) -> list[Trial]:
+        """All trials in order of id, as a new list; reads only rows that changed since the last call."""
+        with self.database.session():
+            self.read_changes()
+            return list(self._trials.values())
+
+    def trial(self, number: int) -> Trial | None:
+        """The trial of an id; None if there is no such trial."""
+        with self.database.session():
+            self.read_changes()
+            return self._trials.get(number)
+
+    def read_changes(self) -> None:
+        """Reads the header and the rows again, if another connection has written since."""
+        version = self.database.number("PRAGMA data_version")  # counts other connections' commits
+        if version != self._version:
+            self._read_header()
+            self._refresh()
+            self._version = version
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction that writes, after the file was migrated to this version."""
+        if self.header.schema < schema.VERSION:
+            with self.database.transaction():
+                self._check_run()
+                self.header = migrated(self.database, self.header)
+                self._seal = stored_seal(self.database)
+        with self.database.session():
+            self._written = []
+            with self.database.transaction():
+                try:
+                    self._check_run()
+                    self._read_header()
+                    if self.largest("revision") < self._newest:
+                        self._refresh()
+                    yield
+                finally:
+                    self._version = -1  # data_version does not count our own commits
+            self._remember_written()
+
+    def rows(self, condition: str, *values: Any) -> list[Row]:
+        """Rows of the file, after a check of each."""
+        try:
+            rows = self.database.execute(f"SELECT * FROM trials {condition}", values)
+        except db.NotText:
+            self._check(self.database.texts("SELECT * FROM trials ORDER BY id"))
+            raise
+        self._check(rows)
+        return list(map(content_of, rows))
+
+    def row(self, number: int) -> Row:
+        """The row of a trial.
+
+        Raises:
+            TrialError: there is no such trial.
+        """
+        rows = self.rows("WHERE id = ?", number) if abs(number) < 2**63 else []
+        if not rows:
+            count = self.database.number("SELECT count(*) FROM trials")
+            raise TrialError(f"a trial must be one of the {count} of the history, got unknown id {number}")
+        return rows[0]
+
+    def put(self, row: Row, **changes: Any) -> Row:
+        """Writes a row with changes, and returns it."""
+        changed = row._replace(**changes)
+        self.database.write(schema.PUT, sealed(changed))
+        self._written.append(changed)
+        return changed
+
+    def put_header(self, header: Header) -> None:
+        """Writes another header."""
+        write_header(self.database, header)
+        self.header, self._seal = header, stored_seal(self.database)
+
+    def next_revision(self) -> int:
+        """A number above all revisions so far, also those of rows that were deleted from the file."""
+        return max(self.largest("revision"), self._newest, self._highest) + 1
+
+    def largest(self, column: str) -> int:
+        """The largest number in a column; -1 if there are no rows."""
+        ((number, row),) = self.database.execute(f"SELECT max({column}), id FROM trials")
+        return self._checked_number(column, number, row)
+
+    def _open_file(self, expected: Header | None) -> Header:
+        """The header of the file, which is created or updated."""
+        database = self.database
+        try:
+            stored = self._checked_header(expected)  # before any write: the file may not be ours
+            database.check_folder()
+            database.configure()
+            with database.transaction():
+                stored = stored_header(database, expected)
+                if expected is not None:
+                    expected = agreed_header(database, expected, stored)
+                database.write("DELETE FROM meta WHERE 0")  # BEGIN alone is no test of a read-only file
+        except db.NotWritable:
+            if expected is not None:
+                raise
+            database.read_only()
+            stored = self._checked_header(None)
+        return expected or cast(Header, stored)  # stored_header raises if both are None
+
+    def _checked_header(self, expected: Header | None) -> Header | None:
+        """The header of the file, after a check of its structure."""
+        database = self.database
+        with database.transaction("DEFERRED"):  # one state, while another process may be creating it
+            stored = stored_header(database, expected)
+            try:
+                database.check_integrity()
+            except StorageError:
+                if stored is not None:  # SQLite does not say which row is damaged
+                    self.header = stored
+                    self.rows("ORDER BY id")
+                raise
+        return stored
+
+    def _refresh(self) -> None:
+        """Reads the rows that have changed, or all rows if some were deleted."""
+        rows = self.rows("WHERE revision > ? ORDER BY id", self._revision)
+        last = next(reversed(self._trials), -1)
+        new = [row.id for row in rows if row.id not in self._trials]
+        ((count, revision, row),) = self.database.execute("SELECT count(*), max(revision), id FROM trials")
+        newest = self._checked_number("revision", revision, row)
+        deleted = count != len(self._trials) + len(new) or newest < self._newest
+        if deleted or (new and new[0] < last):
+            rows = self.rows("ORDER BY id")
+            self._check_course(rows)
+            self._highest = max(self._highest, self._newest)
+            self._trials, self._revision, self._newest = {}, 0, 0
+        self._remember(rows)
+        self._revision = self._newest
+
+    def _remember(self, rows: list[Row]) -> None:
+        """Updates the trials in memory; rows of new trials come last."""
+        run = self.header.run
+        self._trials.update({row.id: trial_of(row, run) for row in rows})
+        self._newest = max([self._newest, *(row.revision for row in rows)])
+
+    def _remember_written(self) -> None:
+        """Updates the trials in memory by the rows just written, except ids that would be out of order.
+
+        These are read at the next call of `trials`.
+        """
+        last = next(reversed(self._trials), -1)
+        self._remember([row for row in self._written if row.id in self._trials or row.id > last])
+        self._newest = max([self._newest, *(row.revision for row in self._written)])
+
+    def _read_header(self) -> None:
+        """Reads the header again if another process has changed it, such as the space."""
+        if (seal := stored_seal(self.database)) != self._seal:
+            stored = stored_header(self.database, None)
+            if stored is not None and self.header.run in ("", stored.run):
+                self.header, self._seal = stored, seal
+
+    def _check_run(self) -> None:
+        """Raises a StorageError if another history has replaced the file."""
+        if self.path is not None and self.header.run not in ("", stored_run(self.database)):
+            raise self._replaced("another history")
+
+    def _check_course(self, rows: list[Row]) -> None:
+        """Raises a StorageError if an ended trial is running in the file, which then is an older copy."""
+        for row in rows:
+            before = self._trials.get(row.id)
+            if before is not None and row.state == "running" and before.state != "running":
+                raise self._replaced(f"an earlier state of trial {row.id}")
+
+    def _replaced(self, content: str) -> StorageError:
+        return StorageError(
+            f"{self.database.name} was replaced while it was open, and now holds {content}; nothing more is "
+            "stored"
+        )
+
+    def _check(self, rows: list[StoredRow]) -> None:
+        canonical = self.header.canonical
+        for row in rows:
+            if (fault := fault_in(row, canonical)) is not None:
+                raise row_error(self.database, row[0], fault)
+
+    def _checked_number(self, column: str, number: Any, row: Any) -> int:
+        if number is not None and not (is_whole(number) and number < _MOST):
+            raise row_error(self.database, row, f"{column}: must be an integer < 2^62, got {number!r:.50}")
+        return -1 if number is None else int(number)

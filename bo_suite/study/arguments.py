@@ -1,0 +1,129 @@
+"""Checks of what an Optimizer is given; torch is imported only if it is needed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bo_suite.errors import SpaceError, TrialError
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.trial import Header, Trial
+from bo_suite.values.describe import described
+from bo_suite.values.numbers import require_int
+from bo_suite.values.scalars import flag
+
+if TYPE_CHECKING:
+    from bo_suite.acquisition import Acquisition
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of an Optimizer that a later one may change.
+
+    Attributes:
+        budget: number of planned evaluations, or None.
+        initial: number of space-filling points, or None.
+        repeats: whether points may be evaluated again under noise, or None.
+    """
+
+    budget: int | None
+    initial: int | None
+    repeats: bool | None
+
+
+def header_of(
+    space: Space, acquisition: "Acquisition | None", seed: int, direction: str, settings: Settings
+) -> Header:
+    """The header of a history with these arguments.
+
+    Raises:
+        SpaceError, TrialError: an argument breaks a rule.
+    """
+    if not isinstance(space, Space):
+        raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
+    space.varying.check_searchable()  # before a file is created
+    if direction not in ("minimize", "maximize"):
+        raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
+    budget, initial, repeats = settings.budget, settings.initial, settings.repeats
+    return Header(
+        space,
+        seed=require_int("seed", seed),
+        direction=direction,
+        budget=None if budget is None else require_int("budget", budget, at_least=1),
+        initial=None if initial is None else require_int("initial", initial, at_least=1),
+        acquisition=None if acquisition is None else json_of(acquisition, space),
+        repeats=None if repeats is None else flag("repeats", repeats, TrialError),
+    )
+
+
+def trial_id(trial: Trial | int, run: str) -> tuple[int, int | None]:
+    """The id and, if the argument is a Trial, its attempt.
+
+    Args:
+        trial: a trial or its id.
+        run: name of the history that it must belong to.
+
+    Raises:
+        TrialError: it belongs to another history.
+    """
+    if not isinstance(trial, Trial):
+        return require_int("a trial's id", trial), None
+    if trial.run and run and trial.run != run:
+        raise TrialError(f"trial {trial.id} must be one of this history, got one of another history")
+    return trial.id, trial.attempt
+
+
+def json_of(acquisition: "Acquisition", space: Space) -> Any:
+    """The JSON form of an acquisition, which must support the space."""
+    from bo_suite.acquisition.base import require_support
+    from bo_suite.storage.serialization import to_json
+    from bo_suite.study.suggest import check_acquisition
+
+    check_acquisition(acquisition)
+    require_support(acquisition, space.aspects)
+    return to_json(acquisition)
+
+
+def usable(device: object) -> Any:
+    """The device, checked for double precision; "cpu" is not checked, as that would import torch."""
+    if isinstance(device, str) and device == "cpu":
+        return device
+    from bo_suite.linalg.environment import usable_device
+
+    return usable_device(device)
+
+
+def check_batch(batch: object, space: Space) -> None:
+    """Raises a TrialError unless points can be chosen jointly by `batch` in the space."""
+    from bo_suite.acquisition import SteinBatch
+
+    if space.fidelities or not isinstance(batch, SteinBatch):
+        law = "a batch must be a SteinBatch(), and no fidelity in the space"
+        raise TrialError(f"{law}, got {described(batch)}")
+
+
+def check_fixed(fixed: Params | None, space: Space, call: str) -> None:
+    """Raises a SpaceError unless the values are of the space, with one for each context.
+
+    Args:
+        fixed: values by name, or None.
+        space: of the run.
+        call: name of the method, for the message.
+    """
+    known = space.check_some(fixed or {})
+    if missing := [name for name in space.contexts if name not in known]:
+        raise SpaceError(
+            f"every context must be given, as in {call}(fixed={{{missing[0]!r}: ...}}), missing {missing}"
+        )
+
+
+def listed_points(points: object) -> list[Params]:
+    """One point, or several ones, as a list of points.
+
+    Raises:
+        SpaceError: it is neither.
+    """
+    if isinstance(points, Mapping):
+        return [dict(points)]
+    if isinstance(points, Sequence) and all(isinstance(point, Mapping) for point in points):
+        return [dict(point) for point in points]
+    raise SpaceError(f"points must be a dict of parameters or a list of such dicts, got {described(points)}")

@@ -1,0 +1,74 @@
+"""Changes of the space of a history."""
+
+from collections.abc import Mapping
+
+from bo_suite.errors import SpaceError
+from bo_suite.space.parameters import Choice, Float, Int, Parameter
+from bo_suite.space.space import Params, Space
+from bo_suite.values.describe import described
+
+
+def extended(
+    space: Space, parameters: Mapping[str, Parameter] | Space, values: Params
+) -> tuple[Space, Params]:
+    """A space with changed and new parameters, and the values of the new ones in earlier trials.
+
+    Args:
+        space: the present one.
+        parameters: by name; those that are not named stay. A Space names them all.
+        values: of the new parameters.
+
+    Raises:
+        SpaceError: a parameter is left out of a Space, becomes one of another kind or has a single number
+            left; or a new one has no value in earlier trials, or one that it does not have a place for.
+    """
+    named = dict(parameters) if isinstance(parameters, Mapping) else dict(iter(parameters))
+    if isinstance(parameters, Space) and (lost := [name for name in space.names if name not in named]):
+        raise SpaceError(f"a parameter cannot be removed (fix it at ask, or narrow it), got none of {lost}")
+    new = Space(dict(space) | named)  # checks names and kinds
+    added = [name for name in named if name not in space]
+    if (without := [name for name in added if name not in values]) or (
+        unknown := [name for name in values if name not in added]
+    ):
+        wrong = f"none for {without}" if without else f"one for {unknown}"
+        raise SpaceError(f"`values` must have one value for each new parameter and no other, got {wrong}")
+    changed = {name: _changed(name, space[name], new[name]) for name in space.names}
+    complete = Space({name: changed.get(name, parameter) for name, parameter in new})
+    return complete, {name: _value(name, complete[name], values[name]) for name in added}
+
+
+def _changed(name: str, before: Parameter, after: Parameter) -> Parameter:
+    """A parameter in place of another one, whose lost options are retired."""
+    if type(before) is not type(after):
+        raise SpaceError(
+            f"a parameter must stay of its kind, got {name!r}: {before!r}, to become {after!r}; add one "
+            "with a new name instead"
+        )
+    if isinstance(before, Choice) and isinstance(after, Choice):
+        return after.with_past(before)
+    if isinstance(before, Float | Int) and isinstance(after, Float | Int):
+        if before.fidelity != after.fidelity:
+            raise SpaceError(f"`fidelity` of {name!r} must stay {before.fidelity}, got {after.fidelity}")
+        if after.levels == 1 and before.levels != 1:
+            raise SpaceError(
+                f"{name!r} must have more than one value left, got {described(after)}; ask(fixed=...) keeps "
+                "it at one"
+            )
+    return after
+
+
+def _value(name: str, parameter: Parameter, value: object) -> object:
+    try:
+        return parameter.accept(value)
+    except SpaceError as error:
+        raise SpaceError(f"the value of {name!r} in earlier trials: {error}") from error
+
+
+def differences(before: Space, after: Space) -> list[str]:
+    """The parameters in which two spaces differ, one line each; retired options are not shown."""
+    old, new = dict(before.current), dict(after.current)
+    return [
+        f"{name}: {old.get(name, 'new')} -> {new.get(name, 'removed')}"
+        for name in {**old, **new}
+        if repr(old.get(name)) != repr(new.get(name))
+    ]

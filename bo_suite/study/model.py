@@ -1,0 +1,64 @@
+"""The Suggester of a history, made again when the space or the past has changed; torch is imported then."""
+
+from typing import TYPE_CHECKING, Any
+
+from bo_suite.space.space import Space
+from bo_suite.storage.protocol import Storage
+from bo_suite.storage.trial import Header
+from bo_suite.study.arguments import json_of
+
+if TYPE_CHECKING:
+    from bo_suite.acquisition import Acquisition
+    from bo_suite.study.suggest import Suggester
+
+
+class Suggesters:
+    """The Suggester of a history's latest header, which another process may change.
+
+    Args:
+        history: stores the trials.
+        acquisition: chooses the points; None for that of the history.
+        device: of the surrogates.
+
+    Raises:
+        StorageError: the acquisition of the history has parts that must be given again.
+    """
+
+    def __init__(self, history: Storage, acquisition: "Acquisition | None", device: Any) -> None:
+        self._history, self._acquisition, self._device = history, acquisition, device
+        self._latest: tuple[Header, Suggester] | None = None
+        if acquisition is None and history.header.acquisition is not None:
+            from bo_suite.storage.serialization import from_json
+
+            self._acquisition = from_json(history.header.acquisition)
+
+    @property
+    def latest(self) -> "Suggester":
+        """The Suggester of the header as it was last read."""
+        header, latest = self._history.header, self._latest
+        if latest is None or latest[0] is not header:
+            latest = self._latest = header, self._of(header)
+        return latest[1]
+
+    def check(self, space: Space) -> None:
+        """Raises a DataError if the acquisition does not support an aspect of a space."""
+        if self._acquisition is not None:
+            json_of(self._acquisition, space)
+
+    def _of(self, header: Header) -> "Suggester":
+        import torch
+
+        from bo_suite.acquisition.default import default_acquisition
+        from bo_suite.study.initial import initial_size
+        from bo_suite.study.suggest import Suggester
+
+        return Suggester(
+            header.space,
+            self._acquisition or default_acquisition(header.space.aspects),
+            header.seed,
+            header.direction,
+            header.initial or initial_size(header.budget),
+            header.since,
+            bool(header.repeats),
+            torch.device(self._device),
+        )

@@ -1,0 +1,86 @@
+"""Trials, and changes of them, as pandas tables."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bo_suite.storage.changes import Change
+from bo_suite.storage.trial import Trial
+from bo_suite.values.describe import plain_text
+
+if TYPE_CHECKING:  # pandas takes half a second to import
+    import pandas as pd
+
+
+def to_frame(trials: Sequence[Trial]) -> "pd.DataFrame":
+    """One row a trial: first its id and parameters, last its state and value, since consoles show the ends.
+
+    Between them are the noise, the reason, the source of the point, and the times: `started` and `ended` in
+    UTC, and the `seconds` between.
+    """
+    import pandas as pd
+
+    points = [trial.params for trial in trials]
+    names = list(dict.fromkeys(name for point in points for name in point))
+    sources = [trial.provenance for trial in trials]
+    columns: dict[str, Any] = {
+        "id": [trial.id for trial in trials],
+        **{f"param_{_escaped(name)}": [_escaped(point.get(name)) for point in points] for name in names},
+        "std": _numbers([trial.std for trial in trials]),
+        "reason": [trial.reason for trial in trials],
+        "attempt": [trial.attempt for trial in trials],
+        "source": [source.get("source", "added") for source in sources],
+        "fit_ms": [source.get("fit_ms") for source in sources],
+        "search_ms": [source.get("search_ms") for source in sources],
+        "started": _times([trial.started for trial in trials]),
+        "ended": _times([trial.ended for trial in trials]),
+        "seconds": [math.nan if trial.ended is None else trial.ended - trial.started for trial in trials],
+        "state": [trial.state for trial in trials],
+        "value": _numbers([trial.value for trial in trials]),
+    }
+    return pd.DataFrame(columns)
+
+
+def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
+    """One row a change: who changed what, when, and what was there before and after.
+
+    The outcomes of trials have columns of their own; the forms of spaces are in `before` and `after`.
+    """
+    import pandas as pd
+
+    columns: dict[str, Any] = {
+        "trial": pd.array([change.trial for change in changes], dtype="Int64"),
+        "action": [change.action for change in changes],
+        "author": [_escaped(change.author) for change in changes],
+        "made": _times([change.made for change in changes]),
+    }
+    for side in ("before", "after"):
+        forms = [getattr(change, side) for change in changes]
+        outcomes = [{} if change.trial is None else form for change, form in zip(changes, forms, strict=True)]
+        columns[f"{side}_state"] = [outcome.get("state") for outcome in outcomes]
+        columns[f"{side}_value"] = _numbers([outcome.get("value") for outcome in outcomes])
+        columns[f"{side}_std"] = _numbers([outcome.get("std") for outcome in outcomes])
+        columns[f"{side}_reason"] = [_escaped(outcome.get("reason")) for outcome in outcomes]
+        columns[f"{side}_space"] = [
+            form if change.trial is None else None for change, form in zip(changes, forms, strict=True)
+        ]
+    return pd.DataFrame(columns)
+
+
+def _numbers(values: Sequence[float | None]) -> "pd.Series[float]":
+    """A column of floats, with NaN for None, even if all are None."""
+    import pandas as pd
+
+    return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
+
+
+def _times(seconds: Sequence[float | None]) -> "pd.Series[pd.Timestamp]":
+    """A column of times in UTC."""
+    import pandas as pd
+
+    return pd.to_datetime(_numbers(seconds), unit="s", utc=True)
+
+
+def _escaped(value: Any) -> Any:
+    """A text with its lone surrogates escaped, since pandas cannot store them; other values unchanged."""
+    return plain_text(value) if isinstance(value, str) else value
