@@ -229,12 +229,15 @@ def _losses(belief: Belief, trials: Sequence[Finished]) -> Tensor:
 
 
 def _second_opinion(belief: Belief) -> Tensor:
-    """`ped_anova` of the trials in the space, at the target fidelity if `LEAST` are; 0 if fewer are inside."""
-    inside = [trial for trial in belief.trials if belief.space.contains(trial.params)]
-    if len(inside) < LEAST:
+    """`ped_anova` of the trials in the space and at the target fidelity; at any if there are too few there.
+
+    All 0 if fewer than `LEAST` are in the space, as after it was narrowed.
+    """
+    trials = [trial for trial in belief.trials if belief.space.contains(trial.params)]
+    final = [trial for trial in trials if belief.space.at_target(params := trial.params) == params]
+    trials = final if len(final) >= LEAST else trials
+    if len(trials) < LEAST:
         return torch.zeros(belief.searched.dim, **CPU_DOUBLES)
-    final = [trial for trial in inside if belief.space.at_target(params := trial.params) == params]
-    trials = final if len(final) >= LEAST else inside
     rows = belief.encode([trial.params for trial in trials])
     shares = ped_anova(rows, _losses(belief, trials), belief.searched)
     shares[list(belief.searched.fidelities)] = 0.0
