@@ -86,28 +86,6 @@ def test_extreme_runs_can_be_drawn(figure, space: Space, values: list[float], tm
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
-@pytest.mark.parametrize("later", [0, 5])
-def test_a_run_whose_space_was_narrowed_can_be_drawn(figure, later: int, tmp_path: Path) -> None:
-    optimizer = Optimizer(MIXED)
-    for _ in range(8):
-        trial = optimizer.ask()
-        optimizer.tell(trial, function(trial.params))
-    optimizer.extend(
-        {
-            "rate $x$": Float(1e-4, 1e-3, log=True),
-            "n": Int(4, 5),
-            "kind": Choice(["a_b", "$b$"]),
-            "u": Float(0.0, 1.0, step=0.25),
-            "only": Int(2, 2),
-        }
-    )
-    for _ in range(later):
-        trial = optimizer.ask()
-        optimizer.tell(trial, function(trial.params))
-    figure(optimizer).savefig(tmp_path / "figure.png", dpi=30)
-
-
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
 def test_before_a_trial_is_finished(figure, tmp_path: Path) -> None:
     optimizer = Optimizer(MIXED)
     optimizer.ask()

@@ -181,6 +181,20 @@ def test_without_paths_the_interval_is_unknown() -> None:
     assert table.loc["x0", "total"] > 0.9
 
 
+def test_trials_outside_of_the_space_are_no_part_of_the_second_opinion() -> None:
+    optimizer = filled(Space({"x": Float(0, 1), "k": Choice(["a", "b"])}), lambda rows: rows[:, 0], 12)
+    optimizer.extend({"x": Float(0.0, 0.1), "k": Choice(["a"])})
+    for x in (0.01, 0.02):
+        optimizer.add({"x": x, "k": "a"}, x)
+    outside = optimizer.importance()
+    assert (outside["total"] > 0.0).any()
+    for x in (0.03, 0.05, 0.08):
+        optimizer.add({"x": x, "k": "a"}, x)
+    table = optimizer.importance()
+    assert table.loc["x", "ped_anova"] == pytest.approx(1.0)
+    assert table.loc["k"].tolist() == [0.0] * 5
+
+
 def test_two_trials_are_too_few() -> None:
     optimizer = filled(cube(2), lambda rows: rows[:, 0], 2)
     with pytest.raises(TrialError, match="importances need 3 finished trials, got 2"):
