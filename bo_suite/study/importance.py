@@ -40,16 +40,15 @@ _SMALLEST_VARIANCE = 1e-10
 
 _DECILE, _WHISKER = 0.9, 2.0
 """Outcomes beyond the upper decile plus twice its distance from the best count as the worst of the others.
-With the cap of the process, which is lower, sums look like interactions: in 0.80 instead of 0.97 of the runs
-of benchmarks/importance.py the active inputs were in the right order."""
+With the cap of the process, which is lower, sums look like interactions (benchmarks/importance.py)."""
 
 _LARGEST_STD = 1e3
 """Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
 
 _BEST_SHARE = 0.25
-"""Share of the trials whose distribution PED-ANOVA compares with the uniform one. Compared with all trials,
-which a run gathers where the function is good, 0.2 of the runs of benchmarks/importance.py had the right
-order, fewer than by chance (0.25); compared with the uniform distribution, 0.4 to 0.5 had."""
+"""Share of the trials whose distribution PED-ANOVA compares with the uniform one. Compared with all trials, it
+was right less often than by chance: a run gathers where the most important input is good, and then that input
+no longer tells the best trials from the others."""
 
 _BINS = 50
 """Points of the grid that PED-ANOVA evaluates the density of a continuous column on."""
