@@ -46,9 +46,9 @@ _LARGEST_STD = 1e3
 """Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
 
 _BEST_SHARE = 0.25
-"""Share of the trials whose distribution PED-ANOVA compares with the uniform one. Compared with all trials, it
-was right less often than by chance: a run gathers where the most important input is good, and then that input
-no longer tells the best trials from the others."""
+"""Share of the trials whose distribution PED-ANOVA compares with the uniform one. Compared with all trials,
+it was right less often than by chance: a run gathers where the most important input is good, and then that
+input no longer tells the best trials from the others."""
 
 _BINS = 50
 """Points of the grid that PED-ANOVA evaluates the density of a continuous column on."""
