@@ -18,7 +18,6 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Queued, Trial, next_id
 from bo_suite.study.initial import initial_size, initial_steps
 from bo_suite.study.observations import Observations
-from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.provenance import fingerprint, last_start, provenance_of
 from bo_suite.study.reasons import why
 from bo_suite.study.repeats import repeat_instead
@@ -52,21 +51,32 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class _Request:
-    """What one call of `suggest` asks for.
+    """What a part of one call of `suggest` asks for: some points, or the completion of a queued one.
 
     Attributes:
         space: the searched space, with fixed parameters.
+        values: of the fixed parameters.
         first: number of the first point, from which its random numbers derive.
         count: number of points.
         initial: number of initial points that are still to come.
+        skipped: number of earlier points that were queued whole, and so took no place in the initial design.
         batch: chooses points jointly; None to choose one after another.
+        queued: the point to complete, if any.
     """
 
     space: Space
+    values: Params
     first: int
     count: int
     initial: int
+    skipped: int
     batch: SteinBatch | None
+    queued: Queued | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a queued point has all parameters."""
+        return self.queued is not None and len(self.space.fixed) == self.space.dim
 
 
 @dataclass(frozen=True)
@@ -135,69 +145,85 @@ class Suggester:
             SpaceError: a fixed parameter is unknown, or does not have the value.
         """
         informative = [trial for trial in trials if trial.informative]
-        held = self.space.check_some(fixed or {})
-        agreeing = [point for point in queue if all(point.params.get(n, v) == v for n, v in held.items())]
-        groups: list[tuple[int, Params, Queued | None]] = [
-            (1, self.space.check_some(held | point.params), point) for point in agreeing[:count]
-        ]
-        groups += [(count - len(groups), held, None)] if len(groups) < count else []
         fitted_to = fingerprint(self.acquisition, informative, constraints)
         start = last_start([one for one in informative if one.id >= self.since], fitted_to, self.device)
         first = next_id(trials) if number is None else number
+        requests = self._requests(informative, first, count, self.space.check_some(fixed or {}), queue, batch)
         suggestions: list[Suggestion] = []
-        transform: OutcomeTransform | None = None
         with thread_environment(), one_thread():
             data = self.observations.dataset(informative, constraints)
-            for size, values, queued in groups:
-                done = len(suggestions)
-                initial = self.initial - len(informative) - done
-                request = self._request(values, first + done, size, initial, batch)
+            for request in requests:
                 try:
-                    steps = (
-                        self._steps(data, request, start)
-                        if queued is None
-                        else [self._queued_step(data, request, start, values)]
-                    )
+                    steps = self._steps(data, request, start)
                 except SpaceExhausted:
                     if suggestions:  # a finite space has fewer points left than requested
                         break
                     raise
                 for index, step in enumerate(steps, request.first):
                     source = provenance_of(step, index, data, self.acquisition, fitted_to)
-                    source |= {"fixed": list(values)} if values and step.source != "queue" else {}
-                    if step.source == "acquisition":
-                        transform = transform or self.observations.transform(informative)
-                        source["why"] = why(step, data, transform, self.direction)
-                    point = self.point(step.row) | values
-                    suggestions.append(Suggestion(point, source, None if queued is None else queued.id))
+                    suggestions.append(self._suggestion(step, request, source, informative, data))
                     start = step.settled_start or start
                 data = data.with_pending([step.row for step in steps])
         return suggestions
 
-    def _queued_step(self, data: Dataset, request: _Request, start: WarmStart | None, values: Params) -> Step:
-        """The step to a queued point; the model chooses what it lacks, at random if all that is taken."""
-        if all(name in values for name in self.searched.names):
-            point = {name: values[name] for name in self.searched.names}
-            return Step(self.searched.encode([point])[0].to(data.x), "queue")
-        try:
-            (step,) = self._steps(data, request, start)
-        except SpaceExhausted:
-            seeds = Seeds.of(self.seed, request.first).split("queue")
-            return Step(sample_random(request.space, 1, data.x, seeds)[0], "queue", repeat=True)
-        return step
+    def _requests(
+        self,
+        informative: Sequence[Trial],
+        first: int,
+        count: int,
+        fixed: Params,
+        queue: Sequence[Queued],
+        batch: SteinBatch | None,
+    ) -> list[_Request]:
+        """One request for each queued point that agrees with the fixed values, and one for all other points."""
+        agreeing = [point for point in queue if all(point.params.get(n, v) == v for n, v in fixed.items())]
+        left = self.initial - len(informative)
+        skipped = sum(trial.provenance.get("source") == "queue" for trial in informative) if left > 0 else 0
+        requests: list[_Request] = []
+        for queued in agreeing[:count]:
+            done, values = len(requests), self.space.check_some(fixed | queued.params)
+            space = self.searched_with(values)
+            requests.append(_Request(space, values, first + done, 1, left - done, skipped, None, queued))
+            skipped += requests[-1].is_whole
+        if (done := len(requests)) < count:
+            space, rest = self.searched_with(fixed), count - done
+            requests.append(_Request(space, fixed, first + done, rest, left - done, skipped, batch))
+        return requests
 
-    def _request(
-        self, values: Params, first: int, count: int, initial: int, batch: SteinBatch | None
-    ) -> _Request:
-        """A request for points with some values."""
-        return _Request(self.searched_with(values), first, count, initial, batch)
+    def _suggestion(
+        self,
+        step: Step,
+        request: _Request,
+        source: dict[str, Any],
+        informative: Sequence[Trial],
+        data: Dataset,
+    ) -> Suggestion:
+        """The suggestion of a step, with its provenance completed."""
+        if request.values and step.source != "queue":
+            source["fixed"] = list(request.values)
+        if step.source == "acquisition":
+            source["why"] = why(step, data, self.observations.transform(informative), self.direction)
+        queued = None if request.queued is None else request.queued.id
+        return Suggestion(self.point(step.row) | request.values, source, queued)
+
+    def _steps(self, data: Dataset, request: _Request, start: WarmStart | None) -> list[Step]:
+        """The requested steps; a queued point is completed by the model, at random if all that is taken."""
+        if request.is_whole:
+            return [Step(sample_random(request.space, 1, data.x, Seeds.of(self.seed, 0))[0], "queue")]
+        try:
+            return self._new_steps(data, request, start)
+        except SpaceExhausted:
+            if request.queued is None:
+                raise
+        seeds = Seeds.of(self.seed, request.first).split("queue")
+        return [Step(sample_random(request.space, 1, data.x, seeds)[0], "queue", repeat=True)]
 
     def searched_with(self, values: Mapping[str, Value]) -> Space:
         """The searched space with some parameters fixed, of those that vary."""
         varying = {name: value for name, value in values.items() if name in self.searched}
         return self.searched.with_fixed(varying) if varying else self.searched
 
-    def _steps(self, data: Dataset, request: _Request, start: WarmStart | None) -> list[Step]:
+    def _new_steps(self, data: Dataset, request: _Request, start: WarmStart | None) -> list[Step]:
         """The requested steps, each given the rows of the earlier ones as pending."""
         steps: list[Step] = []
         while len(steps) < request.count:
@@ -218,7 +244,7 @@ class Suggester:
         space, index, finished = request.space, request.first + done, data.x.shape[-2] > 0
         initial = done < request.initial or not finished
         if initial and not (finished and is_exhausted(space, data.taken)):
-            return initial_steps(space, data, (self.seed,), index)
+            return initial_steps(space, data, (self.seed,), index - request.skipped)
         seeds = Seeds.of(self.seed, index)
         if request.batch is None:
             (step,) = next_steps(data, space, self.acquisition, seeds, [start])

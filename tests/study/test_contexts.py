@@ -47,7 +47,7 @@ def test_the_answer_follows_the_context() -> None:
 
 def test_a_queued_point_may_leave_the_context_to_the_ask() -> None:
     opt = Optimizer(SPACE)
-    opt.enqueue([{"x": 0.25, "shift": "day"}, {"x": 0.5, "shift": "day", "heat": 12.0}])
+    opt.enqueue([{"x": 0.25, "shift": "day"}, {"x": 0.55, "shift": "day", "heat": 12.0}])
     assert opt.ask(fixed={"heat": 20.0}).params == {"x": 0.25, "shift": "day", "heat": 20.0}
-    assert opt.ask(fixed={"heat": 20.0}).params["x"] != 0.5, "another heat: it waits"
-    assert opt.ask(fixed={"heat": 12.0}).params == {"x": 0.5, "shift": "day", "heat": 12.0}
+    assert opt.ask(fixed={"heat": 20.0}).params["x"] != 0.55, "another heat: it waits"
+    assert opt.ask(fixed={"heat": 12.0}).params == {"x": 0.55, "shift": "day", "heat": 12.0}

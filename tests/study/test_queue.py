@@ -184,3 +184,12 @@ def test_fifty_points_are_handed_out_once_each_to_twenty_threads_of_one_optimize
     for thread in threads:
         thread.join()
     assert [trial.params for trial in opt.trials] == queued
+
+
+def test_a_queued_point_takes_no_place_of_the_initial_design() -> None:
+    """The centre, which comes first without a queue, comes after the queued points with one."""
+    plain, started = Optimizer(SPACE, seed=1), Optimizer(SPACE, seed=1)
+    started.enqueue([POINT, POINT | {"n": 5}])
+    design = [trial.params for trial in plain.ask(4)]
+    assert [trial.params for trial in started.ask(4)] == [POINT, POINT | {"n": 5}, *design[:2]]
+    assert [trial.params for trial in started.ask(2)] == design[2:], "in a later call too"
