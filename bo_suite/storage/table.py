@@ -85,16 +85,19 @@ class TrialTable:
                 self.header = migrated(self.database, self.header)
                 self._seal = stored_seal(self.database)
         with self.database.session():
-            self._written = []
-            with self.database.transaction():
-                try:
+            self._written, before = [], (self.header, self._seal)
+            try:
+                with self.database.transaction():
                     self._check_run()
                     self._read_header()
                     if self.largest("revision") < self._newest:
                         self._refresh()
                     yield
-                finally:
-                    self._version = -1  # data_version does not count our own commits
+            except BaseException:
+                self.header, self._seal = before  # what was written may be undone: it is read again
+                raise
+            finally:
+                self._version = -1  # data_version does not count our own commits
             self._remember_written()
 
     def rows(self, condition: str, *values: Any) -> list[Row]:

@@ -122,8 +122,8 @@ def listed_points(points: object) -> list[Params]:
     Raises:
         SpaceError: it is neither.
     """
-    if isinstance(points, Mapping):
-        return [dict(points)]
-    if isinstance(points, Sequence) and all(isinstance(point, Mapping) for point in points):
-        return [dict(point) for point in points]
-    raise SpaceError(f"points must be a dict of parameters or a list of such dicts, got {described(points)}")
+    listed = [points] if isinstance(points, Mapping) else points
+    if isinstance(listed, Sequence) and all(isinstance(point, Mapping) and point for point in listed):
+        return [dict(point) for point in listed]
+    law = "points must be a dict with at least one parameter, or a list of such dicts"
+    raise SpaceError(f"{law}, got {described(points)}")

@@ -22,6 +22,9 @@ def extended(
         SpaceError: a parameter is left out of a Space, becomes one of another kind or has a single number
             left; or a new one has no value in earlier trials, or one that it does not have a place for.
     """
+    for what, given in (("parameters", parameters), ("values", values)):
+        if not isinstance(given, Mapping | Space):
+            raise SpaceError(f"`{what}` must be a dict by name, got {described(given)}")
     named = dict(parameters) if isinstance(parameters, Mapping) else dict(iter(parameters))
     if isinstance(parameters, Space) and (lost := [name for name in space.names if name not in named]):
         raise SpaceError(f"a parameter cannot be removed (fix it at ask, or narrow it), got none of {lost}")

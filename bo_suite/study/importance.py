@@ -40,16 +40,15 @@ _SMALLEST_VARIANCE = 1e-10
 
 _DECILE, _WHISKER = 0.9, 2.0
 """Outcomes beyond the upper decile plus twice its distance from the best count as the worst of the others.
-With the cap of the process, which is lower, sums look like interactions: in 0.80 instead of 0.97 of the runs
-of benchmarks/importance.py the active inputs were in the right order."""
+With the cap of the process, which is lower, sums look like interactions (benchmarks/importance.py)."""
 
 _LARGEST_STD = 1e3
 """Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
 
 _BEST_SHARE = 0.25
 """Share of the trials whose distribution PED-ANOVA compares with the uniform one. Compared with all trials,
-which a run gathers where the function is good, 0.2 of the runs of benchmarks/importance.py had the right
-order, fewer than by chance (0.25); compared with the uniform distribution, 0.4 to 0.5 had."""
+it was right less often than by chance: a run gathers where the most important input is good, and then that
+input no longer tells the best trials from the others."""
 
 _BINS = 50
 """Points of the grid that PED-ANOVA evaluates the density of a continuous column on."""
@@ -64,9 +63,11 @@ def sobol_indices(
     """First-order and total Sobol indices of the inputs that are no fidelities, for s functions at once.
 
     With two independent samples A and B of the rows, and A with column i of B as A_i:
-    main_i = 1 - E[(f(B) - f(A_i))²] / (2 V) and total_i = E[(f(A) - f(A_i))²] / (2 V) (Jansen 1999), with
-    V = var f over both samples. Inputs are independent and uniform over the encoded space: levels are equally
-    likely, log scales uniform in the log. A and B are halves of one Sobol sequence (Saltelli 2002).
+    main_i = (E[(f(B) - f(A))²] - E[(f(B) - f(A_i))²]) / (2 V) and total_i = E[(f(A) - f(A_i))²] / (2 V)
+    (Jansen 1999; his first numerator has 2 V for E[(f(B) - f(A))²], which is its expectation, but leaves an
+    error to inputs without effect). V = var f over both samples, and main_i is at most total_i. Inputs are
+    independent and uniform over the encoded space: levels are equally likely, log scales uniform in the log.
+    A and B are halves of one Sobol sequence (Saltelli 2002).
 
     Args:
         function: of encoded rows.
@@ -86,11 +87,11 @@ def sobol_indices(
         mixed = rows[0].clone()
         mixed[:, column] = rows[1][:, column]
         values = function(mixed)
-        main[:, column] = variance - 0.5 * (second - values).square().mean(-1)
+        main[:, column] = 0.5 * ((second - first).square() - (second - values).square()).mean(-1)
         total[:, column] = 0.5 * (first - values).square().mean(-1)
     varies = variance > _SMALLEST_VARIANCE * both.square().mean(-1).clamp(min=1.0)
     scale = torch.where(varies, variance, math.inf)[:, None]
-    return (main / scale).clamp(0.0, 1.0), total / scale
+    return torch.minimum(main.clamp(min=0.0), total) / scale, total / scale
 
 
 def ped_anova(
@@ -227,12 +228,15 @@ def _losses(belief: Belief, trials: Sequence[Finished]) -> Tensor:
 
 
 def _second_opinion(belief: Belief) -> Tensor:
-    """`ped_anova` of trials in the space, at the target fidelity if `LEAST` are; 0 if fewer are inside."""
-    inside = [trial for trial in belief.trials if belief.space.contains(trial.params)]
-    if len(inside) < LEAST:
+    """`ped_anova` of the trials in the space and at the target fidelity; at any if there are too few there.
+
+    All 0 if fewer than `LEAST` are in the space, as after it was narrowed.
+    """
+    trials = [trial for trial in belief.trials if belief.space.contains(trial.params)]
+    final = [trial for trial in trials if belief.space.at_target(params := trial.params) == params]
+    trials = final if len(final) >= LEAST else trials
+    if len(trials) < LEAST:
         return torch.zeros(belief.searched.dim, **CPU_DOUBLES)
-    final = [trial for trial in inside if belief.space.at_target(params := trial.params) == params]
-    trials = final if len(final) >= LEAST else inside
     rows = belief.encode([trial.params for trial in trials])
     shares = ped_anova(rows, _losses(belief, trials), belief.searched)
     shares[list(belief.searched.fidelities)] = 0.0

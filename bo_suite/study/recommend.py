@@ -155,10 +155,17 @@ def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | N
     """The difference of the `bounds` of a study, in the user's units; see `Optimizer.regret_bound`.
 
     Raises:
-        TrialError: no trial is finished.
+        TrialError: no trial is finished, none is in the space, or the space has contexts.
         FitError, NumericalError: the model cannot be fitted.
     """
     finished = finished_trials(trials, "there is no regret bound")
+    if not any(suggester.space.contains(trial.params) for trial in finished):
+        raise TrialError(
+            "there is no regret bound before a trial inside the space has finished, "
+            f"got {len(finished)} outside"
+        )
+    if contexts := list(suggester.space.contexts):
+        raise TrialError(f"a regret bound is of a space without contexts, got {contexts}")
     minimum = bounds(
         suggester.observations.dataset(trials),
         suggester.searched,

@@ -18,6 +18,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Queued, Trial, next_id
 from bo_suite.study.initial import initial_size, initial_steps
 from bo_suite.study.observations import Observations
+from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.provenance import fingerprint, last_start, provenance_of
 from bo_suite.study.reasons import why
 from bo_suite.study.repeats import repeat_instead
@@ -144,6 +145,7 @@ class Suggester:
         start = last_start([one for one in informative if one.id >= self.since], fitted_to, self.device)
         first = next_id(trials) if number is None else number
         suggestions: list[Suggestion] = []
+        transform: OutcomeTransform | None = None
         with thread_environment(), one_thread():
             data = self.observations.dataset(informative, constraints)
             for size, values, queued in groups:
@@ -164,7 +166,7 @@ class Suggester:
                     source = provenance_of(step, index, data, self.acquisition, fitted_to)
                     source |= {"fixed": list(values)} if values and step.source != "queue" else {}
                     if step.source == "acquisition":
-                        transform = self.observations.transform(informative)
+                        transform = transform or self.observations.transform(informative)
                         source["why"] = why(step, data, transform, self.direction)
                     point = self.point(step.row) | values
                     suggestions.append(Suggestion(point, source, None if queued is None else queued.id))

@@ -164,6 +164,8 @@ def test_a_history_of_a_changed_space_is_continued_by_it_and_refused_to_another(
         ({"n": Int(1, 64, log=True, fidelity=True)}, None, "`fidelity` of 'n'"),
         (Space({"x": Float(0.0, 1.0)}), None, "cannot be removed"),
         ({"x": 3}, None, "must be a Float, Int or Choice"),
+        (3, None, "`parameters` must be a dict"),
+        ({"x": Float(1.0, 2.0)}, 3, "`values` must be a dict"),
     ],
 )
 def test_what_no_history_can_follow_is_refused_and_nothing_changes(
@@ -183,6 +185,10 @@ def test_a_narrowed_space_that_leaves_no_trial_inside() -> None:
     opt.extend({"x": Float(20.0, 30.0)})
     with pytest.raises(TrialError, match="inside the space"):
         _ = opt.best
+    with pytest.raises(TrialError, match="inside the space"):
+        opt.regret_bound()
+    assert opt.recommend()["x"] >= 20.0
+    assert opt.predict(opt.trials[0].params)["outside"].tolist() == [True]
     points = run(opt, 6)
     assert all(20.0 <= point["x"] <= 30.0 for point in points)
     assert min(point["x"] for point in points) < 21.0, "the trend of the trials outside is known"

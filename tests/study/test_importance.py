@@ -40,7 +40,7 @@ G = torch.tensor([0.0, 1.0, 4.5, 99.0], dtype=torch.float64)
 
 
 def g_function(x: Tensor) -> Tensor:
-    return (((4.0 * x - 2.0).abs() + G) / (1.0 + G)).prod(-1)
+    return (((4.0 * x[:, : len(G)] - 2.0).abs() + G) / (1.0 + G)).prod(-1)
 
 
 def g_indices() -> tuple[list[float], list[float]]:
@@ -64,6 +64,10 @@ def test_indices_of_known_functions(function, expected) -> None:
         for copy in range(2):
             np.testing.assert_allclose(mains[copy], main, atol=0.015)
             np.testing.assert_allclose(totals[copy], total, atol=0.015)
+    idle = lambda rows: function(rows)[None]  # noqa: E731
+    mains, totals = sobol_indices(idle, cube(len(main) + 1), 256, Seeds.of(0, 0))
+    assert float(mains[0, -1]) == float(totals[0, -1]) == 0.0
+    assert bool((mains <= totals).all())
 
 
 def test_levels_are_equally_likely_and_logs_uniform() -> None:
@@ -141,6 +145,28 @@ def test_intervals_shrink_with_data() -> None:
     assert widths[1] < 0.5 * widths[0]
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e290, 1e-290])
+def test_bad_outliers_do_not_dominate(scale: float) -> None:
+    def function(rows: Tensor) -> Tensor:
+        values = 3.0 * rows[:, 0] + rows[:, 1]
+        values[::17] = 1e6  # at any points
+        return scale * values
+
+    table = filled(cube(4), function, 60).importance()
+    assert table.index[0] == "x0"
+    assert table.loc["x0", "total"] > 0.6
+
+
+def test_known_noise_is_not_taken_for_variation() -> None:
+    generator = np.random.default_rng(0)
+    optimizer = Optimizer(cube(2))
+    for _ in range(60):
+        point = {"x0": float(generator.random()), "x1": float(generator.random())}
+        optimizer.add(point, point["x0"] + 0.5 * generator.normal(), std=0.5)
+    table = optimizer.importance()
+    assert table.loc["x0", "total"] > 0.9
+
+
 def test_a_constant_function_has_no_important_parameter() -> None:
     table = filled(cube(3), lambda rows: torch.ones(len(rows)), 10).importance()
     assert (table == 0.0).all(axis=None)
@@ -153,6 +179,20 @@ def test_without_paths_the_interval_is_unknown() -> None:
     table = filled(cube(2), lambda rows: rows[:, 0].square(), 12, acquisition=acquisition).importance()
     assert table[["low", "high"]].isna().all(axis=None)
     assert table.loc["x0", "total"] > 0.9
+
+
+def test_trials_outside_of_the_space_are_no_part_of_the_second_opinion() -> None:
+    optimizer = filled(Space({"x": Float(0, 1), "k": Choice(["a", "b"])}), lambda rows: rows[:, 0], 12)
+    optimizer.extend({"x": Float(0.0, 0.1), "k": Choice(["a"])})
+    for x in (0.01, 0.02):
+        optimizer.add({"x": x, "k": "a"}, x)
+    outside = optimizer.importance()
+    assert (outside["total"] > 0.0).any()
+    for x in (0.03, 0.05, 0.08):
+        optimizer.add({"x": x, "k": "a"}, x)
+    table = optimizer.importance()
+    assert table.loc["x", "ped_anova"] == pytest.approx(1.0)
+    assert table.loc["k"].tolist() == [0.0] * 5
 
 
 def test_two_trials_are_too_few() -> None:

@@ -80,8 +80,9 @@ def test_a_repeated_point_is_queued_and_logged_once(caplog: pytest.LogCaptureFix
         ({"x": 3.0}, "'x'"),
         ([POINT, {"y": 1.0}], "unknown"),
         ([POINT, {"kind": "c"}], "'kind'"),
-        (3, "dict of parameters"),
-        ([POINT, 3], "dict of parameters"),
+        (3, "must be a dict"),
+        ([POINT, 3], "must be a dict"),
+        ([POINT, {}], "at least one parameter"),
     ],
 )
 def test_what_cannot_be_queued_is_refused_and_nothing_is_queued(points: Any, message: str) -> None:
