@@ -1,6 +1,7 @@
 """The figure of trials as lines over parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,48 +20,34 @@ if TYPE_CHECKING:  # plotly belongs to an extra
 MOST_LINES = 200
 """Most trials that are lines over parameters."""
 
-_BINS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#d3c52b")
-"""Colours of lines from the best to the worst: those of the contour, dark enough for a white page."""
+_OPACITIES = (1.0, 0.85, 0.6, 0.45, 0.3, 0.2)
+"""Opacities of lines from the best trial to the worst, legible on white and on black."""
 
 
 def parallel_figure(trials: Sequence[Trial], direction: str, space: Space, names: Sequence[str]) -> "Figure":
-    """The best trials as lines over parameters, each on its own scale, dark if they are good."""
+    """The best trials as lines over parameters, each on its own scale; the best is red."""
     from plotly.graph_objects import Scatter
 
-    shown = ranked(trials, direction, space)[:MOST_LINES][::-1]
+    shown = ranked(trials, direction, space)[:MOST_LINES]
     axes = [axis_of(space, name) for name in names]
-    heights = [[float(axis.parameter.encode(trial.params[axis.name])) for axis in axes] for trial in shown]
     figure = new_figure(380)
-    bins = np.linspace(len(_BINS) - 1e-9, 0.0, len(shown)).astype(int) if len(shown) != 1 else [0]
-    for group in range(len(_BINS) - 1, -1, -1):
-        x: list[float | None] = []
-        y: list[float | None] = []
-        texts: list[str] = []
-        for trial, row, its in zip(shown, heights, bins, strict=True):
-            if its == group:
-                x += [*range(len(axes)), None]
-                y += [*row, None]
-                said = f"trial {trial.id}: {trial.value:.6g}"
-                texts += [
-                    *(
-                        f"{said}, {name_text(axis.name)} = {value_text(trial.params[axis.name])}"
-                        for axis in axes
-                    ),
-                    "",
-                ]
-        if x:
-            figure.add_trace(
-                Scatter(
-                    x=x,
-                    y=y,
-                    text=texts,
-                    mode="lines+markers",
-                    line={"color": _BINS[group], "width": 2.2 - 0.25 * group},
-                    marker={"size": 4},
-                    opacity=1.0 - 0.12 * group,
-                    hovertemplate="%{text}<extra></extra>",
-                )
+    edges = np.linspace(1, max(len(shown), 1), len(_OPACITIES)).astype(int)
+    groups = [shown[:1], *(shown[first:end] for first, end in pairwise(edges))]
+    for group, opacity in reversed(list(zip(groups, _OPACITIES, strict=True))):
+        x, y, texts = _polylines(group, axes)
+        color = COLORS[0] if opacity == 1.0 else COLORS[1]
+        figure.add_trace(
+            Scatter(
+                x=x,
+                y=y,
+                text=texts,
+                mode="lines+markers",
+                line={"color": color, "width": 1.0 + 1.5 * opacity},
+                marker={"size": 4},
+                opacity=opacity,
+                hovertemplate="%{text}<extra></extra>",
             )
+        )
     for column, axis in enumerate(axes):
         figure.add_vline(x=column, line={"color": COLORS[7], "width": 1}, layer="below")
         for position, text in _ticks(axis):
@@ -77,6 +64,22 @@ def parallel_figure(trials: Sequence[Trial], direction: str, space: Space, names
     figure.update_yaxes(visible=False, range=[-0.06, 1.06])
     figure.update_layout(showlegend=False)
     return figure
+
+
+def _polylines(
+    trials: Iterable[Trial], axes: Sequence[ParameterAxis]
+) -> tuple[list[float | None], list[float | None], list[str]]:
+    """Positions and texts of the points of all lines, with a gap after each."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    texts: list[str] = []
+    for trial in trials:
+        point = trial.params
+        x += [*range(len(axes)), None]
+        y += [*(float(axis.parameter.encode(point[axis.name])) for axis in axes), None]
+        named = (f"{name_text(axis.name)} = {value_text(point[axis.name])}" for axis in axes)
+        texts += [*(f"trial {trial.id}: {trial.value:.6g}, {text}" for text in named), ""]
+    return x, y, texts
 
 
 def _ticks(axis: ParameterAxis) -> list[tuple[float, str]]:

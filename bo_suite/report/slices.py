@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from bo_suite.pages.drawing import COLORS, new_figure
@@ -26,6 +27,11 @@ _RED, _BLUE, _GREY = COLORS[0], COLORS[1], COLORS[7]
 _DARK, _LIGHT = "rgba(208,51,63,0.28)", "rgba(208,51,63,0.12)"
 """Bands of the function and of observations, in the red of the mean."""
 
+_EXTENT = "extent"
+"""Marks traces that the value axis, which all slices share, must hold."""
+
+_Array = npt.NDArray[np.float64]
+
 
 def slice_figures(belief: Belief, point: Params, names: Sequence[str]) -> list[tuple[str, "Figure"]]:
     """Names of parameters, each with the model along it; the other parameters are as in the point."""
@@ -34,7 +40,7 @@ def slice_figures(belief: Belief, point: Params, names: Sequence[str]) -> list[t
         np.asarray(trace.y, dtype=float)
         for _, figure in figures
         for trace in figure.data
-        if trace.meta == "extent"
+        if trace.meta == _EXTENT
     ]
     if values:
         low, high = (float(end) for end in (min(map(np.nanmin, values)), max(map(np.nanmax, values))))
@@ -45,71 +51,28 @@ def slice_figures(belief: Belief, point: Params, names: Sequence[str]) -> list[t
 
 
 def _slice_figure(belief: Belief, point: Params, axis: ParameterAxis) -> "Figure":
-    from plotly.graph_objects import Bar, Scatter
+    from plotly.graph_objects import Scatter
 
     values = axis.values(_VALUES)
     prediction = belief.at(belief.encode([point | {axis.name: value} for value in values]))
     at = axis.coordinates(values)
-    bands = (
-        (
-            prediction.observation_low.numpy(),
-            prediction.observation_high.numpy(),
-            _LIGHT,
-            "90% of observations",
-        ),
-        (prediction.low.numpy(), prediction.high.numpy(), _DARK, "90% of the function"),
-    )
     figure = new_figure(280)
-    for low, high, color, label in bands:
-        if axis.continuous:
-            edge: dict[str, Any] = {
-                "mode": "lines",
-                "line": {"width": 0},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-            figure.add_trace(Scatter(x=at, y=low, meta="extent", **edge))
-            figure.add_trace(
-                Scatter(
-                    x=at,
-                    y=high,
-                    meta="extent",
-                    fill="tonexty",
-                    fillcolor=color,
-                    **(edge | {"showlegend": True, "name": label}),
-                )
-            )
-        else:
-            bar = {"color": color}
-            figure.add_trace(
-                Bar(x=at, y=high - low, base=low, width=0.7, marker=bar, name=label, hoverinfo="skip")
-            )
-            figure.add_trace(
-                Scatter(
-                    x=[at[0]] * 2,
-                    y=[low.min(), high.max()],
-                    meta="extent",
-                    mode="lines",
-                    line={"width": 0},
-                    hoverinfo="skip",
-                    showlegend=False,
-                )
-            )
-    texts = [value_text(value) for value in values]
-    mean: dict[str, Any] = {"mode": "lines", "line": {"color": _RED, "width": 2}}
-    if not axis.continuous:
-        mean = {
-            "mode": "markers",
-            "marker": {"color": _RED, "size": 26, "symbol": "line-ew-open", "line": {"width": 2.5}},
-        }
+    interval_traces = _bands if axis.continuous else _bars
+    for low, high, color, label in (
+        (prediction.observation_low, prediction.observation_high, _LIGHT, "90% of observations"),
+        (prediction.low, prediction.high, _DARK, "90% of the function"),
+    ):
+        figure.add_traces(interval_traces(at, low.numpy(), high.numpy(), {"name": label}, color))
+    line = {"mode": "lines", "line": {"color": _RED, "width": 2}}
+    stroke = {"color": _RED, "size": 26, "symbol": "line-ew-open", "line": {"width": 2.5}}
     figure.add_trace(
         Scatter(
             x=at,
             y=prediction.mean.numpy(),
-            customdata=texts,
+            customdata=[value_text(value) for value in values],
             name="mean",
             hovertemplate="%{customdata}: %{y:.4g}<extra></extra>",
-            **mean,
+            **(line if axis.continuous else {"mode": "markers", "marker": stroke}),
         )
     )
     figure.add_trace(_observations(belief, point, axis))
@@ -118,6 +81,26 @@ def _slice_figure(belief: Belief, point: Params, axis: ParameterAxis) -> "Figure
     label_axis(figure, axis, "x")
     figure.update_layout(showlegend=False, barmode="overlay")
     return figure
+
+
+def _bands(at: _Array, low: _Array, high: _Array, name: dict[str, str], color: str) -> list[Any]:
+    """A band between two traces, of which the second fills down to the first."""
+    from plotly.graph_objects import Scatter
+
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "meta": _EXTENT} | name
+    return [Scatter(x=at, y=low, **edge), Scatter(x=at, y=high, fill="tonexty", fillcolor=color, **edge)]
+
+
+def _bars(at: _Array, low: _Array, high: _Array, name: dict[str, str], color: str) -> list[Any]:
+    """A bar for each option, and what the axis must hold of it."""
+    from plotly.graph_objects import Bar, Scatter
+
+    bars = Bar(x=at, y=high - low, base=low, width=0.7, marker={"color": color}, hoverinfo="skip", **name)
+    ends = [low.min(), high.max()]
+    return [
+        bars,
+        Scatter(x=[at[0]] * 2, y=ends, meta=_EXTENT, mode="lines", line={"width": 0}, hoverinfo="skip"),
+    ]
 
 
 def _observations(belief: Belief, point: Params, axis: ParameterAxis) -> Any:
@@ -133,12 +116,12 @@ def _observations(belief: Belief, point: Params, axis: ParameterAxis) -> Any:
     return Scatter(
         x=axis.coordinates([trial.params[axis.name] for trial in trials]),
         y=belief.capped(outcomes).numpy(),
-        customdata=[trial.id for trial in trials],
-        meta="extent",
+        customdata=[[trial.id, trial.value] for trial in trials],
+        meta=_EXTENT,
         mode="markers",
         marker=marker,
         name="evaluation",
-        hovertemplate="trial %{customdata}: %{y:.6g}<extra></extra>",
+        hovertemplate="trial %{customdata[0]}: %{customdata[1]:.6g}<extra></extra>",
     )
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import sqlite3
 import sys
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -258,10 +259,26 @@ def test_a_name_is_no_tex_where_the_user_sets_all_in_tex() -> None:
     assert (text.get_text(), text.get_usetex(), text.get_parse_math()) == ("50%_$a$", False, False)
 
 
+@pytest.mark.parametrize("names", [MARKUP[:8], tuple(UNSEEN)], ids=["markup", "unseen"])
+def test_pictures_of_a_model_show_parameters_letter_by_letter(names: tuple[str, ...], tmp_path: Path) -> None:
+    space = Space({name: Float(0, 1) for name in names} | {"kind": Choice(["$a$", "\x1b[31m", "<b>"])})
+    with closing(Optimizer(space)) as optimizer:
+        for trial in optimizer.ask(5):
+            optimizer.tell(trial, trial.params[names[0]])
+        shown = set(map(visible, names))
+        for draw in (bo_suite.plot.plot_slices, bo_suite.plot.plot_importance, bo_suite.plot.plot_parallel):
+            drawn = texts_of(draw(optimizer), tmp_path)
+            assert drawn >= shown
+        drawn = texts_of(bo_suite.plot.plot_contour(optimizer, names[0], "kind"), tmp_path)
+        assert drawn >= {visible(names[0]), "$a$", r"\x1b[31m", "<b>"}
+        drawn = texts_of(bo_suite.plot.plot_cross_validation(optimizer), tmp_path)
+        assert all(unseen(text) == [] for text in drawn)
+
+
 def test_every_picture_is_known_here() -> None:
     """A new one that shows names needs a test above."""
-    without_names = {"plot_convergence"}
-    with_names = {"plot_regret"}
+    without_names = {"plot_convergence", "plot_cross_validation"}
+    with_names = {"plot_contour", "plot_importance", "plot_parallel", "plot_regret", "plot_slices"}
     assert set(bo_suite.plot.__all__) == without_names | with_names
 
 
