@@ -175,7 +175,7 @@ class Suggester:
         queue: Sequence[Queued],
         batch: SteinBatch | None,
     ) -> list[_Request]:
-        """One request for each queued point that agrees with the fixed values, and one for all other points."""
+        """One request for each queued point that agrees with the fixed values, and one for the others."""
         agreeing = [point for point in queue if all(point.params.get(n, v) == v for n, v in fixed.items())]
         left = self.initial - len(informative)
         skipped = sum(trial.provenance.get("source") == "queue" for trial in informative) if left > 0 else 0
