@@ -99,7 +99,8 @@ class Optimizer:
         """Pickles and copies as the path of the file, which the copy resumes; TypeError if there is none."""
         path = self._history.path
         if path is None:
-            raise TypeError("an Optimizer must have a file (`storage=`) to be copied, got one in memory")
+            law = "an Optimizer must have a file (`storage=`) to be pickled or copied"
+            raise TypeError(f"{law}, got one in memory")
         return Optimizer.resume, (str(path), self._suggester.acquisition, str(self._device))
 
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
