@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bo_suite.pages.drawing import COLORS, literal, new_figure
-from bo_suite.plot.regret import FLOOR, Curve, log_limits, read_curves, short_name
+from bo_suite.plot.regret import FLOOR, Curve, log_limits, read_curves
+from bo_suite.plot.style import short_name
 
 if TYPE_CHECKING:  # plotly belongs to an extra
     from plotly.graph_objects import Figure

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_suite.plot.run import Run, require_run
-from bo_suite.plot.style import INK, MIST, RED, legend_below, name_ticks, new_figure
-from bo_suite.values.describe import shortened
+from bo_suite.plot.style import INK, MIST, RED, legend_below, name_ticks, new_figure, short_name
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.figure import Figure
@@ -37,7 +36,7 @@ def plot_importance(run: Run) -> "Figure":
     axes.barh(at, shown["main"], 0.3, color=INK, label="alone, without interactions")
     axes.hlines(at, shown["low"], shown["high"], color=RED, linewidth=1.6, label="90% interval of the total")
     axes.plot(shown["ped_anova"], at, "D", color="white", markeredgecolor=INK, label="PED-ANOVA")
-    name_ticks(axes.yaxis, at.tolist(), [shortened(str(name), 30) for name in shown.index])
+    name_ticks(axes.yaxis, at.tolist(), [short_name(str(name), 30) for name in shown.index])
     axes.invert_yaxis()
     axes.set_xlim(left=0.0)
     axes.set_xlabel("share of the variation")

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_suite.plot.run import Run, option_text, require_run
-from bo_suite.plot.style import draw_name, name_ticks, new_figure
+from bo_suite.plot.style import draw_name, name_ticks, new_figure, short_name
 from bo_suite.space.parameters import Choice, Parameter
 from bo_suite.study.summary import ranked
-from bo_suite.values.describe import shortened
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
@@ -54,7 +53,7 @@ def plot_parallel(run: Run) -> "Figure":
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_yticks([])
     axes.tick_params(length=0, pad=8)
-    name_ticks(axes.xaxis, at.tolist(), [shortened(name, 20) for name in space.names])
+    name_ticks(axes.xaxis, at.tolist(), [short_name(name, 20) for name in space.names])
     if space.dim > _MOST_LEVEL:
         for tick in axes.get_xticklabels():
             tick.set(rotation=45, horizontalalignment="right", rotation_mode="anchor")

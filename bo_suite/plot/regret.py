@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bo_suite.errors import DataError
-from bo_suite.plot.style import INK, LINES, LineStyle, draw_name, new_figure
-from bo_suite.values.describe import visible
+from bo_suite.plot.style import INK, LINES, LineStyle, draw_name, new_figure, short_name
 
 if TYPE_CHECKING:  # matplotlib and pandas are slow to import, and most runs draw nothing
     import pandas as pd
@@ -24,7 +23,6 @@ FLOOR = 1e-9
 
 _STYLES = (*LINES, LineStyle(INK, (0, (1, 3)), "*"))
 _EVALUATION, _SECONDS = "evaluation", "optimizer_seconds"
-_LONGEST = 26  # letters of a name
 _NARROWEST = 2.5  # smallest ratio of the ends of a logarithmic axis
 
 
@@ -85,12 +83,6 @@ def log_limits(curves: Sequence[Curve], others: Sequence[Curve] = ()) -> tuple[f
     least, most = min([least, *near]), max([most, *near])
     margin = max((most / least) ** 0.04, 1.15, (_NARROWEST * least / most) ** 0.5)
     return least / margin, most * margin
-
-
-def short_name(name: str) -> str:
-    """The name as a person sees it, without its middle if it has more than 26 letters."""
-    shown = visible(name)
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 8]}…{shown[-7:]}"
 
 
 def plot_regret(

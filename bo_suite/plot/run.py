@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from bo_suite.errors import TrialError
-from bo_suite.plot.style import draw_name, name_ticks
+from bo_suite.plot.style import draw_name, name_ticks, short_name
 from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial
 from bo_suite.study.belief import Belief
-from bo_suite.values.describe import described, plain_text, shortened
+from bo_suite.values.describe import described, plain_text
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
@@ -125,7 +125,7 @@ class ParameterAxis:
             axes.set(**{f"{side}scale": "log"})
         elif isinstance(self.parameter, Int):
             axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
-        draw_name(axis.label, shortened(self.name, 60))
+        draw_name(axis.label, short_name(self.name, 60))
         if isinstance(self.parameter, Choice):
             step = -(-self.parameter.levels // _MOST_TICKS)
             texts = [option_text(option) for option in self.parameter.options[::step]]

@@ -115,6 +115,12 @@ def draw_process(
     axes.plot(values, height(mean), color=style.color, linestyle=style.dashes, linewidth=1.8, label=label)
 
 
+def short_name(name: str, most: int = 26) -> str:
+    """The name as a person sees it, without its middle if it has more than `most` letters."""
+    shown = visible(name)
+    return shown if len(shown) <= most else f"{shown[: most - 8]}…{shown[-7:]}"
+
+
 def draw_name(text: "Text", name: str) -> None:
     """Show a user's name literally, whatever it means in mathtext, TeX or a terminal.
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from bo_suite.pages.drawing import literal
 from bo_suite.plot.run import ParameterAxis, option_text
+from bo_suite.plot.style import short_name
 from bo_suite.space.parameters import Choice, Float, Int, Value
-from bo_suite.values.describe import shortened
 
 if TYPE_CHECKING:  # plotly belongs to an extra
     from plotly.graph_objects import Figure
@@ -19,7 +19,7 @@ _LONGEST_NAME, _MOST_OPTIONS = 30, 12
 
 def name_text(name: object) -> str:
     """The name of a parameter as text for plotly."""
-    return literal(shortened(str(name), _LONGEST_NAME))
+    return literal(short_name(str(name), _LONGEST_NAME))
 
 
 def value_text(value: Value) -> str:
