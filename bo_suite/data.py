@@ -59,6 +59,7 @@ class Dataset:
         columns: kinds of the columns.
         constraints: values of `c` constraints, at most 0 if met, NaN if unknown; None if there are none.
         failures: rows whose evaluation has failed; None if none has.
+        outside: which observations lie outside of the space, which was larger before; None if none does.
 
     Raises:
         DataError: the shapes do not fit together, or a value is not finite.
@@ -71,6 +72,7 @@ class Dataset:
     columns: Columns = Columns()
     constraints: jt.Float[Tensor, "*b n c"] | None = None
     failures: jt.Float[Tensor, "*b f d"] | None = None
+    outside: jt.Bool[Tensor, "*b n"] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, Columns):
@@ -111,14 +113,14 @@ class Dataset:
         count, lead = self.batch_shape.numel(), len(self.batch_shape)
         tensors: Any = {
             name: tensor.reshape(count, *tensor.shape[lead:])[indices]
-            for name in ("x", "y", "noise", "pending", "constraints", "failures")
+            for name in ("x", "y", "noise", "pending", "constraints", "failures", "outside")
             if (tensor := getattr(self, name)) is not None
         }
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> "Dataset":
         """The data moved to a device."""
-        names = ("x", "y", "noise", "pending", "constraints", "failures")
+        names = ("x", "y", "noise", "pending", "constraints", "failures", "outside")
         tensors: Any = {
             name: tensor.to(device) for name in names if (tensor := getattr(self, name)) is not None
         }
@@ -138,7 +140,9 @@ class Dataset:
     def within_space(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
         """The rows moved to where the next row may be: into the space, and to the fixed columns."""
         if self.columns.narrowed:
+            single = [column for column, levels in enumerate(self.columns.levels) if levels == 1]
             rows = rows.clamp(0.0, 1.0)
+            rows[..., single] = 0.0
             for column in self.columns.between:
                 last = max((self.columns.levels[column] or 1) - 1, 1)
                 rows[..., column] = (rows[..., column] * last).round() / last
@@ -152,11 +156,9 @@ class Dataset:
     @property
     def reachable(self) -> jt.Bool[Tensor, "*b n"]:
         """Which observed rows are in the space; all of a replicate that has none."""
-        if not self.columns.narrowed:
+        if self.outside is None:
             return torch.ones_like(self.y, dtype=torch.bool)
-        inside = replace(self, columns=replace(self.columns, fixed=())).within_space(self.x)
-        reachable = (inside == self.x).all(-1)
-        return reachable | ~reachable.any(-1, keepdim=True)
+        return ~self.outside | self.outside.all(-1, keepdim=True)
 
     @property
     def aspects(self) -> frozenset[str]:

@@ -147,7 +147,7 @@ class AdaptiveImprovement:
         choice = ScaleChoice.of(self.surrogate.exact, data, seeds, of_candidates)
         waited = evaluations_since_best(data) - self.patience
         escapes = (waited >= 0) & (waited % 2 == 0) & (choice.index == 0)
-        scaled = replace(choice.scale.of_data(data), pending=data.pending)
+        scaled = replace(choice.scale.of_data(data), pending=data.pending, outside=data.outside)
         process = self._fitted(scaled, choice, seeds, of_last)
         best = incumbents(process, scaled).amin(-1, keepdim=True)
         improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
@@ -173,7 +173,7 @@ class AdaptiveImprovement:
 
 def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
     """Number of evaluations, pending ones included, after the first with the best outcome in the space."""
-    outcomes = data.y if not data.columns.narrowed else torch.where(data.reachable, data.y, torch.inf)
+    outcomes = data.y if data.outside is None else torch.where(data.reachable, data.y, torch.inf)
     return data.x.shape[-2] + data.pending.shape[-2] - 1 - outcomes.argmin(-1)
 
 

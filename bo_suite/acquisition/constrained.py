@@ -113,7 +113,7 @@ def _constraint(data: Dataset, value: Tensor) -> tuple[Dataset, Tensor]:
     mean = value.mean(-1, keepdim=True)
     spread = (value - mean).square().mean(-1, keepdim=True).sqrt()
     scale = torch.where(spread > 0, spread, 1.0)
-    return replace(data, x=x, y=(value - mean) / scale, noise=None), -mean / scale
+    return replace(data, x=x, y=(value - mean) / scale, noise=None, outside=None), -mean / scale
 
 
 def _split_start(start: WarmStart | None, count: int) -> list[WarmStart | None]:

@@ -157,9 +157,8 @@ def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
     """
     if not data.columns.fixed and not data.columns.narrowed:
         return data.y
-    reachable = data.reachable
-    if not data.columns.fixed and bool((data.within_space(data.x) == data.x)[reachable].all()):
-        return torch.where(reachable, data.y, torch.inf)
+    if not data.columns.fixed and data.outside is not None and not bool(data.outside.all(-1).any()):
+        return torch.where(data.outside, torch.inf, data.y)
     with torch.no_grad():
         moved = data.within_space(data.x).split(ROWS_AT_ONCE, -2)
         return torch.cat([process.mean(rows) for rows in moved], -1)

@@ -61,9 +61,11 @@ def render(history: History, path: Path) -> str:
     """
     trials = history.trials()
     run = RunRecord(path, history.header, trials, history.changes())
+    from bo_suite.study.belief import belief_of
+
     belief, no_model = None, None
     try:
-        belief = Suggesters(history, None, "cpu").latest.belief(trials)
+        belief = belief_of(Suggesters(history, None, "cpu").latest, trials)
     except (FitError, NumericalError, TrialError) as error:
         no_model = str(error)
     facts = run_facts(run, belief, no_model)

@@ -56,6 +56,7 @@ from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
+from bo_suite.study.arguments import listed_points
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.summary import best_trial, html_of_best, overview, trials_at_target
 from bo_suite.study.tables import to_frame
@@ -201,8 +202,8 @@ def minimize(
         retries: how often a failed evaluation is repeated at its point before its trial is failed.
         catch: exception classes that are never bugs: `catch=Exception` records all.
         timeout: seconds after which an evaluation is killed, and its trial failed.
-        start: points to evaluate first, such as known good settings; the model chooses the parameters that
-            one lacks. A run that is resumed has them already.
+        start: points to evaluate first, such as known good settings, but for those that the storage has; the
+            model chooses the parameters that one lacks.
 
     Raises:
         SpaceError: a point to start from is not of the space, or the space has a context.
@@ -219,10 +220,10 @@ def minimize(
     check_callbacks(callbacks)
     caught = names_of(catch)
     pool = ExecutorPool(workers, executor, partial(evaluate, f), timeout=_seconds(timeout))
-    _check_contexts(space)
+    first = _starting_points(start, space)
     with closing(Optimizer(space, acquisition, seed, direction, budget, storage)) as optimizer:
-        if start and not optimizer.trials and not optimizer.queue:
-            optimizer.enqueue(start)
+        if first:
+            optimizer.enqueue(first, repeats=False)
         failures = Failures(optimizer, caught)
         runner = TaskRunner[Trial](lambda trial: pool.submit(trial.params, failures.all_so_far()), workers)
         with _bar(progress, optimizer, budget) as show, pool:
@@ -232,12 +233,21 @@ def minimize(
         return Result(tuple(optimizer.trials), optimizer.direction, stopped, optimizer.space)
 
 
-def _check_contexts(space: object) -> None:
-    """Raises a SpaceError if a space has a context, which a function cannot be asked at."""
-    if isinstance(space, Space) and space.contexts:
-        raise SpaceError(
-            f"a context is given at each ask of an Optimizer, minimize has none, got {list(space.contexts)}"
-        )
+def _starting_points(start: Sequence[Params], space: object) -> list[Params]:
+    """The points to start from, checked before a file is created.
+
+    Raises:
+        SpaceError: one is not of the space, or the space has a context, which no function can be asked at.
+    """
+    points = listed_points(start)
+    if isinstance(space, Space):
+        if space.contexts:
+            raise SpaceError(
+                f"a context is given at each ask of an Optimizer, not to minimize, got {list(space.contexts)}"
+            )
+        for point in points:
+            space.check_some(point)
+    return points
 
 
 def _seconds(timeout: object) -> float | None:

@@ -103,8 +103,10 @@ class Choice:
 
     def accept(self, value: object) -> Value:
         """The option of a past trial, retired or not; raises SpaceError if there is none."""
+        scalar = python_scalar(value)
+        missing = isinstance(scalar, float) and math.isnan(scalar)  # pandas replaces None by it
         for option, _ in self.retired:
-            if option == python_scalar(value):
+            if option == (None if missing else scalar):
                 return option
         return self.check(value)
 
@@ -116,7 +118,7 @@ class Choice:
         places = [*((option, float(index)) for index, option in enumerate(before.options)), *before.retired]
         past = [option for option, _ in sorted(places, key=lambda entry: entry[1])]
         groups: dict[int, list[Value]] = {}
-        last = -1 if self.ordered else self.levels - 1
+        last = -1 if self.ordered else max(self.levels, 2) - 1  # beyond 1, also if one option is left
         for option in past:
             if option in self._index:
                 last = self._index[option] if self.ordered else last

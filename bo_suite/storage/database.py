@@ -224,6 +224,11 @@ class Database:
             self._connection.text_factory = str
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def connection(self) -> sqlite3.Connection:
         """SQLite's connection of this process."""
         return self._connection

@@ -31,7 +31,7 @@ from bo_suite.storage.queue import read_queue, remove_queued, write_queued
 from bo_suite.storage.rows import Row, trial_of
 from bo_suite.storage.schema import VERSION
 from bo_suite.storage.table import TrialTable
-from bo_suite.storage.trial import Header, Observation, Queued, Trial
+from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
 from bo_suite.storage.turns import Turns
 from bo_suite.storage.validation import (
     check_may_end,
@@ -61,7 +61,13 @@ class History:
 
     @property
     def header(self) -> Header:
-        """Space, seed, direction and settings, as they were last read."""
+        """Space, seed, direction and settings, as they are now or, once it is closed, as they were last read.
+
+        Another process may change the space.
+        """
+        if not self._table.database.closed:
+            with self._table.database.session():
+                self._table.read_changes()
         return self._table.header
 
     @staticmethod
@@ -102,17 +108,23 @@ class History:
         """The trial of an id; None if there is no such trial."""
         return self._table.trial(number)
 
+    def snapshot(self) -> Snapshot:
+        """Header, trials and queue at one instant."""
+        with self._table.database.transaction("DEFERRED"):
+            trials, queue = self.trials(), self.queue()
+            return Snapshot(self._table.header, trials, queue)
+
     def queue(self) -> list[Queued]:
         """The points that are asked next, in order."""
         with self._table.database.session():
             self._table.read_changes()
-            return read_queue(self._table.database) if self.header.schema == VERSION else []
+            return read_queue(self._table.database) if self._table.header.schema == VERSION else []
 
     def changes(self) -> list[Change]:
         """What was amended, forgotten and extended, in order of making."""
         with self._table.database.session():
             self._table.read_changes()
-            return read_changes(self._table.database) if self.header.schema == VERSION else []
+            return read_changes(self._table.database) if self._table.header.schema == VERSION else []
 
     def turn(self) -> AbstractContextManager[bool]:
         """Waits until earlier callers have left their turns; yields False if that took over a minute."""
@@ -124,6 +136,7 @@ class History:
         provenance: Sequence[Mapping[str, Any]],
         *,
         expected: int | None,
+        space: Space | None = None,
         queued: Sequence[int] = (),
     ) -> list[Trial] | None:
         """Stores points as running trials of this process, all or none of them.
@@ -132,6 +145,7 @@ class History:
             params: points of the space.
             provenance: one mapping a point, in JSON values.
             expected: the id of the first new trial; None skips the check.
+            space: the space that the points were chosen in; None skips the check.
             queued: ids of queued points, which these points replace.
 
         Returns:
@@ -142,10 +156,9 @@ class History:
             SpaceError: a point is not complete or not in the space.
             TrialError: a provenance is not JSON.
         """
-        table, space = self._table, self.header.space
-        sources = list(map(provenance_json, provenance))
+        table, sources = self._table, list(map(provenance_json, provenance))
         with table.transaction():
-            if self.header.space != space or expected not in (None, table.largest("id") + 1):
+            if space not in (None, table.header.space) or expected not in (None, table.largest("id") + 1):
                 return None
             rows = [
                 Row(params=self._point(point), asked=1, provenance=source)
@@ -165,17 +178,22 @@ class History:
         with self._table.transaction():
             return self._append([self._added(observation) for observation in observations])
 
-    def enqueue(self, points: Sequence[Params]) -> list[Queued]:
-        """Stores points to be asked next, after those that are queued already.
+    def enqueue(self, points: Sequence[Params], *, repeats: bool = True) -> list[Queued]:
+        """Stores points to be asked next, after those that are queued already, and returns them.
 
         Args:
             points: points of the space, or parts of points.
+            repeats: whether to queue points too that a trial or a queued point has already.
 
         Raises:
             SpaceError: a parameter is unknown, or does not have the value.
         """
         with self._table.transaction():
-            checked = [self.header.space.check_some(point) for point in points]
+            checked = [self._table.header.space.check_some(point) for point in points]
+            if not repeats:
+                present = [json.loads(row.params) for row in self._table.rows("ORDER BY id")]
+                present += [queued.params for queued in read_queue(self._table.database)]
+                checked = [p for p in checked if not any(p.items() <= other.items() for other in present)]
             return write_queued(self._table.database, checked)
 
     def dequeue(self) -> list[Queued]:
@@ -272,7 +290,7 @@ class History:
         """
         table = self._table
         with table.transaction():
-            if self.header.space != before:
+            if self._table.header.space != before:
                 raise StorageError("another process has just changed the space; look at it, and try again")
             if table.largest("id") >= 0:
                 revision = table.next_revision()
@@ -286,7 +304,7 @@ class History:
                     rule = "queued points must lie in the new space (Optimizer.dequeue removes them)"
                     raise SpaceError(f"{rule}, got {queued.params}: {error}") from error
             write_change(table.database, "extend", None, before.to_dict(), space.to_dict())
-            table.put_header(replace(self.header, space=space, since=table.largest("id") + 1))
+            table.put_header(replace(self._table.header, space=space, since=table.largest("id") + 1))
 
     def reclaim(self) -> list[Trial]:
         """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
@@ -300,7 +318,7 @@ class History:
                 for row in running
                 if not has_live_owner(row.owner, open_owners)
             ]
-            return [trial_of(row, self.header.run) for row in taken]
+            return [trial_of(row, self._table.header.run) for row in taken]
 
     def close(self) -> None:
         """Closes the file; running trials stay running."""
@@ -309,7 +327,7 @@ class History:
         self._turns.forget()
 
     def _point(self, params: Params) -> str:
-        return json.dumps(self.header.space.check(params), allow_nan=False)
+        return json.dumps(self._table.header.space.check(params), allow_nan=False)
 
     def _added(self, observation: Observation) -> Row:
         """The row of an observation from elsewhere, without its id."""
@@ -325,7 +343,7 @@ class History:
         shared = {"started": time.time(), "owner": self.owner, "revision": table.next_revision()}
         first = table.largest("id") + 1
         written = [table.put(row, id=number, **shared) for number, row in enumerate(rows, first)]
-        return [trial_of(row, self.header.run) for row in written]
+        return [trial_of(row, self._table.header.run) for row in written]
 
     def _end(self, trial: int, attempt: int | None, state: str, **outcome: Any) -> Trial:
         table, number = self._table, operator.index(trial)
@@ -334,7 +352,7 @@ class History:
             check_may_end(row, attempt, self.owner)
             revision = table.next_revision()
             ended = table.put(row, state=state, ended=time.time(), revision=revision, **outcome)
-            return trial_of(ended, self.header.run)
+            return trial_of(ended, self._table.header.run)
 
     def _change(self, action: Action, trial: int, **outcome: Any) -> Trial:
         """Sets the outcome of a trial in any state, and logs the change if it is one."""
@@ -347,6 +365,6 @@ class History:
                 changed = table.put(row, ended=ended, revision=table.next_revision(), **outcome)
                 write_change(table.database, action, number, outcome_of(row), outcome_of(changed))
                 if row.state != "running":  # earlier fits are no start for the next one
-                    table.put_header(replace(self.header, since=table.largest("id") + 1))
+                    table.put_header(replace(self._table.header, since=table.largest("id") + 1))
                 row = changed
-            return trial_of(row, self.header.run)
+            return trial_of(row, self._table.header.run)

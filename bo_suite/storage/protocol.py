@@ -7,7 +7,7 @@ from typing import Any, Protocol, SupportsFloat
 
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.changes import Change
-from bo_suite.storage.trial import Header, Observation, Queued, Trial
+from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
 
 
 class Storage(Protocol):
@@ -41,6 +41,7 @@ class Storage(Protocol):
         provenance: Sequence[Mapping[str, Any]],
         *,
         expected: int | None,
+        space: Space | None = None,
         queued: Sequence[int] = (),
     ) -> list[Trial] | None:
         """Stores running trials in place of queued points; None if they were chosen from an earlier state."""
@@ -48,11 +49,14 @@ class Storage(Protocol):
     def add_all(self, observations: Sequence[Observation]) -> list[Trial]:
         """Stores observations that were not asked for."""
 
-    def enqueue(self, points: Sequence[Params]) -> list[Queued]:
-        """Stores points to be asked next."""
+    def enqueue(self, points: Sequence[Params], *, repeats: bool = True) -> list[Queued]:
+        """Stores points to be asked next; without `repeats` those alone that are not present yet."""
 
     def dequeue(self) -> list[Queued]:
         """Removes all queued points."""
+
+    def snapshot(self) -> Snapshot:
+        """Header, trials and queue at one instant."""
 
     def queue(self) -> list[Queued]:
         """The points that are asked next, in order."""

@@ -108,6 +108,15 @@ class Observation:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What a history holds at one instant."""
+
+    header: Header
+    trials: Sequence[Trial]
+    queue: Sequence[Queued]
+
+
 def next_id(trials: Sequence[Trial]) -> int:
     """The id of the next trial."""
     return trials[-1].id + 1 if trials else 0

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bo_suite.space.space import Params
+from bo_suite.space.space import Params, Space
 from bo_suite.storage.protocol import Storage
-from bo_suite.storage.trial import Queued, Trial, next_id
+from bo_suite.storage.trial import Snapshot, Trial, next_id
 
 if TYPE_CHECKING:
     from bo_suite.study.suggest import Suggestion
@@ -24,8 +24,8 @@ _LATEST = 64
 """Latest trials that are polled."""
 
 
-Suggest = Callable[[Sequence[Trial], Sequence[Queued]], Sequence["Suggestion"]]
-"""Returns points to evaluate, given all trials and the queued points."""
+Suggest = Callable[[Snapshot], Sequence["Suggestion"]]
+"""Returns points to evaluate, given what a history holds."""
 
 
 def asked_in_turn(history: Storage, suggest: Suggest) -> list[Trial]:
@@ -44,40 +44,41 @@ def asked_in_turn(history: Storage, suggest: Suggest) -> list[Trial]:
             _await_outcomes(history)
         attempts = 0
         while True:
-            trials = history.trials()
-            suggestions = suggest(trials, history.queue())
-            stored = _store(history, suggestions, trials)
+            snapshot = history.snapshot()
+            suggestions = suggest(snapshot)
+            stored = _store(history, suggestions, snapshot.trials, snapshot.header.space)
             attempts += 1
             if stored is None and attempts >= _PATIENT_ASKS:
-                stored = _store_if_new(history, suggestions)
+                stored = _store_if_new(history, suggestions, snapshot.header.space)
             if stored is not None:
                 return stored
 
 
-def enqueued(history: Storage, points: Sequence[Params]) -> None:
-    """Queues points; whether some repeat a trial or another queued point is logged, once.
+def enqueued(history: Storage, points: Sequence[Params], repeats: bool = True) -> None:
+    """Queues points; if some repeat a trial or another queued point, that is logged once.
 
     Raises:
         SpaceError: a point has an unknown parameter, or one that does not have the value.
     """
     earlier = [trial.params for trial in history.trials() if trial.informative]
     earlier += [queued.params for queued in history.queue()]
-    repeats = []
-    for queued in history.enqueue(points):
-        repeats += [queued.params] if queued.params in earlier else []
+    repeated = []
+    for queued in history.enqueue(points, repeats=repeats):
+        repeated += [queued.params] if queued.params in earlier else []
         earlier.append(queued.params)
-    if repeats:
-        logger.warning("%d queued points repeat earlier ones, such as %s", len(repeats), repeats[0])
+    if repeated:
+        logger.warning("%d queued points repeat earlier ones, such as %s", len(repeated), repeated[0])
 
 
 def _store(
-    history: Storage, suggestions: Sequence["Suggestion"], trials: Sequence[Trial]
+    history: Storage, suggestions: Sequence["Suggestion"], trials: Sequence[Trial], space: Space
 ) -> list[Trial] | None:
     """Stores the suggestions; returns None if the history is not in the given state any more."""
     return history.insert(
         [suggestion.params for suggestion in suggestions],
         [suggestion.provenance for suggestion in suggestions],
         expected=next_id(trials),
+        space=space,
         queued=[suggestion.queued for suggestion in suggestions if suggestion.queued is not None],
     )
 
@@ -93,13 +94,13 @@ def _await_outcomes(history: Storage) -> None:
         time.sleep(_POLL)
 
 
-def _store_if_new(history: Storage, suggestions: Sequence["Suggestion"]) -> list[Trial] | None:
+def _store_if_new(history: Storage, suggestions: Sequence["Suggestion"], space: Space) -> list[Trial] | None:
     """Stores suggestions that were made without the latest trials, unless one of these has the same point."""
     new = [suggestion.params for suggestion in suggestions if not suggestion.may_repeat]
     for _ in range(_PATIENT_ASKS):
         trials = history.trials()
         if any(trial.informative and trial.params in new for trial in trials):
             return None
-        if (stored := _store(history, suggestions, trials)) is not None:
+        if (stored := _store(history, suggestions, trials, space)) is not None:
             return stored
     return None

@@ -52,7 +52,7 @@ def _changed(name: str, before: Parameter, after: Parameter) -> Parameter:
     if isinstance(before, Float | Int) and isinstance(after, Float | Int):
         if before.fidelity != after.fidelity:
             raise SpaceError(f"`fidelity` of {name!r} must stay {before.fidelity}, got {after.fidelity}")
-        if after.levels == 1 and before.levels != 1:
+        if after.levels == 1 and (before.levels != 1 or after.low != before.low):
             raise SpaceError(
                 f"{name!r} must have more than one value left, got {described(after)}; ask(fixed=...) keeps "
                 "it at one"
@@ -62,9 +62,12 @@ def _changed(name: str, before: Parameter, after: Parameter) -> Parameter:
 
 def _value(name: str, parameter: Parameter, value: object) -> object:
     try:
-        return parameter.accept(value)
+        accepted = parameter.accept(value)
     except SpaceError as error:
         raise SpaceError(f"the value of {name!r} in earlier trials: {error}") from error
+    if parameter.levels == 1 and accepted != parameter.decode(0.0):
+        raise SpaceError(f"{name!r} must have more than one value, as earlier trials have another one")
+    return accepted
 
 
 def differences(before: Space, after: Space) -> list[str]:

@@ -34,10 +34,14 @@ class Suggesters:
 
     @property
     def latest(self) -> "Suggester":
-        """The Suggester of the header as it was last read."""
-        header, latest = self._history.header, self._latest
+        """The Suggester of the present header."""
+        return self.of(self._history.header)
+
+    def of(self, header: Header) -> "Suggester":
+        """The Suggester of a header."""
+        latest = self._latest
         if latest is None or latest[0] is not header:
-            latest = self._latest = header, self._of(header)
+            latest = self._latest = header, self._made(header)
         return latest[1]
 
     def check(self, space: Space) -> None:
@@ -45,7 +49,7 @@ class Suggesters:
         if self._acquisition is not None:
             json_of(self._acquisition, space)
 
-    def _of(self, header: Header) -> "Suggester":
+    def _made(self, header: Header) -> "Suggester":
         import torch
 
         from bo_suite.acquisition.default import default_acquisition

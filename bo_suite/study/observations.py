@@ -22,6 +22,7 @@ def dataset_of(
     x: jt.Float[Tensor, "*b n d"],
     values: jt.Float[Tensor, "*b n"],
     std: jt.Float[Tensor, "*b n"] | None = None,
+    outside: jt.Bool[Tensor, " n"] | None = None,
 ) -> Dataset:
     """The Dataset of one run or of several, with outcomes on the surrogate's scale.
 
@@ -30,13 +31,20 @@ def dataset_of(
         x: observed rows.
         values: outcomes, smaller is better.
         std: standard deviations of their noise, NaN if unknown.
+        outside: which rows of one run are outside of the space; None if none is.
     """
     y, noise = values, None
     if values.shape[-1]:
-        transform = OutcomeTransform.fit(values)
+        transform = _transform(values, outside)
         y = transform(values)
         noise = None if std is None else transform.noise(values, std)
-    return Dataset(x, y, noise, columns=space.columns)
+    return Dataset(x, y, noise, columns=space.columns, outside=outside)
+
+
+def _transform(values: Tensor, outside: Tensor | None) -> OutcomeTransform:
+    """The transform of outcomes; if all rows are outside, as if all were inside."""
+    reachable = None if outside is None or bool(outside.all()) else ~outside
+    return OutcomeTransform.fit(values, reachable)
 
 
 class Observations:
@@ -53,7 +61,11 @@ class Observations:
     def __init__(self, space: Space, direction: str, device: torch.device) -> None:
         self._space, self._device = space, device
         self._sign = 1.0 if direction == "minimize" else -1.0
-        self._encoded: tuple[dict[int, tuple[Trial, int]], Tensor] = ({}, space.encode([]))
+        self._encoded: tuple[dict[int, tuple[Trial, int]], Tensor, Tensor] = (
+            {},
+            space.encode([]),
+            torch.zeros(0, dtype=torch.bool, device="cpu"),
+        )
 
     def dataset(
         self, trials: Sequence[Trial], constraints: Mapping[int, Sequence[float]] | None = None
@@ -67,47 +79,52 @@ class Observations:
         finished = [trial for trial in trials if trial.state == "finished"]
         failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
         running = [trial for trial in trials if trial.state == "running"]
-        rows = self._rows([*finished, *failed])
+        rows, outside = self._rows([*finished, *failed])
         std = None
         if any(trial.std is not None for trial in finished):
             std = torch.tensor(
                 [math.nan if trial.std is None else trial.std for trial in finished], **CPU_DOUBLES
             )
-        columns = replace(self._space.columns, narrowed=_is_narrowed(rows, self._space))
+        columns = replace(self._space.columns, narrowed=bool(outside.any()))
+        n = len(finished)
         data = replace(
-            dataset_of(self._space, rows[: len(finished)], self._outcomes(finished), std),
+            dataset_of(self._space, rows[:n], self._outcomes(finished), std, _if_any(outside[:n])),
             columns=columns,
             pending=self._space.encode([trial.params for trial in running]),
-            failures=rows[len(finished) :] if failed else None,
+            failures=rows[n:] if failed else None,
             constraints=_constraint_values(finished, constraints) if constraints else None,
         )
         return data.to(self._device)
 
     def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
         """The map from outcomes (smaller is better) to the surrogate's scale; needs a finished trial."""
-        return OutcomeTransform.fit(self._outcomes([trial for trial in trials if trial.value is not None]))
+        finished = [trial for trial in trials if trial.value is not None]
+        return _transform(self._outcomes(finished), _if_any(self._rows(finished)[1]))
 
     def _outcomes(self, finished: Sequence[Trial]) -> Tensor:
         """Outcomes, smaller is better."""
         return self._sign * torch.tensor([trial.value for trial in finished], **CPU_DOUBLES)
 
-    def _rows(self, trials: Sequence[Trial]) -> Tensor:
-        """The rows of trials, stored by object: lists of trials may share ids."""
-        index, rows = self._encoded
+    def _rows(self, trials: Sequence[Trial]) -> tuple[Tensor, Tensor]:
+        """The rows of trials, stored by object since lists of trials may share ids, and which are outside."""
+        index, rows, outside = self._encoded
         if len(index) > _MOST_FORGOTTEN + 2 * len(trials):
-            index, rows = {}, rows[:0]
+            index, rows, outside = {}, rows[:0], outside[:0]
         new = [trial for trial in trials if index.get(id(trial), (None, 0))[0] is not trial]
         if new:
             index = index | {id(trial): (trial, len(rows) + count) for count, trial in enumerate(new)}
-            rows = torch.cat((rows, self._space.encode([trial.params for trial in new])))
-            self._encoded = index, rows  # in one assignment, as other threads read both
-        indices = [index[id(trial)][1] for trial in trials]
-        return rows[torch.tensor(indices, dtype=torch.long, device="cpu")]
+            points = [{name: trial.params[name] for name in self._space.names} for trial in new]
+            rows = torch.cat((rows, self._space.encode(points)))
+            left = [not self._space.contains(point) for point in points]
+            outside = torch.cat((outside, torch.tensor(left, dtype=torch.bool, device="cpu")))
+            self._encoded = index, rows, outside  # in one assignment, as other threads read all
+        indices = torch.tensor([index[id(trial)][1] for trial in trials], dtype=torch.long, device="cpu")
+        return rows[indices], outside[indices]
 
 
-def _is_narrowed(rows: Tensor, space: Space) -> bool:
-    """Whether rows may lie outside of the space."""
-    return bool(space.columns.between) or bool(((rows < 0.0) | (rows > 1.0)).any())
+def _if_any(outside: Tensor) -> Tensor | None:
+    """The flags, or None if none is set."""
+    return outside if bool(outside.any()) else None
 
 
 def _constraint_values(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:

@@ -128,11 +128,7 @@ class Optimizer:
         return self._history.trials()
 
     def trial(self, number: int) -> Trial:
-        """The trial with an id, in its present state.
-
-        Raises:
-            TrialError: the history has no such trial.
-        """
+        """The trial with an id, in its present state; raises a TrialError if there is none."""
         trial = self._history.trial(require_int("a trial's id", number))
         if trial is None:
             raise TrialError(f"a trial must be one of this history, got unknown id {number}")
@@ -185,17 +181,21 @@ class Optimizer:
         number = 1 if count is None else require_int("count", count, at_least=1)
         asked = asked_in_turn(
             self._history,
-            lambda trials, queue: self._suggester.suggest(trials, number, batch, fixed=fixed, queue=queue),
+            lambda snapshot: self._suggesters.of(snapshot.header).suggest(
+                snapshot.trials, number, batch, fixed=fixed, queue=snapshot.queue
+            ),
         )
         return asked if count is not None else asked[0]
 
-    def enqueue(self, points: Params | Sequence[Params]) -> None:
-        """Stores one point or several, to be asked next, in order; the model chooses what a point lacks.
+    def enqueue(self, points: Params | Sequence[Params], repeats: bool = True) -> None:
+        """Stores points to be asked next, in order; the model chooses what one lacks.
+
+        Without `repeats` those are left out that a trial or another queued point has.
 
         Raises:
             SpaceError: a parameter is unknown, or does not have the value.
         """
-        enqueued(self._history, arguments.listed_points(points))
+        enqueued(self._history, arguments.listed_points(points), repeats)
 
     @property
     def queue(self) -> list[Params]:
@@ -352,7 +352,9 @@ class Optimizer:
 
     def belief(self) -> "Belief":
         """The fitted model of the finished trials; raises a TrialError before a trial is finished."""
-        return self._suggester.belief(self.trials)
+        from bo_suite.study.belief import belief_of
+
+        return belief_of(self._suggester, self.trials)
 
     def predict(self, points: "Points", interval: float = 0.9) -> "pd.DataFrame":
         """What the model predicts at points, in the user's units: see `Belief.predict`."""

@@ -45,6 +45,12 @@ def _location_scale(y: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where((scale > 1e-13 * mean.abs()) & (scale > 1e-200), scale, 1.0)
 
 
+def _cap(y: Tensor) -> Tensor:
+    """The upper quartile plus `WHISKER` times its distance from the best outcome."""
+    best, quartile = y.amin(-1, keepdim=True), y.quantile(0.75, dim=-1, keepdim=True)
+    return torch.where(quartile > best, quartile + WHISKER * (quartile - best), y.amax(-1, keepdim=True))
+
+
 @dataclass(frozen=True)
 class OutcomeTransform:
     """An increasing map of outcomes to a scale of mean 0 and variance 1, robust to heavy tails.
@@ -64,14 +70,22 @@ class OutcomeTransform:
     spread: jt.Float[Tensor, "*b 1"]
 
     @staticmethod
-    def fit(y: jt.Float[Tensor, "*b n"]) -> "OutcomeTransform":
-        """The transform fitted to finite outcomes (n >= 1) in the user's units, smaller is better."""
+    def fit(
+        y: jt.Float[Tensor, "*b n"], reachable: jt.Bool[Tensor, " n"] | None = None
+    ) -> "OutcomeTransform":
+        """The transform fitted to outcomes.
+
+        Args:
+            y: finite outcomes (n >= 1) in the user's units, smaller is better.
+            reachable: which of these, of one run, are of points in the space; None for all. The cap is not
+                below that of these alone, so that good outcomes outside do not make all others equal.
+        """
         largest = y.abs().amax(-1, keepdim=True)
         unit = torch.where(largest > 0, largest, 1.0)
         relative = y / unit
-        best, quartile = relative.amin(-1, keepdim=True), relative.quantile(0.75, dim=-1, keepdim=True)
-        cap = quartile + WHISKER * (quartile - best)
-        cap = torch.where(quartile > best, cap, relative.amax(-1, keepdim=True))
+        cap = _cap(relative)
+        if reachable is not None:
+            cap = torch.maximum(cap, _cap(relative[reachable]))
         location, scale = _location_scale(torch.minimum(relative, cap))
         z = ((torch.minimum(relative, cap) - location) / scale)[..., None, :]
         powers = _LAMBDAS.to(y)[:, None]

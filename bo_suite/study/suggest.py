@@ -26,7 +26,7 @@ from bo_suite.surrogates import WarmStart
 from bo_suite.values.describe import described
 
 if TYPE_CHECKING:  # which needs this module
-    from bo_suite.study.belief import Belief
+    pass
 
 
 @dataclass(frozen=True)
@@ -251,12 +251,6 @@ class Suggester:
             return [self._repeated(step, data, space, seeds) if self.repeats else step]
         left = request.count - done
         return batch_steps(data, space, self.acquisition, seeds, start, request.batch, left)
-
-    def belief(self, trials: Sequence[Trial]) -> "Belief":
-        """The model of the finished trials; see `belief_of`."""
-        from bo_suite.study.belief import belief_of
-
-        return belief_of(self, trials)
 
     def _repeated(self, step: Step, data: Dataset, space: Space, seeds: Seeds) -> Step:
         """The step to a point that was evaluated before, where that teaches more than the new one."""

@@ -12,7 +12,8 @@ from bo_suite.data import Dataset
 def observations_at(data: Dataset, index: jt.Int64[Tensor, "*b k"]) -> Dataset:
     """The observations of some indices, different ones in each replicate."""
     noise = None if data.noise is None else data.noise.gather(-1, index)
-    return replace(data, x=rows_at(data.x, index), y=data.y.gather(-1, index), noise=noise)
+    outside = None if data.outside is None else data.outside.gather(-1, index)
+    return replace(data, x=rows_at(data.x, index), y=data.y.gather(-1, index), noise=noise, outside=outside)
 
 
 def rows_at(x: jt.Float[Tensor, "*b n d"], index: jt.Int64[Tensor, "*b k"]) -> jt.Float[Tensor, "*b k d"]:
@@ -26,7 +27,8 @@ def evenly_spaced(data: Dataset, count: int) -> Dataset:
     if index is None:
         return data
     noise = None if data.noise is None else data.noise[..., index]
-    return replace(data, x=data.x[..., index, :], y=data.y[..., index], noise=noise)
+    outside = None if data.outside is None else data.outside[..., index]
+    return replace(data, x=data.x[..., index, :], y=data.y[..., index], noise=noise, outside=outside)
 
 
 def spaced_indices(n: int, count: int, device: torch.device) -> jt.Int64[Tensor, " k"] | None:

@@ -20,6 +20,7 @@ from bo_suite.acquisition import (
 from bo_suite.data import Columns, Dataset
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
 from bo_suite.plot import plot_contour, plot_parallel, plot_slices
+from bo_suite.study.suggest import Suggester
 
 SPACE = Space(
     {
@@ -215,10 +216,12 @@ def test_rows_outside_are_moved_into_the_space_and_are_no_incumbents() -> None:
     x = torch.tensor([[-0.5, 0.2], [0.3, 0.5], [0.4, 1.0]], dtype=torch.float64)
     y = torch.tensor([-2.0, 0.0, 1.0], dtype=torch.float64)
     columns = Columns(levels=(None, 3), between=(1,), narrowed=True)
-    data = Dataset(x, y, columns=columns)
+    outside = torch.tensor([True, False, False])
+    data = Dataset(x, y, columns=columns, outside=outside)
     assert data.within_space(x).tolist() == [[0.0, 0.0], [0.3, 0.5], [0.4, 1.0]]
     assert data.reachable.tolist() == [False, True, True]
-    assert Dataset(x[:1], y[:1], columns=columns).reachable.tolist() == [True], "there is none other"
+    alone = Dataset(x[:1], y[:1], columns=columns, outside=outside[:1])
+    assert alone.reachable.tolist() == [True], "there is none other"
 
 
 def test_importances_and_figures_leave_out_what_is_retired(tmp_path: Path) -> None:
@@ -233,3 +236,73 @@ def test_importances_and_figures_leave_out_what_is_retired(tmp_path: Path) -> No
             figure.savefig(tmp_path / "figure.png")
         optimizer.extend({"x": Float(0.7, 0.9), "kind": Choice(["a"])})
         assert optimizer.importance()["ped_anova"].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("options", [["a", "b"], ["a", "b", "c"]])
+def test_one_option_that_is_left_is_not_mixed_up_with_retired_ones(options: list[str]) -> None:
+    """Option a is best at 0.9, the others at 0.2 and better."""
+    opt = Optimizer(Space({"x": Float(0.0, 1.0), "kind": Choice(options)}), seed=0)
+    for step in range(16):
+        kind, x = options[step % len(options)], (step // len(options)) / 7.0
+        opt.add({"x": min(x, 1.0), "kind": kind}, (x - 0.9) ** 2 + 1.0 if kind == "a" else (x - 0.2) ** 2)
+    opt.extend({"kind": Choice(["a"])})
+    assert opt.recommend()["x"] > 0.6
+    assert opt.regret_bound().trial.params["kind"] == "a"
+    assert opt.ask().provenance["why"]["best"] >= 1.0
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_points_between_the_levels_of_a_new_step_are_no_incumbents(log: bool) -> None:
+    low = 0.5 if log else 0.0
+    opt = Optimizer(Space({"x": Float(low, 2.5, log=log), "y": Float(0.0, 1.0)}), seed=0)
+    for number in range(9):
+        x = low + 0.25 * number
+        opt.add({"x": min(x, 2.5), "y": 0.1 * number}, abs(x - 1.25) + 0.01 * number)
+    opt.extend({"x": Float(low, 2.5, log=log, step=0.5)})
+    assert opt.best.params["x"] in (1.0, 1.5)
+    trial = opt.ask()
+    assert trial.params["x"] in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+    assert trial.provenance["why"]["best"] >= 0.25
+    assert opt.regret_bound().trial.params["x"] in (1.0, 1.5)
+
+
+def test_the_value_of_a_single_valued_parameter_is_not_changed() -> None:
+    opt = Optimizer(Space({"x": Float(0.0, 1.0), "k": Float(1.0, 1.0)}))
+    opt.add({"x": 0.5, "k": 1.0}, 1.0)
+    with pytest.raises(SpaceError, match="'k' must have more than one value left"):
+        opt.extend({"k": Float(2.0, 2.0)})
+    with pytest.raises(SpaceError, match="'new' must have more than one value"):
+        opt.extend({"new": Int(3, 3)}, {"new": 2})
+    assert opt.extend({"k": Float(1.0, 2.0), "new": Int(2, 2)}, {"new": 2})["k"] == Float(1.0, 2.0)
+
+
+def test_another_process_sees_the_new_space_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    with closing(Optimizer(SPACE, seed=5, storage=path)) as opt, closing(Optimizer.resume(path)) as other:
+        run(opt, 8)
+        assert other.space == SPACE
+        opt.extend({"x": Float(0.0, 0.5), "salt": Float(0.0, 1.0)}, {"salt": 0.0})
+        assert other.recommend()["x"] <= 0.5
+        opt.extend({"x": Float(0.0, 0.25)})
+        assert other.predict(opt.trials[0].params)["outside"].tolist() == [True]
+        opt.extend({"z": Float(0.0, 1.0)}, {"z": 0.5})
+        assert other.ask(fixed={"z": 0.25}).params["z"] == 0.25
+        assert other.space == opt.space
+
+
+def test_a_point_chosen_in_an_older_space_is_chosen_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread extends the space of the same Optimizer while a point is being chosen."""
+    opt = Optimizer(SPACE, seed=0)
+    run(opt, 3)
+    suggest, calls = Suggester.suggest, []
+
+    def slow(self: Suggester, *arguments: Any, **named: Any) -> Any:
+        suggestions = suggest(self, *arguments, **named)
+        if not calls:
+            opt.extend({"x": Float(20.0, 30.0), "salt": Float(0.0, 1.0)}, {"salt": 0.0})
+        calls.append(suggestions)
+        return suggestions
+
+    monkeypatch.setattr(Suggester, "suggest", slow)
+    assert 20.0 <= opt.ask().params["x"] <= 30.0
+    assert len(calls) == 2

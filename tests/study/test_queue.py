@@ -193,3 +193,25 @@ def test_a_queued_point_takes_no_place_of_the_initial_design() -> None:
     design = [trial.params for trial in plain.ask(4)]
     assert [trial.params for trial in started.ask(4)] == [POINT, POINT | {"n": 5}, *design[:2]]
     assert [trial.params for trial in started.ask(2)] == design[2:], "in a later call too"
+
+
+def test_start_is_not_lost_beside_a_queue_or_past_trials_and_not_doubled(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    opt = Optimizer(SPACE, storage=path)
+    opt.add(POINT | {"n": 9}, 1.0)
+    opt.enqueue(POINT | {"n": 8})
+    opt.close()
+    start = [POINT, POINT | {"n": 9}]
+    for budget in (4, 6):
+        result = minimize(loss, SPACE, budget, storage=path, start=start, progress=False)
+    assert [trial.params["n"] for trial in result.trials[:3]] == [9, 8, 3], (
+        "queued once, and not what is there"
+    )
+    assert [trial.params for trial in result.trials].count(POINT) == 1
+
+
+def test_a_wrong_start_makes_no_file(tmp_path: Path) -> None:
+    for start in ([{"x": 9.0}], 3, [3]):
+        with pytest.raises(SpaceError):
+            minimize(loss, SPACE, 3, storage=tmp_path / "run.db", start=start, progress=False)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
