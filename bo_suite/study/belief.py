@@ -91,6 +91,19 @@ class Belief:
         """1 if smaller outcomes are better, or else -1."""
         return 1.0 if self.direction == "minimize" else -1.0
 
+    @property
+    def observation_noise(self) -> jt.Float64[Tensor, ""]:
+        """Variance of the noise of a new observation, on the surrogate's scale and on the CPU.
+
+        It is the median of the variances that were told, if more than half of the outcomes have one: then
+        few outcomes, or none, show the noise that the process fits. Otherwise it is that of the process.
+        """
+        if self.data.noise is not None:
+            told = self.data.noise[~self.data.noise.isnan()]
+            if 2 * len(told) > len(self.data.y):
+                return told.cpu().double().quantile(0.5)
+        return self.process.noise.cpu().double()
+
     def moments(
         self, rows: jt.Float[Tensor, "m d"]
     ) -> tuple[jt.Float64[Tensor, " m"], jt.Float64[Tensor, " m"]]:
@@ -114,14 +127,15 @@ class Belief:
         """Predictions at encoded rows of `searched`.
 
         The interval's ends are the quantiles (1 ± interval) / 2 of the process, mapped to the user's units.
-        Means and standard deviations there are integrals over the normal distribution of the process.
+        Means and standard deviations there are integrals over the normal distribution of the process. A new
+        observation has the variance `observation_noise` beside that of the function.
 
         Args:
             rows: of `searched`.
             interval: probability of the intervals.
         """
         mean, var = self.moments(rows)
-        noise = self.process.noise.cpu().double()
+        noise = self.observation_noise
         function_mean, function_std = self._mean_and_std(mean, var)
         _, observation_std = self._mean_and_std(mean, var + noise)
         share = torch.tensor(0.5 * (1.0 + interval), dtype=torch.float64, device="cpu")
@@ -138,8 +152,9 @@ class Belief:
         """What the model predicts at points, in the user's units; one row a point.
 
         Columns: `mean`, `std`, `low` and `high` of the function without noise; `observation_std`,
-        `observation_low` and `observation_high` of a new observation; and `outside`, whether the point lies
-        outside of the space, where the model extrapolates. Nothing is known beyond the cap of the outcomes
+        `observation_low` and `observation_high` of a new observation, whose noise has the median of the
+        variances that were told, if most outcomes have one; and `outside`, whether the point lies outside of
+        the space, where the model extrapolates. Nothing is known beyond the cap of the outcomes
         (the upper quartile plus twice its distance from the best): no number goes beyond it.
 
         Args:
