@@ -1,7 +1,8 @@
 """What the model of a run believes about the function, in the user's units and direction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import ArgumentError
+from bo_suite.errors import ArgumentError, SpaceError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
@@ -202,9 +203,15 @@ class Belief:
         return importance_of(self)
 
     def recommended(self) -> Params:
-        """The point of smallest mean plus one standard deviation, as `Optimizer.recommend` returns it."""
-        row = recommended_row(self.process, self.data, self.searched, self.seeds)
-        return self.point(row)
+        """The point of smallest mean plus one standard deviation, as `Optimizer.recommend` returns it.
+
+        Contexts are those of the latest finished trial whose contexts are in the space.
+        """
+        values = self._latest_contexts()
+        fixed = {name: value for name, value in values.items() if name in self.searched}
+        space = self.searched.with_fixed(fixed) if fixed else self.searched
+        data = replace(self.data, columns=replace(self.data.columns, fixed=space.fixed))
+        return self.point(recommended_row(self.process, data, space, self.seeds)) | values
 
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "m d"]:
         """The rows of `searched` of points in canonical form."""
@@ -213,6 +220,15 @@ class Belief:
     def point(self, row: jt.Float[Tensor, " d"]) -> Params:
         """The point of a row of `searched`."""
         return self.space.decode(self.space.widened(row[None]))[0]
+
+    def _latest_contexts(self) -> Params:
+        """The contexts of the latest finished trial that has them in the space; none if there is no such one."""
+        names = self.space.contexts
+        for trial in reversed(self.trials if names else ()):
+            values = {name: value for name, value in trial.params.items() if name in names}
+            with suppress(SpaceError):  # the space was narrowed
+                return self.space.check_some(values)
+        return {}
 
     def _rows_of(self, points: Sequence[Any]) -> tuple[Tensor, list[bool]]:
         """The rows of points, and which of these lie outside of the space."""
