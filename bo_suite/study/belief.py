@@ -222,7 +222,7 @@ class Belief:
         return self.space.decode(self.space.widened(row[None]))[0]
 
     def _latest_contexts(self) -> Params:
-        """The contexts of the latest finished trial that has them in the space; none if there is no such one."""
+        """The contexts of the latest finished trial that has them in the space; none before there is one."""
         names = self.space.contexts
         for trial in reversed(self.trials if names else ()):
             values = {name: value for name, value in trial.params.items() if name in names}
