@@ -228,11 +228,13 @@ def picture_path(path: Path) -> Path:
     return path
 
 
-def draw_convergence(trials: Sequence["Trial"], direction: str, minimum: float | None, path: Path) -> None:
-    """Saves the convergence plot of some trials."""
+def draw_convergence(
+    trials: Sequence["Trial"], space: "Space", direction: str, minimum: float | None, path: Path
+) -> None:
+    """Saves the convergence plot of the trials of a space."""
     from bo_suite.plot import plot_convergence
 
     try:
-        plot_convergence(trials, direction, minimum=minimum).savefig(path)
+        plot_convergence(trials, direction, minimum=minimum, space=space).savefig(path)
     except OSError as error:
         stop(f"the plot cannot be written: {error}", FAILURE)

@@ -235,12 +235,10 @@ def plot(
     as_json: JsonOption = False,
 ) -> None:
     """Save the convergence plot, of trials at the target fidelity if the space has fidelities."""
-    from bo_suite.study.summary import trials_at_target
-
     with existing(storage) as history:
-        listed, direction = trials_at_target(history.trials(), history.header.space), history.header.direction
+        listed, header = history.trials(), history.header
     picture = picture_path(out or storage.with_suffix(".png"))
-    draw_convergence(listed, direction, minimum, picture)
+    draw_convergence(listed, header.space, header.direction, minimum, picture)
     if as_json:
         print_json({"plot": str(picture)})
     else:

@@ -110,7 +110,10 @@ def test_the_figures_show_the_trials_and_the_model(run_db: Path) -> None:
         finished = [trial for trial in optimizer.trials if trial.state == "finished"]
     assert values["data"][0]["x"] == [trial.id for trial in finished]
     assert decoded(values["data"][0]["customdata"]) == [trial.value for trial in finished]
-    best = [min(trial.value or 0.0 for trial in finished[: end + 1]) for end in range(len(finished))]
+    inside = [trial for trial in finished if trial.params["act"] != "tanh" and trial.params["depth"] < 12]
+    assert len(inside) < len(finished)
+    best = [min(trial.value or 0.0 for trial in inside[: end + 1]) for end in range(len(inside))]
+    assert values["data"][1]["x"] == [trial.id for trial in inside]
     assert values["data"][1]["y"] == best
     assert values["data"][2]["x"] == [4]
     assert set(importances["layout"]["yaxis"]["ticktext"]) == set(MIXED.names)
@@ -124,7 +127,6 @@ def test_the_figures_show_the_trials_and_the_model(run_db: Path) -> None:
         assert len(decoded(figure["data"][-1]["x"])) == len(finished)
     assert two["data"][0]["type"] == "heatmap"
     assert sum(len(decoded(trace["x"])) for trace in held_out["data"][1:]) == len(finished)
-    inside = [trial for trial in finished if trial.params["act"] != "tanh" and trial.params["depth"] < 12]
     drawn = [text for trace in lines["data"] for text in trace["text"] if text]
     assert len(drawn) == 4 * len(inside)
 
