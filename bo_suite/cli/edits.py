@@ -1,7 +1,9 @@
 """Commands that change what is stored: `enqueue`, `amend`, `forget`, `space`; and `history`, the changes."""
 
 import json
+import shlex
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +35,7 @@ from bo_suite.cli.options import (
     searched_space,
     stored_header,
 )
+from bo_suite.errors import SpaceError
 
 if TYPE_CHECKING:
     from bo_suite.space.space import Params, Space
@@ -60,7 +63,8 @@ def enqueue(
 ) -> None:
     """Store points to be asked next, before any suggestion, and show the queue.
 
-    A new history needs --space. The JSON is a list of points: the queue, or what --clear has removed.
+    A point may repeat a trial or a queued point; a line on stderr says so. A new history needs --space. The
+    JSON is a list of points: the queue, or what --clear has removed.
     """
     if (bool(values or params), listed, clear).count(True) != 1:
         stop("enqueue needs a point (NAME=VALUE ... or --params), --list or --clear, and one of these", USAGE)
@@ -70,6 +74,7 @@ def enqueue(
             searched = history.header.space
     else:
         from bo_suite.space.text import values_in
+        from bo_suite.study.asking import enqueued
 
         header = stored_header(storage)
         searched = searched_space(space, header, storage)
@@ -79,7 +84,7 @@ def enqueue(
         with created(
             storage, searched, chosen_direction(direction, header), chosen_seed(seed, header)
         ) as history:
-            history.enqueue(points)
+            enqueued(history, points)
             queued = history.queue()
     if as_json:
         print_json([point.params for point in queued])
@@ -172,6 +177,8 @@ def space(
 
 
 def _show_space(storage: Path, *, as_json: bool) -> None:
+    from bo_suite.study.summary import change_lines
+
     with existing(storage) as history:
         searched, changes = history.header.space, history.changes()
     edits = [change for change in changes if change.trial is None]
@@ -180,7 +187,7 @@ def _show_space(storage: Path, *, as_json: bool) -> None:
         return
     print_table(("parameter", "values"), [(name, repr(parameter)) for name, parameter in searched.current])
     for change in edits:
-        print_lines(f"changed {_date(change)} by {change.author}:", *_lines_of(change))
+        print_lines(f"changed {_date(change)} by {change.author}:", *change_lines(change))
 
 
 def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_json: bool) -> None:
@@ -197,6 +204,7 @@ def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_js
         points = [after.accept(trial.params | complete) for trial in optimizer.trials]
         outside = sum(not after.contains(point) for point in points)
         lines = differences(before, after)
+        _check_queue(optimizer.queue, after, storage)
         if as_json or not lines:
             optimizer.extend(wanted, values)
         else:
@@ -208,6 +216,17 @@ def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_js
         print_json({"space": after.to_dict(), "changed": lines, "outside": outside})
     else:
         print_lines("the space was changed" if lines else "the space is that of the file already")
+
+
+def _check_queue(queue: Sequence["Params"], space: "Space", storage: Path) -> None:
+    """Raises a SpaceError unless all queued points lie in a changed space."""
+    for point in queue:
+        try:
+            space.check_some(point)
+        except SpaceError as error:
+            remedy = f"bo-suite enqueue {shlex.quote(str(storage))} --clear"
+            law = f"queued points must lie in the new space ({remedy} removes them)"
+            raise SpaceError(f"{law}, got {point}: {error}") from error
 
 
 def _confirmed(question: str) -> bool:
@@ -222,6 +241,8 @@ def _confirmed(question: str) -> bool:
 @sentences()
 def history(storage: StorageArgument, as_json: JsonOption = False) -> None:
     """List what was amended, forgotten and changed in the space: by whom, when, and what was there."""
+    from bo_suite.study.summary import change_lines
+
     with existing(storage) as stored:
         changes = stored.changes()
     if as_json:
@@ -233,7 +254,7 @@ def history(storage: StorageArgument, as_json: JsonOption = False) -> None:
     rows = []
     for change in changes:
         what = "space" if change.trial is None else f"trial {change.trial}"
-        rows.append((_date(change), change.author, change.action, what, "; ".join(_lines_of(change))))
+        rows.append((_date(change), change.author, change.action, what, "; ".join(change_lines(change))))
     print_table(("made", "by", "action", "what", "change"), rows)
 
 
@@ -250,19 +271,3 @@ def _change_record(change: "Change") -> dict[str, Any]:
 
 def _date(change: "Change") -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.made))
-
-
-def _lines_of(change: "Change") -> list[str]:
-    """What a change has changed, for people."""
-    if change.trial is None:
-        from bo_suite.space.space import Space
-        from bo_suite.study.extension import differences
-
-        return differences(Space.from_dict(change.before), Space.from_dict(change.after))
-    return [f"{_outcome(change.before)} -> {_outcome(change.after)}"]
-
-
-def _outcome(outcome: Any) -> str:
-    if outcome["value"] is None:
-        return f"{outcome['state']} ({outcome['reason']})" if outcome["reason"] else str(outcome["state"])
-    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome["std"] else "")

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bo_suite.cli.console import USAGE, print_json, print_points, print_table, sentences, stop
-from bo_suite.cli.options import ColumnOption, FixedOption, JsonOption, StorageArgument, headings_in
+from bo_suite.cli.options import (
+    ColumnOption,
+    FixedOption,
+    JsonOption,
+    StorageArgument,
+    fixed_values,
+    headings_in,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +36,11 @@ def recommend(
 
     Under noise it is a better choice than `best`, whose value may be luck.
     """
-    from bo_suite.space.text import values_in
     from bo_suite.study.optimizer import Optimizer
 
     with closing(Optimizer.resume(storage)) as optimizer:
         space = optimizer.space
-        point = optimizer.recommend(values_in(space, fixed or []) or None)
+        point = optimizer.recommend(fixed_values(space, fixed))
         predictions = _rows(optimizer.predict(point, interval))
     if as_json:
         print_json({"params": point} | predictions[0])

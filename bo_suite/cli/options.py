@@ -1,6 +1,7 @@
 """Options that commands share, and the objects that they name."""
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from enum import StrEnum
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bo_suite.cli.console import FAILURE, USAGE, stop
+from bo_suite.errors import SpaceError
 
 if TYPE_CHECKING:  # each command imports what it needs when it runs
     from bo_suite.acquisition import Acquisition
-    from bo_suite.space.space import Space
+    from bo_suite.space.space import Params, Space
     from bo_suite.storage.history import History
     from bo_suite.storage.trial import Header, Trial
 
@@ -162,6 +164,21 @@ def searched_space(space: Path | None, header: "Header | None", storage: Path) -
     return header.space
 
 
+def fixed_values(space: "Space", texts: list[str] | None) -> "Params":
+    """The values of texts NAME=VALUE of --fixed.
+
+    Raises:
+        SpaceError: a text is wrong, or a context is not given.
+    """
+    from bo_suite.space.text import values_in
+
+    values = values_in(space, texts or [])
+    if missing := [name for name in space.contexts if name not in values]:
+        given = shlex.quote(f"{missing[0]}=...")
+        raise SpaceError(f"every context must be given, as in --fixed {given}, missing {missing}")
+    return values
+
+
 def headings_in(space: "Space", columns: list[str] | None) -> dict[str, str]:
     """The headings of texts NAME=HEADING, by the name of a parameter."""
     from bo_suite.space.text import name_in
@@ -228,11 +245,13 @@ def picture_path(path: Path) -> Path:
     return path
 
 
-def draw_convergence(trials: Sequence["Trial"], direction: str, minimum: float | None, path: Path) -> None:
-    """Saves the convergence plot of some trials."""
+def draw_convergence(
+    trials: Sequence["Trial"], space: "Space", direction: str, minimum: float | None, path: Path
+) -> None:
+    """Saves the convergence plot of the trials of a space."""
     from bo_suite.plot import plot_convergence
 
     try:
-        plot_convergence(trials, direction, minimum=minimum).savefig(path)
+        plot_convergence(trials, direction, minimum=minimum, space=space).savefig(path)
     except OSError as error:
         stop(f"the plot cannot be written: {error}", FAILURE)

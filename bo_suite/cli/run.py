@@ -79,7 +79,6 @@ def minimize(
     with json_owns_stdout(as_json):
         from bo_suite.cli.objective import find
         from bo_suite.run import minimize as loop
-        from bo_suite.study.summary import trials_at_target
 
         header = stored_header(storage)
         rules = _rules(time_limit, target)
@@ -101,8 +100,7 @@ def minimize(
             ),
         )
         if picture is not None:
-            final = trials_at_target(result.trials, result.space)
-            draw_convergence(final, result.direction, chosen.minimum, picture)
+            draw_convergence(result.trials, result.space, result.direction, chosen.minimum, picture)
     files = {"storage": storage, "plot": picture}
     _print_result(result, files, budget, objective if as_json else None)
     _end(result, budget, [rule.reason for rule in rules])

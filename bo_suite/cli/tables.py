@@ -78,7 +78,10 @@ def export(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write all trials as a CSV table, which `bo-suite import` reads back with equal values."""
+    """Write all trials as a CSV table, which `bo-suite import` reads back with equal values.
+
+    It refuses the rows of trials that were left outside when the space was narrowed.
+    """
     from bo_suite.storage.csv_files import csv_text, write_csv
 
     if as_json and out is None:

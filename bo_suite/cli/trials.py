@@ -31,6 +31,7 @@ from bo_suite.cli.options import (
     chosen_seed,
     draw_convergence,
     existing,
+    fixed_values,
     named_acquisition,
     picture_path,
     stored_header,
@@ -63,7 +64,6 @@ def ask(
     is lost, its trial stays running: evaluate it again (`bo-suite trials run.db --state running`) or fail it.
     """
     from bo_suite.space.space import Space
-    from bo_suite.space.text import values_in
     from bo_suite.storage.trial import record
     from bo_suite.study.optimizer import Optimizer
 
@@ -71,6 +71,7 @@ def ask(
     searched = Space.from_file(space) if space is not None else None if header is None else header.space
     if searched is None:
         stop(f"the first ask of a history needs --space FILE, got {storage}, which does not exist", USAGE)
+    values = fixed_values(searched, fixed)  # before a file is created
     optimizer = Optimizer(
         searched,
         named_acquisition(acquisition, header),
@@ -80,7 +81,7 @@ def ask(
         storage=storage,
     )
     with closing(optimizer):
-        trials = optimizer.ask(count or 1, fixed=values_in(searched, fixed or []))
+        trials = optimizer.ask(count or 1, fixed=values)
     if as_json:
         records = [record(trial) for trial in trials]
         print_json(records[0] if count is None else records)
@@ -235,12 +236,10 @@ def plot(
     as_json: JsonOption = False,
 ) -> None:
     """Save the convergence plot, of trials at the target fidelity if the space has fidelities."""
-    from bo_suite.study.summary import trials_at_target
-
     with existing(storage) as history:
-        listed, direction = trials_at_target(history.trials(), history.header.space), history.header.direction
+        listed, header = history.trials(), history.header
     picture = picture_path(out or storage.with_suffix(".png"))
-    draw_convergence(listed, direction, minimum, picture)
+    draw_convergence(listed, header.space, header.direction, minimum, picture)
     if as_json:
         print_json({"plot": str(picture)})
     else:

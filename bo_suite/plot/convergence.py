@@ -1,6 +1,6 @@
 """The figure of a run: its evaluations, and the best so far."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bo_suite.errors import TrialError
 from bo_suite.plot.run import Run, is_run
 from bo_suite.plot.style import INK, MIST, RED, new_figure
+from bo_suite.space.space import Space
 from bo_suite.storage.trial import Trial
 from bo_suite.study.summary import trials_at_target
 from bo_suite.values.describe import described
@@ -21,9 +22,15 @@ _LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-200, 1e200
 
 
 def plot_convergence(
-    run: Run | Sequence[Trial], direction: str | None = None, *, minimum: float | None = None
+    run: Run | Sequence[Trial],
+    direction: str | None = None,
+    *,
+    minimum: float | None = None,
+    space: Space | None = None,
 ) -> "Figure":
     """Draw evaluations as dots, the best so far as a step line, failed trials as crosses on the lower edge.
+
+    Trials that were left outside when the space was narrowed are evaluations, but none of them is the best.
 
     With `minimum` the axis is the distance to it (the simple regret), on a log scale; values at the minimum,
     or beyond it by noise or rounding, are drawn at half of the smallest positive distance. Without `minimum`
@@ -35,6 +42,7 @@ def plot_convergence(
             run, in any order. Running trials are ignored.
         direction: "minimize" or "maximize", of trials; None for that of the run.
         minimum: the best possible value (the maximum if the direction is "maximize").
+        space: of trials; None for that of the run, or to count all trials as inside and at the target.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
@@ -45,22 +53,25 @@ def plot_convergence(
     from matplotlib.ticker import MaxNLocator
 
     if is_run(run):
-        trials, direction = trials_at_target(run.trials, run.space), direction or run.direction
+        trials, direction, space = run.trials, direction or run.direction, space or run.space
     else:
         trials = list(run)  # type: ignore[arg-type]
+    if space is not None:
+        trials = trials_at_target(trials, space)
     if direction not in ("minimize", "maximize"):
         raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
     sign = -1.0 if direction == "maximize" else 1.0
     finished = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
+    inside = {trial.id for trial in trials if space is None or space.contains(trial.params)}
     failed = sorted(trial.id for trial in trials if trial.state == "failed")
 
     figure, ((axes,),) = new_figure(height=4.2)
-    axes.set_title(_title(finished, len(failed), sign), loc="left", fontsize=11)
+    axes.set_title(_title(finished, inside, len(failed), sign), loc="left", fontsize=11)
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     if finished:
-        _draw_evaluations(axes, finished, sign, minimum)
+        _draw_evaluations(axes, finished, inside, sign, minimum)
     else:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no trial has a value yet", transform=axes.transAxes, ha="center", color="0.4")
@@ -75,19 +86,20 @@ def plot_convergence(
     return figure
 
 
-def _title(finished: list[tuple[int, float]], failures: int, sign: float) -> str:
-    """Name the best value and its trial, and count the trials."""
+def _title(finished: list[tuple[int, float]], inside: Set[int], failures: int, sign: float) -> str:
+    """Name the best value inside and its trial, and count the trials."""
     counts = f"{len(finished)} evaluated" + (f", {failures} failed" if failures else "")
-    if not finished:
+    counted = [pair for pair in finished if pair[0] in inside]
+    if not counted:
         return counts
-    number, best = min(finished, key=lambda pair: sign * pair[1])
+    number, best = min(counted, key=lambda pair: sign * pair[1])
     return f"best {best:.6g} at trial {number}  ({counts})"
 
 
 def _draw_evaluations(
-    axes: "Axes", finished: list[tuple[int, float]], sign: float, minimum: float | None
+    axes: "Axes", finished: list[tuple[int, float]], inside: Set[int], sign: float, minimum: float | None
 ) -> None:
-    """Draw dots and step line on a suitable axis; `sign` is -1 if larger is better."""
+    """Draw dots, and the step line of those inside, on a suitable axis; `sign` is -1 if larger is better."""
     ids = [number for number, _ in finished]
     losses = [min(max(sign * value, -_LARGEST), _LARGEST) for _, value in finished]
     if minimum is None:
@@ -98,11 +110,14 @@ def _draw_evaluations(
         heights = _regrets(losses, sign * minimum)
         axes.set_ylabel(f"distance to the {'maximum' if sign < 0 else 'minimum'} {minimum:.6g}")
         axes.set_yscale("log")
-    best = list(accumulate(heights, max if sign < 0 and minimum is None else min))
     axes.plot(ids, heights, "o", color=MIST, markersize=5, markeredgewidth=0, label="evaluation")
-    axes.step(ids, best, where="post", color=RED, linewidth=1.8, label="best so far", zorder=1.9)
-    first = best.index(best[-1])
-    axes.plot(ids[first], best[-1], "o", color=RED, markersize=7, markeredgecolor="white")
+    counted = [(number, height) for number, height in zip(ids, heights, strict=True) if number in inside]
+    if not counted:
+        return
+    steps = [number for number, _ in counted]
+    best = list(accumulate((height for _, height in counted), max if sign < 0 and minimum is None else min))
+    axes.step(steps, best, where="post", color=RED, linewidth=1.8, label="best so far", zorder=1.9)
+    axes.plot(steps[best.index(best[-1])], best[-1], "o", color=RED, markersize=7, markeredgecolor="white")
 
 
 def _regrets(losses: list[float], minimum: float) -> list[float]:

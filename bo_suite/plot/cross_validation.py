@@ -10,14 +10,12 @@ from bo_suite.errors import TrialError
 from bo_suite.plot.run import Run, require_run
 from bo_suite.plot.style import INK, MIST, RED, legend_below, new_figure
 from bo_suite.study.belief import Belief
+from bo_suite.study.outcomes import HALF_WIDTH
 from bo_suite.surrogates.leave_one_out import leave_one_out
 from bo_suite.surrogates.process import ExactProcess
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.figure import Figure
-
-WIDTH = 1.6448536269514722
-"""Standard deviations of a central 90 % interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +60,7 @@ def held_out(belief: Belief) -> HeldOut:
             f"got {type(process).__name__}"
         )
     mean, variance = leave_one_out(process, y)
-    reach = WIDTH * variance.sqrt()
+    reach = HALF_WIDTH * variance.sqrt()
     ends = belief.values(torch.stack((mean - reach, mean, mean + reach)).cpu())
     low, middle, high = ends.sort(0).values
     return HeldOut(belief.values(y.cpu()), low, middle, high, ((y - mean).abs() <= reach).cpu())

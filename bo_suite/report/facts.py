@@ -20,8 +20,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.changes import Change
 from bo_suite.storage.trial import STATES, Header, State, Trial
 from bo_suite.study.belief import Belief
-from bo_suite.study.extension import differences
-from bo_suite.study.summary import best_trial, explanation
+from bo_suite.study.summary import best_trial, change_lines, explanation
 from bo_suite.values.describe import SHORT, plain_text, shortened
 
 _LIBRARIES = ("bo-suite", "torch", "numpy", "scipy", "botorch", "gpytorch", "plotly")
@@ -93,13 +92,12 @@ def _best(run: RunRecord) -> dict[str, Any] | None:
 
 def _ended(run: RunRecord, counts: Mapping[State, int]) -> str:
     """Why the run has ended, as far as the history shows it."""
-    budget, cardinality = run.header.budget, run.header.space.cardinality
+    budget, space = run.header.budget, run.header.space
     used = len(run.trials) - counts["withdrawn"]
-    if (
-        cardinality is not None
-        and len({repr(one.params) for one in run.trials if one.informative}) >= cardinality
-    ):
-        return f"Every one of the {cardinality:,} points of the space has been suggested."
+    if space.cardinality is not None:
+        points = [trial.params for trial in run.trials if trial.informative]
+        if len({repr(point) for point in points if space.contains(point)}) >= space.cardinality:
+            return f"Every one of the {space.cardinality:,} points of the space has been suggested."
     if budget is None:
         return "No budget was set."
     if used >= budget:
@@ -174,18 +172,14 @@ def _row(trial: Trial, space: Space) -> dict[str, Any]:
 def _change(change: Change) -> dict[str, Any]:
     """When, who, what, and what was there before and is there now."""
     what = "space" if change.trial is None else f"trial {change.trial}"
-    if change.trial is None:
-        lines = differences(Space.from_dict(change.before), Space.from_dict(change.after))
-    else:
-        lines = [f"{_outcome(change.before)} → {_outcome(change.after)}"]
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(change.made))
-    return {"made": made, "author": change.author, "action": change.action, "what": what, "lines": lines}
-
-
-def _outcome(outcome: Any) -> str:
-    if outcome["value"] is None:
-        return f"{outcome['state']} ({outcome['reason']})" if outcome["reason"] else str(outcome["state"])
-    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome["std"] else "")
+    return {
+        "made": made,
+        "author": change.author,
+        "action": change.action,
+        "what": what,
+        "lines": change_lines(change),
+    }
 
 
 def _settings(header: Header) -> list[tuple[str, str]]:
@@ -208,9 +202,12 @@ def _commands(run: RunRecord) -> list[tuple[str, str]]:
     file = shlex.quote(str(run.path))
     more = f"--budget {len(run.trials) + 10}"
     failed = any(trial.state == "failed" for trial in run.trials)
+    contexts = run.header.space.contexts  # which are given at each ask, and so in no loop
+    ask = " ".join(("bo-suite ask", file, *(f"--fixed {shlex.quote(f'{name}=...')}" for name in contexts)))
+    loop = f"bo-suite minimize MODULE:FUNCTION --storage {file} {more}"
     return [
-        ("Ask for the next point", f"bo-suite ask {file}"),
-        ("Continue a function", f"bo-suite minimize MODULE:FUNCTION --storage {file} {more}"),
+        ("Ask for the next point", ask),
+        *([] if contexts else [("Continue a function", loop)]),
         ("Continue in Python", f"optimizer = bo_suite.Optimizer.resume({str(run.path)!r})"),
         *([("Read the tracebacks of failures", f"bo-suite trials {file} --why")] if failed else []),
         ("Write this page anew", f"bo-suite report {file}"),

@@ -29,7 +29,7 @@ _LEGEND = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom
 
 
 def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) -> "Figure":
-    """Evaluations as dots, the best so far as a step line, failed trials as crosses on the lower edge."""
+    """Evaluations as dots, the best so far in the space as a step line, failed trials as crosses below."""
     from plotly.graph_objects import Scatter
 
     sign = -1.0 if direction == "maximize" else 1.0
@@ -41,7 +41,9 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
     ]
     failed = [trial.id for trial in shown if trial.state == "failed"]
     ids, values = [number for number, _ in finished], [value for _, value in finished]
-    best = list(accumulate(values, min if sign > 0 else max))
+    inside = {trial.id for trial in shown if space.contains(trial.params)}
+    counted = [pair for pair in finished if pair[0] in inside]
+    best = list(accumulate((value for _, value in counted), min if sign > 0 else max))
     figure = new_figure(330)
     axis = value_axis([sign * value for value in values], sign) if values else ValueAxis(False, None)
     heights = np.array(values)
@@ -67,7 +69,7 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
     )
     figure.add_trace(
         Scatter(
-            x=ids,
+            x=[number for number, _ in counted],
             y=best,
             mode="lines",
             line={"color": _RED, "width": 2, "shape": "hv"},

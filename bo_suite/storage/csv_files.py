@@ -100,7 +100,9 @@ def read_points(path: str | Path, space: Space, columns: Mapping[str, str] | Non
 
 
 def csv_text(trials: Sequence[Trial], space: Space) -> str:
-    """Trials as CSV, which `read_csv` reads back with equal values.
+    """Trials as CSV, which `read_csv` reads back with equal values if all lie in the space.
+
+    It refuses rows of trials that were left outside when the space was narrowed.
 
     Columns: `id`, the parameters, `value`, `std`, `state`, `reason`, and `transient` if a trial failed by
     chance. Parameters are headed by their names, or all by `param_NAME` if a name could be misread. A text
@@ -127,6 +129,8 @@ def csv_text(trials: Sequence[Trial], space: Space) -> str:
 
 def write_csv(trials: Sequence[Trial], space: Space, path: str | Path) -> None:
     """Writes `csv_text` to a file, which is replaced as a whole.
+
+    As there, `read_csv` refuses rows of trials that were left outside when the space was narrowed.
 
     Raises:
         StorageError: the file cannot be written.

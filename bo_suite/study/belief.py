@@ -1,7 +1,8 @@
 """What the model of a run believes about the function, in the user's units and direction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import ArgumentError
+from bo_suite.errors import ArgumentError, SpaceError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
@@ -91,6 +92,19 @@ class Belief:
         """1 if smaller outcomes are better, or else -1."""
         return 1.0 if self.direction == "minimize" else -1.0
 
+    @property
+    def observation_noise(self) -> jt.Float64[Tensor, ""]:
+        """Variance of the noise of a new observation, on the surrogate's scale and on the CPU.
+
+        It is the median of the variances that were told, if more than half of the outcomes have one: then
+        few outcomes, or none, show the noise that the process fits. Otherwise it is that of the process.
+        """
+        if self.data.noise is not None:
+            told = self.data.noise[~self.data.noise.isnan()]
+            if 2 * len(told) > len(self.data.y):
+                return told.cpu().double().quantile(0.5)
+        return self.process.noise.cpu().double()
+
     def moments(
         self, rows: jt.Float[Tensor, "m d"]
     ) -> tuple[jt.Float64[Tensor, " m"], jt.Float64[Tensor, " m"]]:
@@ -114,14 +128,15 @@ class Belief:
         """Predictions at encoded rows of `searched`.
 
         The interval's ends are the quantiles (1 ± interval) / 2 of the process, mapped to the user's units.
-        Means and standard deviations there are integrals over the normal distribution of the process.
+        Means and standard deviations there are integrals over the normal distribution of the process. A new
+        observation has the variance `observation_noise` beside that of the function.
 
         Args:
             rows: of `searched`.
             interval: probability of the intervals.
         """
         mean, var = self.moments(rows)
-        noise = self.process.noise.cpu().double()
+        noise = self.observation_noise
         function_mean, function_std = self._mean_and_std(mean, var)
         _, observation_std = self._mean_and_std(mean, var + noise)
         share = torch.tensor(0.5 * (1.0 + interval), dtype=torch.float64, device="cpu")
@@ -138,8 +153,9 @@ class Belief:
         """What the model predicts at points, in the user's units; one row a point.
 
         Columns: `mean`, `std`, `low` and `high` of the function without noise; `observation_std`,
-        `observation_low` and `observation_high` of a new observation; and `outside`, whether the point lies
-        outside of the space, where the model extrapolates. Nothing is known beyond the cap of the outcomes
+        `observation_low` and `observation_high` of a new observation, whose noise has the median of the
+        variances that were told, if most outcomes have one; and `outside`, whether the point lies outside of
+        the space, where the model extrapolates. Nothing is known beyond the cap of the outcomes
         (the upper quartile plus twice its distance from the best): no number goes beyond it.
 
         Args:
@@ -187,9 +203,15 @@ class Belief:
         return importance_of(self)
 
     def recommended(self) -> Params:
-        """The point of smallest mean plus one standard deviation, as `Optimizer.recommend` returns it."""
-        row = recommended_row(self.process, self.data, self.searched, self.seeds)
-        return self.point(row)
+        """The point of smallest mean plus one standard deviation, as `Optimizer.recommend` returns it.
+
+        Contexts are those of the latest finished trial whose contexts are in the space.
+        """
+        values = self._latest_contexts()
+        fixed = {name: value for name, value in values.items() if name in self.searched}
+        space = self.searched.with_fixed(fixed) if fixed else self.searched
+        data = replace(self.data, columns=replace(self.data.columns, fixed=space.fixed))
+        return self.point(recommended_row(self.process, data, space, self.seeds)) | values
 
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "m d"]:
         """The rows of `searched` of points in canonical form."""
@@ -198,6 +220,15 @@ class Belief:
     def point(self, row: jt.Float[Tensor, " d"]) -> Params:
         """The point of a row of `searched`."""
         return self.space.decode(self.space.widened(row[None]))[0]
+
+    def _latest_contexts(self) -> Params:
+        """The contexts of the latest finished trial that has them in the space; none before there is one."""
+        names = self.space.contexts
+        for trial in reversed(self.trials if names else ()):
+            values = {name: value for name, value in trial.params.items() if name in names}
+            with suppress(SpaceError):  # the space was narrowed
+                return self.space.check_some(values)
+        return {}
 
     def _rows_of(self, points: Sequence[Any]) -> tuple[Tensor, list[bool]]:
         """The rows of points, and which of these lie outside of the space."""

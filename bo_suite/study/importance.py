@@ -65,9 +65,10 @@ def sobol_indices(
     With two independent samples A and B of the rows, and A with column i of B as A_i:
     main_i = (E[(f(B) - f(A))²] - E[(f(B) - f(A_i))²]) / (2 V) and total_i = E[(f(A) - f(A_i))²] / (2 V)
     (Jansen 1999; his first numerator has 2 V for E[(f(B) - f(A))²], which is its expectation, but leaves an
-    error to inputs without effect). V = var f over both samples, and main_i is at most total_i. Inputs are
-    independent and uniform over the encoded space: levels are equally likely, log scales uniform in the log.
-    A and B are halves of one Sobol sequence (Saltelli 2002).
+    error to inputs without effect). V = var f over both samples, and 0 <= main_i <= total_i <= 1: what the
+    errors of the samples bring beyond is cut off. Inputs are independent and uniform over the encoded space:
+    levels are equally likely, log scales uniform in the log. A and B are halves of one Sobol
+    sequence (Saltelli 2002).
 
     Args:
         function: of encoded rows.
@@ -91,6 +92,7 @@ def sobol_indices(
         total[:, column] = 0.5 * (first - values).square().mean(-1)
     varies = variance > _SMALLEST_VARIANCE * both.square().mean(-1).clamp(min=1.0)
     scale = torch.where(varies, variance, math.inf)[:, None]
+    total = torch.minimum(total, variance[:, None])
     return torch.minimum(main.clamp(min=0.0), total) / scale, total / scale
 
 
@@ -118,7 +120,8 @@ def ped_anova(
         bins = _BINS if levels is None else min(levels, _BINS)
         density = _density(best[:, column], bins, smooth=column not in space.unordered)
         divergence[column] = (density * bins - 1.0).square().mean()
-    return divergence / divergence.sum()
+    whole = divergence.sum()
+    return divergence / torch.where(whole > 0.0, whole, 1.0)
 
 
 def _density(positions: Tensor, bins: int, *, smooth: bool) -> Tensor:
@@ -180,7 +183,8 @@ def _mean(process: Process) -> _Function:
 def _interval(process: Process, space: Space, total: Tensor, seeds: Seeds) -> tuple[Tensor, Tensor]:
     """The 5 % and the 95 % quantiles of the total indices of draws; NaN if none can be drawn.
 
-    The error of a small sample is nearly that of the mean on the same sample, and is taken away.
+    The error of a small sample is nearly that of the mean on the same sample, and is taken away; what lies
+    outside of [0, 1] after that is moved there.
 
     Args:
         process: the model.
@@ -198,7 +202,7 @@ def _interval(process: Process, space: Space, total: Tensor, seeds: Seeds) -> tu
         return torch.cat((mean(moved), draws(moved))).cpu().double()
 
     _, totals = sobol_indices(values, space, _POINTS_OF_DRAWS, seeds)
-    corrected = (totals[1:] + (total - totals[0])).clamp(min=0.0)
+    corrected = (totals[1:] + (total - totals[0])).clamp(0.0, 1.0)
     return corrected.quantile(0.05, dim=0), corrected.quantile(0.95, dim=0)
 
 

@@ -14,6 +14,9 @@ _WORST_STD = 1e3
 WHISKER = 2.0
 """Distance of the cap above the upper quartile, in distances from the best outcome to that quartile."""
 
+HALF_WIDTH = 1.6448536269514722
+"""Half width of a central interval of probability 0.9, in standard deviations."""
+
 _LAMBDAS = torch.linspace(-1.0, 1.0, 41, **CPU_DOUBLES)
 """Yeo-Johnson powers that are tried: at most 1, which shortens the tail of bad outcomes alone."""
 

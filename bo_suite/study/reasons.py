@@ -8,12 +8,9 @@ from torch import Tensor
 
 from bo_suite.acquisition.forecast import Forecast
 from bo_suite.data import Dataset
-from bo_suite.study.outcomes import OutcomeTransform
+from bo_suite.study.outcomes import HALF_WIDTH, OutcomeTransform
 from bo_suite.study.step import Step
 from bo_suite.surrogates.variational.quadrature import expectation
-
-_WIDTH = 1.6448536269514722
-"""Half width of a central interval of probability 0.9, in standard deviations."""
 
 _REFINED = 0.75
 """Share of the prior variance that observations explain from which a point refines what is known."""
@@ -50,7 +47,7 @@ def _forecast_reasons(
     def losses(values: Tensor) -> Tensor:
         return transform.capped_inverse(forecast.outcomes(values.to(forecast.mean))).cpu().double()
 
-    low, middle, high = (float(losses(mean + width * var.sqrt())) for width in (-_WIDTH, 0.0, _WIDTH))
+    low, middle, high = (float(losses(mean + width * var.sqrt())) for width in (-HALF_WIDTH, 0.0, HALF_WIDTH))
     target = losses(best)
 
     def gain(values: Tensor) -> Tensor:

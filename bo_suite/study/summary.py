@@ -6,7 +6,9 @@ from typing import Any, cast
 
 from bo_suite.errors import TrialError
 from bo_suite.space.space import Space
+from bo_suite.storage.changes import Change
 from bo_suite.storage.trial import STATES, Finished, Trial
+from bo_suite.study.extension import differences
 from bo_suite.values.describe import SHORT, shortened, visible
 from bo_suite.values.display import html_table, shown_value
 
@@ -122,6 +124,20 @@ def html_of_best(trials: Sequence[Trial], direction: str, space: Space) -> str:
     ]
     caption = f"{overview(trials, direction)}; the best"
     return html_table(caption, ("id", "value", *space.parameters), rows)
+
+
+def change_lines(change: Change) -> list[str]:
+    """What a change has changed, as text: a line for each parameter, or one for the outcome of a trial."""
+    if change.trial is None:
+        return differences(Space.from_dict(change.before), Space.from_dict(change.after))
+    return [f"{_outcome(change.before)} -> {_outcome(change.after)}"]
+
+
+def _outcome(outcome: Mapping[str, Any]) -> str:
+    """An outcome of a change as text: its value and noise, or the state and why there is no value."""
+    if outcome["value"] is None:
+        return f"{outcome['state']} ({outcome['reason']})" if outcome["reason"] else str(outcome["state"])
+    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome["std"] else "")
 
 
 def ended_text(trial: Trial, best: float | None) -> str:

@@ -131,6 +131,14 @@ class TestTables:
         first, again = (fields_of(file) for file in (run_db, "again.db"))
         assert again == first[:3]
 
+    def test_rows_outside_of_a_narrowed_space_are_refused(self, run_db: str) -> None:
+        Path("new.toml").write_text(SPACE.replace("high = 12", "high = 3"))
+        call("space run.db --edit new.toml --yes")
+        call("export run.db --out out.csv")
+        *lines, _ = refused("import again.db out.csv --space new.toml", 1)
+        assert [line.split(":")[0] for line in lines] == ["line 3", "line 4"]
+        assert as_json("import again.db out.csv --space space.toml")["imported"] == 3
+
     def test_a_table_does_not_overwrite_the_history(self, run_db: str) -> None:
         (sentence,) = refused("export run.db --out ./run.db", 1)
         assert "must be another file than the history" in sentence
@@ -149,6 +157,25 @@ class TestQueue:
         assert as_json("enqueue run.db --list") == [{"depth": 1}]
         assert as_json("enqueue run.db --clear") == [{"depth": 1}]
         assert "no point is queued" in call("enqueue run.db --list").stdout
+
+    def test_a_repeated_point_is_said_once(self, run_db: str) -> None:
+        command = [sys.executable, "-m", "bo_suite.cli", "enqueue", run_db, "--json"]
+        command += ["lr=0.01", "depth=3", "act=relu"]
+        environment = os.environ | {"PYTHONPATH": str(Path(bo_suite.__file__).parents[1])}
+        ran = subprocess.run(
+            [*command, "--json"], capture_output=True, text=True, env=environment, check=True
+        )
+        point = {"lr": 0.01, "depth": 3, "act": "relu"}
+        assert json.loads(ran.stdout) == [point]
+        (line,) = ran.stderr.splitlines()
+        assert "repeat earlier ones" in line
+        assert str(point) in line
+
+    def test_a_new_point_is_no_repeat(self, run_db: str, caplog: pytest.LogCaptureFixture) -> None:
+        call("enqueue run.db lr=0.05 depth=9 act=3")
+        assert caplog.records == []
+        call("enqueue run.db lr=0.05 depth=9 act=3")
+        assert len(caplog.records) == 1
 
     def test_a_queue_begins_a_history(self, folder: Path) -> None:
         refused("enqueue new.db lr=1 --space space.toml", 1)
@@ -244,6 +271,30 @@ class TestSpace:
         assert changed["outside"] == 2
         assert len(changed["changed"]) == 2
         assert changed["space"]["depth"]["high"] == 3
+
+    def test_queued_points_outside_are_removed_by_a_command(self, run_db: str) -> None:
+        call("enqueue run.db depth=9")
+        self.narrow()
+        before = as_json("space run.db")
+        for line in ("--yes", "--yes --json"):
+            (sentence,) = refused(f"space run.db --edit new.toml --values drop=0 {line}", 1)
+            assert "(bo-suite enqueue run.db --clear removes them), got {'depth': 9}" in sentence
+        assert as_json("space run.db") == before
+        call("enqueue run.db --clear")
+        call("space run.db --edit new.toml --values drop=0 --yes")
+
+
+class TestContexts:
+    def test_a_missing_context_names_the_option(self, folder: Path) -> None:
+        Path("space.toml").write_text(SPACE.replace("log = true", "log = true\ncontext = true"))
+        (sentence,) = refused("ask run.db --space space.toml", 1)
+        assert sentence == "every context must be given, as in --fixed lr=..., missing ['lr']"
+        assert not Path("run.db").exists()
+        asked = as_json("ask run.db --space space.toml --fixed lr=0.01")
+        assert asked["params"]["lr"] == 0.01
+        call("tell run.db 0 1.0")
+        assert refused("recommend run.db --fixed depth=3", 1) == [sentence]
+        assert as_json("recommend run.db --fixed lr=0.02")["params"]["lr"] == 0.02
 
 
 class TestPages:

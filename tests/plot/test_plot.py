@@ -6,6 +6,7 @@ import sys
 import pytest
 from matplotlib.figure import Figure
 
+from bo_suite import Float, Optimizer, Space
 from bo_suite.plot import plot_convergence
 from bo_suite.storage.trial import Trial
 
@@ -90,6 +91,36 @@ def test_order_and_running_trials_do_not_matter():
     trials = _run(3.0, 1.0, 2.0)
     figure = plot_convergence([trials[2], _trial(3, None, "running"), trials[0], trials[1]], "minimize")
     assert _drawn(figure, "evaluation") == ([0, 1, 2], [3.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("minimize", 1.0), ("maximize", -1.0)])
+@pytest.mark.parametrize("minimum", [None, 0.0])
+def test_trials_outside_of_a_narrowed_space_are_never_the_best(direction, sign, minimum):
+    optimizer = Optimizer(Space({"x": Float(0, 1)}), direction=direction)
+    for x, value in ((0.9, 3.0), (0.2, 5.0), (0.8, 1.0), (0.3, 4.0), (0.1, 6.0)):
+        optimizer.add({"x": x}, sign * value)
+    optimizer.extend({"x": Float(0, 0.5)})
+    space = optimizer.space
+    for figure in (
+        plot_convergence(optimizer, minimum=minimum),
+        plot_convergence(optimizer.trials, direction, minimum=minimum, space=space),
+    ):
+        side = 1.0 if minimum == 0.0 else sign
+        assert _drawn(figure, "evaluation") == (
+            [0, 1, 2, 3, 4],
+            [side * value for value in (3.0, 5.0, 1.0, 4.0, 6.0)],
+        )
+        assert _drawn(figure, "best so far") == ([1, 3, 4], [side * value for value in (5.0, 4.0, 4.0)])
+        assert (
+            figure.axes[0].get_title(loc="left")
+            == f"best {optimizer.best.value:.6g} at trial 3  (5 evaluated)"
+        )
+    optimizer.extend({"x": Float(0.95, 1.0)})
+    none = plot_convergence(optimizer, minimum=minimum)
+    assert none.axes[0].get_title(loc="left") == "5 evaluated"
+    assert [line.get_label() for line in none.axes[0].get_lines()] == ["evaluation"]
+    every = plot_convergence(optimizer.trials, direction, minimum=minimum)
+    assert _drawn(every, "best so far")[0] == [0, 1, 2, 3, 4], "without a space all trials count"
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ def test_the_page_says_what_the_optimizer_says(run_db: Path) -> None:
     for name, row in table.iterrows():
         assert f"{name}{row['total']:.3f}{row['low']:.3f} to {row['high']:.3f}" in page.text
     assert "out of <b>memory</b>" in page.words
-    assert "→ withdrawn (the sensor was broken)" in page.words
-    assert "→ 9 ± 0.5" in page.words
+    assert "-> withdrawn (the sensor was broken)" in page.words
+    assert "-> 9 ± 0.5" in page.words
     assert "depth: Int(low=1, high=12" in page.words
     assert "an initial point, spread over the space" in page.words
     assert f"bo-suite ask {run_db}" in page.words
@@ -110,7 +110,10 @@ def test_the_figures_show_the_trials_and_the_model(run_db: Path) -> None:
         finished = [trial for trial in optimizer.trials if trial.state == "finished"]
     assert values["data"][0]["x"] == [trial.id for trial in finished]
     assert decoded(values["data"][0]["customdata"]) == [trial.value for trial in finished]
-    best = [min(trial.value or 0.0 for trial in finished[: end + 1]) for end in range(len(finished))]
+    inside = [trial for trial in finished if trial.params["act"] != "tanh" and trial.params["depth"] < 12]
+    assert len(inside) < len(finished)
+    best = [min(trial.value or 0.0 for trial in inside[: end + 1]) for end in range(len(inside))]
+    assert values["data"][1]["x"] == [trial.id for trial in inside]
     assert values["data"][1]["y"] == best
     assert values["data"][2]["x"] == [4]
     assert set(importances["layout"]["yaxis"]["ticktext"]) == set(MIXED.names)
@@ -124,7 +127,6 @@ def test_the_figures_show_the_trials_and_the_model(run_db: Path) -> None:
         assert len(decoded(figure["data"][-1]["x"])) == len(finished)
     assert two["data"][0]["type"] == "heatmap"
     assert sum(len(decoded(trace["x"])) for trace in held_out["data"][1:]) == len(finished)
-    inside = [trial for trial in finished if trial.params["act"] != "tanh" and trial.params["depth"] < 12]
     drawn = [text for trace in lines["data"] for text in trace["text"] if text]
     assert len(drawn) == 4 * len(inside)
 
@@ -220,6 +222,31 @@ def test_every_kind_of_space_has_a_page(tmp_path: Path, space: Space) -> None:
     assert "At the recommended point" in page.words
     assert ("contexts (day)" in page.words) == bool(space.contexts)
     assert len(figures_in(page)) == 2 + 2 + 3
+
+
+def test_a_run_with_contexts_goes_on_by_asks(tmp_path: Path) -> None:
+    space = Space(
+        {"x": Float(0, 1), "heat": Float(0, 1, context=True), "time of day": Int(0, 23, context=True)}
+    )
+    rows = [Observation(point, point["x"]) for point in sampled(space, 4)]
+    path = written(tmp_path / "run.db", space, rows)
+    page = page_of(path)
+    assert f"bo-suite ask {path} --fixed heat=... --fixed 'time of day=...'" in page.words
+    assert "bo-suite minimize" not in page.words
+    latest = rows[-1].params
+    assert f"Recommended: {latest['time of day']}" in page.words
+    assert "are those of the latest finished trial" in page.words
+
+
+def test_points_outside_do_not_exhaust_a_space(tmp_path: Path) -> None:
+    with closing(Optimizer(Space({"n": Int(1, 6)}), storage=tmp_path / "run.db")) as optimizer:
+        for n in (1, 2, 5, 6):
+            optimizer.add({"n": n}, float(n))
+        optimizer.extend({"n": Int(1, 3)})
+        before = page_of(tmp_path / "run.db")
+        optimizer.add({"n": 3}, 3.0)
+    assert "Every one of the 3 points" not in before.words
+    assert "Every one of the 3 points of the space has been suggested." in page_of(tmp_path / "run.db").words
 
 
 def test_vast_and_equal_values_are_drawn(tmp_path: Path) -> None:

@@ -160,6 +160,31 @@ def test_an_observation_is_as_uncertain_as_the_noise() -> None:
     assert (frame["std"] < 0.3).all()
 
 
+@pytest.mark.parametrize("untold", [0, 9])
+def test_a_new_observation_has_the_noise_that_was_told(untold: int) -> None:
+    generator = np.random.default_rng(1)
+    optimizer = Optimizer(Space({"x": Float(0, 1)}))
+    for number in range(20):
+        point = {"x": (number + 0.5) / 20}
+        value = 3.0 * point["x"] + generator.normal(0.0, 0.5)
+        optimizer.add(point, value, std=None if number < untold else 0.5)
+    belief = optimizer.belief()
+    frame = belief.predict([{"x": 0.25}, {"x": 0.5}, {"x": 0.75}])
+    assert np.allclose(np.hypot(frame["std"], 0.5), frame["observation_std"], rtol=0.15)
+    assert (frame["observation_high"] - frame["observation_low"] > 2 * 1.6 * 0.5 * 0.85).all()
+    assert belief.data.noise is not None
+    assert float(belief.observation_noise) == pytest.approx(np.nanmedian(belief.data.noise))
+
+
+def test_few_told_noises_say_nothing_of_a_new_observation() -> None:
+    optimizer = told(Space({"x": Float(0, 1)}), lambda params: params["x"], 5)
+    assert float(optimizer.belief().observation_noise) == float(optimizer.belief().process.noise)
+    for x in (0.1, 0.3, 0.5, 0.7, 0.9):
+        optimizer.add({"x": x}, x, std=0.5)
+    belief = optimizer.belief()
+    assert float(belief.observation_noise) == float(belief.process.noise)
+
+
 def test_the_result_of_minimize_has_a_belief() -> None:
     result = minimize(bowl, MIXED, budget=8, progress=False)
     frame = result.belief().predict(result.best.params)

@@ -51,3 +51,33 @@ def test_a_queued_point_may_leave_the_context_to_the_ask() -> None:
     assert opt.ask(fixed={"heat": 20.0}).params == {"x": 0.25, "shift": "day", "heat": 20.0}
     assert opt.ask(fixed={"heat": 20.0}).params["x"] != 0.55, "another heat: it waits"
     assert opt.ask(fixed={"heat": 12.0}).params == {"x": 0.55, "shift": "day", "heat": 12.0}
+
+
+def test_the_model_recommends_at_the_latest_contexts() -> None:
+    opt = Optimizer(SPACE)
+    for number in range(24):
+        point = {
+            "x": (0.5 + 7 * number % 24) / 24,
+            "shift": ("day", "night")[number % 2],
+            "heat": 10.0 + 20.0 * (5 * number % 24) / 23,
+        }
+        opt.add(point, loss(point))
+    for heat in (12.0, 28.0):
+        opt.add({"x": 0.1, "shift": "day", "heat": heat}, loss({"x": 0.1, "shift": "day", "heat": heat}))
+        opt.ask(fixed={"heat": 20.0})  # which has no outcome
+        recommended = opt.belief().recommended()
+        assert recommended["heat"] == heat
+        assert recommended == opt.recommend(fixed={"heat": heat})
+    opt.extend({"heat": Float(10.0, 20.0, context=True)})
+    latest = [trial for trial in opt.trials if trial.value is not None and trial.params["heat"] <= 20.0][-1]
+    assert latest.params["heat"] == 12.0
+    assert opt.belief().recommended() == opt.recommend(fixed={"heat": 12.0})
+    opt.extend({"heat": Float(40.0, 50.0, context=True)})
+    assert 40.0 <= opt.belief().recommended()["heat"] <= 50.0, "no trial has contexts in the space"
+
+
+def test_a_context_with_one_value_is_recommended() -> None:
+    opt = Optimizer(Space({"x": Float(0.0, 1.0), "shift": Choice(["day"], context=True)}))
+    opt.add({"x": 0.3, "shift": "day"}, 1.0)
+    opt.add({"x": 0.6, "shift": "day"}, 0.5)
+    assert opt.belief().recommended() == opt.recommend(fixed={"shift": "day"})

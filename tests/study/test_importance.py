@@ -88,6 +88,17 @@ def test_levels_are_equally_likely_and_logs_uniform() -> None:
         np.testing.assert_allclose(indices[0], variances / variances.sum(), atol=0.02)
 
 
+@pytest.mark.parametrize("count", [1, 2, 64, 4096])
+def test_indices_lie_between_nothing_and_all(count: int) -> None:
+    functions = lambda rows: torch.stack((rows[:, 0], (20.0 * rows[:, 0]).sin(), rows.sum(-1)))  # noqa: E731
+    for dim in (1, 3):
+        for seed in range(8):
+            main, total = sobol_indices(functions, cube(dim), count, Seeds.of(seed, 0))
+            assert float(main.min()) >= 0.0
+            assert float(total.max()) <= 1.0
+            assert bool((main <= total).all())
+
+
 def filled(space: Space, function, count: int, **settings) -> Optimizer:
     """An Optimizer with outcomes of a function of encoded rows, at scattered points."""
     optimizer = Optimizer(space, **settings)
@@ -192,6 +203,29 @@ def test_trials_outside_of_the_space_are_no_part_of_the_second_opinion() -> None
         optimizer.add({"x": x, "k": "a"}, x)
     table = optimizer.importance()
     assert table.loc["x", "ped_anova"] == pytest.approx(1.0)
+    assert table.loc["k"].tolist() == [0.0] * 5
+
+
+def assert_shares(optimizer: Optimizer) -> None:
+    table = optimizer.importance()
+    assert ((table >= 0.0) & (table <= 1.0)).all(axis=None)
+    assert (table["main"] <= table["total"]).all()
+    assert (table["low"] <= table["high"]).all()
+
+
+def test_all_shares_lie_between_nothing_and_all() -> None:
+    for seed in range(3):
+        assert_shares(filled(cube(1), lambda rows: (6.0 * rows[:, 0]).sin(), 8, seed=seed))
+    narrowed = filled(cube(4), g_function, 30)
+    narrowed.extend({f"x{column}": Float(0.0, 0.05) for column in range(4)})
+    assert_shares(narrowed)
+
+
+def test_a_parameter_with_one_option_has_no_share() -> None:
+    optimizer = Optimizer(Space({"k": Choice(["only"])}))
+    for value in (1.0, 2.0, 3.0):
+        optimizer.add({"k": "only"}, value)
+    table = optimizer.importance()
     assert table.loc["k"].tolist() == [0.0] * 5
 
 
