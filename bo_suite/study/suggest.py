@@ -201,6 +201,7 @@ class Suggester:
         """The suggestion of a step, with its provenance completed."""
         if request.values and step.source != "queue":
             source["fixed"] = list(request.values)
+            source |= {"queued": True} if request.queued is not None else {}
         if step.source == "acquisition":
             source["why"] = why(step, data, self.observations.transform(informative), self.direction)
         queued = None if request.queued is None else request.queued.id

@@ -70,18 +70,21 @@ def explanation(provenance: Mapping[str, Any]) -> str:
     """How a point was chosen, in words."""
     source = provenance.get("source", "added")
     observations = f"{provenance.get('observations', 0)} observations"
+    given = f"; {', '.join(provenance['fixed'])} given" if provenance.get("fixed") else ""
+    given += " in a queued point" if provenance.get("queued") else ""
     if source == "added":
         return "added by the user, not suggested"
     if source == "queue":
         return "queued by the user, not suggested"
     if source == "design":
-        return f"an initial point, spread over the space, after {observations}"
+        return f"an initial point, spread over the space, after {observations}{given}"
     if source == "fallback":
-        return f"a random point after {observations}, since the model failed: {provenance.get('fallback')}"
+        return f"a random point after {observations}, since the model failed: {provenance.get('fallback')}{given}"
     acquisition = str(provenance.get("acquisition")).split("(")[0]
     choices = "".join(f"; {name}: {value}" for name, value in provenance.get("chosen", {}).items())
     again = "evaluated again, since that teaches most; " if provenance.get("repeat") else ""
-    return f"{again}{_reasons(provenance.get('why', {}))}chosen from {observations} by {acquisition}{choices}"
+    reasons = _reasons(provenance.get("why", {}))
+    return f"{again}{reasons}chosen from {observations} by {acquisition}{choices}{given}"
 
 
 def _reasons(why: Mapping[str, Any]) -> str:

@@ -105,8 +105,10 @@ def test_in_words() -> None:
     assert text.startswith(("exploring, predicted ", "refining, predicted "))
     assert "expected to improve on" in text
     assert "ranges from the best point; chosen from 8 observations by LogExpectedImprovement" in text
-    opt.enqueue({"x": 0.0, "kind": "a"})
+    opt.enqueue([{"x": 0.0, "kind": "a"}, {"kind": "b"}])
     assert explanation(opt.ask().provenance) == "queued by the user, not suggested"
+    assert explanation(opt.ask().provenance).endswith("LogExpectedImprovement; kind given in a queued point")
+    assert explanation(opt.ask(fixed={"x": 0.5}).provenance).endswith("LogExpectedImprovement; x given")
 
 
 def test_huge_outcomes_leave_out_what_is_not_finite() -> None:
