@@ -67,7 +67,7 @@ def enqueued(history: Storage, points: Sequence[Params], repeats: bool = True) -
         repeated += [queued.params] if queued.params in earlier else []
         earlier.append(queued.params)
     if repeated:
-        logger.warning("%d queued points repeat earlier ones, such as %s", len(repeated), repeated[0])
+        logger.warning("queued points that repeat earlier ones: %d, such as %s", len(repeated), repeated[0])
 
 
 def _store(

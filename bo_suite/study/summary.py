@@ -79,7 +79,8 @@ def explanation(provenance: Mapping[str, Any]) -> str:
     if source == "design":
         return f"an initial point, spread over the space, after {observations}{given}"
     if source == "fallback":
-        return f"a random point after {observations}, since the model failed: {provenance.get('fallback')}{given}"
+        failed = f"since the model failed: {provenance.get('fallback')}"
+        return f"a random point after {observations}{given}, {failed}"
     acquisition = str(provenance.get("acquisition")).split("(")[0]
     choices = "".join(f"; {name}: {value}" for name, value in provenance.get("chosen", {}).items())
     again = "evaluated again, since that teaches most; " if provenance.get("repeat") else ""

@@ -66,7 +66,7 @@ def test_a_repeated_point_is_queued_and_logged_once(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.WARNING, "bo_suite"):
         opt.enqueue([POINT, POINT | {"n": 5}])
         assert [record.message for record in caplog.records] == [
-            f"1 queued points repeat earlier ones, such as {POINT}"
+            f"queued points that repeat earlier ones: 1, such as {POINT}"
         ]
         opt.tell(opt.ask(), 1.5)
         opt.ask()
