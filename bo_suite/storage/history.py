@@ -67,7 +67,7 @@ class History:
         """
         if not self._table.database.closed:
             with self._table.database.session():
-                self._table.read_changes()
+                self._table.read_header()
         return self._table.header
 
     @staticmethod

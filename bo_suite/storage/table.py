@@ -72,7 +72,7 @@ class TrialTable:
         """Reads the header and the rows again, if another connection has written since."""
         version = self.database.number("PRAGMA data_version")  # counts other connections' commits
         if version != self._version:
-            self._read_header()
+            self.read_header()
             self._refresh()
             self._version = version
 
@@ -89,7 +89,7 @@ class TrialTable:
             try:
                 with self.database.transaction():
                     self._check_run()
-                    self._read_header()
+                    self.read_header()
                     if self.largest("revision") < self._newest:
                         self._refresh()
                     yield
@@ -207,7 +207,7 @@ class TrialTable:
         self._remember([row for row in self._written if row.id in self._trials or row.id > last])
         self._newest = max([self._newest, *(row.revision for row in self._written)])
 
-    def _read_header(self) -> None:
+    def read_header(self) -> None:
         """Reads the header again if another process has changed it, such as the space."""
         if (seal := stored_seal(self.database)) != self._seal:
             stored = stored_header(self.database, None)

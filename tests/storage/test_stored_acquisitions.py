@@ -39,7 +39,7 @@ NO_RECIPES = {
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore"),
         *("ConstrainedScore", "StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
         *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
-        "Plateaus",
+        *("Plateaus", "Forecast"),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
     "surrogates": (
