@@ -68,6 +68,7 @@ WITHOUT_RECIPES = {
     "data",
     "linalg",
     "plot",
+    "report",
     "problems",
     "run",
     "space",
