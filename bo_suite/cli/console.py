@@ -127,6 +127,16 @@ def print_points(
     print_table((*headings, *names), rows)
 
 
+def print_trial(trial: "Trial", space: "Space", *, as_json: bool) -> None:
+    """Prints one trial: as JSON, or as a table of one row."""
+    if as_json:
+        from bo_suite.storage.trial import record
+
+        print_json(record(trial))
+    else:
+        print_trials([trial], space)
+
+
 def print_failures(trials: Sequence["Trial"]) -> None:
     """Prints the points, reasons and tracebacks of failed trials."""
     for trial in trials:

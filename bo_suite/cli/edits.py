@@ -17,7 +17,7 @@ from bo_suite.cli.console import (
     print_lines,
     print_points,
     print_table,
-    print_trials,
+    print_trial,
     sentences,
     stop,
 )
@@ -40,7 +40,6 @@ from bo_suite.errors import SpaceError
 if TYPE_CHECKING:
     from bo_suite.space.space import Params, Space
     from bo_suite.storage.changes import Change
-    from bo_suite.storage.trial import Trial
 
 
 @sentences()
@@ -118,7 +117,7 @@ def amend(
 ) -> None:
     """Correct the outcome of a trial in any state; `bo-suite history` shows what was there."""
     with existing(storage) as history:
-        _report(history.amend(trial, value, std), history.header.space, as_json=as_json)
+        print_trial(history.amend(trial, value, std), history.header.space, as_json=as_json)
 
 
 @sentences()
@@ -132,16 +131,7 @@ def forget(
 ) -> None:
     """Withdraw a trial in any state and remove its outcome; `bo-suite amend` restores it."""
     with existing(storage) as history:
-        _report(history.forget(trial, reason), history.header.space, as_json=as_json)
-
-
-def _report(trial: "Trial", space: "Space", *, as_json: bool) -> None:
-    if as_json:
-        from bo_suite.storage.trial import record
-
-        print_json(record(trial))
-    else:
-        print_trials([trial], space)
+        print_trial(history.forget(trial, reason), history.header.space, as_json=as_json)
 
 
 @sentences()

@@ -12,6 +12,7 @@ from bo_suite.cli.console import (
     print_failures,
     print_json,
     print_lines,
+    print_trial,
     print_trials,
     sentences,
     stop,
@@ -38,8 +39,7 @@ from bo_suite.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bo_suite.space.space import Space
-    from bo_suite.storage.trial import Trial
+    pass
 
 _PAGE, _WHY_PAGE = 200, 20
 """Trials of one page, without and with their tracebacks."""
@@ -100,7 +100,7 @@ def tell(
 ) -> None:
     """Store the value of a running trial; after exit code 0 it survives any crash."""
     with existing(storage) as history:
-        _report(history.tell(trial, value, std, attempt), history.header.space, as_json=as_json)
+        print_trial(history.tell(trial, value, std, attempt), history.header.space, as_json=as_json)
 
 
 @sentences()
@@ -117,7 +117,7 @@ def fail(
     """Store that a running trial has no value; later suggestions stay away from where trials fail."""
     with existing(storage) as history:
         failed = history.fail(trial, reason, attempt, transient=transient)
-        _report(failed, history.header.space, as_json=as_json)
+        print_trial(failed, history.header.space, as_json=as_json)
 
 
 @sentences()
@@ -129,7 +129,7 @@ def withdraw(
 ) -> None:
     """Store that a running trial will not be evaluated; nothing is learnt from it."""
     with existing(storage) as history:
-        _report(history.withdraw(trial, attempt=attempt), history.header.space, as_json=as_json)
+        print_trial(history.withdraw(trial, attempt=attempt), history.header.space, as_json=as_json)
 
 
 @sentences()
@@ -139,16 +139,7 @@ def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
 
     with existing(storage) as history:
         trial = best_trial(history.trials(), history.header.direction, history.header.space)
-        _report(trial, history.header.space, as_json=as_json)
-
-
-def _report(trial: "Trial", space: "Space", *, as_json: bool) -> None:
-    if as_json:
-        from bo_suite.storage.trial import record
-
-        print_json(record(trial))
-    else:
-        print_trials([trial], space)
+        print_trial(trial, history.header.space, as_json=as_json)
 
 
 @sentences()

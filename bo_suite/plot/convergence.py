@@ -21,6 +21,36 @@ _LARGEST, _LOG_SMALLEST, _LOG_LARGEST = 1e300, 1e-200, 1e200
 """Magnitudes are clipped to these, so that an axis, its margins and its ticks stay finite."""
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a figure of convergence shows.
+
+    Attributes:
+        finished: id and value of the finished trials, in order of id.
+        inside: ids of those in the space, which alone may be the best.
+        failed: ids of the failed trials, in order.
+    """
+
+    finished: Sequence[tuple[int, float]]
+    inside: Set[int]
+    failed: Sequence[int]
+
+    @staticmethod
+    def of(trials: Sequence[Trial], space: Space | None) -> "Course":
+        """The course of trials; with a space of those at its target fidelity."""
+        shown = trials if space is None else trials_at_target(trials, space)
+        return Course(
+            sorted((trial.id, trial.value) for trial in shown if trial.value is not None),
+            {trial.id for trial in shown if space is None or space.contains(trial.params)},
+            sorted(trial.id for trial in shown if trial.state == "failed"),
+        )
+
+    @property
+    def counted(self) -> list[tuple[int, float]]:
+        """The finished trials in the space."""
+        return [pair for pair in self.finished if pair[0] in self.inside]
+
+
 def plot_convergence(
     run: Run | Sequence[Trial],
     direction: str | None = None,
@@ -56,52 +86,45 @@ def plot_convergence(
         trials, direction, space = run.trials, direction or run.direction, space or run.space
     else:
         trials = list(run)  # type: ignore[arg-type]
-    if space is not None:
-        trials = trials_at_target(trials, space)
     if direction not in ("minimize", "maximize"):
         raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
     sign = -1.0 if direction == "maximize" else 1.0
-    finished = sorted((trial.id, trial.value) for trial in trials if trial.value is not None)
-    inside = {trial.id for trial in trials if space is None or space.contains(trial.params)}
-    failed = sorted(trial.id for trial in trials if trial.state == "failed")
+    course = Course.of(trials, space)
 
     figure, ((axes,),) = new_figure(height=4.2)
-    axes.set_title(_title(finished, inside, len(failed), sign), loc="left", fontsize=11)
+    axes.set_title(_title(course, sign), loc="left", fontsize=11)
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="0.92", linewidth=0.8)
-    if finished:
-        _draw_evaluations(axes, finished, inside, sign, minimum)
+    if course.finished:
+        _draw_evaluations(axes, course, sign, minimum)
     else:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no trial has a value yet", transform=axes.transAxes, ha="center", color="0.4")
-    if failed:
-        lower_edge = [0.025] * len(failed)
+    if course.failed:
+        lower_edge = [0.025] * len(course.failed)
         across = axes.get_xaxis_transform()
-        axes.plot(failed, lower_edge, "x", color=INK, markersize=6, transform=across, label="failed")
-    if finished or failed:
-        ids = [number for number, _ in finished] + failed
+        axes.plot(course.failed, lower_edge, "x", color=INK, markersize=6, transform=across, label="failed")
+    if ids := [number for number, _ in course.finished] + list(course.failed):
         axes.set_xlim(min(ids) - 0.8, max(ids) + 0.8)
         axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
     return figure
 
 
-def _title(finished: list[tuple[int, float]], inside: Set[int], failures: int, sign: float) -> str:
+def _title(course: Course, sign: float) -> str:
     """Name the best value inside and its trial, and count the trials."""
-    counts = f"{len(finished)} evaluated" + (f", {failures} failed" if failures else "")
-    counted = [pair for pair in finished if pair[0] in inside]
-    if not counted:
+    failures = len(course.failed)
+    counts = f"{len(course.finished)} evaluated" + (f", {failures} failed" if failures else "")
+    if not course.counted:
         return counts
-    number, best = min(counted, key=lambda pair: sign * pair[1])
+    number, best = min(course.counted, key=lambda pair: sign * pair[1])
     return f"best {best:.6g} at trial {number}  ({counts})"
 
 
-def _draw_evaluations(
-    axes: "Axes", finished: list[tuple[int, float]], inside: Set[int], sign: float, minimum: float | None
-) -> None:
+def _draw_evaluations(axes: "Axes", course: Course, sign: float, minimum: float | None) -> None:
     """Draw dots, and the step line of those inside, on a suitable axis; `sign` is -1 if larger is better."""
-    ids = [number for number, _ in finished]
-    losses = [min(max(sign * value, -_LARGEST), _LARGEST) for _, value in finished]
+    ids = [number for number, _ in course.finished]
+    losses = [min(max(sign * value, -_LARGEST), _LARGEST) for _, value in course.finished]
     if minimum is None:
         heights = [sign * loss for loss in losses]
         axes.set_ylabel("value")
@@ -111,7 +134,9 @@ def _draw_evaluations(
         axes.set_ylabel(f"distance to the {'maximum' if sign < 0 else 'minimum'} {minimum:.6g}")
         axes.set_yscale("log")
     axes.plot(ids, heights, "o", color=MIST, markersize=5, markeredgewidth=0, label="evaluation")
-    counted = [(number, height) for number, height in zip(ids, heights, strict=True) if number in inside]
+    counted = [
+        (number, height) for number, height in zip(ids, heights, strict=True) if number in course.inside
+    ]
     if not counted:
         return
     steps = [number for number, _ in counted]

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_suite.pages.drawing import COLORS, new_figure
-from bo_suite.plot.convergence import ValueAxis, value_axis
+from bo_suite.plot.convergence import Course, ValueAxis, value_axis
 from bo_suite.plot.cross_validation import HeldOut
 from bo_suite.report.axes import name_text
 from bo_suite.space.space import Space
 from bo_suite.storage.trial import Trial
-from bo_suite.study.summary import trials_at_target
 
 if TYPE_CHECKING:  # plotly belongs to an extra, and pandas takes half a second to import
     import pandas as pd
@@ -25,6 +24,16 @@ _LARGEST = 1e200
 """Magnitudes are clipped here, so that an axis and its ticks stay finite."""
 
 _RED, _BLUE, _ORANGE, _GREY = COLORS[0], COLORS[1], COLORS[2], COLORS[7]
+_SHARES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    (
+        "main",
+        "alone, without interactions",
+        {"color": _BLUE, "size": 9, "symbol": "line-ns-open", "line": {"width": 3}},
+    ),
+    ("ped_anova", "PED-ANOVA", {"color": _ORANGE, "size": 8, "symbol": "diamond-open", "line": {"width": 2}}),
+)
+"""Column, label and marker of the shares beside the total."""
+
 _LEGEND = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"}
 
 
@@ -32,18 +41,10 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
     """Evaluations as dots, the best so far in the space as a step line, failed trials as crosses below."""
     from plotly.graph_objects import Scatter
 
-    sign = -1.0 if direction == "maximize" else 1.0
-    shown = trials_at_target(trials, space)
-    finished = [
-        (trial.id, float(np.clip(trial.value, -_LARGEST, _LARGEST)))
-        for trial in shown
-        if trial.value is not None
-    ]
-    failed = [trial.id for trial in shown if trial.state == "failed"]
-    ids, values = [number for number, _ in finished], [value for _, value in finished]
-    inside = {trial.id for trial in shown if space.contains(trial.params)}
-    counted = [pair for pair in finished if pair[0] in inside]
-    best = list(accumulate((value for _, value in counted), min if sign > 0 else max))
+    sign, course = -1.0 if direction == "maximize" else 1.0, Course.of(trials, space)
+    ids = [number for number, _ in course.finished]
+    values = [_clipped(value) for _, value in course.finished]
+    best = list(accumulate((_clipped(value) for _, value in course.counted), min if sign > 0 else max))
     figure = new_figure(330)
     axis = value_axis([sign * value for value in values], sign) if values else ValueAxis(False, None)
     heights = np.array(values)
@@ -69,7 +70,7 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
     )
     figure.add_trace(
         Scatter(
-            x=[number for number, _ in counted],
+            x=[number for number, _ in course.counted],
             y=best,
             mode="lines",
             line={"color": _RED, "width": 2, "shape": "hv"},
@@ -77,27 +78,37 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
             hovertemplate="best until trial %{x}: %{y:.6g}<extra></extra>",
         )
     )
-    if failed:
-        cross = {"color": _ORANGE, "size": 8, "symbol": "x-thin-open", "line": {"width": 2}}
-        figure.add_trace(
-            Scatter(
-                x=failed,
-                y=[0.02] * len(failed),
-                yaxis="y2",
-                mode="markers",
-                marker=cross,
-                name="failed",
-                hovertemplate="trial %{x} failed<extra></extra>",
-            )
-        )
-        figure.update_layout(
-            yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
-        )
+    _add_failures(figure, course.failed)
     value: dict[str, Any] = {"title": {"text": "Value", "standoff": 8}, "exponentformat": "power"}
     figure.update_layout(yaxis=value | ({"type": "log"} if axis.log else {}))
     figure.update_xaxes(title={"text": "Trial", "standoff": 6})
     figure.update_layout(legend=_LEGEND)
     return figure
+
+
+def _clipped(value: float) -> float:
+    return float(np.clip(value, -_LARGEST, _LARGEST))
+
+
+def _add_failures(figure: "Figure", failed: Sequence[int]) -> None:
+    """Failed trials as crosses on the lower edge, on an axis of their own."""
+    from plotly.graph_objects import Scatter
+
+    if not failed:
+        return
+    cross = {"color": _ORANGE, "size": 8, "symbol": "x-thin-open", "line": {"width": 2}}
+    figure.add_trace(
+        Scatter(
+            x=list(failed),
+            y=[0.02] * len(failed),
+            yaxis="y2",
+            mode="markers",
+            marker=cross,
+            name="failed",
+            hovertemplate="trial %{x} failed<extra></extra>",
+        )
+    )
+    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
 
 
 def importance_figure(table: "pd.DataFrame") -> "Figure":
@@ -136,18 +147,7 @@ def importance_figure(table: "pd.DataFrame") -> "Figure":
             hoverinfo="skip",
         )
     )
-    for column, label, marker in (
-        (
-            "main",
-            "alone, without interactions",
-            {"color": _BLUE, "size": 9, "symbol": "line-ns-open", "line": {"width": 3}},
-        ),
-        (
-            "ped_anova",
-            "PED-ANOVA",
-            {"color": _ORANGE, "size": 8, "symbol": "diamond-open", "line": {"width": 2}},
-        ),
-    ):
+    for column, label, marker in _SHARES:
         figure.add_trace(
             Scatter(
                 x=shown[column],

@@ -19,7 +19,7 @@ from bo_suite.storage.validation import describe_space_difference
 _PLAIN = ("seed", "direction", "budget", "acquisition", "run")
 """Fields of a header that are stored unchanged."""
 
-_OPTIONAL = ("initial", "repeats", "since")
+_OPTIONAL = ("initial", "repeats", "since", "extended")
 """Such fields that files of versions before 0.9 do not have."""
 
 _CHANGEABLE = ("budget", "acquisition", "initial", "repeats")
@@ -66,7 +66,13 @@ def agreed_header(database: Database, expected: Header, stored: Header | None) -
         return expected
     unset = {key: getattr(stored, key) for key in _CHANGEABLE if getattr(expected, key) is None}
     agreed = replace(
-        expected, space=stored.space, since=stored.since, run=stored.run, schema=stored.schema, **unset
+        expected,
+        space=stored.space,
+        since=stored.since,
+        extended=stored.extended,
+        run=stored.run,
+        schema=stored.schema,
+        **unset,
     )
     if any(getattr(agreed, key) != getattr(stored, key) for key in _CHANGEABLE):
         agreed = migrated(database, agreed)
@@ -178,6 +184,7 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         initial=fields.get("initial"),
         repeats=fields.get("repeats"),
         since=fields.get("since", 0),
+        extended=fields.get("extended", False),
         **plain,
     )
 
@@ -207,6 +214,7 @@ def _check_fields(fields: Mapping[str, Any], version: int, name: str) -> None:
         ("initial", fields.get("initial") is None or is_whole(fields["initial"], 1)),
         ("repeats", fields.get("repeats") in (None, False, True)),
         ("since", is_whole(fields.get("since", 0), 0)),
+        ("extended", isinstance(fields.get("extended", False), bool)),
         ("run", version == 1 or (isinstance(fields["run"], str) and fields["run"] != "")),
     ):
         if not fits:

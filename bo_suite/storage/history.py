@@ -304,7 +304,7 @@ class History:
                     rule = "queued points must lie in the new space (Optimizer.dequeue removes them)"
                     raise SpaceError(f"{rule}, got {queued.params}: {error}") from error
             write_change(table.database, "extend", None, before.to_dict(), space.to_dict())
-            table.put_header(replace(self._table.header, space=space, since=table.largest("id") + 1))
+            table.put_header(replace(table.header, space=space, since=table.largest("id") + 1, extended=True))
 
     def reclaim(self) -> list[Trial]:
         """Takes over the running trials of dead owners, each as one more attempt, and returns them."""

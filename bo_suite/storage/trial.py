@@ -74,13 +74,14 @@ class Header:
     initial: int | None = None  # number of initial points, if the user has set it
     repeats: bool | None = None  # whether points may be evaluated again under noise, if the user has set it
     since: int = 0  # id of the first trial since the space or an outcome was last changed
+    extended: bool = False  # whether the space was changed, so that points of trials may be outside
     run: str = field(default="", compare=False)  # a unique name; "" in files of version 0.8
     schema: int = field(default=0, compare=False)  # version of the file when it was last read or written
 
     @property
     def canonical(self) -> Callable[[object], Params]:
         """What brings the point of a trial into canonical form; raises SpaceError if it cannot be one."""
-        return self.space.accept if self.since else self.space.check
+        return self.space.accept if self.extended else self.space.check
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Queued, Trial, next_id
 from bo_suite.study.initial import initial_size, initial_steps
 from bo_suite.study.observations import Observations
+from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.provenance import fingerprint, last_start, provenance_of
 from bo_suite.study.reasons import why
 from bo_suite.study.repeats import repeat_instead
@@ -152,6 +153,7 @@ class Suggester:
         suggestions: list[Suggestion] = []
         with thread_environment(), one_thread():
             data = self.observations.dataset(informative, constraints)
+            transform = self.observations.transform(informative) if data.y.numel() else None
             for request in requests:
                 try:
                     steps = self._steps(data, request, start)
@@ -161,7 +163,7 @@ class Suggester:
                     raise
                 for index, step in enumerate(steps, request.first):
                     source = provenance_of(step, index, data, self.acquisition, fitted_to)
-                    suggestions.append(self._suggestion(step, request, source, informative, data))
+                    suggestions.append(self._suggestion(step, request, source, data, transform))
                     start = step.settled_start or start
                 data = data.with_pending([step.row for step in steps])
         return suggestions
@@ -195,15 +197,15 @@ class Suggester:
         step: Step,
         request: _Request,
         source: dict[str, Any],
-        informative: Sequence[Trial],
         data: Dataset,
+        transform: OutcomeTransform | None,
     ) -> Suggestion:
         """The suggestion of a step, with its provenance completed."""
         if request.values and step.source != "queue":
             source["fixed"] = list(request.values)
             source |= {"queued": True} if request.queued is not None else {}
-        if step.source == "acquisition":
-            source["why"] = why(step, data, self.observations.transform(informative), self.direction)
+        if step.source == "acquisition" and transform is not None:
+            source["why"] = why(step, data, transform, self.direction)
         queued = None if request.queued is None else request.queued.id
         return Suggestion(self.point(step.row) | request.values, source, queued)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bo_suite import Float, Optimizer, Space
-from bo_suite.errors import TrialError
+from bo_suite.errors import SpaceError, TrialError
 
 SPACE = Space({"x": Float(-1.0, 2.0), "y": Float(0.0, 1.0)})
 
@@ -119,6 +119,17 @@ def test_another_process_sees_the_correction_and_suggests_the_same(tmp_path: Pat
         replayed.amend(4, 7.0)
         replayed.forget(2)
         assert replayed.ask().params == suggested.params
+
+
+def test_a_correction_loosens_no_check_of_the_file(tmp_path: Path) -> None:
+    """Points outside of the space are accepted only once the space was changed."""
+    with closing(Optimizer(SPACE, storage=tmp_path / "run.db")) as opt:
+        run(opt, 2)
+        opt.amend(0, 1.0)
+        with pytest.raises(SpaceError):
+            opt._history.header.canonical({"x": 9.0, "y": 0.5})
+        opt.extend({"x": Float(0.0, 1.0)})
+        assert opt._history.header.canonical({"x": 9.0, "y": 0.5}) == {"x": 9.0, "y": 0.5}
 
 
 def opt_trials(path: Path) -> list[Any]:
