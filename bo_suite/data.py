@@ -48,8 +48,69 @@ _NO_ROWS = torch.empty(0, 0, dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True)
+class Outcomes:
+    """Named outcomes of the same rows: objectives first, then those that must lie in intervals.
+
+    With one objective it holds the constrained outcomes alone: the objective is `Dataset.y`.
+
+    Attributes:
+        x: rows with at least one outcome.
+        y: outcomes on the surrogate's scale, NaN where one was not measured; objectives are minimised.
+        objectives: number of objectives in y, the first outcomes: 0, or at least 2.
+        low: lower end of the interval of each outcome, on the scale of y; -inf for an objective.
+        high: upper end of the interval; inf for an objective.
+        noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
+        binary: indices of constrained outcomes that are labels: 1 if the constraint is met, else 0.
+        violation: by how much rows violate constraints: 0 if all that were measured are met, summed over
+            constraints otherwise, inf if none was measured; None without constraints.
+        scaled: values of the objectives in the user's units on the scale of y; None if the scales are equal.
+
+    Raises:
+        DataError: the shapes do not fit together, or an outcome is infinite.
+    """
+
+    x: jt.Float[Tensor, "*b n d"]
+    y: jt.Float[Tensor, "*b o n"]
+    objectives: int
+    low: jt.Float[Tensor, "*b o"]
+    high: jt.Float[Tensor, "*b o"]
+    noise: jt.Float[Tensor, "*b o n"] | None = None
+    binary: tuple[int, ...] = ()
+    violation: jt.Float[Tensor, "*b n"] | None = None
+    scaled: Callable[[Sequence[float]], Sequence[float]] | None = None
+
+    def __post_init__(self) -> None:
+        lead, n = self.x.shape[:-2], self.x.shape[-2]
+        if self.y.shape[:-2] != lead or self.y.shape[-1] != n or self.low.shape != self.y.shape[:-1]:
+            raise DataError(
+                "x must be (*b, n, d), y (*b, o, n), low and high (*b, o), got "
+                f"{tuple(self.x.shape)}, {tuple(self.y.shape)} and {tuple(self.low.shape)}"
+            )
+        if bool(self.y.isinf().any()):
+            raise DataError("outcomes must be finite, or NaN where one was not measured")
+
+    @property
+    def constraints(self) -> int:
+        """Number of constrained outcomes."""
+        return self.y.shape[-2] - self.objectives
+
+    @property
+    def front(self) -> jt.Bool[Tensor, "*b n"]:
+        """Which rows are feasible, have all objectives, and are not dominated by another such row."""
+        y = self.y[..., : self.objectives, :].movedim(-2, -1)
+        complete = ~y.isnan().any(-1)
+        complete = complete if self.violation is None else complete & (self.violation == 0.0)
+        y = torch.where(complete[..., None], y, torch.inf)
+        first, other = y[..., :, None, :], y[..., None, :, :]
+        dominated = (other <= first).all(-1) & (other < first).any(-1)
+        return complete & ~dominated.any(-1)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Encoded inputs and standardised outcomes, smaller is better, of `*b` replicates.
+
+    With several objectives, y is a number by which rows are ranked: points are sampled near the best rows.
 
     Attributes:
         x: observed rows in [0, 1]^d, or around it if the space was narrowed.
@@ -57,7 +118,8 @@ class Dataset:
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
         pending: rows that are being evaluated.
         columns: kinds of the columns.
-        constraints: values of `c` constraints, at most 0 if met, NaN if unknown; None if there are none.
+        outcomes: several objectives, and constrained outcomes; None with one objective and no constraint.
+        violation: of the constraints by the observations, as in `Outcomes`; None without constraints.
         failures: rows whose evaluation has failed; None if none has.
         outside: which observations lie outside of the space, which was larger before; None if none does.
 
@@ -70,7 +132,8 @@ class Dataset:
     noise: jt.Float[Tensor, "*b n"] | None = None
     pending: jt.Float[Tensor, "*b p d"] = _NO_ROWS
     columns: Columns = Columns()
-    constraints: jt.Float[Tensor, "*b n c"] | None = None
+    outcomes: Outcomes | None = None
+    violation: jt.Float[Tensor, "*b n"] | None = None
     failures: jt.Float[Tensor, "*b f d"] | None = None
     outside: jt.Bool[Tensor, "*b n"] | None = None
 
@@ -79,7 +142,7 @@ class Dataset:
             raise DataError(f"columns must be a Columns, got {self.columns!r:.100}")
         if self.pending is _NO_ROWS:
             object.__setattr__(self, "pending", self.x[..., :0, :])
-        for name in ("x", "y", "noise", "pending", "constraints"):
+        for name in ("x", "y", "noise", "pending"):
             if (tensor := getattr(self, name)) is not None:
                 object.__setattr__(self, name, differentiable(tensor))
         if self.x.shape[:-1] != self.y.shape or self.pending.shape[-1] != self.x.shape[-1]:
@@ -89,8 +152,8 @@ class Dataset:
             )
         if self.noise is not None and self.noise.shape != self.y.shape:
             raise DataError(f"noise must have the shape of y, got {tuple(self.noise.shape)}")
-        if self.constraints is not None and self.constraints.shape[:-1] != self.y.shape:
-            raise DataError(f"constraints must be (*b, n, c), got {tuple(self.constraints.shape)}")
+        if self.violation is not None and self.violation.shape != self.y.shape:
+            raise DataError(f"violation must have the shape of y, got {tuple(self.violation.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where unknown")
         if self.failures is not None and self.failures.shape[-1] != self.x.shape[-1]:
@@ -111,20 +174,16 @@ class Dataset:
     def replicates(self, indices: jt.Int64[Tensor, " k"] | int) -> "Dataset":
         """Some replicates, or one without a batch dimension, by index into the flattened `*b`."""
         count, lead = self.batch_shape.numel(), len(self.batch_shape)
-        tensors: Any = {
-            name: tensor.reshape(count, *tensor.shape[lead:])[indices]
-            for name in ("x", "y", "noise", "pending", "constraints", "failures", "outside")
-            if (tensor := getattr(self, name)) is not None
-        }
-        return replace(self, **tensors)
+        return self._mapped(lambda tensor: tensor.reshape(count, *tensor.shape[lead:])[indices])
 
     def to(self, device: torch.device) -> "Dataset":
         """The data moved to a device."""
-        names = ("x", "y", "noise", "pending", "constraints", "failures", "outside")
-        tensors: Any = {
-            name: tensor.to(device) for name in names if (tensor := getattr(self, name)) is not None
-        }
-        return replace(self, **tensors)
+        return self._mapped(lambda tensor: tensor.to(device))
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Dataset":
+        """The data with another form of each tensor."""
+        outcomes = None if self.outcomes is None else replace(self.outcomes, **_changed(self.outcomes, change))
+        return replace(self, outcomes=outcomes, **_changed(self, change))
 
     def with_pending(self, rows: Sequence[jt.Float[Tensor, "*b d"]]) -> "Dataset":
         """The data with more pending rows."""
@@ -162,8 +221,13 @@ class Dataset:
 
     @property
     def aspects(self) -> frozenset[str]:
-        """Aspects of the data that an acquisition must support, of "fidelities" and "constraints"."""
-        aspects = {"fidelities": bool(self.fidelities), "constraints": self.constraints is not None}
+        """What an acquisition must support, of "fidelities", "constraints" and "objectives"."""
+        outcomes = self.outcomes
+        aspects = {
+            "fidelities": bool(self.fidelities),
+            "constraints": outcomes is not None and outcomes.constraints > 0,
+            "objectives": outcomes is not None and outcomes.objectives > 0,
+        }
         return frozenset(name for name, present in aspects.items() if present)
 
     @property
@@ -182,11 +246,26 @@ class Dataset:
         return self.columns.fidelities
 
     @property
-    def feasible(self) -> jt.Bool[Tensor, "*b n"]:
-        """Which observations meet some constraint and violate none, as far as values are known."""
-        if self.constraints is None:
-            return torch.ones_like(self.y, dtype=torch.bool)
-        return (self.constraints <= 0.0).any(-1) & ~(self.constraints > 0.0).any(-1)
+    def eligible(self) -> jt.Bool[Tensor, "*b n"]:
+        """Which observations are in the space and feasible: the best of these is what to improve on."""
+        return self.reachable if self.violation is None else self.reachable & (self.violation == 0.0)
+
+    @property
+    def merit(self) -> jt.Float[Tensor, "*b n"]:
+        """A number by which observations are ranked, smaller is better; infinite outside of the space.
+
+        It is y or, of an observation that violates constraints, larger than all y by the violation.
+        """
+        merit = self.y
+        if self.violation is not None:
+            worse = self.y.amax(-1, keepdim=True) + self.violation
+            merit = torch.where(self.violation > 0.0, worse, self.y)
+        return torch.where(self.reachable, merit, torch.inf)
+
+
+def _changed(holder: object, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The tensors of a dataclass by name, changed."""
+    return {name: change(value) for name, value in vars(holder).items() if isinstance(value, Tensor)}
 
 
 CPU_DOUBLES: Any = {"dtype": torch.float64, "device": "cpu"}

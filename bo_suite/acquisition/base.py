@@ -11,8 +11,9 @@ from bo_suite.errors import DataError
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 
 ASPECTS = {
-    "constraints": "choose ConstrainedExpectedImprovement, or an acquisition that lists them in `supports`",
+    "constraints": "choose LogExpectedImprovement, or an acquisition that lists them in `supports`",
     "fidelities": "choose KnowledgeGradient, or an acquisition that lists them in `supports`",
+    "objectives": "choose LogExpectedHypervolumeImprovement, or an acquisition that lists them in `supports`",
 }
 """What data may have beyond inputs and outcomes, with advice for an acquisition that does not support it."""
 
@@ -38,7 +39,10 @@ class Acquisition(Protocol):
     """A frozen recipe: data in, score out.
 
     Three attributes are optional. `supports` is a frozenset of names among ASPECTS: what the acquisition
-    handles in data beyond inputs and outcomes. Data with other aspects are refused. `search` is a Search: how
+    handles in data beyond inputs and outcomes. Data with other aspects are refused. One that supports
+    "constraints" improves on the best of the `eligible` observations; the log probability that a row is
+    feasible is added to its score, and until an observation is feasible, that probability is all that is
+    maximised. `search` is a Search: how
     hard to search for the maximum of the score. `batched` is True if `build` accepts data of several
     replicates and gives each the score that it would have alone.
     """

@@ -97,8 +97,7 @@ def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]
 
 def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b {count} d"]:
     """Copies of the best observed rows with random columns perturbed, at scales 1e-3 to 0.3."""
-    value = torch.where(data.reachable, -data.y, -torch.inf)
-    best = data.within_space(top(data.x, value, _PERTURBED_PARENTS))
+    best = data.within_space(top(data.x, -data.merit, _PERTURBED_PARENTS))
     best = space.encoding.round_to_levels(best)  # rounds to fixed values
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
