@@ -4,20 +4,16 @@ from collections.abc import Set
 
 from bo_suite.acquisition.adaptive import AdaptiveImprovement
 from bo_suite.acquisition.base import Acquisition
-from bo_suite.acquisition.constrained import ConstrainedExpectedImprovement
 from bo_suite.acquisition.knowledge_gradient import KnowledgeGradient
 
 
 def default_acquisition(aspects: Set[str] = frozenset()) -> Acquisition:
-    """The default acquisition for a space and its observations.
+    """The default acquisition for a space and its goals.
 
     Args:
-        aspects: of space and observations, beyond inputs and outcomes: "constraints", "fidelities".
+        aspects: of space and goals, beyond inputs and outcomes: names among `base.ASPECTS`.
 
     Returns:
-        ConstrainedExpectedImprovement with constraints, KnowledgeGradient with fidelities, otherwise
-        AdaptiveImprovement.
+        KnowledgeGradient with fidelities, otherwise AdaptiveImprovement.
     """
-    if "constraints" in aspects:
-        return ConstrainedExpectedImprovement()
     return KnowledgeGradient() if "fidelities" in aspects else AdaptiveImprovement()

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jaxtyping as jt
 import torch
@@ -119,10 +119,10 @@ class ImprovementScore:
 class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
-    The incumbent is the best observed outcome, noise included. Pending points are fantasised: the expectation
-    is also taken over joint posterior samples of their values, which count as observed. If columns of the
-    next point are fixed, the observed points are moved to these values, and the incumbent is their smallest
-    posterior mean.
+    The incumbent is the best observed outcome, noise included; under constraints the best feasible one.
+    Pending points are fantasised: the expectation is also taken over joint posterior samples of their values,
+    which count as observed. If columns of the next point are fixed, the observed points are moved to these
+    values, and the incumbent is their smallest posterior mean.
 
     Attributes:
         surrogate: fitted to the data.
@@ -133,6 +133,8 @@ class LogExpectedImprovement:
     surrogate: Surrogate = field(default_factory=AutoGP)
     fantasies: int = 32
     search: Search | None = field(default=None, kw_only=True)
+
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints"})
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
@@ -153,15 +155,16 @@ def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
     """Outcomes to improve on: the observed ones, or posterior means at rows moved to the fixed columns.
 
     Rows outside of the space have an infinite outcome, as they cannot be suggested; if all are, they are
-    moved into it.
+    moved into it. So have rows that violate a constraint.
     """
-    if not data.columns.fixed and not data.columns.narrowed:
-        return data.y
-    if not data.columns.fixed and data.outside is not None and not bool(data.outside.all(-1).any()):
-        return torch.where(data.outside, torch.inf, data.y)
-    with torch.no_grad():
-        moved = data.within_space(data.x).split(ROWS_AT_ONCE, -2)
-        return torch.cat([process.mean(rows) for rows in moved], -1)
+    outcomes = data.y
+    if data.columns.fixed or (data.outside is not None and bool(data.outside.all(-1).any())):
+        with torch.no_grad():
+            moved = data.within_space(data.x).split(ROWS_AT_ONCE, -2)
+            outcomes = torch.cat([process.mean(rows) for rows in moved], -1)
+    elif data.outside is not None:
+        outcomes = torch.where(data.outside, torch.inf, data.y)
+    return outcomes if data.violation is None else torch.where(data.violation > 0.0, torch.inf, outcomes)
 
 
 def improvement_on(
@@ -195,6 +198,8 @@ class NoisyExpectedImprovement:
     baseline: int = 32
     search: Search | None = field(default=None, kw_only=True)
 
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints"})
+
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
         at_least_one("baseline", self.baseline)
@@ -207,7 +212,8 @@ class NoisyExpectedImprovement:
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
-        promising, won = _promising(process, data.within_space(data.x), self.baseline, seeds)
+        feasible = None if data.violation is None else data.violation == 0.0
+        promising, won = _promising(process, data.within_space(data.x), feasible, self.baseline, seeds)
         points = torch.cat((data.pending, promising), -2)
         counts = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)
@@ -220,18 +226,28 @@ def at_least_one(name: str, count: int) -> None:
         raise DataError(f"`{name} >= 1` must hold, got {count!r}")
 
 
-def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> tuple[Tensor, Tensor]:
+def _promising(
+    process: Process, x: Tensor, feasible: Tensor | None, most: int, seeds: Seeds
+) -> tuple[Tensor, Tensor]:
     """The rows of x that are best in some joint posterior sample, and which of the returned rows are.
+
+    Rows that are not feasible are never best.
 
     Replicates with fewer such rows than others are padded with rows that are not.
     """
     with torch.no_grad():
         moments = [process.mean_and_var(rows) for rows in x.split(ROWS_AT_ONCE, -2)]
         mean, var = (torch.cat(moment, -1) for moment in zip(*moments, strict=True))
-        shortlist = (_PROMISING_WIDTH * var.sqrt() - mean).topk(min(most, x.shape[-2]), -1).indices
+        promise = _PROMISING_WIDTH * var.sqrt() - mean
+        if feasible is not None:
+            promise = promise.masked_fill(~feasible, -torch.inf)
+        shortlist = promise.topk(min(most, x.shape[-2]), -1).indices
         rows = x.gather(-2, shortlist[..., None].expand(*shortlist.shape, x.shape[-1]))
         base = seeds.split("baseline").quasi_normal(_PROMISING_SAMPLES, rows.shape[-2], x)
-        winners = sample_joint(process, rows, base).argmin(-1)
+        samples = sample_joint(process, rows, base)
+        if feasible is not None:
+            samples = samples.masked_fill(~feasible.gather(-1, shortlist), torch.inf)
+        winners = samples.argmin(-1)
         wins = torch.nn.functional.one_hot(winners, rows.shape[-2]).sum(0)
         count = int((wins > 0).sum(-1).max())
         chosen = wins.argsort(dim=-1, descending=True, stable=True)[..., :count]

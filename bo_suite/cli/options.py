@@ -16,6 +16,7 @@ from bo_suite.errors import SpaceError
 if TYPE_CHECKING:  # each command imports what it needs when it runs
     from bo_suite.acquisition import Acquisition
     from bo_suite.space.space import Params, Space
+    from bo_suite.storage import goals
     from bo_suite.storage.history import History
     from bo_suite.storage.trial import Header, Trial
 
@@ -145,10 +146,11 @@ def created(storage: Path, space: "Space", direction: str, seed: int) -> Iterato
         direction: "minimize" or "maximize".
         seed: of the run.
     """
+    from bo_suite.storage.goals import Goals
     from bo_suite.storage.history import History
     from bo_suite.study.arguments import Settings, header_of
 
-    header = header_of(space, None, seed, direction, Settings(None, None, None))
+    header = header_of(space, None, seed, Goals.of(direction), Settings(None, None, None))
     with closing(History.open(storage, header)) as history:
         yield history
 
@@ -202,7 +204,7 @@ def chosen_direction(direction: Direction | None, header: "Header | None") -> st
     """The direction of the option, else that of the history, else "minimize"."""
     if direction is not None:
         return str(direction)
-    return "minimize" if header is None else header.direction
+    return "minimize" if header is None else str(header.direction)
 
 
 def chosen_seed(seed: int | None, header: "Header | None") -> int:
@@ -246,7 +248,7 @@ def picture_path(path: Path) -> Path:
 
 
 def draw_convergence(
-    trials: Sequence["Trial"], space: "Space", direction: str, minimum: float | None, path: Path
+    trials: Sequence["Trial"], space: "Space", direction: "goals.Direction", minimum: float | None, path: Path
 ) -> None:
     """Saves the convergence plot of the trials of a space."""
     from bo_suite.plot import plot_convergence

@@ -128,7 +128,7 @@ def _print_result(
     from bo_suite.storage.trial import record
     from bo_suite.study.summary import ranked
 
-    best = ranked(result.trials, result.direction, result.space)
+    best = ranked(result.trials, result.goals, result.space)
     if objective is None:
         ended = "nothing was evaluated" if spent(result.trials, budget) else "ended early"
         _summary(result, best, files, ended)

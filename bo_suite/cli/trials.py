@@ -138,7 +138,7 @@ def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
     from bo_suite.study.summary import best_trial
 
     with existing(storage) as history:
-        trial = best_trial(history.trials(), history.header.direction, history.header.space)
+        trial = best_trial(history.trials(), history.header.goals, history.header.space)
         print_trial(trial, history.header.space, as_json=as_json)
 
 
@@ -175,7 +175,7 @@ def trials(
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        listed = ranked(listed, header.direction, header.space)[:top]
+        listed = ranked(listed, header.goals, header.space)[:top]
     if as_json:
         print_json([record(trial) for trial in listed])
         return

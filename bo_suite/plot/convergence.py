@@ -9,6 +9,7 @@ from bo_suite.errors import TrialError
 from bo_suite.plot.run import Run, is_run
 from bo_suite.plot.style import INK, MIST, RED, new_figure
 from bo_suite.space.space import Space
+from bo_suite.storage.goals import Direction
 from bo_suite.storage.trial import Trial
 from bo_suite.study.summary import trials_at_target
 from bo_suite.values.describe import described
@@ -53,7 +54,7 @@ class Course:
 
 def plot_convergence(
     run: Run | Sequence[Trial],
-    direction: str | None = None,
+    direction: Direction | None = None,
     *,
     minimum: float | None = None,
     space: Space | None = None,

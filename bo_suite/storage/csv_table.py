@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bo_suite.errors import DataError, SpaceError, TrialError
 from bo_suite.space.space import Params, Space
 from bo_suite.space.text import ParameterText, number_in
+from bo_suite.storage.goals import MINIMIZE
 from bo_suite.storage.trial import STATES, Observation
-from bo_suite.storage.validation import require_outcome
 from bo_suite.values.cells import live
 from bo_suite.values.describe import described
 
@@ -163,11 +162,11 @@ class CsvRow:
 
     def _finished(self, point: Params, value: object, std: object) -> Observation | None:
         try:
-            outcome: Any = require_outcome(value, std)  # type: ignore[arg-type]  # a text is refused there
+            outcome = MINIMIZE.stored(value, std)  # type: ignore[arg-type]  # a text is refused
         except TrialError as error:
             self.faults.append(str(error))
             return None
-        return Observation(point, **outcome)
+        return Observation(point, outcome["value"], outcome["std"])
 
     def _number(self, text: str) -> float | str | None:
         """The number in a cell, its text if it is none, or None if the cell is blank."""

@@ -6,7 +6,6 @@ _STORED = {
     "acquisition.adaptive": "AdaptiveImprovement",
     "acquisition.bore": "Bore RootGamma",
     "acquisition.confidence_bound": "UpperConfidenceBound",
-    "acquisition.constrained": "ConstrainedExpectedImprovement",
     "acquisition.improvement": "LogExpectedImprovement NoisyExpectedImprovement",
     "acquisition.knowledge_gradient": "AffineCost KnowledgeGradient",
     "acquisition.stein": "SteinBatch",
@@ -41,8 +40,13 @@ def _homes(stored: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-CLASSES = _homes(_STORED)
-"""Where a class is defined today, by its name in files."""
+CLASSES = {
+    "bo_suite.acquisition.constrained:ConstrainedExpectedImprovement": (
+        "bo_suite.acquisition.improvement:LogExpectedImprovement"
+    ),
+    **_homes(_STORED),
+}
+"""Where a class is defined today, by its name in files; of one that is gone, the class that does the same."""
 
 GIVEN_AGAIN = _homes(
     {
