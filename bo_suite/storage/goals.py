@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 
 from bo_suite.errors import TrialError
 from bo_suite.values.describe import described
-from bo_suite.values.numbers import number_of, refusal, require_finite
+from bo_suite.values.numbers import bool_of, number_of, refusal, require_finite
 
 logger = logging.getLogger("bo_suite")
 
@@ -202,7 +202,7 @@ class Goals:
             fields["std"] = None
         if not self.named:
             return {**fields, "outcomes": None, "stds": None}
-        stds = {name: one for name, one in stds.items() if outcomes.get(name) is not None}
+        stds = {name: stds[name] for name, one in outcomes.items() if one is not None and name in stds}
         return {**fields, "outcomes": json.dumps(outcomes), "stds": json.dumps(stds) if stds else None}
 
     def check(self, told: Mapping[str, Any]) -> dict[str, float | None]:
@@ -265,7 +265,8 @@ MINIMIZE = Goals((Objective(VALUE, "minimize"),), named=False)
 
 def _measured(name: str, value: object) -> float | None:
     """The number of an outcome; None for NaN."""
-    number = float(value) if isinstance(value, bool) else number_of(value)
+    label = bool_of(value)
+    number = number_of(value) if label is None else float(label)
     if number is not None and math.isnan(number):
         return None
     requirement = f"the outcome {name!r} must be a finite number, or NaN if its measurement failed"
@@ -319,7 +320,7 @@ def _end(law: str, end: object, default: float) -> float:
     if end is None:
         return default
     number = number_of(end)
-    if number is None or math.isnan(number):
+    if number is None or math.isnan(number) or (math.isinf(number) and number != default):
         raise TrialError(f"{law}, got {described(end)}")
     return number
 

@@ -46,6 +46,18 @@ def _number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
+def bool_of(value: object) -> bool | None:
+    """The value as a bool, of Python or of a scalar of NumPy, torch and similar; None if it is no bool."""
+    try:
+        item = None if tuple(getattr(value, "shape", ())) else getattr(value, "item", None)
+        plain = value if item is None else item()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a user's object may raise anything
+        return None
+    return plain if isinstance(plain, bool) else None
+
+
 def require_finite(requirement: str, value: object) -> float:
     """The value as a float; a negative zero becomes 0.0, since SQLite does not store its sign.
 
