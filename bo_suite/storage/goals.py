@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 
 from bo_suite.errors import TrialError
 from bo_suite.values.describe import described
-from bo_suite.values.numbers import bool_of, number_of, refusal, require_finite
+from bo_suite.values.numbers import bool_of, is_mapping, number_of, refusal, require_finite
 
 logger = logging.getLogger("bo_suite")
 
@@ -183,7 +183,7 @@ class Goals:
         Raises:
             TrialError: a name is unknown, a number is infinite or no number, or nothing was measured.
         """
-        if not isinstance(told, Mapping):
+        if not is_mapping(told):
             if self.several:
                 law = f"an outcome must be a dict of {_listed(self.names)}, as there are several objectives"
                 raise TrialError(f"{law}, got {described(told)}")
@@ -225,20 +225,20 @@ class Goals:
         if not self.named or not outcomes:
             return self.stored(told, std)
         only = self.objectives[0].name
-        if not isinstance(told, Mapping) and not self.several:
+        if not is_mapping(told) and not self.several:
             told = {only: told}
-        if std is not None and not isinstance(std, Mapping) and not self.several:
+        if std is not None and not is_mapping(std) and not self.several:
             std = {only: std}
-        if isinstance(told, Mapping):
+        if is_mapping(told):
             told = {name: math.nan if one is None else one for name, one in outcomes.items()} | dict(told)
-        if std is None or isinstance(std, Mapping):
+        if std is None or is_mapping(std):
             std = {**stds, **(std or {})}
         return self.stored(told, std)
 
     def _stds(self, std: Noise) -> dict[str, float]:
         """Standard deviations by name, of those that are known."""
         requirement = "a std must be a finite number >= 0"
-        if std is not None and not isinstance(std, Mapping):
+        if std is not None and not is_mapping(std):
             if self.several:
                 law = f"std must be a dict of {_listed(self.names)}, as there are several objectives"
                 raise TrialError(f"{law}, got {described(std)}")

@@ -4,7 +4,7 @@ import inspect
 import math
 import operator
 from collections.abc import Mapping
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex, TypeGuard
 
 from bo_suite.errors import BoSuiteError, TrialError
 from bo_suite.values.describe import described
@@ -55,7 +55,12 @@ def bool_of(value: object) -> bool | None:
         raise
     except BaseException:  # a user's object may raise anything
         return None
-    return plain if isinstance(plain, bool) else None
+    return bool(plain) if issubclass(type(plain), bool) else None
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether the value is a mapping by its true type, since its `__class__` may report another one."""
+    return issubclass(type(value), Mapping)
 
 
 def require_finite(requirement: str, value: object) -> float:
