@@ -15,8 +15,14 @@ from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
 _SMALLEST_VAR = 1e-12
 """Variances are clamped here before their square root is taken; outcomes have variance about 1."""
 
+_FARTHEST = 1e7
+"""Ends are clamped to so many standard deviations: beyond, the gradient of `log_ndtr` cancels to infinity."""
+
+_OPEN = 1e4
+"""Stands for an infinite end of outcomes of variance 1, as the gradient of an infinite end is NaN."""
+
 _NARROW = 1e-3
-"""Width in standard deviations below which the density at the middle of an interval is constant over it."""
+"""Relative change of the density over an interval below which it counts as that at the middle."""
 
 
 def log_probability_between(
@@ -27,10 +33,11 @@ def log_probability_between(
     By symmetry it is computed in the lower tail: with a <= b there, log Φ(b) + log(1 - Φ(a) / Φ(b)). Where
     that cancels, since the interval is narrow, it is log φ((a + b) / 2) + log(b - a).
     """
-    upper = low + high > 0.0  # nan (an interval without ends) counts as lower
+    low, high = (end.clamp(-_FARTHEST, _FARTHEST) for end in (low, high))
+    upper = low + high > 0.0
     a, b = torch.where(upper, -high, low), torch.where(upper, -low, high)
     width = b - a
-    narrow = width < _NARROW
+    narrow = width * (1.0 - 0.5 * (a + b)) < _NARROW
     far = torch.where(narrow, -1.0, b), torch.where(narrow, -2.0, a)
     of_b, of_a = (torch.special.log_ndtr(end) for end in far)
     wide = of_b + torch.log1p(-torch.exp((of_a - of_b).clamp(max=-1e-12)))
@@ -45,7 +52,7 @@ _CERTAINTY = 3.0
 
 @dataclass(frozen=True, eq=False)
 class _Intervals:
-    """Numeric outcomes as independent processes, and the ends of their intervals on the same scale."""
+    """Numeric outcomes as independent processes, and the finite ends of their intervals on the same scale."""
 
     process: Process
     low: jt.Float[Tensor, "c *b 1"]
@@ -141,6 +148,7 @@ def _intervals(
         with torch.no_grad():
             pending = data.pending.expand(count, *data.pending.shape)
             process = process.condition(pending, process.mean(pending))
+    low, high = (torch.where(end.isinf(), end.sign() * _OPEN, end) for end in (low, high))
     return _Intervals(process, low, high), hyperparameters
 
 

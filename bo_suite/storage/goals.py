@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 
 from bo_suite.errors import TrialError
 from bo_suite.values.describe import described
-from bo_suite.values.numbers import number_of, refusal, require_finite
+from bo_suite.values.numbers import bool_of, is_mapping, number_of, refusal, require_finite
 
 logger = logging.getLogger("bo_suite")
 
@@ -183,7 +183,7 @@ class Goals:
         Raises:
             TrialError: a name is unknown, a number is infinite or no number, or nothing was measured.
         """
-        if not isinstance(told, Mapping):
+        if not is_mapping(told):
             if self.several:
                 law = f"an outcome must be a dict of {_listed(self.names)}, as there are several objectives"
                 raise TrialError(f"{law}, got {described(told)}")
@@ -202,7 +202,7 @@ class Goals:
             fields["std"] = None
         if not self.named:
             return {**fields, "outcomes": None, "stds": None}
-        stds = {name: one for name, one in stds.items() if outcomes.get(name) is not None}
+        stds = {name: stds[name] for name, one in outcomes.items() if one is not None and name in stds}
         return {**fields, "outcomes": json.dumps(outcomes), "stds": json.dumps(stds) if stds else None}
 
     def check(self, told: Mapping[str, Any]) -> dict[str, float | None]:
@@ -225,20 +225,20 @@ class Goals:
         if not self.named or not outcomes:
             return self.stored(told, std)
         only = self.objectives[0].name
-        if not isinstance(told, Mapping) and not self.several:
+        if not is_mapping(told) and not self.several:
             told = {only: told}
-        if std is not None and not isinstance(std, Mapping) and not self.several:
+        if std is not None and not is_mapping(std) and not self.several:
             std = {only: std}
-        if isinstance(told, Mapping):
+        if is_mapping(told):
             told = {name: math.nan if one is None else one for name, one in outcomes.items()} | dict(told)
-        if std is None or isinstance(std, Mapping):
+        if std is None or is_mapping(std):
             std = {**stds, **(std or {})}
         return self.stored(told, std)
 
     def _stds(self, std: Noise) -> dict[str, float]:
         """Standard deviations by name, of those that are known."""
         requirement = "a std must be a finite number >= 0"
-        if std is not None and not isinstance(std, Mapping):
+        if std is not None and not is_mapping(std):
             if self.several:
                 law = f"std must be a dict of {_listed(self.names)}, as there are several objectives"
                 raise TrialError(f"{law}, got {described(std)}")
@@ -265,7 +265,8 @@ MINIMIZE = Goals((Objective(VALUE, "minimize"),), named=False)
 
 def _measured(name: str, value: object) -> float | None:
     """The number of an outcome; None for NaN."""
-    number = float(value) if isinstance(value, bool) else number_of(value)
+    label = bool_of(value)
+    number = number_of(value) if label is None else float(label)
     if number is not None and math.isnan(number):
         return None
     requirement = f"the outcome {name!r} must be a finite number, or NaN if its measurement failed"
@@ -320,7 +321,7 @@ def _end(law: str, end: object, default: float) -> float:
     if end is None:
         return default
     number = number_of(end)
-    if number is None or math.isnan(number):
+    if number is None or math.isnan(number) or (math.isinf(number) and number != default):
         raise TrialError(f"{law}, got {described(end)}")
     return number
 
