@@ -19,8 +19,9 @@ from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart, sample_joint
 
-_NEGLIGIBLE = 1e-3
-"""Noise variance up to which observed outcomes count as exact: the fit to a smooth function has some."""
+_NEGLIGIBLE = 1e-2
+"""Noise variance up to which observed outcomes count as exact. The prior of the noise has its median at a
+quarter of this, where few observations of a smooth function leave it."""
 
 _WIDTH = 2.0
 """Standard deviations by which a mean may be wrong, when rows that may be on the front are shortlisted."""
