@@ -32,6 +32,10 @@ _SAMPLES = 128
 _COSTLY = 256
 """Boxes of all fantasies from which a row takes many times the time of means and variances."""
 
+_SEARCH = Search(starts=16, evaluations=12)
+"""The score has many maxima, between neighbours on the front: more starts find a higher one, and more rounds
+hardly do."""
+
 
 @dataclass(frozen=True, eq=False)
 class HypervolumeScore:
@@ -79,7 +83,7 @@ class LogExpectedHypervolumeImprovement:
         baseline: largest number of observed rows that are considered as possibly on the front under noise.
         reference: a point that all points of interest are better than, in the user's units and the order of
             the objectives; None to infer it from the front.
-        search: how hard to search for the maximum of the score; None for the defaults.
+        search: how hard to search for the maximum of the score; None for the defaults of other scores.
 
     Raises:
         DataError: fantasies or baseline below 1, or a reference point that is not finite.
@@ -89,7 +93,7 @@ class LogExpectedHypervolumeImprovement:
     fantasies: int = 32
     baseline: int = 64
     reference: tuple[float, ...] | None = None
-    search: Search | None = field(default=None, kw_only=True)
+    search: Search | None = field(default=_SEARCH, kw_only=True)
 
     supports: ClassVar[frozenset[str]] = frozenset({"constraints", "objectives"})
 
