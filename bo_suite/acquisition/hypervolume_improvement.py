@@ -83,7 +83,7 @@ class LogExpectedHypervolumeImprovement:
         baseline: largest number of observed rows that are considered as possibly on the front under noise.
         reference: a point that all points of interest are better than, in the user's units and the order of
             the objectives; None to infer it from the front.
-        search: how hard to search for the maximum of the score; None for the defaults of other scores.
+        search: how hard to search for the maximum of the score; None becomes 12 rounds from 16 starts.
 
     Raises:
         DataError: fantasies or baseline below 1, or a reference point that is not finite.
@@ -93,15 +93,17 @@ class LogExpectedHypervolumeImprovement:
     fantasies: int = 32
     baseline: int = 64
     reference: tuple[float, ...] | None = None
-    search: Search | None = field(default=_SEARCH, kw_only=True)
+    search: Search | None = field(default=None, kw_only=True)
 
     supports: ClassVar[frozenset[str]] = frozenset({"constraints", "objectives"})
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
         at_least_one("baseline", self.baseline)
+        if self.search is None:
+            object.__setattr__(self, "search", _SEARCH)
         if self.reference is not None:
-            object.__setattr__(self, "reference", tuple(self.reference))
+            object.__setattr__(self, "reference", tuple(float(value) for value in self.reference))
             if not all(math.isfinite(value) for value in self.reference):
                 raise DataError(f"a reference point must be finite, got {self.reference}")
 
