@@ -7,9 +7,11 @@ from bo_suite.acquisition.adaptive import AdaptiveImprovement
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.bore import Bore, RootGamma
 from bo_suite.acquisition.confidence_bound import UpperConfidenceBound
+from bo_suite.acquisition.hypervolume_improvement import LogExpectedHypervolumeImprovement
 from bo_suite.acquisition.improvement import LogExpectedImprovement, NoisyExpectedImprovement
 from bo_suite.acquisition.knowledge_gradient import AffineCost, Cost, KnowledgeGradient
 from bo_suite.acquisition.lines import discrete_knowledge_gradient, log_discrete_knowledge_gradient
+from bo_suite.acquisition.scalarised import Scalarised
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.thompson import ThompsonSampling
 
@@ -20,9 +22,11 @@ __all__ = [
     "Bore",
     "Cost",
     "KnowledgeGradient",
+    "LogExpectedHypervolumeImprovement",
     "LogExpectedImprovement",
     "NoisyExpectedImprovement",
     "RootGamma",
+    "Scalarised",
     "Score",
     "SteinBatch",
     "ThompsonSampling",

@@ -26,7 +26,7 @@ from bo_suite.surrogates.process import (
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SMALLEST_VAR = 1e-20
 """Variances are clamped here before their square root is taken; outcomes have variance about 1."""
-_SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
+SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Noise variance of joint samples that a process is conditioned on, relative to its scale: negligible, but
 enough for a Cholesky factorisation in this dtype."""
 _IGNORED_NOISE = 1e20
@@ -42,24 +42,7 @@ class _LogH(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        # q = Φ/φ is finite below 0, where 1 + u q = h/φ is accurate until it cancels
-        near = u.clamp(-100.0, 0.0)
-        q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near * -math.sqrt(0.5))
-        h_over_phi = 1.0 + near * q
-        value: Tensor = h_over_phi.log() - 0.5 * near.square() - _LOG_SQRT_2PI
-        ratio = q / h_over_phi
-        if bool((u > 0.0).any()):
-            up = u.clamp(min=0.0)
-            cumulative = torch.special.ndtr(up)
-            h = torch.exp(-0.5 * up.square() - _LOG_SQRT_2PI) + up * cumulative
-            value, ratio = torch.where(u > 0, h.log(), value), torch.where(u > 0, cumulative / h, ratio)
-        if bool((u < -100.0).any()):
-            down = u.clamp(max=-100.0)
-            inverse = down.reciprocal().square()
-            series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0))
-            tail = torch.log(inverse * series) - 0.5 * down.square() - _LOG_SQRT_2PI
-            slope = -down * (1.0 - inverse * (1.0 - inverse * (3.0 - inverse * 15.0))) / series
-            value, ratio = torch.where(u < -100, tail, value), torch.where(u < -100, slope, ratio)
+        value, ratio = log_h_and_slope(u)
         ctx.save_for_backward(ratio)
         return value
 
@@ -77,6 +60,29 @@ def log_h(u: jt.Float[Tensor, "*b"]) -> jt.Float[Tensor, "*b"]:
     cancels, the series h = φ u⁻² (1 - 3u⁻² + 15u⁻⁴ - 105u⁻⁶). (Ament et al. 2023, equation 9.)
     """
     return _LogH.apply(u)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def log_h_and_slope(u: jt.Float[Tensor, "*b"]) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b"]]:
+    """`log_h` and its derivative Φ(u) / h(u), neither of them differentiable."""
+    # q = Φ/φ is finite below 0, where 1 + u q = h/φ is accurate until it cancels
+    near = u.clamp(-100.0, 0.0)
+    q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near * -math.sqrt(0.5))
+    h_over_phi = 1.0 + near * q
+    value: Tensor = h_over_phi.log() - 0.5 * near.square() - _LOG_SQRT_2PI
+    ratio = q / h_over_phi
+    if bool((u > 0.0).any()):
+        up = u.clamp(min=0.0)
+        cumulative = torch.special.ndtr(up)
+        h = torch.exp(-0.5 * up.square() - _LOG_SQRT_2PI) + up * cumulative
+        value, ratio = torch.where(u > 0, h.log(), value), torch.where(u > 0, cumulative / h, ratio)
+    if bool((u < -100.0).any()):
+        down = u.clamp(max=-100.0)
+        inverse = down.reciprocal().square()
+        series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0))
+        tail = torch.log(inverse * series) - 0.5 * down.square() - _LOG_SQRT_2PI
+        slope = -down * (1.0 - inverse * (1.0 - inverse * (3.0 - inverse * 15.0))) / series
+        value, ratio = torch.where(u < -100, tail, value), torch.where(u < -100, slope, ratio)
+    return value, ratio
 
 
 def log_expected_improvement(
@@ -274,7 +280,7 @@ def _fantasise(
     """
     with torch.no_grad():
         samples = sample_joint(process, points, draws, counts)
-        noise = (process.scale * _SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
+        noise = (process.scale * SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
         lowest = samples
         if counts is not None:
             noise = torch.where(counts, noise, _IGNORED_NOISE * noise)

@@ -9,7 +9,7 @@ from torch import Tensor
 from bo_suite.data import Dataset
 from bo_suite.surrogates.process import WarmStart
 
-_MISSING = 1e6
+MISSING = 1e6
 """Noise variance of values that were not measured, which outcomes of variance 1 do not notice."""
 
 _APART = 1e-6
@@ -34,7 +34,7 @@ def outcome_dataset(data: Dataset, first: int, count: int) -> Dataset:
     noise = None if outcomes.noise is None else outcomes.noise[..., chosen, :].movedim(-2, 0)
     missing = y.isnan()
     if bool(missing.any()):
-        noise = torch.where(missing, _MISSING, torch.full_like(y, torch.nan) if noise is None else noise)
+        noise = torch.where(missing, MISSING, torch.full_like(y, torch.nan) if noise is None else noise)
         largest = torch.where(missing, -torch.inf, y).amax(-1, keepdim=True)
         largest = torch.where(largest.isinf(), 0.0, largest)
         steps = 1.0 + torch.arange(y.shape[-1], dtype=y.dtype, device=y.device)

@@ -178,7 +178,7 @@ class Result:
         from bo_suite.study.beliefs import belief_about
         from bo_suite.study.suggest import Suggester
 
-        acquisition = default_acquisition(self.space.aspects | self.goals.aspects)
+        acquisition = default_acquisition(self.space.aspects | self.goals.aspects, len(self.goals.objectives))
         return belief_about(Suggester(self.space, acquisition, goals=self.goals), self.trials, outcome)
 
     def plot(self) -> Any:

@@ -56,11 +56,13 @@ class Suggesters:
         from bo_suite.study.initial import initial_size
         from bo_suite.study.suggest import Suggester
 
+        goals = header.goals
         return Suggester(
             header.space,
-            self._acquisition or default_acquisition(header.space.aspects | header.goals.aspects),
+            self._acquisition
+            or default_acquisition(header.space.aspects | goals.aspects, len(goals.objectives)),
             header.seed,
-            header.goals,
+            goals,
             header.initial or initial_size(header.budget),
             header.since,
             bool(header.repeats),

@@ -16,25 +16,30 @@ _REFINED = 0.75
 """Share of the prior variance that observations explain from which a point refines what is known."""
 
 
-def why(step: Step, data: Dataset, transform: OutcomeTransform, goals: Goals) -> dict[str, float | str]:
+def why(
+    step: Step, data: Dataset, transform: OutcomeTransform | None, goals: Goals
+) -> dict[str, float | str]:
     """Why a row was chosen, in the user's units and direction.
 
     Args:
         step: to the row.
         data: from which it was chosen.
-        transform: from outcomes, smaller is better, to those of the data.
-        goals: one objective.
+        transform: from outcomes, smaller is better, to those of the data; None with several objectives.
+        goals: of the run.
 
     Returns:
         `distance` from the best observed row, in ranges of the parameters (1 for another category). If the
         score makes forecasts also `predicted`, `low` and `high`, the median and the central 90 % interval of
         the function; `best`, the value to improve on; `improvement`, the expected improvement on it; and
         `purpose`: "refining" if observations explain three quarters of the prior variance there, or else
-        "exploring". Numbers that are not finite are left out.
+        "exploring". Under constraints `feasible`, the probability to meet them all. Numbers that are not
+        finite are left out.
     """
     found: dict[str, float | str] = {}
-    if step.forecast is not None:
+    if step.forecast is not None and transform is not None:
         found |= _forecast_reasons(step.forecast, transform, goals.objectives[0].sign)
+    if step.chance is not None:
+        found["feasible"] = float(f"{step.chance:.4g}")
     return found | {"distance": float(f"{_distance_to_best(step.row, data):.6g}")}
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.feasibility import Feasibility
-from bo_suite.acquisition.hypervolume import hypervolume
+from bo_suite.acquisition.hypervolume import hypervolume, non_dominated
 from bo_suite.acquisition.several import outcome_dataset
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import TrialError
@@ -83,16 +83,8 @@ def front_rows(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) 
             likely = Feasibility.fit(data, seeds).log(rows)
             allowed = likely >= torch.minimum(likely.amax(), likely.new_tensor(0.5).log())
             rows, losses = rows[allowed], losses[allowed]
-        chosen = _non_dominated(losses)
-        return rows[chosen][_spread(losses[chosen])]
-
-
-def _non_dominated(losses: Tensor) -> Tensor:
-    """Indices of the rows that no other dominates, of equal rows the first."""
-    first, other = losses[:, None], losses[None]
-    dominated = ((other <= first).all(-1) & (other < first).any(-1)).any(-1)
-    equal = (other == first).all(-1).tril(-1).any(-1)
-    return (~dominated & ~equal).nonzero()[:, 0]
+        front = non_dominated(losses.mT)
+        return rows[front][_spread(losses[front])]
 
 
 def _spread(losses: Tensor) -> Tensor:
@@ -101,6 +93,6 @@ def _spread(losses: Tensor) -> Tensor:
     chosen: list[int] = []
     for _ in range(min(MOST, len(losses))):
         left = [index for index in range(len(losses)) if index not in chosen]
-        gains = [float(hypervolume(losses[[*chosen, index]], reference)) for index in left]
+        gains = [float(hypervolume(losses[[*chosen, index]].mT, reference)) for index in left]
         chosen.append(left[max(range(len(left)), key=gains.__getitem__)])
     return torch.tensor(sorted(chosen, key=lambda index: float(losses[index, 0])), device=losses.device)

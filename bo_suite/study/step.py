@@ -55,6 +55,7 @@ class Step:
         repeat: whether the point was evaluated before: a finite space with noisy outcomes has no new point.
         notes: what the acquisition chose, such as a model, in JSON values.
         forecast: what the score expected of the row; None if it cannot say, and for replicates.
+        chance: probability that the row meets all constraints; None without constraints, and for replicates.
     """
 
     row: jt.Float[Tensor, " d"]
@@ -68,6 +69,7 @@ class Step:
     repeat: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     forecast: Forecast | None = None
+    chance: float | None = None
 
     @property
     def settled_start(self) -> WarmStart | None:
@@ -136,10 +138,10 @@ def _joint_steps(
     starts = _next_starts(score, data, *parts)
     rows = rows if data.batch_shape else rows[None]
     notes = _notes(score, len(starts))
-    forecasts = [None if data.batch_shape else _forecast(score, row) for row in rows]
+    views = [(None, None) if data.batch_shape else _views(score, row) for row in rows]
     return [
-        Step(row, "acquisition", next_start, *parts, *seconds, None, repeat, note, forecast)
-        for row, next_start, note, forecast in zip(rows, starts, notes, forecasts, strict=True)
+        Step(row, "acquisition", next_start, *parts, *seconds, None, repeat, note, *view)
+        for row, next_start, note, view in zip(rows, starts, notes, views, strict=True)
     ]
 
 
@@ -177,7 +179,7 @@ def batch_steps(
     (next_start,) = _next_starts(score, data, *parts)
     (notes,) = _notes(score, 1)
     return [
-        Step(row, "acquisition", next_start, *parts, *seconds, None, repeat, notes, _forecast(score, row))
+        Step(row, "acquisition", next_start, *parts, *seconds, None, repeat, notes, *_views(score, row))
         for row in rows
     ]
 
@@ -250,13 +252,14 @@ def _notes(score: Score, runs: int) -> Sequence[Mapping[str, Any]]:
     return notes
 
 
-def _forecast(score: Score, row: Tensor) -> Forecast | None:
-    """What the score expects of a row of one run; None if it cannot say."""
+def _views(score: Score, row: Tensor) -> tuple[Forecast | None, float | None]:
+    """What the score expects of a row of one run, if it can say, and the probability that it is feasible."""
     inner: object = score.score if isinstance(score, LikelyScore) else score
-    if not isinstance(inner, Forecaster):
-        return None
+    feasibility = score.feasibility if isinstance(score, LikelyScore) else None
     with torch.no_grad():
-        return inner.forecast(row[None])
+        forecast = inner.forecast(row[None]) if isinstance(inner, Forecaster) else None
+        chance = None if feasibility is None else float(feasibility.log(row[None]).exp()[0])
+        return forecast, chance
 
 
 def _stacked(starts: Sequence[WarmStart | None]) -> WarmStart | None:

@@ -206,7 +206,7 @@ class Suggester:
         if request.values and step.source != "queue":
             source["fixed"] = list(request.values)
             source |= {"queued": True} if request.queued is not None else {}
-        if step.source == "acquisition" and transform is not None:
+        if step.source == "acquisition" and data.y.numel():
             source["why"] = why(step, data, transform, self.goals)
         queued = None if request.queued is None else request.queued.id
         return Suggestion(self.point(step.row) | request.values, source, queued)

@@ -161,6 +161,8 @@ def _reasons(why: Mapping[str, Any]) -> str:
         texts.append(f"predicted {why['predicted']:.4g} ({why['low']:.4g} to {why['high']:.4g})")
     if {"best", "improvement"} <= why.keys():
         texts.append(f"expected to improve on {why['best']:.4g} by {why['improvement']:.2g}")
+    if "feasible" in why:
+        texts.append(f"feasible with probability {why['feasible']:.2g}")
     if "distance" in why:
         texts.append(f"{why['distance']:.2g} ranges from the best point")
     return ", ".join(texts) + "; " if texts else ""

@@ -1,5 +1,6 @@
 """Trials, and changes of them, as pandas tables."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,8 @@ def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
         columns[f"{side}_state"] = [outcome.get("state") for outcome in outcomes]
         columns[f"{side}_value"] = _numbers([outcome.get("value") for outcome in outcomes])
         columns[f"{side}_std"] = _numbers([outcome.get("std") for outcome in outcomes])
+        if any(outcome.get("outcomes") for outcome in outcomes):
+            columns[f"{side}_outcomes"] = [json.loads(one.get("outcomes") or "null") for one in outcomes]
         columns[f"{side}_reason"] = [_escaped(outcome.get("reason")) for outcome in outcomes]
         columns[f"{side}_space"] = [
             form if change.trial is None else None for change, form in zip(changes, forms, strict=True)
