@@ -58,16 +58,16 @@ def plot_pareto(run: Run, outcomes: Sequence[str] | None = None) -> "Figure":
     columns = min(len(pairs), 3)
     rows = -(-len(pairs) // columns)
     figure, panels = new_figure(rows, columns, width=max(6.0, 3.4 * columns), height=3.3 * rows + 1.3)
-    for unused in panels.flat[len(pairs) :]:
+    drawn: list[Axes] = panels.flatten().tolist()
+    for unused in drawn[len(pairs) :]:
         unused.set_visible(False)
-    for axes, pair in zip(panels.flat, pairs, strict=False):
+    for axes, pair in zip(drawn, pairs, strict=False):
         _draw(axes, sorted_trials, pair)
         if all(objective.name in beliefs for objective in pair):
             _draw_beliefs(axes, *(beliefs[objective.name] for objective in pair))
         if reference:
-            at = [reference[objective.name] for objective in pair]
-            axes.plot(*[[value] for value in at], "P", color=GOLD, markersize=8, label="reference point")
-    _note(panels.flat[0], sorted_trials)
+            _draw_reference(axes, *(reference[objective.name] for objective in pair))
+    _note(drawn[0], sorted_trials)
     figure.suptitle(_title(sorted_trials, objectives), fontsize=11)
     legend_below(figure, columns=3)
     return figure
@@ -107,7 +107,8 @@ def _beliefs(run: Run, objectives: Sequence[Objective], front: Sequence[Trial]) 
 def _coordinates(trials: Sequence[Trial], goals: Goals, pair: Sequence[Objective]) -> npt.NDArray[np.float64]:
     """The two objectives of trials (2, n), in the user's units."""
     values = [[outcomes_of(trial, goals)[objective.name] for trial in trials] for objective in pair]
-    return np.clip(np.array(values, dtype=float).reshape(2, len(trials)), -_LARGEST, _LARGEST)
+    coordinates: npt.NDArray[np.float64] = np.array(values, dtype=float).reshape(2, len(trials))
+    return coordinates.clip(-_LARGEST, _LARGEST)
 
 
 def _draw(axes: "Axes", sorted_trials: FrontTrials, pair: Sequence[Objective]) -> None:
@@ -142,8 +143,8 @@ def _draw(axes: "Axes", sorted_trials: FrontTrials, pair: Sequence[Objective]) -
         steps = _attained(front, signs, [ends for _, ends in limits])
         axes.plot(*steps, color=RED, linewidth=1.6, label="attained", zorder=1.9)
         axes.plot(*front, "o", color=RED, markersize=7, markeredgecolor="white", label="front", zorder=3.0)
-    ends = np.array([ends for _, ends in limits])
-    beyond = int(((everything < ends[:, :1]) | (everything > ends[:, 1:])).any(0).sum())
+    low, high = np.array([ends for _, ends in limits]).T[:, :, None]
+    beyond = int(((everything < low) | (everything > high)).any(0).sum())
     if beyond:
         axes.set_title(f"{beyond} beyond the axes", loc="right", fontsize=9, color="0.35")
 
@@ -202,6 +203,18 @@ def _draw_beliefs(axes: "Axes", across: "pd.DataFrame", up: "pd.DataFrame") -> N
         label="model: mean ± std",
         zorder=2.5,
     )
+
+
+def _draw_reference(axes: "Axes", across: float, up: float) -> None:
+    """A plus at the reference point, which the axes are extended to."""
+    axes.plot([across], [up], "P", color=GOLD, markersize=8, label="reference point")
+    for ends, value, scale, widen in (
+        (axes.get_xlim(), across, axes.get_xscale(), axes.set_xlim),
+        (axes.get_ylim(), up, axes.get_yscale(), axes.set_ylim),
+    ):
+        if value > 0.0 or scale == "linear":
+            margin = 0.04 * (ends[1] - ends[0])
+            widen(min(ends[0], value - margin if scale == "linear" else value), max(ends[1], value + margin))
 
 
 def _note(axes: "Axes", sorted_trials: FrontTrials) -> None:

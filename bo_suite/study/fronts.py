@@ -174,7 +174,8 @@ def _volumes(losses: Sequence[tuple[float, ...]], reference: tuple[float, ...]) 
             (0.5 * x - 0.5 * best) / width for x, best, width in zip(loss, least, widths, strict=True)
         ]
         point = torch.tensor(relative, **CPU_DOUBLES)[:, None]
-        if bool((point[:, 0] < 1.0).all()) and not bool((front <= point).all(0).any()):
+        inside = all(x < end for x, end in zip(loss, reference, strict=True))
+        if inside and not bool((front <= point).all(0).any()):
             front = torch.cat((front[:, ~(front >= point).all(0)], point), -1)
             volume = max(volume, float(hypervolume(front, ones)))
         volumes.append(volume * unit)
