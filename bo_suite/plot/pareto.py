@@ -53,7 +53,7 @@ def plot_pareto(run: Run, outcomes: Sequence[str] | None = None) -> "Figure":
     objectives = _chosen(run.goals, outcomes)
     sorted_trials = FrontTrials.of(run.trials, run.goals, run.space)
     beliefs = _beliefs(run, objectives, sorted_trials.front)
-    reference = reference_used(run.trials, run.goals) or {}
+    reference = reference_used(run.trials, run.goals)
     pairs = list(combinations(objectives, 2))
     columns = min(len(pairs), 3)
     rows = -(-len(pairs) // columns)
@@ -62,11 +62,10 @@ def plot_pareto(run: Run, outcomes: Sequence[str] | None = None) -> "Figure":
     for unused in drawn[len(pairs) :]:
         unused.set_visible(False)
     for axes, pair in zip(drawn, pairs, strict=False):
-        _draw(axes, sorted_trials, pair)
+        at = None if reference is None else [reference[objective.name] for objective in pair]
+        _draw(axes, sorted_trials, pair, at)
         if all(objective.name in beliefs for objective in pair):
             _draw_beliefs(axes, *(beliefs[objective.name] for objective in pair))
-        if reference:
-            _draw_reference(axes, *(reference[objective.name] for objective in pair))
     _note(drawn[0], sorted_trials)
     figure.suptitle(_title(sorted_trials, objectives), fontsize=11)
     legend_below(figure, columns=3)
@@ -111,8 +110,10 @@ def _coordinates(trials: Sequence[Trial], goals: Goals, pair: Sequence[Objective
     return coordinates.clip(-_LARGEST, _LARGEST)
 
 
-def _draw(axes: "Axes", sorted_trials: FrontTrials, pair: Sequence[Objective]) -> None:
-    """Draw the trials in one panel, and the line of what they attain."""
+def _draw(
+    axes: "Axes", sorted_trials: FrontTrials, pair: Sequence[Objective], reference: Sequence[float] | None
+) -> None:
+    """Draw the trials in one panel, the line of what they attain, and the reference point if there is one."""
     goals = sorted_trials.goals
     front, dominated, excluded = (
         _coordinates(trials, goals, pair)
@@ -131,7 +132,8 @@ def _draw(axes: "Axes", sorted_trials: FrontTrials, pair: Sequence[Objective]) -
         axes.set_yticks([])
         return
     signs = [objective.sign for objective in pair]
-    limits = [_limits(everything[side], front[side], signs[side]) for side in (0, 1)]
+    held = front if reference is None else np.column_stack((front, reference))
+    limits = [_limits(everything[side], held[side], signs[side]) for side in (0, 1)]
     for side, (log, ends) in zip("xy", limits, strict=True):
         axes.set(**{f"{side}scale": "log" if log else "linear", f"{side}lim": ends})
     if excluded.shape[1]:
@@ -143,6 +145,8 @@ def _draw(axes: "Axes", sorted_trials: FrontTrials, pair: Sequence[Objective]) -
         steps = _attained(front, signs, [ends for _, ends in limits])
         axes.plot(*steps, color=RED, linewidth=1.6, label="attained", zorder=1.9)
         axes.plot(*front, "o", color=RED, markersize=7, markeredgecolor="white", label="front", zorder=3.0)
+    if reference is not None:
+        axes.plot(*[[value] for value in reference], "P", color=GOLD, markersize=8, label="reference point")
     low, high = np.array([ends for _, ends in limits]).T[:, :, None]
     beyond = int(((everything < low) | (everything > high)).any(0).sum())
     if beyond:
@@ -157,18 +161,24 @@ def _label_of_excluded(sorted_trials: FrontTrials) -> str:
 
 
 def _limits(
-    values: npt.NDArray[np.float64], front: npt.NDArray[np.float64], sign: float
+    values: npt.NDArray[np.float64], held: npt.NDArray[np.float64], sign: float
 ) -> tuple[bool, tuple[float, float]]:
-    """Whether an axis is logarithmic, and its ends, which hold the front; `sign` is -1 to maximise."""
+    """Whether an axis is logarithmic, and its ends.
+
+    Args:
+        values: on the axis, of which bad outliers may lie beyond the ends.
+        held: values that the ends hold.
+        sign: -1 if larger values are better, or else 1.
+    """
     axis = value_axis((sign * values).tolist(), sign)
     if axis.log:
-        low, high = float(values.min()), float(values.max())
+        positive = np.concatenate((values, held[held > 0.0]))
+        low, high = float(positive.min()), float(positive.max())
         margin = (high / low) ** 0.06
         return True, (low / margin, high * margin)
-    within = values
     if axis.limits is not None:
-        inside = (values >= axis.limits[0]) & (values <= axis.limits[1])
-        within = np.concatenate((values[inside], front))
+        values = values[(values >= axis.limits[0]) & (values <= axis.limits[1])]
+    within = np.concatenate((values, held))
     low, high = float(within.min()), float(within.max())
     margin = 0.06 * (high - low) or max(abs(high), 1.0) * 0.1
     return False, (low - margin, high + margin)
@@ -203,18 +213,6 @@ def _draw_beliefs(axes: "Axes", across: "pd.DataFrame", up: "pd.DataFrame") -> N
         label="model: mean ± std",
         zorder=2.5,
     )
-
-
-def _draw_reference(axes: "Axes", across: float, up: float) -> None:
-    """A plus at the reference point, which the axes are extended to."""
-    axes.plot([across], [up], "P", color=GOLD, markersize=8, label="reference point")
-    for ends, value, scale, widen in (
-        (axes.get_xlim(), across, axes.get_xscale(), axes.set_xlim),
-        (axes.get_ylim(), up, axes.get_yscale(), axes.set_ylim),
-    ):
-        if value > 0.0 or scale == "linear":
-            margin = 0.04 * (ends[1] - ends[0])
-            widen(min(ends[0], value - margin if scale == "linear" else value), max(ends[1], value + margin))
 
 
 def _note(axes: "Axes", sorted_trials: FrontTrials) -> None:

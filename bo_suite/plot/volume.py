@@ -9,13 +9,14 @@ from bo_suite.space.space import Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.fronts import FrontTrials, HypervolumeCourse
+from bo_suite.values.describe import visible
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LONGEST = 64
-"""Most letters of the label of the axis."""
+_LONGEST = 44
+"""Most letters of a line of the label of the axis."""
 
 
 def hypervolume_figure(
@@ -39,7 +40,9 @@ def hypervolume_figure(
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     axes.set_title(_title(sorted_trials, course), loc="left", fontsize=11)
     if course is not None and course.ids:
-        draw_name(axes.yaxis.label, volume_label(course))
+        first, second = volume_label(course)
+        draw_name(axes.yaxis.label, first)
+        axes.yaxis.label.set_text(f"{first}\n{visible(second)}")  # draw_name would escape the break
         axes.step(course.ids, course.volumes, where="post", color=RED, linewidth=1.8, label="hypervolume")
         axes.plot(
             course.ids, course.volumes, "o", color=MIST, markersize=5, markeredgewidth=0, label="feasible"
@@ -54,26 +57,21 @@ def hypervolume_figure(
     return figure
 
 
-def volume_label(course: HypervolumeCourse) -> str:
-    """What the axis of a hypervolume is: up to which reference point."""
-    point = ", ".join(f"{short_name(name, 12)} {value:.4g}" for name, value in course.reference.items())
-    text = f"hypervolume up to {'the worst feasible ' if course.inferred else ''}{point}"
-    if len(text) <= _LONGEST:
-        return text
-    which = "the worst feasible value of each objective" if course.inferred else "the given reference point"
-    return f"hypervolume up to {which}"
+def volume_label(course: HypervolumeCourse) -> tuple[str, str]:
+    """What the axis of a hypervolume is, up to which reference point, in two lines."""
+    point = ", ".join(f"{short_name(name, 16)} {value:.4g}" for name, value in course.reference.items())
+    if len(point) > _LONGEST:
+        point = "value of each objective" if course.inferred else "the given reference point"
+    return f"hypervolume up to{' the worst feasible' if course.inferred else ''}", point
 
 
 def _title(sorted_trials: FrontTrials, course: HypervolumeCourse | None) -> str:
-    counts = (
-        (len(sorted_trials.feasible), "feasible" if sorted_trials.goals.constraints else "evaluated"),
-        (len(sorted_trials.excluded), "not"),
-        (len(sorted_trials.incomplete), "not fully measured"),
-        (len(sorted_trials.failed), "failed"),
-    )
-    text = ", ".join(f"{count} {what}" for count, what in counts if count)
-    volume = "" if course is None or not course.volumes else f"hypervolume {course.volumes[-1]:.6g}, "
-    return f"{volume}{len(sorted_trials.front)} in the Pareto front" + (f"  ({text})" if text else "")
+    feasible, failed = len(sorted_trials.feasible), len(sorted_trials.failed)
+    finished = feasible + len(sorted_trials.excluded) + len(sorted_trials.incomplete)
+    counts = f"{f'{feasible} feasible of ' * (feasible < finished)}{finished} evaluated"
+    volume = "" if course is None or not course.volumes else f"hypervolume {course.volumes[-1]:.4g}, "
+    front = f"{volume}{len(sorted_trials.front)} in the Pareto front"
+    return f"{front}  ({counts}{f', {failed} failed' * bool(failed)})"
 
 
 def _draw_others(axes: "Axes", sorted_trials: FrontTrials) -> None:

@@ -58,13 +58,13 @@ def test_the_hypervolume_of_the_feasible_front() -> None:
     assert [x for x, _ in drawn(figure, "infeasible or outside")] == [1]
     assert [x for x, _ in drawn(figure, "failed")] == [2]
     assert [x for x, _ in drawn(figure, "not fully measured")] == [4]
-    assert axes.get_ylabel() == "hypervolume up to the worst feasible a 4, b 1"
-    words = "hypervolume 4, 1 in the Pareto front  (2 feasible, 1 not, 1 not fully measured, 1 failed)"
+    assert axes.get_ylabel() == "hypervolume up to the worst feasible\na 4, b 1"
+    words = "hypervolume 4, 1 in the Pareto front  (2 feasible of 4 evaluated, 1 failed)"
     assert axes.get_title(loc="left") == words
 
     figure = plot_convergence(optimizer, reference={"a": 6, "b": 0})
     assert [y for _, y in drawn(figure, "hypervolume")] == pytest.approx([2.0, 12.0])
-    assert figure.axes[0].get_ylabel() == "hypervolume up to a 6, b 0"
+    assert figure.axes[0].get_ylabel() == "hypervolume up to\na 6, b 0"
     trials = plot_convergence(optimizer.trials, TWO, space=SPACE)  # without the constraint trial 1 counts
     assert [x for x, _ in drawn(trials, "hypervolume")] == [0, 1, 3]
 
