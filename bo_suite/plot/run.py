@@ -37,8 +37,8 @@ _LEVEL_LETTERS = 36
 class _HasModel(Protocol):
     """What is checked of a run: its trials would be read to be checked."""
 
-    def belief(self) -> Belief:
-        """The model of the finished trials."""
+    def belief(self, outcome: str | None = None) -> Belief:
+        """The model of the only objective, or of an outcome by name."""
 
 
 class Run(_HasModel, Protocol):

@@ -67,7 +67,7 @@ def run_facts(run: RunRecord, belief: Belief | None, no_model: str | None) -> di
         "best": _best(run),
         "names": list(space.names),
         "ended": _ended(run, counts),
-        "convergence": convergence_figure(run.trials, run.header.goals.objectives[0].direction, space),
+        "convergence": convergence_figure(run.trials, run.header.goals, space),
         "no_model": no_model,
         "model": None if belief is None else _model(run, belief),
         "rows": [_row(trial, space) for trial in run.trials],

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.storage.changes import Change
-from bo_suite.storage.goals import VALUE, Goals
+from bo_suite.storage.csv_outcomes import outcome_heading
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.values.describe import plain_text
 
@@ -49,12 +50,9 @@ def _stds(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
     """Columns of the noise of outcomes by name, of those with a known one."""
     stds = [trial.stds or {} for trial in trials]
     known = [name for name in goals.names if any(name in one for one in stds)]
-    return {_heading("std", name): _numbers([one.get(name) for one in stds]) for name in known}
-
-
-def _heading(kind: str, name: str) -> str:
-    """The column of an outcome; that of an objective without a name is the kind alone."""
-    return kind if name == VALUE else f"{kind}_{_escaped(name)}"
+    return {
+        _escaped(outcome_heading("std", name)): _numbers([one.get(name) for one in stds]) for name in known
+    }
 
 
 def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
     feasible = [goals.is_feasible(one) if one else None for one in outcomes]
     columns: dict[str, Any] = {"feasible": feasible} if goals.constraints else {}
     for name in goals.names:
-        columns[_heading("value", name)] = _numbers([one.get(name) for one in outcomes])
+        columns[_escaped(outcome_heading("value", name))] = _numbers([one.get(name) for one in outcomes])
     return columns
 
 
