@@ -23,7 +23,7 @@ def merit(problem: OutcomeProblem, outcomes: Sequence[Mapping[str, float]]) -> f
     feasible = [own for own in outcomes if problem.goals.is_feasible(own)]
     losses = [row for own in feasible if (row := problem.goals.losses(own)) is not None]
     if problem.goals.several:
-        return -hypervolume(losses, problem.reference_losses)
+        return 0.0 - hypervolume(losses, problem.reference_losses)  # not -0.0
     return min((row[0] for row in losses), default=None)
 
 
