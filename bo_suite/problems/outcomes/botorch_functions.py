@@ -113,7 +113,7 @@ def _dim(dim: int, **others: int) -> Arguments:
 
 
 _MULTI = {
-    "branin_currin": _Listed("BraninCurrin"),
+    "branin_currin": _Listed("BraninCurrin", best_seen=59.37587110251576),
     "zdt1_6d": _Listed("ZDT1", _dim(6), exact=True),
     "zdt2_6d": _Listed("ZDT2", _dim(6), exact=True),
     "zdt3_6d": _Listed("ZDT3", _dim(6), exact=True),
@@ -136,13 +136,19 @@ _MULTI_CONSTRAINED = {
 }
 
 _SINGLE_CONSTRAINED = {
-    "pressure_vessel": _Listed("PressureVessel", constraints=4),
-    "welded_beam_one": _Listed("WeldedBeamSO", constraints=6),
-    "tension_compression_string": _Listed("TensionCompressionString", constraints=4),
-    "speed_reducer": _Listed("SpeedReducer", constraints=11),
-    "constrained_gramacy": _Listed("ConstrainedGramacy", constraints=2),
-    "constrained_hartmann6": _Listed("ConstrainedHartmann", _dim(6), constraints=1),
-    "constrained_hartmann6_smooth": _Listed("ConstrainedHartmannSmooth", _dim(6), constraints=1),
+    "pressure_vessel": _Listed("PressureVessel", constraints=4, best_seen=5799.941104526112),
+    "welded_beam_one": _Listed("WeldedBeamSO", constraints=6, best_seen=1.587077519461164),
+    "tension_compression_string": _Listed(
+        "TensionCompressionString", constraints=4, best_seen=0.01266523278844745
+    ),
+    "speed_reducer": _Listed("SpeedReducer", constraints=11, best_seen=2996.3481854572356),
+    "constrained_gramacy": _Listed("ConstrainedGramacy", constraints=2, best_seen=0.59978805202),
+    "constrained_hartmann6": _Listed(
+        "ConstrainedHartmann", _dim(6), constraints=1, best_seen=-3.3223680044401815
+    ),
+    "constrained_hartmann6_smooth": _Listed(
+        "ConstrainedHartmannSmooth", _dim(6), constraints=1, best_seen=-3.3223680044401815
+    ),
 }
 
 

@@ -144,11 +144,11 @@ COCO_OPTIMA: dict[tuple[int, int, int], float] = {
 """Value at the optimum that coco-experiment 2.8.2 names, by function, instance and dimension."""
 
 _BOCODE: dict[str, float | None] = {
-    "ThreeTruss": None,
-    "CompressionSpring": None,
-    "HelicalSpring": None,
-    "SteppedCantileverBeam": None,
-    "ReinforcedConcreteBeam": None,
+    "ThreeTruss": 263.89584337651274,
+    "CompressionSpring": 0.012665232788365854,
+    "HelicalSpring": 2.658559165983061,
+    "SteppedCantileverBeam": 65612.07436312623,
+    "ReinforcedConcreteBeam": 359.20799999999997,
     "SatelliteDesign": None,
     "HeatExchanger": None,
     "JLH1": None,
