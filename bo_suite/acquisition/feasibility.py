@@ -47,7 +47,7 @@ def log_probability_between(
 
 
 _CERTAINTY = 3.0
-"""Number of equal labels that one counts as: with 1 or 100, searches under labels ended farther from the best."""
+"""Number of equal labels that one counts as: with 1 or 100, searches ended farther from the optimum."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,8 @@ def test_the_best_trial_under_constraints_is_feasible_and_near_the_optimum_on_th
     constraints = {"stress": (None, 4.0), "works": True}
     opt = run(Optimizer(SPACE, constraints=constraints, seed=1), limited, 25)
     best = opt.best
-    assert best.outcomes is not None and best.outcomes["stress"] <= 4.0
+    assert best.outcomes is not None
+    assert best.outcomes["stress"] <= 4.0
     assert best.value == pytest.approx(math.hypot(3.0, 3.0) - 2.0, abs=0.02)
     assert opt.pareto == [best]
     why = [trial.provenance.get("why", {}) for trial in opt.trials]
@@ -54,7 +55,8 @@ def test_a_feasible_point_is_found_in_a_hundredth_of_the_space() -> None:
     first = next(trial for trial in opt.trials if (trial.outcomes or {})["off"] <= 0.5)
     assert first.id >= 6
     assert first.provenance["chosen"]["rule"] == "search for a feasible point"
-    assert opt.best.outcomes is not None and opt.best.outcomes["off"] <= 0.5
+    assert opt.best.outcomes is not None
+    assert opt.best.outcomes["off"] <= 0.5
 
 
 def test_an_equality_is_an_interval_and_a_two_sided_constraint_is_met() -> None:
@@ -69,7 +71,8 @@ def test_a_label_alone_is_learnt_and_all_infeasible_goes_on() -> None:
     opt = run(
         Optimizer(SPACE, constraints={"works": True}), lambda p: {"value": p["x"], "works": p["x"] > 0}, 20
     )
-    assert opt.best.value is not None and 0.0 < opt.best.value < 0.5
+    assert opt.best.value is not None
+    assert 0.0 < opt.best.value < 0.5
     never = run(Optimizer(SPACE, constraints={"works": True}), lambda p: {"value": 1.0, "works": False}, 9)
     with pytest.raises(TrialError, match=r"before one is feasible \(works is true\), got 9 finished"):
         _ = never.best
@@ -85,10 +88,11 @@ def test_the_front_of_two_objectives_is_approached_and_recommended() -> None:
     with pytest.raises(TrialError, match="see `pareto`"):
         _ = opt.best
     recommended = opt.recommend()
-    assert isinstance(recommended, list) and 3 <= len(recommended) <= 10
+    assert isinstance(recommended, list)
+    assert 3 <= len(recommended) <= 10
     assert all(abs(point["y"]) < 0.5 and -1.5 < point["x"] < 1.5 for point in recommended)
     predicted = opt.predict(recommended)
-    assert list(predicted.columns.levels[0]) == ["far", "near"]
+    assert list(predicted.columns.levels[0]) == ["near", "far"]
     assert float((predicted["near"]["mean"] - predicted["far"]["mean"]).max()) < 2.5
     assert opt.belief("far").direction == "maximize"
     with pytest.raises(ValueError, match="several objectives"):
@@ -111,7 +115,8 @@ def test_partial_outcomes_teach_what_they_know_and_can_be_completed_later() -> N
     amended = opt.amend(1, {"far": -1.0})
     assert amended.outcomes == {**two(amended.params), "far": -1.0}
     frame = opt.to_frame()
-    assert math.isnan(frame["value_far"][4]) and frame["value_far"][1] == -1.0
+    assert math.isnan(frame["value_far"][4])
+    assert frame["value_far"][1] == -1.0
     assert list(opt.to_frame(history=True)["after_outcomes"][0]) == ["near", "far"]
 
 
@@ -121,7 +126,8 @@ def test_a_failed_measurement_is_stored_and_its_region_is_left() -> None:
 
     opt = run(Optimizer(SPACE, direction=BOTH), fragile, 20)
     broken = [trial.id for trial in opt.trials if (trial.outcomes or {})["far"] is None]
-    assert broken and len([number for number in broken if number >= 10]) <= 4
+    assert broken
+    assert len([number for number in broken if number >= 10]) <= 4
     assert all(trial.params["x"] <= 0 for trial in opt.pareto)
 
 
@@ -130,7 +136,8 @@ def test_a_run_is_resumed_with_its_goals_and_asks_what_the_uninterrupted_run_ask
     whole = run(Optimizer(SPACE, seed=5, **arguments), two, 11)
     run(Optimizer(SPACE, seed=5, storage=path, **arguments), two, 8).close()
     resumed = Optimizer.resume(path)
-    assert resumed.goals == whole.goals and resumed.direction == BOTH
+    assert resumed.goals == whole.goals
+    assert resumed.direction == BOTH
     run(resumed, two, 3)
     assert [trial.params for trial in resumed.trials] == [trial.params for trial in whole.trials]
     with pytest.raises(StorageError, match="belongs to another direction"):
@@ -227,7 +234,7 @@ def test_minimize_takes_dicts_from_worker_processes() -> None:
 
 
 def test_minimize_says_what_a_function_must_return() -> None:
-    with pytest.raises(TrialError, match="must return a dict of 'near', 'far', got 1.0"):
+    with pytest.raises(TrialError, match=r"must return a dict of 'near', 'far', got 1\.0"):
         minimize(lambda p: 1.0, SPACE, budget=3, direction=BOTH, progress=False)
     with pytest.raises(TrialError, match="name the objective by direction="):
         minimize(lambda p: {"error": 1.0}, SPACE, budget=3, progress=False)
@@ -243,7 +250,8 @@ def test_minimize_says_what_a_function_must_return() -> None:
 
 def test_an_outcome_can_be_an_objective_and_constrained() -> None:
     opt = run(Optimizer(SPACE, direction=BOTH, constraints={"near": (None, 1.0)}), two, 20)
-    assert opt.pareto and all((trial.outcomes or {})["near"] <= 1.0 for trial in opt.pareto)
+    assert opt.pareto
+    assert all((trial.outcomes or {})["near"] <= 1.0 for trial in opt.pareto)
 
 
 def test_a_finite_space_with_constraints_is_exhausted_as_any_other() -> None:
