@@ -60,7 +60,7 @@ class Outcomes:
         low: lower end of the interval of each outcome, on the scale of y; -inf for an objective.
         high: upper end of the interval; inf for an objective.
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
-        binary: indices of constrained outcomes that are labels: 1 if the constraint is met, else 0.
+        labels: number of labels, the last outcomes: 1 if a constraint is met, else 0.
         violation: by how much rows violate constraints: 0 if all that were measured are met, summed over
             constraints otherwise, inf if none was measured; None without constraints.
         scaled: values of the objectives in the user's units on the scale of y; None if the scales are equal.
@@ -75,7 +75,7 @@ class Outcomes:
     low: jt.Float[Tensor, "*b o"]
     high: jt.Float[Tensor, "*b o"]
     noise: jt.Float[Tensor, "*b o n"] | None = None
-    binary: tuple[int, ...] = ()
+    labels: int = 0
     violation: jt.Float[Tensor, "*b n"] | None = None
     scaled: Callable[[Sequence[float]], Sequence[float]] | None = None
 
@@ -182,7 +182,9 @@ class Dataset:
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Dataset":
         """The data with another form of each tensor."""
-        outcomes = None if self.outcomes is None else replace(self.outcomes, **_changed(self.outcomes, change))
+        outcomes = self.outcomes
+        if outcomes is not None:
+            outcomes = replace(outcomes, **_changed(outcomes, change))
         return replace(self, outcomes=outcomes, **_changed(self, change))
 
     def with_pending(self, rows: Sequence[jt.Float[Tensor, "*b d"]]) -> "Dataset":
@@ -193,8 +195,9 @@ class Dataset:
     @property
     def taken(self) -> jt.Float[Tensor, "*b t d"]:
         """Rows that must not be suggested: observed, failed and pending ones."""
+        observed = self.x if self.outcomes is None else self.outcomes.x
         failed = () if self.failures is None else (self.failures,)
-        return torch.cat((self.x, *failed, self.pending), -2)
+        return torch.cat((observed, *failed, self.pending), -2)
 
     def within_space(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
         """The rows moved to where the next row may be: into the space, and to the fixed columns."""
@@ -260,7 +263,7 @@ class Dataset:
         if self.violation is not None:
             worse = self.y.amax(-1, keepdim=True) + self.violation
             merit = torch.where(self.violation > 0.0, worse, self.y)
-        return torch.where(self.reachable, merit, torch.inf)
+        return merit if self.outside is None else torch.where(self.reachable, merit, torch.inf)
 
 
 def _changed(holder: object, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:

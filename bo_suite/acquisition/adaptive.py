@@ -132,6 +132,7 @@ class AdaptiveImprovement:
     search: Search | None = field(default=None, kw_only=True)
 
     batched: ClassVar[bool] = True
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints"})
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
@@ -147,7 +148,8 @@ class AdaptiveImprovement:
         choice = ScaleChoice.of(self.surrogate.exact, data, seeds, of_candidates)
         waited = evaluations_since_best(data) - self.patience
         escapes = (waited >= 0) & (waited % 2 == 0) & (choice.index == 0)
-        scaled = replace(choice.scale.of_data(data), pending=data.pending, outside=data.outside)
+        scaled = choice.scale.of_data(data)
+        scaled = replace(scaled, pending=data.pending, outside=data.outside, violation=data.violation)
         process = self._fitted(scaled, choice, seeds, of_last)
         best = incumbents(process, scaled).amin(-1, keepdim=True)
         improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
@@ -172,9 +174,8 @@ class AdaptiveImprovement:
 
 
 def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
-    """Number of evaluations, pending ones included, after the first with the best outcome in the space."""
-    outcomes = data.y if data.outside is None else torch.where(data.reachable, data.y, torch.inf)
-    return data.x.shape[-2] + data.pending.shape[-2] - 1 - outcomes.argmin(-1)
+    """Number of evaluations, pending ones included, after the first with the best feasible outcome."""
+    return data.x.shape[-2] + data.pending.shape[-2] - 1 - data.merit.argmin(-1)
 
 
 def _parts(start: WarmStart | None) -> tuple[WarmStart | None, WarmStart | None]:

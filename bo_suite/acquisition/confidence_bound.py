@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jaxtyping as jt
 import torch
@@ -55,6 +56,8 @@ class UpperConfidenceBound:
     beta: float = 2.0
     surrogate: Surrogate = field(default_factory=AutoGP)
     search: Search | None = field(default=None, kw_only=True)
+
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta < math.inf:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jaxtyping as jt
 import torch
@@ -26,7 +26,7 @@ from bo_suite.surrogates.process import (
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SMALLEST_VAR = 1e-20
 """Variances are clamped here before their square root is taken; outcomes have variance about 1."""
-_SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
+SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Noise variance of joint samples that a process is conditioned on, relative to its scale: negligible, but
 enough for a Cholesky factorisation in this dtype."""
 _IGNORED_NOISE = 1e20
@@ -42,24 +42,7 @@ class _LogH(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        # q = Φ/φ is finite below 0, where 1 + u q = h/φ is accurate until it cancels
-        near = u.clamp(-100.0, 0.0)
-        q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near * -math.sqrt(0.5))
-        h_over_phi = 1.0 + near * q
-        value: Tensor = h_over_phi.log() - 0.5 * near.square() - _LOG_SQRT_2PI
-        ratio = q / h_over_phi
-        if bool((u > 0.0).any()):
-            up = u.clamp(min=0.0)
-            cumulative = torch.special.ndtr(up)
-            h = torch.exp(-0.5 * up.square() - _LOG_SQRT_2PI) + up * cumulative
-            value, ratio = torch.where(u > 0, h.log(), value), torch.where(u > 0, cumulative / h, ratio)
-        if bool((u < -100.0).any()):
-            down = u.clamp(max=-100.0)
-            inverse = down.reciprocal().square()
-            series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0))
-            tail = torch.log(inverse * series) - 0.5 * down.square() - _LOG_SQRT_2PI
-            slope = -down * (1.0 - inverse * (1.0 - inverse * (3.0 - inverse * 15.0))) / series
-            value, ratio = torch.where(u < -100, tail, value), torch.where(u < -100, slope, ratio)
+        value, ratio = log_h_and_slope(u)
         ctx.save_for_backward(ratio)
         return value
 
@@ -77,6 +60,29 @@ def log_h(u: jt.Float[Tensor, "*b"]) -> jt.Float[Tensor, "*b"]:
     cancels, the series h = φ u⁻² (1 - 3u⁻² + 15u⁻⁴ - 105u⁻⁶). (Ament et al. 2023, equation 9.)
     """
     return _LogH.apply(u)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def log_h_and_slope(u: jt.Float[Tensor, "*b"]) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b"]]:
+    """`log_h` and its derivative Φ(u) / h(u), neither of them differentiable."""
+    # q = Φ/φ is finite below 0, where 1 + u q = h/φ is accurate until it cancels
+    near = u.clamp(-100.0, 0.0)
+    q = math.sqrt(math.pi / 2.0) * torch.special.erfcx(near * -math.sqrt(0.5))
+    h_over_phi = 1.0 + near * q
+    value: Tensor = h_over_phi.log() - 0.5 * near.square() - _LOG_SQRT_2PI
+    ratio = q / h_over_phi
+    if bool((u > 0.0).any()):
+        up = u.clamp(min=0.0)
+        cumulative = torch.special.ndtr(up)
+        h = torch.exp(-0.5 * up.square() - _LOG_SQRT_2PI) + up * cumulative
+        value, ratio = torch.where(u > 0, h.log(), value), torch.where(u > 0, cumulative / h, ratio)
+    if bool((u < -100.0).any()):
+        down = u.clamp(max=-100.0)
+        inverse = down.reciprocal().square()
+        series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * 105.0))
+        tail = torch.log(inverse * series) - 0.5 * down.square() - _LOG_SQRT_2PI
+        slope = -down * (1.0 - inverse * (1.0 - inverse * (3.0 - inverse * 15.0))) / series
+        value, ratio = torch.where(u < -100, tail, value), torch.where(u < -100, slope, ratio)
+    return value, ratio
 
 
 def log_expected_improvement(
@@ -119,10 +125,10 @@ class ImprovementScore:
 class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
-    The incumbent is the best observed outcome, noise included. Pending points are fantasised: the expectation
-    is also taken over joint posterior samples of their values, which count as observed. If columns of the
-    next point are fixed, the observed points are moved to these values, and the incumbent is their smallest
-    posterior mean.
+    The incumbent is the best observed outcome, noise included; under constraints the best feasible one.
+    Pending points are fantasised: the expectation is also taken over joint posterior samples of their values,
+    which count as observed. If columns of the next point are fixed, the observed points are moved to these
+    values, and the incumbent is their smallest posterior mean.
 
     Attributes:
         surrogate: fitted to the data.
@@ -133,6 +139,8 @@ class LogExpectedImprovement:
     surrogate: Surrogate = field(default_factory=AutoGP)
     fantasies: int = 32
     search: Search | None = field(default=None, kw_only=True)
+
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints"})
 
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
@@ -153,15 +161,16 @@ def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
     """Outcomes to improve on: the observed ones, or posterior means at rows moved to the fixed columns.
 
     Rows outside of the space have an infinite outcome, as they cannot be suggested; if all are, they are
-    moved into it.
+    moved into it. So have rows that violate a constraint.
     """
-    if not data.columns.fixed and not data.columns.narrowed:
-        return data.y
-    if not data.columns.fixed and data.outside is not None and not bool(data.outside.all(-1).any()):
-        return torch.where(data.outside, torch.inf, data.y)
-    with torch.no_grad():
-        moved = data.within_space(data.x).split(ROWS_AT_ONCE, -2)
-        return torch.cat([process.mean(rows) for rows in moved], -1)
+    outcomes = data.y
+    if data.columns.fixed or (data.outside is not None and bool(data.outside.all(-1).any())):
+        with torch.no_grad():
+            moved = data.within_space(data.x).split(ROWS_AT_ONCE, -2)
+            outcomes = torch.cat([process.mean(rows) for rows in moved], -1)
+    elif data.outside is not None:
+        outcomes = torch.where(data.outside, torch.inf, data.y)
+    return outcomes if data.violation is None else torch.where(data.violation > 0.0, torch.inf, outcomes)
 
 
 def improvement_on(
@@ -195,6 +204,8 @@ class NoisyExpectedImprovement:
     baseline: int = 32
     search: Search | None = field(default=None, kw_only=True)
 
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints"})
+
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
         at_least_one("baseline", self.baseline)
@@ -207,7 +218,8 @@ class NoisyExpectedImprovement:
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
-        promising, won = _promising(process, data.within_space(data.x), self.baseline, seeds)
+        feasible = None if data.violation is None else data.violation == 0.0
+        promising, won = _promising(process, data.within_space(data.x), feasible, self.baseline, seeds)
         points = torch.cat((data.pending, promising), -2)
         counts = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)
@@ -220,18 +232,28 @@ def at_least_one(name: str, count: int) -> None:
         raise DataError(f"`{name} >= 1` must hold, got {count!r}")
 
 
-def _promising(process: Process, x: Tensor, most: int, seeds: Seeds) -> tuple[Tensor, Tensor]:
+def _promising(
+    process: Process, x: Tensor, feasible: Tensor | None, most: int, seeds: Seeds
+) -> tuple[Tensor, Tensor]:
     """The rows of x that are best in some joint posterior sample, and which of the returned rows are.
+
+    Rows that are not feasible are never best.
 
     Replicates with fewer such rows than others are padded with rows that are not.
     """
     with torch.no_grad():
         moments = [process.mean_and_var(rows) for rows in x.split(ROWS_AT_ONCE, -2)]
         mean, var = (torch.cat(moment, -1) for moment in zip(*moments, strict=True))
-        shortlist = (_PROMISING_WIDTH * var.sqrt() - mean).topk(min(most, x.shape[-2]), -1).indices
+        promise = _PROMISING_WIDTH * var.sqrt() - mean
+        if feasible is not None:
+            promise = promise.masked_fill(~feasible, -torch.inf)
+        shortlist = promise.topk(min(most, x.shape[-2]), -1).indices
         rows = x.gather(-2, shortlist[..., None].expand(*shortlist.shape, x.shape[-1]))
         base = seeds.split("baseline").quasi_normal(_PROMISING_SAMPLES, rows.shape[-2], x)
-        winners = sample_joint(process, rows, base).argmin(-1)
+        samples = sample_joint(process, rows, base)
+        if feasible is not None:
+            samples = samples.masked_fill(~feasible.gather(-1, shortlist), torch.inf)
+        winners = samples.argmin(-1)
         wins = torch.nn.functional.one_hot(winners, rows.shape[-2]).sum(0)
         count = int((wins > 0).sum(-1).max())
         chosen = wins.argsort(dim=-1, descending=True, stable=True)[..., :count]
@@ -258,7 +280,7 @@ def _fantasise(
     """
     with torch.no_grad():
         samples = sample_joint(process, points, draws, counts)
-        noise = (process.scale * _SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
+        noise = (process.scale * SAMPLE_NOISE[points.dtype])[..., None].expand(points.shape[:-1])
         lowest = samples
         if counts is not None:
             noise = torch.where(counts, noise, _IGNORED_NOISE * noise)

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.alternatives import OneStepMeans, StartingPoints, at_target, distinct
+from bo_suite.acquisition.feasibility import Feasibility
 from bo_suite.acquisition.lines import log_discrete_knowledge_gradient
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.maximize import Search, ascend
+from bo_suite.space.candidates import top
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import (
@@ -35,6 +37,8 @@ _EVALUATIONS = 20
 """Rounds of joint evaluation in a search for a minimum of a one-step mean; twice as many without outcomes."""
 _STEPS = 10
 """Rounds of joint evaluation in a search for candidates; they need not be exact maxima."""
+_LIKELY = 32
+"""Alternatives that are likely to be feasible and good, under constraints."""
 _SPREAD = 128
 """Alternatives spread over the space, divided by the number of columns: more would add little there."""
 _REFRESHES = 2
@@ -82,6 +86,32 @@ class AffineCost:
 
 
 @dataclass(frozen=True, eq=False)
+class Penalty:
+    """What an alternative counts for under constraints: P f + (1 - P) worst, P its chance to be feasible.
+
+    Attributes:
+        feasibility: of P, which the next observation is taken not to change.
+        chances: P of the alternatives.
+        worst: the worst observed outcome.
+    """
+
+    feasibility: Feasibility
+    chances: jt.Float[Tensor, "*b j"]
+    worst: jt.Float[Tensor, "*b 1"]
+
+    @staticmethod
+    def of(feasibility: Feasibility, data: Dataset, alternatives: Tensor) -> "Penalty":
+        """The penalty at the alternatives."""
+        return Penalty(feasibility, feasibility.log(alternatives).exp(), data.y.amax(-1, keepdim=True))
+
+    def applied(self, x: Tensor, intercepts: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        """The lines of the alternatives and of x itself, of expected outcomes with the penalty."""
+        own = self.feasibility.log(x).exp()[..., None]
+        chances = torch.cat((self.chances[..., None, :].expand(*own.shape[:-1], -1), own), -1)
+        return chances * intercepts + (1.0 - chances) * self.worst[..., None], chances * slopes
+
+
+@dataclass(frozen=True, eq=False)
 class KnowledgeGradientScore:
     """Log of the knowledge gradient per cost, over finitely many alternatives and the candidate itself.
 
@@ -95,6 +125,7 @@ class KnowledgeGradientScore:
         fidelities: columns that are 1 at the target.
         cost: of an evaluation; None if it is constant.
         hyperparameters: of the fit.
+        penalty: of alternatives that may be infeasible; None without constraints.
     """
 
     lookahead: Lookahead
@@ -103,6 +134,7 @@ class KnowledgeGradientScore:
     fidelities: tuple[int, ...]
     cost: Cost | None
     hyperparameters: Hyperparameters
+    penalty: Penalty | None = None
     differentiable: bool = field(default=True, init=False)
 
     @property
@@ -120,6 +152,8 @@ class KnowledgeGradientScore:
         slopes = torch.cat((cov, own[..., None]), -1) / (var + self.noise[..., None]).sqrt()[..., None]
         means = self.means[..., None, :].expand(*mean.shape, -1)
         intercepts = torch.cat((means, mean[..., None]), -1)
+        if self.penalty is not None:
+            intercepts, slopes = self.penalty.applied(x, intercepts, slopes)
         value = log_discrete_knowledge_gradient(-intercepts, slopes.expand_as(intercepts))
         if value.ndim > var.ndim:
             value = torch.logsumexp(value, 0) - math.log(value.shape[0])
@@ -139,7 +173,9 @@ class KnowledgeGradient:
     The noise of the observation lowers the score. Pending points are fantasised: the gradient is averaged
     over joint quasi-Monte Carlo samples of their observations, in closed form given each sample. In a space
     with fidelities the posterior mean is taken at the target, and the gradient is divided by the cost of the
-    observation (Wu, Toscano-Palmerin, Frazier and Wilson 2020).
+    observation (Wu, Toscano-Palmerin, Frazier and Wilson 2020). Under constraints an alternative counts for
+    its expected outcome, where an infeasible one is as bad as the worst (after Ungredda and Branke 2024), and
+    the best observed and sampled rows in that sense are alternatives too.
 
     Attributes:
         surrogate: fitted to the data.
@@ -160,7 +196,7 @@ class KnowledgeGradient:
     fantasies: int = 16
     search: Search | None = field(default=None, kw_only=True)
 
-    supports: ClassVar[frozenset[str]] = frozenset({"fidelities"})
+    supports: ClassVar[frozenset[str]] = frozenset({"constraints", "fidelities"})
 
     def __post_init__(self) -> None:
         for name in ("quantiles", "candidates", "fantasies"):
@@ -196,26 +232,35 @@ class KnowledgeGradient:
             minima = _minima(expected, pool)
             spread = _SPREAD // pool.x.shape[-1]
             alternatives = torch.cat((minima, at_target(pool.x[..., :spread, :], pool.fidelities)), -2)
-            score = self._score(process, expected, alternatives, data.fidelities)
+            feasibility = None if data.violation is None else Feasibility.fit(data, seeds)
+            if feasibility is not None:
+                alternatives = torch.cat((alternatives, _likely_best(expected, feasibility, data, pool)), -2)
+            score = self._score(process, expected, alternatives, data, feasibility)
             for _ in range(_REFRESHES):
                 candidates = _climb(score, pool, spread, self.candidates)
                 after = self._after(process, expected, pool, minima, candidates)
                 rows = torch.cat((alternatives, after), -2)
-                score = self._score(process, expected, rows, data.fidelities)
+                score = self._score(process, expected, rows, data, feasibility)
         return score
 
     def _score(
-        self, process: Process, expected: SupportsLookahead, alternatives: Tensor, fidelities: tuple[int, ...]
+        self,
+        process: Process,
+        expected: SupportsLookahead,
+        alternatives: Tensor,
+        data: Dataset,
+        feasibility: Feasibility | None,
     ) -> KnowledgeGradientScore:
-        cost = AffineCost() if self.cost is None and fidelities else self.cost
+        cost = AffineCost() if self.cost is None and data.fidelities else self.cost
         alternatives = distinct(alternatives)
         return KnowledgeGradientScore(
             expected.lookahead(alternatives),
             expected.mean(alternatives),
             process.noise,
-            fidelities,
+            data.fidelities,
             cost,
             process.hyperparameters,
+            None if feasibility is None else Penalty.of(feasibility, data, alternatives),
         )
 
     def _after(
@@ -255,6 +300,17 @@ def _given_pending(
     chol, _ = jittered_cholesky(covariance, process.scale)
     base = seeds.quasi_normal(count, pending.shape[-2], pending)
     return process.condition(pending, (base @ chol.mT).movedim(-2, 0) + process.mean(pending))
+
+
+def _likely_best(
+    process: SupportsLookahead, feasibility: Feasibility, data: Dataset, pool: StartingPoints
+) -> Tensor:
+    """Observed and sampled rows of smallest mean, where an infeasible one is as bad as the worst."""
+    rows = at_target(torch.cat((data.within_space(data.x), pool.x), -2), pool.fidelities)
+    mean = process.mean(rows)
+    mean = mean.mean(0) if mean.ndim > data.y.ndim else mean
+    worst = data.y.amax(-1, keepdim=True)
+    return top(rows, feasibility.log(rows).exp() * (worst - mean), _LIKELY)
 
 
 def _minima(process: SupportsLookahead, pool: StartingPoints) -> Tensor:

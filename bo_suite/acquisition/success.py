@@ -1,17 +1,14 @@
 """The probability that an evaluation succeeds, modelled from successes and failures."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.base import Acquisition, Score, require_support
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates import ExactGP
-from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.process import ExactProcess, Process, WarmStart
 from bo_suite.surrogates.warm_start import has_grown
 
 _BY_CHANCE, _FOR_CERTAIN = 0.5, 0.9
@@ -62,7 +59,11 @@ class SuccessProbability:
         """
         assert data.failures is not None, "data without failures have no probability of success"
         rows = data.x.shape[-2] + data.failures.shape[-2]
-        succeeded, failed = _thinned(data.x, data.failures)
+        succeeded = data.x
+        if data.outcomes is not None:  # a trial in which the measurement of an outcome failed is in both
+            broken = torch.cdist(succeeded, data.failures, p=torch.inf).amin(-1) == 0.0
+            succeeded = succeeded if bool(broken.all()) else succeeded[~broken]
+        succeeded, failed = _thinned(succeeded, data.failures)
         x = torch.cat((succeeded, failed), -2)
         label = torch.cat((torch.ones_like(succeeded[..., 0]), torch.zeros_like(failed[..., 0])), -1)
         mean = label.mean(-1, keepdim=True)
@@ -88,60 +89,6 @@ class SuccessProbability:
         mean, var = self.process.mean_and_var(x)
         value: Tensor = torch.special.log_ndtr((mean - self.level) / var.clamp(min=_SMALLEST_VAR).sqrt())
         return value
-
-
-@dataclass(frozen=True, eq=False)
-class LikelyScore:
-    """A score plus the log probability that an evaluation succeeds.
-
-    Attributes:
-        score: of an evaluation that succeeds.
-        success: its probability.
-    """
-
-    score: Score
-    success: SuccessProbability
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether the score is differentiable."""
-        return self.score.differentiable
-
-    @property
-    def costly(self) -> bool:
-        """Whether the score takes many times the time of a mean and a variance."""
-        return bool(getattr(self.score, "costly", False))
-
-    @property
-    def hyperparameters(self) -> Hyperparameters | None:
-        """The hyperparameters of the score."""
-        return self.score.hyperparameters
-
-    @property
-    def notes(self) -> Sequence[Mapping[str, Any]]:
-        """What the acquisition chose, a mapping for each replicate."""
-        empty: Sequence[Mapping[str, Any]] = ({},) * self.success.level.shape[:-1].numel()
-        return getattr(self.score, "notes", empty)
-
-    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-        """score(x) + log P(x succeeds); the score alone if the probability is even."""
-        return self.score(x) if self.success.even else self.score(x) + self.success.log(x)
-
-
-def build_score(
-    acquisition: Acquisition, data: Dataset, seeds: Seeds, start: WarmStart | None = None
-) -> Score:
-    """The score of the acquisition given the data; if trials have failed, with the probability of success.
-
-    Raises:
-        DataError: the acquisition does not support an aspect of the data.
-        FitError, NumericalError: a model cannot be fitted.
-    """
-    require_support(acquisition, data.aspects)
-    score = acquisition.build(data, seeds, start)
-    if data.failures is None:
-        return score
-    return LikelyScore(score, SuccessProbability.fit(data, seeds, None if start is None else start.success))
 
 
 def _thinned(succeeded: Tensor, failed: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,6 +60,7 @@ app.command(
         "bo-suite ask run.db --json",
         "bo-suite ask run.db --count 4 --json",
         "bo-suite ask run.db --fixed depth=3",
+        "bo-suite ask small.db --space space.toml --direction error=minimize --constraint 'memory<=8'",
         "id=$(bo-suite ask run.db --json | jq .id)",
     )
 )(trials.ask)

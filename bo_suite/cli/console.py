@@ -19,7 +19,8 @@ from bo_suite.values.describe import SHORT, shortened, visible
 
 if TYPE_CHECKING:  # a command that prints no trials need not import them
     from bo_suite.space.space import Params, Space
-    from bo_suite.storage.trial import Trial
+    from bo_suite.storage.goals import Goals
+    from bo_suite.storage.trial import Header, Trial
 
 FAILURE, USAGE, EXHAUSTED, INTERRUPTED = 1, 2, 3, 130
 
@@ -99,12 +100,31 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console(highlight=False).print(table)
 
 
-def print_trials(trials: Sequence["Trial"], space: "Space") -> None:
-    """Prints a table of trials and their points."""
+def print_trials(trials: Sequence["Trial"], space: "Space", goals: "Goals") -> None:
+    """Prints a table of trials, their outcomes and their points."""
     states = any(trial.state != "finished" for trial in trials)
-    rows = [(str(one.id), *([one.state] if states else []), outcome(one)) for one in trials]
-    headings = ("trial", *(["state"] if states else []), "value")
+    columns, outcomes = (
+        _outcomes(trials, goals) if goals.named else (("value",), [(outcome(t),) for t in trials])
+    )
+    rows = [
+        (str(trial.id), *([trial.state] if states else []), *cells)
+        for trial, cells in zip(trials, outcomes, strict=True)
+    ]
+    headings = ("trial", *(["state"] if states else []), *columns)
     print_points(headings, rows, [trial.params for trial in trials], space)
+
+
+def _outcomes(trials: Sequence["Trial"], goals: "Goals") -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Headings and cells of outcomes by name, whether they are feasible, and why there are none."""
+    reasons = any(trial.reason for trial in trials)
+    headings = (*goals.names, *["feasible"] * bool(goals.constraints), *["reason"] * reasons)
+    rows: list[Sequence[str]] = []
+    for trial in trials:
+        feasible = "" if trial.outcomes is None else "yes" if goals.is_feasible(trial.outcomes) else "no"
+        cells = [outcome_text(trial, name) for name in goals.names]
+        reason = shortened(trial.reason or "", SHORT)
+        rows.append((*cells, *[feasible] * bool(goals.constraints), *[reason] * reasons))
+    return headings, rows
 
 
 def print_points(
@@ -127,14 +147,14 @@ def print_points(
     print_table((*headings, *names), rows)
 
 
-def print_trial(trial: "Trial", space: "Space", *, as_json: bool) -> None:
+def print_trial(trial: "Trial", header: "Header", *, as_json: bool) -> None:
     """Prints one trial: as JSON, or as a table of one row."""
     if as_json:
         from bo_suite.storage.trial import record
 
         print_json(record(trial))
     else:
-        print_trials([trial], space)
+        print_trials([trial], header.space, header.goals)
 
 
 def print_failures(trials: Sequence["Trial"]) -> None:
@@ -156,3 +176,13 @@ def outcome(trial: "Trial") -> str:
     if trial.value is None:
         return shortened(trial.reason or "", SHORT)
     return f"{trial.value:.6g}" + (f" ± {trial.std:.2g}" if trial.std else "")
+
+
+def outcome_text(trial: "Trial", name: str) -> str:
+    """An outcome by name as text: "nan" if its measurement failed, "" if it was not measured."""
+    outcomes, stds = trial.outcomes or {}, trial.stds or {}
+    if name not in outcomes:
+        return ""
+    value = outcomes[name]
+    noise = f" ± {stds[name]:.2g}" if stds.get(name) else ""
+    return "nan" if value is None else f"{value:.6g}{noise}"

@@ -21,14 +21,21 @@ from bo_suite.cli.console import (
     sentences,
     stop,
 )
-from bo_suite.cli.options import (
+from bo_suite.cli.goals import (
+    ConstraintOption,
     DirectionOption,
+    OutcomeArgument,
+    StdOption,
+    chosen_goals,
+    noise_of,
+    outcome_of,
+)
+from bo_suite.cli.options import (
     IdArgument,
     JsonOption,
     SeedOption,
     SpaceOption,
     StorageArgument,
-    chosen_direction,
     chosen_seed,
     created,
     existing,
@@ -57,6 +64,7 @@ def enqueue(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all queued points, and show them.")] = False,
     space: SpaceOption = None,
     direction: DirectionOption = None,
+    constraint: ConstraintOption = None,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,9 +88,8 @@ def enqueue(
         points = [*([values_in(searched, values)] if values else []), *map(_point_in, params or [])]
         for point in points:
             searched.check_some(point)  # before a file is created
-        with created(
-            storage, searched, chosen_direction(direction, header), chosen_seed(seed, header)
-        ) as history:
+        goals = chosen_goals(direction, constraint, header)
+        with created(storage, searched, goals, chosen_seed(seed, header)) as history:
             enqueued(history, points)
             queued = history.queue()
     if as_json:
@@ -109,15 +116,18 @@ def _point_in(text: str) -> "Params":
 def amend(
     storage: StorageArgument,
     trial: IdArgument,
-    value: Annotated[float, typer.Argument(metavar="VALUE", help="The right outcome, a finite number.")],
-    std: Annotated[
-        float | None, typer.Option(help="Standard deviation of its noise.", show_default="the stored one")
-    ] = None,
+    outcome: OutcomeArgument,
+    std: StdOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Correct the outcome of a trial in any state; `bo-suite history` shows what was there."""
+    """Correct the outcome of a trial in any state; `bo-suite history` shows what was there.
+
+    Outcomes by name that are left out stay as they are, and so does their noise.
+    """
     with existing(storage) as history:
-        print_trial(history.amend(trial, value, std), history.header.space, as_json=as_json)
+        goals = history.header.goals
+        amended = history.amend(trial, outcome_of(goals, outcome), noise_of(goals, std))
+        print_trial(amended, history.header, as_json=as_json)
 
 
 @sentences()
@@ -131,7 +141,7 @@ def forget(
 ) -> None:
     """Withdraw a trial in any state and remove its outcome; `bo-suite amend` restores it."""
     with existing(storage) as history:
-        print_trial(history.forget(trial, reason), history.header.space, as_json=as_json)
+        print_trial(history.forget(trial, reason), history.header, as_json=as_json)
 
 
 @sentences()

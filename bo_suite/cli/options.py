@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,16 +15,11 @@ from bo_suite.errors import SpaceError
 
 if TYPE_CHECKING:  # each command imports what it needs when it runs
     from bo_suite.acquisition import Acquisition
+    from bo_suite.run.minimize import Result
     from bo_suite.space.space import Params, Space
+    from bo_suite.storage.goals import Goals
     from bo_suite.storage.history import History
-    from bo_suite.storage.trial import Header, Trial
-
-
-class Direction(StrEnum):
-    """Which values are better."""
-
-    minimize = "minimize"
-    maximize = "maximize"
+    from bo_suite.storage.trial import Header
 
 
 class State(StrEnum):
@@ -48,12 +43,6 @@ SpaceOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", help="Seed of the run.", show_default="0, or that of the history")
-]
-DirectionOption = Annotated[
-    Direction | None,
-    typer.Option(
-        "--direction", help="Which values are better.", show_default="minimize, or that of the history"
-    ),
 ]
 AcquisitionOption = Annotated[
     str | None,
@@ -136,19 +125,19 @@ def existing(storage: Path) -> Iterator["History"]:
 
 
 @contextmanager
-def created(storage: Path, space: "Space", direction: str, seed: int) -> Iterator["History"]:
+def created(storage: Path, space: "Space", goals: "Goals", seed: int) -> Iterator["History"]:
     """The history in a file, which is created if it is missing.
 
     Args:
         storage: the file.
         space: of the history.
-        direction: "minimize" or "maximize".
+        goals: of the run.
         seed: of the run.
     """
     from bo_suite.storage.history import History
     from bo_suite.study.arguments import Settings, header_of
 
-    header = header_of(space, None, seed, direction, Settings(None, None, None))
+    header = header_of(space, None, seed, goals, Settings(None, None, None))
     with closing(History.open(storage, header)) as history:
         yield history
 
@@ -198,13 +187,6 @@ def stored_header(storage: Path | None) -> "Header | None":
         return history.header
 
 
-def chosen_direction(direction: Direction | None, header: "Header | None") -> str:
-    """The direction of the option, else that of the history, else "minimize"."""
-    if direction is not None:
-        return str(direction)
-    return "minimize" if header is None else header.direction
-
-
 def chosen_seed(seed: int | None, header: "Header | None") -> int:
     """The seed of the option, else that of the history, else 0."""
     if seed is not None:
@@ -245,13 +227,11 @@ def picture_path(path: Path) -> Path:
     return path
 
 
-def draw_convergence(
-    trials: Sequence["Trial"], space: "Space", direction: str, minimum: float | None, path: Path
-) -> None:
-    """Saves the convergence plot of the trials of a space."""
+def draw_convergence(result: "Result", minimum: float | None, path: Path) -> None:
+    """Saves the convergence plot of a run."""
     from bo_suite.plot import plot_convergence
 
     try:
-        plot_convergence(trials, direction, minimum=minimum, space=space).savefig(path)
+        plot_convergence(result, minimum=minimum).savefig(path)
     except OSError as error:
         stop(f"the plot cannot be written: {error}", FAILURE)

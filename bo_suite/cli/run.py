@@ -12,6 +12,7 @@ from bo_suite.cli.console import (
     INTERRUPTED,
     json_owns_stdout,
     outcome,
+    outcome_text,
     print_json,
     print_lines,
     print_table,
@@ -19,11 +20,11 @@ from bo_suite.cli.console import (
     sentences,
     stop,
 )
+from bo_suite.cli.goals import ConstraintOption, DirectionOption, chosen_goals
 from bo_suite.cli.options import (
     AcquisitionOption,
     BudgetOption,
     CatchOption,
-    DirectionOption,
     HistoryOption,
     JsonOption,
     ObjectiveArgument,
@@ -34,7 +35,6 @@ from bo_suite.cli.options import (
     TimeLimitOption,
     TimeoutOption,
     WorkersOption,
-    chosen_direction,
     chosen_seed,
     draw_convergence,
     named_acquisition,
@@ -60,6 +60,7 @@ def minimize(
     storage: HistoryOption = None,
     seed: SeedOption = None,
     direction: DirectionOption = None,
+    constraint: ConstraintOption = None,
     workers: WorkersOption = 1,
     time_limit: TimeLimitOption = None,
     timeout: TimeoutOption = None,
@@ -83,6 +84,7 @@ def minimize(
         header = stored_header(storage)
         rules = _rules(time_limit, target)
         chosen = find(objective, space, header)
+        goals = chosen_goals(direction, constraint, header)
         result = _result(
             storage,
             lambda: loop.minimize(
@@ -94,13 +96,14 @@ def minimize(
                 storage=storage,
                 acquisition=named_acquisition(acquisition, header),
                 callbacks=rules,
-                direction=chosen_direction(direction, header),
+                direction=goals.direction,
+                constraints=goals.limits,
                 catch=Exception if catch else (),
                 timeout=timeout,
             ),
         )
         if picture is not None:
-            draw_convergence(result.trials, result.space, result.direction, chosen.minimum, picture)
+            draw_convergence(result, chosen.minimum, picture)
     files = {"storage": storage, "plot": picture}
     _print_result(result, files, budget, objective if as_json else None)
     _end(result, budget, [rule.reason for rule in rules])
@@ -126,19 +129,20 @@ def _print_result(
     """Prints the result: as JSON if there is an objective, else for people."""
     from bo_suite.run.running import spent
     from bo_suite.storage.trial import record
-    from bo_suite.study.summary import ranked
 
-    best = ranked(result.trials, result.direction, result.space)
     if objective is None:
         ended = "nothing was evaluated" if spent(result.trials, budget) else "ended early"
-        _summary(result, best, files, ended)
+        _summary(result, files, ended)
         return
+    front, several = result.pareto, result.goals.several
     form: dict[str, Any] = {
         "objective": objective,
         "direction": result.direction,
+        **({"constraints": result.constraints} if result.constraints else {}),
         "stopped": result.stopped,
         **{name: None if file is None else str(file) for name, file in files.items()},
-        "best": record(best[0]) if best else None,
+        "best": record(front[0]) if front and not several else None,
+        **({"pareto": [record(trial) for trial in front]} if several else {}),
         "trials": [record(trial) for trial in result.trials],
     }
     print_json(form)
@@ -196,13 +200,16 @@ def _end(result: "Result", budget: int, expected: Sequence[str]) -> None:
         stop(f"all {len(result.trials)} evaluations failed, the last with {last}", FAILURE)
 
 
-def _summary(result: "Result", best: "Sequence[Trial]", files: dict[str, Path | None], ended: str) -> None:
+def _summary(result: "Result", files: dict[str, Path | None], ended: str) -> None:
     """Prints the best trials, how the run ended, and the names of its files."""
+    from bo_suite.study.summary import ranked
+
     finished, failed = (sum(trial.state == s for trial in result.trials) for s in ("finished", "failed"))
+    best = ranked(result.trials, result.goals, result.space)
     if best:
-        print_trials(best[:5], result.space)
+        print_trials(best[:5], result.space, result.goals)
     if finished:
-        text = f"{outcome(best[0])} at trial {best[0].id}" if best else "none at the target fidelity"
+        text = _best(result) if best else "none at the target fidelity"
         print_lines(f"best: {text}, of {finished} evaluated, {failed} failed")
     if result.stopped is not None:
         print_lines(f"{ended}: {result.stopped}")
@@ -210,6 +217,17 @@ def _summary(result: "Result", best: "Sequence[Trial]", files: dict[str, Path | 
         print_lines(f"history: {files['storage']} (the same command with a larger --budget continues it)")
     if files["plot"] is not None:
         print_lines(f"convergence: {files['plot']}")
+
+
+def _best(result: "Result") -> str:
+    """The best feasible trial, or the size of the front, in a few words."""
+    front, goals = result.pareto, result.goals
+    if goals.several:
+        return f"{len(front)} trials in the Pareto front"
+    if not front:
+        return "none feasible"
+    name = goals.objectives[0].name
+    return f"{outcome_text(front[0], name) if goals.named else outcome(front[0])} at trial {front[0].id}"
 
 
 @sentences()

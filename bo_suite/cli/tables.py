@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from bo_suite.cli.console import FAILURE, USAGE, print_json, print_lines, sentences, stop
+from bo_suite.cli.goals import ConstraintOption, DirectionOption, chosen_goals, outcome_headings
 from bo_suite.cli.options import (
     ColumnOption,
-    DirectionOption,
     JsonOption,
     SeedOption,
     SpaceOption,
     StorageArgument,
-    chosen_direction,
     chosen_seed,
     created,
     existing,
@@ -30,34 +29,41 @@ def import_trials(
     storage: StorageArgument,
     table: Annotated[
         Path,
-        typer.Argument(
-            metavar="PAST.CSV", help="A table with a column for each parameter and one for the outcome."
-        ),
+        typer.Argument(metavar="PAST.CSV", help="A table with a column for each parameter and each outcome."),
     ],
     space: SpaceOption = None,
     column: ColumnOption = None,
     value: Annotated[
-        str, typer.Option("--value", metavar="HEADING", help="The column of the outcome.")
-    ] = "value",
+        list[str] | None,
+        typer.Option(
+            "--value",
+            metavar="HEADING|NAME=HEADING",
+            help="The column of the outcome, or of one by name; may be repeated.",
+            show_default="value, or value_NAME",
+        ),
+    ] = None,
     direction: DirectionOption = None,
+    constraint: ConstraintOption = None,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add the rows of a table as trials, all of them or, if one is wrong, none.
 
-    Columns named std, state and reason are read too: failed rows are failures, and running and withdrawn ones
-    are left out. A new history needs --space. What is wrong with a row is said with its line.
+    Columns named std (or std_NAME), state and reason are read too: failed rows are failures, and running and
+    withdrawn ones are left out. A blank outcome by name was not measured. A new history needs --space. What
+    is wrong with a row is said with its line.
     """
     from bo_suite.storage.csv_files import read_csv
 
     header = stored_header(storage)
     searched = searched_space(space, header, storage)
+    goals = chosen_goals(direction, constraint, header)
+    values = outcome_headings(goals, value)
     try:
-        past = read_csv(table, searched, headings_in(searched, column), value)
+        past = read_csv(table, searched, headings_in(searched, column), values, goals)
     except TableError as error:
         raise TableError(f"{error.requirement}; nothing was imported", error.faults) from error
-    chosen = chosen_direction(direction, header), chosen_seed(seed, header)
-    with created(storage, searched, *chosen) as history:
+    with created(storage, searched, goals, chosen_seed(seed, header)) as history:
         added = history.add_all(past.observations)
     failed = sum(trial.state == "failed" for trial in added)
     counts = {"imported": len(added), "failed": failed, "left_out": dict(past.left_out)}
@@ -87,9 +93,9 @@ def export(
     if as_json and out is None:
         stop("--json needs --out, since the table itself goes to stdout", USAGE)
     with existing(storage) as history:
-        trials, space = history.trials(), history.header.space
+        trials, header = history.trials(), history.header
     if out is None:
-        text = csv_text(trials, space)
+        text = csv_text(trials, header.space, header.goals)
         if sys.stdout.isatty():  # where no text of a history may control the terminal
             print_lines(*text.splitlines())
         else:
@@ -97,7 +103,7 @@ def export(
         return
     if out.exists() and out.samefile(storage):
         stop(f"the table must be another file than the history, got {out} for both", FAILURE)
-    write_csv(trials, space, out)
+    write_csv(trials, header.space, out, header.goals)
     if as_json:
         print_json({"table": str(out), "trials": len(trials)})
     else:

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,10 +17,18 @@ from bo_suite.cli.console import (
     sentences,
     stop,
 )
+from bo_suite.cli.goals import (
+    ConstraintOption,
+    DirectionOption,
+    OutcomeArgument,
+    StdOption,
+    chosen_goals,
+    noise_of,
+    outcome_of,
+)
 from bo_suite.cli.options import (
     AcquisitionOption,
     AttemptOption,
-    DirectionOption,
     FixedOption,
     IdArgument,
     JsonOption,
@@ -28,7 +36,6 @@ from bo_suite.cli.options import (
     SpaceOption,
     State,
     StorageArgument,
-    chosen_direction,
     chosen_seed,
     draw_convergence,
     existing,
@@ -37,9 +44,6 @@ from bo_suite.cli.options import (
     picture_path,
     stored_header,
 )
-
-if TYPE_CHECKING:
-    pass
 
 _PAGE, _WHY_PAGE = 200, 20
 """Trials of one page, without and with their tracebacks."""
@@ -51,6 +55,7 @@ def ask(
     space: SpaceOption = None,
     seed: SeedOption = None,
     direction: DirectionOption = None,
+    constraint: ConstraintOption = None,
     acquisition: AcquisitionOption = None,
     count: Annotated[
         int | None, typer.Option(min=1, help="Number of points; the JSON is then a list.", show_default="1")
@@ -72,13 +77,15 @@ def ask(
     if searched is None:
         stop(f"the first ask of a history needs --space FILE, got {storage}, which does not exist", USAGE)
     values = fixed_values(searched, fixed)  # before a file is created
+    goals = chosen_goals(direction, constraint, header)
     optimizer = Optimizer(
         searched,
         named_acquisition(acquisition, header),
         chosen_seed(seed, header),
-        direction=chosen_direction(direction, header),
+        direction=goals.direction,
         budget=header.budget if header else None,
         storage=storage,
+        constraints=goals.limits,
     )
     with closing(optimizer):
         trials = optimizer.ask(count or 1, fixed=values)
@@ -86,21 +93,26 @@ def ask(
         records = [record(trial) for trial in trials]
         print_json(records[0] if count is None else records)
     else:
-        print_trials(trials, searched)
+        print_trials(trials, searched, goals)
 
 
 @sentences()
 def tell(
     storage: StorageArgument,
     trial: IdArgument,
-    value: Annotated[float, typer.Argument(metavar="VALUE", help="The outcome, a finite number.")],
-    std: Annotated[float | None, typer.Option(help="Standard deviation of its noise, if known.")] = None,
+    outcome: OutcomeArgument,
+    std: StdOption = None,
     attempt: AttemptOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store the value of a running trial; after exit code 0 it survives any crash."""
+    """Store the outcome of a running trial; after exit code 0 it survives any crash.
+
+    An outcome by name that is left out was not measured.
+    """
     with existing(storage) as history:
-        print_trial(history.tell(trial, value, std, attempt), history.header.space, as_json=as_json)
+        goals = history.header.goals
+        told = history.tell(trial, outcome_of(goals, outcome), noise_of(goals, std), attempt)
+        print_trial(told, history.header, as_json=as_json)
 
 
 @sentences()
@@ -117,7 +129,7 @@ def fail(
     """Store that a running trial has no value; later suggestions stay away from where trials fail."""
     with existing(storage) as history:
         failed = history.fail(trial, reason, attempt, transient=transient)
-        print_trial(failed, history.header.space, as_json=as_json)
+        print_trial(failed, history.header, as_json=as_json)
 
 
 @sentences()
@@ -129,17 +141,30 @@ def withdraw(
 ) -> None:
     """Store that a running trial will not be evaluated; nothing is learnt from it."""
     with existing(storage) as history:
-        print_trial(history.withdraw(trial, attempt=attempt), history.header.space, as_json=as_json)
+        print_trial(history.withdraw(trial, attempt=attempt), history.header, as_json=as_json)
 
 
 @sentences()
 def best(storage: StorageArgument, as_json: JsonOption = False) -> None:
-    """Show the trial with the best value, at the target fidelity if the space has fidelities."""
-    from bo_suite.study.summary import best_trial
+    """Show the best feasible trial, at the target fidelity if the space has fidelities.
+
+    With several objectives it shows the Pareto front, by the first objective; the JSON is then a list.
+    """
+    from bo_suite.storage.trial import record
+    from bo_suite.study.summary import best_trial, pareto_trials
 
     with existing(storage) as history:
-        trial = best_trial(history.trials(), history.header.direction, history.header.space)
-        print_trial(trial, history.header.space, as_json=as_json)
+        trials, header = history.trials(), history.header
+    if not header.goals.several:
+        print_trial(best_trial(trials, header.goals, header.space), header, as_json=as_json)
+        return
+    front = pareto_trials(trials, header.goals, header.space)
+    if as_json:
+        print_json([record(trial) for trial in front])
+    elif front:
+        print_trials(front, header.space, header.goals)
+    else:
+        print_lines("the Pareto front is empty: no trial is feasible with all objectives measured")
 
 
 @sentences()
@@ -175,7 +200,7 @@ def trials(
     if state is not None:
         listed = [trial for trial in listed if trial.state == state]
     if top is not None:
-        listed = ranked(listed, header.direction, header.space)[:top]
+        listed = ranked(listed, header.goals, header.space)[:top]
     if as_json:
         print_json([record(trial) for trial in listed])
         return
@@ -186,7 +211,7 @@ def trials(
     if why:
         print_failures(page_of_trials)
     else:
-        print_trials(page_of_trials, header.space)
+        print_trials(page_of_trials, header.space, header.goals)
     if pages > 1:
         print_lines(f"page {shown} of {pages} (--page), {len(listed)} trials")
 
@@ -226,11 +251,17 @@ def plot(
     minimum: Annotated[float | None, typer.Option(help="The minimum, to plot the distance to it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Save the convergence plot, of trials at the target fidelity if the space has fidelities."""
+    """Save the convergence plot, of trials at the target fidelity if the space has fidelities.
+
+    With several objectives it shows the hypervolume of the Pareto front.
+    """
+    from bo_suite.run.minimize import Result
+
     with existing(storage) as history:
         listed, header = history.trials(), history.header
     picture = picture_path(out or storage.with_suffix(".png"))
-    draw_convergence(listed, header.space, header.direction, minimum, picture)
+    run = Result(tuple(listed), header.direction, None, header.space, header.constraints)
+    draw_convergence(run, minimum, picture)
     if as_json:
         print_json({"plot": str(picture)})
     else:

@@ -52,7 +52,9 @@ class HistoryStorage(optuna.storages.BaseStorage):
     def __init__(self, path: str | Path) -> None:
         self._history = History.open(path, None)
         self._name = Path(path).stem
-        self._direction = optuna.study.StudyDirection[self._history.header.direction.upper()]
+        self._direction = optuna.study.StudyDirection[
+            self._history.header.goals.objectives[0].direction.upper()
+        ]
         self._latest: tuple[Header, dict[str, Any]] | None = None
 
     def get_study_id_from_name(self, study_name: str) -> int:

@@ -10,6 +10,7 @@ from bo_suite.plot.convergence import plot_convergence
 from bo_suite.plot.cross_validation import plot_cross_validation
 from bo_suite.plot.importance import plot_importance
 from bo_suite.plot.parallel import plot_parallel
+from bo_suite.plot.pareto import plot_pareto
 from bo_suite.plot.regret import plot_regret
 from bo_suite.plot.slices import plot_slices
 
@@ -19,6 +20,7 @@ __all__ = [
     "plot_cross_validation",
     "plot_importance",
     "plot_parallel",
+    "plot_pareto",
     "plot_regret",
     "plot_slices",
 ]

@@ -1,16 +1,18 @@
 """The figure of a run: its evaluations, and the best so far."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from bo_suite.errors import TrialError
 from bo_suite.plot.run import Run, is_run
-from bo_suite.plot.style import INK, MIST, RED, new_figure
+from bo_suite.plot.style import INK, MIST, RED, draw_name, new_figure
+from bo_suite.plot.volume import hypervolume_figure
 from bo_suite.space.space import Space
+from bo_suite.storage.goals import VALUE, Direction, Goals
 from bo_suite.storage.trial import Trial
-from bo_suite.study.summary import trials_at_target
+from bo_suite.study.summary import outcomes_of, trials_at_target
 from bo_suite.values.describe import described
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
@@ -27,40 +29,50 @@ class Course:
 
     Attributes:
         finished: id and value of the finished trials, in order of id.
-        inside: ids of those in the space, which alone may be the best.
+        inside: ids of those in the space that are feasible, which alone may be the best.
+        infeasible: ids of finished trials that are not feasible.
         failed: ids of the failed trials, in order.
     """
 
     finished: Sequence[tuple[int, float]]
     inside: Set[int]
+    infeasible: Set[int]
     failed: Sequence[int]
 
     @staticmethod
-    def of(trials: Sequence[Trial], space: Space | None) -> "Course":
+    def of(trials: Sequence[Trial], goals: Goals, space: Space | None) -> "Course":
         """The course of trials; with a space of those at its target fidelity."""
         shown = trials if space is None else trials_at_target(trials, space)
+        finished = [trial for trial in shown if trial.value is not None]
+        feasible = {trial.id for trial in finished if goals.is_feasible(outcomes_of(trial, goals))}
         return Course(
-            sorted((trial.id, trial.value) for trial in shown if trial.value is not None),
-            {trial.id for trial in shown if space is None or space.contains(trial.params)},
+            sorted((trial.id, trial.value) for trial in finished if trial.value is not None),
+            {trial.id for trial in shown if space is None or space.contains(trial.params)} & feasible,
+            {trial.id for trial in finished} - feasible,
             sorted(trial.id for trial in shown if trial.state == "failed"),
         )
 
     @property
     def counted(self) -> list[tuple[int, float]]:
-        """The finished trials in the space."""
+        """The finished trials in the space that are feasible."""
         return [pair for pair in self.finished if pair[0] in self.inside]
 
 
 def plot_convergence(
     run: Run | Sequence[Trial],
-    direction: str | None = None,
+    direction: Direction | None = None,
     *,
     minimum: float | None = None,
     space: Space | None = None,
+    reference: Mapping[str, float] | None = None,
 ) -> "Figure":
     """Draw evaluations as dots, the best so far as a step line, failed trials as crosses on the lower edge.
 
     Trials that were left outside when the space was narrowed are evaluations, but none of them is the best.
+    Nor is any that is infeasible, which are grey.
+
+    With several objectives the step line is the hypervolume of the front of feasible trials: the volume, in
+    the product of the user's units, of what they dominate up to a reference point.
 
     With `minimum` the axis is the distance to it (the simple regret), on a log scale; values at the minimum,
     or beyond it by noise or rounding, are drawn at half of the smallest positive distance. Without `minimum`
@@ -70,26 +82,35 @@ def plot_convergence(
     Args:
         run: an Optimizer or a Result, of which the trials at the target fidelity are drawn; or trials of one
             run, in any order. Running trials are ignored.
-        direction: "minimize" or "maximize", of trials; None for that of the run.
+        direction: "minimize" or "maximize", of trials, or these by name of each objective; None for the goals
+            of the run.
         minimum: the best possible value (the maximum if the direction is "maximize").
         space: of trials; None for that of the run, or to count all trials as inside and at the target.
+        reference: of several objectives, a point that bounds the volume, as values by name. None for the
+            worst feasible value of each objective over all trials, which moves as the run goes on.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
 
     Raises:
-        TrialError: trials without a direction.
+        TrialError: trials without a direction; several objectives with `minimum`, or one with `reference`.
+        ArgumentError: the reference point has not a finite number for each objective.
     """
     from matplotlib.ticker import MaxNLocator
 
     if is_run(run):
-        trials, direction, space = run.trials, direction or run.direction, space or run.space
+        trials, space = run.trials, space or run.space
+        goals = run.goals if direction is None else Goals.of(direction)
     else:
-        trials = list(run)  # type: ignore[arg-type]
-    if direction not in ("minimize", "maximize"):
-        raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
-    sign = -1.0 if direction == "maximize" else 1.0
-    course = Course.of(trials, space)
+        trials, goals = list(run), Goals.of(direction)  # type: ignore[arg-type]
+    if minimum is not None and goals.several:
+        raise TrialError(f"`minimum` needs one objective, got {minimum} of {goals}")
+    if reference is not None and not goals.several:
+        raise TrialError(f"`reference` needs several objectives, got {described(reference)} of {goals}")
+    if goals.several:
+        return hypervolume_figure(trials, goals, space, reference)
+    sign = goals.objectives[0].sign
+    course = Course.of(trials, goals, space)
 
     figure, ((axes,),) = new_figure(height=4.2)
     axes.set_title(_title(course, sign), loc="left", fontsize=11)
@@ -98,6 +119,8 @@ def plot_convergence(
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     if course.finished:
         _draw_evaluations(axes, course, sign, minimum)
+        if minimum is None and goals.objectives[0].name != VALUE:
+            draw_name(axes.yaxis.label, goals.objectives[0].name)
     else:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no trial has a value yet", transform=axes.transAxes, ha="center", color="0.4")
@@ -113,8 +136,8 @@ def plot_convergence(
 
 def _title(course: Course, sign: float) -> str:
     """Name the best value inside and its trial, and count the trials."""
-    failures = len(course.failed)
-    counts = f"{len(course.finished)} evaluated" + (f", {failures} failed" if failures else "")
+    others = ((len(course.infeasible), "infeasible"), (len(course.failed), "failed"))
+    counts = f"{len(course.finished)} evaluated" + "".join(f", {n} {what}" for n, what in others if n)
     if not course.counted:
         return counts
     number, best = min(course.counted, key=lambda pair: sign * pair[1])
@@ -133,10 +156,16 @@ def _draw_evaluations(axes: "Axes", course: Course, sign: float, minimum: float 
         heights = _regrets(losses, sign * minimum)
         axes.set_ylabel(f"distance to the {'maximum' if sign < 0 else 'minimum'} {minimum:.6g}")
         axes.set_yscale("log")
-    axes.plot(ids, heights, "o", color=MIST, markersize=5, markeredgewidth=0, label="evaluation")
-    counted = [
-        (number, height) for number, height in zip(ids, heights, strict=True) if number in course.inside
-    ]
+    dots = list(zip(ids, heights, strict=True))
+    feasible = [dot for dot in dots if dot[0] not in course.infeasible]
+    infeasible = [dot for dot in dots if dot[0] in course.infeasible]
+    if feasible:
+        pairs = zip(*feasible, strict=True)
+        axes.plot(*pairs, "o", color=MIST, markersize=5, markeredgewidth=0, label="evaluation")
+    if infeasible:
+        pairs = zip(*infeasible, strict=True)
+        axes.plot(*pairs, "o", color="0.72", fillstyle="none", markersize=5, label="infeasible")
+    counted = [(number, height) for number, height in dots if number in course.inside]
     if not counted:
         return
     steps = [number for number, _ in counted]

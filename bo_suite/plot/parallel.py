@@ -45,7 +45,7 @@ def plot_parallel(run: Run) -> "Figure":
 
     run = require_run(run)
     space = run.space.varying
-    trials = ranked(run.trials, run.direction, run.space)[::-1]
+    trials = ranked(run.trials, run.goals, run.space)[::-1]
     at = np.arange(space.dim, dtype=float)
     figure, ((axes,),) = new_figure(width=min(max(7.2, 0.75 * space.dim), 20.0), height=4.2)
     axes.set_xlim(-0.3, space.dim - 0.7)

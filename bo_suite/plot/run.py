@@ -14,6 +14,7 @@ from bo_suite.errors import TrialError
 from bo_suite.plot.style import draw_name, name_ticks, short_name
 from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import Direction, Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.belief import Belief
 from bo_suite.values.describe import described, plain_text
@@ -36,8 +37,8 @@ _LEVEL_LETTERS = 36
 class _HasModel(Protocol):
     """What is checked of a run: its trials would be read to be checked."""
 
-    def belief(self) -> Belief:
-        """The model of the finished trials."""
+    def belief(self, outcome: str | None = None) -> Belief:
+        """The model of the only objective, or of an outcome by name."""
 
 
 class Run(_HasModel, Protocol):
@@ -52,8 +53,12 @@ class Run(_HasModel, Protocol):
         """The user's space."""
 
     @property
-    def direction(self) -> str:
-        """ "minimize" or "maximize"."""
+    def direction(self) -> Direction:
+        """ "minimize" or "maximize", or one of these by name of each objective."""
+
+    @property
+    def goals(self) -> Goals:
+        """The objectives and the constraints."""
 
 
 def is_run(run: object) -> TypeGuard[Run]:

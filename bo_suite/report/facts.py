@@ -67,7 +67,7 @@ def run_facts(run: RunRecord, belief: Belief | None, no_model: str | None) -> di
         "best": _best(run),
         "names": list(space.names),
         "ended": _ended(run, counts),
-        "convergence": convergence_figure(run.trials, direction, space),
+        "convergence": convergence_figure(run.trials, run.header.goals, space),
         "no_model": no_model,
         "model": None if belief is None else _model(run, belief),
         "rows": [_row(trial, space) for trial in run.trials],
@@ -84,7 +84,7 @@ def run_facts(run: RunRecord, belief: Belief | None, no_model: str | None) -> di
 def _best(run: RunRecord) -> dict[str, Any] | None:
     """The best trial; None before there is one."""
     try:
-        trial = best_trial(run.trials, run.header.direction, run.header.space)
+        trial = best_trial(run.trials, run.header.goals, run.header.space)
     except TrialError:
         return None
     return {"id": trial.id, "value": trial.value, "std": trial.std, "point": _texts(trial.params)}
@@ -125,7 +125,7 @@ def _model(run: RunRecord, belief: Belief) -> dict[str, Any]:
         "contour_of": order[:2],
         "contour": contour_figure(belief, point, *two) if len(two) == 2 else None,
         "lines": parallel_figure(
-            run.trials, run.header.direction, space, [name for name in varying if name in shown]
+            run.trials, run.header.goals, space, [name for name in varying if name in shown]
         ),
         "most_lines": MOST_LINES,
         "contexts": list(space.contexts),

@@ -11,6 +11,7 @@ from bo_suite.plot.convergence import Course, ValueAxis, value_axis
 from bo_suite.plot.cross_validation import HeldOut
 from bo_suite.report.axes import name_text
 from bo_suite.space.space import Space
+from bo_suite.storage.goals import VALUE, Goals
 from bo_suite.storage.trial import Trial
 
 if TYPE_CHECKING:  # plotly belongs to an extra, and pandas takes half a second to import
@@ -37,11 +38,14 @@ _SHARES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 _LEGEND = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"}
 
 
-def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) -> "Figure":
-    """Evaluations as dots, the best so far in the space as a step line, failed trials as crosses below."""
+def convergence_figure(trials: Sequence[Trial], goals: Goals, space: Space) -> "Figure":
+    """Evaluations as dots, infeasible ones grey, the best feasible one so far in the space as a step line.
+
+    Failed trials are crosses below.
+    """
     from plotly.graph_objects import Scatter
 
-    sign, course = -1.0 if direction == "maximize" else 1.0, Course.of(trials, space)
+    sign, course = goals.objectives[0].sign, Course.of(trials, goals, space)
     ids = [number for number, _ in course.finished]
     values = [_clipped(value) for _, value in course.finished]
     best = list(accumulate((_clipped(value) for _, value in course.counted), min if sign > 0 else max))
@@ -53,7 +57,7 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
         figure.update_yaxes(range=list(axis.limits))
     beyond = heights != np.array(values)
     dots = {
-        "color": _BLUE,
+        "color": np.where([number in course.infeasible for number in ids], _GREY, _BLUE).tolist(),
         "size": 7,
         "symbol": np.where(beyond, "triangle-up" if sign > 0 else "triangle-down", "circle"),
     }
@@ -64,7 +68,9 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
             customdata=values,
             mode="markers",
             marker=dots,
-            name="evaluation" + (" (triangles lie beyond the axis)" if beyond.any() else ""),
+            name="evaluation"
+            + (" (grey: infeasible)" if course.infeasible else "")
+            + (" (triangles lie beyond the axis)" if beyond.any() else ""),
             hovertemplate="trial %{x}: %{customdata:.6g}<extra></extra>",
         )
     )
@@ -79,7 +85,9 @@ def convergence_figure(trials: Sequence[Trial], direction: str, space: Space) ->
         )
     )
     _add_failures(figure, course.failed)
-    value: dict[str, Any] = {"title": {"text": "Value", "standoff": 8}, "exponentformat": "power"}
+    name = goals.objectives[0].name
+    title = "Value" if name == VALUE else name_text(name)
+    value: dict[str, Any] = {"title": {"text": title, "standoff": 8}, "exponentformat": "power"}
     figure.update_layout(yaxis=value | ({"type": "log"} if axis.log else {}))
     figure.update_xaxes(title={"text": "Trial", "standoff": 6})
     figure.update_layout(legend=_LEGEND)

@@ -11,6 +11,7 @@ from bo_suite.plot.run import ParameterAxis, axis_of
 from bo_suite.report.axes import name_text, value_text
 from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Space
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.summary import ranked
 
@@ -24,11 +25,11 @@ _OPACITIES = (1.0, 0.85, 0.6, 0.45, 0.3, 0.2)
 """Opacities of lines from the best trial to the worst, legible on white and on black."""
 
 
-def parallel_figure(trials: Sequence[Trial], direction: str, space: Space, names: Sequence[str]) -> "Figure":
+def parallel_figure(trials: Sequence[Trial], goals: Goals, space: Space, names: Sequence[str]) -> "Figure":
     """The best trials as lines over parameters, each on its own scale; the best is red."""
     from plotly.graph_objects import Scatter
 
-    shown = ranked(trials, direction, space)[:MOST_LINES]
+    shown = ranked(trials, goals, space)[:MOST_LINES]
     axes = [axis_of(space, name) for name in names]
     figure = new_figure(380)
     edges = np.linspace(1, max(len(shown), 1), len(_OPACITIES)).astype(int)

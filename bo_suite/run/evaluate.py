@@ -3,14 +3,15 @@
 import copy
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, SupportsFloat
+from typing import Any
 
 from bo_suite.errors import BoSuiteError, TrialError
 from bo_suite.run.raised import Raised, is_out_of_memory, kinds_of, traceback_text
-from bo_suite.values.describe import LONGEST, SHORT, error_text
-from bo_suite.values.numbers import number_of, refusal
+from bo_suite.storage.goals import Goals, Told
+from bo_suite.values.describe import LONGEST, SHORT, described, error_text
+from bo_suite.values.numbers import is_mapping, number_of, refusal
 
 _REASON = LONGEST - 100
 """Maximum number of characters of a reason, to which the number of tries is appended."""
@@ -34,17 +35,17 @@ class TookTooLong(TaskEnded):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one call: a finite value, or the reason why there is none.
+    """The result of one call: a finite value or values by name, or the reason why there is none.
 
     Attributes:
-        value: the value, or None.
+        value: the value; values by name, NaN where one has no number; or None.
         reason: why there is no value, or None.
         traceback: traceback of the exception, as text.
         kinds: names of the exception's class and its base classes.
         raised: the exception, if it may end the run.
     """
 
-    value: float | None
+    value: float | dict[str, float] | None
     reason: str | None
     traceback: str | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = field(default=(), repr=False)
@@ -52,7 +53,7 @@ class Outcome:
 
 
 def evaluate(
-    function: Callable[[dict[str, Any]], SupportsFloat], params: dict[str, Any], with_raised: bool
+    function: Callable[[dict[str, Any]], Told], goals: Goals, params: dict[str, Any], with_raised: bool
 ) -> Outcome:
     """The outcome of function(params), which gets a copy of params.
 
@@ -61,6 +62,7 @@ def evaluate(
 
     Args:
         function: the function to call.
+        goals: which outcomes it may return.
         params: its argument.
         with_raised: whether to return an exception, or a TrialError about a value of a wrong type, in
             `raised`, since it may be a bug of the program. A value that is not finite is not a bug, nor is a
@@ -76,15 +78,37 @@ def evaluate(
         kinds, text = kinds_of(error), traceback_text(error)
         raised = Raised(error, text) if with_raised and not is_out_of_memory(kinds) else None
         return Outcome(None, error_text(error, _REASON), text, kinds, raised)
-    value = number_of(raw)
+    if is_mapping(raw):
+        return _named_outcome(raw, goals, with_raised)
+    value = None if goals.several else number_of(raw)
     if value is None:
-        reason = refusal("the function must return a number", raw, SHORT)
-        type_error = TrialError(reason)
-        raised = Raised(type_error, "") if with_raised else None
-        return Outcome(None, reason, None, kinds_of(type_error), raised)
+        names = ", ".join(map(repr, goals.names))
+        wanted = f"a dict of {names}" if goals.several else "a number"
+        return _wrong_type(refusal(f"the function must return {wanted}", raw, SHORT), with_raised)
     if not math.isfinite(value):
         return Outcome(None, f"the function returned {value}")
     return Outcome(value, None)
+
+
+def _named_outcome(raw: Mapping[Any, Any], goals: Goals, with_raised: bool) -> Outcome:
+    """The outcome of a function that returned values by name; an infinite one counts as NaN."""
+    values = {}
+    for name, one in raw.items():
+        number = float(one) if isinstance(one, bool) else number_of(one)
+        values[name] = one if number is None else number if math.isfinite(number) else math.nan
+    if values and all(isinstance(one, float) and math.isnan(one) for one in values.values()):
+        return Outcome(None, f"the function returned no number, {described(dict(raw), SHORT)}")
+    try:
+        goals.check(values)
+    except TrialError as error:
+        return _wrong_type(str(error), with_raised)
+    return Outcome({name: one for name, one in values.items() if one is not None}, None)
+
+
+def _wrong_type(reason: str, with_raised: bool) -> Outcome:
+    """The outcome of a function that returned something else than it should."""
+    error = TrialError(reason)
+    return Outcome(None, reason, None, kinds_of(error), Raised(error, "") if with_raised else None)
 
 
 def call_pickled(task: bytes) -> Any:

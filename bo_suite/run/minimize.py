@@ -45,7 +45,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, SupportsFloat, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from bo_suite.errors import SpaceError, TrialError
 from bo_suite.run.evaluate import evaluate
@@ -55,10 +55,18 @@ from bo_suite.run.stopping import Callback, check_callbacks
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import Constraints, Direction, Goals, Told
 from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.arguments import listed_points
 from bo_suite.study.optimizer import Optimizer
-from bo_suite.study.summary import best_trial, html_of_best, overview, trials_at_target
+from bo_suite.study.summary import (
+    best_text,
+    best_trial,
+    html_of_best,
+    overview,
+    pareto_trials,
+    trials_at_target,
+)
 from bo_suite.study.tables import to_frame
 from bo_suite.values.describe import described
 from bo_suite.values.display import shown_text
@@ -71,8 +79,8 @@ if TYPE_CHECKING:
     from bo_suite.acquisition import Acquisition
     from bo_suite.study.belief import Belief
 
-Function = Callable[[Params], SupportsFloat]
-"""Takes a dict of parameters and returns a number; NaN if the evaluation failed."""
+Function = Callable[[Params], Told]
+"""Takes a dict of parameters and returns a number, or numbers by name; NaN if there is none."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,28 +116,40 @@ class Result:
 
     Attributes:
         trials: all trials of the history, ordered by id.
-        direction: "minimize" or "maximize".
+        direction: "minimize" or "maximize", or one of these by name of each objective.
         stopped: why the run ended before its budget was spent ("interrupted", that the space is exhausted, or
             what a callback returned), or had nothing to do (the budget was spent before); else None.
         space: the search space.
+        constraints: intervals of outcomes by name, or None.
     """
 
     trials: Sequence[Trial]
-    direction: str
+    direction: Direction
     stopped: str | None
     space: Space
+    constraints: Constraints | None = None
+
+    @property
+    def goals(self) -> Goals:
+        """The objectives and the constraints."""
+        return Goals.of(self.direction, self.constraints)
 
     @property
     def best(self) -> Finished:
-        """The finished trial with the best value, at the target fidelity if the space has fidelities.
+        """The feasible trial with the best value, at the target fidelity if the space has fidelities.
 
         Raises:
-            TrialError: no such trial is finished.
+            TrialError: no such trial is finished, or there are several objectives.
         """
-        return best_trial(self.trials, self.direction, self.space)
+        return best_trial(self.trials, self.goals, self.space)
+
+    @property
+    def pareto(self) -> list[Trial]:
+        """The feasible trials that no other one dominates, ordered by the first objective; maybe none."""
+        return pareto_trials(self.trials, self.goals, self.space)
 
     def __repr__(self) -> str:
-        lines = [f"Result({overview(self.trials, self.direction)})"]
+        lines = [f"Result({overview(self.trials, self.goals)})"]
         with suppress(TrialError):
             lines.append(shown_text("best: " + " ".join(repr(self.best).split("\n    "))))
         if self.stopped is not None:
@@ -137,25 +157,29 @@ class Result:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return html_of_best(self.trials, self.direction, self.space)
+        return html_of_best(self.trials, self.goals, self.space)
 
     def to_frame(self) -> "pd.DataFrame":
         """One row a trial."""
-        return to_frame(self.trials)
+        return to_frame(self.trials, self.goals)
 
-    def belief(self) -> "Belief":
+    def belief(self, outcome: str | None = None) -> "Belief":
         """The default surrogate, fitted to the finished trials; its `predict` takes points.
 
+        Args:
+            outcome: its name; None for the only objective.
+
         Raises:
+            ArgumentError: no outcome has the name, or none is named with several objectives.
             TrialError: no trial is finished.
             FitError, NumericalError: the model cannot be fitted.
         """
         from bo_suite.acquisition.default import default_acquisition
-        from bo_suite.study.belief import belief_of
+        from bo_suite.study.beliefs import belief_about
         from bo_suite.study.suggest import Suggester
 
-        acquisition = default_acquisition(self.space.aspects)
-        return belief_of(Suggester(self.space, acquisition, direction=self.direction), self.trials)
+        acquisition = default_acquisition(self.space.aspects | self.goals.aspects, len(self.goals.objectives))
+        return belief_about(Suggester(self.space, acquisition, goals=self.goals), self.trials, outcome)
 
     def plot(self) -> Any:
         """The convergence plot, a matplotlib Figure; with fidelities, of the trials at the target."""
@@ -176,18 +200,20 @@ def minimize(
     acquisition: "Acquisition | None" = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
-    direction: str = "minimize",
+    direction: Direction = "minimize",
     retries: int = 0,
     catch: Caught = (),
     timeout: float | None = None,
     start: Sequence[Params] = (),
+    constraints: Constraints | None = None,
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
     The module's docstring says how a run treats failures, Ctrl-C, workers and executors.
 
     Args:
-        f: takes a dict of parameters, which it may change, and returns a number (also of NumPy, torch, ...).
+        f: takes a dict of parameters, which it may change, and returns a number (also of NumPy, torch, ...),
+            or a dict of these by name of an outcome, NaN where there is none.
         space: where to search.
         budget: number of trials of the history, apart from withdrawn ones.
         seed: the same seed gives the same run (with several workers, in the same order of completion).
@@ -198,18 +224,19 @@ def minimize(
         progress: whether to show a progress bar.
         callbacks: functions of the Optimizer and a trial, called after each stored evaluation; a string that
             one returns ends the run (`bo_suite.run.stopping` has some), and so does an exception.
-        direction: "minimize", or "maximize" if larger is better.
+        direction: "minimize", or "maximize" if larger is better; or these by name of each objective.
         retries: how often a failed evaluation is repeated at its point before its trial is failed.
         catch: exception classes that are never bugs: `catch=Exception` records all.
         timeout: seconds after which an evaluation is killed, and its trial failed.
         start: points to evaluate first, such as known good settings, but for those that the storage has; the
             model chooses the parameters that one lacks.
+        constraints: (low, high) by name of an outcome that must lie between; see `Optimizer`.
 
     Raises:
         SpaceError: a point to start from is not of the space, or the space has a context.
         TrialError: an argument is wrong, f or an executor cannot be used, or f returned no number before an
             evaluation had finished.
-        StorageError: the file cannot be used, or belongs to another space, seed or direction.
+        StorageError: the file cannot be used, or belongs to another space, seed or goals.
         BaseException: what f raised before an evaluation had finished.
     """
     require_int("workers", workers, at_least=1)
@@ -219,9 +246,12 @@ def minimize(
         raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
     check_callbacks(callbacks)
     caught = names_of(catch)
-    pool = ExecutorPool(workers, executor, partial(evaluate, f), timeout=_seconds(timeout))
+    goals = Goals.of(direction, constraints)
+    pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=_seconds(timeout))
     first = _starting_points(start, space)
-    with closing(Optimizer(space, acquisition, seed, direction, budget, storage)) as optimizer:
+    with closing(
+        Optimizer(space, acquisition, seed, direction, budget, storage, constraints=constraints)
+    ) as optimizer:
         if first:
             optimizer.enqueue(first, repeats=False)
         failures = Failures(optimizer, caught)
@@ -230,7 +260,7 @@ def minimize(
             watch = Watch(callbacks, optimizer, show)
             run = Run(watch, budget, Workers(pool, runner), failures, Retries(optimizer, retries))
             stopped = run.evaluate()
-        return Result(tuple(optimizer.trials), optimizer.direction, stopped, optimizer.space)
+        return Result(tuple(optimizer.trials), goals.direction, stopped, optimizer.space, goals.limits)
 
 
 def _starting_points(start: Sequence[Params], space: object) -> list[Params]:
@@ -287,5 +317,5 @@ def _bar(shown: bool, optimizer: Optimizer, budget: int) -> Iterator[Callable[[]
 def _best_so_far(optimizer: Optimizer) -> str:
     finished = [trial for trial in optimizer.trials if trial.state == "finished"]
     if trials_at_target(finished, optimizer.space):
-        return f"best {optimizer.best.value:.6g}"
+        return best_text(optimizer.trials, optimizer.goals, optimizer.space)
     return "none at the target fidelity" if finished else "none finished"

@@ -164,7 +164,7 @@ class TargetValue:
         final = trials_at_target(finished, optimizer.space)
         if not final:
             return None
-        best = best_trial(final, optimizer.direction, optimizer.space)
+        best = best_trial(final, optimizer.goals, optimizer.space)
         minimizing = optimizer.direction == "minimize"
         good = best.value <= self.value if minimizing else best.value >= self.value
         return f"trial {best.id} reached the target {self.value:g} with {best.value:g}" if good else None

@@ -15,7 +15,7 @@ from bo_suite.values.copies import Copied
 
 Action = Literal["amend", "forget", "extend"]
 
-_OUTCOME = ("state", "value", "std", "reason", "transient")
+_OUTCOME = ("state", "value", "std", "outcomes", "stds", "reason", "transient")
 """Fields of a row that a change keeps."""
 
 

@@ -10,17 +10,24 @@ from typing import Any
 
 from bo_suite.errors import DataError, SpaceError, TrialError
 from bo_suite.space.space import Params, Space
-from bo_suite.space.text import ParameterText, number_in
+from bo_suite.space.text import ParameterText
+from bo_suite.storage.csv_outcomes import (
+    OutcomeColumns,
+    number_of_cell,
+    outcome_heading,
+    told_in,
+    value_headings,
+)
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import STATES, Observation
-from bo_suite.storage.validation import require_outcome
 from bo_suite.values.cells import live
 from bo_suite.values.describe import described
 
 PREFIX = "param_"
 """What `to_frame` writes before the name of a parameter."""
 
-OTHERS = ("id", "std", "state", "reason", "transient")
-"""Columns beside the parameters and the outcome, each of which may be missing."""
+OTHERS = ("id", "state", "reason", "transient")
+"""Columns beside the parameters and the outcomes, each of which may be missing."""
 
 _DELIMITERS = (",", ";", "\t")
 
@@ -35,17 +42,63 @@ class Columns:
     """Which column of a table, counted from 0, holds what."""
 
     parameters: Mapping[str, int]
-    value: int | None = None
+    outcomes: OutcomeColumns = field(default_factory=OutcomeColumns)
     others: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def used(self) -> list[int]:
         """All columns that are read, those with two uses twice."""
-        return [
-            *self.parameters.values(),
-            *([] if self.value is None else [self.value]),
-            *self.others.values(),
-        ]
+        return [*self.parameters.values(), *self.outcomes.used, *self.others.values()]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the columns of a table are for.
+
+    Attributes:
+        space: of the points.
+        headings: of parameters by name, where they differ from the name.
+        goals: of the outcomes; None for a table of points alone.
+        values: headings of outcomes by name, where they differ from `value_NAME`.
+    """
+
+    space: Space
+    headings: Mapping[str, str]
+    goals: Goals | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        space: Space,
+        headings: Mapping[str, str] | None,
+        goals: Goals | None = None,
+        values: str | Mapping[str, str] | None = None,
+    ) -> "Wanted":
+        """The columns that a user names; raises DataError as `value_headings`."""
+        return Wanted(space, headings or {}, goals, {} if goals is None else value_headings(goals, values))
+
+    def of_parameter(self, name: str) -> list[str]:
+        """Headings that the column of a parameter may have, the first that exists counts."""
+        return [self.headings[name]] if name in self.headings else [f"{PREFIX}{name}", name]
+
+    def of_outcome(self, name: str) -> list[str]:
+        """Headings that the column of an outcome may have, the first that exists counts."""
+        if name in self.values:
+            return [self.values[name]]
+        heading = outcome_heading("value", name)
+        return [heading] if name in (*self.space.names, *OTHERS) else [heading, name]
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Names of the outcomes."""
+        return () if self.goals is None else self.goals.names
+
+    @property
+    def all(self) -> set[str]:
+        """All headings that have a use."""
+        parameters = {heading for name in self.space.names for heading in self.of_parameter(name)}
+        values = {heading for name in self.outcomes for heading in self.of_outcome(name)}
+        return parameters | values | {outcome_heading("std", name) for name in self.outcomes} | {*OTHERS}
 
 
 @dataclass(frozen=True)
@@ -57,35 +110,47 @@ class CsvTable:
     rows: tuple[tuple[int, list[str]], ...]  # each with the number of its first line
     decimal: str
 
-    def columns(self, space: Space, headings: Mapping[str, str], value: str | None) -> Columns:
-        """The columns of the parameters and, if its heading is not None, of the outcome and the rest.
+    def columns(self, wanted: Wanted) -> Columns:
+        """The columns of the parameters and, if there are goals, of the outcomes and the rest.
 
         Raises:
             DataError: a column is missing, has two uses, or a heading that occurs twice.
         """
-        for name in headings:
+        space = wanted.space
+        for name in wanted.headings:
             _ = space[name]  # raises for an unknown name
-        places = {name: self._place(*_headings_of(name, headings)) for name in space.names}
+        places = {name: self._place(*wanted.of_parameter(name)) for name in space.names}
         parameters = {name: place for name, place in places.items() if place is not None}
         rest = f"among the headings {described(list(self.headings[:_MOST_SHOWN]))}; {_SAY_WHICH}"
         if lost := [name for name in space.names if name not in parameters]:
             more = f" and {len(lost) - _MOST_SHOWN} more" if len(lost) > _MOST_SHOWN else ""
             none = f"none for {lost[:_MOST_SHOWN]}{more}"
             raise DataError(f"every parameter must have a column in {self.name!r}, got {none} {rest}")
-        if value is None:
+        if wanted.goals is None:
             return Columns(parameters)
-        outcome = self._place(value)
-        if outcome is None:
-            raise DataError(f"the outcome must have a column in {self.name!r}, got no {value!r} {rest}")
-        columns = Columns(parameters, outcome)
+        columns = Columns(parameters, OutcomeColumns(self._values(wanted, wanted.goals, rest)))
         if twice := [place for place, uses in Counter(columns.used).items() if uses > 1]:
             raise DataError(
                 f"a column must have one use, got {self.headings[twice[0]]!r} of {self.name!r} for two; "
                 f"{_SAY_WHICH}"
             )
+        stds = {name: self._place(outcome_heading("std", name)) for name in columns.outcomes.values}
         others = {name: self._place(name) for name in OTHERS}
-        free = {name: at for name, at in others.items() if at is not None and at not in columns.used}
-        return Columns(parameters, outcome, free)
+        free_stds, free = (
+            {name: at for name, at in found.items() if at is not None and at not in columns.used}
+            for found in (stds, others)
+        )
+        return Columns(parameters, OutcomeColumns(columns.outcomes.values, free_stds), free)
+
+    def _values(self, wanted: Wanted, goals: Goals, rest: str) -> dict[str, int]:
+        """The columns of outcomes; that of a constraint alone may be missing, unless the user named it."""
+        required = {*(objective.name for objective in goals.objectives), *wanted.values}
+        places = {name: self._place(*wanted.of_outcome(name)) for name in goals.names}
+        if lost := [name for name, place in places.items() if place is None and name in required]:
+            which = f"outcome {lost[0]!r}" if goals.named else "outcome"
+            none = f"got no {wanted.of_outcome(lost[0])[0]!r} {rest}"
+            raise DataError(f"the {which} must have a column in {self.name!r}, {none}")
+        return {name: place for name, place in places.items() if place is not None}
 
     def _place(self, *names: str) -> int | None:
         """The index of the first of some headings that there is; spaces around a heading are ignored."""
@@ -106,7 +171,8 @@ class CsvRow:
         faults: what is wrong with it.
     """
 
-    def __init__(self, table: CsvTable, columns: Columns, line: int, cells: list[str]) -> None:
+    def __init__(self, table: CsvTable, columns: Columns, record: tuple[int, list[str]]) -> None:
+        line, cells = record
         self.line, self._decimal, self._columns, self._cells = line, table.decimal, columns, cells
         self.faults: list[str] = []
         if len(cells) != len(table.headings):
@@ -142,10 +208,11 @@ class CsvRow:
                 self.faults.append(f"parameter {name!r}: " + ("it has no value" if missing else str(error)))
         return point
 
-    def observation(self, forms: Mapping[str, ParameterText]) -> Observation | None:
+    def observation(self, forms: Mapping[str, ParameterText], goals: Goals) -> Observation | None:
         """The observation; None if the row breaks a rule."""
         point = self.point(forms, within=True)
-        value, std = self._number(self.text(self._columns.value)), self._number(self.other("std"))
+        columns = self._columns.outcomes
+        value, std = self._told(goals, columns.values), self._told(goals, columns.stds)
         reason, state = self.text(self._columns.others.get("reason")) or None, self.other("state").lower()
         failed = state == "failed" or (state == "" and value is None and reason is not None)
         observation = None
@@ -158,29 +225,22 @@ class CsvRow:
         elif value is None:
             self.faults.append("it has no value (a row that failed needs a reason, or the state 'failed')")
         else:
-            observation = self._finished(point, value, std)
+            try:
+                goals.stored(value, std)
+            except TrialError as error:
+                self.faults.append(str(error))
+            observation = Observation(point, value, std)
         return None if self.faults else observation
 
-    def _finished(self, point: Params, value: object, std: object) -> Observation | None:
-        try:
-            outcome: Any = require_outcome(value, std)  # type: ignore[arg-type]  # a text is refused there
-        except TrialError as error:
-            self.faults.append(str(error))
-            return None
-        return Observation(point, **outcome)
-
-    def _number(self, text: str) -> float | str | None:
-        """The number in a cell, its text if it is none, or None if the cell is blank."""
-        number = number_in(text, self._decimal)
-        return (text if text.strip() else None) if number is None else number
+    def _told(self, goals: Goals, columns: Mapping[str, int]) -> Any:
+        """What the cells of some columns tell, as `told_in`."""
+        cells = {
+            name: number_of_cell(self.text(at), self._decimal, goals.named) for name, at in columns.items()
+        }
+        return told_in(goals, cells)
 
 
-def _headings_of(name: str, columns: Mapping[str, str]) -> list[str]:
-    """Headings that the column of a parameter may have, the first that exists counts."""
-    return [columns[name]] if name in columns else [f"{PREFIX}{name}", name]
-
-
-def csv_table(path: str | Path, space: Space, columns: Mapping[str, str], value: str | None) -> CsvTable:
+def csv_table(path: str | Path, wanted: Wanted) -> CsvTable:
     """The records of a file, separated by what gives the most of the wanted headings."""
     name = str(path)
     try:
@@ -189,14 +249,14 @@ def csv_table(path: str | Path, space: Space, columns: Mapping[str, str], value:
         raise DataError(f"a table must be UTF-8 text, got {name!r}: {error}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"the table {name!r} cannot be read: {error}") from error
-    wanted = {heading for one in space.names for heading in _headings_of(one, columns)} | {value, *OTHERS}
+    known = wanted.all
 
     def score(delimiter: str) -> tuple[int, int]:
         try:
             first = next(csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=delimiter), [])
         except csv.Error:
             return (0, 0)
-        return len({heading.strip() for heading in first} & wanted), len(first)
+        return len({heading.strip() for heading in first} & known), len(first)
 
     delimiter = max(_DELIMITERS, key=score)
     try:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
-from bo_suite.errors import SpaceError, StorageError
+from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.space.space import Space
 from bo_suite.storage import schema
 from bo_suite.storage.content import is_whole
 from bo_suite.storage.database import Database
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.rows import content_of, fault_in, sealed
 from bo_suite.storage.trial import Header
 from bo_suite.storage.validation import describe_space_difference
@@ -19,7 +20,7 @@ from bo_suite.storage.validation import describe_space_difference
 _PLAIN = ("seed", "direction", "budget", "acquisition", "run")
 """Fields of a header that are stored unchanged."""
 
-_OPTIONAL = ("initial", "repeats", "since", "extended")
+_OPTIONAL = ("initial", "repeats", "since", "extended", "constraints")
 """Such fields that files of versions before 0.9 do not have."""
 
 _CHANGEABLE = ("budget", "acquisition", "initial", "repeats")
@@ -49,7 +50,7 @@ def stored_header(database: Database, expected: Header | None) -> Header | None:
             f"{name} belongs to another space: {difference} (Optimizer.resume(path).extend(...) or `bo-suite "
             "space` changes the space of a history)"
         )
-    for field in ("seed", "direction"):
+    for field in ("seed", "direction", "constraints"):
         old, new = getattr(stored, field), getattr(expected or stored, field)
         if old != new:
             raise StorageError(f"{name} belongs to another {field}: {old}, got {new}")
@@ -185,6 +186,7 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         repeats=fields.get("repeats"),
         since=fields.get("since", 0),
         extended=fields.get("extended", False),
+        constraints=fields.get("constraints"),
         **plain,
     )
 
@@ -202,6 +204,15 @@ def _fields(texts: Mapping[str, str], name: str) -> dict[str, Any]:
     return fields
 
 
+def _are_goals(direction: object, constraints: object) -> bool:
+    """Whether stored forms are those of goals."""
+    try:
+        goals = Goals.of(direction, constraints)
+    except TrialError:
+        return False
+    return (goals.direction, goals.limits) == (direction, constraints)
+
+
 def _check_fields(fields: Mapping[str, Any], version: int, name: str) -> None:
     """Raises a StorageError if a field is missing or has a wrong value."""
     needed = (*(_PLAIN if version > 1 else _PLAIN[:-1]), "space", "fingerprint")
@@ -209,7 +220,8 @@ def _check_fields(fields: Mapping[str, Any], version: int, name: str) -> None:
         raise _header_error(name, f"none of {missing}")
     for key, fits in (
         ("seed", is_whole(fields["seed"])),
-        ("direction", fields["direction"] in ("minimize", "maximize")),
+        ("direction", _are_goals(fields["direction"], None)),
+        ("constraints", _are_goals("minimize", fields.get("constraints"))),
         ("budget", fields["budget"] is None or is_whole(fields["budget"], 1)),
         ("initial", fields.get("initial") is None or is_whole(fields["initial"], 1)),
         ("repeats", fields.get("repeats") in (None, False, True)),

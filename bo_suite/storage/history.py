@@ -16,27 +16,27 @@ import operator
 import os
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any
 
 from bo_suite.errors import SpaceError, StorageError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.changes import Action, Change, outcome_of, read_changes, write_change
 from bo_suite.storage.database import BUSY_TIMEOUT_S
+from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.paths import check_path, storage_path
 from bo_suite.storage.queue import read_queue, remove_queued, write_queued
 from bo_suite.storage.rows import Row, trial_of
-from bo_suite.storage.schema import VERSION
+from bo_suite.storage.schema import WITH_QUEUE
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
 from bo_suite.storage.turns import Turns
 from bo_suite.storage.validation import (
     check_may_end,
     provenance_json,
-    require_outcome,
     require_traceback,
 )
 from bo_suite.system.owners import has_live_owner, new_owner
@@ -61,7 +61,7 @@ class History:
 
     @property
     def header(self) -> Header:
-        """Space, seed, direction and settings, as they are now or, once it is closed, as they were last read.
+        """Space, seed, goals and settings, as they are now or, once it is closed, as they were last read.
 
         Another process may change the space.
         """
@@ -76,13 +76,13 @@ class History:
 
         Args:
             path: a file on a local disk, or None.
-            header: space, seed and direction must equal those of an existing file; a budget and an
+            header: space, seed and goals must equal those of an existing file; a budget and an
                 acquisition that are not None replace those of the file. If the header is None, the file
                 must exist, and may be read-only.
 
         Raises:
             StorageError: the folder is missing or read-only, or the file is not a history, is damaged, is
-                from a newer version, or belongs to another space, seed or direction.
+                from a newer version, or belongs to another space, seed or goals.
         """
         file = storage_path(path)
         if file is not None or header is None:
@@ -118,13 +118,13 @@ class History:
         """The points that are asked next, in order."""
         with self._table.database.session():
             self._table.read_changes()
-            return read_queue(self._table.database) if self._table.header.schema == VERSION else []
+            return read_queue(self._table.database) if self._table.header.schema >= WITH_QUEUE else []
 
     def changes(self) -> list[Change]:
         """What was amended, forgotten and extended, in order of making."""
         with self._table.database.session():
             self._table.read_changes()
-            return read_changes(self._table.database) if self._table.header.schema == VERSION else []
+            return read_changes(self._table.database) if self._table.header.schema >= WITH_QUEUE else []
 
     def turn(self) -> AbstractContextManager[bool]:
         """Waits until earlier callers have left their turns; yields False if that took over a minute."""
@@ -203,22 +203,20 @@ class History:
             remove_queued(self._table.database, [point.id for point in queued])
             return queued
 
-    def tell(
-        self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None, attempt: int | None = None
-    ) -> Trial:
+    def tell(self, trial: int, value: Told, std: Noise = None, attempt: int | None = None) -> Trial:
         """Finishes a running trial; on return the value is on the disk.
 
         Args:
             trial: its id.
-            value: the outcome.
-            std: standard deviation of its noise.
+            value: the outcome, or outcomes by name.
+            std: standard deviation of its noise, or these by name.
             attempt: the attempt that was evaluated; None if there was one alone, or for that of this history.
 
         Raises:
-            TrialError: the value or the std is not finite, or the trial is unknown, has ended or was handed
-                out again; its state does not change.
+            TrialError: the outcome breaks a rule of `Goals.stored`, or the trial is unknown, has ended or was
+                handed out again; its state does not change.
         """
-        return self._end(trial, attempt, "finished", **require_outcome(value, std))
+        return self._end(trial, attempt, "finished", **self._table.header.goals.stored(value, std))
 
     def fail(
         self,
@@ -249,23 +247,27 @@ class History:
         """Ends a running trial that will not be evaluated; arguments and errors as in `fail`."""
         return self._end(trial, attempt, "withdrawn", reason=plain_text(reason))
 
-    def amend(self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+    def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
         """Sets the outcome of a trial in any state, which is finished then; `changes` has what was there.
 
         Args:
             trial: its id.
             value: the outcome.
-            std: standard deviation of its noise; None for the stored one.
+            std: standard deviation of its noise; None for the stored one. Of outcomes by name, those that are
+                not given stay.
 
         Raises:
             TrialError: the value or the std is not finite, or the trial is unknown.
         """
-        outcome: dict[str, Any] = require_outcome(value, std)
-        if std is None:
-            del outcome["std"]
-        return self._change(
-            "amend", trial, state="finished", reason=None, transient=0, traceback=None, **outcome
-        )
+
+        def corrected(row: Row) -> dict[str, Any]:
+            outcomes, stds = (json.loads(text or "{}") for text in (row.outcomes, row.stds))
+            outcome = self._table.header.goals.amended(value, std, outcomes, stds)
+            if std is None and row.outcomes is None:
+                outcome["std"] = row.std
+            return outcome | {"state": "finished", "reason": None, "transient": 0, "traceback": None}
+
+        return self._change("amend", trial, corrected)
 
     def forget(self, trial: int, reason: str) -> Trial:
         """Withdraws a trial in any state, and removes its outcome; `changes` has what was there.
@@ -273,8 +275,9 @@ class History:
         Raises:
             TrialError: the trial is unknown.
         """
-        outcome: dict[str, Any] = {"value": None, "std": None, "transient": 0, "traceback": None}
-        return self._change("forget", trial, state="withdrawn", reason=plain_text(reason), **outcome)
+        outcome: dict[str, Any] = dict.fromkeys(("value", "std", "outcomes", "stds", "traceback"))
+        outcome |= {"state": "withdrawn", "reason": plain_text(reason), "transient": 0}
+        return self._change("forget", trial, lambda _: outcome)
 
     def extend(self, before: Space, space: Space, values: Params) -> None:
         """Replaces the space; points of earlier trials stay, also those outside of the new space.
@@ -334,7 +337,8 @@ class History:
         point, now = self._point(observation.params), time.time()
         if observation.reason is not None:
             return Row(params=point, state="failed", reason=plain_text(observation.reason), ended=now)
-        outcome: Any = require_outcome(observation.value, observation.std)
+        told: Any = observation.value  # the check refuses None
+        outcome = self._table.header.goals.stored(told, observation.std)
         return Row(params=point, state="finished", ended=now, **outcome)
 
     def _append(self, rows: Sequence[Row]) -> list[Trial]:
@@ -354,11 +358,12 @@ class History:
             ended = table.put(row, state=state, ended=time.time(), revision=revision, **outcome)
             return trial_of(ended, self._table.header.run)
 
-    def _change(self, action: Action, trial: int, **outcome: Any) -> Trial:
+    def _change(self, action: Action, trial: int, changed_to: Callable[[Row], dict[str, Any]]) -> Trial:
         """Sets the outcome of a trial in any state, and logs the change if it is one."""
         table, number = self._table, operator.index(trial)
         with table.transaction():
             row = table.row(number)
+            outcome = changed_to(row)
             known = row.state == outcome["state"] == "withdrawn"
             if not known and any(getattr(row, name) != value for name, value in outcome.items()):
                 ended = time.time() if row.ended is None else row.ended

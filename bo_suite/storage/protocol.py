@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, SupportsFloat
+from typing import Any, Protocol
 
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.changes import Change
+from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
 
 
@@ -18,7 +19,7 @@ class Storage(Protocol):
 
     Attributes:
         path: where it is; None if it is in memory.
-        header: space, seed, direction and settings; others may change the space.
+        header: space, seed, goals and settings; others may change the space.
     """
 
     path: Path | None
@@ -61,9 +62,7 @@ class Storage(Protocol):
     def queue(self) -> list[Queued]:
         """The points that are asked next, in order."""
 
-    def tell(
-        self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None, attempt: int | None = None
-    ) -> Trial:
+    def tell(self, trial: int, value: Told, std: Noise = None, attempt: int | None = None) -> Trial:
         """Finishes a running trial."""
 
     def fail(
@@ -80,7 +79,7 @@ class Storage(Protocol):
     def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
         """Ends a running trial that will not be evaluated."""
 
-    def amend(self, trial: int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+    def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
         """Corrects the outcome of a trial in any state."""
 
     def forget(self, trial: int, reason: str) -> Trial:

@@ -31,6 +31,8 @@ class Row(NamedTuple):
     revision: int = 0
     transient: int = 0
     traceback: str | None = None
+    outcomes: str | None = None
+    stds: str | None = None
 
 
 Canonical = Callable[[object], Params]
@@ -39,7 +41,8 @@ StoredRow = tuple[Any, ...]
 """A row as it was read from a file of any version, with its seal if it has one."""
 
 _FIRST = Row._fields.index("transient")
-"""Number of columns in version 1, which had no seals; version 2 added `transient`, version 3 `traceback`."""
+"""Number of columns in version 1, which had no seals; version 2 added `transient`, version 3 `traceback`,
+and version 5 `outcomes` and `stds`."""
 
 _TRIAL_FIELDS = frozenset(field.name for field in fields(Trial)) - {"run"}
 
@@ -123,18 +126,26 @@ def provenance_fault(form: object) -> str | None:
     """The fault of the provenance of a suggestion, in JSON values; None if it is valid."""
     if not isinstance(form, Mapping):
         return "must be an object"
-    for name in ("hyperparameters", "success"):
+    for name in ("hyperparameters", "success", "feasibility"):
         if name in form and not _numbers(form[name]):
             return f"{name} must be finite numbers"
         if name in form and not is_whole(form.get("observations"), 0):
             return f"{name} must come with the number of observations"
     if "success" in form and not is_whole(form.get("failures"), 1):
         return "success must come with the number of failures"
+    if "feasibility" in form and not is_whole(form.get("constrained"), 1):
+        return "feasibility must come with the number of constrained rows"
     return None
 
 
 def _numbers(values: object) -> bool:
     return isinstance(values, Sequence) and not isinstance(values, str) and all(map(is_number, values))
+
+
+def _numbers_by_name(text: object, fits: Callable[[Any], bool]) -> bool:
+    """Whether a text is JSON of at least one name with a value that fits."""
+    form = json.loads(text) if isinstance(text, str) else None
+    return isinstance(form, Mapping) and len(form) > 0 and all(map(fits, form.values()))
 
 
 def _provenance(value: Any, row: Row, canonical: Canonical) -> str | None:
@@ -151,7 +162,11 @@ _REQUIREMENTS: dict[str, _Check] = {
     "state": _needs(f"one of {', '.join(STATES)}", lambda value, row: value in STATES),
     "value": _needs(
         "a finite number of a finished trial",
-        lambda value, row: is_number(value) if row.state == "finished" else value is None,
+        lambda value, row: (
+            is_number(value)
+            if row.state == "finished" and (value is not None or row.outcomes is None)
+            else value is None
+        ),
     ),
     "std": _needs(
         "a finite number >= 0 of a finished trial",
@@ -175,5 +190,21 @@ _REQUIREMENTS: dict[str, _Check] = {
     "traceback": _needs(
         "text of a failed trial, or null",
         lambda value, row: value is None or (isinstance(value, str) and row.state == "failed"),
+    ),
+    "outcomes": _needs(
+        "finite numbers or null by name, of a finished trial, or null",
+        lambda value, row: (
+            value is None
+            or (
+                row.state == "finished" and _numbers_by_name(value, lambda one: one is None or is_number(one))
+            )
+        ),
+    ),
+    "stds": _needs(
+        "finite numbers >= 0 by name, of outcomes, or null",
+        lambda value, row: (
+            value is None
+            or (row.outcomes is not None and _numbers_by_name(value, lambda one: is_number(one) and one >= 0))
+        ),
     ),
 }

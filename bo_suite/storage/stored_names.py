@@ -6,9 +6,10 @@ _STORED = {
     "acquisition.adaptive": "AdaptiveImprovement",
     "acquisition.bore": "Bore RootGamma",
     "acquisition.confidence_bound": "UpperConfidenceBound",
-    "acquisition.constrained": "ConstrainedExpectedImprovement",
+    "acquisition.hypervolume_improvement": "LogExpectedHypervolumeImprovement",
     "acquisition.improvement": "LogExpectedImprovement NoisyExpectedImprovement",
     "acquisition.knowledge_gradient": "AffineCost KnowledgeGradient",
+    "acquisition.scalarised": "Scalarised",
     "acquisition.stein": "SteinBatch",
     "acquisition.thompson": "ThompsonSampling",
     "classifiers.gp": "GPClassifier",
@@ -41,8 +42,13 @@ def _homes(stored: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-CLASSES = _homes(_STORED)
-"""Where a class is defined today, by its name in files."""
+CLASSES = {
+    "bo_suite.acquisition.constrained:ConstrainedExpectedImprovement": (
+        "bo_suite.acquisition.improvement:LogExpectedImprovement"
+    ),
+    **_homes(_STORED),
+}
+"""Where a class is defined today, by its name in files; of one that is gone, the class that does the same."""
 
 GIVEN_AGAIN = _homes(
     {

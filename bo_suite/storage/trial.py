@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import Constraints, Direction, Goals, Noise, Told
 from bo_suite.values.copies import Copied
 from bo_suite.values.describe import SHORT, shortened
 from bo_suite.values.display import html_table, shown_point, shown_text, shown_value
@@ -16,12 +18,12 @@ STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn")
 
 @dataclass(frozen=True)
 class Trial:
-    """One evaluation, as stored in the history; `params` and `provenance` are copied at each access."""
+    """One evaluation, as stored in the history; mappings are copied at each access."""
 
     id: int  # 0, 1, 2, ... in order of asking
     params: Params
     state: State
-    value: float | None  # in the user's units and direction
+    value: float | None  # of the only objective, in the user's units and direction
     std: float | None  # standard deviation of the value's noise, if known
     reason: str | None  # of a failure or a withdrawal
     attempt: int  # 1, plus one each time the trial was handed out again
@@ -31,6 +33,8 @@ class Trial:
     ended: float | None
     transient: bool = False  # whether it failed for a cause unrelated to its point
     traceback: str | None = field(default=None, repr=False)  # of the exception that it failed with
+    outcomes: Mapping[str, float | None] | None = None  # by name; NaN as None; None if `value` is all
+    stds: Mapping[str, float] | None = None  # standard deviations of their noise, of those that are known
     run: str = field(default="", repr=False, compare=False)  # name of the history that it belongs to
 
     def __hash__(self) -> int:
@@ -50,6 +54,7 @@ class Trial:
 
 
 Trial.params, Trial.provenance = Copied("params"), Copied("provenance")  # type: ignore[assignment]
+Trial.outcomes, Trial.stds = Copied("outcomes"), Copied("stds")  # type: ignore[assignment]
 
 if TYPE_CHECKING:
 
@@ -68,15 +73,21 @@ class Header:
 
     space: Space
     seed: int
-    direction: str
+    direction: Direction  # "minimize", "maximize", or one of these by name of an objective
     budget: int | None
     acquisition: Any
     initial: int | None = None  # number of initial points, if the user has set it
     repeats: bool | None = None  # whether points may be evaluated again under noise, if the user has set it
     since: int = 0  # id of the first trial since the space or an outcome was last changed
     extended: bool = False  # whether the space was changed, so that points of trials may be outside
+    constraints: Constraints | None = None  # intervals by name of an outcome, or None
     run: str = field(default="", compare=False)  # a unique name; "" in files of version 0.8
     schema: int = field(default=0, compare=False)  # version of the file when it was last read or written
+
+    @cached_property
+    def goals(self) -> Goals:
+        """The objectives and the constraints."""
+        return Goals.of(self.direction, self.constraints)
 
     @property
     def canonical(self) -> Callable[[object], Params]:
@@ -98,14 +109,14 @@ class Observation:
 
     Attributes:
         params: the point.
-        value: its outcome; None if its evaluation failed.
-        std: standard deviation of the noise of the value, if known.
+        value: its outcome, or outcomes by name; None if its evaluation failed.
+        std: standard deviation of the noise of the value, or these by name, if known.
         reason: why it failed; None if it has a value.
     """
 
     params: Params
-    value: SupportsFloat | None
-    std: SupportsFloat | None = None
+    value: Told | None
+    std: Noise = None
     reason: str | None = None
 
 
@@ -134,7 +145,12 @@ def round_hyperparameters(hyperparameters: Sequence[float]) -> list[float]:
 
 
 def _outcome(trial: Trial) -> str:
-    """The value or the reason of a trial, for its repr."""
+    """The outcome or the reason of a trial, for its repr."""
+    if outcomes := trial.outcomes:
+        shown = (
+            f"{name}={'nan' if value is None else shown_value(value)}" for name, value in outcomes.items()
+        )
+        return f", {', '.join(shown)}"
     if trial.value is None:
         return f" ({shortened(' '.join(trial.reason.split()), SHORT)})" if trial.reason else ""
     return f", value={shown_value(trial.value)}" + (f", std={shown_value(trial.std)}" if trial.std else "")

@@ -2,27 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, SupportsFloat
+from typing import Any
 
 from bo_suite.errors import TrialError
 from bo_suite.space.space import Space
 from bo_suite.storage.rows import Row
 from bo_suite.values.describe import SHORT, described, plain_text, shortened
-from bo_suite.values.numbers import require_finite
-
-
-def require_outcome(value: SupportsFloat | None, std: SupportsFloat | None) -> dict[str, float | None]:
-    """The value and std of a finished trial, by name.
-
-    Raises:
-        TrialError: one of them is not finite, or the std is negative.
-    """
-    number = require_finite("a value must be a finite number (use fail() if there is none)", value)
-    requirement = "a std must be a finite number >= 0"
-    noise = None if std is None else require_finite(requirement, std)
-    if noise is not None and noise < 0:
-        raise TrialError(f"{requirement}, got {described(std)}")
-    return {"value": number, "std": noise}
 
 
 def require_traceback(text: str | None) -> str | None:
@@ -70,7 +55,7 @@ def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
         )
     if row.state != "running":
         reason = shortened(row.reason or "", SHORT)
-        how = f", with value {row.value}" if row.state == "finished" else f" ({reason})"
+        how = f", with value {row.value}" if row.value is not None else f" ({row.outcomes or reason})"
         raise TrialError(f"a trial ends once: trial {row.id} is already {row.state}{how}")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, TrialError
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Header, Trial
 from bo_suite.values.describe import described
 from bo_suite.values.numbers import require_int
@@ -31,7 +32,7 @@ class Settings:
 
 
 def header_of(
-    space: Space, acquisition: "Acquisition | None", seed: int, direction: str, settings: Settings
+    space: Space, acquisition: "Acquisition | None", seed: int, goals: Goals, settings: Settings
 ) -> Header:
     """The header of a history with these arguments.
 
@@ -41,17 +42,16 @@ def header_of(
     if not isinstance(space, Space):
         raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
     space.varying.check_searchable()  # before a file is created
-    if direction not in ("minimize", "maximize"):
-        raise TrialError(f"direction must be 'minimize' or 'maximize', got {described(direction)}")
     budget, initial, repeats = settings.budget, settings.initial, settings.repeats
     return Header(
         space,
         seed=require_int("seed", seed),
-        direction=direction,
+        direction=goals.direction,
         budget=None if budget is None else require_int("budget", budget, at_least=1),
         initial=None if initial is None else require_int("initial", initial, at_least=1),
-        acquisition=None if acquisition is None else json_of(acquisition, space),
+        acquisition=None if acquisition is None else json_of(acquisition, space, goals),
         repeats=None if repeats is None else flag("repeats", repeats, TrialError),
+        constraints=goals.limits,
     )
 
 
@@ -72,14 +72,14 @@ def trial_id(trial: Trial | int, run: str) -> tuple[int, int | None]:
     return trial.id, trial.attempt
 
 
-def json_of(acquisition: "Acquisition", space: Space) -> Any:
-    """The JSON form of an acquisition, which must support the space."""
+def json_of(acquisition: "Acquisition", space: Space, goals: Goals) -> Any:
+    """The JSON form of an acquisition, which must support the space and the goals."""
     from bo_suite.acquisition.base import require_support
     from bo_suite.storage.serialization import to_json
     from bo_suite.study.suggest import check_acquisition
 
     check_acquisition(acquisition)
-    require_support(acquisition, space.aspects)
+    require_support(acquisition, space.aspects | goals.aspects)
     return to_json(acquisition)
 
 

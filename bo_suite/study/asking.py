@@ -3,11 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bo_suite.errors import BoSuiteError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Snapshot, Trial, next_id
+from bo_suite.study.summary import best_trial, ended_text
 
 if TYPE_CHECKING:
     from bo_suite.study.suggest import Suggestion
@@ -68,6 +71,16 @@ def enqueued(history: Storage, points: Sequence[Params], repeats: bool = True) -
         earlier.append(queued.params)
     if repeated:
         logger.warning("queued points that repeat earlier ones: %d, such as %s", len(repeated), repeated[0])
+
+
+def logged(trial: Trial, history: Storage) -> Trial:
+    """Logs one line about a trial that has ended, and returns it."""
+    if logger.isEnabledFor(logging.INFO):
+        best = None
+        with suppress(BoSuiteError):  # no trial is feasible, or the storage cannot be read
+            best = best_trial(history.trials(), history.header.goals, history.header.space).value
+        logger.info("%s", ended_text(trial, best))
+    return trial
 
 
 def _store(

@@ -267,7 +267,14 @@ def belief_of(suggester: Suggester, trials: Sequence[Trial]) -> Belief:
         process = surrogate.fit(data, seeds)
     transform = suggester.observations.transform(trials)
     return Belief(
-        suggester.space, suggester.direction, tuple(finished), data, surrogate, process, transform, seeds
+        suggester.space,
+        suggester.goals.objectives[0].direction,
+        tuple(finished),
+        data,
+        surrogate,
+        process,
+        transform,
+        seeds,
     )
 
 

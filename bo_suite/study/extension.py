@@ -1,11 +1,34 @@
 """Changes of the space of a history."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bo_suite.errors import SpaceError
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.protocol import Storage
 from bo_suite.values.describe import described
+
+
+def extend(
+    history: Storage,
+    parameters: Mapping[str, Parameter] | Space,
+    values: Params,
+    check: Callable[[Space], None],
+) -> Space:
+    """Changes and returns the space of a history.
+
+    Args:
+        history: stores the space.
+        parameters: as in `extended`.
+        values: of the new parameters.
+        check: raises an error if the acquisition cannot search a space.
+    """
+    before = history.header.space
+    after, complete = extended(before, parameters, values)
+    check(after)
+    if after != before:
+        history.extend(before, after, complete)
+    return after
 
 
 def extended(

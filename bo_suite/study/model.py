@@ -47,7 +47,7 @@ class Suggesters:
     def check(self, space: Space) -> None:
         """Raises a DataError if the acquisition does not support an aspect of a space."""
         if self._acquisition is not None:
-            json_of(self._acquisition, space)
+            json_of(self._acquisition, space, self._history.header.goals)
 
     def _made(self, header: Header) -> "Suggester":
         import torch
@@ -56,11 +56,13 @@ class Suggesters:
         from bo_suite.study.initial import initial_size
         from bo_suite.study.suggest import Suggester
 
+        goals = header.goals
         return Suggester(
             header.space,
-            self._acquisition or default_acquisition(header.space.aspects),
+            self._acquisition
+            or default_acquisition(header.space.aspects | goals.aspects, len(goals.objectives)),
             header.seed,
-            header.direction,
+            goals,
             header.initial or initial_size(header.budget),
             header.since,
             bool(header.repeats),

@@ -1,7 +1,7 @@
 """Trials, or outcomes of replicates, as the Dataset that a surrogate is fitted to."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import jaxtyping as jt
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from bo_suite.data import CPU_DOUBLES, Dataset
 from bo_suite.space.space import Space
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
+from bo_suite.study.named import NamedOutcomes
 from bo_suite.study.outcomes import OutcomeTransform
 
 _MOST_FORGOTTEN = 1000
@@ -48,62 +50,81 @@ def _transform(values: Tensor, outside: Tensor | None) -> OutcomeTransform:
 
 
 class Observations:
-    """Makes Datasets of trials of one space and direction; each trial is encoded once.
+    """Makes Datasets of trials of one space and one set of goals; each trial is encoded once.
 
     Trials are immutable, so the rows stored here affect nothing but speed.
 
     Args:
         space: of the parameters that vary.
-        direction: "minimize" or "maximize".
+        goals: objectives and constraints.
         device: device of the Datasets.
     """
 
-    def __init__(self, space: Space, direction: str, device: torch.device) -> None:
-        self._space, self._device = space, device
-        self._sign = 1.0 if direction == "minimize" else -1.0
+    def __init__(self, space: Space, goals: Goals, device: torch.device) -> None:
+        self._space, self._goals, self._device = space, goals, device
         self._encoded: tuple[dict[int, tuple[Trial, int]], Tensor, Tensor] = (
             {},
             space.encode([]),
             torch.zeros(0, dtype=torch.bool, device="cpu"),
         )
 
-    def dataset(
-        self, trials: Sequence[Trial], constraints: Mapping[int, Sequence[float]] | None = None
-    ) -> Dataset:
+    def dataset(self, trials: Sequence[Trial]) -> Dataset:
         """The trials in order: finished trials are observations, failed ones failures, running ones pending.
 
-        Args:
-            trials: of the space.
-            constraints: values by trial id, at most 0 if met.
+        A finished trial in which the measurement of an outcome failed is a failure too.
         """
         finished = [trial for trial in trials if trial.state == "finished"]
         failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
         running = [trial for trial in trials if trial.state == "running"]
         rows, outside = self._rows([*finished, *failed])
-        std = None
-        if any(trial.std is not None for trial in finished):
-            std = torch.tensor(
-                [math.nan if trial.std is None else trial.std for trial in finished], **CPU_DOUBLES
-            )
-        columns = replace(self._space.columns, narrowed=bool(outside.any()))
         n = len(finished)
+        failures = rows[n:]
+        if self._goals.named:
+            named = NamedOutcomes.of(self._goals, finished)
+            data = self._named(named, rows[:n], outside[:n])
+            failures = torch.cat((failures, rows[:n][named.broken]))
+        else:
+            std = [math.nan if trial.std is None else trial.std for trial in finished]
+            data = self._single(
+                rows[:n], self._losses(finished), torch.tensor(std, **CPU_DOUBLES), outside[:n]
+            )
         data = replace(
-            dataset_of(self._space, rows[:n], self._outcomes(finished), std, _if_any(outside[:n])),
-            columns=columns,
+            data,
+            columns=replace(self._space.columns, narrowed=bool(outside.any())),
             pending=self._space.encode([trial.params for trial in running]),
-            failures=rows[n:] if failed else None,
-            constraints=_constraint_values(finished, constraints) if constraints else None,
+            failures=failures if len(failures) else None,
         )
         return data.to(self._device)
 
     def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
-        """The map from outcomes (smaller is better) to the surrogate's scale; needs a finished trial."""
-        finished = [trial for trial in trials if trial.value is not None]
-        return _transform(self._outcomes(finished), _if_any(self._rows(finished)[1]))
+        """The map from outcomes (smaller is better) to the surrogate's scale; needs one of the objective."""
+        measured = [trial for trial in trials if trial.value is not None]
+        return _transform(self._losses(measured), _if_any(self._rows(measured)[1]))
 
-    def _outcomes(self, finished: Sequence[Trial]) -> Tensor:
-        """Outcomes, smaller is better."""
-        return self._sign * torch.tensor([trial.value for trial in finished], **CPU_DOUBLES)
+    def _losses(self, trials: Sequence[Trial]) -> Tensor:
+        """Values of the only objective, smaller is better."""
+        return self._goals.objectives[0].sign * torch.tensor([trial.value for trial in trials], **CPU_DOUBLES)
+
+    def _single(self, rows: Tensor, losses: Tensor, stds: Tensor, outside: Tensor) -> Dataset:
+        """Observations of one objective."""
+        known = None if bool(stds.isnan().all()) else stds
+        return dataset_of(self._space, rows, losses, known, _if_any(outside))
+
+    def _named(self, named: NamedOutcomes, rows: Tensor, outside: Tensor) -> Dataset:
+        """Observations of outcomes by name; those of the objectives are rows of the Dataset itself."""
+        measured = (~named.losses.isnan()).any(0)
+        outcomes = named.encoded(rows) if len(rows) else None
+        if self._goals.several:
+            rank = named.rank[measured] if len(rows) else rows[:, 0]
+            data = Dataset(
+                rows[measured], rank, columns=self._space.columns, outside=_if_any(outside[measured])
+            )
+        else:
+            data = self._single(
+                rows[measured], named.losses[0, measured], named.stds[0, measured], outside[measured]
+            )
+        violation = None if outcomes is None else outcomes.violation
+        return replace(data, outcomes=outcomes, violation=None if violation is None else violation[measured])
 
     def _rows(self, trials: Sequence[Trial]) -> tuple[Tensor, Tensor]:
         """The rows of trials, stored by object since lists of trials may share ids, and which are outside."""
@@ -125,9 +146,3 @@ class Observations:
 def _if_any(outside: Tensor) -> Tensor | None:
     """The flags, or None if none is set."""
     return outside if bool(outside.any()) else None
-
-
-def _constraint_values(finished: Sequence[Trial], constraints: Mapping[int, Sequence[float]]) -> Tensor:
-    """Constraint values, NaN for trials without values."""
-    unknown = [math.nan] * max(map(len, constraints.values()))
-    return torch.tensor([constraints.get(trial.id, unknown) for trial in finished], **CPU_DOUBLES)

@@ -1,22 +1,22 @@
 """The ask-tell loop over a history that can be resumed."""
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from bo_suite.errors import BoSuiteError, StorageError, TrialError
+from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import Goals, Noise, Told
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
 from bo_suite.study import arguments
-from bo_suite.study.asking import asked_in_turn, enqueued
-from bo_suite.study.extension import extended
+from bo_suite.study.asking import asked_in_turn, enqueued, logged
+from bo_suite.study.extension import extend
 from bo_suite.study.model import Suggesters
-from bo_suite.study.summary import RegretBound, best_trial, ended_text, html_of_best, overview
+from bo_suite.study.summary import RegretBound, best_trial, html_of_best, overview, pareto_trials
 from bo_suite.study.tables import frame_of_changes, to_frame
 from bo_suite.values.display import shown_text
 from bo_suite.values.numbers import require_int
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or ta
 
     from bo_suite.acquisition import Acquisition, SteinBatch
     from bo_suite.space.parameters import Parameter
+    from bo_suite.storage.goals import Constraints, Direction
     from bo_suite.study.belief import Belief, Points
     from bo_suite.study.suggest import Suggester
 
@@ -45,7 +46,7 @@ class Optimizer:
         acquisition: chooses the points. None for the acquisition of the storage or, if it has none,
             AdaptiveImprovement (KnowledgeGradient in a space with fidelities).
         seed: equal seeds and data give equal suggestions.
-        direction: "minimize" or "maximize".
+        direction: "minimize" or "maximize", or one of these by name of each objective.
         budget: number of planned evaluations, if known; a small budget has fewer initial points.
         storage: file that stores the history, created or continued; None to store it in memory.
         device: device of the surrogates ("cpu", "cuda").
@@ -53,10 +54,12 @@ class Optimizer:
             the number in the storage or, if it has none, 6, or a third of a budget below 18.
         repeats: whether a point may be evaluated again where that teaches most, if outcomes are noisy. None
             for the answer in the storage or, if it has none, no: only once a finite space is exhausted.
+        constraints: (low, high) by name of an outcome that must lie between, None for an open end; True for
+            an outcome that must be True. None without constraints.
 
     Raises:
         SpaceError, TrialError: an argument breaks a rule, or the device is not available.
-        StorageError: the file cannot be used, or belongs to another space, seed or direction.
+        StorageError: the file cannot be used, or belongs to another space, seed or goals.
     """
 
     def __init__(
@@ -64,15 +67,16 @@ class Optimizer:
         space: Space,
         acquisition: "Acquisition | None" = None,
         seed: int = 0,
-        direction: str = "minimize",
+        direction: "Direction" = "minimize",
         budget: int | None = None,
         storage: str | Path | None = None,
         device: "str | torch.device" = "cpu",
         initial: int | None = None,
         repeats: bool | None = None,
+        constraints: "Constraints | None" = None,
     ) -> None:
         settings = arguments.Settings(budget, initial, repeats)
-        header = arguments.header_of(space, acquisition, seed, direction, settings)
+        header = arguments.header_of(space, acquisition, seed, Goals.of(direction, constraints), settings)
         self._device = arguments.usable(device)
         self._begin(History.open(storage, header), acquisition)
 
@@ -118,8 +122,13 @@ class Optimizer:
         return self._history.header.space
 
     @property
-    def direction(self) -> str:
-        """ "minimize" or "maximize"."""
+    def goals(self) -> Goals:
+        """The objectives and the constraints."""
+        return self._history.header.goals
+
+    @property
+    def direction(self) -> "Direction":
+        """ "minimize" or "maximize", or one of these by name of each objective."""
         return self._history.header.direction
 
     @property
@@ -129,19 +138,23 @@ class Optimizer:
 
     def trial(self, number: int) -> Trial:
         """The trial with an id, in its present state; raises a TrialError if there is none."""
-        trial = self._history.trial(require_int("a trial's id", number))
-        if trial is None:
+        if (trial := self._history.trial(require_int("a trial's id", number))) is None:
             raise TrialError(f"a trial must be one of this history, got unknown id {number}")
         return trial
 
     @property
     def best(self) -> Finished:
-        """The finished trial with the best value; in a space with fidelities, among trials at the target.
+        """The feasible trial with the best value; in a space with fidelities, among trials at the target.
 
         Raises:
-            TrialError: no such trial is finished.
+            TrialError: no such trial is finished, or there are several objectives.
         """
-        return best_trial(self.trials, self.direction, self.space)
+        return best_trial(self.trials, self.goals, self.space)
+
+    @property
+    def pareto(self) -> list[Trial]:
+        """The feasible trials that no other one dominates, ordered by the first objective; maybe none."""
+        return pareto_trials(self.trials, self.goals, self.space)
 
     @overload
     def ask(self, *, fixed: Params | None = None) -> Trial: ...
@@ -206,19 +219,21 @@ class Optimizer:
         """Removes all queued points, and returns them."""
         return [point.params for point in self._history.dequeue()]
 
-    def tell(self, trial: Trial | int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+    def tell(self, trial: Trial | int, value: Told, std: Noise = None) -> Trial:
         """Stores the outcome of a running trial; on return it survives a crash of the process or the machine.
 
         Args:
             trial: the trial, or its id.
-            value: the outcome, in the user's units and direction.
-            std: standard deviation of its noise, if known.
+            value: the outcome, in the user's units and direction, or outcomes by name. One that is left out
+                was not measured; NaN says that its measurement failed.
+            std: standard deviation of its noise, if known, or these by name.
 
         Raises:
-            TrialError: the value is not finite, or the trial is unknown, has ended or was handed out again.
+            TrialError: a value is not finite, a name is unknown, or the trial is unknown, has ended or was
+                handed out again.
         """
-        number, attempt = arguments.trial_id(trial, self._history.header.run)
-        return self._ended(self._history.tell(number, value, std, attempt))
+        number, attempt = self._id(trial)
+        return logged(self._history.tell(number, value, std, attempt), self._history)
 
     def fail(
         self, trial: Trial | int, reason: str, transient: bool = False, traceback: str | None = None
@@ -235,23 +250,22 @@ class Optimizer:
         Raises:
             TrialError: the trial is unknown or has ended, or an argument is of a wrong type.
         """
-        number, attempt = arguments.trial_id(trial, self._history.header.run)
+        number, attempt = self._id(trial)
         by_chance = flag("transient", transient, TrialError)
-        return self._ended(
-            self._history.fail(number, reason, attempt, transient=by_chance, traceback=traceback)
-        )
+        failed = self._history.fail(number, reason, attempt, transient=by_chance, traceback=traceback)
+        return logged(failed, self._history)
 
     def withdraw(self, trial: Trial | int) -> Trial:
         """Stores that a running trial will not be evaluated, so that its point may be suggested again."""
-        number, attempt = arguments.trial_id(trial, self._history.header.run)
-        return self._ended(self._history.withdraw(number, attempt=attempt))
+        number, attempt = self._id(trial)
+        return logged(self._history.withdraw(number, attempt=attempt), self._history)
 
-    def add(self, params: Params, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+    def add(self, params: Params, value: Told, std: Noise = None) -> Trial:
         """Stores an observation from elsewhere as a finished trial.
 
         Raises:
             SpaceError: a parameter is missing, unknown or out of range.
-            TrialError: the value is not finite.
+            TrialError: as `tell`.
         """
         return self._history.add_all([Observation(params, value, std)])[0]
 
@@ -263,28 +277,25 @@ class Optimizer:
         """Stores observations from elsewhere, such as those of `read_csv`: all of them, or none. As `add`."""
         return self._history.add_all(observations)
 
-    def amend(self, trial: Trial | int, value: SupportsFloat, std: SupportsFloat | None = None) -> Trial:
+    def amend(self, trial: Trial | int, value: Told, std: Noise = None) -> Trial:
         """Corrects the outcome of a trial in any state, which is finished then; see `to_frame(history=True)`.
 
         Args:
             trial: the trial, or its id.
-            value: the outcome, in the user's units and direction.
+            value: the outcome, in the user's units and direction; of outcomes by name those to correct.
             std: standard deviation of its noise; None for the one that is stored.
 
         Raises:
             TrialError: the value is not finite, or the trial is unknown.
         """
-        return self._history.amend(arguments.trial_id(trial, self._history.header.run)[0], value, std)
+        return self._history.amend(self._id(trial)[0], value, std)
 
     def forget(self, trial: Trial | int, reason: str = "forgotten") -> Trial:
         """Withdraws a trial in any state and removes its outcome: nothing is learnt from it any more.
 
-        Its point may be suggested again, it counts for no budget, and `amend` restores it.
-
-        Raises:
-            TrialError: the trial is unknown.
+        Its point may be suggested again, it counts for no budget, and `amend` restores it. Raises TrialError.
         """
-        return self._history.forget(arguments.trial_id(trial, self._history.header.run)[0], reason)
+        return self._history.forget(self._id(trial)[0], reason)
 
     def extend(self, parameters: "Mapping[str, Parameter] | Space", values: Params | None = None) -> Space:
         """Changes and returns the space; trials left outside still teach the model, and are not suggested.
@@ -299,23 +310,19 @@ class Optimizer:
             SpaceError: a parameter becomes one of another kind or has a single number left, a new one has no
                 value, an earlier point has no place in the new space, or a queued point is outside of it.
         """
-        before = self.space
-        after, complete = extended(before, parameters, values or {})
-        self._suggesters.check(after)
-        if after != before:
-            self._history.extend(before, after, complete)
-        return after
+        return extend(self._history, parameters, values or {}, self._suggesters.check)
 
     def reclaim(self) -> list[Trial]:
         """Takes over running trials whose process has died, and returns them to be evaluated again."""
         return self._history.reclaim()
 
-    def recommend(self, fixed: Params | None = None) -> Params:
+    def recommend(self, fixed: Params | None = None) -> Params | list[Params]:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
         The model is that of `belief`. Under noise the point is a better choice than `best`, whose value may
         be luck. Without noise it is the best trial's point, or one that is predicted to be better by more
-        than its standard deviation. Fidelities are at the target.
+        than its standard deviation. Fidelities are at the target. With several objectives, a list of at most
+        ten points that no other is predicted to dominate.
 
         Args:
             fixed: values by name of some parameters, and of every context.
@@ -325,55 +332,56 @@ class Optimizer:
             FitError, NumericalError, TrialError: the model cannot be fitted, or no trial is finished.
         """
         arguments.check_fixed(fixed, self.space, "recommend")
-        from bo_suite.study.recommend import recommended_point
+        from bo_suite.study.recommend_front import recommended
 
-        return recommended_point(self._suggester, self.trials, fixed)
+        return recommended(self._suggester, self.trials, fixed)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
 
-        The bound is: min over evaluated points of mean + w σ, minus min over the space of mean - w σ, both
-        mapped to the user's units (Makarova et al. 2022, equation 3). docs/loop.md: how often it has held.
+        min over evaluated points of mean + w σ, minus min over the space of mean - w σ, both in the user's
+        units (Makarova et al. 2022, equation 3). docs/loop.md: how often it has held.
 
         Args:
-            width: w, number of standard deviations; None for w² = 2 log(d n² π² / (6 · 0.1)), 4 to 6: with it
-                the bounds at d fixed points would hold with probability 0.9 for all n if f were a draw from
-                the model (Srinivas et al. 2010, lemma 5.1).
+            width: w, number of standard deviations; None for w² = 2 log(d n² π² / (6 · 0.1)), 4 to 6
+                (Srinivas et al. 2010, lemma 5.1).
 
         Raises:
-            TrialError: no trial is finished, or the width is not above 0.
+            TrialError: no trial is finished, the width is not above 0, or there are constraints.
             FitError, NumericalError: the model cannot be fitted.
         """
-        if width is not None and not 0 < width < math.inf:
-            raise TrialError(f"`0 < width < inf` must hold, got {width!r}")
         from bo_suite.study.recommend import regret_bound
 
         return regret_bound(self._suggester, self.trials, width)
 
-    def belief(self) -> "Belief":
-        """The fitted model of the finished trials; raises a TrialError before a trial is finished."""
-        from bo_suite.study.belief import belief_of
+    def belief(self, outcome: str | None = None) -> "Belief":
+        """The fitted model of the only objective, or of an outcome by name; a TrialError before a value."""
+        from bo_suite.study.beliefs import belief_about
 
-        return belief_of(self._suggester, self.trials)
+        return belief_about(self._suggester, self.trials, outcome)
 
     def predict(self, points: "Points", interval: float = 0.9) -> "pd.DataFrame":
-        """What the model predicts at points, in the user's units: see `Belief.predict`."""
-        return self.belief().predict(points, interval)
+        """`Belief.predict`, in the user's units; of several outcomes with columns (outcome, statistic)."""
+        from bo_suite.study.beliefs import predictions
+
+        return predictions(self._suggester, self.trials, points, interval)
 
     def importance(self) -> "pd.DataFrame":
-        """The share of the variation that each parameter explains: see `Belief.importance`."""
-        return self.belief().importance()
+        """`Belief.importance`: what share of the variation each parameter explains; columns as `predict`."""
+        from bo_suite.study.beliefs import importances
+
+        return importances(self._suggester, self.trials)
 
     def __repr__(self) -> str:
         acquisition = type(self._suggester.acquisition).__name__
         try:
-            return shown_text(f"Optimizer({overview(self.trials, self.direction)}, {acquisition})")
+            return shown_text(f"Optimizer({overview(self.trials, self.goals)}, {acquisition})")
         except StorageError as error:  # for example: it was closed
             return shown_text(f"Optimizer({error})")
 
     def _repr_html_(self) -> str | None:
         with suppress(StorageError):
-            return html_of_best(self.trials, self.direction, self.space)
+            return html_of_best(self.trials, self.goals, self.space)
         return None
 
     def to_frame(self, history: bool = False) -> "pd.DataFrame":
@@ -381,17 +389,12 @@ class Optimizer:
 
         With `history` one row per change instead: what was amended, forgotten or extended, by whom and when.
         """
-        return frame_of_changes(self._history.changes()) if history else to_frame(self.trials)
+        return frame_of_changes(self._history.changes()) if history else to_frame(self.trials, self.goals)
 
     def close(self) -> None:
         """Closes the storage."""
         self._history.close()
 
-    def _ended(self, trial: Trial) -> Trial:
-        """Logs one line about the trial and returns it."""
-        if logger.isEnabledFor(logging.INFO):
-            best = None
-            with suppress(BoSuiteError):  # no trial is finished, or the storage cannot be read
-                best = self.best.value
-            logger.info("%s", ended_text(trial, best))
-        return trial
+    def _id(self, trial: Trial | int) -> tuple[int, int | None]:
+        """The id and the attempt of a trial of this history."""
+        return arguments.trial_id(trial, self._history.header.run)

@@ -18,17 +18,14 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 """An address in a repr, which differs between processes."""
 
 
-def fingerprint(
-    acquisition: Acquisition,
-    trials: Sequence[Trial],
-    constraints: Mapping[int, Sequence[float]] | None,
-) -> str:
+def fingerprint(acquisition: Acquisition, trials: Sequence[Trial]) -> str:
     """A hash of what a fit depends on: the acquisition, outcomes and failures, but not pending trials."""
     digest = hashlib.blake2b(_ADDRESS.sub("", repr(acquisition)).encode(), digest_size=8)
     for trial in trials:
         if trial.state != "running":
-            values = (constraints or {}).get(trial.id, ())
-            digest.update(repr((trial.id, trial.value, trial.std, *values)).encode())
+            outcomes = trial.outcomes
+            named = () if outcomes is None else (outcomes, trial.stds)
+            digest.update(repr((trial.id, trial.value, trial.std, *named)).encode())
     return digest.hexdigest()
 
 
@@ -56,6 +53,9 @@ def provenance_of(
     if step.success is not None:
         source["success"] = step.success.hyperparameters.tolist()
         source["failures"] = step.success.observations - data.x.shape[-2]
+    if step.feasibility is not None:
+        source["feasibility"] = step.feasibility.hyperparameters.tolist()
+        source["constrained"] = step.feasibility.observations
     if step.notes:
         source["chosen"] = dict(step.notes)
     if step.repeat:
@@ -88,7 +88,9 @@ def start_in(provenance: Mapping[str, Any], device: torch.device) -> WarmStart |
     def vector(name: str) -> torch.Tensor:
         return torch.tensor(provenance[name], dtype=torch.float64, device=device)
 
-    count, success = provenance["observations"], None
+    count, success, feasibility = provenance["observations"], None, None
     if "success" in provenance:
         success = WarmStart(vector("success"), count + provenance["failures"])
-    return WarmStart(vector("hyperparameters"), count, success)
+    if "feasibility" in provenance:
+        feasibility = WarmStart(vector("feasibility"), provenance["constrained"])
+    return WarmStart(vector("hyperparameters"), count, success, feasibility)

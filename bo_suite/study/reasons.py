@@ -3,11 +3,11 @@
 import math
 
 import jaxtyping as jt
-import torch
 from torch import Tensor
 
 from bo_suite.acquisition.forecast import Forecast
 from bo_suite.data import Dataset
+from bo_suite.storage.goals import Goals
 from bo_suite.study.outcomes import HALF_WIDTH, OutcomeTransform
 from bo_suite.study.step import Step
 from bo_suite.surrogates.variational.quadrature import expectation
@@ -16,32 +16,34 @@ _REFINED = 0.75
 """Share of the prior variance that observations explain from which a point refines what is known."""
 
 
-def why(step: Step, data: Dataset, transform: OutcomeTransform, direction: str) -> dict[str, float | str]:
+def why(
+    step: Step, data: Dataset, transform: OutcomeTransform | None, goals: Goals
+) -> dict[str, float | str]:
     """Why a row was chosen, in the user's units and direction.
 
     Args:
         step: to the row.
         data: from which it was chosen.
-        transform: from outcomes, smaller is better, to those of the data.
-        direction: "minimize" or "maximize".
+        transform: from outcomes, smaller is better, to those of the data; None with several objectives.
+        goals: of the run.
 
     Returns:
         `distance` from the best observed row, in ranges of the parameters (1 for another category). If the
         score makes forecasts also `predicted`, `low` and `high`, the median and the central 90 % interval of
         the function; `best`, the value to improve on; `improvement`, the expected improvement on it; and
         `purpose`: "refining" if observations explain three quarters of the prior variance there, or else
-        "exploring". Numbers that are not finite are left out.
+        "exploring". Under constraints `feasible`, the probability to meet them all. Numbers that are not
+        finite are left out.
     """
     found: dict[str, float | str] = {}
-    if step.forecast is not None:
-        found |= _forecast_reasons(step.forecast, transform, direction)
+    if step.forecast is not None and transform is not None:
+        found |= _forecast_reasons(step.forecast, transform, goals.objectives[0].sign)
+    if step.chance is not None:
+        found["feasible"] = float(f"{step.chance:.4g}")
     return found | {"distance": float(f"{_distance_to_best(step.row, data):.6g}")}
 
 
-def _forecast_reasons(
-    forecast: Forecast, transform: OutcomeTransform, direction: str
-) -> dict[str, float | str]:
-    sign = 1.0 if direction == "minimize" else -1.0
+def _forecast_reasons(forecast: Forecast, transform: OutcomeTransform, sign: float) -> dict[str, float | str]:
     mean, var, best = (part.detach().cpu().double() for part in (forecast.mean, forecast.var, forecast.best))
 
     def losses(values: Tensor) -> Tensor:
@@ -69,8 +71,7 @@ def _forecast_reasons(
 
 def _distance_to_best(row: jt.Float[Tensor, " d"], data: Dataset) -> float:
     """Euclidean distance to the best observed row, in ranges of the parameters; 1 for another category."""
-    outcomes = torch.where(data.reachable, data.y, torch.inf)
-    apart = (row - data.x[outcomes.argmin()]).abs()
+    apart = (row - data.x[data.merit.argmin()]).abs()
     for column in data.unordered:
         apart[column] = float(apart[column] > 0.0)
     return float(apart.square().sum().sqrt())

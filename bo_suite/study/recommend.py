@@ -13,6 +13,7 @@ from torch import Tensor
 from bo_suite.acquisition.alternatives import at_target
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.confidence_bound import ConfidenceBoundScore
+from bo_suite.acquisition.feasibility import Feasibility
 from bo_suite.acquisition.success import SuccessProbability
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
@@ -36,7 +37,8 @@ def surrogate_of(acquisition: Acquisition) -> Surrogate:
 def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -> jt.Float[Tensor, " d"]:
     """The row of smallest posterior mean + standard deviation, with fidelities at the target.
 
-    If trials have failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)).
+    If trials have failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)), and so
+    are rows that violate a constraint with probability above 1/2.
 
     Args:
         data: observations.
@@ -61,14 +63,17 @@ def recommended_row(process: Process, data: Dataset, space: Space, seeds: Seeds)
 
 
 def _at_target(score: Score, data: Dataset, seeds: Seeds) -> Callable[[Tensor], Tensor]:
-    """The score of rows with fidelities at the target; lower if they fail with probability above 1/2."""
-    if data.failures is None:
-        return lambda x: score(at_target(x, data.fidelities))
-    success = SuccessProbability.fit(data, seeds)
+    """The score of rows with fidelities at the target; lower if they are likely to fail or infeasible."""
+    success = None if data.failures is None else SuccessProbability.fit(data, seeds)
+    feasibility = None if data.violation is None else Feasibility.fit(data, seeds)
+    chances = [part for part in (success, feasibility) if part is not None]
 
     def penalised(x: Tensor) -> Tensor:
         rows = at_target(x, data.fidelities)
-        return score(rows) + (success.log(rows) + math.log(2.0)).clamp(max=0.0)
+        value = score(rows)
+        for chance in chances:
+            value = value + (chance.log(rows) + math.log(2.0)).clamp(max=0.0)
+        return value
 
     return penalised
 
@@ -151,13 +156,18 @@ def recommended_point(
     return suggester.point(row) | values
 
 
-def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | None) -> RegretBound:
+def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | int | None) -> RegretBound:
     """The difference of the `bounds` of a study, in the user's units; see `Optimizer.regret_bound`.
 
     Raises:
-        TrialError: no trial is finished, none is in the space, or the space has contexts.
+        TrialError: no trial is finished, none is in the space, the space has contexts, there are constraints
+            or several objectives, or the width is not above 0.
         FitError, NumericalError: the model cannot be fitted.
     """
+    if width is not None and not 0 < width < math.inf:
+        raise TrialError(f"`0 < width < inf` must hold, got {width!r}")
+    if aspects := sorted(suggester.goals.aspects):
+        raise TrialError(f"a regret bound is of a run with one objective and no constraint, got {aspects}")
     finished = finished_trials(trials, "there is no regret bound")
     if not any(suggester.space.contains(trial.params) for trial in finished):
         raise TrialError(
@@ -182,7 +192,7 @@ def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | N
 
 
 def finished_trials(trials: Sequence[Trial], what: str) -> list[Finished]:
-    """The finished trials.
+    """The finished trials that have a value, or objectives by name.
 
     Args:
         trials: of a run.
@@ -191,7 +201,7 @@ def finished_trials(trials: Sequence[Trial], what: str) -> list[Finished]:
     Raises:
         TrialError: no trial is finished.
     """
-    finished = [cast(Finished, trial) for trial in trials if trial.state == "finished"]
+    finished = [cast(Finished, trial) for trial in trials if trial.value is not None]
     if not finished:
         raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")
     return finished

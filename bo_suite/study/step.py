@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.base import Acquisition, Score
+from bo_suite.acquisition.feasibility import Feasibility
 from bo_suite.acquisition.forecast import Forecast, Forecaster
+from bo_suite.acquisition.likely import LikelyScore, build_score
 from bo_suite.acquisition.stein import SteinBatch
-from bo_suite.acquisition.success import LikelyScore, build_score
+from bo_suite.acquisition.success import SuccessProbability
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
 from bo_suite.linalg.environment import numerical_environment
@@ -46,24 +48,28 @@ class Step:
         source: "design" for an initial point, "acquisition", "fallback", or "queue" for a queued point.
         start: start of the next fit, rounded as a history stores it.
         success: the part of it for the probability of success, recorded even if the score has no `start`.
+        feasibility: the part of it for the probability of feasibility.
         fit_seconds: time to build the score.
         search_seconds: time to maximise it.
         reason: error that led to a fallback.
         repeat: whether the point was evaluated before: a finite space with noisy outcomes has no new point.
         notes: what the acquisition chose, such as a model, in JSON values.
         forecast: what the score expected of the row; None if it cannot say, and for replicates.
+        chance: probability that the row meets all constraints; None without constraints, and for replicates.
     """
 
     row: jt.Float[Tensor, " d"]
     source: str
     start: WarmStart | None = None
     success: WarmStart | None = None
+    feasibility: WarmStart | None = None
     fit_seconds: float = 0.0
     search_seconds: float = 0.0
     reason: str | None = None
     repeat: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     forecast: Forecast | None = None
+    chance: float | None = None
 
     @property
     def settled_start(self) -> WarmStart | None:
@@ -128,14 +134,14 @@ def _joint_steps(
         fitted = time.perf_counter()
         rows, repeat = _best_rows(score, space, data, seeds, _effort(acquisition, score, data, start))
         seconds = fitted - began, time.perf_counter() - fitted
-    success = _success_start(score, data)
-    starts = _next_starts(score, data, success)
+    parts = _part_starts(score, data)
+    starts = _next_starts(score, data, *parts)
     rows = rows if data.batch_shape else rows[None]
     notes = _notes(score, len(starts))
-    forecasts = [None if data.batch_shape else _forecast(score, row) for row in rows]
+    views = [(None, None) if data.batch_shape else _views(score, row) for row in rows]
     return [
-        Step(row, "acquisition", next_start, success, *seconds, None, repeat, note, forecast)
-        for row, next_start, note, forecast in zip(rows, starts, notes, forecasts, strict=True)
+        Step(row, "acquisition", next_start, *parts, *seconds, None, repeat, note, *view)
+        for row, next_start, note, view in zip(rows, starts, notes, views, strict=True)
     ]
 
 
@@ -169,11 +175,11 @@ def batch_steps(
             seconds = fitted - began, time.perf_counter() - fitted
     except (FitError, NumericalError) as error:
         return [_random_step(data, space, seeds, error)]
-    success = _success_start(score, data)
-    (next_start,) = _next_starts(score, data, success)
+    parts = _part_starts(score, data)
+    (next_start,) = _next_starts(score, data, *parts)
     (notes,) = _notes(score, 1)
     return [
-        Step(row, "acquisition", next_start, success, *seconds, None, repeat, notes, _forecast(score, row))
+        Step(row, "acquisition", next_start, *parts, *seconds, None, repeat, notes, *_views(score, row))
         for row in rows
     ]
 
@@ -202,7 +208,7 @@ def _effort(acquisition: Acquisition, score: Score, data: Dataset, start: WarmSt
         return search
     if start is not None and start.settled and data.pending.shape[-2] >= _DEEP:
         return _IN_A_BATCH
-    weighted = isinstance(score, LikelyScore) and not score.success.even
+    weighted = isinstance(score, LikelyScore) and score.weighs_success
     return Search(evaluations=_WITH_FAILURES) if weighted else None
 
 
@@ -214,21 +220,30 @@ def round_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:
     )
 
 
-def _success_start(score: Score, data: Dataset) -> WarmStart | None:
-    """Start of the next fit of the probability of success; None without failures, and for replicates."""
+def _part_starts(score: Score, data: Dataset) -> tuple[WarmStart | None, WarmStart | None]:
+    """Starts of the next fits of the probabilities of success and of feasibility; None for replicates."""
     if data.batch_shape or not isinstance(score, LikelyScore):
+        return None, None
+    return _rounded(score.success), _rounded(score.feasibility)
+
+
+def _rounded(part: "SuccessProbability | Feasibility | None") -> WarmStart | None:
+    """The start of the next fit of a probability, as a history stores it."""
+    if part is None:
         return None
-    start = score.success.warm_start
+    start = part.warm_start
     return WarmStart(round_hyperparameters(start.hyperparameters), start.observations)
 
 
-def _next_starts(score: Score, data: Dataset, success: WarmStart | None) -> list[WarmStart | None]:
+def _next_starts(
+    score: Score, data: Dataset, success: WarmStart | None, feasibility: WarmStart | None
+) -> list[WarmStart | None]:
     """Start of the next fit of each run."""
     if score.hyperparameters is None:
         return [None] * data.batch_shape.numel()
     rounded = round_hyperparameters(score.hyperparameters)
     rounded = rounded if data.batch_shape else rounded[None]
-    return [WarmStart(row, data.x.shape[-2], success) for row in rounded]
+    return [WarmStart(row, data.x.shape[-2], success, feasibility) for row in rounded]
 
 
 def _notes(score: Score, runs: int) -> Sequence[Mapping[str, Any]]:
@@ -237,13 +252,14 @@ def _notes(score: Score, runs: int) -> Sequence[Mapping[str, Any]]:
     return notes
 
 
-def _forecast(score: Score, row: Tensor) -> Forecast | None:
-    """What the score expects of a row of one run; None if it cannot say."""
-    inner = score.score if isinstance(score, LikelyScore) else score
-    if not isinstance(inner, Forecaster):
-        return None
+def _views(score: Score, row: Tensor) -> tuple[Forecast | None, float | None]:
+    """What the score expects of a row of one run, if it can say, and the probability that it is feasible."""
+    inner: object = score.score if isinstance(score, LikelyScore) else score
+    feasibility = score.feasibility if isinstance(score, LikelyScore) else None
     with torch.no_grad():
-        return inner.forecast(row[None])
+        forecast = inner.forecast(row[None]) if isinstance(inner, Forecaster) else None
+        chance = None if feasibility is None else float(feasibility.log(row[None]).exp()[0])
+        return forecast, chance
 
 
 def _stacked(starts: Sequence[WarmStart | None]) -> WarmStart | None:

@@ -15,6 +15,7 @@ from bo_suite.linalg.environment import one_thread, thread_environment
 from bo_suite.space.candidates import is_exhausted, sample_random
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import MINIMIZE, Goals
 from bo_suite.storage.trial import Queued, Trial, next_id
 from bo_suite.study.initial import initial_size, initial_steps
 from bo_suite.study.observations import Observations
@@ -88,7 +89,7 @@ class Suggester:
         space: the user's space.
         acquisition: chooses the points.
         seed: equal seeds and trials give equal points.
-        direction: "minimize" or "maximize".
+        goals: objectives and constraints.
         initial: number of initial points; observations from elsewhere count.
         since: id of the first trial whose fit may start the next one: earlier ones had another past.
         repeats: whether a point may be evaluated again, under noise, before the space is exhausted.
@@ -104,7 +105,7 @@ class Suggester:
     space: Space
     acquisition: Acquisition
     seed: int = 0
-    direction: str = "minimize"
+    goals: Goals = MINIMIZE
     initial: int = initial_size(None)
     since: int = 0
     repeats: bool = False
@@ -113,11 +114,11 @@ class Suggester:
     observations: Observations = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        require_support(self.acquisition, self.space.aspects)
+        require_support(self.acquisition, self.space.aspects | self.goals.aspects)
         searched = self.space.varying
         searched.check_searchable()
         object.__setattr__(self, "searched", searched)
-        object.__setattr__(self, "observations", Observations(searched, self.direction, self.device))
+        object.__setattr__(self, "observations", Observations(searched, self.goals, self.device))
 
     def suggest(
         self,
@@ -125,7 +126,6 @@ class Suggester:
         count: int = 1,
         batch: SteinBatch | None = None,
         number: int | None = None,
-        constraints: Mapping[int, Sequence[float]] | None = None,
         fixed: Mapping[str, Value] | None = None,
         queue: Sequence[Queued] = (),
     ) -> list[Suggestion]:
@@ -136,24 +136,22 @@ class Suggester:
             count: number of points.
             batch: chooses points jointly, after the initial points.
             number: of the first point, from which its random numbers derive; None for the next trial id.
-            constraints: values by trial id, at most 0 if met.
             fixed: values of some parameters in every point; the others are chosen given these.
             queue: points that come first, in order, but those with other values than the fixed ones.
 
         Raises:
-            DataError: the acquisition does not support constraints.
             SpaceExhausted: a finite space has no new point left.
             SpaceError: a fixed parameter is unknown, or does not have the value.
         """
         informative = [trial for trial in trials if trial.informative]
-        fitted_to = fingerprint(self.acquisition, informative, constraints)
+        fitted_to = fingerprint(self.acquisition, informative)
         start = last_start([one for one in informative if one.id >= self.since], fitted_to, self.device)
         first = next_id(trials) if number is None else number
         requests = self._requests(informative, first, count, self.space.check_some(fixed or {}), queue, batch)
         suggestions: list[Suggestion] = []
         with thread_environment(), one_thread():
-            data = self.observations.dataset(informative, constraints)
-            transform = self.observations.transform(informative) if data.y.numel() else None
+            data = self.observations.dataset(informative)
+            transform = self.observations.transform(informative) if self._explains(data) else None
             for request in requests:
                 try:
                     steps = self._steps(data, request, start)
@@ -167,6 +165,10 @@ class Suggester:
                     start = step.settled_start or start
                 data = data.with_pending([step.row for step in steps])
         return suggestions
+
+    def _explains(self, data: Dataset) -> bool:
+        """Whether the outcome of a point can be predicted: there is one objective, with an observation."""
+        return data.y.numel() > 0 and not self.goals.several
 
     def _requests(
         self,
@@ -204,8 +206,8 @@ class Suggester:
         if request.values and step.source != "queue":
             source["fixed"] = list(request.values)
             source |= {"queued": True} if request.queued is not None else {}
-        if step.source == "acquisition" and transform is not None:
-            source["why"] = why(step, data, transform, self.direction)
+        if step.source == "acquisition" and data.y.numel():
+            source["why"] = why(step, data, transform, self.goals)
         queued = None if request.queued is None else request.queued.id
         return Suggestion(self.point(step.row) | request.values, source, queued)
 

@@ -1,5 +1,7 @@
 """What the trials of a run show together: the best one, and lines of text."""
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -7,6 +9,7 @@ from typing import Any, cast
 from bo_suite.errors import TrialError
 from bo_suite.space.space import Space
 from bo_suite.storage.changes import Change
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import STATES, Finished, Trial
 from bo_suite.study.extension import differences
 from bo_suite.values.describe import SHORT, shortened, visible
@@ -31,12 +34,15 @@ class RegretBound:
     trial: Trial
 
 
-def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Finished:
-    """The finished trial of best value, in the space and at the target fidelity; the earliest of equal ones.
+def best_trial(trials: Sequence[Trial], goals: Goals, space: Space) -> Finished:
+    """The feasible trial of best value, in the space and at the target fidelity; the earliest of equal ones.
 
     Raises:
-        TrialError: no such trial is finished.
+        TrialError: no such trial is finished, or there are several objectives.
     """
+    if goals.several:
+        names = [objective.name for objective in goals.objectives]
+        raise TrialError(f"one objective must be given for a best trial, got {names}: see `pareto`")
     finished = [trial for trial in trials if trial.value is not None]
     if not finished:
         reasons = [" ".join((trial.reason or "").split()) for trial in trials if trial.state == "failed"]
@@ -44,18 +50,78 @@ def best_trial(trials: Sequence[Trial], direction: str, space: Space) -> Finishe
         raise TrialError(
             f"there is no best trial before one has finished, got {len(trials)} trials, none finished{last}"
         )
+    finished = _feasible(finished, goals)
     final = trials_at_target(finished, space)
     if not final:
         raise TrialError(
             "there is no best trial before one at the target fidelity has finished, "
             f"got {len(finished)} finished, none with {space.target_fidelity}"
         )
-    for trial in _sorted(final, direction):
+    for trial in _sorted(final, goals):
         if space.contains(trial.params):
             return cast(Finished, trial)
     raise TrialError(
         f"there is no best trial before one inside the space has finished, got {len(final)} finished, which "
         "were all left outside when the space was narrowed"
+    )
+
+
+def pareto_trials(trials: Sequence[Trial], goals: Goals, space: Space) -> list[Trial]:
+    """The feasible trials that no other one dominates, ordered by the first objective.
+
+    A trial dominates another if it is as good in every objective, and better in one. Trials that lack an
+    objective, outside of the space or below the target fidelity do not count. Of trials with equal objectives
+    the first one counts. The list may be empty.
+    """
+    final = [trial for trial in trials_at_target(trials, space) if space.contains(trial.params)]
+    losses: dict[tuple[float, ...], Trial] = {}
+    for trial in final:
+        outcomes = outcomes_of(trial, goals)
+        if goals.is_feasible(outcomes) and (loss := goals.losses(outcomes)) is not None:
+            losses.setdefault(loss, trial)
+    front = [loss for loss in losses if not any(_dominates(other, loss) for other in losses)]
+    return [losses[loss] for loss in sorted(front)]
+
+
+def best_text(trials: Sequence[Trial], goals: Goals, space: Space) -> str:
+    """The best value so far, or the size of the Pareto front, in a few words."""
+    if goals.several:
+        return f"{len(pareto_trials(trials, goals, space))} in the Pareto front"
+    try:
+        return f"best {best_trial(trials, goals, space).value:.6g}"
+    except TrialError:
+        return "none feasible"
+
+
+def outcomes_of(trial: Trial, goals: Goals) -> Mapping[str, float | None]:
+    """The outcomes of a trial by name, also of one that has a value alone."""
+    outcomes = trial.outcomes
+    return {goals.objectives[0].name: trial.value} if outcomes is None else outcomes
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(first <= second for first, second in zip(one, other, strict=True))
+
+
+def _feasible(finished: Sequence[Trial], goals: Goals) -> list[Trial]:
+    """The trials that meet all constraints.
+
+    Raises:
+        TrialError: there is none.
+    """
+    feasible = [trial for trial in finished if goals.is_feasible(outcomes_of(trial, goals))]
+    if feasible:
+        return feasible
+    fewest = min(finished, key=lambda trial: len(goals.violated(outcomes_of(trial, goals))))
+    outcomes = outcomes_of(fewest, goals)
+    limits = ", ".join(map(str, goals.constraints))
+    measured = ", ".join(
+        f"{one.name}: {'not measured' if (value := outcomes.get(one.name)) is None else f'{value:.6g}'}"
+        for one in goals.constraints
+    )
+    raise TrialError(
+        f"there is no best trial before one is feasible ({limits}), got {len(finished)} finished, of which "
+        f"trial {fewest.id} violates the fewest constraints ({measured})"
     )
 
 
@@ -95,39 +161,61 @@ def _reasons(why: Mapping[str, Any]) -> str:
         texts.append(f"predicted {why['predicted']:.4g} ({why['low']:.4g} to {why['high']:.4g})")
     if {"best", "improvement"} <= why.keys():
         texts.append(f"expected to improve on {why['best']:.4g} by {why['improvement']:.2g}")
+    if "feasible" in why:
+        texts.append(f"feasible with probability {why['feasible']:.2g}")
     if "distance" in why:
         texts.append(f"{why['distance']:.2g} ranges from the best point")
     return ", ".join(texts) + "; " if texts else ""
 
 
-def ranked(trials: Sequence[Trial], direction: str, space: Space) -> list[Trial]:
-    """The finished trials in the space, at the target fidelity: best first, the earliest of equal ones."""
-    final = trials_at_target([trial for trial in trials if trial.value is not None], space)
-    return [trial for trial in _sorted(final, direction) if space.contains(trial.params)]
+def ranked(trials: Sequence[Trial], goals: Goals, space: Space) -> list[Trial]:
+    """The finished trials in the space, at the target fidelity: best first, the earliest of equal ones.
+
+    Trials that meet the constraints come first, and with several objectives those of the Pareto front.
+    """
+    finished = [trial for trial in trials if trial.state == "finished"]
+    final = [trial for trial in trials_at_target(finished, space) if space.contains(trial.params)]
+    if not goals.several:
+        return _sorted([trial for trial in final if trial.value is not None], goals)
+    front = {trial.id for trial in pareto_trials(final, goals, space)}
+
+    def order(trial: Trial) -> tuple[Any, ...]:
+        losses = goals.losses(outcomes := outcomes_of(trial, goals))
+        return trial.id not in front, not goals.is_feasible(outcomes), losses is None, losses or (), trial.id
+
+    return sorted(final, key=order)
 
 
-def _sorted(finished: Sequence[Trial], direction: str) -> list[Trial]:
-    """Finished trials, best first, the earliest first of equal ones."""
-    sign = -1.0 if direction == "maximize" else 1.0
-    return sorted(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.id))
+def _sorted(finished: Sequence[Trial], goals: Goals) -> list[Trial]:
+    """Finished trials with a value, feasible ones and the best first, the earliest first of equal ones."""
+    sign = goals.objectives[0].sign
+
+    def order(trial: Trial) -> tuple[bool, float, int]:
+        return not goals.is_feasible(outcomes_of(trial, goals)), sign * (trial.value or 0.0), trial.id
+
+    return sorted(finished, key=order)
 
 
-def overview(trials: Sequence[Trial], direction: str) -> str:
+def overview(trials: Sequence[Trial], goals: Goals) -> str:
     """The number of trials, and how many are in each state."""
     counts = [(state, sum(trial.state == state for trial in trials)) for state in STATES]
     states = ", ".join(f"{count} {state}" for state, count in counts if count)
     number = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"
-    return f"{direction}, {number}{f' ({states})' if states else ''}"
+    return f"{goals}, {number}{f' ({states})' if states else ''}"
 
 
-def html_of_best(trials: Sequence[Trial], direction: str, space: Space) -> str:
+def html_of_best(trials: Sequence[Trial], goals: Goals, space: Space) -> str:
     """The best trials at the target fidelity, as an HTML table."""
     rows = [
-        (str(trial.id), shown_value(trial.value), *map(shown_value, trial.params.values()))
-        for trial in ranked(trials, direction, space)[:_BEST]
+        (
+            str(trial.id),
+            *(shown_value(outcomes_of(trial, goals).get(name)) for name in goals.names),
+            *map(shown_value, trial.params.values()),
+        )
+        for trial in ranked(trials, goals, space)[:_BEST]
     ]
-    caption = f"{overview(trials, direction)}; the best"
-    return html_table(caption, ("id", "value", *space.parameters), rows)
+    caption = f"{overview(trials, goals)}; the best"
+    return html_table(caption, ("id", *goals.names, *space.parameters), rows)
 
 
 def change_lines(change: Change) -> list[str]:
@@ -139,6 +227,8 @@ def change_lines(change: Change) -> list[str]:
 
 def _outcome(outcome: Mapping[str, Any]) -> str:
     """An outcome of a change as text: its value and noise, or the state and why there is no value."""
+    if outcome.get("outcomes") is not None:
+        return ", ".join(f"{name} {value}" for name, value in json.loads(outcome["outcomes"]).items())
     if outcome["value"] is None:
         return f"{outcome['state']} ({outcome['reason']})" if outcome["reason"] else str(outcome["state"])
     return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome["std"] else "")
@@ -152,6 +242,10 @@ def ended_text(trial: Trial, best: float | None) -> str:
         best: the best value so far, if there is one.
     """
     seconds = f"{(trial.ended or trial.started) - trial.started:.3g} s"
+    if outcomes := trial.outcomes:
+        numbers = ((name, math.nan if value is None else value) for name, value in outcomes.items())
+        values = ", ".join(f"{name} {number:.6g}" for name, number in numbers)
+        return f"trial {trial.id} finished: {values} in {seconds}"
     if trial.value is not None:
         so_far = "" if best is None else f" (best {best:.6g})"
         return f"trial {trial.id} finished: {trial.value:.6g} in {seconds}{so_far}"

@@ -1,10 +1,13 @@
 """Trials, and changes of them, as pandas tables."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.storage.changes import Change
+from bo_suite.storage.csv_outcomes import outcome_heading
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.values.describe import plain_text
 
@@ -12,11 +15,12 @@ if TYPE_CHECKING:  # pandas takes half a second to import
     import pandas as pd
 
 
-def to_frame(trials: Sequence[Trial]) -> "pd.DataFrame":
+def to_frame(trials: Sequence[Trial], goals: Goals) -> "pd.DataFrame":
     """One row a trial: first its id and parameters, last its state and value, since consoles show the ends.
 
     Between them are the noise, the reason, the source of the point, and the times: `started` and `ended` in
-    UTC, and the `seconds` between.
+    UTC, and the `seconds` between. Outcomes by name have a column `value_NAME` each, in place of `value`, and
+    `std_NAME` if a noise is known; `feasible` says whether a trial meets all constraints.
     """
     import pandas as pd
 
@@ -26,7 +30,8 @@ def to_frame(trials: Sequence[Trial]) -> "pd.DataFrame":
     columns: dict[str, Any] = {
         "id": [trial.id for trial in trials],
         **{f"param_{_escaped(name)}": [_escaped(point.get(name)) for point in points] for name in names},
-        "std": _numbers([trial.std for trial in trials]),
+        **({} if goals.named else {"std": _numbers([trial.std for trial in trials])}),
+        **(_stds(trials, goals) if goals.named else {}),
         "reason": [trial.reason for trial in trials],
         "attempt": [trial.attempt for trial in trials],
         "source": [source.get("source", "added") for source in sources],
@@ -36,9 +41,28 @@ def to_frame(trials: Sequence[Trial]) -> "pd.DataFrame":
         "ended": _times([trial.ended for trial in trials]),
         "seconds": [math.nan if trial.ended is None else trial.ended - trial.started for trial in trials],
         "state": [trial.state for trial in trials],
-        "value": _numbers([trial.value for trial in trials]),
+        **(_named(trials, goals) if goals.named else {"value": _numbers([trial.value for trial in trials])}),
     }
     return pd.DataFrame(columns)
+
+
+def _stds(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
+    """Columns of the noise of outcomes by name, of those with a known one."""
+    stds = [trial.stds or {} for trial in trials]
+    known = [name for name in goals.names if any(name in one for one in stds)]
+    return {
+        _escaped(outcome_heading("std", name)): _numbers([one.get(name) for one in stds]) for name in known
+    }
+
+
+def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
+    """Columns of outcomes by name, before these whether they meet the constraints."""
+    outcomes = [trial.outcomes or {} for trial in trials]
+    feasible = [goals.is_feasible(one) if one else None for one in outcomes]
+    columns: dict[str, Any] = {"feasible": feasible} if goals.constraints else {}
+    for name in goals.names:
+        columns[_escaped(outcome_heading("value", name))] = _numbers([one.get(name) for one in outcomes])
+    return columns
 
 
 def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
@@ -60,6 +84,8 @@ def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
         columns[f"{side}_state"] = [outcome.get("state") for outcome in outcomes]
         columns[f"{side}_value"] = _numbers([outcome.get("value") for outcome in outcomes])
         columns[f"{side}_std"] = _numbers([outcome.get("std") for outcome in outcomes])
+        if any(outcome.get("outcomes") for outcome in outcomes):
+            columns[f"{side}_outcomes"] = [json.loads(one.get("outcomes") or "null") for one in outcomes]
         columns[f"{side}_reason"] = [_escaped(outcome.get("reason")) for outcome in outcomes]
         columns[f"{side}_space"] = [
             form if change.trial is None else None for change, form in zip(changes, forms, strict=True)

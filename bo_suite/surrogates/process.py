@@ -40,12 +40,14 @@ class WarmStart:
         hyperparameters: of the surrogate.
         observations: number of observations that were fitted.
         success: of the model of failures, if one was fitted too.
+        feasibility: of the model of constraints, if one was fitted too.
         settled: whether the observations are the same, pending points aside: then nothing is searched.
     """
 
     hyperparameters: Hyperparameters
     observations: int
     success: "WarmStart | None" = None
+    feasibility: "WarmStart | None" = None
     settled: bool = False
 
     def __post_init__(self) -> None:

@@ -8,8 +8,8 @@ import torch
 
 from bo_suite.acquisition import Acquisition
 from bo_suite.acquisition.base import ASPECTS
-from bo_suite.acquisition.success import build_score
-from bo_suite.data import Columns, Seeds
+from bo_suite.acquisition.likely import build_score
+from bo_suite.data import Columns, Dataset, Outcomes, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.storage.serialization import from_json, to_json
@@ -74,7 +74,8 @@ def _check_support(acquisition: Acquisition) -> None:
     )
     data, seeds, test = dataset(12), Seeds.of(0, 1), rows(64, seed=9)
     more = {
-        "constraints": replace(data, constraints=data.y[:, None] - 0.5),
+        "constraints": _constrained(data),
+        "objectives": _with_objectives(data),
         "fidelities": replace(data, columns=Columns(fidelities=(data.x.shape[-1] - 1,))),
     }
     for aspect, with_aspect in more.items():
@@ -89,6 +90,22 @@ def _check_support(acquisition: Acquisition) -> None:
         except DataError:
             continue
         require(False, f"data with {aspect} must be refused: it does not support them")
+
+
+def _constrained(data: Dataset) -> Dataset:
+    """The data with a constraint that some rows violate."""
+    limited = (data.y - 0.5)[None]
+    ends = limited.new_full((1,), -math.inf), limited.new_zeros(1)
+    violation = limited[0].clamp(min=0.0)
+    outcomes = Outcomes(data.x, limited, 0, *ends, violation=violation)
+    return replace(data, outcomes=outcomes, violation=violation)
+
+
+def _with_objectives(data: Dataset) -> Dataset:
+    """The data with a second objective, which falls where the first rises."""
+    y = torch.stack((data.y, data.x[:, 0] - data.y))
+    low, high = y.new_full((2,), -math.inf), y.new_full((2,), math.inf)
+    return replace(data, outcomes=Outcomes(data.x, y, 2, low, high))
 
 
 def _check_pending(acquisition: Acquisition) -> None:

@@ -281,7 +281,7 @@ class TestRefusals:
             (
                 "ask run.db --acquisition luck",
                 2,
-                "the acquisition must be one of AdaptiveImprovement, Bore, ConstrainedExpectedImprovement",
+                "the acquisition must be one of AdaptiveImprovement, Bore, ",
             ),
             (
                 "plot run.db --out run.txt",

@@ -152,7 +152,11 @@ def test_pyplot_is_not_touched():
         "import sys, bo_suite.plot as plot; from bo_suite import *; assert 'matplotlib' not in sys.modules\n"
         "space = Space({'x': Float(-1, 1), 'y': Float(0, 1)})\n"
         "run = minimize(lambda p: p['x'] ** 2 + p['y'], space, 4, progress=False)\n"
-        "[getattr(plot, name)(run) for name in plot.__all__ if name != 'plot_regret']\n"
+        "others = 'plot_regret', 'plot_pareto'\n"
+        "[getattr(plot, name)(run) for name in plot.__all__ if name not in others]\n"
+        "two = Optimizer(space, direction={'a': 'minimize', 'b': 'minimize'})\n"
+        "two.add({'x': 0.0, 'y': 0.0}, {'a': 1.0, 'b': 2.0})\n"
+        "plot.plot_pareto(two), plot.plot_convergence(two)\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,166 @@
+"""The probability that outcomes lie in their intervals, modelled from their values."""
+
+from dataclasses import dataclass, replace
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.acquisition.several import joined, outcome_dataset
+from bo_suite.classifiers import GPClassifier, WeightedExamples
+from bo_suite.data import Dataset, Outcomes, Seeds
+from bo_suite.surrogates import AutoGP
+from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
+
+_SMALLEST_VAR = 1e-12
+"""Variances are clamped here before their square root is taken; outcomes have variance about 1."""
+
+_FARTHEST = 1e7
+"""Ends are clamped to so many standard deviations: beyond, the gradient of `log_ndtr` cancels to infinity."""
+
+_OPEN = 1e4
+"""Stands for an infinite end of outcomes of variance 1, as the gradient of an infinite end is NaN."""
+
+_NARROW = 1e-3
+"""Relative change of the density over an interval below which it counts as that at the middle."""
+
+
+def log_probability_between(
+    low: jt.Float[Tensor, "*b"], high: jt.Float[Tensor, "*b"]
+) -> jt.Float[Tensor, "*b"]:
+    """log(Φ(high) - Φ(low)) for low < high, which may be infinite; accurate in both tails.
+
+    By symmetry it is computed in the lower tail: with a <= b there, log Φ(b) + log(1 - Φ(a) / Φ(b)). Where
+    that cancels, since the interval is narrow, it is log φ((a + b) / 2) + log(b - a).
+    """
+    low, high = (end.clamp(-_FARTHEST, _FARTHEST) for end in (low, high))
+    upper = low + high > 0.0
+    a, b = torch.where(upper, -high, low), torch.where(upper, -low, high)
+    width = b - a
+    narrow = width * (1.0 - 0.5 * (a + b)) < _NARROW
+    far = torch.where(narrow, -1.0, b), torch.where(narrow, -2.0, a)
+    of_b, of_a = (torch.special.log_ndtr(end) for end in far)
+    wide = of_b + torch.log1p(-torch.exp((of_a - of_b).clamp(max=-1e-12)))
+    middle = torch.where(narrow, 0.5 * (a + b), 0.0)
+    density = -0.5 * middle.square() - 0.9189385332046727
+    return torch.where(narrow, density + torch.where(narrow, width, 1.0).log(), wide)
+
+
+_CERTAINTY = 3.0
+"""Number of equal labels that one counts as: with 1 or 100, searches ended farther from the optimum."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Intervals:
+    """Numeric outcomes as independent processes, and the finite ends of their intervals on the same scale."""
+
+    process: Process
+    low: jt.Float[Tensor, "c *b 1"]
+    high: jt.Float[Tensor, "c *b 1"]
+
+    def log(self, x: Tensor) -> Tensor:
+        mean, var = self.process.mean_and_var(x.expand(self.low.shape[0], *x.shape))
+        std = var.clamp(min=_SMALLEST_VAR).sqrt()
+        return log_probability_between((self.low - mean) / std, (self.high - mean) / std).sum(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Feasibility:
+    """The probability that all constraints are met.
+
+    Numeric outcomes are independent Gaussian processes, fitted as one batch. Each is in its interval with
+    probability Φ((high - μ) / σ) - Φ((low - μ) / σ) (Gardner et al. 2014, equation 7). Pending points count
+    as observed at their posterior mean. Labels are classified by Gaussian processes with a logistic
+    likelihood (`GPClassifier`): a row has a label for certain, not by chance, so the probability is that of
+    positive log odds, Φ(μ / σ), and a label counts as three. While all labels of a constraint are equal, they
+    count as numbers that must exceed one half, which leads away from rows that do not meet it.
+
+    Attributes:
+        intervals: of numeric outcomes; None if there are none.
+        log_odds: processes of the log odds of labels.
+        hyperparameters: of the fit to the numeric outcomes.
+        rows: number of rows that were fitted.
+    """
+
+    intervals: _Intervals | None
+    log_odds: tuple[Process, ...]
+    hyperparameters: Hyperparameters
+    rows: int
+
+    @staticmethod
+    def fit(data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> "Feasibility":
+        """The probability given the constrained outcomes.
+
+        Raises:
+            FitError, NumericalError: a model cannot be fitted.
+        """
+        outcomes = data.outcomes
+        assert outcomes is not None, "data without outcomes have no constraints"
+        seeds = seeds.split("feasibility")
+        first, last = outcomes.objectives, outcomes.y.shape[-2]
+        numeric, classified = list(range(first, last - outcomes.labels)), []
+        for index in range(last - outcomes.labels, last):
+            log_odds = _log_odds(data, index, seeds.split(f"label {index}"))
+            if log_odds is None:
+                numeric.append(index)
+            else:
+                classified.append(log_odds)
+        intervals, hyperparameters = None, data.x.new_zeros(*data.batch_shape, 0)
+        if numeric:
+            intervals, hyperparameters = _intervals(data, numeric, seeds, start)
+        return Feasibility(intervals, tuple(classified), hyperparameters, outcomes.x.shape[-2])
+
+    @property
+    def warm_start(self) -> WarmStart:
+        """Start of the next fit."""
+        return WarmStart(self.hyperparameters, self.rows)
+
+    def log(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """The sum of the log probabilities of all constraints."""
+        total = x.new_zeros(x.shape[:-1]) if self.intervals is None else self.intervals.log(x)
+        for process in self.log_odds:
+            mean, var = process.mean_and_var(x)
+            total = total + torch.special.log_ndtr(mean / var.clamp(min=_SMALLEST_VAR).sqrt())
+        return total
+
+
+def _intervals(
+    data: Dataset, numeric: list[int], seeds: Seeds, start: WarmStart | None
+) -> tuple[_Intervals, Hyperparameters]:
+    """Some constrained outcomes as numbers in intervals, and the hyperparameters of their fits."""
+    outcomes, count = data.outcomes, len(numeric)
+    assert outcomes is not None, "data without outcomes have no constraints"
+    low, high = (end[..., numeric].movedim(-1, 0)[..., None] for end in (outcomes.low, outcomes.high))
+    noise = None if outcomes.noise is None else outcomes.noise[..., numeric, :]
+    chosen = Outcomes(outcomes.x, outcomes.y[..., numeric, :], 0, low[..., 0], high[..., 0], noise)
+    observed = outcome_dataset(replace(data, outcomes=chosen), 0, count)
+    surrogate = AutoGP()
+    if start is not None:
+        size = count * surrogate.exact.start(observed).shape[-1]
+        if start.hyperparameters.shape[-1] == size:
+            vectors = start.hyperparameters.unflatten(-1, (count, -1)).movedim(-2, 0)
+            start = replace(start, hyperparameters=vectors)
+        else:
+            start = None
+    process: Process = surrogate.fit(observed, seeds, start)
+    hyperparameters = joined(process.hyperparameters)
+    if data.pending.shape[-2]:
+        with torch.no_grad():
+            pending = data.pending.expand(count, *data.pending.shape)
+            process = process.condition(pending, process.mean(pending))
+    low, high = (torch.where(end.isinf(), end.sign() * _OPEN, end) for end in (low, high))
+    return _Intervals(process, low, high), hyperparameters
+
+
+def _log_odds(data: Dataset, index: int, seeds: Seeds) -> Process | None:
+    """The process of the log odds that an outcome's label is 1; None if all labels are equal."""
+    outcomes = data.outcomes
+    assert outcomes is not None, "data without outcomes have no labels"
+    label = outcomes.y[..., index, :]
+    measured = ~label.isnan()
+    label, x = label[measured], outcomes.x[measured]
+    if bool((label == label[0]).all()):
+        return None
+    weights = _CERTAINTY * label, _CERTAINTY * (1.0 - label)
+    examples = WeightedExamples(x, *weights, data.columns.unordered, data.columns.levels)
+    return GPClassifier().fit(examples, seeds).process

@@ -1,0 +1,74 @@
+"""The models of all outcomes of a run, each as that of a run with this outcome alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bo_suite.errors import ArgumentError
+from bo_suite.storage.goals import VALUE, Goals, Objective
+from bo_suite.storage.trial import Trial
+from bo_suite.study.belief import Belief, belief_of
+from bo_suite.study.suggest import Suggester
+from bo_suite.values.describe import described
+
+if TYPE_CHECKING:  # pandas takes half a second to import
+    import pandas as pd
+
+    from bo_suite.study.belief import Points
+
+
+def belief_about(suggester: Suggester, trials: Sequence[Trial], outcome: str | None) -> Belief:
+    """The model of one outcome: of the only objective if it is None.
+
+    Raises:
+        ArgumentError: there is no such outcome, or there are several objectives and none is named.
+        TrialError: the outcome was not measured in any trial.
+        FitError, NumericalError: the model cannot be fitted.
+    """
+    goals = suggester.goals
+    if outcome is None and goals.several:
+        raise ArgumentError(f"outcome= must be one of {list(goals.names)}, as there are several objectives")
+    name = goals.objectives[0].name if outcome is None else outcome
+    if name not in goals.names:
+        raise ArgumentError(f"outcome= must be one of {list(goals.names)}, got {described(outcome)}")
+    if not goals.named:
+        return belief_of(suggester, trials)
+    directions = {objective.name: objective.direction for objective in goals.objectives}
+    alone = Goals((Objective(VALUE, directions.get(name, "minimize")),), named=False)
+    return belief_of(replace(suggester, goals=alone), with_outcome_alone(trials, name))
+
+
+def with_outcome_alone(trials: Sequence[Trial], name: str) -> list[Trial]:
+    """The trials, with one outcome by name as their value; without finished trials that lack it."""
+    alone = []
+    for trial in trials:
+        outcomes, stds = trial.outcomes or {}, trial.stds or {}
+        if trial.state != "finished":
+            alone.append(trial)
+        elif (value := outcomes.get(name)) is not None:
+            alone.append(replace(trial, value=value, std=stds.get(name), outcomes=None, stds=None))
+    return alone
+
+
+def predictions(
+    suggester: Suggester, trials: Sequence[Trial], points: "Points", interval: float
+) -> "pd.DataFrame":
+    """`Belief.predict` of each outcome: with several outcomes, columns are (outcome, statistic)."""
+    return _joined({name: one.predict(points, interval) for name, one in _beliefs(suggester, trials).items()})
+
+
+def importances(suggester: Suggester, trials: Sequence[Trial]) -> "pd.DataFrame":
+    """`Belief.importance` for each outcome: with several outcomes, columns are (outcome, statistic)."""
+    return _joined({name: one.importance() for name, one in _beliefs(suggester, trials).items()})
+
+
+def _beliefs(suggester: Suggester, trials: Sequence[Trial]) -> dict[str, Belief]:
+    return {name: belief_about(suggester, trials, name) for name in suggester.goals.names}
+
+
+def _joined(frames: Mapping[str, "pd.DataFrame"]) -> "pd.DataFrame":
+    """The frames side by side, or the only one."""
+    import pandas as pd
+
+    only, *others = frames.values()
+    return pd.concat(frames, axis=1) if others else only
