@@ -142,11 +142,10 @@ def _draw_bars(axes: "Axes", at: np.ndarray, prediction: Prediction) -> None:
 
 def _hatch(axes: "Axes", edges: np.ndarray, infeasible: np.ndarray) -> None:
     """Hatch the values that are likely to be infeasible, each up to the middle between it and the next."""
-    changes = np.flatnonzero(np.diff(np.concatenate(([False], infeasible, [False]))))
-    for first, end in changes.reshape(-1, 2):
+    for low, high in infeasible_spans(edges, infeasible):
         axes.axvspan(
-            edges[first],
-            edges[end],
+            low,
+            high,
             facecolor="none",
             edgecolor="0.78",
             hatch="///",
@@ -154,6 +153,17 @@ def _hatch(axes: "Axes", edges: np.ndarray, infeasible: np.ndarray) -> None:
             label="likely infeasible",
             zorder=0.4,
         )
+
+
+def infeasible_spans(edges: np.ndarray, infeasible: np.ndarray) -> list[tuple[float, float]]:
+    """The ends of the spans of neighbouring cells that are infeasible.
+
+    Args:
+        edges: of the cells.
+        infeasible: which cells are.
+    """
+    changes = np.flatnonzero(np.diff(np.concatenate(([False], infeasible, [False]))))
+    return [(float(edges[first]), float(edges[end])) for first, end in changes.reshape(-1, 2)]
 
 
 def _draw_observations(axes: "Axes", belief: Belief, point: Params, axis: ParameterAxis) -> None:
