@@ -28,7 +28,7 @@ ALLOWED = {
     "study": "acquisition data errors linalg optim space storage surrogates values",
     "plot": "errors linalg space storage study surrogates values",
     "run": "acquisition errors plot space storage study system values",
-    "problems": "errors space values",
+    "problems": "errors space storage values",
     "bench": (
         "acquisition classifiers data errors linalg pages plot problems run space "
         "storage study surrogates system values"

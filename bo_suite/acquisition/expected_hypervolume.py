@@ -44,19 +44,18 @@ def log_expected_hypervolume_improvement(
 
 
 class _LogImprovement(torch.autograd.Function):
-    """The value, with its gradient by mean and standard deviation."""
+    """The value, with its gradient by mean and standard deviation. Tensors inside are (*s, k, *b, c, m)."""
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, std: Tensor, boxes: Boxes) -> Tensor:
         axis = mean.ndim - std.ndim  # of the objectives
-        sides = _Sides(mean[..., None], std[..., None], boxes)
+        sides = _Sides(mean[..., None, :], std[..., None, :], boxes)
         of_box = sides.log().sum(axis)
-        value = of_box.logsumexp(-1)
+        value = of_box.logsumexp(-2)
         total = value.logsumexp(0) if axis else value
         if any(ctx.needs_input_grad):
-            share = torch.exp(of_box - total[..., None]).unsqueeze(axis)
-            by_mean, by_std = sides.log_slopes()
-            by_mean, by_std = (by_mean * share).sum(-1), (by_std * share).sum(-1)
+            share = torch.exp(of_box - total[..., None, :]).unsqueeze(axis)
+            by_mean, by_std = ((slope * share).sum(-2) for slope in sides.log_slopes())
             ctx.save_for_backward(by_mean, by_std.sum(0) if axis else by_std)
         return total - math.log(mean.shape[0]) if axis else total
 
@@ -75,17 +74,15 @@ class _Sides:
     """
 
     def __init__(self, mean: Tensor, std: Tensor, boxes: Boxes) -> None:
-        levels, lower, upper = (part.unsqueeze(-2) for part in (boxes.levels, boxes.lower, boxes.upper))
-        at_levels = (levels - mean) / std
-        log_h, slope = log_h_and_slope(at_levels)
-        shape = (*at_levels.shape[:-1], upper.shape[-1])
-        upper, bounded, lower = upper.expand(shape), lower >= 0, lower.clamp(min=0).expand(shape)
         self.std = std
-        self.log_upper, log_lower = log_h.gather(-1, upper), log_h.gather(-1, lower)
-        self.decrease = torch.where(bounded, self.log_upper - log_lower, torch.inf)
-        self.ratio = torch.exp(-self.decrease)
-        self.at_upper, self.at_lower = at_levels.gather(-1, upper), at_levels.gather(-1, lower)
-        self.upper_cdf, self.lower_cdf = slope.gather(-1, upper), slope.gather(-1, lower) * self.ratio
+        self.standard = (boxes.levels[..., None] - mean) / std
+        self.log_h, self.slope = log_h_and_slope(self.standard)
+        first = torch.arange(boxes.levels[..., 0].numel(), device=mean.device) * boxes.levels.shape[-1]
+        first = first.reshape(boxes.levels[..., :1].shape)
+        self.upper, self.lower = first + boxes.upper, first + boxes.lower.clamp(min=0)
+        self.log_upper = self._at(self.log_h, self.upper)
+        decrease = self.log_upper - self._at(self.log_h, self.lower)
+        self.decrease = decrease.masked_fill((boxes.lower < 0)[..., None], torch.inf)
         self.close = self.decrease < _CLOSE
         self.any_close = bool(self.close.any())
 
@@ -93,7 +90,8 @@ class _Sides:
         """log D = log σ + log h(u) + log(1 - e), with 1 - e = (u - l) (Φ(l) + Φ(u)) / (2 σ h(u)) if close."""
         share = torch.log(-torch.expm1(-self.decrease))
         if self.any_close:
-            area = 0.5 * (self.at_upper - self.at_lower) * (self.upper_cdf + self.lower_cdf)
+            width = self._at(self.standard, self.upper) - self._at(self.standard, self.lower)
+            area = 0.5 * width * (self._at(self.slope, self.upper) + self._lower_cdf())
             share = torch.where(self.close, area.log(), share)
         return self.log_upper + share + self.std.log()
 
@@ -102,13 +100,24 @@ class _Sides:
 
         -(Φ(u) - Φ(l)) / D and (φ(u) - φ(l)) / D, or those of the integrand's mean if close.
         """
-        upper_pdf = 1.0 - self.at_upper * self.upper_cdf
-        lower_pdf = self.ratio - self.at_lower * self.lower_cdf
+        at_upper, at_lower = self._at(self.standard, self.upper), self._at(self.standard, self.lower)
+        upper_cdf, lower_cdf = self._at(self.slope, self.upper), self._lower_cdf()
+        upper_pdf = 1.0 - at_upper * upper_cdf
+        lower_pdf = torch.exp(-self.decrease) - at_lower * lower_cdf
         width = -torch.expm1(-self.decrease)
-        by_mean, by_std = self.lower_cdf - self.upper_cdf, upper_pdf - lower_pdf
+        by_mean, by_std = lower_cdf - upper_cdf, upper_pdf - lower_pdf
         if self.any_close:
-            width = torch.where(self.close, self.upper_cdf + self.lower_cdf, width)
+            width = torch.where(self.close, upper_cdf + lower_cdf, width)
             by_mean = torch.where(self.close, -upper_pdf - lower_pdf, by_mean)
-            moment = self.at_upper * upper_pdf + self.at_lower * lower_pdf
-            by_std = torch.where(self.close, -moment, by_std)
-        return by_mean / width / self.std, by_std / width / self.std
+            by_std = torch.where(self.close, -at_upper * upper_pdf - at_lower * lower_pdf, by_std)
+        scale = width * self.std
+        return by_mean / scale, by_std / scale
+
+    def _lower_cdf(self) -> Tensor:
+        return self._at(self.slope, self.lower) * torch.exp(-self.decrease)
+
+    @staticmethod
+    def _at(of_levels: Tensor, index: Tensor) -> Tensor:
+        """The values (*s, k, *b, boxes, m) of some levels, by index among the flattened ones."""
+        rows = of_levels.reshape(-1, of_levels.shape[-1]).index_select(0, index.flatten())
+        return rows.reshape(*index.shape, -1)

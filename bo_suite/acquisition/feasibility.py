@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bo_suite.acquisition.several import joined, outcome_dataset
 from bo_suite.classifiers import GPClassifier, WeightedExamples
-from bo_suite.classifiers.gp import GPLogOdds
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
@@ -16,8 +15,14 @@ from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
 _SMALLEST_VAR = 1e-12
 """Variances are clamped here before their square root is taken; outcomes have variance about 1."""
 
+_FARTHEST = 1e7
+"""Ends are clamped to so many standard deviations: beyond, the gradient of `log_ndtr` cancels to infinity."""
+
+_OPEN = 1e4
+"""Stands for an infinite end of outcomes of variance 1, as the gradient of an infinite end is NaN."""
+
 _NARROW = 1e-3
-"""Width in standard deviations below which the density at the middle of an interval is constant over it."""
+"""Relative change of the density over an interval below which it counts as that at the middle."""
 
 
 def log_probability_between(
@@ -28,10 +33,11 @@ def log_probability_between(
     By symmetry it is computed in the lower tail: with a <= b there, log Φ(b) + log(1 - Φ(a) / Φ(b)). Where
     that cancels, since the interval is narrow, it is log φ((a + b) / 2) + log(b - a).
     """
-    upper = low + high > 0.0  # nan (an interval without ends) counts as lower
+    low, high = (end.clamp(-_FARTHEST, _FARTHEST) for end in (low, high))
+    upper = low + high > 0.0
     a, b = torch.where(upper, -high, low), torch.where(upper, -low, high)
     width = b - a
-    narrow = width < _NARROW
+    narrow = width * (1.0 - 0.5 * (a + b)) < _NARROW
     far = torch.where(narrow, -1.0, b), torch.where(narrow, -2.0, a)
     of_b, of_a = (torch.special.log_ndtr(end) for end in far)
     wide = of_b + torch.log1p(-torch.exp((of_a - of_b).clamp(max=-1e-12)))
@@ -40,9 +46,13 @@ def log_probability_between(
     return torch.where(narrow, density + torch.where(narrow, width, 1.0).log(), wide)
 
 
+_CERTAINTY = 3.0
+"""Number of equal labels that one counts as: with 1 or 100, searches ended farther from the optimum."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Intervals:
-    """Numeric outcomes as independent processes, and the ends of their intervals on the same scale."""
+    """Numeric outcomes as independent processes, and the finite ends of their intervals on the same scale."""
 
     process: Process
     low: jt.Float[Tensor, "c *b 1"]
@@ -61,18 +71,19 @@ class Feasibility:
     Numeric outcomes are independent Gaussian processes, fitted as one batch. Each is in its interval with
     probability Φ((high - μ) / σ) - Φ((low - μ) / σ) (Gardner et al. 2014, equation 7). Pending points count
     as observed at their posterior mean. Labels are classified by Gaussian processes with a logistic
-    likelihood (`GPClassifier`). While all labels of a constraint are equal, they count as numbers that must
-    exceed one half, which leads away from rows that do not meet it.
+    likelihood (`GPClassifier`): a row has a label for certain, not by chance, so the probability is that of
+    positive log odds, Φ(μ / σ), and a label counts as three. While all labels of a constraint are equal, they
+    count as numbers that must exceed one half, which leads away from rows that do not meet it.
 
     Attributes:
         intervals: of numeric outcomes; None if there are none.
-        classifiers: log odds of labels.
+        log_odds: processes of the log odds of labels.
         hyperparameters: of the fit to the numeric outcomes.
         rows: number of rows that were fitted.
     """
 
     intervals: _Intervals | None
-    classifiers: tuple[GPLogOdds, ...]
+    log_odds: tuple[Process, ...]
     hyperparameters: Hyperparameters
     rows: int
 
@@ -87,17 +98,17 @@ class Feasibility:
         assert outcomes is not None, "data without outcomes have no constraints"
         seeds = seeds.split("feasibility")
         first, last = outcomes.objectives, outcomes.y.shape[-2]
-        numeric, classifiers = list(range(first, last - outcomes.labels)), []
+        numeric, classified = list(range(first, last - outcomes.labels)), []
         for index in range(last - outcomes.labels, last):
             log_odds = _log_odds(data, index, seeds.split(f"label {index}"))
             if log_odds is None:
                 numeric.append(index)
             else:
-                classifiers.append(log_odds)
+                classified.append(log_odds)
         intervals, hyperparameters = None, data.x.new_zeros(*data.batch_shape, 0)
         if numeric:
             intervals, hyperparameters = _intervals(data, numeric, seeds, start)
-        return Feasibility(intervals, tuple(classifiers), hyperparameters, outcomes.x.shape[-2])
+        return Feasibility(intervals, tuple(classified), hyperparameters, outcomes.x.shape[-2])
 
     @property
     def warm_start(self) -> WarmStart:
@@ -107,8 +118,9 @@ class Feasibility:
     def log(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The sum of the log probabilities of all constraints."""
         total = x.new_zeros(x.shape[:-1]) if self.intervals is None else self.intervals.log(x)
-        for log_odds in self.classifiers:
-            total = total + torch.nn.functional.logsigmoid(log_odds(x))
+        for process in self.log_odds:
+            mean, var = process.mean_and_var(x)
+            total = total + torch.special.log_ndtr(mean / var.clamp(min=_SMALLEST_VAR).sqrt())
         return total
 
 
@@ -136,11 +148,12 @@ def _intervals(
         with torch.no_grad():
             pending = data.pending.expand(count, *data.pending.shape)
             process = process.condition(pending, process.mean(pending))
+    low, high = (torch.where(end.isinf(), end.sign() * _OPEN, end) for end in (low, high))
     return _Intervals(process, low, high), hyperparameters
 
 
-def _log_odds(data: Dataset, index: int, seeds: Seeds) -> GPLogOdds | None:
-    """The log odds that an outcome's label is 1; None if all labels are equal."""
+def _log_odds(data: Dataset, index: int, seeds: Seeds) -> Process | None:
+    """The process of the log odds that an outcome's label is 1; None if all labels are equal."""
     outcomes = data.outcomes
     assert outcomes is not None, "data without outcomes have no labels"
     label = outcomes.y[..., index, :]
@@ -148,5 +161,6 @@ def _log_odds(data: Dataset, index: int, seeds: Seeds) -> GPLogOdds | None:
     label, x = label[measured], outcomes.x[measured]
     if bool((label == label[0]).all()):
         return None
-    examples = WeightedExamples(x, label, 1.0 - label, data.columns.unordered, data.columns.levels)
-    return GPClassifier().fit(examples, seeds)
+    weights = _CERTAINTY * label, _CERTAINTY * (1.0 - label)
+    examples = WeightedExamples(x, *weights, data.columns.unordered, data.columns.levels)
+    return GPClassifier().fit(examples, seeds).process

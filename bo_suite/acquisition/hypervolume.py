@@ -157,10 +157,11 @@ def _boxes_of_bounds(points: Tensor, reference: Tensor) -> Boxes:
     *_, k, n = points.shape
     levels, order = points.sort(dim=-1, stable=True)
     inside = (points < reference[..., None]).all(-2, keepdim=True)
-    ranks = torch.where(inside, order.argsort(-1), n).reshape(-1, k, n).movedim(-1, 0)
+    runs = points.shape[:-2].numel()
+    ranks = torch.where(inside, order.argsort(-1), n).reshape(runs, k, n).movedim(-1, 0)
     run, lower, upper = _local_upper_bounds(ranks.to(torch.int32).cpu().numpy(), n)
     levels = torch.cat((levels, reference[..., None]), -1)
-    ends = levels.reshape(-1, k, n + 1).cpu().numpy()[run[:, None], np.arange(k)]
+    ends = levels.reshape(runs, k, n + 1).cpu().numpy()[run[:, None], np.arange(k)]
     lower_end = np.take_along_axis(ends, np.maximum(lower, 0)[..., None], -1)[..., 0]
     upper_end = np.take_along_axis(ends, upper[..., None], -1)[..., 0]
     full = ((lower_end < upper_end) | (lower == _NONE)).all(-1)

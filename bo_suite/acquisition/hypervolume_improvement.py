@@ -19,8 +19,9 @@ from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, Surrogate, WarmStart, sample_joint
 
-_NEGLIGIBLE = 1e-3
-"""Noise variance up to which observed outcomes count as exact: the fit to a smooth function has some."""
+_NEGLIGIBLE = 1e-2
+"""Noise variance up to which observed outcomes count as exact. The prior of the noise has its median at a
+quarter of this, where few observations of a smooth function leave it."""
 
 _WIDTH = 2.0
 """Standard deviations by which a mean may be wrong, when rows that may be on the front are shortlisted."""
@@ -30,6 +31,10 @@ _SAMPLES = 128
 
 _COSTLY = 256
 """Boxes of all fantasies from which a row takes many times the time of means and variances."""
+
+_SEARCH = Search(starts=16, evaluations=12)
+"""The score has many maxima, between neighbours on the front: more starts find a higher one, and more rounds
+hardly do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +83,7 @@ class LogExpectedHypervolumeImprovement:
         baseline: largest number of observed rows that are considered as possibly on the front under noise.
         reference: a point that all points of interest are better than, in the user's units and the order of
             the objectives; None to infer it from the front.
-        search: how hard to search for the maximum of the score; None for the defaults.
+        search: how hard to search for the maximum of the score; None becomes 12 rounds from 16 starts.
 
     Raises:
         DataError: fantasies or baseline below 1, or a reference point that is not finite.
@@ -95,8 +100,10 @@ class LogExpectedHypervolumeImprovement:
     def __post_init__(self) -> None:
         at_least_one("fantasies", self.fantasies)
         at_least_one("baseline", self.baseline)
+        if self.search is None:
+            object.__setattr__(self, "search", _SEARCH)
         if self.reference is not None:
-            object.__setattr__(self, "reference", tuple(self.reference))
+            object.__setattr__(self, "reference", tuple(float(value) for value in self.reference))
             if not all(math.isfinite(value) for value in self.reference):
                 raise DataError(f"a reference point must be finite, got {self.reference}")
 

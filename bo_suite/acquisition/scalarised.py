@@ -63,7 +63,7 @@ class Scalarised:
         weights: w, one for each objective, in any unit; None to draw them uniformly from the simplex in each
             step.
         rho: weight of the sum.
-        search: how hard to search for the maximum of the score; None for that of the acquisition.
+        search: how hard to search for the maximum of the score; None becomes that of the acquisition.
 
     Raises:
         DataError: a weight is negative or infinite, or all are 0; or rho is negative.

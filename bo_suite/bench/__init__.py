@@ -8,7 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bo_suite.bench.method import Method, Run, Task
+    from bo_suite.bench.method import (
+        AnyMethod,
+        Method,
+        OutcomeMethod,
+        OutcomeRun,
+        OutcomeTask,
+        Run,
+        Task,
+    )
     from bo_suite.bench.peers import BoSuite, SubprocessMethod, get_method, methods
     from bo_suite.bench.records import Records
     from bo_suite.bench.replicates import Replicates, run_replicates
@@ -18,9 +26,13 @@ if TYPE_CHECKING:
     from bo_suite.bench.suite import Suite, get_suite, suites
 
 __all__ = [
+    "AnyMethod",
     "BoSuite",
     "Comparison",
     "Method",
+    "OutcomeMethod",
+    "OutcomeRun",
+    "OutcomeTask",
     "Records",
     "Replicates",
     "Run",
@@ -39,7 +51,7 @@ __all__ = [
 
 
 _HOMES = {
-    "method": ("Method", "Run", "Task"),
+    "method": ("AnyMethod", "Method", "OutcomeMethod", "OutcomeRun", "OutcomeTask", "Run", "Task"),
     "peers": ("BoSuite", "SubprocessMethod", "get_method", "methods"),
     "records": ("Records",),
     "replicates": ("Replicates", "run_replicates"),

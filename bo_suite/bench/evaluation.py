@@ -19,6 +19,8 @@ class Evaluation:
         tell_seconds: time of `tell` or `fail`.
         provenance: how the method chose the point.
         failure: why there is no value; None if there is one.
+        outcomes: by name, of a problem of several outcomes; value and true_value are then the merit of this
+            and all earlier evaluations, None while no point with one objective was feasible.
     """
 
     params: Params
@@ -29,3 +31,4 @@ class Evaluation:
     tell_seconds: float
     provenance: dict[str, Any]
     failure: str | None = None
+    outcomes: dict[str, float] | None = None

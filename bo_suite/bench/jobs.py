@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from bo_suite.bench.environment import environment
-from bo_suite.bench.method import BatchMethod, Method
+from bo_suite.bench.merit import require_moocore
+from bo_suite.bench.method import AnyMethod, BatchMethod, Method, OutcomeMethod
 from bo_suite.bench.peers import get_method
 from bo_suite.bench.store import Key, Store
 from bo_suite.bench.suite import problems_of
 from bo_suite.bench.unit import Unit, run_together, run_unit
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem
+from bo_suite.problems.outcomes import AnyProblem, OutcomeProblem
 from bo_suite.values.describe import LONGEST, described, error_text, plain_text, shortened
 from bo_suite.values.numbers import require_int
 
@@ -53,8 +55,8 @@ class Job:
         limits: of each unit.
     """
 
-    problem: Problem
-    method: Method
+    problem: AnyProblem
+    method: AnyMethod
     seeds: tuple[int, ...]
     limits: Limits
 
@@ -66,7 +68,7 @@ class Job:
     def __call__(self) -> tuple[list[Unit], str]:
         """Runs the units; returns them and a description of the environment."""
         units, limits = None, (self.limits.budget, self.limits.time_limit)
-        if len(self.seeds) > 1 and isinstance(self.method, BatchMethod):
+        if len(self.seeds) > 1 and isinstance(self.method, BatchMethod) and isinstance(self.problem, Problem):
             units = run_together(self.problem, self.method, self.seeds, *limits)
         if units is None:
             units = [run_unit(self.problem, self.method, seed, *limits) for seed in self.seeds]
@@ -81,24 +83,27 @@ class Job:
         return [Unit(*key, "crashed", reason, 0.0, 1, ()) for key in self.keys]
 
 
-def chosen_problems(specs: str | Problem | Sequence[str | Problem]) -> list[Problem]:
+def chosen_problems(specs: str | AnyProblem | Sequence[str | AnyProblem]) -> list[AnyProblem]:
     """The problems that names of problems or suites, or Problems, stand for.
 
     Raises:
-        DataError: an unknown name, an object that is not a Problem, equal names, no problem, or fidelities.
+        DataError: an unknown name, an object that is not a Problem or an OutcomeProblem, equal names, no
+            problem, fidelities, or several objectives without the library for hypervolumes.
     """
-    entries = [specs] if isinstance(specs, str | Problem) else specs
+    entries = [specs] if isinstance(specs, str | Problem | OutcomeProblem) else specs
     problems = [p for entry in entries for p in (problems_of(entry) if isinstance(entry, str) else [entry])]
     for problem in problems:
-        if not isinstance(problem, Problem):
+        if not isinstance(problem, Problem | OutcomeProblem):
             raise DataError(f"a problem must be a name or a Problem, got {described(problem)}")
     _check_names("problem", [problem.name for problem in problems])
     if several := [problem.name for problem in problems if problem.space.fidelities]:
         raise DataError(f"problems of a suite must have one fidelity, to be compared by value, got {several}")
+    if any(isinstance(problem, OutcomeProblem) and problem.goals.several for problem in problems):
+        require_moocore()
     return problems
 
 
-def chosen_methods(specs: str | Method | Sequence[str | Method]) -> list[Method]:
+def chosen_methods(specs: str | AnyMethod | Sequence[str | AnyMethod]) -> list[AnyMethod]:
     """The methods that names, or Methods, stand for.
 
     Raises:
@@ -107,14 +112,28 @@ def chosen_methods(specs: str | Method | Sequence[str | Method]) -> list[Method]
     """
     if isinstance(specs, str):
         specs = [name.strip() for name in specs.split(",")]
-    entries = [specs] if isinstance(specs, Method) else specs
+    entries = [specs] if isinstance(specs, Method | OutcomeMethod) else specs
     methods = [get_method(entry) if isinstance(entry, str) else entry for entry in entries]
     for method in methods:
-        if isinstance(method, type) or not isinstance(method, Method):
-            law = "a method must be a name or an object with `name` and `start`"
+        if isinstance(method, type) or not isinstance(method, Method | OutcomeMethod):
+            law = "a method must be a name or an object with `name` and `start`, or `start_outcomes`"
             raise DataError(f"{law}, got {described(method)}")
     _check_names("method", [method.name for method in methods])
     return methods
+
+
+def check_goals(problems: Sequence[AnyProblem], methods: Sequence[AnyMethod]) -> None:
+    """Raises a DataError if a method cannot run on one of the problems."""
+    for problem in problems:
+        for method in methods:
+            if isinstance(problem, OutcomeProblem):
+                fits = isinstance(method, OutcomeMethod) and method.accepts(problem.goals)
+                needed = str(problem.goals)
+            else:
+                fits, needed = isinstance(method, Method), "one value"
+            if not fits:
+                law = f"every method must accept the goals of every problem ({problem.name}: {needed})"
+                raise DataError(f"{law}, got {method.name}")
 
 
 def _check_names(kind: str, names: Sequence[object]) -> None:
@@ -130,8 +149,8 @@ def _check_names(kind: str, names: Sequence[object]) -> None:
 
 
 def all_jobs(
-    problems: Sequence[Problem],
-    methods: Sequence[Method],
+    problems: Sequence[AnyProblem],
+    methods: Sequence[AnyMethod],
     seeds: Sequence[int],
     limits: Limits,
     seeds_per_batch: int,
@@ -159,7 +178,8 @@ def all_jobs(
     batches, single = list[Job](), list[Job]()
     for problem in problems:
         for method in methods:
-            batched = isinstance(method, BatchMethod) and method.lockstep and problem.vectorized is not None
+            in_rows = isinstance(problem, Problem) and problem.vectorized is not None
+            batched = in_rows and isinstance(method, BatchMethod) and method.lockstep
             size = seeds_per_batch if batched else 1
             for first in range(0, len(integers), size):
                 batch = tuple(integers[first : first + size])
@@ -183,7 +203,7 @@ def check_picklable(jobs: Sequence[Job]) -> None:
 
 
 def check_or_store(
-    store: Store, problems: Sequence[Problem], methods: Sequence[Method], limits: Limits
+    store: Store, problems: Sequence[AnyProblem], methods: Sequence[AnyMethod], limits: Limits
 ) -> None:
     """Stores the definitions of problems and methods, or checks that they equal those of earlier runs.
 
@@ -191,9 +211,14 @@ def check_or_store(
         StorageError: a name has another definition in the store.
     """
     for problem in problems:
-        numbers = {"minimum": problem.minimum, "best_known": problem.best_known, "noise": problem.noise}
+        numbers: dict[str, object] = {"minimum": problem.minimum, "best_known": problem.best_known}
         form: dict[str, object] = {"dim": problem.space.dim, "space": problem.space.fingerprint}
-        if problem.noise_model is not None:
+        if isinstance(problem, OutcomeProblem):
+            goals = {"direction": problem.goals.direction, "constraints": problem.goals.limits}
+            form |= {"noise": 0.0, "goals": {**goals, "reference": list(problem.reference)}}
+        else:
+            form["noise"] = problem.noise
+        if isinstance(problem, Problem) and problem.noise_model is not None:
             form["noise_model"] = described(problem.noise_model, sys.maxsize)
         store.agree("problems", "problem", problem.name, numbers | asdict(limits) | form)
     for method in methods:

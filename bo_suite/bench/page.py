@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bo_suite.bench.attainment import attainment, attainment_figure
+from bo_suite.bench.feasibility import stored_goals
 from bo_suite.bench.figures import Style, dot_figure, progress_figure
 from bo_suite.bench.records import Records
 from bo_suite.bench.sentences import pair_sentences, summary_sentences
@@ -69,6 +71,7 @@ def problem_facts(records: Records, comparison: Comparison, styles: dict[str, St
     """The problems with a unit: what is known of each, the final regret of each method, and its curves."""
     curves = dict(tuple(comparison.curves.groupby("problem")))
     summary = dict(tuple(comparison.summary.groupby("problem")))
+    feasibility = dict(tuple(comparison.feasibility.groupby("problem")))
     problems = []
     for facts in records.problems.to_dict("records"):
         if (name := facts["problem"]) in curves:
@@ -78,9 +81,21 @@ def problem_facts(records: Records, comparison: Comparison, styles: dict[str, St
                 "results": results.to_dict("records"),
                 "without_median": results["method"][np.isinf(results["regret"])].tolist(),
                 "figure": progress_figure(curves[name], "evaluation", "regret", styles),
+                "feasibility": feasibility[name].to_dict("records") if name in feasibility else [],
+                **_outcome_facts(records, facts, styles),
             }
             problems.append(facts | extra)
     return problems
+
+
+def _outcome_facts(records: Records, facts: Row, styles: dict[str, Style]) -> Row:
+    """What the values of a problem of several outcomes mean, and the picture of two objectives."""
+    if facts.get("goals") is None:
+        return {"aims": None, "several": False, "attainment": None}
+    goals = stored_goals(facts["goals"])
+    table = attainment(records, facts["problem"])
+    drawing = attainment_figure(table, styles) if len(table) else None
+    return {"aims": str(goals), "several": goals.several, "attainment": drawing}
 
 
 def reasons(records: Records) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bo_suite.bench.feasibility import feasible, first_feasible
 from bo_suite.bench.rows import COLUMNS, Row, check_version, read_rows
 from bo_suite.bench.store import CONTENT, FILE
 from bo_suite.errors import StorageError
@@ -22,14 +23,18 @@ class Records:
     Attributes:
         problems: a row a problem: problem, minimum (NaN if unknown), best_known (the minimum, else the
             smallest known value, else NaN), noise (standard deviation), noise_model
-            (text, None for Gaussian noise), dim, budget.
+            (text, None for Gaussian noise), dim, budget, goals (JSON of direction, constraints and
+            reference; None for one value). Minimum and best_known of several outcomes are merits.
         units: a row a (problem, method, seed): state ("finished", "crashed" or "timed out"), reason (why it
             ended early, else None), seconds (its wall time, divided by the number of replicates that ran at
-            once), replicates (how many ran at once as one program), environment (a row of environments).
+            once), replicates (how many ran at once as one program), environment (a row of environments),
+            first_feasible (number of the first feasible evaluation; inf without one, NaN if nothing is
+            constrained).
         evaluations: a row an evaluation: problem, method, seed, evaluation (1, 2, ...), params (JSON), value
             (as observed, NaN if it failed), true_value (without noise, NaN if it failed), regret (true_value
             - minimum, NaN if unknown), ask_seconds, evaluate_seconds, tell_seconds, provenance (JSON),
-            failure (text, else None).
+            failure (text, else None), outcomes (JSON, by name; else None) and feasible (True or False; None
+            without outcomes). With outcomes, value and true_value are the merit of the evaluations so far.
         environments: a row an environment: environment, python, platform, device, threads, commit, command,
             versions (JSON, of the libraries).
     """
@@ -63,9 +68,15 @@ class Records:
         numbers = ["value", "true_value", "regret"]
         evaluations[numbers] = evaluations[numbers].astype(float)
         units["reason"], evaluations["failure"] = _texts(units["reason"]), _texts(evaluations["failure"])
-        fields = ("minimum", "best_known", "noise", "noise_model", "dim", "budget")
+        fields = ("minimum", "best_known", "noise", "noise_model", "dim", "budget", "goals")
         problems = _unfolded(problems, fields).astype({"minimum": float, "best_known": float})
-        problems["noise_model"] = _texts(problems["noise_model"])
+        problems["noise_model"], problems["goals"] = (
+            _texts(problems["noise_model"]),
+            _texts(problems["goals"]),
+        )
+        evaluations["outcomes"] = _texts(evaluations["outcomes"])
+        evaluations["feasible"] = feasible(problems, evaluations)
+        units["first_feasible"] = first_feasible(problems, units, evaluations)
         return Records(
             problems,
             units,

@@ -81,5 +81,6 @@ def tables(records: Records, comparison: Comparison) -> dict[str, pd.DataFrame]:
         "profile.csv": comparison.profile,
         "profile_over_time.csv": comparison.profile_over_time,
         "failures.csv": comparison.failures,
+        "feasibility.csv": comparison.feasibility,
         "units.csv": records.units,
     }

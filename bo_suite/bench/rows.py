@@ -22,7 +22,7 @@ COLUMNS = {
     ),
     "evaluations": (
         *("problem", "method", "seed", "evaluation", "params", "value", "true_value", "regret"),
-        *("ask_seconds", "evaluate_seconds", "tell_seconds", "provenance", "failure"),
+        *("ask_seconds", "evaluate_seconds", "tell_seconds", "provenance", "failure", "outcomes"),
     ),
 }
 """Columns of each table in order, without the last one, the hash."""
@@ -57,7 +57,7 @@ def read_rows(database: Database, version: str) -> Rows:
 
     Args:
         database: the file of the suite.
-        version: version of the file, "1" or "2".
+        version: version of the file, "1", "2" or "3".
 
     Raises:
         StorageError: the file is damaged, or a field has a wrong value.
@@ -68,7 +68,8 @@ def read_rows(database: Database, version: str) -> Rows:
     tables = {}
     for table, columns in COLUMNS.items():
         hash_column = "digest" if version != "1" else "NULL"
-        query = f"SELECT {', '.join(columns)}, {hash_column} FROM {table} ORDER BY {_ORDERS[table]}"
+        there = ["NULL" if name == "outcomes" and version != "3" else name for name in columns]
+        query = f"SELECT {', '.join(there)}, {hash_column} FROM {table} ORDER BY {_ORDERS[table]}"
         tables[table] = database.execute(query)
     rows = Rows(**tables)
     for table, columns in COLUMNS.items():
@@ -88,6 +89,11 @@ def row_digest(row: Sequence[Any]) -> str:
     return digest(list(row))
 
 
+def evaluation_digest(row: Sequence[Any]) -> str:
+    """The hash of an evaluation; without outcomes by name it is that of version 2, which has no column."""
+    return row_digest(row[:-1] if row[-1] is None else row)
+
+
 def unit_digest(row: Sequence[Any], evaluations: Sequence[str]) -> str:
     """The hash of an ended unit, of its row without the hash and of the hashes of its evaluations."""
     return digest([list(row), list(evaluations)])
@@ -99,7 +105,7 @@ def hash_rows(database: Database, rows: Rows) -> None:
         database.write(f"ALTER TABLE {table} ADD COLUMN digest TEXT")
     with_evaluations = {
         **{table: getattr(rows, table) for table in ("problems", "methods", "environments")},
-        "evaluations": [(*row[:-1], row_digest(row[:-1])) for row in rows.evaluations],
+        "evaluations": [(*row[:-1], evaluation_digest(row[:-1])) for row in rows.evaluations],
         "units": rows.units,
     }
     for table, key, _, expected in _expected(Rows(**with_evaluations)):
@@ -119,7 +125,8 @@ def _expected(rows: Rows) -> Iterator[tuple[str, Row, Row, str | None]]:
         evaluations[row[:3]].append(row[-1])
     for table in ("problems", "methods", "environments", "evaluations"):
         for row in getattr(rows, table):
-            yield table, _key(table, row), row, row_digest(row[:-1])
+            hashed = evaluation_digest if table == "evaluations" else row_digest
+            yield table, _key(table, row), row, hashed(row[:-1])
     for row in rows.units:
         ended = row[3] in ENDED
         yield "units", row[:3], row, unit_digest(row[:-1], evaluations[row[:3]]) if ended else None
@@ -131,7 +138,7 @@ def _check_fields(name: str, columns: Sequence[str], fields: "_Fields", row: Row
         if not fits(value):
             check(False, f"{name}: the field {column}", requirement, value)
     for column, value in zip(columns, row, strict=False):
-        if column in _JSON:
+        if column in _JSON and value is not None:
             form = parsed(f"{name}: the field {column}", value)
             check(isinstance(form, dict), f"{name}: the field {column}", "an object of JSON", value)
             if column == "form":
@@ -139,6 +146,9 @@ def _check_fields(name: str, columns: Sequence[str], fields: "_Fields", row: Row
             elif column == "params":
                 plain = all(isinstance(v, str | bool | int | float | None) for v in form.values())
                 check(bool(form) and plain, f"{name}: the field params", "values by name", value)
+            elif column == "outcomes":
+                numbers = bool(form) and all(map(is_number, form.values()))
+                check(numbers, f"{name}: the field outcomes", "finite numbers by name", value)
 
 
 def _check_form(name: str, form: dict[str, Any]) -> None:
@@ -172,7 +182,9 @@ def _check_references(file: str, rows: Rows) -> None:
         check(row[:3] in ended, name, "one of a unit that has ended", row[:3])
         check(row[3] == number, f"{name}: the field evaluation", f"{number}, the next one", row[3])
         failed = row[12] is not None
-        check(failed == (row[5] is None), f"{name}: the field value", "a number unless it failed", row[5])
+        check(not (failed and row[13]), f"{name}: the field outcomes", "none if it failed", row[13])
+        without = failed or (row[13] is not None and row[5] is None)
+        check(without == (row[5] is None), f"{name}: the field value", "a number unless it failed", row[5])
         last = (row[:3], number)
 
 
@@ -207,7 +219,7 @@ _MAYBE_COUNT = (_or_null(is_whole), "an integer or none")
 _COUNT = (lambda value: is_whole(value, 0), "an integer >= 0")
 _SECONDS = (_is_duration, "a number >= 0")
 
-_JSON = ("form", "params", "provenance")
+_JSON = ("form", "params", "provenance", "outcomes")
 """Fields that contain a JSON object."""
 
 _FIELDS: dict[str, _Fields] = {
@@ -239,6 +251,7 @@ _FIELDS: dict[str, _Fields] = {
         "tell_seconds": _SECONDS,
         "provenance": _TEXT,
         "failure": _MAYBE_TEXT,
+        "outcomes": _MAYBE_TEXT,
     },
 }
 
@@ -251,6 +264,7 @@ _FORM: _Fields = {
     "budget": (lambda value: is_whole(value, 1), "an integer >= 1"),
     "time_limit": (_is_duration, "a number >= 0 or null"),
     "space": _TEXT,
+    "goals": (lambda value: isinstance(value, dict), "an object"),
     "method": _TEXT,
     "python": _TEXT,
     "platform": _TEXT,
@@ -271,5 +285,5 @@ def check_version(database: Database) -> str:
     """
     rows = database.execute("SELECT value FROM meta WHERE key = 'version'")
     version = rows[0][0] if rows else None
-    check(version in ("1", "2"), database.name, "records of version 1 or 2", version)
+    check(version in ("1", "2", "3"), database.name, "records of version 1, 2 or 3", version)
     return str(version)

@@ -26,18 +26,19 @@ from bo_suite.bench.jobs import (
     Job,
     Limits,
     all_jobs,
+    check_goals,
     check_or_store,
     check_picklable,
     chosen_methods,
     chosen_problems,
 )
-from bo_suite.bench.method import Method
+from bo_suite.bench.method import AnyMethod
 from bo_suite.bench.records import Records
 from bo_suite.bench.store import Store
 from bo_suite.bench.unit import Unit
 from bo_suite.errors import DataError, StorageError, TrialError, WorkersDied
 from bo_suite.linalg.environment import one_thread
-from bo_suite.problems import Problem
+from bo_suite.problems.outcomes import AnyProblem
 from bo_suite.run.evaluate import TaskEnded
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
@@ -55,8 +56,8 @@ _PATIENCE = 10.0
 
 
 def run_suite(
-    problems: str | Problem | Sequence[str | Problem],
-    methods: str | Method | Sequence[str | Method],
+    problems: str | AnyProblem | Sequence[str | AnyProblem],
+    methods: str | AnyMethod | Sequence[str | AnyMethod],
     seeds: Sequence[int],
     budget: int,
     out: str | Path,
@@ -76,7 +77,8 @@ def run_suite(
     process died.
 
     Args:
-        problems: names of problems or suites, separated by commas or in a list, or Problems.
+        problems: names of problems or suites, separated by commas or in a list, or Problems and
+            OutcomeProblems.
         methods: names of methods likewise, or Methods.
         seeds: one per run of a method on a problem. The draws of a run depend on (problem,
             seed), and its noise on these and the point: at equal points methods meet equal noise. Runs on one
@@ -101,8 +103,8 @@ def run_suite(
         All records of the folder, with those of earlier runs.
 
     Raises:
-        DataError: an unknown problem or method, nothing to run, a problem or method that cannot be pickled,
-            or an executor that breaks repeatedly.
+        DataError: an unknown problem or method, nothing to run, a method that does not accept the goals of a
+            problem, a problem or method that cannot be pickled, or an executor that breaks repeatedly.
         TrialError: a number that is not an integer or is out of range.
         ImportError: the library of a method is not installed.
         StorageError: the folder cannot be used, or holds another budget, time limit, problem or method of a
@@ -113,6 +115,7 @@ def run_suite(
     count = require_int("workers", _cores() if workers is None else workers, at_least=1)
     _check_states_and_executor(again, executor)
     suite, compared = chosen_problems(problems), chosen_methods(methods)
+    check_goals(suite, compared)
     jobs = all_jobs(suite, compared, seeds, limits, require_int("together", together, at_least=1))
     in_this_process = executor is None and count == 1
     if not in_this_process and not isinstance(executor, futures.ThreadPoolExecutor):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bo_suite.bench.bootstrap import median_interval
 from bo_suite.bench.curves import curves, overall_curves, profile
+from bo_suite.bench.feasibility import feasibility
 from bo_suite.bench.pairs import ALPHA, pairs, per_problem_pairs
 from bo_suite.bench.ranks import Ranks, ranks
 from bo_suite.bench.records import Records
@@ -71,6 +72,7 @@ class Comparison:
     profile: pd.DataFrame
     profile_over_time: pd.DataFrame
     failures: pd.DataFrame
+    feasibility: pd.DataFrame
     findings: Findings
 
     @property
@@ -125,6 +127,7 @@ def compare(source: Records | str | Path) -> Comparison:
         profile=profile(paths),
         profile_over_time=profile(timed),
         failures=failures(records),
+        feasibility=feasibility(records.units),
         findings=_findings(records, paths, ranked, paired),
     )
 

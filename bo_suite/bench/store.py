@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.bench.evaluation import Evaluation
-from bo_suite.bench.rows import check_version, hash_rows, read_rows, row_digest, unit_digest
+from bo_suite.bench.rows import (
+    COLUMNS,
+    check_version,
+    evaluation_digest,
+    hash_rows,
+    read_rows,
+    row_digest,
+    unit_digest,
+)
 from bo_suite.bench.unit import Unit
 from bo_suite.errors import StorageError
 from bo_suite.storage.database import Database
@@ -27,8 +35,12 @@ FILE = "suite.db"
 CONTENT = "the records of a suite"
 """What error messages call the content of the file."""
 
-VERSION = "2"
-"""Version of the tables. Those of version 1 have no hashes, and get them when a runner opens the file."""
+VERSION = "3"
+"""Version of the tables.
+
+Those of version 1 have no hashes, and those of version 2 no outcomes by name. They get them when a runner
+opens the file.
+"""
 
 Key = tuple[str, str, int]
 """A unit: problem, method, seed."""
@@ -47,13 +59,14 @@ _TABLES = (
         problem TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL, evaluation INTEGER NOT NULL,
         params TEXT NOT NULL, value REAL, true_value REAL, regret REAL, ask_seconds REAL NOT NULL,
         evaluate_seconds REAL NOT NULL, tell_seconds REAL NOT NULL, provenance TEXT NOT NULL, failure TEXT,
-        digest TEXT, PRIMARY KEY (problem, method, seed, evaluation)) WITHOUT ROWID""",
+        digest TEXT, outcomes TEXT, PRIMARY KEY (problem, method, seed, evaluation)) WITHOUT ROWID""",
 )
 _CLAIM = """INSERT INTO units VALUES (?, ?, ?, 'running', ?, NULL, NULL, NULL, NULL, NULL)
     ON CONFLICT DO UPDATE SET owner = excluded.owner"""
 _END = """UPDATE units SET state = ?, reason = ?, seconds = ?, replicates = ?, environment = ?, digest = ?
     WHERE problem = ? AND method = ? AND seed = ? AND state = 'running' AND owner = ?"""
-_EVALUATION = "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = (*COLUMNS["evaluations"], "digest")
+_EVALUATION = f"INSERT INTO evaluations ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
 _UNIT = "problem = ? AND method = ? AND seed = ?"
@@ -82,7 +95,7 @@ class Store:
         _opened.add(self)
 
     def _begin(self) -> None:
-        """Creates the tables or checks those of the file, and adds hashes to those of version 1."""
+        """Creates the tables or checks those of the file, and brings older ones to this version."""
         database = self._database
         with database.transaction():
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
@@ -93,8 +106,11 @@ class Store:
                     database.write(statement)
                 database.write("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
             version = check_version(database)
-            if version == "1":
-                hash_rows(database, read_rows(database, version))
+            if version != VERSION:
+                rows = read_rows(database, version)
+                if version == "1":
+                    hash_rows(database, rows)
+                database.write("ALTER TABLE evaluations ADD COLUMN outcomes TEXT")
                 database.write("UPDATE meta SET value = ? WHERE key = 'version'", (VERSION,))
         if tables and version == VERSION:
             with database.transaction("DEFERRED"):  # does not block other runners
@@ -171,7 +187,7 @@ class Store:
         key = unit.problem, unit.method, unit.seed
         evaluations = enumerate(unit.evaluations, 1)
         rows = [(*key, index, *_row(evaluation, minimum)) for index, evaluation in evaluations]
-        digests = [row_digest(row) for row in rows]
+        digests = [evaluation_digest(row) for row in rows]
         end = unit.reason, _real(unit.seconds), unit.replicates, environment
         digest = unit_digest((*key, unit.state, self.owner, *end), digests)
         self._database.write(_END, (unit.state, *end, digest, *key, self.owner))
@@ -201,7 +217,8 @@ def _row(evaluation: Evaluation, minimum: float | None) -> tuple[Any, ...]:
         *(evaluation.ask_seconds, evaluation.evaluate_seconds, evaluation.tell_seconds),
     )
     provenance = json.dumps(evaluation.provenance)
-    return (json.dumps(evaluation.params), *map(_real, numbers), provenance, evaluation.failure)
+    outcomes = None if evaluation.outcomes is None else json.dumps(evaluation.outcomes)
+    return (json.dumps(evaluation.params), *map(_real, numbers), provenance, evaluation.failure, outcomes)
 
 
 def _real(value: float | None) -> float | None:

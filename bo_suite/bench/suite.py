@@ -8,6 +8,7 @@ from functools import partial
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.field import FIELD, FIELD_PROBLEMS
+from bo_suite.problems.outcomes import OUTCOME_PROBLEMS, OUTCOME_SUITES, AnyProblem, OutcomeProblem
 from bo_suite.problems.tabular import TABLES
 from bo_suite.problems.tuning import TUNING
 from bo_suite.values.describe import described
@@ -29,7 +30,7 @@ class Suite:
 
     name: str
     description: str
-    problems: tuple[Callable[[], Problem], ...]
+    problems: tuple[Callable[[], AnyProblem], ...]
 
     def __post_init__(self) -> None:
         for field in (self.name, self.description):
@@ -40,10 +41,10 @@ class Suite:
         if not isinstance(self.problems, tuple) or not self.problems:
             raise DataError(f"a suite's problems must be a non-empty tuple, got {described(self.problems)}")
         for make in self.problems:
-            if not callable(make) or isinstance(make, Problem):
+            if not callable(make) or isinstance(make, Problem | OutcomeProblem):
                 raise DataError(f"a suite's problems must be functions that make them, got {described(make)}")
 
-    def build(self) -> tuple[Problem, ...]:
+    def build(self) -> tuple[AnyProblem, ...]:
         """The problems.
 
         Raises:
@@ -52,9 +53,9 @@ class Suite:
         return _distinct([make() for make in self.problems], f"the suite {self.name}")
 
 
-def _distinct(problems: list[Problem], source: str) -> tuple[Problem, ...]:
+def _distinct(problems: list[AnyProblem], source: str) -> tuple[AnyProblem, ...]:
     """The problems; raises a DataError unless all are Problems with different names."""
-    if others := [problem for problem in problems if not isinstance(problem, Problem)]:
+    if others := [problem for problem in problems if not isinstance(problem, Problem | OutcomeProblem)]:
         raise DataError(f"the problems of {source} must be Problems, got {described(others[0])}")
     names = [problem.name for problem in problems]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
@@ -93,8 +94,8 @@ def _suite(name: str, description: str, names: tuple[str, ...]) -> Suite:
     return Suite(name, description, tuple(partial(named_problem, problem) for problem in names))
 
 
-def named_problem(name: str) -> Problem:
-    """The problem of a name: one of `get_problem`, one that the suites make from these, or one of `field`.
+def named_problem(name: str) -> AnyProblem:
+    """The problem of a name: of `get_problem`, made from these by the suites, of `field`, or of outcomes.
 
     Raises:
         DataError: no problem has the name, or `get_problem` raises it.
@@ -103,10 +104,13 @@ def named_problem(name: str) -> Problem:
         return MADE[name]()
     if name in FIELD_PROBLEMS:
         return FIELD_PROBLEMS[name]()
+    if name in OUTCOME_PROBLEMS:
+        return OUTCOME_PROBLEMS[name]()
     try:
         return get_problem(name)
     except DataError as error:
-        close = difflib.get_close_matches(name, (*suites(), *MADE, *FIELD_PROBLEMS), n=3) or list(suites())
+        others = (*suites(), *MADE, *FIELD_PROBLEMS, *OUTCOME_PROBLEMS)
+        close = difflib.get_close_matches(name, others, n=3) or list(suites())
         raise DataError(f"{error}; names of suites and of their problems include {close}") from None
 
 
@@ -126,6 +130,14 @@ _HIGH = (
     *("hartmann6_in_20d", "shifted_ackley20", "shifted_levy20", "rosenbrock20", "styblinski_tang20"),
     "branin_in_50d",
 )
+
+_OUTCOMES = {
+    "constrained": "one objective under constraints, of BoTorch",
+    "constrained-field": "one objective under constraints, of COCO and bocode (extra `field`)",
+    "multi-objective": "two to four objectives: functions of BoTorch, models to tune (extra `objectives`)",
+    "constrained-multi-objective": "two objectives under constraints, of BoTorch (extra `objectives`)",
+}
+"""Descriptions of the suites of problems with several outcomes."""
 
 _SUITES = {
     suite.name: suite
@@ -150,6 +162,7 @@ _SUITES = {
             _suite(f"field-{kind}", f"{kind} problems that others wrote (extra `field`)", tuple(recipes))
             for kind, recipes in FIELD.items()
         ),
+        *(_suite(name, _OUTCOMES[name], tuple(recipes)) for name, recipes in OUTCOME_SUITES.items()),
     )
 }
 
@@ -171,32 +184,33 @@ def get_suite(name: str) -> Suite:
     return _SUITES[name]
 
 
-def problems_of(spec: str) -> tuple[Problem, ...]:
+def problems_of(spec: str) -> tuple[AnyProblem, ...]:
     """The problems of a text such as `synthetic`, `branin,noisy_hartmann6` or `mine:problems`.
 
     The text lists, separated by commas, names of suites, names of problems, and module:attribute. The module
-    is importable, also from the current folder; the attribute is a Problem, a tuple of Problems or a Suite.
+    is importable, also from the current folder; the attribute is a Problem or an OutcomeProblem, a tuple of
+    these, or a Suite.
 
     Raises:
         DataError: an unknown name, an import that fails, or two problems of the same name.
     """
-    problems: list[Problem] = []
+    problems: list[AnyProblem] = []
     for name in spec.split(","):
         problems += _named(name.strip())
     return _distinct(problems, repr(spec))
 
 
-def _named(name: str) -> tuple[Problem, ...]:
+def _named(name: str) -> tuple[AnyProblem, ...]:
     if ":" in name:
         return _imported(name)
     return get_suite(name).build() if name in _SUITES else (named_problem(name),)
 
 
-def _imported(name: str) -> tuple[Problem, ...]:
+def _imported(name: str) -> tuple[AnyProblem, ...]:
     attribute = import_attribute("a problem", name)
     if isinstance(attribute, Suite):
         return attribute.build()
-    if isinstance(attribute, Problem):
+    if isinstance(attribute, Problem | OutcomeProblem):
         return (attribute,)
     if isinstance(attribute, tuple | list) and attribute:
         return _distinct(list(attribute), name)

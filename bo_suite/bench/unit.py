@@ -8,15 +8,29 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from bo_suite.bench.evaluation import Evaluation
-from bo_suite.bench.method import BatchMethod, Method, Run, Task, inside
+from bo_suite.bench.merit import merit
+from bo_suite.bench.method import (
+    AnyMethod,
+    BatchMethod,
+    Method,
+    OutcomeMethod,
+    OutcomeRun,
+    OutcomeTask,
+    Run,
+    Task,
+    inside,
+)
 from bo_suite.errors import SpaceExhausted
 from bo_suite.problems import Problem
+from bo_suite.problems.outcomes import AnyProblem, OutcomeProblem
+from bo_suite.space.space import Params
 from bo_suite.values.describe import described, error_text, plain_text, shortened, visible
 
 logger = logging.getLogger("bo_suite")
@@ -56,7 +70,9 @@ def seed_on(problem: str, seed: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limit: float | None) -> Unit:
+def run_unit(
+    problem: AnyProblem, method: AnyMethod, seed: int, budget: int, time_limit: float | None
+) -> Unit:
     """Runs a method on a problem; errors of either are recorded, not raised.
 
     Args:
@@ -72,7 +88,7 @@ def run_unit(problem: Problem, method: Method, seed: int, budget: int, time_limi
     try:
         with _alarm(time_limit):
             run_seed = seed_on(problem.name, seed)
-            run = method.start(Task(problem.space, run_seed, budget, problem.noisy))
+            run = _started(problem, method, run_seed, budget)
             while len(done) < budget:
                 done.append(_evaluation(problem, run, run_seed, done))
                 if time_limit is not None and time.perf_counter() - began > time_limit:
@@ -122,26 +138,40 @@ def run_together(
     ]
 
 
-def _evaluation(problem: Problem, run: Run, seed: int, done: Sequence[Evaluation]) -> Evaluation:
+def _started(problem: AnyProblem, method: AnyMethod, seed: int, budget: int) -> Run | OutcomeRun:
+    """The run of a method that has what the problem needs."""
+    if isinstance(problem, OutcomeProblem):
+        assert isinstance(method, OutcomeMethod)
+        return method.start_outcomes(
+            OutcomeTask(problem.space, seed, budget, problem.goals, problem.reference)
+        )
+    assert isinstance(method, Method)
+    return method.start(Task(problem.space, seed, budget, problem.noisy))
+
+
+def _evaluation(
+    problem: AnyProblem, run: Run | OutcomeRun, seed: int, done: Sequence[Evaluation]
+) -> Evaluation:
     """One round of ask, evaluate and tell."""
     began = time.perf_counter()
     params = run.ask()
     suggested = time.perf_counter()
-    point, value, failure = inside(problem.space, params), math.nan, None
+    point, failure = inside(problem.space, params), None
+    value: float | dict[str, float] = math.nan
     try:
-        value = problem.value(point)
+        value = problem(point) if isinstance(problem, OutcomeProblem) else problem.value(point)
     except (KeyboardInterrupt, _TimeOut):
         raise
     except BaseException as error:
         failure = error_text(error, _LONGEST)
-    if failure is None and not math.isfinite(value):
+    if failure is None and isinstance(value, float) and not math.isfinite(value):
         failure = f"the function returned {value}"
     evaluated = time.perf_counter()
-    observed = math.nan
+    stored = _Stored(None, None, None)
     if failure is None:
-        repeat = sum(evaluation.params == point for evaluation in done)
-        observed = value + problem.noise_of(point, seed, repeat)
-        run.tell(params, observed)
+        told, stored = _observed(problem, point, value, seed, done)
+        tell: Callable[[Params, Any], None] = run.tell
+        tell(params, told)
     else:
         run.fail(params, failure)
     ended = time.perf_counter()
@@ -149,14 +179,43 @@ def _evaluation(problem: Problem, run: Run, seed: int, done: Sequence[Evaluation
     json.dumps(provenance)  # what cannot be stored raises here, where it costs this unit alone
     return Evaluation(
         point,
-        None if failure is not None else observed,
-        None if failure is not None else value,
+        stored.value,
+        stored.true_value,
         suggested - began,
         evaluated - suggested,
         ended - evaluated,
         provenance,
         failure,
+        stored.outcomes,
     )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The fields of an evaluation that has an outcome."""
+
+    value: float | None
+    true_value: float | None
+    outcomes: dict[str, float] | None
+
+
+def _observed(
+    problem: AnyProblem,
+    point: Params,
+    value: float | dict[str, float],
+    seed: int,
+    done: Sequence[Evaluation],
+) -> tuple[float | dict[str, float], _Stored]:
+    """What the method is told, and what is stored."""
+    if isinstance(problem, OutcomeProblem):
+        assert isinstance(value, dict)
+        earlier = [evaluation.outcomes for evaluation in done if evaluation.outcomes is not None]
+        found = merit(problem, [*earlier, value])
+        return dict(value), _Stored(found, found, value)
+    assert not isinstance(value, dict)
+    repeat = sum(evaluation.params == point for evaluation in done)
+    observed = value + problem.noise_of(point, seed, repeat)
+    return observed, _Stored(observed, value, None)
 
 
 class _TimeOut(BaseException):

@@ -11,7 +11,7 @@ from bo_suite.cli.options import JsonOption
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bo_suite.bench import Comparison, Method, Records
+    from bo_suite.bench import AnyMethod, Comparison, Records
 
 
 @sentences()
@@ -86,7 +86,7 @@ def bench(
         print_lines(*str(comparison).split("\n"), "", f"records: {out} (bo-suite report {out} draws them)")
 
 
-def _methods(names: str, python: list[str]) -> "list[Method]":
+def _methods(names: str, python: list[str]) -> "list[AnyMethod]":
     from bo_suite.bench import get_method
 
     interpreters = dict(one.split("=", 1) for one in python if "=" in one)

@@ -2,11 +2,12 @@
 
 import copy
 import logging
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from bo_suite.errors import SpaceError, SpaceExhausted, TrialError
 from bo_suite.integrations.translate import Dimension, Translation, same
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import Goals, Told
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.suggest import Suggester, Suggestion, check_acquisition
@@ -35,9 +37,9 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from bo_suite.integrations.optuna_cache import StudyCaches, Translations
+from bo_suite.integrations.optuna_outcomes import goals_of
 from bo_suite.integrations.optuna_space import drawn
 from bo_suite.integrations.optuna_trials import (
-    constraints_by_number,
     decided,
     fixed_values,
     left_out,
@@ -65,10 +67,11 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
 
     How trials count:
 
-    - complete trials count by their value, and by their constraints if `trial.set_constraint` was called;
+    - complete trials count by their values; of several objectives one of infinite value was not measured;
     - pruned trials count by their last intermediate value, but no better than the median complete trial;
-    - failed trials, trials of infinite value and trials pruned before their first report count as failures,
-      from which the probability of success is modelled;
+    - failed trials, trials with an infinite value and trials pruned before their first report count as
+      failures, from which the probability of success is modelled;
+    - values of `trial.set_constraint` count whatever becomes of the trial;
     - running trials are pending, by their whole point: it is stored before the objective starts;
     - trials without a point in the search space do not count: this is logged once, and their number is stored
       with each suggestion as `left_out`.
@@ -79,16 +82,14 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     `enqueue_trial` or a PartialFixedSampler fix are respected: the rest of the point is chosen given them.
 
     Args:
-        acquisition: chooses the points; None for AdaptiveImprovement, and ConstrainedExpectedImprovement
-            once a trial has set a constraint.
+        acquisition: chooses the points; None for the Optimizer's default for these objectives.
         search_space: parameters that are searched jointly: a dict of Optuna distributions, or a Space; None
             for the parameters that all complete and pruned trials have in common.
         seed: of the random numbers; drawn if None.
 
     Raises:
-        ValueError: the space cannot be searched, the study has several objectives, or the acquisition does
-        not
-            support the constraints.
+        ValueError: the space cannot be searched, or the acquisition does not support several objectives or
+            the constraints.
     """
 
     def __init__(
@@ -139,22 +140,20 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
 
     def before_trial(self, study: "optuna.Study", trial: FrozenTrial) -> None:
         """Propose the point of a trial, and store it for other workers before the trial runs."""
-        if len(study.directions) == 1:
-            search_space = self.infer_relative_search_space(study, trial)
-            if search_space.keys() <= decided(study, trial).keys():
-                let_pass(study, trial)
-                return
-            try:
-                self._propose(study, trial, search_space)
-            except BaseException:
-                let_pass(study, trial)
-                raise
+        search_space = self.infer_relative_search_space(study, trial)
+        if search_space.keys() <= decided(study, trial).keys():
+            let_pass(study, trial)
+            return
+        try:
+            self._propose(study, trial, search_space)
+        except BaseException:
+            let_pass(study, trial)
+            raise
 
     def sample_relative(
         self, study: "optuna.Study", trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the point stored with a trial, or a new one if the search space has changed."""
-        self._raise_error_if_multi_objective(study)
         asked = set(search_space)
         if fixed := decided(study, trial).keys() - asked:  # a PartialFixedSampler removes them
             inferred = self.infer_relative_search_space(study, trial)
@@ -178,11 +177,11 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
                 f"fixed values of {beyond} are out of range: others are chosen given the nearest values"
             )
         wait_for_earlier(study, trial)
-        others = self._other_trials(study, trial, translation)
-        suggestion = self._proposal(study, trial, translation, others, fixed)
-        now = self._other_trials(study, trial, translation)
+        others, goals = self._other_trials(study, trial, translation)
+        suggestion = self._proposal(study, trial, translation, others, goals, fixed)
+        now, goals = self._other_trials(study, trial, translation)
         if len(now) > len(others):  # trials without a turn were added meanwhile
-            suggestion = self._proposal(study, trial, translation, now, fixed)
+            suggestion = self._proposal(study, trial, translation, now, goals, fixed)
         if ignored := unused(study.get_trials(deepcopy=False), now):
             suggestion.provenance["left_out"] = len(ignored)
         remember(study, trial, translation.space, suggestion)
@@ -190,8 +189,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
 
     def _other_trials(
         self, study: "optuna.Study", trial: FrozenTrial, translation: Translation
-    ) -> list[Trial]:
-        """Translate all trials but one."""
+    ) -> tuple[list[Trial], Goals]:
+        """Translate all trials but one, and return their goals."""
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         trials = self._studies.of(study).trials(others, translation, study)
         if not trials and any(other.state == TrialState.COMPLETE for other in others):
@@ -200,7 +199,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         elif (ignored := unused(others, trials)) and not self._warned_of_ignored:
             self._warned_of_ignored = True
             logger.warning(left_out(ignored, len(others), translation))
-        return trials
+        return trials, goals_of(study, others)
 
     def _proposal(
         self,
@@ -208,20 +207,17 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         trial: FrozenTrial,
         translation: Translation,
         others: Sequence[Trial],
+        goals: Goals,
         fixed: Params,
     ) -> Suggestion:
         """Choose a point given the other trials; repeat one at random if the space is exhausted."""
         space = translation.space
-        limits = constraints_by_number(study.get_trials(deepcopy=False))
-        default = default_acquisition(space.aspects | ({"constraints"} if limits else set()))
+        acquisition = self._acquisition or default_acquisition(space.aspects | goals.aspects)
         suggester = self._studies.of(study).suggester(
-            translation,
-            Suggester(space, self._acquisition or default, self._seed, study.direction.name.lower()),
+            translation, Suggester(space, acquisition, self._seed, goals)
         )
         try:
-            (suggestion,) = suggester.suggest(
-                others, number=trial.number, constraints=limits, fixed=fixed or None
-            )
+            (suggestion,) = suggester.suggest(others, number=trial.number, fixed=fixed or None)
         except SpaceExhausted as error:
             logger.info("trial %d repeats a point at random: %s", trial.number, error)
             return Suggestion({**self._drawn(space, trial, "point"), **fixed}, {"source": "repeat"})
@@ -235,7 +231,6 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw a value uniformly on the parameter's scale; take the centre for the first trial."""
-        self._raise_error_if_multi_objective(study)
         started = any(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False))
         self._fits(param_name, param_distribution)
         search_space = self.infer_relative_search_space(study, trial)
@@ -294,45 +289,51 @@ def from_optuna(
 ) -> Optimizer:
     """Make an Optimizer with a study's trials, over the parameters that all of them have in common.
 
-    Trials count as for BoSuiteSampler, except that infeasible trials count as failed and running trials are
-    ignored. Parameters with a step keep it. Everything that is left out is logged once.
+    Trials count as for BoSuiteSampler, except that running trials are ignored. Constraints have the
+    interval (None, 0). Several objectives have the names of `study.set_metric_names`, or else "0", "1" and so
+    on. Parameters with a step keep it. Everything that is left out is logged once.
 
     Args:
-        study: with one objective.
+        study: with complete or pruned trials.
         acquisition: the Optimizer's.
         seed: the Optimizer's.
         storage: path of a file to create.
 
     Raises:
-        ValueError: the study has several objectives or no complete trial with a parameter, or the package has
-            no counterpart of a parameter.
+        ValueError: the study has no complete trial with a parameter, or the package has no counterpart of a
+            parameter.
         TrialError: the storage has trials already.
     """
-    if len(study.directions) != 1:
-        raise ValueError(f"a study must have one objective, got {len(study.directions)}")
     trials = study.get_trials(deepcopy=False)
+    goals = goals_of(study, trials)
     distributions = intersection_search_space(trials, include_pruned=True)
     translation = to_translation(distributions)
     if not translation.dimensions:
         raise ValueError("a study must have complete or pruned trials with a parameter in common, got none")
     dimensions = translation.dimensions
     space = Space({name: _parameter(name, one, distributions[name]) for name, one in dimensions.items()})
-    optimizer = Optimizer(space, acquisition, seed, study.direction.name.lower(), storage=storage)
+    optimizer = Optimizer(
+        space, acquisition, seed, goals.direction, storage=storage, constraints=goals.limits
+    )
     if optimizer.trials:
         optimizer.close()
         raise TrialError(f"a storage must be new to be filled from a study, got {storage} with trials in it")
-    limits = constraints_by_number(trials)
     translated = to_trials(trials, translation, study)
     _log_left_out(trials, translated, translation)
     for trial in translated:
         params = {name: dimension.theirs(trial.params[name]) for name, dimension in dimensions.items()}
-        if any(value > 0.0 for value in limits.get(trial.id, ())):
-            optimizer.add_failed(params, "infeasible")
-        elif trial.value is not None:
-            optimizer.add(params, trial.value)
+        if trial.state == "finished":
+            optimizer.add(params, _told(trial))
         elif trial.state == "failed":
             optimizer.add_failed(params, trial.reason or "failed")
     return optimizer
+
+
+def _told(trial: Trial) -> Told:
+    """The outcome of a finished trial, as a user tells it."""
+    if trial.outcomes is None:
+        return cast(float, trial.value)
+    return {name: math.nan if value is None else value for name, value in trial.outcomes.items()}
 
 
 def _log_left_out(

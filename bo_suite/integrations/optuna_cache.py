@@ -11,7 +11,8 @@ from optuna.distributions import BaseDistribution
 from optuna.search_space import intersection_search_space
 from optuna.trial import FrozenTrial, TrialState
 
-from bo_suite.integrations.optuna_trials import to_translation, translated, values_of
+from bo_suite.integrations.optuna_outcomes import Measured, goals_of, measured_by_number
+from bo_suite.integrations.optuna_trials import to_translation, translated
 from bo_suite.integrations.translate import Translation
 from bo_suite.storage.trial import Trial
 from bo_suite.study.suggest import Suggester
@@ -125,22 +126,27 @@ class _Translated:
     suggester: Suggester | None = None
 
     def trials(self, trials: Sequence[FrozenTrial], study: "optuna.Study") -> list[Trial]:
-        values = values_of(trials, study)
-        return [one for trial in trials if (one := self._one(trial, values)) is not None]
+        measured = measured_by_number(trials, goals_of(study, trials))
+        return [one for trial in trials if (one := self._one(trial, measured)) is not None]
 
-    def _one(self, trial: FrozenTrial, values: Mapping[int, float]) -> Trial | None:
-        stamp, value = _stamp(trial), values.get(trial.number)
+    def _one(self, trial: FrozenTrial, measured: Mapping[int, Measured]) -> Trial | None:
+        stamp, outcome = _stamp(trial), measured.get(trial.number)
         cached_stamp, cached = self.finished.get(trial.number, (None, None))
-        if cached_stamp == stamp and (
-            cached is None or cached.value == value
-        ):  # that of a pruned one changes
+        if cached_stamp == stamp and (cached is None or _has(cached, outcome)):
             return cached
         if cached_stamp is not None and cached_stamp != stamp:
             self.suggester = None  # it holds the rows of a deleted study
-        translation = next(translated([trial], values, self.translation), None)
+        translation = next(translated([trial], measured, self.translation), None)
         if trial.state.is_finished():
             self.finished[trial.number] = stamp, translation
         return translation
+
+
+def _has(trial: Trial, outcome: Measured | None) -> bool:
+    """Whether a trial has the outcome: that of a pruned one changes, the first constraint gives all names."""
+    if outcome is None:
+        return trial.state == "failed"
+    return trial.value == outcome.value and trial.outcomes == outcome.outcomes
 
 
 def _stamp(trial: FrozenTrial) -> tuple[Any, ...]:

@@ -1,6 +1,5 @@
 """Translation of Optuna's distributions and trials, and the proposals stored with its trials."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from optuna.samplers import PartialFixedSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from bo_suite.errors import SpaceError, StorageError
+from bo_suite.integrations.optuna_outcomes import Measured, goals_of, measured_by_number
 from bo_suite.integrations.optuna_space import dimension_of, nearest
 from bo_suite.integrations.translate import Translation
 from bo_suite.space.parameters import Choice, Float, Parameter
@@ -35,9 +35,6 @@ _PROPOSAL = "bo_suite:proposal"
 _PASSED = "bo_suite:passed"
 """System attribute of a trial without a suggestion: its parameters are fixed, or drawn one by one."""
 
-_CONSTRAINT = "constraints:"
-"""Prefix of Optuna's attributes with the values of constraints."""
-
 _PATIENCE = 10.0
 """Seconds to wait for the next point of an earlier trial."""
 
@@ -49,9 +46,6 @@ _POLL = 0.005
 
 _MOST_CATEGORIES = 10**6
 """Most values of a parameter that become categories."""
-
-_LARGEST = 1e100
-"""Replaces an infinite value of a constraint."""
 
 
 def to_distribution(parameter: Parameter) -> BaseDistribution:
@@ -120,31 +114,26 @@ def _single_value(distribution: Any) -> Any:
 
 def to_trials(trials: Sequence[FrozenTrial], translation: Translation, study: "optuna.Study") -> list[Trial]:
     """Translate Optuna's trials, without those that have no point in the space."""
-    return list(translated(trials, values_of(trials, study), translation))
-
-
-def values_of(trials: Sequence[FrozenTrial], study: "optuna.Study") -> dict[int, float]:
-    """Return the value of each trial that has one, by number."""
-    return dict(_outcomes(trials, sign=1.0 if study.direction.name == "MINIMIZE" else -1.0))
+    return list(translated(trials, measured_by_number(trials, goals_of(study, trials)), translation))
 
 
 def translated(
-    trials: Sequence[FrozenTrial], values: Mapping[int, float], translation: Translation
+    trials: Sequence[FrozenTrial], measured: Mapping[int, Measured], translation: Translation
 ) -> Iterator[Trial]:
-    """Translate trials given their values, without those that have no point in the space."""
+    """Translate trials given what they measured, without those that have no point in the space."""
     for trial in trials:
         suggestion = remembered(trial, translation.space)
         try:
             params = translation.ours(_point(trial, suggestion, translation))
         except SpaceError:
             continue
-        value = values.get(trial.number)
-        state = "finished" if value is not None else "failed" if trial.state.is_finished() else "running"
+        outcome = measured.get(trial.number)
+        state = "finished" if outcome is not None else "failed" if trial.state.is_finished() else "running"
         yield Trial(
             trial.number,
             params,
             state,  # type: ignore[arg-type]
-            value,
+            None if outcome is None else outcome.value,
             None,
             trial.state.name.lower() if state == "failed" else None,
             1,
@@ -152,6 +141,7 @@ def translated(
             {} if suggestion is None else suggestion.provenance,
             0.0,
             None,
+            outcomes=None if outcome is None else outcome.outcomes,
         )
 
 
@@ -218,38 +208,6 @@ def left_out(ignored: Sequence[FrozenTrial], count: int, translation: Translatio
     except SpaceError as error:
         reason = f", such as trial {first.number}: {error}"
     return f"{len(ignored)} of {count} trials have no point in the space that is searched{reason}"
-
-
-def _outcomes(trials: Sequence[FrozenTrial], sign: float) -> Iterator[tuple[int, float]]:
-    """Yield number and value of each trial that has a value by the rules of BoSuiteSampler."""
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    complete = {t.number: t.value for t in finished if t.value is not None and math.isfinite(t.value)}
-    yield from complete.items()
-    ordered = sorted(complete.values(), key=lambda value: sign * value)
-    for trial in trials:
-        last = trial.last_step
-        if trial.state == TrialState.PRUNED and last is not None and ordered:
-            value = trial.intermediate_values[last]
-            if math.isfinite(value):
-                yield trial.number, sign * max(sign * value, sign * ordered[len(ordered) // 2])
-
-
-def constraints_by_number(trials: Sequence[FrozenTrial]) -> dict[int, list[float]]:
-    """Return constraint values by number of complete trial, NaN if not set; values <= 0 are feasible."""
-    complete = (trial for trial in trials if trial.state == TrialState.COMPLETE)
-    by_number = {trial.number: values for trial in complete if (values := _constraints_of(trial))}
-    names = sorted({name for values in by_number.values() for name in values})
-    return {number: [values.get(name, math.nan) for name in names] for number, values in by_number.items()}
-
-
-def _constraints_of(trial: FrozenTrial) -> dict[str, float]:
-    """Return values by name, of `set_constraint` or the older `constraints_func`, clipped to finite ones."""
-    attributes = trial.system_attrs
-    values = {str(index): value for index, value in enumerate(attributes.get("constraints") or ())}
-    for name, value in attributes.items():
-        if name.startswith(_CONSTRAINT):
-            values[name.removeprefix(_CONSTRAINT)] = value
-    return {name: min(max(value, -_LARGEST), _LARGEST) for name, value in values.items() if value is not None}
 
 
 def wait_for_earlier(study: "optuna.Study", trial: FrozenTrial) -> None:

@@ -11,7 +11,7 @@ from bo_suite.errors import BoSuiteError, TrialError
 from bo_suite.run.raised import Raised, is_out_of_memory, kinds_of, traceback_text
 from bo_suite.storage.goals import Goals, Told
 from bo_suite.values.describe import LONGEST, SHORT, described, error_text
-from bo_suite.values.numbers import number_of, refusal
+from bo_suite.values.numbers import is_mapping, number_of, refusal
 
 _REASON = LONGEST - 100
 """Maximum number of characters of a reason, to which the number of tries is appended."""
@@ -78,7 +78,7 @@ def evaluate(
         kinds, text = kinds_of(error), traceback_text(error)
         raised = Raised(error, text) if with_raised and not is_out_of_memory(kinds) else None
         return Outcome(None, error_text(error, _REASON), text, kinds, raised)
-    if isinstance(raw, Mapping):
+    if is_mapping(raw):
         return _named_outcome(raw, goals, with_raised)
     value = None if goals.several else number_of(raw)
     if value is None:

@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 
 from bo_suite.errors import TrialError
 from bo_suite.values.describe import described
-from bo_suite.values.numbers import number_of, refusal, require_finite
+from bo_suite.values.numbers import bool_of, is_mapping, number_of, refusal, require_finite
 
 logger = logging.getLogger("bo_suite")
 
@@ -183,13 +183,7 @@ class Goals:
         Raises:
             TrialError: a name is unknown, a number is infinite or no number, or nothing was measured.
         """
-        if not isinstance(told, Mapping):
-            if self.several:
-                law = f"an outcome must be a dict of {_listed(self.names)}, as there are several objectives"
-                raise TrialError(f"{law}, got {described(told)}")
-            value = require_finite("a value must be a finite number (use fail() if there is none)", told)
-            told = {self.objectives[0].name: value}
-        outcomes = self.check(told)
+        outcomes = self.check(self._by_name("an outcome", told))
         if failed := [name for name, value in outcomes.items() if value is None]:
             logger.warning("no number was measured for %s; the other outcomes are stored", _listed(failed))
         stds = self._stds(std)
@@ -202,7 +196,7 @@ class Goals:
             fields["std"] = None
         if not self.named:
             return {**fields, "outcomes": None, "stds": None}
-        stds = {name: one for name, one in stds.items() if outcomes.get(name) is not None}
+        stds = {name: stds[name] for name, one in outcomes.items() if one is not None and name in stds}
         return {**fields, "outcomes": json.dumps(outcomes), "stds": json.dumps(stds) if stds else None}
 
     def check(self, told: Mapping[str, Any]) -> dict[str, float | None]:
@@ -212,6 +206,9 @@ class Goals:
             TrialError: as `stored`.
         """
         self._check_names("an outcome", told)
+        if not self.named:
+            law = "a value must be a finite number (use fail() if there is none)"
+            return {VALUE: require_finite(law, told.get(VALUE))}
         outcomes = {name: _measured(name, told[name]) for name in self.names if told.get(name) is not None}
         if not any(value is not None for value in outcomes.values()):
             law = "at least one outcome must be a finite number (use fail() if there is none)"
@@ -224,32 +221,28 @@ class Goals:
         """As `stored`, of an outcome that corrects stored ones by name: those that are not told stay."""
         if not self.named or not outcomes:
             return self.stored(told, std)
-        only = self.objectives[0].name
-        if not isinstance(told, Mapping) and not self.several:
-            told = {only: told}
-        if std is not None and not isinstance(std, Mapping) and not self.several:
-            std = {only: std}
-        if isinstance(told, Mapping):
-            told = {name: math.nan if one is None else one for name, one in outcomes.items()} | dict(told)
-        if std is None or isinstance(std, Mapping):
-            std = {**stds, **(std or {})}
-        return self.stored(told, std)
+        earlier = {name: math.nan if one is None else one for name, one in outcomes.items()}
+        new_stds = {} if std is None else self._by_name("std", std)
+        return self.stored({**earlier, **self._by_name("an outcome", told)}, {**stds, **new_stds})
 
     def _stds(self, std: Noise) -> dict[str, float]:
         """Standard deviations by name, of those that are known."""
         requirement = "a std must be a finite number >= 0"
-        if std is not None and not isinstance(std, Mapping):
-            if self.several:
-                law = f"std must be a dict of {_listed(self.names)}, as there are several objectives"
-                raise TrialError(f"{law}, got {described(std)}")
-            std = {self.objectives[0].name: std}
-        self._check_names("std", std or {})
-        stds = {
-            name: require_finite(requirement, one) for name, one in (std or {}).items() if one is not None
-        }
+        told = {} if std is None else self._by_name("std", std)
+        self._check_names("std", told)
+        stds = {name: require_finite(requirement, one) for name, one in told.items() if one is not None}
         if negative := [one for one in stds.values() if one < 0]:
             raise TrialError(f"{requirement}, got {negative[0]}")
         return stds
+
+    def _by_name(self, what: str, told: object) -> Mapping[str, Any]:
+        """Numbers by name: those that were told, or one that is of the only objective."""
+        if is_mapping(told):
+            return told
+        if self.several:
+            law = f"{what} must be a dict of {_listed(self.names)}, as there are several objectives"
+            raise TrialError(f"{law}, got {described(told)}")
+        return {self.objectives[0].name: told}
 
     def _check_names(self, what: str, told: Mapping[str, Any]) -> None:
         if unknown := [name for name in told if name not in self.names]:
@@ -265,7 +258,8 @@ MINIMIZE = Goals((Objective(VALUE, "minimize"),), named=False)
 
 def _measured(name: str, value: object) -> float | None:
     """The number of an outcome; None for NaN."""
-    number = float(value) if isinstance(value, bool) else number_of(value)
+    label = bool_of(value)
+    number = number_of(value) if label is None else float(label)
     if number is not None and math.isnan(number):
         return None
     requirement = f"the outcome {name!r} must be a finite number, or NaN if its measurement failed"
@@ -289,8 +283,8 @@ def _constraints(constraints: object) -> tuple[Constraint, ...]:
 
 
 _ELSEWHERE = (
-    "a rule that follows from the parameters alone belongs to the space, which cannot hold it yet: until then "
-    "f may return NaN where it is broken"
+    "a rule that follows from the parameters alone belongs to the space, which cannot hold it yet: until "
+    "then f may return NaN where it is broken"
 )
 
 
@@ -320,7 +314,7 @@ def _end(law: str, end: object, default: float) -> float:
     if end is None:
         return default
     number = number_of(end)
-    if number is None or math.isnan(number):
+    if number is None or math.isnan(number) or (math.isinf(number) and number != default):
         raise TrialError(f"{law}, got {described(end)}")
     return number
 

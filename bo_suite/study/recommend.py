@@ -156,7 +156,7 @@ def recommended_point(
     return suggester.point(row) | values
 
 
-def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | None) -> RegretBound:
+def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | int | None) -> RegretBound:
     """The difference of the `bounds` of a study, in the user's units; see `Optimizer.regret_bound`.
 
     Raises:

@@ -1,5 +1,6 @@
 """Parts of the observations: evenly spaced ones, the best ones, or those of given indices."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jaxtyping as jt
@@ -11,9 +12,7 @@ from bo_suite.data import Dataset
 
 def observations_at(data: Dataset, index: jt.Int64[Tensor, "*b k"]) -> Dataset:
     """The observations of some indices, different ones in each replicate."""
-    noise = None if data.noise is None else data.noise.gather(-1, index)
-    outside = None if data.outside is None else data.outside.gather(-1, index)
-    return replace(data, x=rows_at(data.x, index), y=data.y.gather(-1, index), noise=noise, outside=outside)
+    return _chosen(data, rows_at(data.x, index), lambda numbers: numbers.gather(-1, index))
 
 
 def rows_at(x: jt.Float[Tensor, "*b n d"], index: jt.Int64[Tensor, "*b k"]) -> jt.Float[Tensor, "*b k d"]:
@@ -26,9 +25,7 @@ def evenly_spaced(data: Dataset, count: int) -> Dataset:
     index = spaced_indices(data.x.shape[-2], count, data.x.device)
     if index is None:
         return data
-    noise = None if data.noise is None else data.noise[..., index]
-    outside = None if data.outside is None else data.outside[..., index]
-    return replace(data, x=data.x[..., index, :], y=data.y[..., index], noise=noise, outside=outside)
+    return _chosen(data, data.x[..., index, :], lambda numbers: numbers[..., index])
 
 
 def spaced_indices(n: int, count: int, device: torch.device) -> jt.Int64[Tensor, " k"] | None:
@@ -51,3 +48,11 @@ def best_and_evenly_spaced(data: Dataset, count: int) -> Dataset:
     order, half = data.y.argsort(dim=-1, stable=True), count // 2
     spaced = half + torch.arange(half, device=data.x.device) * (n - half) // half
     return observations_at(data, torch.cat((order[..., :half], order[..., spaced]), -1).sort(-1).values)
+
+
+def _chosen(data: Dataset, x: Tensor, choice: Callable[[Tensor], Tensor]) -> Dataset:
+    """The data with the rows x, and with the numbers of each observation that `choice` returns."""
+    noise, violation, outside = (
+        None if numbers is None else choice(numbers) for numbers in (data.noise, data.violation, data.outside)
+    )
+    return replace(data, x=x, y=choice(data.y), noise=noise, violation=violation, outside=outside)

@@ -4,7 +4,7 @@ import inspect
 import math
 import operator
 from collections.abc import Mapping
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex, TypeGuard
 
 from bo_suite.errors import BoSuiteError, TrialError
 from bo_suite.values.describe import described
@@ -44,6 +44,23 @@ def _number(value: Any) -> float | None:
         return float(plain if getattr(value, "requires_grad", False) else value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def bool_of(value: object) -> bool | None:
+    """The value as a bool, of Python or of a scalar of NumPy, torch and similar; None if it is no bool."""
+    try:
+        item = None if tuple(getattr(value, "shape", ())) else getattr(value, "item", None)
+        plain = value if item is None else item()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a user's object may raise anything
+        return None
+    return bool(plain) if issubclass(type(plain), bool) else None
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether the value is a mapping by its true type, since its `__class__` may report another one."""
+    return issubclass(type(value), Mapping)
 
 
 def require_finite(requirement: str, value: object) -> float:

@@ -1,7 +1,9 @@
-"""Expected improvement under constraints, beside simulation."""
+"""Improvement under constraints by `build_score`, beside simulation."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,172 +12,191 @@ from torch.testing import assert_close
 
 from bo_suite import Float, Space
 from bo_suite.acquisition import (
+    AdaptiveImprovement,
     Bore,
-    ConstrainedExpectedImprovement,
     KnowledgeGradient,
     LogExpectedImprovement,
     NoisyExpectedImprovement,
     ThompsonSampling,
     UpperConfidenceBound,
 )
-from bo_suite.acquisition.success import build_score
-from bo_suite.data import Dataset, Seeds
+from bo_suite.acquisition.base import Score
+from bo_suite.acquisition.feasibility import Feasibility
+from bo_suite.acquisition.likely import LikelyScore, build_score
+from bo_suite.acquisition.several import outcome_dataset
+from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.errors import DataError
 from bo_suite.study.step import next_steps
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import AutoGP
 
 SEEDS = Seeds.of(0, 5)
+INF = math.inf
+IMPROVEMENTS = [LogExpectedImprovement(), AdaptiveImprovement()]
+BOTH = pytest.mark.parametrize("acquisition", IMPROVEMENTS, ids=lambda one: type(one).__name__)
+SQUARE = Space({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})
 
 
-def limited(count: int = 12, replicates: tuple[int, ...] = ()) -> Dataset:
-    """Outcomes that fall to the right and upwards, and two constraints against it."""
-    x = SEEDS.split("x").sobol(count, torch.zeros(count, 2, dtype=torch.float64))
-    x = x.expand(*replicates, *x.shape).contiguous()
-    y = -x.sum(-1)
-    limits = torch.stack((x[..., 0] - 0.6, 10.0 * (x[..., 1] - 0.7)), -1)
-    return Dataset(x, (y - y.mean()) / y.std(), constraints=limits)
+def limited(count: int = 12, shift: float = 0.0, ends: Sequence[tuple[float, float]] = ()) -> Dataset:
+    """Outcomes that fall to the right and upwards, and two constraints against it, met by at most 0."""
+    x = rows(count, "x")
+    y = -x[:, 0] - 0.8 * x[:, 1] + 0.2 * torch.sin(9.0 * x[:, 0] * x[:, 1])
+    waves = 0.05 * torch.sin(9.0 * x.flip(-1)).T
+    limits = torch.stack((x[:, 0] - 0.6, x[:, 1] - 0.7)) + waves + shift * (1.0 + x[:, 0])
+    return with_limits(Dataset(x, (y - y.mean()) / y.std()), limits, ends or [(-INF, 0.0)] * 2)
 
 
-def rows(count: int) -> Tensor:
-    return SEEDS.split("rows").sobol(count, torch.zeros(count, 2, dtype=torch.float64))
+def with_limits(data: Dataset, limits: Tensor, ends: Sequence[tuple[float, float]]) -> Dataset:
+    """The data with constrained outcomes on a scale of their standard deviations."""
+    size = limits.nan_to_num(0.0).std(-1, keepdim=True).clamp(min=1e-3)
+    low, high = (torch.tensor(ends, dtype=torch.float64) / size).unbind(-1)
+    y = limits / size
+    outside = torch.maximum(low[:, None] - y, y - high[:, None]).clamp(min=0.0)
+    violation = torch.where(outside.isnan().all(0), INF, outside.nan_to_num(0.0).sum(0))
+    return replace(data, outcomes=Outcomes(data.x, y, 0, low, high, violation=violation), violation=violation)
 
 
-def test_the_score_is_improvement_where_constraints_are_met_as_simulated() -> None:
-    data, surrogate = limited(), ExactGP()
-    score = ConstrainedExpectedImprovement(surrogate).build(data, SEEDS)
-    x = rows(40)
-    best = float(data.y[(data.constraints <= 0).all(-1)].min())
-    process = surrogate.fit(replace(data, constraints=None), SEEDS)
+def without_limits(data: Dataset) -> Dataset:
+    return replace(data, outcomes=None, violation=None)
+
+
+def rows(count: int, name: str = "rows") -> Tensor:
+    return SEEDS.split(name).sobol(count, torch.zeros(count, 2, dtype=torch.float64))
+
+
+def simulated(data: Dataset, process: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard error of the improvement on the best feasible outcome, 0 where not all is met."""
+    outcomes = data.outcomes
+    assert outcomes is not None
+    best = float(data.y[data.eligible].min())
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(100_000, 3, 1, dtype=torch.float64, generator=generator)
     mean, var = process.mean_and_var(x)
-    base = torch.randn(200_000, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     improvement = (best - (mean + var.sqrt() * base[:, 0])).clamp(min=0.0)
-    met = torch.ones_like(improvement)
-    for place, (limit, bound) in enumerate(zip(score.limits, score.bounds, strict=True)):
-        mean, var = limit.mean_and_var(x)
-        met = met * (mean + var.sqrt() * base[:, 1 + place] <= bound)
-    simulated = improvement * met
-    error = simulated.std(0) / math.sqrt(len(base))
-    assert bool(((score(x).exp() - simulated.mean(0)).abs() <= 5 * error + 1e-12).all())
-    assert float(simulated.mean(0).max()) > 0.01
+    limits = AutoGP().fit(outcome_dataset(data, 0, 2), SEEDS.split("feasibility"))
+    means, variances = limits.mean_and_var(x.expand(2, *x.shape))
+    for index in range(2):
+        values = means[index] + variances[index].sqrt() * base[:, 1 + index]
+        improvement = improvement * ((outcomes.low[index] <= values) & (values <= outcomes.high[index]))
+    return improvement.mean(0), improvement.std(0) / math.sqrt(len(base))
 
 
-def test_constraint_values_are_standardised_so_that_their_unit_does_not_matter() -> None:
-    data = limited()
-    scaled = replace(data, constraints=data.constraints * torch.tensor([1e-6, 1e9], dtype=torch.float64))
-    x = rows(30)
-    build = ConstrainedExpectedImprovement().build
-    assert_close(build(scaled, SEEDS)(x), build(data, SEEDS)(x), rtol=1e-6, atol=1e-8)
+@pytest.mark.parametrize(
+    "ends", [[(-INF, 0.0)] * 2, [(-0.3, 0.0), (-0.5, 0.0)]], ids=["one-sided", "two-sided"]
+)
+def test_the_score_is_improvement_where_constraints_are_met_as_simulated(ends: Any) -> None:
+    data, x = limited(ends=ends), rows(40)
+    score = build_score(LogExpectedImprovement(), data, SEEDS)
+    process = AutoGP().fit(without_limits(data), SEEDS)
+    expected, error = simulated(data, process, x)
+    assert bool(((score(x).exp() - expected).abs() <= 5.0 * error + 1e-6).all())
+    assert float(expected.max()) > 0.01
 
 
-def test_without_constraints_it_is_expected_improvement() -> None:
-    data = replace(limited(), constraints=None)
-    x = rows(30)
-    expected = LogExpectedImprovement().build(data, SEEDS)(x)
-    assert torch.equal(ConstrainedExpectedImprovement().build(data, SEEDS)(x), expected)
+@BOTH
+def test_it_adds_the_log_probability_and_improves_on_the_best_feasible_outcome(acquisition: Any) -> None:
+    data, x = limited(), rows(30)
+    score = build_score(acquisition, data, SEEDS)
+    assert isinstance(score, LikelyScore)
+    assert score.score is not None
+    feasibility = Feasibility.fit(data, SEEDS).log(x)
+    assert_close(score(x) - score.score(x), feasibility, rtol=1e-9, atol=1e-9)
+    at_best = build_score(acquisition, without_limits(data), SEEDS)(x)
+    assert bool((score.score(x) >= at_best - 1e-9).all()), "the best of all is harder to improve on"
+    assert float((score.score(x) - at_best).max()) > 0.1
 
 
-def test_a_value_far_beyond_the_others_says_no_more_than_a_large_one() -> None:
-    data = limited(20)
-    far = data.constraints.clone()
-    far[:, 0] = data.constraints[:, 0] - 1.0  # so that the first is met everywhere
-    far[0] = torch.tensor([1e100, 1.0], dtype=torch.float64)
-    score = ConstrainedExpectedImprovement().build(replace(data, constraints=far), SEEDS)
-    mean, var = score.limits[0].mean_and_var(data.x[1:])
-    assert bool((torch.special.ndtr((score.bounds[0] - mean) / var.sqrt()) > 0.9).all())
+@BOTH
+def test_its_gradient_is_finite_and_that_of_finite_differences(acquisition: Any) -> None:
+    score = build_score(acquisition, limited(), SEEDS)
+    x = rows(8).requires_grad_()
+    (gradient,) = torch.autograd.grad(score(x).sum(), x)
+    with torch.no_grad():
+        for column in range(2):
+            shift = torch.zeros(2, dtype=torch.float64)
+            shift[column] = 1e-6
+            slope = (score(x + shift) - score(x - shift)) / 2e-6
+            assert_close(gradient[:, column], slope, rtol=1e-3, atol=1e-3)
 
 
-def test_more_observations_than_are_searched_at_once_are_taken() -> None:
+@BOTH
+def test_without_constraints_it_is_the_score_alone(acquisition: Any) -> None:
+    data, x = without_limits(limited()), rows(30)
+    assert torch.equal(build_score(acquisition, data, SEEDS)(x), acquisition.build(data, SEEDS)(x))
+
+
+@BOTH
+def test_more_observations_than_are_searched_at_once_are_taken(acquisition: Any) -> None:
     data = limited(520)
-    assert bool(torch.isfinite(ConstrainedExpectedImprovement().build(data, SEEDS)(rows(4))).all())
+    assert bool(torch.isfinite(build_score(acquisition, data, SEEDS)(rows(4))).all())
 
 
-def test_a_value_that_is_not_known_is_as_if_that_observation_said_nothing_of_the_constraint() -> None:
-    data = limited(14)
-    some = data.constraints.clone()
-    some[9:, 1] = torch.nan
-    one = replace(data, constraints=some)
-    score = ConstrainedExpectedImprovement().build(one, SEEDS)
-    known = Dataset(data.x[:9], data.y[:9], None, data.pending, constraints=data.constraints[:9])
-    fewer = ConstrainedExpectedImprovement().build(known, SEEDS)
-    x = rows(20)
-
-    def met(score, place: int) -> Tensor:
-        mean, var = score.limits[place].mean_and_var(x)
-        return torch.special.ndtr((score.bounds[place] - mean) / var.sqrt())
-
-    assert_close(met(score, 1), met(fewer, 1), rtol=0.0, atol=1e-3)
-    assert torch.equal(one.feasible[9:], some[9:, 0] <= 0)  # nothing is known against these
-    batch = limited(8, (2,))
-    some = batch.constraints.clone()
-    some[0, 3, 0] = torch.nan
-    with pytest.raises(DataError, match="must not be NaN"):
-        ConstrainedExpectedImprovement().build(replace(batch, constraints=some), Seeds((3, 4), (2,)))
-
-
-def test_before_a_point_is_feasible_the_most_probably_feasible_one_is_next() -> None:
-    data = limited()
-    data = replace(data, constraints=data.constraints + 10.0 * data.x[:, :1] + 1.0)
-    assert not bool(data.feasible.any())
-    score = ConstrainedExpectedImprovement().build(data, SEEDS)
-    assert score.improvement is None
-    space = Space({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})
-    (step,) = next_steps(data, space, ConstrainedExpectedImprovement(), SEEDS, [None])
+@BOTH
+def test_before_a_row_is_feasible_the_probability_alone_is_maximised(acquisition: Any) -> None:
+    data, x = limited(shift=1.0), rows(20)
+    assert not bool(data.eligible.any())
+    score = build_score(acquisition, data, SEEDS)
+    assert isinstance(score, LikelyScore)
+    assert score.score is None
+    assert score.notes == ({"rule": "search for a feasible point"},)
+    assert torch.equal(score(x), Feasibility.fit(data, SEEDS).log(x))
+    (step,) = next_steps(data, SQUARE, acquisition, SEEDS, [None])
     assert step.source == "acquisition"
     assert float(step.row[0]) < 0.05
 
 
-def test_a_constraint_that_is_the_same_everywhere_changes_nothing() -> None:
+@BOTH
+def test_constraints_that_are_met_everywhere_change_nothing(acquisition: Any) -> None:
+    data, x = limited(), rows(30)
+    always = with_limits(data, torch.full((2, 12), -1.0, dtype=torch.float64), [(-INF, 0.0)] * 2)
+    score = build_score(acquisition, always, SEEDS)(x)
+    expected = build_score(acquisition, without_limits(data), SEEDS)(x)
+    assert_close(score, expected, rtol=0.0, atol=1e-3)
+
+
+def test_steps_go_to_the_boundary_that_holds_the_optimum() -> None:
+    (step,) = next_steps(limited(30), SQUARE, LogExpectedImprovement(), SEEDS, [None])
+    assert step.feasibility is not None
+    first, second = step.row.tolist()
+    broken = first - 0.6 + 0.05 * math.sin(9.0 * second), second - 0.7 + 0.05 * math.sin(9.0 * first)
+    assert -0.1 < max(broken) < 0.02
+
+
+def improvement_of(score: Score) -> Any:
+    assert isinstance(score, LikelyScore)
+    assert score.score is not None
+    return score.score
+
+
+def test_a_row_whose_constraints_were_not_measured_is_nothing_to_improve_on() -> None:
     data = limited()
-    x = rows(20)
-    expected = LogExpectedImprovement().build(replace(data, constraints=None), SEEDS)(x)
-    always = replace(data, constraints=torch.full_like(data.constraints, -1.0))
-    score = ConstrainedExpectedImprovement().build(always, SEEDS)(x)
-    assert bool(torch.isfinite(score).all())
-    order, same = score.argsort(), expected.argsort()
-    assert int(order[-1]) == int(same[-1])
+    assert data.outcomes is not None
+    best = int(data.y.argmin())
+    limits = data.outcomes.y.clone()
+    limits[:, best] = torch.nan
+    unknown = with_limits(data, limits, [(-INF, 0.0)] * 2)
+    assert not bool(unknown.eligible[best])
+    score = improvement_of(build_score(LogExpectedImprovement(), unknown, SEEDS))
+    assert float(score.best) == float(unknown.y[unknown.eligible].min())
 
 
-def test_replicates_are_each_as_alone() -> None:
-    data = limited(10, (2,))
-    shifted = data.constraints.clone()
-    shifted[1] -= 0.2
-    both = replace(data, constraints=shifted)
-    x = rows(16).expand(2, 16, 2)
-    seeds = Seeds((3, 4), (2,))
-    together = ConstrainedExpectedImprovement().build(both, seeds)(x)
-    for place in range(2):
-        alone = ConstrainedExpectedImprovement().build(both.replicates(place), Seeds((3 + place,)))(x[place])
-        assert_close(together[place], alone, rtol=1e-3, atol=1e-3)
-
-
-def test_a_warm_start_is_that_of_each_part_and_one_of_another_model_is_ignored() -> None:
-    from bo_suite.surrogates import WarmStart
-
-    data = limited()
-    first = ConstrainedExpectedImprovement().build(data, SEEDS)
-    again = ConstrainedExpectedImprovement().build(data, SEEDS, WarmStart(first.hyperparameters, 12))
-    x = rows(20)
-    assert_close(again(x), first(x), rtol=1e-3, atol=1e-3)
-    other = WarmStart(first.hyperparameters[:5], 12)
-    assert bool(torch.isfinite(ConstrainedExpectedImprovement().build(data, SEEDS, other)(x)).all())
-
-
-@pytest.mark.parametrize(
-    "acquisition",
-    [
-        LogExpectedImprovement(),
-        NoisyExpectedImprovement(),
-        UpperConfidenceBound(),
-        ThompsonSampling(),
-        Bore(),
-        KnowledgeGradient(),
-    ],
-)
-def test_acquisitions_that_would_ignore_constraints_refuse_them(acquisition) -> None:
+@pytest.mark.parametrize("acquisition", [ThompsonSampling(), Bore(), KnowledgeGradient()])
+def test_acquisitions_that_would_ignore_constraints_refuse_them(acquisition: Any) -> None:
+    if "constraints" in getattr(acquisition, "supports", ()):
+        pytest.skip("it supports them")
     with pytest.raises(DataError, match="does not support constraints"):
         build_score(acquisition, limited(), SEEDS)
 
 
-def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(DataError, match="`fantasies >= 1` must hold"):
-        ConstrainedExpectedImprovement(fantasies=0)
+@pytest.mark.parametrize("acquisition", [NoisyExpectedImprovement(), UpperConfidenceBound(), *IMPROVEMENTS])
+def test_every_acquisition_that_supports_constraints_meets_them(acquisition: Any) -> None:
+    (step,) = next_steps(limited(20), SQUARE, acquisition, SEEDS, [None])
+    assert step.source == "acquisition"
+    assert step.row[0] < 0.65
+    assert step.row[1] < 0.75
+
+
+def test_the_old_name_is_that_of_expected_improvement() -> None:
+    import bo_suite.acquisition as package
+
+    with pytest.warns(DeprecationWarning, match="is now LogExpectedImprovement"):
+        assert package.ConstrainedExpectedImprovement is LogExpectedImprovement

@@ -135,7 +135,7 @@ def test_records_are_what_was_stored(store: Store, tmp_path: Path) -> None:
     records = Records.read(tmp_path)
     assert records.problems.to_dict("records")[0]["minimum"] == 0.25
     assert list(records.problems["problem"]) == ["p"]
-    first = records.units.to_dict("records")[0]
+    first = records.units.drop(columns="first_feasible").to_dict("records")[0]
     assert first == {
         **dict(zip(("problem", "method", "seed"), UNITS[0], strict=True)),
         "state": "timed out",
@@ -144,6 +144,7 @@ def test_records_are_what_was_stored(store: Store, tmp_path: Path) -> None:
         "replicates": 3,
         "environment": records.environments["environment"][0],
     }
+    assert records.units["first_feasible"].isna().all(), "nothing is constrained"
     assert list(records.units["reason"]) == ["late", None, None]
     row = records.evaluations.iloc[0]
     assert (row["params"], row["provenance"], row["failure"]) == (
@@ -213,14 +214,14 @@ def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE meta SET value = '3'", "DELETE FROM meta WHERE key = 'version'", "DROP TABLE meta"]
+    "statement", ["UPDATE meta SET value = '4'", "DELETE FROM meta WHERE key = 'version'", "DROP TABLE meta"]
 )
 def test_records_of_another_version_are_an_error(tmp_path: Path, statement: str) -> None:
     Store(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute(statement)
     connection.close()
-    with pytest.raises(StorageError, match=r"version 1 or 2|must be the records of a suite"):
+    with pytest.raises(StorageError, match=r"version 1, 2 or 3|must be the records of a suite"):
         Store(tmp_path)
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,14 @@ def changed(folder: Path, *statements: str, values: Sequence[Any] = ()) -> None:
 
 def as_version_1(folder: Path) -> None:
     """As 0.8.0 wrote it: without hashes."""
+    as_version_2(folder)
     drops = [f"ALTER TABLE {table} DROP COLUMN digest" for table in COLUMNS]
     changed(folder, *drops, "UPDATE meta SET value = '1'")
+
+
+def as_version_2(folder: Path) -> None:
+    """As 0.9.0 wrote it: without outcomes by name."""
+    changed(folder, "ALTER TABLE evaluations DROP COLUMN outcomes", "UPDATE meta SET value = '2'")
 
 
 def reads(folder: Path) -> list[Any]:
@@ -84,17 +90,19 @@ WRONG = [
     ("evaluations", "provenance", ["no JSON", "[]", "5"]),
     ("evaluations", "failure", ["a failure with a value", b"x"]),
 ]
+WRONG_OUTCOMES = ["no JSON", "[]", "{}", '{"c": NaN}', '{"c": "1"}', b"x"]
 
 
 @pytest.fixture(scope="module")
 def suites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A suite of each version."""
-    made = {version: a_suite(tmp_path_factory.mktemp("suite")) for version in "12"}
+    made = {version: a_suite(tmp_path_factory.mktemp("suite")) for version in "123"}
     as_version_1(made["1"])
+    as_version_2(made["2"])
     return made
 
 
-@pytest.mark.parametrize(("version", "read"), [("1", Store), ("2", Records.read)], ids=["store", "records"])
+@pytest.mark.parametrize(("version", "read"), [("1", Store), ("3", Records.read)], ids=["store", "records"])
 @pytest.mark.parametrize(("table", "field", "values"), WRONG, ids=lambda value: str(value)[:30])
 def test_a_field_that_does_not_fit_is_an_error_with_its_row(
     table: str,
@@ -115,6 +123,15 @@ def test_a_field_that_does_not_fit_is_an_error_with_its_row(
             read(folder)
 
 
+@pytest.mark.parametrize("value", WRONG_OUTCOMES, ids=str)
+def test_outcomes_that_do_not_fit_are_an_error(value: Any, suites: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(suites["3"], tmp_path / "suite")
+    changed(folder, "UPDATE evaluations SET outcomes = ? WHERE seed = 0 AND evaluation = 2", values=(value,))
+    with pytest.raises(StorageError, match=r"suite\.db: the row .* of evaluations: the field outcomes"):
+        Records.read(folder)
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
 @pytest.mark.parametrize(
     "statement",
     [
@@ -146,25 +163,28 @@ def test_a_field_that_does_not_fit_is_an_error_with_its_row(
     ],
 )
 def test_a_change_that_leaves_rows_valid_is_an_error_too(
-    statement: str, suites: dict[str, Path], tmp_path: Path
+    statement: str, version: str, suites: dict[str, Path], tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(suites["2"], tmp_path / "suite")
+    folder = shutil.copytree(suites[version], tmp_path / "suite")
     changed(folder, statement)
     for read in reads(folder):
         with pytest.raises(StorageError, match=r"suite\.db"):
             read()
 
 
-def test_records_of_version_1_are_read_and_get_hashes_when_they_are_continued(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "age"), [("1", as_version_1), ("2", as_version_2)])
+def test_older_records_are_read_and_brought_to_this_version_when_they_are_continued(
+    version: str, age: Callable[[Path], None], tmp_path: Path
+) -> None:
     first = run_suite("branin", "random", range(2), 3, tmp_path, workers=1, progress=False)
-    as_version_1(tmp_path)
+    age(tmp_path)
     before = Records.read(tmp_path)
     for name in ("problems", "units", "evaluations", "environments"):
         pd.testing.assert_frame_equal(getattr(before, name), getattr(first, name))
     connection = sqlite3.connect(tmp_path / FILE)
-    assert connection.execute("SELECT value FROM meta").fetchone() == ("1",), "reading changes nothing"
+    assert connection.execute("SELECT value FROM meta").fetchone() == (version,), "reading changes nothing"
     after = run_suite("branin", "random", range(3), 3, tmp_path, workers=1, progress=False)
-    assert connection.execute("SELECT value FROM meta").fetchone() == ("2",)
+    assert connection.execute("SELECT value FROM meta").fetchone() == ("3",)
     for table in COLUMNS:
         assert connection.execute(f"SELECT count(*) FROM {table} WHERE digest IS NULL").fetchone() == (0,)
     connection.close()

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from bo_suite.acquisition import (
-    ConstrainedExpectedImprovement,
     KnowledgeGradient,
     LogExpectedImprovement,
     NoisyExpectedImprovement,
@@ -44,7 +43,6 @@ def test_surrogates(surrogate: Surrogate) -> None:
     "acquisition",
     [
         LogExpectedImprovement(),
-        ConstrainedExpectedImprovement(),
         LogExpectedImprovement(fantasies=8),
         NoisyExpectedImprovement(),
         UpperConfidenceBound(),

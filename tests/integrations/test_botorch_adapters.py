@@ -38,7 +38,7 @@ from gpytorch.means import LinearMean
 from torch import Tensor
 
 from bo_suite import Choice, Float, Optimizer, Space, acquisition
-from bo_suite.acquisition.success import build_score
+from bo_suite.acquisition.likely import build_score
 from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.integrations import botorch_surrogate

@@ -109,7 +109,7 @@ def test_a_study_that_takes_the_id_of_a_deleted_one_is_another(tmp_path: Any) ->
         study = optuna.create_study(sampler=sampler, storage=storage, study_name=name)
         study.add_trials([complete(shift + place / 20, place) for place in range(7)])
         trials, translation = study.get_trials(), sampler._translation(PLANE)
-        known = sampler._other_trials(study, study.ask()._cached_frozen_trial, translation)
+        known, _ = sampler._other_trials(study, study.ask()._cached_frozen_trial, translation)
         assert [one.params["x"] for one in known] == [trial.params["x"] for trial in trials]
         suggester = sampler._studies.of(study)._in(translation).suggester
         assert suggester is not None

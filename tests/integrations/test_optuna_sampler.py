@@ -14,9 +14,9 @@ DISTRIBUTIONS = suites.RelativeSamplerTestCase.test_sample_relative_numerical.py
 
 
 class TestBoSuiteSampler(
-    suites.BasicSamplerTestCase, suites.RelativeSamplerTestCase, suites.SingleOnlySamplerTestCase
+    suites.BasicSamplerTestCase, suites.RelativeSamplerTestCase, suites.MultiObjectiveSamplerTestCase
 ):
-    """Every case for samplers of one objective; those for several objectives are for others."""
+    """Every case, but those for samplers that refuse several objectives."""
 
     @pytest.fixture
     def sampler(self) -> Callable[[], BoSuiteSampler]:

@@ -18,7 +18,6 @@ from sklearn.ensemble import RandomForestClassifier
 from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import (
     Bore,
-    ConstrainedExpectedImprovement,
     KnowledgeGradient,
     LogExpectedImprovement,
     NoisyExpectedImprovement,
@@ -182,7 +181,6 @@ ACQUISITIONS: dict[str, Callable[[], list[Params]]] = {
     "LogExpectedImprovement": lambda: search(LogExpectedImprovement()),
     "NoisyExpectedImprovement": lambda: search(NoisyExpectedImprovement()),
     "UpperConfidenceBound": lambda: search(UpperConfidenceBound()),
-    "ConstrainedExpectedImprovement": lambda: search(ConstrainedExpectedImprovement()),
     "KnowledgeGradient": lambda: search(KnowledgeGradient()),
     "KnowledgeGradient, fidelities": lambda: search(KnowledgeGradient(), FIDELITY),
     "ThompsonSampling": lambda: search(ThompsonSampling()),

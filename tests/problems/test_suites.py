@@ -12,11 +12,12 @@ import pytest
 from bo_suite.bench.suite import MADE, Suite, get_suite, named_problem, problems_of, suites
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, get_problem, problems
+from bo_suite.problems.outcomes import OUTCOME_SUITES
 from bo_suite.problems.tabular import TABLES, table
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.testing import check_problem
 
-OWN = [name for name in suites() if name != "tabular" and not name.startswith("field")]
+OWN = [name for name in suites() if not name.startswith(("tabular", "field")) and name not in OUTCOME_SUITES]
 BUILT = [(suite, problem) for suite in OWN for problem in get_suite(suite).build()]
 QUICK = {problem.name: problem for suite, problem in BUILT if suite != "tuning"}
 
@@ -26,6 +27,7 @@ def test_the_suites_of_the_design_are_there() -> None:
         *("smoke", "synthetic", "noisy", "mixed", "high-dimensional", "tuning", "tabular"),
         *("field", "field-smooth", "field-multimodal", "field-ill-conditioned", "field-noisy", "field-mixed"),
         *("field-categorical", "field-high-dimensional", "field-tuning"),
+        *OUTCOME_SUITES,
     }
     assert not set(suites()) & {*problems(), *TABLES, *MADE}
     for name in suites():

@@ -20,6 +20,7 @@ from bo_suite import Float, Optimizer, Space, minimize
 from bo_suite.errors import TrialError
 from bo_suite.run.evaluate import evaluate
 from bo_suite.run.raised import RemoteTraceback
+from bo_suite.storage.goals import MINIMIZE
 
 SPACE = Space({"x": Float(-1, 2)})
 
@@ -239,7 +240,7 @@ def raises(error: BaseException) -> Callable[[dict], float]:
 
 def sent(error: BaseException) -> BaseException:
     """What is raised here of an exception in another process."""
-    outcome = pickle.loads(pickle.dumps(evaluate(raises(error), {}, True)))
+    outcome = pickle.loads(pickle.dumps(evaluate(raises(error), MINIMIZE, {}, True)))
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         outcome.raised.again("a note")
     return caught.value
@@ -368,7 +369,7 @@ def test_frames_without_end_are_cut() -> None:
     def other(number: int) -> float:
         return endless(number)
 
-    outcome = evaluate(endless, {}, False)
+    outcome = evaluate(endless, MINIMIZE, {}, False)
     assert outcome.kinds[0] == "builtins.RecursionError"
     assert 9_900 < len(outcome.traceback) <= 10_000
     assert outcome.traceback.startswith("Traceback (most recent call last)")
@@ -406,7 +407,9 @@ def test_a_run_may_maximise(tmp_path: Path) -> None:
     assert result.best.value == max(trial.params["x"] for trial in result.trials)
     with closing(Optimizer.resume(tmp_path / "run.db")) as optimizer:
         assert optimizer.direction == "maximize"
-    with pytest.raises(TrialError, match="direction must be 'minimize' or 'maximize', got 'up'"):
+    with pytest.raises(
+        TrialError, match=r"direction must be 'minimize' or 'maximize', or a dict of .*, got 'up'"
+    ):
         minimize(missing, SPACE, direction="up")
 
 

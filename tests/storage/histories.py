@@ -36,6 +36,13 @@ THIRD = "history_schema_3.db"
 THIRD_CONTENTS = json.loads((DATA / "history_schema_3.json").read_text())
 """Its trials, and the trial that was asked next."""
 
+FOURTH = "history_schema_4.db"
+"""What `make_history` made when files had schema 4, without names of outcomes: then trial 1 was amended and
+trial 9 forgotten, the space got a parameter, and two partial points were queued."""
+
+FOURTH_CONTENTS = json.loads((DATA / "history_schema_4.json").read_text())
+"""Its trials, queue and changes, and the trials that were asked next."""
+
 CONTENTS = json.loads((DATA / "history_0_8_0.json").read_text())
 """By file: its trials, and the trial that 0.8.0 asks next."""
 

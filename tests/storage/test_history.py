@@ -27,6 +27,7 @@ from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Space
 from bo_suite.storage import database as module
 from bo_suite.storage.history import History
+from bo_suite.storage.schema import VERSION
 from bo_suite.storage.trial import Header, record
 
 processes = multiprocessing.get_context("forkserver")
@@ -173,10 +174,12 @@ def altered(path: Path, key: str, value: str) -> None:
 
 
 def test_a_newer_schema_is_refused(path: Path) -> None:
-    altered(path, "schema", "5")
-    refuse(
-        path, "^this version of bo_suite reads histories up to schema 4, got schema 5 in .* a newer version"
+    newer = VERSION + 1
+    altered(path, "schema", str(newer))
+    law = (
+        f"^this version of bo_suite reads histories up to schema {VERSION}, got schema {newer} in .* a newer"
     )
+    refuse(path, law)
 
 
 @pytest.mark.parametrize(

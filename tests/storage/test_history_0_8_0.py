@@ -31,6 +31,7 @@ from bo_suite.acquisition import UpperConfidenceBound
 from bo_suite.errors import StorageError
 from bo_suite.storage import database as module
 from bo_suite.storage.history import History
+from bo_suite.storage.schema import VERSION
 from bo_suite.surrogates import AutoGP
 
 
@@ -140,9 +141,10 @@ def test_the_first_write_migrates_it(path: Path, write: Any) -> None:
         for one in (optimizer, other):
             assert [text for text in seen(one.trials) if text != seen([trial])[0]] == others
             assert one.trials[trial.id] == trial
-        assert version(path) == 4
+        assert version(path) == VERSION
         names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
-        assert names == [*OLD_FIELDS, "owner", "revision", "transient", "traceback", "seal"]
+        newer = ["transient", "traceback", "outcomes", "stds", "seal"]
+        assert names == [*OLD_FIELDS, "owner", "revision", *newer]
         assert select(path, "SELECT name FROM sqlite_master WHERE name LIKE '%_new'") == []
         assert other.add(POINT, 0.25).id == len(optimizer.trials) - 1, "who had it open before goes on"
     with closing(Optimizer.resume(path)) as optimizer:
@@ -218,8 +220,8 @@ def test_a_kill_during_the_migration_leaves_what_was_there(
                 assert seen(trials) == stored(OLD)
                 optimizer.tell(11, 0.5)
             assert optimizer.trials[11].value == 0.5
-        assert version(copy) == 4
-    assert states == {(1, "running"), (4, "running"), (4, "finished")}
+        assert version(copy) == VERSION
+    assert states == {(1, "running"), (VERSION, "running"), (VERSION, "finished")}
 
 
 DAMAGE = [
@@ -248,7 +250,7 @@ def test_a_change_of_the_budget_migrates_it_or_is_refused(tmp_path: Path, budget
     path = old_history(tmp_path)
     with closing(Optimizer(SPACE, None, 3, "maximize", budget, path)) as optimizer:
         assert seen(optimizer.trials) == stored(OLD)
-    assert version(path) == (1 if budget is None else 4)
+    assert version(path) == (1 if budget is None else VERSION)
     path = old_history(tmp_path)
     change(path, DAMAGE[0][0])
     if budget is not None:

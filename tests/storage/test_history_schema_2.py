@@ -9,6 +9,7 @@ from histories import SECOND, SECOND_CONTENTS, SPACE, change, old_history, selec
 
 from bo_suite import Optimizer
 from bo_suite.errors import StorageError
+from bo_suite.storage.schema import VERSION
 from bo_suite.storage.trial import Trial, record
 
 
@@ -20,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 def seen(trials: list[Trial]) -> list[dict[str, Any]]:
     """What trials say, as far as schema 2 does."""
     forms = [record(trial) for trial in trials]
-    assert all(form.pop("traceback") is None for form in forms)
+    assert all(form.pop(name) is None for form in forms for name in ("traceback", "outcomes", "stds"))
     return forms
 
 
@@ -43,9 +44,9 @@ def test_the_first_write_migrates_it_for_all_who_have_it_open(path: Path) -> Non
         run = optimizer._history.header.run
         assert seen(other.trials) == SECOND_CONTENTS["trials"]
         failed = optimizer.fail(11, "why", traceback="line 1")
-        assert version(path) == 4
+        assert version(path) == VERSION
         names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
-        assert names[-3:] == ["transient", "traceback", "seal"]
+        assert names[-5:] == ["transient", "traceback", "outcomes", "stds", "seal"]
         for one in (optimizer, other):
             assert seen(one.trials[:11]) == SECOND_CONTENTS["trials"][:11]
             assert one.trials[11] == failed

@@ -1,9 +1,11 @@
 """The contract of `Storage`: every implementation passes these tests; add one by adding a row to OPEN."""
 
+import json
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,33 @@ from bo_suite import Int, Space
 from bo_suite.errors import SpaceError, StorageError, TrialError
 from bo_suite.storage.history import History
 from bo_suite.storage.protocol import Storage
-from bo_suite.storage.trial import Observation
+from bo_suite.storage.trial import Header, Observation
 
-OPEN: dict[str, Callable[[Path], Storage]] = {
-    "disk": lambda folder: History.open(folder / "run.db", HEADER),
-    "memory": lambda folder: History.open(None, HEADER),
+OPEN: dict[str, Callable[[Path, Header], Storage]] = {
+    "disk": lambda folder, header: History.open(folder / "run.db", header),
+    "memory": lambda folder, header: History.open(None, header),
 }
-"""What opens an empty storage, or the one in the folder."""
+"""What opens an empty storage with a header, or the one in the folder."""
 
 SHARED = ["disk"]
 """Implementations that processes may share."""
 
+NAMED = replace(
+    HEADER, direction={"error": "minimize", "speed": "maximize"}, constraints={"memory": [None, 8.0]}
+)
+"""Of a run with several objectives and a constraint."""
+
 
 @pytest.fixture(params=OPEN)
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    opened = OPEN[request.param](tmp_path)
+    opened = OPEN[request.param](tmp_path, HEADER)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=OPEN)
+def named(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    opened = OPEN[request.param](tmp_path, NAMED)
     yield opened
     opened.close()
 
@@ -282,7 +296,7 @@ def test_an_outcome_that_is_not_finite_is_refused(storage: Storage, outcome: Any
 
 @pytest.mark.parametrize("kind", SHARED)
 def test_a_taken_id_writes_nothing(tmp_path: Path, kind: str) -> None:
-    mine, theirs = OPEN[kind](tmp_path), OPEN[kind](tmp_path)
+    mine, theirs = (OPEN[kind](tmp_path, HEADER) for _ in range(2))
     assert mine.insert([POINT], [{}], expected=0) is not None
     assert theirs.insert([POINT, POINT], [{}, {}], expected=0) is None
     assert len(theirs.trials()) == 1
@@ -306,3 +320,85 @@ def test_the_other_verbs(storage: Storage) -> None:
     assert storage.trials() == [withdrawn, failed, by_chance]
     assert storage.reclaim() == []
     assert storage.header == HEADER
+
+
+def test_outcomes_are_stored_by_name(named: Storage) -> None:
+    assert named.header == NAMED
+    assert named.header.goals.names == ("error", "speed", "memory")
+    whole, partial, failed = ask(named), ask(named, depth=2), ask(named, depth=3)
+    told = named.tell(whole.id, {"memory": 4, "speed": 3.0, "error": 0.5}, {"error": 0.25})
+    part = named.tell(partial.id, {"error": math.nan, "speed": 2.0})
+    added = add(named, POINT, {"error": 0.1, "speed": 9.0, "memory": None}, {"speed": 0.0})
+    lost = named.fail(failed.id, "out of memory")
+    assert named.trials() == [told, part, lost, added]
+    assert told.outcomes == {"error": 0.5, "speed": 3.0, "memory": 4.0}
+    assert list(told.outcomes) == ["error", "speed", "memory"], "the order of the goals"
+    assert (told.value, told.std, told.stds) == (None, None, {"error": 0.25})
+    assert (part.state, part.outcomes, part.stds) == ("finished", {"error": None, "speed": 2.0}, None)
+    assert (added.outcomes, added.stds) == ({"error": 0.1, "speed": 9.0}, {"speed": 0.0})
+    assert (lost.outcomes, lost.stds) == (None, None)
+    with pytest.raises(TrialError, match="already finished"):
+        named.tell(whole.id, {"error": 0.5})
+
+
+def test_outcomes_that_break_a_rule_change_nothing(named: Storage) -> None:
+    trial = ask(named)
+    for told, std in (
+        (0.5, None),
+        ({"error": math.inf}, None),
+        ({"error": 0.5, "loss": 1.0}, None),
+        ({"error": math.nan}, None),
+        ({}, None),
+        ({"error": 0.5}, 0.5),
+        ({"error": 0.5}, {"error": -0.5}),
+    ):
+        for call in (lambda: named.tell(trial.id, told, std), lambda: add(named, POINT, told, std)):  # noqa: B023
+            with pytest.raises(TrialError):
+                call()
+    with pytest.raises(TrialError):
+        named.amend(trial.id, {"loss": 1.0})
+    assert named.trials() == [trial]
+    assert named.changes() == []
+
+
+def test_outcomes_are_amended_and_forgotten_by_name(named: Storage) -> None:
+    first, second = ask(named), ask(named, depth=2)
+    named.tell(first.id, {"error": 0.5, "speed": 3.0}, {"error": 0.25})
+    amended = named.amend(first.id, {"speed": 4.0, "memory": 2.0}, {"speed": 0.5})
+    assert amended.outcomes == {"error": 0.5, "speed": 4.0, "memory": 2.0}
+    assert amended.stds == {"error": 0.25, "speed": 0.5}
+    assert named.amend(first.id, {"speed": 4.0}) == amended
+    assert len(named.changes()) == 1, "nothing has changed"
+    assert named.amend(second.id, {"error": 1.0}).outcomes == {"error": 1.0}, "a running trial is finished"
+    forgotten = named.forget(first.id, "typo")
+    assert (forgotten.outcomes, forgotten.stds, forgotten.state) == (None, None, "withdrawn")
+    assert named.amend(first.id, amended.outcomes, amended.stds) == amended
+    changes = named.changes()
+    assert [change.action for change in changes] == ["amend", "amend", "forget", "amend"]
+    assert json.loads(changes[2].before["outcomes"]) == amended.outcomes
+    assert json.loads(changes[2].before["stds"]) == amended.stds
+    assert changes[2].after["outcomes"] is None
+
+
+def test_no_trial_shares_its_outcomes_with_the_cache(named: Storage) -> None:
+    told = named.tell(ask(named).id, {"error": 0.5, "speed": 1.0}, {"error": 0.5})
+    told.outcomes["error"] = 9.0  # type: ignore[index]
+    told.stds["error"] = 9.0  # type: ignore[index]
+    assert named.trials()[0].outcomes == {"error": 0.5, "speed": 1.0}
+    assert named.trials()[0].stds == {"error": 0.5}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_goals_of_another_run_are_refused(tmp_path: Path, kind: str) -> None:
+    OPEN[kind](tmp_path, NAMED).close()
+    for changes, law in (
+        ({"direction": "minimize"}, "another direction"),
+        ({"direction": {"error": "minimize"}}, "another direction"),
+        ({"constraints": None}, "another constraints"),
+        ({"constraints": {"memory": [None, 9.0]}}, "another constraints"),
+    ):
+        with pytest.raises(StorageError, match=law):
+            OPEN[kind](tmp_path, replace(NAMED, **changes))
+    again = OPEN[kind](tmp_path, NAMED)
+    assert again.header == NAMED
+    again.close()

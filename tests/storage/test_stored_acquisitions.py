@@ -37,9 +37,9 @@ LINE = Space({"x": Float(0.0, 1.0)})
 NO_RECIPES = {
     "acquisition": (
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore"),
-        *("ConstrainedScore", "StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
+        *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
         *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
-        *("Plateaus", "Forecast"),
+        *("Plateaus", "Forecast", "Feasibility"),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
     "surrogates": (
@@ -57,7 +57,7 @@ NO_RECIPES = {
     "optim": ("Sweep", "BatchResult"),
     "integrations": (
         *("Record", "Journal", "ConditionedProcess", "AcquisitionContext", "BoTorchScore", "Dimension"),
-        *("Translation", "FitCall", "CandidateScore", "CrossValidation"),
+        *("Translation", "FitCall", "CandidateScore", "CrossValidation", "Measured"),
     ),
 }
 """Classes of the rooms that recipes are made of, which are no part of one."""
@@ -114,7 +114,7 @@ def test_a_default_one_of_every_class_is_restored_as_a_part(name: str) -> None:
     module, _, attribute = CLASSES[name].partition(":")
     kind = getattr(import_module(module), attribute)
     made = kind()
-    assert to_json(made)["type"] == name
+    assert CLASSES[to_json(made)["type"]] == CLASSES[name]
     holders = {
         "acquisition": lambda one: one,
         "surrogates": lambda one: LogExpectedImprovement(one),

@@ -15,7 +15,6 @@ from torch import Tensor
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import (
     Bore,
-    ConstrainedExpectedImprovement,
     KnowledgeGradient,
     LogExpectedImprovement,
     NoisyExpectedImprovement,
@@ -247,7 +246,6 @@ ACQUISITIONS = {
     "UCB": UpperConfidenceBound(),
     "Thompson": ThompsonSampling(),
     "KG": KnowledgeGradient(),
-    "Constrained": ConstrainedExpectedImprovement(),
     "Bore, network": Bore(MLPClassifier()),
     "Bore, process": Bore(GPClassifier()),
 }

@@ -18,7 +18,6 @@ from bo_suite.acquisition import (
     Acquisition,
     AffineCost,
     Bore,
-    ConstrainedExpectedImprovement,
     KnowledgeGradient,
     LogExpectedImprovement,
     NoisyExpectedImprovement,
@@ -44,7 +43,6 @@ ACQUISITIONS: dict[str, Callable[[], Acquisition | None]] = {
     "UCB": lambda: UpperConfidenceBound(beta=1.5, surrogate=AutoGP()),
     "KG": lambda: KnowledgeGradient(cost=AffineCost(), candidates=4, fantasies=4),
     "Thompson": lambda: ThompsonSampling(features=128),
-    "constrained EI": ConstrainedExpectedImprovement,
     "Bore": lambda: Bore(gamma=RootGamma()),
     "Bore, GP": lambda: Bore(classifier=GPClassifier()),
 }

@@ -12,7 +12,6 @@ import torch
 from bo_suite import Choice, Float, Int, Optimizer, Space, Trial
 from bo_suite.acquisition import (
     Acquisition,
-    ConstrainedExpectedImprovement,
     KnowledgeGradient,
     LogExpectedImprovement,
     NoisyExpectedImprovement,
@@ -20,6 +19,7 @@ from bo_suite.acquisition import (
     UpperConfidenceBound,
 )
 from bo_suite.data import Dataset, Seeds
+from bo_suite.storage.goals import MINIMIZE, Goals
 from bo_suite.study import step
 from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, WarmStart, exact, sgpr
@@ -116,27 +116,30 @@ def known() -> list[Trial]:
 
 
 @pytest.mark.parametrize(
-    ("change", "constraints"),
+    ("change", "goals"),
     [
-        (lambda trials: [*trials[:3], replace(trials[3], value=7.0), *trials[4:]], None),
-        (lambda trials: [*trials[:3], replace(trials[3], std=0.1), *trials[4:]], None),
-        (lambda trials: [trial(9, 0.93, 0.2), *trials[1:]], None),
-        (lambda trials: trials[1:], None),
-        (lambda trials: trials, {2: [0.5]}),
+        (lambda trials: [*trials[:3], replace(trials[3], value=7.0), *trials[4:]], MINIMIZE),
+        (lambda trials: [*trials[:3], replace(trials[3], std=0.1), *trials[4:]], MINIMIZE),
+        (lambda trials: [trial(9, 0.93, 0.2), *trials[1:]], MINIMIZE),
+        (lambda trials: trials[1:], MINIMIZE),
+        (
+            lambda trials: [
+                replace(one, outcomes=None if one.value is None else {"value": one.value, "c": one.id - 2.5})
+                for one in trials
+            ],
+            Goals.of("minimize", {"c": (None, 0.0)}),
+        ),
     ],
     ids=["value", "std", "another trial", "one less", "constraints"],
 )
-def test_what_was_learnt_is_compared_and_not_counted(
-    change: Any, constraints: Any, searches: list[int]
-) -> None:
+def test_what_was_learnt_is_compared_and_not_counted(change: Any, goals: Goals, searches: list[int]) -> None:
     trials = known()
-    acquisition = ConstrainedExpectedImprovement() if constraints else LogExpectedImprovement()
     suggester = Suggester(PLANE, LogExpectedImprovement())
     del searches[:]
     suggester.suggest(trials)
     assert searches == []
-    changed = Suggester(PLANE, acquisition)
-    changed.suggest(change(trials), number=9, constraints=constraints)
+    changed = Suggester(PLANE, LogExpectedImprovement(), goals=goals)
+    changed.suggest(change(trials), number=9)
     assert searches
 
 

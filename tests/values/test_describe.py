@@ -7,6 +7,7 @@ from bo_suite import Choice, Float, Optimizer, Space, minimize
 from bo_suite.errors import SpaceError, TrialError
 from bo_suite.run.evaluate import evaluate
 from bo_suite.run.stopping import check_callbacks, reason_to_stop
+from bo_suite.storage.goals import MINIMIZE
 from bo_suite.values.describe import described, error_text, plain_text, shortened
 
 SPACE = Space({"x": Float(-1, 2)})
@@ -146,7 +147,7 @@ def test_a_result_that_panics_as_it_is_made_a_float_is_a_failed_trial() -> None:
 
 def test_a_large_message_is_stored_in_part_and_repeated_in_short() -> None:
     optimizer = Optimizer(SPACE)
-    outcome = evaluate(raises(ValueError(LARGE)), {}, False)
+    outcome = evaluate(raises(ValueError(LARGE)), MINIMIZE, {}, False)
     assert 9_000 < len(outcome.traceback) <= 10_000
     assert "in function" in outcome.traceback
     assert 9_000 < len(outcome.reason) <= 10_000

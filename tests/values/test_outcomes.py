@@ -49,7 +49,6 @@ NO_NUMBERS: dict[str, tuple[Any, str]] = {
     "one": ((0.3,), "(0.3,): take its only item"),
     "list": ([0.3], "[0.3]: take its only item"),
     "empty": ([], "[]"),
-    "dict": ({"loss": 0.3}, "{'loss': 0.3}: take one of its values, such as that of 'loss'"),
     "set": ({0.3}, "{0.3}"),
     "text": ("0.3", "'0.3': take float(...) of it"),
     "word": ("low", "'low'"),
@@ -109,6 +108,22 @@ def test_what_is_no_number_is_refused_alike_and_says_what_to_do(value: Any, text
         if value is not None:
             with pytest.raises(TrialError, match="a std must be a finite number >= 0, got"):
                 optimizer.add({"x": 1.0}, 1.0, value)
+
+
+def test_numbers_by_name_must_have_names_of_outcomes() -> None:
+    optimizer, named = Optimizer(SPACE), {"loss": 0.3}
+    for call in (
+        lambda: optimizer.tell(optimizer.ask(), named),
+        lambda: optimizer.add({"x": 1.0}, named),
+        lambda: minimize(lambda params: named, SPACE, 3, progress=False),
+    ):
+        with pytest.raises(
+            TrialError, match=r"'value', got 'loss'; name the objective by direction=\{'loss'"
+        ):
+            call()
+    with pytest.raises(TrialError, match="std must be one of 'value', got 'loss'"):
+        optimizer.add({"x": 1.0}, 1.0, named)
+    assert optimizer.add({"x": 1.0}, {"value": 0.3}, {"value": 0.5}).std == 0.5
 
 
 def test_a_value_of_a_wrong_type_ends_a_run_and_is_recorded(tmp_path: Path) -> None:

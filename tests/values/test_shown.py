@@ -165,7 +165,7 @@ def test_a_frame_of_running_trials_or_none_has_the_same_columns() -> None:
 def test_a_frame_takes_names_and_options_that_pandas_cannot_hold() -> None:
     optimizer = Optimizer(Space({"\udc80": Choice(("\ud800", "b")), "x": Float(0, 1)}))
     optimizer.add({"\udc80": "\ud800", "x": 0.5}, 1.0)
-    frame = to_frame(optimizer.trials)
+    frame = to_frame(optimizer.trials, optimizer.goals)
     assert list(frame[r"param_\udc80"]) == [r"\ud800"]
     frame.to_csv()
 

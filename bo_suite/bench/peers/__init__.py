@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 
-from bo_suite.bench.method import Method
+from bo_suite.bench.method import AnyMethod, Method, OutcomeMethod
 from bo_suite.bench.peers.ax_client import AxClient
 from bo_suite.bench.peers.baselines import Random, Sobol
 from bo_suite.bench.peers.botorch_loop import BoTorchLoop
+from bo_suite.bench.peers.botorch_outcomes import BoTorchConstrained, BoTorchHypervolume
 from bo_suite.bench.peers.hebo import Hebo
 from bo_suite.bench.peers.nevergrad_ngopt import NevergradNGOpt
 from bo_suite.bench.peers.optuna_study import OptunaStudy
@@ -27,8 +28,11 @@ from bo_suite.bench.peers.own import (
     with_classifier,
 )
 from bo_suite.bench.peers.pycma import PyCma
+from bo_suite.bench.peers.pymoo_nsga2 import PymooNsga2
+from bo_suite.bench.peers.scbo import Scbo
 from bo_suite.bench.peers.scikit_optimize import ScikitOptimize
 from bo_suite.bench.peers.smac_facade import SmacFacade
+from bo_suite.bench.peers.smac_parego import SmacParego
 from bo_suite.bench.peers.subprocess_method import SubprocessMethod
 from bo_suite.bench.peers.syne_tune_bore import SyneTuneBore
 from bo_suite.bench.peers.turbo import Turbo
@@ -48,7 +52,7 @@ _HEBO = "it needs an interpreter of its own, passed as `python`"
 class _Listed:
     """Makes a method; with the modules that it imports and how to install them."""
 
-    make: Callable[[], Method]
+    make: Callable[[], AnyMethod]
     modules: tuple[str, ...] = ()
     install: str = _PEERS
 
@@ -76,6 +80,12 @@ _LISTED: dict[str, _Listed] = {
     "smac": _Listed(SmacFacade, ("smac", "ConfigSpace")),
     "syne_tune_bore": _Listed(SyneTuneBore, ("syne_tune", "xgboost"), _SYNE_TUNE),
     "hebo": _Listed(Hebo, ("hebo",), _HEBO),
+    "botorch_hypervolume": _Listed(BoTorchHypervolume),
+    "botorch_constrained": _Listed(BoTorchConstrained),
+    "scbo": _Listed(Scbo),
+    "optuna_nsga2": _Listed(partial(OptunaStudy, "optuna_nsga2", "NSGAIISampler"), ("optuna",)),
+    "pymoo_nsga2": _Listed(PymooNsga2, ("pymoo",)),
+    "smac_parego": _Listed(SmacParego, ("smac", "ConfigSpace")),
 }
 
 
@@ -87,11 +97,11 @@ def methods() -> tuple[str, ...]:
     return tuple(_LISTED)
 
 
-def get_method(name: str, python: str | None = None) -> Method:
+def get_method(name: str, python: str | None = None) -> AnyMethod:
     """The method of a name, such as `bo_suite`, `bo_suite:KnowledgeGradient`, `lfbo:mlp`, `tpe` or `ax`.
 
     Args:
-        name: one of methods(), or module:attribute of your own Method.
+        name: one of methods(), or module:attribute of your own Method or OutcomeMethod.
         python: an interpreter with the library of the method, which then runs in a process of it.
 
     Raises:
@@ -114,8 +124,9 @@ def get_method(name: str, python: str | None = None) -> Method:
     return listed.make()
 
 
-def _outside(name: str) -> Method:
+def _outside(name: str) -> AnyMethod:
     method = import_attribute("a method", name)
-    if isinstance(method, type) or not isinstance(method, Method):
-        raise DataError(f"{name} must be an object with `name` and `start`, got {described(method)}")
+    if isinstance(method, type) or not isinstance(method, Method | OutcomeMethod):
+        law = f"{name} must be an object with `name` and `start`, or `start_outcomes`"
+        raise DataError(f"{law}, got {described(method)}")
     return method

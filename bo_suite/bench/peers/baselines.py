@@ -1,6 +1,6 @@
 """Methods that ignore outcomes, which any optimiser has to beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch.quasirandom import SobolEngine
 
-from bo_suite.bench.method import Task
+from bo_suite.bench.method import OutcomeTask, Task
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.goals import Goals
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,15 @@ class Random:
 
     name: str = "random"
 
+    def accepts(self, goals: Goals) -> bool:
+        """Any goals, as outcomes are ignored."""
+        return True
+
     def start(self, task: Task) -> "Draws":
+        """The draws of the task's seed."""
+        return self.start_outcomes(task)
+
+    def start_outcomes(self, task: Task | OutcomeTask) -> "Draws":
         """The draws of the task's seed."""
         generator = np.random.default_rng(task.seed)
         return Draws(task.space, lambda: torch.from_numpy(generator.random((1, task.space.dim))))
@@ -33,7 +42,15 @@ class Sobol:
 
     name: str = "sobol"
 
+    def accepts(self, goals: Goals) -> bool:
+        """Any goals, as outcomes are ignored."""
+        return True
+
     def start(self, task: Task) -> "Draws":
+        """The sequence scrambled by the task's seed."""
+        return self.start_outcomes(task)
+
+    def start_outcomes(self, task: Task | OutcomeTask) -> "Draws":
         """The sequence scrambled by the task's seed."""
         engine = SobolEngine(task.space.dim, scramble=True, seed=task.seed)
         return Draws(task.space, lambda: engine.draw(1, dtype=torch.float64))
@@ -50,7 +67,7 @@ class Draws:
         """The next draw."""
         return self._space.decode(self._space.encoding.sample_from_unit(self._draw()))[0]
 
-    def tell(self, params: Params, value: float) -> None:
+    def tell(self, params: Params, value: float | Mapping[str, float]) -> None:
         """Does nothing."""
 
     def fail(self, params: Params, reason: str) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from bo_suite.bench.method import Task
+from bo_suite.bench.peers.one_hot import OneHotRows
 from bo_suite.bench.peers.seeded import Penalty, SeededPeer
-from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Params
 
 
@@ -32,55 +32,24 @@ class BoTorchLoop:
 
 class _Loop:
     def __init__(self, task: Task) -> None:
-        from botorch.utils.sampling import draw_sobol_samples
-
         self._task = task
-        self._widths = [
-            parameter.levels if isinstance(parameter, Choice) and not parameter.ordered else 1
-            for _, parameter in task.space
-        ]
-        self._dim = sum(self._widths)
-        self._bounds = torch.tensor([[0.0] * self._dim, [1.0] * self._dim], dtype=torch.float64)
-        count = min(2 * task.space.dim, 10)
-        unit = torch.tensor([[0.0] * task.space.dim, [1.0] * task.space.dim], dtype=torch.float64)
-        sobol = draw_sobol_samples(unit, n=count, q=1, seed=task.seed).squeeze(1)
-        self._initial = task.space.decode(task.space.encoding.sample_from_unit(sobol))
+        self._encoding = OneHotRows(task.space)
+        self._initial = self._encoding.design(min(2 * task.space.dim, 10), task.seed)
         self._rows: list[torch.Tensor] = []
         self._values: list[float] = []
         self._outcomes = Penalty(self._observe)
 
     def _observe(self, params: Params, value: float) -> None:
-        self._rows.append(self._encode(params))
+        self._rows.append(self._encoding.encode(params))
         self._values.append(value)
 
-    def _encode(self, params: Params) -> torch.Tensor:
-        row = self._task.space.encode([params])[0]
-        columns = []
-        for unit, width, (name, parameter) in zip(row, self._widths, self._task.space, strict=True):
-            if isinstance(parameter, Choice) and not parameter.ordered:
-                columns.append(torch.eye(width, dtype=row.dtype)[parameter.options.index(params[name])])
-            else:
-                columns.append(unit.reshape(1))
-        return torch.cat(columns)
-
-    def _decode(self, row: torch.Tensor) -> Params:
-        params: Params = {}
-        for columns, (name, parameter) in zip(row.split(self._widths), self._task.space, strict=True):
-            if isinstance(parameter, Choice) and not parameter.ordered:
-                params[name] = parameter.options[int(columns.argmax())]
-            else:
-                params[name] = parameter.decode(float(columns))
-        return params
-
     def ask(self) -> Params:
-        index, space = len(self._values) + self._outcomes.waiting, self._task.space
+        index = len(self._values) + self._outcomes.waiting
         if index < len(self._initial):
             return self._initial[index]
         if not self._values:  # every initial point has failed
-            return space.decode(
-                space.encoding.sample_from_unit(torch.rand(1, space.dim, dtype=torch.float64))
-            )[0]
-        return self._decode(self._suggest())
+            return self._encoding.uniform()
+        return self._encoding.decode(self._suggest())
 
     def _suggest(self) -> torch.Tensor:
         from botorch.acquisition import LogExpectedImprovement
@@ -93,14 +62,18 @@ class _Loop:
 
         x = torch.stack(self._rows)
         y = -torch.tensor(self._values, dtype=torch.float64).unsqueeze(-1)
-        model = SingleTaskGP(x, y, input_transform=Normalize(self._dim), outcome_transform=Standardize(m=1))
+        model = SingleTaskGP(
+            x, y, input_transform=Normalize(self._encoding.dim), outcome_transform=Standardize(m=1)
+        )
         fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         acquisition: Any
         if self._task.noisy:
             acquisition = qLogNoisyExpectedImprovement(model, X_baseline=x)
         else:
             acquisition = LogExpectedImprovement(model, best_f=y.max())
-        candidate, _ = optimize_acqf(acquisition, self._bounds, q=1, num_restarts=10, raw_samples=512)
+        candidate, _ = optimize_acqf(
+            acquisition, self._encoding.bounds, q=1, num_restarts=10, raw_samples=512
+        )
         row: torch.Tensor = candidate[0]
         return row
 

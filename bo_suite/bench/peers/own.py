@@ -1,12 +1,13 @@
 """bo_suite's own Optimizer as a method, with any acquisition."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bo_suite.bench.method import Task
+from bo_suite.bench.method import OutcomeTask, Task
 from bo_suite.space.space import Params
+from bo_suite.storage.goals import Goals
 
 if TYPE_CHECKING:  # a method in its own interpreter need not have what these import
     from bo_suite.acquisition import Acquisition
@@ -55,6 +56,24 @@ class BoSuite:
         )
         return BoSuiteRun(optimizer)
 
+    def accepts(self, goals: Goals) -> bool:
+        """Any goals with the default acquisition, otherwise those that the acquisition supports."""
+        return self.acquisition is None or goals.aspects <= getattr(self.acquisition, "supports", frozenset())
+
+    def start_outcomes(self, task: OutcomeTask) -> "BoSuiteRun":
+        """An Optimizer with the task's space, goals, seed and budget; it infers its reference point."""
+        make = import_module("bo_suite.study.optimizer").Optimizer
+        optimizer = make(
+            task.space,
+            acquisition=self.acquisition,
+            seed=task.seed,
+            budget=task.budget,
+            device=self.device,
+            direction=task.goals.direction,
+            constraints=task.goals.limits,
+        )
+        return BoSuiteRun(optimizer)
+
     @property
     def lockstep(self) -> bool:
         """Whether `replicates` runs all seeds at once, with each run equal to its solo run."""
@@ -80,7 +99,7 @@ class BoSuiteRun:
         self._trial = self._optimizer.ask()
         return dict(self._trial.params)
 
-    def tell(self, params: Params, value: float) -> None:
+    def tell(self, params: Params, value: float | Mapping[str, float]) -> None:
         """Ends the trial."""
         self._optimizer.tell(self._trial, value)
 

@@ -2,14 +2,14 @@
 
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from bo_suite.bench.method import Task, inside
+from bo_suite.bench.method import OutcomeTask, Task, inside
 from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Params, Space
 from bo_suite.system.locks import FairLock
@@ -34,50 +34,101 @@ class Library(Protocol):
         """Takes an observation that was not asked for."""
 
 
+class OutcomeLibrary(Protocol):
+    """The optimiser of a library for several outcomes; it is given points as it returned them."""
+
+    def ask(self) -> Params:
+        """The next point, up to rounding a point of the space."""
+
+    def tell(self, params: Params, outcomes: Mapping[str, float]) -> None:
+        """Takes the outcomes of the point that was asked last."""
+
+    def fail(self, params: Params) -> None:
+        """Takes that the point that was asked last has no outcomes."""
+
+
 class SeededPeer:
     """A `Run` of a library whose points lie in the space, and which leaves the process as it was.
 
-    Its warnings are silenced. The library draws from the global random generators of Python, NumPy and
-    PyTorch, so these are seeded by the task, put in place for each call, and replaced by those of the process
-    after it. So runs side by side, in threads too, draw what each draws alone.
+    Its warnings are silenced. The library draws from random generators of its own, see `_OwnGenerators`.
     """
 
     def __init__(self, make: Callable[[Task], Library], task: Task) -> None:
         self._space = task.space
-        with _one_at_a_time:
-            process_state = _generators()
-            _seed(task.seed)
-            self._generators = _generators()
-            _restore(process_state)
-        with self._own_generators():
+        self._own = _OwnGenerators(task.seed)
+        with self._own.in_place():
             self._library = make(task)
 
     def ask(self) -> Params:
         """The next point to evaluate, a point of the space."""
-        with self._own_generators():
+        with self._own.in_place():
             return inside(self._space, self._library.ask())
 
     def tell(self, params: Params, value: float) -> None:
         """Takes the outcome of the point that was asked last."""
-        with self._own_generators():
+        with self._own.in_place():
             self._library.tell(params, value)
 
     def fail(self, params: Params, reason: str) -> None:
         """Takes that the point that was asked last has no outcome."""
-        with self._own_generators():
+        with self._own.in_place():
             self._library.fail(params)
 
     def add(self, params: Params, value: float) -> None:
         """Takes an observation that was not asked for."""
-        with self._own_generators():
+        with self._own.in_place():
             self._library.add(params, value)
 
     def provenance(self) -> dict[str, Any]:
         """Nothing: libraries record none."""
         return {}
 
+
+class SeededOutcomes:
+    """An `OutcomeRun` of a library, with points, warnings and generators as in `SeededPeer`."""
+
+    def __init__(self, make: Callable[[OutcomeTask], OutcomeLibrary], task: OutcomeTask) -> None:
+        self._space = task.space
+        self._own = _OwnGenerators(task.seed)
+        with self._own.in_place():
+            self._library = make(task)
+
+    def ask(self) -> Params:
+        """The next point to evaluate, a point of the space."""
+        with self._own.in_place():
+            return inside(self._space, self._library.ask())
+
+    def tell(self, params: Params, outcomes: Mapping[str, float]) -> None:
+        """Takes the outcomes of the point that was asked last."""
+        with self._own.in_place():
+            self._library.tell(params, outcomes)
+
+    def fail(self, params: Params, reason: str) -> None:
+        """Takes that the point that was asked last has no outcomes."""
+        with self._own.in_place():
+            self._library.fail(params)
+
+    def provenance(self) -> dict[str, Any]:
+        """Nothing: libraries record none."""
+        return {}
+
+
+class _OwnGenerators:
+    """The states of the global random generators of Python, NumPy and PyTorch that a library draws from.
+
+    They are seeded by the task, put in place for each call, and replaced by those of the process after it. So
+    runs side by side, in threads too, draw what each draws alone.
+    """
+
+    def __init__(self, seed: int) -> None:
+        with _one_at_a_time:
+            process_state = _generators()
+            _seed(seed)
+            self._generators = _generators()
+            _restore(process_state)
+
     @contextmanager
-    def _own_generators(self) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
         with _one_at_a_time:
             process_state = _generators()
             _restore(self._generators)

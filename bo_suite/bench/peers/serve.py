@@ -14,8 +14,9 @@ import time
 import traceback
 from typing import Any, TextIO
 
-from bo_suite.bench.method import task_from_json
+from bo_suite.bench.method import AnyMethod, Method, OutcomeMethod, OutcomeTask, Task, task_from_json
 from bo_suite.bench.peers import get_method
+from bo_suite.errors import DataError
 
 _GRACE = 5.0
 """Seconds for the current call to finish after the input has ended."""
@@ -29,6 +30,21 @@ def _read(lines: TextIO, calls: "queue.SimpleQueue[str | None]") -> None:
     os._exit(1)  # in the middle of a long call, whose answer nobody waits for
 
 
+def started(method: AnyMethod, task: Task | OutcomeTask) -> Any:
+    """The run of the method.
+
+    Raises:
+        DataError: the method does not accept the goals of the task.
+    """
+    if isinstance(task, Task):
+        if not isinstance(method, Method):
+            raise DataError(f"a method for one value must have `start`, got {method.name}")
+        return method.start(task)
+    if not isinstance(method, OutcomeMethod) or not method.accepts(task.goals):
+        raise DataError(f"a method must accept the goals ({task.goals}), got {method.name}")
+    return method.start_outcomes(task)
+
+
 def serve(method: str, calls: "queue.SimpleQueue[str | None]", answers: TextIO) -> None:
     """Answers calls until there are no more."""
     run: Any = None
@@ -36,7 +52,7 @@ def serve(method: str, calls: "queue.SimpleQueue[str | None]", answers: TextIO) 
         try:
             call = json.loads(line)
             if call["call"] == "start":
-                run, answer = get_method(method).start(task_from_json(*call["with"])), None
+                run, answer = started(get_method(method), task_from_json(*call["with"])), None
             else:
                 answer = getattr(run, call["call"])(*call["with"])
             text = json.dumps({"answer": answer})

@@ -12,7 +12,7 @@ from typing import Any
 from bo_suite.bench.method import Task
 from bo_suite.bench.peers.seeded import Penalty, SeededPeer
 from bo_suite.space.parameters import Choice, Float, Parameter
-from bo_suite.space.space import Params
+from bo_suite.space.space import Params, Space
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,21 @@ def _hyperparameter(kinds: Any, name: str, parameter: Parameter) -> Any:
     return number(name, (parameter.low, parameter.high), log=parameter.log)
 
 
+def configuration_space(space: Space, seed: int) -> Any:
+    """The space as ConfigSpace has it."""
+    kinds = import_module("ConfigSpace")
+    made = kinds.ConfigurationSpace(seed=seed)
+    for name, parameter in space:
+        made.add(_hyperparameter(kinds, name, parameter))
+    return made
+
+
 class _Facade:
     def __init__(self, task: Task) -> None:
-        kinds, facade, scenario, self._runhistory = map(
-            import_module, ("ConfigSpace", "smac.facade", "smac.scenario", "smac.runhistory")
+        facade, scenario, self._runhistory = map(
+            import_module, ("smac.facade", "smac.scenario", "smac.runhistory")
         )
-        self._configspace = kinds.ConfigurationSpace(seed=task.seed)
-        for name, parameter in task.space:
-            self._configspace.add(_hyperparameter(kinds, name, parameter))
+        self._configspace = configuration_space(task.space, task.seed)
         logging.getLogger("smac").setLevel(logging.ERROR)
         folder = tempfile.mkdtemp(prefix="smac")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)

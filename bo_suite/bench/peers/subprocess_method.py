@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import IO, Any
 
 import bo_suite
 from bo_suite import errors
-from bo_suite.bench.method import Task, task_to_json
+from bo_suite.bench.method import OutcomeTask, Task, task_to_json
 from bo_suite.space.space import Params
+from bo_suite.storage.goals import Goals
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _GRACE = 10.0  # seconds for a process to end after its input has ended
@@ -40,6 +42,14 @@ class SubprocessMethod:
         """The method's name: where it runs makes no difference to its points."""
         return self.method
 
+    def accepts(self, goals: Goals) -> bool:
+        """True: the method itself is there, so it decides when it starts."""
+        return True
+
+    def start_outcomes(self, task: OutcomeTask) -> "SubprocessRun":
+        """Starts the method on a task of several outcomes, in a new process; raises what `start` raises."""
+        return SubprocessRun(self, task)
+
     def start(self, task: Task) -> "SubprocessRun":
         """Starts the method on a task, in a new process.
 
@@ -56,7 +66,7 @@ class SubprocessRun:
     Errors of this package and ImportError are raised here as in the process, others as a RuntimeError.
     """
 
-    def __init__(self, method: SubprocessMethod, task: Task) -> None:
+    def __init__(self, method: SubprocessMethod, task: Task | OutcomeTask) -> None:
         self._name = method.method
         self._process, self._log, end = _start(method)
         # Also at exit; if this process is killed, the system ends the input of the other.
@@ -72,9 +82,10 @@ class SubprocessRun:
         params: Params = self._call("ask")
         return params
 
-    def tell(self, params: Params, value: float) -> None:
+    def tell(self, params: Params, value: float | Mapping[str, float]) -> None:
         """Takes the outcome of the point that was asked last."""
-        self._call("tell", params, float(value))
+        told = dict(value) if isinstance(value, Mapping) else float(value)
+        self._call("tell", params, told)
 
     def fail(self, params: Params, reason: str) -> None:
         """Takes that the point that was asked last has no outcome."""
