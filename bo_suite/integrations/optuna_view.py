@@ -44,9 +44,9 @@ class HistoryStorage(optuna.storages.BaseStorage):
     It follows the file: new trials, amended and forgotten ones, and changes of the space.
     `optuna_dashboard.run_server(HistoryStorage("run.db"))` shows a run while it proceeds.
 
-    Several objectives are values of the trials. A trial that lacks one is shown as failed, since Optuna has no
-    room for it, with its outcomes as an attribute. A constraint on an interval is Optuna's constraint of the
-    same name, the distance of the outcome from the interval, at most 0 inside; a large number stands for one
+    Several objectives are values of the trials. A trial that lacks one is shown as failed, since Optuna has
+    no room for it, with its outcomes as an attribute. A constraint on an interval is one of Optuna, of the
+    same name: the distance of the outcome from the interval, at most 0 inside; a large number stands for one
     that was not measured. So `study.best_trials` are those of `Optimizer.pareto`, and all trials equal to
     them, in a space without fidelities that was not narrowed.
 
