@@ -82,7 +82,7 @@ class SearchRun:
         """Number of points with the fixed values that were not evaluated; none is evaluated twice."""
         cardinality = self.optimizer.space.with_fixed(fixed).cardinality
         if cardinality is None:
-            return self.search.n_points
+            return int(self.search.n_points)
         evaluated = [trial.params for trial in self.optimizer.trials if trial.informative]
         return cardinality - len({str(params) for params in evaluated if fixed.items() <= params.items()})
 

@@ -224,11 +224,8 @@ class Goals:
         """As `stored`, of an outcome that corrects stored ones by name: those that are not told stay."""
         if not self.named or not outcomes:
             return self.stored(told, std)
-        only = self.objectives[0].name
-        if not is_mapping(told) and not self.several:
-            told = {only: told}
-        if std is not None and not is_mapping(std) and not self.several:
-            std = {only: std}
+        if not self.several:
+            told, std = self._by_name(told), None if std is None else self._by_name(std)
         if is_mapping(told):
             told = {name: math.nan if one is None else one for name, one in outcomes.items()} | dict(told)
         if std is None or is_mapping(std):
@@ -238,18 +235,19 @@ class Goals:
     def _stds(self, std: Noise) -> dict[str, float]:
         """Standard deviations by name, of those that are known."""
         requirement = "a std must be a finite number >= 0"
-        if std is not None and not is_mapping(std):
-            if self.several:
-                law = f"std must be a dict of {_listed(self.names)}, as there are several objectives"
-                raise TrialError(f"{law}, got {described(std)}")
-            std = {self.objectives[0].name: std}
-        self._check_names("std", std or {})
-        stds = {
-            name: require_finite(requirement, one) for name, one in (std or {}).items() if one is not None
-        }
+        if std is not None and not is_mapping(std) and self.several:
+            law = f"std must be a dict of {_listed(self.names)}, as there are several objectives"
+            raise TrialError(f"{law}, got {described(std)}")
+        named = {} if std is None else self._by_name(std)
+        self._check_names("std", named)
+        stds = {name: require_finite(requirement, one) for name, one in named.items() if one is not None}
         if negative := [one for one in stds.values() if one < 0]:
             raise TrialError(f"{requirement}, got {negative[0]}")
         return stds
+
+    def _by_name(self, told: Any) -> Mapping[str, Any]:
+        """Numbers by name; a number alone is that of the only objective."""
+        return told if is_mapping(told) else {self.objectives[0].name: told}
 
     def _check_names(self, what: str, told: Mapping[str, Any]) -> None:
         if unknown := [name for name in told if name not in self.names]:
