@@ -91,13 +91,17 @@ def inferred_reference(
 ) -> jt.Float[Tensor, "*b k"]:
     """The worst of the front plus a share of its range, in each objective (Ishibuchi et al. 2018).
 
+    Where all of the front is equal, as if it is one point, it says nothing about how far a front may reach:
+    then it is the worst of all observations plus a share of their range.
+
     Args:
         y: outcomes, smaller is better, NaN where one was not measured.
         front: which observations are on the front, all complete.
         margin: the share.
     """
-    _, most, width = front_range(y, front)
-    return most + margin * width
+    least, most, width = front_range(y, front)
+    worst = _range(y, ~y.isnan())[1]
+    return torch.where(least == most, torch.maximum(most, worst), most) + margin * width
 
 
 def front_range(
