@@ -30,8 +30,8 @@ _RANDOM_ROWS, _RANDOM_TURNS = 512, 20
 _RANDOM_TRIES = 1000
 """Random rows that are tried one by one to replace a row that is not new."""
 
-_PERTURBED_PARENTS = 4
-"""Best observed rows that are perturbed."""
+_PERTURBED_PARENTS, _OF_SEVERAL = 4, 16
+"""Best observed rows that are perturbed; more with several objectives, whose best rows are a front."""
 
 _PERTURBED_COLUMNS, _LEAST_SHARE = 20.0, 0.2
 """A column of a perturbed row changes with probability min(1, max(20 / d, 0.2)) / 2, or always if d = 1."""
@@ -97,7 +97,9 @@ def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]
 
 def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b {count} d"]:
     """Copies of the best observed rows with random columns perturbed, at scales 1e-3 to 0.3."""
-    best = data.within_space(top(data.x, -data.merit, _PERTURBED_PARENTS))
+    several = data.outcomes is not None and data.outcomes.objectives > 0
+    parents = _OF_SEVERAL if several else _PERTURBED_PARENTS
+    best = data.within_space(top(data.x, -data.merit, parents))
     best = space.encoding.round_to_levels(best)  # rounds to fixed values
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)

@@ -1,11 +1,13 @@
 """Rows to choose from: where they lie, which are new, and that each is a point of its space."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from bo_suite import Choice, Float, Int, Space
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.errors import SpaceExhausted
 from bo_suite.space import candidates
 
@@ -62,6 +64,18 @@ def test_a_perturbed_row_keeps_columns_of_one_of_the_best_rows() -> None:
     shared = (rows[:, None, :] == best).any(1)
     assert 0.3 < float(shared.double().mean()) < 0.8  # about half of the columns change
     assert bool((~shared).any(0).all())
+
+
+def test_rows_are_perturbed_around_more_of_the_best_ones_if_there_are_several_objectives() -> None:
+    space = Space({"x": Float(0, 1), "y": Float(0, 1)})
+    known = data(space, 30)
+    ends = torch.full((2,), torch.inf, dtype=F64)
+    several = replace(known, outcomes=Outcomes(known.x, known.x.T, 2, -ends, ends))
+    ranked = known.x[known.y.argsort()]
+    for dataset, parents in ((known, 4), (several, 16)):
+        rows = candidates.perturb_best(space, dataset, SEEDS, 256)
+        kept = (rows[:, None, :] == ranked).any(-1).any(0)
+        assert kept.tolist() == [index < parents for index in range(30)]
 
 
 def test_mutation_changes_a_column_of_most_rows_and_leaves_most_columns() -> None:
