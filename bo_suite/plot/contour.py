@@ -6,26 +6,33 @@ import numpy as np
 
 from bo_suite.errors import TrialError
 from bo_suite.plot.run import Run, axis_of, closeness, names_by_importance, require_run
-from bo_suite.plot.style import RED, legend_below, new_figure
+from bo_suite.plot.style import RED, draw_name, legend_below, new_figure, short_name
 from bo_suite.study.belief import Belief
+from bo_suite.study.views import OutcomeView
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _VALUES = 61
 """Values of each parameter at which the model is evaluated."""
 
 
-def plot_contour(run: Run, x: str | None = None, y: str | None = None) -> "Figure":
+def plot_contour(
+    run: Run, x: str | None = None, y: str | None = None, *, outcome: str | None = None
+) -> "Figure":
     """Draw the mean of the model over two parameters; the others are as in the recommended point.
 
     Dark is better. Dots are evaluations, the larger the closer their other parameters are to those of the
-    recommended point, which is the star.
+    recommended point, which is the star. Where points are feasible with a probability below one half there is
+    a grey veil. With several objectives the recommended point is the one of `recommend` that is best in the
+    outcome.
 
     Args:
         run: an Optimizer or a Result.
         x: name of the parameter on the horizontal axis; None for the most important one.
         y: name of the parameter on the vertical axis; None for the most important of the others.
+        outcome: name of the outcome; None for the only objective.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
@@ -33,19 +40,27 @@ def plot_contour(run: Run, x: str | None = None, y: str | None = None) -> "Figur
     Raises:
         TrialError: no trial is finished, or the parameters are equal or have a single value.
         UnknownParameter: the space has no parameter of a name.
+        ArgumentError: no outcome has the name, or none is named with several objectives.
     """
     run = require_run(run)
-    belief = run.belief()
+    belief = run.belief(outcome)
     across, up = (axis_of(belief.space, name) for name in _two(belief, x, y))
-    point = belief.recommended()
+    view = OutcomeView.of(belief, run.trials, run.goals, run.space)
+    point = view.point
     columns, rows = across.values(_VALUES), up.values(_VALUES)
     points = [point | {across.name: column, up.name: row} for row in rows for column in columns]
-    mean = belief.at(belief.encode(points)).mean.reshape(len(rows), len(columns)).numpy()
+    encoded = belief.encode(points)
+    mean = belief.at(encoded).mean.reshape(len(rows), len(columns)).numpy()
+    infeasible = view.infeasible(encoded).reshape(len(rows), len(columns)).numpy()
 
     figure, ((axes,),) = new_figure(width=6.0, height=4.8)
     colours = "viridis" if belief.direction == "minimize" else "viridis_r"
     mesh = axes.pcolormesh(across.edges(columns), up.edges(rows), mean, cmap=colours, rasterized=True)
-    figure.colorbar(mesh, ax=axes, label="mean of the function")
+    bar = figure.colorbar(mesh, ax=axes)
+    mean_of = "the function" if outcome is None else short_name(outcome)
+    draw_name(bar.ax.yaxis.label, f"mean of {mean_of}")
+    if infeasible.any():
+        _draw_veil(axes, across.edges(columns), up.edges(rows), infeasible)
     across.label(axes, "x")
     up.label(axes, "y")
     at, heights = across.coordinates(columns), up.coordinates(rows)
@@ -72,8 +87,17 @@ def plot_contour(run: Run, x: str | None = None, y: str | None = None) -> "Figur
         label="recommended",
         zorder=4.0,
     )
-    legend_below(figure, columns=2)
+    legend_below(figure, columns=3 if infeasible.any() else 2)
     return figure
+
+
+def _draw_veil(axes: "Axes", across: np.ndarray, up: np.ndarray, infeasible: np.ndarray) -> None:
+    """Draw a grey veil over cells that are likely to be infeasible."""
+    from matplotlib.colors import ListedColormap
+
+    veil = np.ma.masked_array(np.zeros(infeasible.shape), ~infeasible)
+    axes.pcolormesh(across, up, veil, cmap=ListedColormap(["0.82"]), alpha=0.72, rasterized=True)
+    axes.fill([], [], color="0.82", label="likely infeasible")
 
 
 def _two(belief: Belief, x: str | None, y: str | None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bo_suite.errors import TrialError
 from bo_suite.plot.run import Run, require_run
-from bo_suite.plot.style import INK, MIST, RED, legend_below, new_figure
+from bo_suite.plot.style import INK, MIST, RED, draw_name, legend_below, new_figure, short_name
 from bo_suite.study.belief import Belief
 from bo_suite.study.outcomes import HALF_WIDTH
 from bo_suite.surrogates.leave_one_out import leave_one_out
@@ -66,7 +66,7 @@ def held_out(belief: Belief) -> HeldOut:
     return HeldOut(belief.values(y.cpu()), low, middle, high, ((y - mean).abs() <= reach).cpu())
 
 
-def plot_cross_validation(run: Run) -> "Figure":
+def plot_cross_validation(run: Run, *, outcome: str | None = None) -> "Figure":
     """Draw what the model predicts of each outcome from all others, with 90 % intervals, beside the outcome.
 
     Hyperparameters stay those of all observations (Rasmussen and Williams 2006, equation 5.12). Of a good
@@ -75,6 +75,7 @@ def plot_cross_validation(run: Run) -> "Figure":
 
     Args:
         run: an Optimizer or a Result.
+        outcome: name of the outcome; None for the only objective.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
@@ -82,8 +83,9 @@ def plot_cross_validation(run: Run) -> "Figure":
     Raises:
         TrialError: fewer than two trials are finished, or the model is not an exact Gaussian process, such as
             after the handover of `AutoGP`.
+        ArgumentError: no outcome has the name, or none is named with several objectives.
     """
-    held = held_out(require_run(run).belief())
+    held = held_out(require_run(run).belief(outcome))
     outcomes, low, middle, high, inside = held.outcomes, held.low, held.middle, held.high, held.inside
 
     figure, ((axes,),) = new_figure(width=5.6, height=5.2)
@@ -97,7 +99,7 @@ def plot_cross_validation(run: Run) -> "Figure":
         if bool(chosen.any()):
             axes.vlines(outcomes[chosen], low[chosen], high[chosen], color=colour, linewidth=1.4)
             axes.plot(outcomes[chosen], middle[chosen], "o", color=line, markersize=4, label=label)
-    axes.set_xlabel("outcome")
+    draw_name(axes.xaxis.label, "outcome" if outcome is None else short_name(outcome))
     axes.set_ylabel("prediction from all others")
     axes.grid(color="0.92", linewidth=0.8)
     legend_below(figure, columns=3)

@@ -1,5 +1,6 @@
 """The figure of all finished trials, as lines over the parameters."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,7 +8,10 @@ import numpy as np
 from bo_suite.plot.run import Run, option_text, require_run
 from bo_suite.plot.style import draw_name, name_ticks, new_figure, short_name
 from bo_suite.space.parameters import Choice, Parameter
-from bo_suite.study.summary import ranked
+from bo_suite.space.space import Space
+from bo_suite.storage.trial import Trial
+from bo_suite.study.beliefs import direction_of, outcome_named
+from bo_suite.study.summary import outcomes_of, ranked
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
@@ -29,23 +33,29 @@ _LARGEST = 1e300
 """Magnitudes are clipped here, so that colours stay finite."""
 
 
-def plot_parallel(run: Run) -> "Figure":
+def plot_parallel(run: Run, *, outcome: str | None = None) -> "Figure":
     """Draw each finished trial as a line over the parameters, dark if it is good, the best on top.
 
-    Each parameter has a vertical axis over its range, on its own scale.
+    Each parameter has a vertical axis over its range, on its own scale. Trials are good by one outcome, of
+    which smaller is better unless it is maximised; infeasible ones are dashed grey lines below all others.
 
     Args:
         run: an Optimizer or a Result.
+        outcome: name of the outcome; None for the only objective.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
+
+    Raises:
+        ArgumentError: no outcome has the name, or none is named with several objectives.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.colors import Normalize
 
     run = require_run(run)
     space = run.space.varying
-    trials = ranked(run.trials, run.goals, run.space)[::-1]
+    name = outcome_named(run.goals, outcome)
+    trials = _sorted(run, name)
     at = np.arange(space.dim, dtype=float)
     figure, ((axes,),) = new_figure(width=min(max(7.2, 0.75 * space.dim), 20.0), height=4.2)
     axes.set_xlim(-0.3, space.dim - 0.7)
@@ -63,22 +73,54 @@ def plot_parallel(run: Run) -> "Figure":
         axes.text(0.5, 0.5, "no trial has a value yet", transform=axes.transAxes, ha="center", color="0.4")
         return figure
 
-    values = np.clip([trial.value or 0.0 for trial in trials], -_LARGEST, _LARGEST)
-    best, limit = values[-1], np.quantile(values, _WORST_SHARE if run.direction == "minimize" else 0.2)
+    feasible = [run.goals.is_feasible(outcomes_of(trial, run.goals)) for trial in trials]
+    if not all(feasible):
+        infeasible = [trial for trial, one in zip(trials, feasible, strict=True) if not one]
+        trials = [trial for trial, one in zip(trials, feasible, strict=True) if one]
+        _draw_infeasible(axes, at, run.space, infeasible)
+    if not trials:
+        return figure
+    measured = [outcomes_of(trial, run.goals)[name] or 0.0 for trial in trials]
+    values = np.clip(measured, -_LARGEST, _LARGEST)
+    minimizing = direction_of(run.goals, name) == "minimize"
+    best, limit = values[-1], np.quantile(values, _WORST_SHARE if minimizing else 1.0 - _WORST_SHARE)
     low, high = sorted((best, limit))
     shares = space.encode([trial.params for trial in trials]).numpy()
     lines = LineCollection(
         [np.column_stack((at, row)) for row in shares],
-        cmap="viridis" if run.direction == "minimize" else "viridis_r",
+        cmap="viridis" if minimizing else "viridis_r",
         norm=Normalize(low, high if high > low else low + max(abs(low), 1.0)),
         linewidths=np.linspace(0.8, 2.4, len(trials)),
         alpha=np.linspace(0.35, 1.0, len(trials)),
     )
     lines.set_array(values)
     axes.add_collection(lines)
-    extend = "neither" if len(set(values)) < 2 else "max" if run.direction == "minimize" else "min"
-    figure.colorbar(lines, ax=axes, label="value", extend=extend, pad=0.02)
+    extend = "neither" if len(set(values)) < 2 else "max" if minimizing else "min"
+    bar = figure.colorbar(lines, ax=axes, extend=extend, pad=0.02)
+    draw_name(bar.ax.yaxis.label, short_name(name))
     return figure
+
+
+def _sorted(run: Run, name: str) -> list[Trial]:
+    """The trials with an outcome, the best last; with one objective as `ranked` orders them."""
+    trials = ranked(run.trials, run.goals, run.space)
+    if run.goals.several or name != run.goals.objectives[0].name:
+        sign = 1.0 if direction_of(run.goals, name) == "minimize" else -1.0
+        values = {trial.id: outcomes_of(trial, run.goals).get(name) for trial in trials}
+        trials = [trial for trial in trials if values[trial.id] is not None]
+        trials = sorted(trials, key=lambda trial: (sign * (values[trial.id] or 0.0), trial.id))
+    return trials[::-1]
+
+
+def _draw_infeasible(axes: "Axes", at: np.ndarray, space: Space, trials: Sequence[Trial]) -> None:
+    """Draw infeasible trials as dashed grey lines."""
+    from matplotlib.collections import LineCollection
+
+    shares = space.varying.encode([trial.params for trial in trials]).numpy()
+    segments = [np.column_stack((at, row)) for row in shares]
+    lines = LineCollection(segments, colors="0.72", linestyles="dashed", linewidths=0.8, zorder=1.0)
+    axes.add_collection(lines)
+    axes.set_title(f"dashed: {len(trials)} infeasible", loc="right", fontsize=9, color="0.35")
 
 
 def _draw_axis(axes: "Axes", column: int, parameter: Parameter) -> None:

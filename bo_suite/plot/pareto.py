@@ -103,7 +103,7 @@ def _beliefs(run: Run, objectives: Sequence[Objective], front: Sequence[Trial]) 
     return predicted
 
 
-def _coordinates(trials: Sequence[Trial], goals: Goals, pair: Sequence[Objective]) -> npt.NDArray[np.float64]:
+def coordinates(trials: Sequence[Trial], goals: Goals, pair: Sequence[Objective]) -> npt.NDArray[np.float64]:
     """The two objectives of trials (2, n), in the user's units."""
     values = [[outcomes_of(trial, goals)[objective.name] for trial in trials] for objective in pair]
     coordinates: npt.NDArray[np.float64] = np.array(values, dtype=float).reshape(2, len(trials))
@@ -116,7 +116,7 @@ def _draw(
     """Draw the trials in one panel, the line of what they attain, and the reference point if there is one."""
     goals = sorted_trials.goals
     front, dominated, excluded = (
-        _coordinates(trials, goals, pair)
+        coordinates(trials, goals, pair)
         for trials in (sorted_trials.front, sorted_trials.dominated, sorted_trials.excluded)
     )
     for objective, axis in zip(pair, (axes.xaxis, axes.yaxis), strict=True):
@@ -133,16 +133,16 @@ def _draw(
         return
     signs = [objective.sign for objective in pair]
     held = front if reference is None else np.column_stack((front, reference))
-    limits = [_limits(everything[side], held[side], signs[side]) for side in (0, 1)]
+    limits = [axis_ends(everything[side], held[side], signs[side]) for side in (0, 1)]
     for side, (log, ends) in zip("xy", limits, strict=True):
         axes.set(**{f"{side}scale": "log" if log else "linear", f"{side}lim": ends})
     if excluded.shape[1]:
-        label = _label_of_excluded(sorted_trials)
+        label = excluded_label(sorted_trials)
         axes.plot(*excluded, "o", color="0.72", fillstyle="none", markersize=4.5, label=label)
     if dominated.shape[1]:
         axes.plot(*dominated, "o", color=MIST, markersize=4.5, markeredgewidth=0, label="dominated")
     if front.shape[1]:
-        steps = _attained(front, signs, [ends for _, ends in limits])
+        steps = attained(front, signs, [ends for _, ends in limits])
         axes.plot(*steps, color=RED, linewidth=1.6, label="attained", zorder=1.9)
         axes.plot(*front, "o", color=RED, markersize=7, markeredgecolor="white", label="front", zorder=3.0)
     if reference is not None:
@@ -153,14 +153,14 @@ def _draw(
         axes.set_title(f"{beyond} beyond the axes", loc="right", fontsize=9, color="0.35")
 
 
-def _label_of_excluded(sorted_trials: FrontTrials) -> str:
+def excluded_label(sorted_trials: FrontTrials) -> str:
     goals = sorted_trials.goals
     feasible = [goals.is_feasible(outcomes_of(trial, goals)) for trial in sorted_trials.excluded]
     texts = ["infeasible"] * (not all(feasible)) + ["outside of the space"] * any(feasible)
     return " or ".join(texts)
 
 
-def _limits(
+def axis_ends(
     values: npt.NDArray[np.float64], held: npt.NDArray[np.float64], sign: float
 ) -> tuple[bool, tuple[float, float]]:
     """Whether an axis is logarithmic, and its ends.
@@ -184,7 +184,7 @@ def _limits(
     return False, (low - margin, high + margin)
 
 
-def _attained(
+def attained(
     front: npt.NDArray[np.float64], signs: Sequence[float], limits: Sequence[tuple[float, float]]
 ) -> npt.NDArray[np.float64]:
     """The corners (2, c) of the line beyond which two objectives are attained, to the ends of the panel."""

@@ -16,9 +16,11 @@ from bo_suite.plot.run import (
     option_text,
     require_run,
 )
-from bo_suite.plot.style import GOLD, INK, RED, draw_name, legend_below, new_figure
+from bo_suite.plot.style import GOLD, INK, RED, draw_name, legend_below, new_figure, short_name
 from bo_suite.space.space import Params
 from bo_suite.study.belief import Belief, Prediction
+from bo_suite.study.beliefs import outcome_named
+from bo_suite.study.views import OutcomeView
 from bo_suite.values.describe import described
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
@@ -35,18 +37,21 @@ _FAINTEST = 0.12
 """Smallest opacity of an observation."""
 
 
-def plot_slices(run: Run, parameters: Sequence[str] | None = None) -> "Figure":
+def plot_slices(run: Run, parameters: Sequence[str] | None = None, *, outcome: str | None = None) -> "Figure":
     """Draw the model along each parameter; the others are as in the recommended point.
 
     The line is the mean, the dark band the 90 % interval of the function, the light one that of a new
     observation; options have bars instead. Dots are observations, the larger and darker the closer their
     other parameters are to those of the recommended point; a triangle is one beyond the cap of the outcomes
-    (see `Belief`). The dashed line is the recommended value.
+    (see `Belief`). The dashed line is the recommended value. Values that are feasible with a probability
+    below one half are hatched. With several objectives the recommended point is the one of `recommend` that
+    is best in the outcome.
 
     Args:
         run: an Optimizer or a Result.
         parameters: names of the parameters to draw; None for all, but the twelve most important if there are
             more.
+        outcome: name of the outcome; None for the only objective.
 
     Returns:
         A figure; `figure.savefig(path)` writes it.
@@ -54,11 +59,12 @@ def plot_slices(run: Run, parameters: Sequence[str] | None = None) -> "Figure":
     Raises:
         TrialError: no trial is finished, no parameter is named, or one that has a single value.
         UnknownParameter: the space has no parameter of a name.
+        ArgumentError: no outcome has the name, or none is named with several objectives.
     """
     run = require_run(run)
-    belief = run.belief()
+    belief = run.belief(outcome)
     axes_of = [axis_of(belief.space, name) for name in _names(belief, parameters)]
-    point = belief.recommended()
+    view = OutcomeView.of(belief, run.trials, run.goals, run.space)
     rows = -(-len(axes_of) // _COLUMNS)
     columns = min(len(axes_of), _COLUMNS)
     figure, panels = new_figure(rows, columns, width=max(2.9 * columns, 4.5), height=2.5 * rows + 0.7)
@@ -66,12 +72,12 @@ def plot_slices(run: Run, parameters: Sequence[str] | None = None) -> "Figure":
     for unused in drawn[len(axes_of) :]:
         unused.set_visible(False)
     for axes, axis in zip(drawn, axes_of, strict=False):
-        _draw_slice(axes, belief, point, axis)
+        _draw_slice(axes, view, axis)
     limits = np.array([axes.get_ylim() for axes in drawn[: len(axes_of)]])
     for axes in drawn:
         axes.set_ylim(limits.min(), limits.max())
     for axes in panels[:, 0]:
-        axes.set_ylabel("value")
+        draw_name(axes.yaxis.label, short_name(outcome_named(run.goals, outcome)))
     legend_below(figure, columns=2 if columns == 1 else 4)
     return figure
 
@@ -86,10 +92,11 @@ def _names(belief: Belief, parameters: Sequence[str] | None) -> Sequence[str]:
     return names if len(names) <= _MOST else names_by_importance(belief, _MOST)
 
 
-def _draw_slice(axes: "Axes", belief: Belief, point: Params, axis: ParameterAxis) -> None:
+def _draw_slice(axes: "Axes", view: OutcomeView, axis: ParameterAxis) -> None:
     """Draw one panel."""
-    values = axis.values(_VALUES)
-    prediction = belief.at(belief.encode([point | {axis.name: value} for value in values]))
+    belief, point, values = view.belief, view.point, axis.values(_VALUES)
+    rows = belief.encode([point | {axis.name: value} for value in values])
+    prediction = belief.at(rows)
     at = axis.coordinates(values)
     axis.label(axes, "x")
     axes.grid(axis="y", color="0.92", linewidth=0.8)
@@ -98,6 +105,7 @@ def _draw_slice(axes: "Axes", belief: Belief, point: Params, axis: ParameterAxis
     else:
         _draw_bars(axes, at, prediction)
         axes.set_xlim(at[0] - 0.6, at[-1] + 0.6)
+    _hatch(axes, axis.edges(values), view.infeasible(rows).numpy())
     _draw_observations(axes, belief, point, axis)
     recommended = point[axis.name]
     (where,) = axis.coordinates([recommended])
@@ -130,6 +138,32 @@ def _draw_bars(axes: "Axes", at: np.ndarray, prediction: Prediction) -> None:
     for low, high, alpha, label in bars:
         axes.bar(at, high - low, 0.7, low, color=RED, alpha=alpha, linewidth=0, label=label)
     axes.hlines(prediction.mean, at - 0.35, at + 0.35, color=RED, linewidth=1.8, label="mean")
+
+
+def _hatch(axes: "Axes", edges: np.ndarray, infeasible: np.ndarray) -> None:
+    """Hatch the values that are likely to be infeasible, each up to the middle between it and the next."""
+    for low, high in infeasible_spans(edges, infeasible):
+        axes.axvspan(
+            low,
+            high,
+            facecolor="none",
+            edgecolor="0.78",
+            hatch="///",
+            linewidth=0,
+            label="likely infeasible",
+            zorder=0.4,
+        )
+
+
+def infeasible_spans(edges: np.ndarray, infeasible: np.ndarray) -> list[tuple[float, float]]:
+    """The ends of the spans of neighbouring cells that are infeasible.
+
+    Args:
+        edges: of the cells.
+        infeasible: which cells are.
+    """
+    changes = np.flatnonzero(np.diff(np.concatenate(([False], infeasible, [False]))))
+    return [(float(edges[first]), float(edges[end])) for first, end in changes.reshape(-1, 2)]
 
 
 def _draw_observations(axes: "Axes", belief: Belief, point: Params, axis: ParameterAxis) -> None:

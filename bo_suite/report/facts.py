@@ -9,18 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bo_suite.errors import BoSuiteError, TrialError
+from bo_suite.errors import BoSuiteError, FitError, NumericalError, TrialError
 from bo_suite.plot.cross_validation import held_out
 from bo_suite.plot.run import axis_of
 from bo_suite.report.axes import MOST_PARAMETERS
 from bo_suite.report.figures import convergence_figure, held_out_figure, importance_figure
 from bo_suite.report.lines import MOST_LINES, parallel_figure
+from bo_suite.report.outcomes import (
+    feasible_count,
+    front_facts,
+    outcome_headings,
+    outcome_texts,
+    predictions_at,
+)
 from bo_suite.report.slices import contour_figure, slice_figures
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.changes import Change
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import STATES, Header, State, Trial
 from bo_suite.study.belief import Belief
-from bo_suite.study.summary import best_trial, change_lines, explanation
+from bo_suite.study.summary import best_trial, change_lines, explanation, ranked
+from bo_suite.study.views import OutcomeView
 from bo_suite.values.describe import SHORT, plain_text, shortened
 
 _LIBRARIES = ("bo-suite", "torch", "numpy", "scipy", "botorch", "gpytorch", "plotly")
@@ -49,28 +58,45 @@ class RunRecord:
     changes: Sequence[Change]
 
 
-def run_facts(run: RunRecord, belief: Belief | None, no_model: str | None) -> dict[str, Any]:
-    """What the template needs.
+@dataclass(frozen=True)
+class Models:
+    """What is believed of a run.
 
-    Args:
-        run: the history.
-        belief: the model of its finished trials, or None.
-        no_model: why there is no model.
+    Attributes:
+        beliefs: the models by name of their outcome.
+        reasons: why there is no model, by name of the other outcomes.
+        points: that are recommended, if outcomes have names.
     """
-    space, direction = run.header.space, run.header.direction
+
+    beliefs: Mapping[str, Belief]
+    reasons: Mapping[str, str]
+    points: Sequence[Params]
+
+
+def run_facts(run: RunRecord, models: Models) -> dict[str, Any]:
+    """What the template needs."""
+    space, goals = run.header.space, run.header.goals
     counts = {state: sum(trial.state == state for trial in run.trials) for state in STATES}
     return {
         "name": run.path.name,
-        "direction": direction,
+        "named": goals.named,
+        "objective": goals.objectives[0].name,
+        "direction": goals.objectives[0].direction,
+        "feasible": feasible_count(run.trials, goals),
         "counts": counts,
         "total": len(run.trials),
         "best": _best(run),
         "names": list(space.names),
         "ended": _ended(run, counts),
-        "convergence": convergence_figure(run.trials, run.header.goals, space),
-        "no_model": no_model,
-        "model": None if belief is None else _model(run, belief),
-        "rows": [_row(trial, space) for trial in run.trials],
+        "front": _front(run),
+        "convergence": None if goals.several else convergence_figure(run.trials, goals, space),
+        "models": (described := _models(run, models)),
+        "model": next((one["model"] for one in described if one["model"]), None),
+        "recommended": _recommended(models),
+        "modelled": list(models.beliefs),
+        "lines": _lines(run, described),
+        "headings": outcome_headings(goals),
+        "rows": [_row(trial, goals, space) for trial in run.trials],
         "open": len(run.trials) <= _MOST_OPEN,
         "changes": [_change(change) for change in run.changes],
         "space": [(name, repr(parameter)) for name, parameter in space.current],
@@ -105,9 +131,60 @@ def _ended(run: RunRecord, counts: Mapping[State, int]) -> str:
     return f"{budget - used:,} of the budget of {budget:,} trials are left."
 
 
-def _model(run: RunRecord, belief: Belief) -> dict[str, Any]:
+def _front(run: RunRecord) -> dict[str, Any] | None:
+    """The Pareto front, with values of parameters as text; None with one objective."""
+    front = front_facts(run.trials, run.header.goals, run.header.space)
+    if front is not None:
+        front["trials"] = [one | {"cells": list(_texts(one["params"]).values())} for one in front["trials"]]
+    return front
+
+
+def _models(run: RunRecord, models: Models) -> list[dict[str, Any]]:
+    """For each outcome its name, a suffix of anchors, and its model or why there is none."""
+    described = []
+    for number, name in enumerate(run.header.goals.names):
+        belief, model, reason = models.beliefs.get(name), None, models.reasons.get(name)
+        if belief is not None:
+            try:
+                view = OutcomeView.of(belief, run.trials, run.header.goals, run.header.space)
+                model = _model(view)
+            except (FitError, NumericalError) as error:
+                reason = str(error)
+        suffix = f"-{number + 1}" if number else ""
+        described.append({"name": name, "suffix": suffix, "model": model, "no_model": reason})
+    return described
+
+
+def _recommended(models: Models) -> list[dict[str, Any]]:
+    """The recommended points, with what is predicted there."""
+    predictions = predictions_at(models.points, models.beliefs) if models.points else []
+    return [
+        {"predictions": row, "cells": list(_texts(point).values())}
+        for point, row in zip(models.points, predictions, strict=True)
+    ]
+
+
+def _lines(run: RunRecord, described: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The figure of trials as lines over the parameters that slices show; None without a model."""
+    model = next((one["model"] for one in described if one["model"]), None)
+    if model is None:
+        return None
+    space, goals = run.header.space, run.header.goals
+    varying = [name for name in space.varying.names if space[name].levels != 1]
+    shown = [name for name in varying if name in model["shown_names"]]
+    return {
+        "figure": parallel_figure(run.trials, goals, space, shown),
+        "trials": len(ranked(run.trials, goals, space)),
+        "most": MOST_LINES,
+        "shown": len(shown),
+        "varying": len(varying),
+    }
+
+
+def _model(view: OutcomeView) -> dict[str, Any]:
     """The recommended point, and the figures of the model; None in place of one that cannot be drawn."""
-    space, point = belief.space, belief.recommended()
+    belief, point = view.belief, view.point
+    space = belief.space
     importances = _importances(belief)
     varying = [name for name in belief.searched.names if space[name].levels != 1]
     order = [row["name"] for row in importances["importances"] if row["name"] in varying]
@@ -119,15 +196,12 @@ def _model(run: RunRecord, belief: Belief) -> dict[str, Any]:
         "point": _texts(point),
         "prediction": belief.predict(point).to_dict("records")[0],
         "finished": len(belief.trials),
-        "slices": slice_figures(belief, point, shown),
+        "slices": slice_figures(view, shown),
         "varying": len(varying),
         "shown": len(shown),
+        "shown_names": shown,
         "contour_of": order[:2],
-        "contour": contour_figure(belief, point, *two) if len(two) == 2 else None,
-        "lines": parallel_figure(
-            run.trials, run.header.goals, space, [name for name in varying if name in shown]
-        ),
-        "most_lines": MOST_LINES,
+        "contour": contour_figure(view, *two) if len(two) == 2 else None,
         "contexts": list(space.contexts),
     }
     return facts | importances | _held_out(belief)
@@ -152,7 +226,7 @@ def _held_out(belief: Belief) -> dict[str, Any]:
     return {"held_out": held_out_figure(held), "coverage": held.coverage, "no_held_out": None}
 
 
-def _row(trial: Trial, space: Space) -> dict[str, Any]:
+def _row(trial: Trial, goals: Goals, space: Space) -> dict[str, Any]:
     """The cells of a trial."""
     point = trial.params
     outside = not space.contains(point)
@@ -161,8 +235,7 @@ def _row(trial: Trial, space: Space) -> dict[str, Any]:
         "state": trial.state
         + (" by chance" if trial.transient else "")
         + (", outside the space" if outside else ""),
-        "value": trial.value,
-        "std": trial.std,
+        "outcomes": outcome_texts(trial, goals),
         "cells": list(_texts(point).values()),
         "chosen": explanation(trial.provenance),
         "reason": None if trial.reason is None else shortened(trial.reason, SHORT),
@@ -186,8 +259,11 @@ def _settings(header: Header) -> list[tuple[str, str]]:
     """The settings of the run that are set, as text."""
     acquisition = header.acquisition
     kind = acquisition.get("type", "") if isinstance(acquisition, dict) else ""
+    goals = header.goals
+    aims = ", ".join(f"{one.direction} {one.name}" for one in goals.objectives)
     settings: dict[str, object] = {
-        "direction": header.direction,
+        "direction": aims if goals.named else header.direction,
+        "constraints": ", ".join(map(str, goals.constraints)) or None,
         "seed": header.seed,
         "budget": header.budget,
         "initial points": header.initial,

@@ -35,7 +35,7 @@ _SHARES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 """Column, label and marker of the shares beside the total."""
 
-_LEGEND = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"}
+LEGEND = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom"}
 
 
 def convergence_figure(trials: Sequence[Trial], goals: Goals, space: Space) -> "Figure":
@@ -56,8 +56,9 @@ def convergence_figure(trials: Sequence[Trial], goals: Goals, space: Space) -> "
         heights = heights.clip(*axis.limits)
         figure.update_yaxes(range=list(axis.limits))
     beyond = heights != np.array(values)
+    colors = [_GREY if number in course.infeasible else _BLUE for number in ids]
     dots = {
-        "color": np.where([number in course.infeasible for number in ids], _GREY, _BLUE).tolist(),
+        "color": colors if course.infeasible else _BLUE,
         "size": 7,
         "symbol": np.where(beyond, "triangle-up" if sign > 0 else "triangle-down", "circle"),
     }
@@ -84,13 +85,13 @@ def convergence_figure(trials: Sequence[Trial], goals: Goals, space: Space) -> "
             hovertemplate="best until trial %{x}: %{y:.6g}<extra></extra>",
         )
     )
-    _add_failures(figure, course.failed)
+    add_failures(figure, course.failed)
     name = goals.objectives[0].name
     title = "Value" if name == VALUE else name_text(name)
     value: dict[str, Any] = {"title": {"text": title, "standoff": 8}, "exponentformat": "power"}
     figure.update_layout(yaxis=value | ({"type": "log"} if axis.log else {}))
     figure.update_xaxes(title={"text": "Trial", "standoff": 6})
-    figure.update_layout(legend=_LEGEND)
+    figure.update_layout(legend=LEGEND)
     return figure
 
 
@@ -98,7 +99,7 @@ def _clipped(value: float) -> float:
     return float(np.clip(value, -_LARGEST, _LARGEST))
 
 
-def _add_failures(figure: "Figure", failed: Sequence[int]) -> None:
+def add_failures(figure: "Figure", failed: Sequence[int]) -> None:
     """Failed trials as crosses on the lower edge, on an axis of their own."""
     from plotly.graph_objects import Scatter
 
@@ -171,7 +172,7 @@ def importance_figure(table: "pd.DataFrame") -> "Figure":
     figure.update_xaxes(
         title={"text": "Share of the variation", "standoff": 6}, rangemode="tozero", showgrid=True
     )
-    figure.update_layout(legend=_LEGEND)
+    figure.update_layout(legend=LEGEND)
     return figure
 
 
@@ -214,5 +215,5 @@ def held_out_figure(held: HeldOut) -> "Figure":
             )
     figure.update_xaxes(title={"text": "Outcome", "standoff": 6})
     figure.update_yaxes(title={"text": "Prediction from all others", "standoff": 8})
-    figure.update_layout(legend=_LEGEND)
+    figure.update_layout(legend=LEGEND)
     return figure

@@ -9,6 +9,7 @@ import numpy as np
 from bo_suite.pages.drawing import COLORS, new_figure
 from bo_suite.plot.run import ParameterAxis, axis_of
 from bo_suite.report.axes import name_text, value_text
+from bo_suite.report.fronts import hover_text
 from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Space
 from bo_suite.storage.goals import Goals
@@ -79,7 +80,8 @@ def _polylines(
         x += [*range(len(axes)), None]
         y += [*(float(axis.parameter.encode(point[axis.name])) for axis in axes), None]
         named = (f"{name_text(axis.name)} = {value_text(point[axis.name])}" for axis in axes)
-        texts += [*(f"trial {trial.id}: {trial.value:.6g}, {text}" for text in named), ""]
+        outcome = f"trial {trial.id}: {trial.value:.6g}" if trial.outcomes is None else hover_text(trial)
+        texts += [*(f"{outcome}, {text}" for text in named), ""]
     return x, y, texts
 
 

@@ -1,6 +1,7 @@
 """The page of a run, as one file that needs no network."""
 
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,12 +9,16 @@ from typing import TYPE_CHECKING
 from bo_suite.errors import FitError, NumericalError, StorageError, TrialError
 from bo_suite.pages.drawing import plotly_script
 from bo_suite.pages.words import seen, templates
-from bo_suite.report.facts import RunRecord, run_facts
+from bo_suite.report.facts import Models, RunRecord, run_facts
+from bo_suite.space.space import Params
 from bo_suite.storage.history import History
+from bo_suite.storage.trial import Trial
 from bo_suite.study.model import Suggesters
 
 if TYPE_CHECKING:
     from jinja2 import Environment  # belongs to an extra
+
+    from bo_suite.study.belief import Belief
 
 _SCRIPT = "<!-- the script that draws the figures -->"
 """Where the script goes; no text of a user contains it, since `<` is escaped in all of them."""
@@ -61,16 +66,31 @@ def render(history: History, path: Path) -> str:
     """
     trials = history.trials()
     run = RunRecord(path, history.header, trials, history.changes())
-    from bo_suite.study.belief import belief_of
-
-    belief, no_model = None, None
-    try:
-        belief = belief_of(Suggesters(history, None, "cpu").latest, trials)
-    except (FitError, NumericalError, TrialError) as error:
-        no_model = str(error)
-    facts = run_facts(run, belief, no_model)
+    facts = run_facts(run, _models(history, trials))
     facts |= {"undrawn": "The figure is drawn by JavaScript.", "script": _SCRIPT}
     return seen(_environment().get_template("run.html.j2").render(facts))
+
+
+def _models(history: History, trials: Sequence[Trial]) -> Models:
+    """The model of each outcome, and the points that these recommend."""
+    from bo_suite.study.beliefs import belief_about
+    from bo_suite.study.recommend_front import recommended
+
+    suggester, goals = Suggesters(history, None, "cpu").latest, history.header.goals
+    beliefs: dict[str, Belief] = {}
+    reasons: dict[str, str] = {}
+    for name in goals.names:
+        try:
+            beliefs[name] = belief_about(suggester, trials, name)
+        except (FitError, NumericalError, TrialError) as error:
+            reasons[name] = str(error)
+    points: Sequence[Params] = ()
+    if goals.named and all(objective.name in beliefs for objective in goals.objectives):
+        contexts = next(iter(beliefs.values())).latest_contexts()
+        with suppress(FitError, NumericalError, TrialError):
+            found = recommended(suggester, trials, contexts)
+            points = found if isinstance(found, list) else [found]
+    return Models(beliefs, reasons, points)
 
 
 @cache

@@ -9,9 +9,11 @@ import torch
 
 from bo_suite.pages.drawing import COLORS, new_figure
 from bo_suite.plot.run import ParameterAxis, axis_of, closeness
+from bo_suite.plot.slices import infeasible_spans
 from bo_suite.report.axes import label_axis, value_text
 from bo_suite.space.space import Params
 from bo_suite.study.belief import Belief
+from bo_suite.study.views import OutcomeView
 
 if TYPE_CHECKING:  # plotly belongs to an extra
     from plotly.graph_objects import Figure
@@ -33,9 +35,9 @@ _EXTENT = "extent"
 _Array = npt.NDArray[np.float64]
 
 
-def slice_figures(belief: Belief, point: Params, names: Sequence[str]) -> list[tuple[str, "Figure"]]:
+def slice_figures(view: OutcomeView, names: Sequence[str]) -> list[tuple[str, "Figure"]]:
     """Names of parameters, each with the model along it; the other parameters are as in the point."""
-    figures = [(name, _slice_figure(belief, point, axis_of(belief.space, name))) for name in names]
+    figures = [(name, _slice_figure(view, axis_of(view.belief.space, name))) for name in names]
     values = [
         np.asarray(trace.y, dtype=float)
         for _, figure in figures
@@ -50,11 +52,12 @@ def slice_figures(belief: Belief, point: Params, names: Sequence[str]) -> list[t
     return figures
 
 
-def _slice_figure(belief: Belief, point: Params, axis: ParameterAxis) -> "Figure":
+def _slice_figure(view: OutcomeView, axis: ParameterAxis) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    values = axis.values(_VALUES)
-    prediction = belief.at(belief.encode([point | {axis.name: value} for value in values]))
+    belief, point, values = view.belief, view.point, axis.values(_VALUES)
+    rows = belief.encode([point | {axis.name: value} for value in values])
+    prediction = belief.at(rows)
     at = axis.coordinates(values)
     figure = new_figure(280)
     interval_traces = _bands if axis.continuous else _bars
@@ -76,6 +79,8 @@ def _slice_figure(belief: Belief, point: Params, axis: ParameterAxis) -> "Figure
         )
     )
     figure.add_trace(_observations(belief, point, axis))
+    for start, end in infeasible_spans(axis.edges(values), view.infeasible(rows).numpy()):
+        figure.add_vrect(x0=start, x1=end, fillcolor=_GREY, opacity=0.22, line={"width": 0}, layer="below")
     (where,) = axis.coordinates([point[axis.name]])
     figure.add_vline(x=where, line={"color": _GREY, "dash": "dash", "width": 1.5})
     label_axis(figure, axis, "x")
@@ -125,13 +130,19 @@ def _observations(belief: Belief, point: Params, axis: ParameterAxis) -> Any:
     )
 
 
-def contour_figure(belief: Belief, point: Params, across: ParameterAxis, up: ParameterAxis) -> "Figure":
-    """The mean of the model over two parameters; dark is better, and the star is the point."""
+def contour_figure(view: OutcomeView, across: ParameterAxis, up: ParameterAxis) -> "Figure":
+    """The mean of the model over two parameters; dark is better, and the star is the point.
+
+    A grey veil is over what is likely to be infeasible.
+    """
     from plotly.graph_objects import Heatmap, Scatter
 
+    belief, point = view.belief, view.point
     columns, rows = across.values(_CELLS), up.values(_CELLS)
     points = [point | {across.name: column, up.name: row} for row in rows for column in columns]
-    mean = belief.at(belief.encode(points)).mean.reshape(len(rows), len(columns)).numpy()
+    encoded = belief.encode(points)
+    mean = belief.at(encoded).mean.reshape(len(rows), len(columns)).numpy()
+    infeasible = view.infeasible(encoded).reshape(len(rows), len(columns)).numpy()
     figure = new_figure(420)
     figure.add_trace(
         Heatmap(
@@ -144,6 +155,18 @@ def contour_figure(belief: Belief, point: Params, across: ParameterAxis, up: Par
             hovertemplate="%{z:.4g}<extra></extra>",
         )
     )
+    if infeasible.any():
+        figure.add_trace(
+            Heatmap(
+                x=across.edges(columns),
+                y=up.edges(rows),
+                z=np.where(infeasible, 1.0, np.nan),
+                colorscale=[[0, "#d0d0d0"], [1, "#d0d0d0"]],
+                showscale=False,
+                opacity=0.72,
+                hoverinfo="skip",
+            )
+        )
     figure.add_trace(
         Scatter(
             x=across.coordinates([trial.params[across.name] for trial in belief.trials]),

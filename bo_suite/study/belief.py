@@ -207,7 +207,7 @@ class Belief:
 
         Contexts are those of the latest finished trial whose contexts are in the space.
         """
-        values = self._latest_contexts()
+        values = self.latest_contexts()
         fixed = {name: value for name, value in values.items() if name in self.searched}
         space = self.searched.with_fixed(fixed) if fixed else self.searched
         data = replace(self.data, columns=replace(self.data.columns, fixed=space.fixed))
@@ -221,7 +221,7 @@ class Belief:
         """The point of a row of `searched`."""
         return self.space.decode(self.space.widened(row[None]))[0]
 
-    def _latest_contexts(self) -> Params:
+    def latest_contexts(self) -> Params:
         """The contexts of the latest finished trial that has them in the space; none before there is one."""
         names = self.space.contexts
         for trial in reversed(self.trials if names else ()):

@@ -17,6 +17,25 @@ if TYPE_CHECKING:  # pandas takes half a second to import
     from bo_suite.study.belief import Points
 
 
+def outcome_named(goals: Goals, outcome: str | None) -> str:
+    """The name of an outcome, or of the only objective.
+
+    Raises:
+        ArgumentError: there is no such outcome, or there are several objectives and none is named.
+    """
+    if outcome is None and goals.several:
+        raise ArgumentError(f"outcome= must be one of {list(goals.names)}, as there are several objectives")
+    name = goals.objectives[0].name if outcome is None else outcome
+    if name not in goals.names:
+        raise ArgumentError(f"outcome= must be one of {list(goals.names)}, got {described(outcome)}")
+    return name
+
+
+def direction_of(goals: Goals, name: str) -> str:
+    """The direction of an objective; "minimize" for an outcome that is none."""
+    return next((one.direction for one in goals.objectives if one.name == name), "minimize")
+
+
 def belief_about(suggester: Suggester, trials: Sequence[Trial], outcome: str | None) -> Belief:
     """The model of one outcome: of the only objective if it is None.
 
@@ -26,15 +45,10 @@ def belief_about(suggester: Suggester, trials: Sequence[Trial], outcome: str | N
         FitError, NumericalError: the model cannot be fitted.
     """
     goals = suggester.goals
-    if outcome is None and goals.several:
-        raise ArgumentError(f"outcome= must be one of {list(goals.names)}, as there are several objectives")
-    name = goals.objectives[0].name if outcome is None else outcome
-    if name not in goals.names:
-        raise ArgumentError(f"outcome= must be one of {list(goals.names)}, got {described(outcome)}")
+    name = outcome_named(goals, outcome)
     if not goals.named:
         return belief_of(suggester, trials)
-    directions = {objective.name: objective.direction for objective in goals.objectives}
-    alone = Goals((Objective(VALUE, directions.get(name, "minimize")),), named=False)
+    alone = Goals((Objective(VALUE, direction_of(goals, name)),), named=False)
     return belief_of(replace(suggester, goals=alone), with_outcome_alone(trials, name))
 
 

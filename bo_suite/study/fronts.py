@@ -133,9 +133,9 @@ def reference_used(trials: Sequence[Trial], goals: Goals) -> dict[str, float] | 
         return None
     source, started = asked[-1].provenance, asked[-1].started
     known = [trial for trial in trials if trial.state == "finished" and (trial.ended or 0.0) <= started]
-    if len(known) != source.get("observations"):
-        return None
     losses = NamedOutcomes.of(goals, known).losses
+    if int((~losses.isnan()).any(0).sum()) != source.get("observations"):
+        return None
     point = {}
     for objective, values, z in zip(goals.objectives, losses, source["chosen"]["reference"], strict=True):
         measured = values[~values.isnan()]
