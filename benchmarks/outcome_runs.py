@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bo_suite.bench import compare, get_method, run_suite
+from bo_suite.bench.feasibility import stored_goals
 from bo_suite.bench.records import Records
 from bo_suite.bench.store import FILE
 from bo_suite.bench.suite import named_problem
@@ -160,8 +161,14 @@ def _gaps(records: Records, best: dict[str, float]) -> pd.DataFrame:
         final = finals(trajectories(truncated([records], best, evaluations)))
         floor = table["problem"].map(lambda name: _FLOOR * max(1.0, abs(best[name])))
         regret = table.merge(final[["problem", "method", "seed", "regret"]])["regret"].to_numpy()
-        table[f"log10_gap_{evaluations}"] = np.log10(np.maximum(regret, floor))
+        # Where no run dominates the reference point and no larger hypervolume is known, there is no gap.
+        known = table["problem"].map(lambda name: best[name] != 0.0 or not _has_several(records))
+        table[f"log10_gap_{evaluations}"] = np.where(known, np.log10(np.maximum(regret, floor)), np.nan)
     return table
+
+
+def _has_several(records: Records) -> bool:
+    return stored_goals(str(records.problems["goals"].iloc[0])).several
 
 
 def truncated(several: Sequence[Records], best: dict[str, float], evaluations: int) -> Records:

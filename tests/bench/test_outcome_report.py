@@ -1,4 +1,4 @@
-"""The tables of benchmarks/limits.py and objectives.py: gaps, floors, first feasible evaluations."""
+"""The tables of benchmarks/limits.py and benchmarks/objectives.py: gaps and first feasible evaluations."""
 
 import json
 import sys

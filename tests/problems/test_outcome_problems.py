@@ -134,6 +134,16 @@ def test_the_constrained_ackley_has_its_minimum_at_the_origin() -> None:
     assert far["value"] == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_best_of_the_pressure_vessel_is_where_its_thicknesses_are_rounded_down_most() -> None:
+    problem = named_problem("pressure_vessel")
+    radius = 0.78125 / 0.0193
+    length = (1_296_000.0 - 4.0 / 3.0 * math.pi * radius**3) / (math.pi * radius**2)
+    outcomes = problem({"x1": 0.78125, "x2": 0.40625, "x3": radius, "x4": length * (1.0 + 1e-13)})
+    assert isinstance(problem, OutcomeProblem)
+    assert problem.goals.is_feasible(outcomes)
+    assert outcomes["value"] == pytest.approx(problem.best_seen, rel=1e-9)
+
+
 @pytest.mark.parametrize("key", COCO_OPTIMA)
 def test_no_feasible_point_near_the_optimum_of_coco_is_better(
     key: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
