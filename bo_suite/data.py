@@ -48,6 +48,21 @@ _NO_ROWS = torch.empty(0, 0, dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True)
+class LinearObjectives:
+    """Several objectives on a scale that is linear in the user's units, beside that of `Outcomes.y`.
+
+    Attributes:
+        y: outcomes of mean 0 and variance 1, NaN where one was not measured.
+        log_slope: log of the derivative of `Outcomes.y` by y.
+        scaled: values of the objectives in the user's units on this scale.
+    """
+
+    y: jt.Float[Tensor, "*b k n"]
+    log_slope: jt.Float[Tensor, "*b k n"]
+    scaled: Callable[[Sequence[float]], Sequence[float]]
+
+
+@dataclass(frozen=True)
 class Outcomes:
     """Named outcomes of the same rows: objectives first, then those that must lie in intervals.
 
@@ -64,6 +79,7 @@ class Outcomes:
         violation: by how much rows violate constraints: 0 if all that were measured are met, summed over
             constraints otherwise, inf if none was measured; None without constraints.
         scaled: values of the objectives in the user's units on the scale of y; None if the scales are equal.
+        linear: the objectives on a linear scale; None if there is none.
 
     Raises:
         DataError: the shapes do not fit together, or an outcome is infinite.
@@ -78,6 +94,7 @@ class Outcomes:
     labels: int = 0
     violation: jt.Float[Tensor, "*b n"] | None = None
     scaled: Callable[[Sequence[float]], Sequence[float]] | None = None
+    linear: LinearObjectives | None = None
 
     def __post_init__(self) -> None:
         lead, n = self.x.shape[:-2], self.x.shape[-2]
@@ -184,7 +201,10 @@ class Dataset:
         """The data with another form of each tensor."""
         outcomes = self.outcomes
         if outcomes is not None:
-            outcomes = replace(outcomes, **_changed(outcomes, change))
+            linear = outcomes.linear
+            if linear is not None:
+                linear = replace(linear, **_changed(linear, change))
+            outcomes = replace(outcomes, linear=linear, **_changed(outcomes, change))
         return replace(self, outcomes=outcomes, **_changed(self, change))
 
     def with_pending(self, rows: Sequence[jt.Float[Tensor, "*b d"]]) -> "Dataset":

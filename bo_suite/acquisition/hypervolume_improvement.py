@@ -12,7 +12,8 @@ from bo_suite.acquisition.expected_hypervolume import log_expected_hypervolume_i
 from bo_suite.acquisition.fronts import ObservedFront, several_objectives
 from bo_suite.acquisition.hypervolume import Boxes, inferred_reference, non_dominated, non_dominated_boxes
 from bo_suite.acquisition.improvement import SAMPLE_NOISE, at_least_one
-from bo_suite.acquisition.several import MISSING, joined, outcome_dataset, split_start
+from bo_suite.acquisition.objective_scales import FittedObjectives
+from bo_suite.acquisition.several import MISSING
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.maximize import Search
@@ -81,8 +82,9 @@ class LogExpectedHypervolumeImprovement:
     averaged (Daulton, Balandat and Bakshy 2021, with each inner expectation in closed form). If columns of
     the next point are fixed, the front is that of posterior means at observed rows moved to these values.
 
-    Volume is measured on the scale of the surrogate, below a reference point. One near the front spends
-    evaluations on its middle, one far away on its ends. If none is given, it is worse than the worst of the
+    Each objective is on the given or on a linear scale, whichever predicts its better half better (see
+    `FittedObjectives`). Volume is measured on these scales, below a reference point. One near the front
+    spends evaluations on its middle, one far away on its ends. If none is given, it is worse than the worst of the
     front by a tenth of the front's range in each objective and, in every third step, by the whole range.
 
     Attributes:
@@ -124,12 +126,11 @@ class LogExpectedHypervolumeImprovement:
             FitError, NumericalError: the surrogate cannot be fitted.
         """
         outcomes = several_objectives(data, self)
-        batch = outcome_dataset(data, 0, outcomes.objectives)
-        process = self.surrogate.fit(batch, seeds, split_start(start, data, outcomes.objectives))
-        hyperparameters = joined(process.hyperparameters)
+        fitted = FittedObjectives.of(self.surrogate, data, seeds, start)
+        process, outcomes = fitted.process, several_objectives(fitted.data, self)
         with torch.no_grad():
-            noisy = _is_noisy(process, batch)
-            observed = ObservedFront.of(process, data, noisy)
+            noisy = _is_noisy(process, fitted.batch)
+            observed = ObservedFront.of(process, fitted.data, noisy)
             count = outcomes.x.shape[-2] + data.pending.shape[-2]
             reference = self._reference(outcomes, observed, count)
             sampled = data.pending
@@ -144,8 +145,9 @@ class LogExpectedHypervolumeImprovement:
         notes = {
             "reference": [float(f"{value:.7g}") for value in reference.tolist()],
             "front": int(observed.front.sum()),
+            "linear": list(fitted.linear),
         }
-        return HypervolumeScore(process, boxes, hyperparameters, (notes,))
+        return HypervolumeScore(process, boxes, fitted.hyperparameters, (notes,))
 
     def _reference(self, outcomes: Outcomes, observed: ObservedFront, count: int) -> Tensor:
         """The reference point on the scale of the surrogate, after `count` evaluations."""

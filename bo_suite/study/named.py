@@ -1,7 +1,7 @@
 """Outcomes by name of trials, as the part of a Dataset that holds several objectives and constraints."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,7 +9,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import CPU_DOUBLES, Outcomes
+from bo_suite.data import CPU_DOUBLES, LinearObjectives, Outcomes
 from bo_suite.storage.goals import Constraint, Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.limits import LimitTransform
@@ -86,7 +86,20 @@ class NamedOutcomes:
             sum(limit.constraint.binary for limit in limits),
             self._violation(limits) if limits else None,
             self._scaled if columns else None,
+            self._linear if columns else None,
         )
+
+    @property
+    def _linear(self) -> LinearObjectives:
+        """The objectives on a linear scale; one that was not measured has no number."""
+        pairs = list(zip(self.losses, self._transforms, strict=True))
+        y = [losses if transform is None else transform.linear(losses) for losses, transform in pairs]
+        slope = [losses if transform is None else transform.log_slope(losses) for losses, transform in pairs]
+        return LinearObjectives(torch.stack(y), torch.stack(slope), self._scaled_linearly)
+
+    def _scaled_linearly(self, values: Sequence[float]) -> list[float]:
+        """Values of the objectives in the user's units on the linear scale, beyond the caps too."""
+        return self._mapped(values, lambda transform, loss: uncapped(transform).linear(loss))
 
     @property
     def rank(self) -> jt.Float64[Tensor, " n"]:
@@ -139,11 +152,17 @@ class NamedOutcomes:
 
     def _scaled(self, values: Sequence[float]) -> list[float]:
         """Values of the objectives in the user's units on the surrogate's scale, beyond the caps too."""
-        scaled = []
+        return self._mapped(values, lambda transform, loss: uncapped(transform)(loss))
+
+    def _mapped(
+        self, values: Sequence[float], scale: Callable[[OutcomeTransform, Tensor], Tensor]
+    ) -> list[float]:
+        """Values of the objectives in the user's units, as losses on a scale of each one's transform."""
+        mapped = []
         for objective, transform, value in zip(self.goals.objectives, self._transforms, values, strict=True):
             loss = torch.tensor([objective.sign * value], **CPU_DOUBLES)
-            scaled.append(float(loss if transform is None else uncapped(transform)(loss)))
-        return scaled
+            mapped.append(float(loss if transform is None else scale(transform, loss)))
+        return mapped
 
 
 def uncapped(transform: OutcomeTransform) -> OutcomeTransform:

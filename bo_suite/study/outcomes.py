@@ -103,8 +103,17 @@ class OutcomeTransform:
 
     def __call__(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """Outcomes on the surrogate's scale."""
-        z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
+        z = self.linear(y)
         return (_yeo_johnson(z, self.power) - self.shift) / self.spread
+
+    def linear(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """Outcomes up to the cap on a linear scale: standardise(min(y, cap))."""
+        return (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
+
+    def log_slope(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """Log of the derivative of outcomes on the surrogate's scale by those on the linear one."""
+        z = self.linear(y)
+        return torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()) - self.spread.log()
 
     def inverse(self, z: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """Outcomes in the user's units, of values on the surrogate's scale; increasing.
@@ -130,6 +139,6 @@ class OutcomeTransform:
 
         (std dz/dy)²; outcomes above the cap have the slope at the cap.
         """
-        z = (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
+        z = self.linear(y)
         slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))
         return (std / self.unit / self.scale * slope / self.spread).clamp(max=_WORST_STD).square()
