@@ -84,8 +84,9 @@ class LogExpectedHypervolumeImprovement:
 
     Each objective is on the given or on a linear scale, whichever predicts its better half better (see
     `FittedObjectives`). Volume is measured on these scales, below a reference point. One near the front
-    spends evaluations on its middle, one far away on its ends. If none is given, it is worse than the worst of the
-    front by a tenth of the front's range in each objective and, in every third step, by the whole range.
+    spends evaluations on its middle, one far away on its ends. If none is given, it is worse than the worst
+    of the front by a tenth of the front's range in each objective and, in every third step, by the whole
+    range.
 
     Attributes:
         surrogate: fitted to all objectives in one batch.
