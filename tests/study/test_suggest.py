@@ -112,7 +112,7 @@ def test_an_acquisition_that_does_not_declare_fidelities_is_refused_before_a_fil
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("acquisition", [PosteriorMean(), KnowledgeGradient(), Supporting()])
+@pytest.mark.parametrize("acquisition", [PosteriorMean(), Bore(), Supporting()])
 def test_an_acquisition_that_does_not_declare_constraints_is_refused_where_there_are_some(
     acquisition: Acquisition,
 ) -> None:
