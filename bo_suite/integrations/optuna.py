@@ -212,9 +212,9 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     ) -> Suggestion:
         """Choose a point given the other trials; repeat one at random if the space is exhausted."""
         space = translation.space
-        acquisition = self._acquisition or default_acquisition(space.aspects | goals.aspects)
+        default = default_acquisition(space.aspects | goals.aspects, len(goals.objectives))
         suggester = self._studies.of(study).suggester(
-            translation, Suggester(space, acquisition, self._seed, goals)
+            translation, Suggester(space, self._acquisition or default, self._seed, goals)
         )
         try:
             (suggestion,) = suggester.suggest(others, number=trial.number, fixed=fixed or None)

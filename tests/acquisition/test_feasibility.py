@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import mpmath
+import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -135,17 +137,16 @@ def test_labels_are_those_of_the_classifier_and_equal_ones_lead_away_from_what_f
     y, ends = torch.stack((two_outcomes()[1].repeat(2)[:16], label)), [(-INF, 0.3), (0.5, INF)]
     data, probe = limited(y, ends, labels=1, x=x), rows(20)
     feasibility = Feasibility.fit(data, SEEDS)
-    assert len(feasibility.classifiers) == 1
-    examples = WeightedExamples(x, label, 1.0 - label)
-    log_odds = GPClassifier().fit(examples, SEEDS.split("feasibility").split("label 1"))(probe)
+    examples = WeightedExamples(x, 3.0 * label, 3.0 * (1.0 - label))
+    process = GPClassifier().fit(examples, SEEDS.split("feasibility").split("label 1")).process
+    mean, var = (moment.detach().numpy() for moment in process.mean_and_var(probe))
+    positive = torch.from_numpy(norm.logsf(0.0, mean, np.sqrt(var)))
     alone = Feasibility.fit(limited(y[:1], ends[:1], x=x), SEEDS).log(probe)
-    assert_close(
-        feasibility.log(probe), alone + torch.nn.functional.logsigmoid(log_odds), rtol=1e-6, atol=1e-6
-    )
+    assert_close(feasibility.log(probe), alone + positive, rtol=1e-6, atol=1e-6)
     never = torch.zeros(1, 4, dtype=torch.float64)
     near = torch.tensor([[0.1, 0.1], [0.2, 0.1], [0.1, 0.2], [0.15, 0.15]], dtype=torch.float64)
     unmet = Feasibility.fit(limited(never, ends[1:], labels=1, x=near), SEEDS)
-    assert unmet.classifiers == ()
+    assert unmet.log_odds == ()
     close, far = unmet.log(torch.tensor([[0.12, 0.12], [0.9, 0.9]], dtype=torch.float64)).tolist()
     assert far > close + 0.1
 

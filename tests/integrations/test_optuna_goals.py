@@ -174,6 +174,35 @@ def test_trials_of_several_objectives_are_those_of_our_own_loop() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("count", "limited", "name"),
+    [
+        (2, False, "LogExpectedHypervolumeImprovement"),
+        (2, True, "LogExpectedHypervolumeImprovement"),
+        (5, False, "Scalarised"),
+    ],
+)
+def test_the_default_acquisition_is_that_of_the_optimizer(count: int, limited: bool, name: str) -> None:
+    study = optuna.create_study(
+        directions=["minimize"] * count, sampler=BoSuiteSampler(search_space=PLANE, seed=0)
+    )
+
+    def distances(trial: Any) -> list[float]:
+        x, y = (trial.suggest_float(axis, 0.0, 1.0) for axis in ("x", "y"))
+        if limited:
+            trial.set_constraint("c", 0.5 - x)
+        return [(x - index / count) ** 2 + (y - 0.5) ** 2 for index in range(count)]
+
+    study.optimize(distances, n_trials=9)
+    assert goals_of(study, study.trials).several
+    last = study.trials[-1].system_attrs["bo_suite:proposal"]["provenance"]
+    assert last["source"] == "acquisition"
+    assert last["acquisition"].startswith(name)
+    opt = from_optuna(study)
+    assert len(opt.pareto) == len({tuple(trial.values) for trial in study.best_trials})
+    assert set(opt.ask().params) == {"x", "y"}
+
+
 def test_running_trials_of_several_objectives_are_pending() -> None:
     study = optuna.create_study(directions=TWO, sampler=sampler())
     study.optimize(

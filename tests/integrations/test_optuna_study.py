@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bo_suite import Choice, Float, Int, Optimizer, Space
-from bo_suite.acquisition import KnowledgeGradient
+from bo_suite.acquisition import Bore
 from bo_suite.errors import StorageError, TrialError
 
 optuna = pytest.importorskip("optuna")
@@ -191,8 +191,8 @@ def test_constraints_of_the_older_kind_count_too_and_infinity_is_cut() -> None:
 
 
 def test_an_acquisition_that_knows_no_constraints_refuses_them() -> None:
-    study = optuna.create_study(sampler=BoSuiteSampler(KnowledgeGradient(), PLANE, seed=0))
-    with pytest.raises(ValueError, match="KnowledgeGradient does not support constraints"):
+    study = optuna.create_study(sampler=BoSuiteSampler(Bore(), PLANE, seed=0))
+    with pytest.raises(ValueError, match="Bore does not support constraints"):
         study.optimize(corner, n_trials=8)
 
 

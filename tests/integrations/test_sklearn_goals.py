@@ -95,6 +95,15 @@ def test_several_metrics_are_objectives_and_refit_chooses_the_best(refit: Any) -
         assert not hasattr(search, "best_index_")
 
 
+def test_the_default_acquisition_is_that_of_the_optimizer() -> None:
+    search = searched(objectives=BOTH, acquisition=None, n_iter=8)
+    last = search.trials_[-1].provenance
+    assert (last["source"], last["acquisition"].split("(")[0]) == (
+        "acquisition",
+        "LogExpectedHypervolumeImprovement",
+    )
+
+
 def test_a_time_is_minimised_beside_the_score() -> None:
     search = searched("accuracy", True, objectives=["score", "fit_time"])
     results = search.cv_results_

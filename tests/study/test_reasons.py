@@ -12,6 +12,7 @@ from bo_suite.acquisition import Bore, KnowledgeGradient, LogExpectedImprovement
 from bo_suite.acquisition.forecast import Forecast
 from bo_suite.acquisition.outcome_scales import OutcomeScale
 from bo_suite.data import CPU_DOUBLES, Dataset
+from bo_suite.storage.goals import MINIMIZE
 from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.reasons import why
 from bo_suite.study.step import Step
@@ -44,7 +45,7 @@ def test_the_improvement_is_the_closed_form_where_the_scale_is_linear() -> None:
     data = Dataset(
         torch.tensor([[0.2, 0.9], [0.5, 0.5]], **CPU_DOUBLES), torch.tensor([-1.0, 1.0], **CPU_DOUBLES)
     )
-    reasons = why(Step(row, "acquisition", forecast=forecast), data, transform, "minimize")
+    reasons = why(Step(row, "acquisition", forecast=forecast), data, transform, MINIMIZE)
     u = (best - mean) / deviation
     expected = scale * deviation * (stats.norm.pdf(u) + u * stats.norm.cdf(u))
     assert reasons["improvement"] == pytest.approx(expected, rel=1e-2), "by nodes 0.2 deviations apart"

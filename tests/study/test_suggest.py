@@ -22,6 +22,7 @@ from bo_suite.errors import DataError, TrialError
 from bo_suite.linalg import environment
 from bo_suite.optim import Search
 from bo_suite.optim.maximize import maximize
+from bo_suite.storage.goals import MINIMIZE, Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.observations import Observations, dataset_of
 from bo_suite.study.recommend import surrogate_of
@@ -111,14 +112,12 @@ def test_an_acquisition_that_does_not_declare_fidelities_is_refused_before_a_fil
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("acquisition", [PosteriorMean(), KnowledgeGradient(), Supporting()])
+@pytest.mark.parametrize("acquisition", [PosteriorMean(), Bore(), Supporting()])
 def test_an_acquisition_that_does_not_declare_constraints_is_refused_where_there_are_some(
     acquisition: Acquisition,
 ) -> None:
-    known = trials(7)
-    suggester = Suggester(PLANE, acquisition)
     with pytest.raises(DataError, match="does not support constraints"):
-        suggester.suggest(known, constraints={trial.id: [1.0 - trial.params["x"]] for trial in known})
+        Suggester(PLANE, acquisition, goals=Goals.of("minimize", {"c": (None, 0.0)}))
 
 
 def test_an_acquisition_that_declares_fidelities_is_asked() -> None:
@@ -185,7 +184,7 @@ def test_recommendation_and_regret_bound_are_by_the_surrogate_of_the_user() -> N
 
 
 def test_a_trial_is_encoded_by_what_it_is_and_not_by_its_id() -> None:
-    observations = Observations(PLANE, "minimize", torch.device("cpu"))
+    observations = Observations(PLANE, MINIMIZE, torch.device("cpu"))
     known = trials(4)
     assert torch.equal(observations.dataset(known).x, PLANE.encode([trial.params for trial in known]))
     moved = [*known[:3], replace(known[3], params={"x": 0.125, "y": 1.0})]
@@ -210,7 +209,8 @@ def test_one_builder_serves_one_run_and_several() -> None:
 def test_maximisation_mirrors_the_outcomes_and_nothing_else() -> None:
     known = trials(6)
     there, back = (
-        Observations(PLANE, direction, torch.device("cpu")) for direction in ("minimize", "maximize")
+        Observations(PLANE, Goals.of(direction), torch.device("cpu"))
+        for direction in ("minimize", "maximize")
     )
     mirrored = [replace(trial, value=-trial.value) for trial in known]
     assert torch.equal(there.dataset(known).y, back.dataset(mirrored).y)
