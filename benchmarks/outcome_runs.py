@@ -137,8 +137,10 @@ def report(claim: Claim, names: Sequence[str], out: Path, methods: Sequence[str]
     if gaps["first_feasible"].notna().any():
         table = gaps.pivot_table(index="problem", columns="method", values="first_feasible", aggfunc="median")
         parts.append(f"== median number of the first feasible evaluation ==\n{table.to_string()}")
-        means = gaps.fillna({"first_feasible": np.inf}).groupby("problem")["first_feasible"].rank()
-        parts.append(f"mean rank by it:\n{means.groupby(gaps['method']).mean().sort_values().to_string()}")
+        constrained = gaps[gaps["first_feasible"].notna()]
+        ranks = constrained.groupby(["problem", "seed"])["first_feasible"].rank()
+        means = ranks.groupby(constrained["method"]).mean().sort_values()
+        parts.append(f"mean rank by it, of a (problem, seed):\n{means.to_string()}")
     return "\n\n".join(parts)
 
 

@@ -43,7 +43,7 @@ class ObservedFront:
     front: jt.Bool[Tensor, " n"]
 
     @staticmethod
-    def of(process: Process, data: Dataset, noisy: bool = False) -> "ObservedFront":
+    def of(process: Process, data: Dataset, noisy: bool) -> "ObservedFront":
         """The front of observed outcomes in the space; or of posterior means.
 
         They are posterior means if outcomes are noisy, or if rows have to be moved: to fixed columns, or into

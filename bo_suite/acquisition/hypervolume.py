@@ -7,9 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_MARGIN = 0.1
-"""The inferred reference point is worse than the worst of the front by this share of the front's range."""
-
 _NONE = -1
 """Index of the level -inf."""
 
@@ -90,16 +87,21 @@ def hypervolume(
 
 
 def inferred_reference(
-    y: jt.Float[Tensor, "*b k n"], front: jt.Bool[Tensor, "*b n"]
+    y: jt.Float[Tensor, "*b k n"], front: jt.Bool[Tensor, "*b n"], margin: float
 ) -> jt.Float[Tensor, "*b k"]:
-    """The worst of the front plus a tenth of its range in each objective (Ishibuchi et al. 2018).
+    """The worst of the front plus a share of its range, in each objective (Ishibuchi et al. 2018).
+
+    Where all of the front is equal, as if it is one point, it says nothing about how far a front may reach:
+    then it is the worst of all observations plus a share of their range.
 
     Args:
         y: outcomes, smaller is better, NaN where one was not measured.
         front: which observations are on the front, all complete.
+        margin: the share.
     """
-    _, most, width = front_range(y, front)
-    return most + _MARGIN * width
+    least, most, width = front_range(y, front)
+    worst = _range(y, ~y.isnan())[1]
+    return torch.where(least == most, torch.maximum(most, worst), most) + margin * width
 
 
 def front_range(

@@ -29,12 +29,18 @@ _WIDTH = 2.0
 _SAMPLES = 128
 """Joint posterior samples whose fronts are the rows that may be on the front."""
 
+_NEAR, _FAR = 0.1, 1.0
+"""Shares of the front's range by which the inferred reference point is worse than the worst of the front."""
+
+_TURN = 3
+"""Every so many steps it is the far one."""
+
 _COSTLY = 256
 """Boxes of all fantasies from which a row takes many times the time of means and variances."""
 
-_SEARCH = Search(starts=16, evaluations=12)
-"""The score has many maxima, between neighbours on the front: more starts find a higher one, and more rounds
-hardly do."""
+_SEARCH = Search(sobol=256, starts=16, evaluations=12)
+"""The score has many maxima, between neighbours on the front: more starts find a higher one, and more than a
+dozen rounds hardly do. A row takes longer than one of another score, so fewer are scored first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,22 +81,25 @@ class LogExpectedHypervolumeImprovement:
     averaged (Daulton, Balandat and Bakshy 2021, with each inner expectation in closed form). If columns of
     the next point are fixed, the front is that of posterior means at observed rows moved to these values.
 
-    Volume is measured on the scale of the surrogate.
+    Volume is measured on the scale of the surrogate, below a reference point. One near the front spends
+    evaluations on its middle, one far away on its ends. If none is given, it is worse than the worst of the
+    front by a tenth of the front's range in each objective and, in every third step, by the whole range.
 
     Attributes:
         surrogate: fitted to all objectives in one batch.
-        fantasies: number of quasi-Monte Carlo samples.
+        fantasies: number of quasi-Monte Carlo samples; the time of the search is proportional to it.
         baseline: largest number of observed rows that are considered as possibly on the front under noise.
         reference: a point that all points of interest are better than, in the user's units and the order of
             the objectives; None to infer it from the front.
-        search: how hard to search for the maximum of the score; None becomes 12 rounds from 16 starts.
+        search: how hard to search for the maximum of the score; None becomes fewer rounds from more starts
+            than other scores have.
 
     Raises:
         DataError: fantasies or baseline below 1, or a reference point that is not finite.
     """
 
     surrogate: Surrogate = field(default_factory=AutoGP)
-    fantasies: int = 32
+    fantasies: int = 8
     baseline: int = 64
     reference: tuple[float, ...] | None = None
     search: Search | None = field(default=None, kw_only=True)
@@ -121,7 +130,8 @@ class LogExpectedHypervolumeImprovement:
         with torch.no_grad():
             noisy = _is_noisy(process, batch)
             observed = ObservedFront.of(process, data, noisy)
-            reference = self._reference(outcomes, observed)
+            count = outcomes.x.shape[-2] + data.pending.shape[-2]
+            reference = self._reference(outcomes, observed, count)
             sampled = data.pending
             if noisy:
                 rows = _promising(process, observed, self.baseline, seeds)
@@ -137,10 +147,11 @@ class LogExpectedHypervolumeImprovement:
         }
         return HypervolumeScore(process, boxes, hyperparameters, (notes,))
 
-    def _reference(self, outcomes: Outcomes, observed: "ObservedFront") -> Tensor:
-        """The reference point on the scale of the surrogate."""
+    def _reference(self, outcomes: Outcomes, observed: ObservedFront, count: int) -> Tensor:
+        """The reference point on the scale of the surrogate, after `count` evaluations."""
         if self.reference is None:
-            return inferred_reference(observed.values, observed.front)
+            margin = _FAR if count % _TURN == _TURN - 1 else _NEAR
+            return inferred_reference(observed.values, observed.front, margin)
         if len(self.reference) != outcomes.objectives:
             raise DataError(
                 f"a reference point must have a value for each of {outcomes.objectives} objectives, "

@@ -10,10 +10,13 @@ from typing import Any, NoReturn
 import optuna
 
 from bo_suite.errors import SpaceError
+from bo_suite.integrations.optuna_outcomes import CONSTRAINT, LARGEST
 from bo_suite.integrations.optuna_trials import to_distribution
 from bo_suite.space.parameters import Choice, Int, Parameter, Value
+from bo_suite.storage.goals import VALUE, Constraint
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header, Trial
+from bo_suite.study.summary import outcomes_of
 
 _STUDY_ID = 0
 
@@ -41,6 +44,12 @@ class HistoryStorage(optuna.storages.BaseStorage):
     It follows the file: new trials, amended and forgotten ones, and changes of the space.
     `optuna_dashboard.run_server(HistoryStorage("run.db"))` shows a run while it proceeds.
 
+    Several objectives are values of the trials. A trial that lacks one is shown as failed, since Optuna has
+    no room for it, with its outcomes as an attribute. A constraint on an interval is one of Optuna, of the
+    same name: the distance of the outcome from the interval, at most 0 inside; a large number stands for one
+    that was not measured. So `study.best_trials` are those of `Optimizer.pareto`, and all trials equal to
+    them, in a space without fidelities that was not narrowed.
+
     Args:
         path: the file; the study is named after it, without the suffix.
 
@@ -52,9 +61,7 @@ class HistoryStorage(optuna.storages.BaseStorage):
     def __init__(self, path: str | Path) -> None:
         self._history = History.open(path, None)
         self._name = Path(path).stem
-        self._direction = optuna.study.StudyDirection[
-            self._history.header.goals.objectives[0].direction.upper()
-        ]
+        self._goals = self._history.header.goals
         self._latest: tuple[Header, dict[str, Any]] | None = None
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -73,9 +80,9 @@ class HistoryStorage(optuna.storages.BaseStorage):
         return self._name
 
     def get_study_directions(self, study_id: int) -> "list[optuna.study.StudyDirection]":
-        """Return a list of the only direction."""
+        """Return the direction of each objective."""
         self._check(study_id)
-        return [self._direction]
+        return [optuna.study.StudyDirection[one.direction.upper()] for one in self._goals.objectives]
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Return the seed, by name."""
@@ -83,16 +90,17 @@ class HistoryStorage(optuna.storages.BaseStorage):
         return {"seed": self._history.header.seed}
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return an empty dict."""
+        """Return the names of the objectives, if the user has named them, for `study.metric_names`."""
         self._check(study_id)
-        return {}
+        names = [objective.name for objective in self._goals.objectives]
+        return {} if names == [VALUE] else {"study:metric_names": names}
 
     def get_all_studies(self) -> "list[optuna.study._frozen.FrozenStudy]":
         """Return a list of the only study."""
         directions = self.get_study_directions(_STUDY_ID)
-        seed = self.get_study_user_attrs(_STUDY_ID)
+        seed, names = self.get_study_user_attrs(_STUDY_ID), self.get_study_system_attrs(_STUDY_ID)
         return [
-            optuna.study._frozen.FrozenStudy(self._name, None, seed, {}, _STUDY_ID, directions=directions)
+            optuna.study._frozen.FrozenStudy(self._name, None, seed, names, _STUDY_ID, directions=directions)
         ]
 
     def get_trial(self, trial_id: int) -> "optuna.trial.FrozenTrial":
@@ -151,19 +159,40 @@ class HistoryStorage(optuna.storages.BaseStorage):
             "withdrawn": trial.state == "withdrawn" or None,
             "outside": not self._history.header.space.contains(trial.params) or None,
         }
+        values, state = self._values(trial), _STATES[trial.state]
+        if trial.outcomes is not None:
+            attributes |= {"outcomes": trial.outcomes, "stds": trial.stds}
+        if values is None and state == optuna.trial.TrialState.COMPLETE:
+            state = optuna.trial.TrialState.FAIL
         return optuna.trial.FrozenTrial(
             number=trial.id,
-            state=_STATES[trial.state],
-            value=trial.value,
+            state=state,
+            value=None,
+            values=values,
             datetime_start=datetime.fromtimestamp(trial.started),
             datetime_complete=None if trial.ended is None else datetime.fromtimestamp(trial.ended),
             params=dict(trial.params),
             distributions=distributions,
             user_attrs={name: value for name, value in attributes.items() if value is not None},
-            system_attrs={},
+            system_attrs=self._constraints(trial),
             intermediate_values={},
             trial_id=trial.id,
         )
+
+    def _values(self, trial: Trial) -> list[float] | None:
+        """The objectives of a trial; None if one was not measured."""
+        outcomes = outcomes_of(trial, self._goals)
+        values = [outcomes.get(objective.name) for objective in self._goals.objectives]
+        return None if None in values else [value for value in values if value is not None]
+
+    def _constraints(self, trial: Trial) -> dict[str, float]:
+        """Optuna's attributes of the constraints of a finished trial."""
+        if trial.state != "finished":
+            return {}
+        outcomes = outcomes_of(trial, self._goals)
+        return {
+            CONSTRAINT + one.name: _excess(outcomes.get(one.name), one) for one in self._goals.constraints
+        }
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise: the storage is read-only."""
@@ -172,6 +201,13 @@ class HistoryStorage(optuna.storages.BaseStorage):
     create_new_study = delete_study = set_study_user_attr = set_study_system_attr = _refuse
     create_new_trial = set_trial_param = set_trial_state_values = set_trial_intermediate_value = _refuse
     set_trial_user_attr = set_trial_system_attr = _refuse
+
+
+def _excess(value: float | None, constraint: Constraint) -> float:
+    """The distance of an outcome from its interval: at most 0 inside, a large number if not measured."""
+    if value is None:
+        return LARGEST
+    return min(max(constraint.low - value, value - constraint.high, -LARGEST), LARGEST)
 
 
 def _containing(parameter: Parameter, values: Sequence[Value]) -> Parameter:

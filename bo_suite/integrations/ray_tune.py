@@ -370,6 +370,9 @@ def _points(points: Any, rewards: Any) -> Sequence[Mapping[str, Any]]:
 
 def _check_goal(metric: object, mode: object) -> None:
     if metric is not None and not (isinstance(metric, str) and metric):
-        raise ValueError(f"the metric must be a name, got {metric!r}")
+        advice = ""
+        if isinstance(metric, list | tuple | set | Mapping):
+            advice = ": Ray Tune has one metric, so search for several objectives by minimize or an Optimizer"
+        raise ValueError(f"the metric must be a name, got {described(metric)}{advice}")
     if mode not in (None, "min", "max"):
         raise ValueError(f"the mode must be 'min' or 'max', got {mode!r}")

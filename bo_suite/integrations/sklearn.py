@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,20 @@ from sklearn.utils import check_random_state
 
 from bo_suite.acquisition import Acquisition
 from bo_suite.integrations.distributions import translated
-from bo_suite.integrations.folds import Journal, Record, fold_noise
+from bo_suite.integrations.folds import Journal
 from bo_suite.integrations.sklearn_fit import CrossValidation, FitCall, task, with_callbacks
+from bo_suite.integrations.sklearn_goals import SearchGoals
 from bo_suite.integrations.sklearn_results import (
     best_index,
     constant_fold,
     cv_results,
-    guiding_scores,
     scorers_of,
 )
+from bo_suite.integrations.sklearn_run import SearchRun
 from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
-from bo_suite.run.running import ATTEMPTS
-from bo_suite.run.stopping import Callback, check_callbacks, reason_to_stop
-from bo_suite.space.candidates import exhausted
+from bo_suite.run.stopping import Callback, check_callbacks
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.values.describe import described
 from bo_suite.values.numbers import require_int
@@ -47,7 +44,9 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
     It is used like RandomizedSearchCV and has the same attributes. Every candidate is scored on the same
     splits, drawn once from `cv`. The value of a trial is the mean test score over the folds, and its noise is
     estimated by `bo_suite.integrations.folds.fold_noise`. With several metrics, the one that `refit` names
-    guides the search; if `refit` is False or a function, the first of `scoring` does. Parameters of `fit`
+    guides the search; if `refit` is False or a function, the first of `scoring` does. With `objectives` the
+    search looks for the Pareto front of several metrics instead; `refit` chooses the best candidate alone.
+    Parameters of `fit`
     reach the estimator, and reach scorers only with metadata routing, as in `cross_validate`.
 
     A candidate is a failed trial if all its fits fail or its mean score is not finite. The search continues
@@ -76,12 +75,18 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
             returns a string, the search ends after the batch.
         random_state: the same int gives the same candidates. None draws a seed from numpy's global state,
             or is 0 with a storage.
+        objectives: metrics of `scoring`, "fit_time" or "score_time" to optimise together: a list, in which
+            metrics are maximised and times minimised, or a dict of "maximize" or "minimize" by name. A single
+            metric is named "score". None for the metric that guides.
+        constraints: intervals (low, high) by name of a metric or time, in which its mean over the folds must
+            lie; None for an end that is open.
         points_to_evaluate: parameters of the first candidates, such as the estimator's defaults, in values of
             the estimator; missing parameters are chosen given the others. They count among the n_iter.
 
     Attributes:
         cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_,
             multimetric_: as in RandomizedSearchCV.
+        pareto_: indices of the candidates that meet the constraints and that no other one dominates.
         trials_: all trials of the history, with states, values, noise and reasons of failure.
         stopped_: why the search ended before n_iter candidates, or None.
 
@@ -110,6 +115,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         timeout: float | None = None,
         callbacks: Sequence[Callback] = (),
         random_state: Any = None,
+        objectives: Sequence[str] | Mapping[str, str] | None = None,
+        constraints: Mapping[str, Any] | None = None,
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.search_space = search_space
@@ -120,6 +127,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.timeout = timeout
         self.callbacks = callbacks
         self.random_state = random_state
+        self.objectives = objectives
+        self.constraints = constraints
         self.points_to_evaluate = points_to_evaluate
         super().__init__(
             estimator,
@@ -168,8 +177,15 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         """Evaluate candidates, and set the attributes that do not need a refit."""
         splitter = check_cv(self.cv, call.y, classifier=is_classifier(self.estimator))
         splits = call.splits(splitter)
+        goals = SearchGoals.of(self.objectives, self.constraints, self.refit, self._metrics())
         optimizer = Optimizer(
-            translation.space, self.acquisition, self._seed(), "maximize", self.n_iter, self.storage
+            translation.space,
+            self.acquisition,
+            self._seed(),
+            goals.goals.direction,
+            self.n_iter,
+            self.storage,
+            constraints=goals.goals.limits,
         )
         with closing(optimizer), task(context, self, "search", None) as search_context:
             data = None if self.storage is None else call.fingerprint()
@@ -177,14 +193,14 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
                 self.storage, bool(optimizer.trials), len(splits), self._scoring_names(), data
             )
             splits = journal.splits(splits, call.samples, _is_constant(splitter))
-            evaluate = CrossValidation(self, call, splits, splitter)
-            run = _Run(self, optimizer, translation, journal, evaluate)
+            evaluate = CrossValidation(self, call, splits, splitter, goals)
+            run = SearchRun(self, optimizer, translation, journal, evaluate)
             self.stopped_ = run.go(not_asked(starts, optimizer.trials), search_context)
             self.trials_ = optimizer.trials
             self.n_splits_ = len(splits)
             self._set_results(run)
 
-    def _set_results(self, run: "_Run") -> None:
+    def _set_results(self, run: SearchRun) -> None:
         """Set `cv_results_` and the best candidate.
 
         Raises:
@@ -201,10 +217,13 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         points = [run.translation.theirs(trial.params) for trial, _ in ended]
         folds = [record.folds or [blank] * self.n_splits_ for _, record in ended]
         self.cv_results_ = cv_results(points, folds)
+        front = {trial.id for trial in run.optimizer.pareto}
+        self.pareto_ = np.flatnonzero([trial.id in front for trial, _ in ended])
         self.multimetric_ = isinstance(fold["test_scores"], Mapping)
         if self.refit or not self.multimetric_:
             metric = self.refit if self.multimetric_ else "score"
-            self.best_index_ = best_index(self.cv_results_, self.refit, metric)
+            feasible = run.evaluate.goals.feasible(folds)
+            self.best_index_ = best_index(self.cv_results_, self.refit, metric, feasible)
             self.best_params_ = points[self.best_index_]
             if not callable(self.refit):
                 self.best_score_ = self.cv_results_[f"mean_test_{metric}"][self.best_index_]
@@ -254,114 +273,22 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         names = sorted(scoring) if isinstance(scoring, set) else scoring
         return f"{names}, {self.refit}" if isinstance(self.refit, str) else f"{names}"
 
+    def _metrics(self) -> list[str] | None:
+        """Names of the metrics; None of a function, which may return several."""
+        return (
+            list(self.scorer_)
+            if isinstance(self.scorer_, dict)
+            else None
+            if callable(self.scoring)
+            else ["score"]
+        )
+
     def _seed(self) -> int:
         if isinstance(self.random_state, Integral):
             return int(self.random_state)
         if self.random_state is None and self.storage is not None:
             return 0
         return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-
-@dataclass
-class _Run:
-    """One search: batches of trials are asked for, evaluated and told.
-
-    Attributes:
-        report: scikit-learn's report of the last failed fit.
-    """
-
-    search: BOSearchCV
-    optimizer: Optimizer
-    translation: Translation
-    journal: Journal
-    evaluate: CrossValidation
-    report: str = field(default="", init=False)
-
-    def go(self, starts: list[Params], context: Any) -> str | None:
-        """Search until n_iter candidates have ended.
-
-        Args:
-            starts: points to ask for first.
-            context: for the callbacks of scikit-learn itself.
-
-        Returns:
-            Why the search ended earlier; None if it did not.
-        """
-        started, timeout = time.monotonic(), self.search.timeout
-        interrupted, starts = self._reclaimed(), [*starts]
-        while (remaining := self.search.n_iter - (count := len(self.ended()))) > 0:
-            if timeout is not None and count and time.monotonic() - started >= timeout:
-                return f"the timeout of {timeout} seconds"
-            size = min(self.search.n_points, remaining)
-            batch, interrupted = interrupted[:size], interrupted[size:]
-            batch += self._ask_starts(starts, size - len(batch))
-            if missing := min(size - len(batch), self._new_points({})):
-                batch += self.optimizer.ask(missing)
-            if not batch:
-                return str(exhausted(self.optimizer.space))
-            with task(context, self.search, "batch", 0):
-                reason = self._evaluate(batch)
-            if reason is not None:
-                return reason
-        return None
-
-    def ended(self) -> list[tuple[Trial, Record]]:
-        """Ended trials that a search has evaluated, with their records."""
-        records = self.journal.records
-        trials = [trial for trial in self.optimizer.trials if trial.state != "running"]
-        return [(trial, records[trial.id]) for trial in trials if trial.id in records]
-
-    def _ask_starts(self, starts: list[Params], count: int) -> list[Trial]:
-        """Remove points from `starts`, and ask for at most `count` that are new."""
-        trials: list[Trial] = []
-        while starts and len(trials) < count:
-            point = starts.pop(0)
-            if self._new_points(point):
-                trials.append(self.optimizer.ask(fixed=point))
-            else:
-                logger.warning("the starting point %s is skipped: it was evaluated already", point)
-        return trials
-
-    def _new_points(self, fixed: Params) -> int:
-        """Number of points with the fixed values that were not evaluated; none is evaluated twice."""
-        cardinality = self.optimizer.space.with_fixed(fixed).cardinality
-        if cardinality is None:
-            return self.search.n_points
-        evaluated = [trial.params for trial in self.optimizer.trials if trial.informative]
-        return cardinality - len({str(params) for params in evaluated if fixed.items() <= params.items()})
-
-    def _evaluate(self, batch: list[Trial]) -> str | None:
-        """Evaluate and tell the trials; return a callback's reason to end the search."""
-        reasons = []
-        points = [self.translation.theirs(trial.params) for trial in batch]
-        for trial, score in zip(batch, self.evaluate(points), strict=True):
-            self.report = score.report or self.report
-            self.journal.add(trial.id, score.record)
-            ended = self._end(trial, score.record)
-            reasons.append(reason_to_stop(self.search.callbacks, self.optimizer, ended))
-        return next(filter(None, reasons), None)
-
-    def _reclaimed(self) -> list[Trial]:
-        """Trials whose process died, except those that are on record or killed too many processes."""
-        interrupted = []
-        for trial in self.optimizer.reclaim():
-            if trial.id not in self.journal.records and trial.attempt > ATTEMPTS:
-                record = Record([], f"{ATTEMPTS} processes died while evaluating it")
-                self.journal.add(trial.id, record)
-            if trial.id in self.journal.records:  # it died between two writes
-                self._end(trial, self.journal.records[trial.id])
-            else:
-                interrupted.append(trial)
-        return interrupted
-
-    def _end(self, trial: Trial, record: Record) -> Trial:
-        """Tell the optimizer what is on record."""
-        if record.reason is not None:
-            return self.optimizer.fail(trial, record.reason)
-        finished = [pair for pair in self.ended() if pair[0].value is not None] + [(trial, record)]
-        scores = np.asarray([guiding_scores(one.folds, self.search.refit) for _, one in finished])
-        rows = self.optimizer.space.encode([one.params for one, _ in finished]).numpy()
-        return self.optimizer.tell(trial, float(scores[-1].mean()), fold_noise(rows, scores))
 
 
 def _scorer_name(scorer: Any) -> str:

@@ -19,6 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from bo_suite.integrations.fingerprints import data_fingerprint
 from bo_suite.integrations.folds import Fold, Record, Splits
+from bo_suite.integrations.sklearn_goals import SearchGoals
 from bo_suite.integrations.sklearn_results import check_refit, constant_fold, guiding_scores
 from bo_suite.values.describe import LONGEST, shortened
 
@@ -111,12 +112,14 @@ class CrossValidation:
         call: the data.
         splits: training and test rows of each fold.
         splitter: what the splits were drawn by.
+        goals: what the search aims at.
     """
 
     search: Any
     call: FitCall
     splits: Splits
     splitter: Any
+    goals: SearchGoals
 
     def __call__(self, points: Sequence[Mapping[str, Any]]) -> list[CandidateScore]:
         """Score each point.
@@ -158,11 +161,10 @@ class CrossValidation:
             check_refit(search.refit, list(fitted["test_scores"]))
         blank = constant_fold(fitted, search.error_score)
         folds = [blank | fit if "report" in fit else fit for fit in fits]
-        mean = float(np.mean(guiding_scores(folds, search.refit)))
-        reason = None
-        if not np.isfinite(mean):
-            reason = _last_line(reports[0]) if reports else f"its mean test score is {mean}"
+        fault = self.goals.fault(folds)
+        reason = _last_line(reports[0]) if fault is not None and reports else fault
         if search.verbose > 1:
+            mean = float(np.mean(guiding_scores(folds, search.refit)))
             print(f"[CV] {point}: mean test score {mean:.6g}")
         return CandidateScore(Record.of(folds, reason), reports[-1] if reports else "")
 

@@ -80,15 +80,22 @@ def cv_results(points: list[dict[str, Any]], candidates: Sequence[Sequence[Fold]
     return results
 
 
-def best_index(results: Mapping[str, Any], refit: Any, metric: str) -> int:
+def best_index(results: Mapping[str, Any], refit: Any, metric: str, feasible: np.ndarray) -> int:
     """The index of the best candidate: by `refit` if that is a function, or else by the rank.
+
+    Args:
+        results: `cv_results_`.
+        refit: of the search.
+        metric: whose rank counts.
+        feasible: which candidates count; if none is feasible, all count.
 
     Raises:
         TypeError: the function returns no integer.
         IndexError: it returns no index of a candidate.
     """
     if not callable(refit):
-        return int(results[f"rank_test_{metric}"].argmin())
+        ranks = results[f"rank_test_{metric}"]
+        return int(np.where(feasible | ~feasible.any(), ranks, ranks.max() + 1).argmin())
     index = refit(results)
     if not isinstance(index, int | np.integer):
         raise TypeError(f"the function refit must return an integer, got {index!r}")

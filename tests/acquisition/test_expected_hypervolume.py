@@ -28,13 +28,16 @@ def simulated(objectives: int, draws: int) -> tuple[Tensor, Tensor, Tensor]:
     mean, std = uniform(objectives, 3, seed=7), 0.3 + 0.4 * uniform(objectives, 3, seed=8)
     value = log_expected_hypervolume_improvement(mean, std.square(), non_dominated_boxes(front, reference))
     normal = torch.randn(draws, objectives, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
-    sample = (mean + std * normal).movedim(-1, 1)[..., None]  # draws, rows, objectives, 1
+    sample = (mean + std * normal).movedim(1, 0)  # objectives, draws, rows
     improvement = torch.zeros(draws, 3, dtype=F64)
     # inclusion and exclusion: the volume that a draw dominates, less what it shares with the front
     for chosen in range(2**5):
         rows = [row for row in range(5) if chosen >> row & 1]
-        corner = torch.cat((sample, front[:, rows].expand(draws, 3, -1, -1)), -1).amax(-1)
-        improvement += (-1) ** len(rows) * (reference - corner).clamp(min=0.0).prod(-1)
+        volume = torch.ones_like(improvement)
+        for values, of_front, end in zip(sample, front[:, rows], reference, strict=True):
+            corner = values if not rows else torch.maximum(values, of_front.max())
+            volume *= (end - corner).clamp(min=0.0)
+        improvement += (-1) ** len(rows) * volume
     return value, improvement.mean(0), improvement.std(0) / math.sqrt(draws)
 
 

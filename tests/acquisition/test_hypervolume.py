@@ -90,19 +90,19 @@ def test_equal_points_are_both_on_the_front_and_infinite_ones_are_not() -> None:
     assert non_dominated(points).tolist() == [True, True, False, True, False]
 
 
-def test_the_reference_point_is_a_tenth_of_the_range_beyond_the_worst_of_the_front() -> None:
+def test_the_reference_point_is_a_share_of_the_range_beyond_the_worst_of_the_front() -> None:
     y = torch.tensor([[0.0, 1.0, 5.0], [4.0, 2.0, 9.0]], dtype=F64)
     front = torch.tensor([True, True, False])
-    assert_close(inferred_reference(y, front), torch.tensor([1.1, 4.2], dtype=F64))
+    assert_close(inferred_reference(y, front, 0.1), torch.tensor([1.1, 4.2], dtype=F64))
 
 
 def test_a_front_without_a_range_takes_that_of_all_observations() -> None:
     y = torch.tensor([[0.0, 2.0, 5.0], [1.0, 1.0, 1.0], [3.0, torch.nan, 3.5]], dtype=F64)
-    reference = inferred_reference(y, torch.tensor([True, False, False]))
+    reference = inferred_reference(y, torch.tensor([True, False, False]), 0.1)
     assert_close(reference, torch.tensor([0.5, 1.1, 3.05], dtype=F64))
 
 
 def test_a_reference_point_without_a_front_is_beyond_all_observations() -> None:
     y = torch.tensor([[0.0, 2.0], [torch.nan, torch.nan]], dtype=F64)
-    reference = inferred_reference(y, torch.tensor([False, False]))
+    reference = inferred_reference(y, torch.tensor([False, False]), 0.1)
     assert_close(reference, torch.tensor([2.2, 0.1], dtype=F64))

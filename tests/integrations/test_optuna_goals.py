@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from bo_suite import Float, Optimizer, Space
@@ -23,6 +24,7 @@ from optuna.trial import TrialState, create_trial  # noqa: E402
 from bo_suite.integrations.optuna import BoSuiteSampler, from_optuna  # noqa: E402
 from bo_suite.integrations.optuna_outcomes import goals_of, measured_by_number  # noqa: E402
 from bo_suite.integrations.optuna_trials import to_translation, to_trials  # noqa: E402
+from bo_suite.integrations.optuna_view import to_study  # noqa: E402
 
 PLANE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
 SPACE = Space({"x": Float(0, 1), "y": Float(0, 1)})
@@ -210,3 +212,94 @@ def test_an_optimizer_starts_from_a_study_of_several_objectives(limits: str, tmp
     assert front[0] == (0.3 if limits else 0.1)
     assert set(opt.ask().params) == {"x", "y"}
     opt.close()
+
+
+LIMITS = {"memory": (2.0, 8.0), "works": True, "speed": (None, 0.97)}
+
+
+def history(path: Path, limits: bool = True) -> Optimizer:
+    """Forty added trials, some of them partial, one failed, one running."""
+    opt = Optimizer(
+        SPACE,
+        RankImprovement(),
+        4,
+        {"error": "minimize", "speed": "maximize"},
+        storage=path,
+        constraints=LIMITS if limits else None,
+    )
+    draw = np.random.default_rng(5)
+    for number in range(40):
+        x, y, error, speed, memory = draw.random(5).tolist()
+        told: dict[str, Any] = {"error": error, "speed": speed}
+        if limits:
+            told |= {"memory": 10.0 * memory, "works": number % 5 > 0}
+        if number in (3, 8):
+            told["error" if number == 3 else "speed"] = math.nan
+        if number == 9 and limits:
+            del told["memory"]
+        opt.add({"x": x, "y": y}, told, {"error": 0.01})
+    opt.add_failed({"x": 0.5, "y": 0.5}, "broke")
+    opt.ask()
+    return opt
+
+
+@pytest.mark.parametrize("limits", [False, True])
+def test_a_history_of_several_objectives_is_a_study_with_the_same_front(limits: bool, tmp_path: Path) -> None:
+    opt = history(tmp_path / "run.db", limits)
+    study = to_study(tmp_path / "run.db")
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+    assert study.metric_names == ["error", "speed"]
+    front = sorted(study.best_trials, key=lambda trial: trial.values[0])
+    assert len(front) >= 2
+    assert [trial.number for trial in front] == [trial.id for trial in opt.pareto]
+    assert [trial.params for trial in front] == [trial.params for trial in opt.pareto]
+    for ours, theirs in zip(opt.trials, study.trials, strict=True):
+        measured = ours.outcomes or {}
+        if ours.state == "finished" and None not in (measured.get("error"), measured.get("speed")):
+            assert theirs.values == [measured["error"], measured["speed"]]
+        else:
+            assert theirs.values is None
+        assert theirs.user_attrs.get("outcomes") == ours.outcomes
+        met = all(value <= 0.0 for value in theirs.constraints.values())
+        assert ours.state != "finished" or met == opt.goals.is_feasible(measured)
+    opt.close()
+
+
+def test_a_history_with_constraints_is_a_study_with_the_same_best_trial(tmp_path: Path) -> None:
+    opt = Optimizer(SPACE, storage=tmp_path / "run.db", constraints={"memory": (None, 8.0), "works": True})
+    for x, value, memory, works in ((0.1, 1.0, 9.0, True), (0.2, 2.0, 7.0, False), (0.3, 3.0, 8.0, True)):
+        opt.add({"x": x, "y": 0.5}, {"value": value, "memory": memory, "works": works})
+    opt.add({"x": 0.4, "y": 0.5}, {"value": 0.5})
+    opt.add({"x": 0.5, "y": 0.5}, {"memory": 1.0})
+    study = to_study(tmp_path / "run.db")
+    assert study.metric_names is None
+    assert study.best_trial.number == opt.best.id == 2
+    assert study.trials[0].constraints == {"memory": 1.0, "works": -0.5}
+    assert study.trials[3].constraints == {"memory": 1e100, "works": 1e100}
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4 + ["FAIL"]
+    opt.close()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("limits", [False, True])
+def test_a_history_goes_to_a_study_and_back(limits: bool, tmp_path: Path) -> None:
+    opt = history(tmp_path / "run.db", limits)
+    again = from_optuna(to_study(tmp_path / "run.db"), RankImprovement(), storage=tmp_path / "again.db")
+    assert again.direction == opt.direction
+    assert set(again.goals.limits or ()) == ({"memory", "works", "constraint speed"} if limits else set()), (
+        "a constraint on an objective is another outcome"
+    )
+    points = [trial.params for trial in again.pareto]
+    assert points == [trial.params for trial in opt.pareto]
+    assert set(again.ask().params) == {"x", "y"}
+    again.close()
+    opt.close()
+
+
+def test_optunas_pictures_of_several_objectives_are_drawn(tmp_path: Path) -> None:
+    history(tmp_path / "run.db").close()
+    study = to_study(tmp_path / "run.db")
+    assert len(study.trials_dataframe()) == 42
+    pytest.importorskip("plotly")
+    figure = optuna.visualization.plot_pareto_front(study, include_dominated_trials=True)
+    assert len(figure.data) >= 2

@@ -248,6 +248,14 @@ def test_a_metric_or_mode_that_is_none_is_a_value_error(bad: dict[str, Any]) -> 
         )
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("metrics", [["loss", "latency"], ("loss",), {"loss": "min"}], ids=str)
+def test_several_metrics_are_sent_to_minimize(metrics: Any) -> None:
+    law = "the metric must be a name, got .*: Ray Tune has one metric, so search for several objectives by"
+    with pytest.raises(ValueError, match=law):
+        search_of(metric=metrics)
+
+
 # Suggestions.
 
 

@@ -22,7 +22,7 @@ from bo_suite.acquisition import (
     UpperConfidenceBound,
 )
 from bo_suite.acquisition.default import default_acquisition
-from bo_suite.acquisition.success import build_score
+from bo_suite.acquisition.likely import build_score
 from bo_suite.cli import app
 from bo_suite.data import Columns, Seeds
 from bo_suite.errors import DataError, StorageError, TrialError

@@ -5,14 +5,17 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import UpperConfidenceBound
 from bo_suite.errors import StorageError, TrialError
+from bo_suite.storage import database
 from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Header, Observation, Trial
 
@@ -104,6 +107,45 @@ def change(path: Path, statement: str, *values: Any) -> int:
         if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return changed
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+def killed_at(
+    stop: int, path: Path, copy: Path, call: Callable[[Optimizer], Any], patch: pytest.MonkeyPatch
+) -> bool:
+    """Calls a method of an Optimizer, and copies what a kill leaves on the disk.
+
+    Args:
+        stop: the kill comes at this moment, before or after a statement that writes.
+        path: the file.
+        copy: where the copy goes.
+        call: the method.
+        patch: of the test.
+
+    Returns:
+        False if the call has ended before.
+    """
+    moments = count()
+
+    def kill(moment: str) -> None:
+        if next(moments) == stop:
+            for file in path.parent.glob(f"{path.name}*"):
+                if not file.name.endswith("-turns"):
+                    shutil.copy(file, file.with_name(file.name.replace(path.name, copy.name)))
+            raise Killed
+
+    with closing(Optimizer.resume(path)) as optimizer:
+        patch.setattr(database, "_failpoint", kill)
+        try:
+            call(optimizer)
+        except Killed:
+            return True
+        finally:
+            patch.setattr(database, "_failpoint", database._no_failpoint)
+    return False
 
 
 def select(path: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -19,7 +19,10 @@ LIMITED = Goals.of("minimize", {"memory": (None, 8.0), "works": True})
 TWO = Goals.of({"error": "minimize", "speed": "maximize"}, {"memory": (1.0, 8.0)})
 SHARED = Goals.of({"error": "minimize", "speed": "maximize"}, {"speed": (2, None)})
 
-PATH = "a rule that follows from the parameters alone belongs to the space, which cannot hold it yet: until then f may return NaN where it is broken"
+PATH = (
+    "a rule that follows from the parameters alone belongs to the space, which cannot hold it yet: until "
+    "then f may return NaN where it is broken"
+)
 
 
 def refused(sentence: str, call: Any) -> None:

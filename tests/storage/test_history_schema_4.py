@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from histories import FOURTH, FOURTH_CONTENTS, SPACE, change, old_history, select
+from histories import FOURTH, FOURTH_CONTENTS, SPACE, change, killed_at, old_history, select
 
 from bo_suite import Float, Optimizer, Space
 from bo_suite.errors import StorageError
@@ -121,3 +121,29 @@ def test_what_its_seals_do_not_fit_is_named_and_not_migrated(path: Path, column:
             with pytest.raises(StorageError, match=law):
                 call()
     assert version(path) == 4
+
+
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_kill_during_the_migration_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    states, stop, alive = set(), 0, False
+    while not alive:
+        path, copy = old_history(tmp_path, FOURTH), tmp_path / f"copy-{stop}.db"
+        alive = not killed_at(stop, path, copy, WRITES["tell"], monkeypatch)
+        for file in tmp_path.glob("run.db*"):
+            file.unlink()
+        stop += step
+        if alive:
+            break
+        with closing(Optimizer.resume(copy)) as optimizer:
+            found = contents(optimizer)
+            told = found["trials"][11]["state"] == "finished"
+            states.add((version(copy), told))
+            assert found | {"trials": found["trials"][:11]} == STORED | {"trials": TRIALS[:11]}
+            if not told:
+                assert found == STORED
+                optimizer.tell(11, 0.5)
+            assert optimizer.trial(11).value == 0.5
+    assert stop > 30
+    assert {(4, False), (VERSION, False)} <= states

@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from histories import POINT, SPACE, change, change_at_random, select
+from histories import POINT, SPACE, change, change_at_random, killed_at, select
 
 from bo_suite import Optimizer
 from bo_suite.acquisition import UpperConfidenceBound
@@ -188,3 +189,35 @@ def test_every_field_of_the_table_is_sealed(made: Path, path: Path) -> None:
                 change(path, f"UPDATE trials SET {name} = '0.0625' WHERE id = ?", trial)
             with pytest.raises(StorageError, match=f"trial {trial} "):
                 contents(path)
+
+
+CALLS: dict[str, Callable[[Optimizer], Any]] = {
+    "tell": lambda optimizer: optimizer.tell(5, {"error": 0.75, "memory": 1.0}, {"error": 0.5}),
+    "amend": lambda optimizer: optimizer.amend(1, {"memory": 7.0}),
+    "forget": lambda optimizer: optimizer.forget(0),
+    "add": lambda optimizer: optimizer.add(POINT, {"works": True}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_kill_at_any_statement_leaves_all_outcomes_or_those_before(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    whole, before, found = path.read_bytes(), contents(path), []
+    stop, copy = 0, tmp_path / "copy.db"
+    while killed_at(stop, path, copy, CALLS[call], monkeypatch):
+        found.append(outcomes(copy))
+        for file in (*tmp_path.glob("copy.db*"), *tmp_path.glob("run.db*")):
+            file.unlink()
+        path.write_bytes(whole)
+        stop += 1
+    after = outcomes(path)
+    assert stop >= 6
+    assert after != [(form["state"], form["outcomes"], form["stds"]) for form in before]
+    assert after in found, "after the commit"
+    assert all(one in (after, found[0]) for one in found)
+    assert found[0] == [(form["state"], form["outcomes"], form["stds"]) for form in before]
+
+
+def outcomes(path: Path) -> list[tuple[Any, Any, Any]]:
+    return [(form["state"], form["outcomes"], form["stds"]) for form in contents(path)]

@@ -22,7 +22,8 @@ from bo_suite.acquisition import (
     ThompsonSampling,
     UpperConfidenceBound,
 )
-from bo_suite.acquisition.success import LikelyScore, SuccessProbability, build_score
+from bo_suite.acquisition.likely import LikelyScore, build_score
+from bo_suite.acquisition.success import SuccessProbability
 from bo_suite.classifiers import GPClassifier, MLPClassifier, SklearnClassifier
 from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import SpaceExhausted

@@ -143,15 +143,15 @@ COCO_OPTIMA: dict[tuple[int, int, int], float] = {
 }
 """Value at the optimum that coco-experiment 2.8.2 names, by function, instance and dimension."""
 
-_BOCODE: dict[str, float | None] = {
+_BOCODE: dict[str, float] = {
     "ThreeTruss": 263.89584337651274,
     "CompressionSpring": 0.012665232788365854,
     "HelicalSpring": 2.658559165983061,
     "SteppedCantileverBeam": 65612.07436312623,
     "ReinforcedConcreteBeam": 359.20799999999997,
-    "SatelliteDesign": None,
-    "HeatExchanger": None,
-    "JLH1": None,
+    "SatelliteDesign": 1.0464107146122807,
+    "HeatExchanger": 12569.924599099999,
+    "JLH1": 0.03125,
 }
 """Best feasible value seen, by name."""
 
