@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bo_suite.run.minimize import Result
     from bo_suite.run.stopping import TimeLimit
     from bo_suite.space.space import Space
+    from bo_suite.storage.goals import Goals
     from bo_suite.storage.trial import Trial
     from bo_suite.study.optimizer import Optimizer
 
@@ -160,6 +161,10 @@ class _Target:
         reason = self._rule(optimizer, trial)
         self.reason = self.reason or reason or ""
         return reason
+
+    def check_goals(self, goals: "Goals") -> None:
+        """Raises a TrialError if there are several objectives."""
+        self._rule.check_goals(goals)
 
 
 def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | _Target]":

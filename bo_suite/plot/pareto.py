@@ -36,7 +36,7 @@ def plot_pareto(run: Run, outcomes: Sequence[str] | None = None) -> "Figure":
     feasible trial is as good in both. Large dots are the trials of the front of all objectives, small ones
     those that they dominate; infeasible trials are grey, as are those outside of the space. Crosses are what
     the model believes at the points of the front: the posterior mean of each objective, and one standard
-    deviation. The reference point is that of the latest suggestion that had one.
+    deviation. The reference point is that of the latest suggestion that had one, unless it is far away.
 
     Args:
         run: an Optimizer or a Result with several objectives.
@@ -132,8 +132,12 @@ def _draw(
         axes.set_yticks([])
         return
     signs = [objective.sign for objective in pair]
-    held = front if reference is None else np.column_stack((front, reference))
-    limits = [axis_ends(everything[side], held[side], signs[side]) for side in (0, 1)]
+    limits = [axis_ends(everything[side], front[side], signs[side]) for side in (0, 1)]
+    if reference is not None and all(map(_is_near, reference, limits)):
+        held = np.column_stack((front, reference))
+        limits = [axis_ends(everything[side], held[side], signs[side]) for side in (0, 1)]
+    else:
+        reference = None
     for side, (log, ends) in zip("xy", limits, strict=True):
         axes.set(**{f"{side}scale": "log" if log else "linear", f"{side}lim": ends})
     if excluded.shape[1]:
@@ -151,6 +155,14 @@ def _draw(
     beyond = int(((everything < low) | (everything > high)).any(0).sum())
     if beyond:
         axes.set_title(f"{beyond} beyond the axes", loc="right", fontsize=9, color="0.35")
+
+
+def _is_near(value: float, limit: tuple[bool, tuple[float, float]]) -> bool:
+    """Whether a value is at most one length of the axis beyond its ends."""
+    log, (low, high) = limit
+    if log:
+        return low / high * low <= value <= high / low * high
+    return low - (high - low) <= value <= high + (high - low)
 
 
 def excluded_label(sorted_trials: FrontTrials) -> str:

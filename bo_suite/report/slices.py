@@ -79,8 +79,8 @@ def _slice_figure(view: OutcomeView, axis: ParameterAxis) -> "Figure":
         )
     )
     figure.add_trace(_observations(belief, point, axis))
-    for start, end in infeasible_spans(axis.edges(values), view.infeasible(rows).numpy()):
-        figure.add_vrect(x0=start, x1=end, fillcolor=_GREY, opacity=0.22, line={"width": 0}, layer="below")
+    for first, end in infeasible_spans(axis.edges(values), view.infeasible(rows).numpy()):
+        figure.add_vrect(x0=first, x1=end, fillcolor=_GREY, opacity=0.22, line={"width": 0}, layer="below")
     (where,) = axis.coordinates([point[axis.name]])
     figure.add_vline(x=where, line={"color": _GREY, "dash": "dash", "width": 1.5})
     label_axis(figure, axis, "x")

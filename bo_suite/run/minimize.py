@@ -51,7 +51,7 @@ from bo_suite.errors import SpaceError, TrialError
 from bo_suite.run.evaluate import evaluate
 from bo_suite.run.failures import Caught, Failures, Retries, names_of
 from bo_suite.run.running import Run, Watch, Workers
-from bo_suite.run.stopping import Callback, check_callbacks
+from bo_suite.run.stopping import Callback, check_callbacks, check_rules
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
@@ -247,6 +247,7 @@ def minimize(
     check_callbacks(callbacks)
     caught = names_of(catch)
     goals = Goals.of(direction, constraints)
+    check_rules(callbacks, goals)
     pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=_seconds(timeout))
     first = _starting_points(start, space)
     with closing(

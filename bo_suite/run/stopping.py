@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bo_suite.errors import DataError, FitError, NumericalError, TrialError
+from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
-from bo_suite.study.summary import best_trial, trials_at_target
+from bo_suite.study.summary import best_trial
 from bo_suite.values.describe import described, plain_text
 from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import python_scalar
@@ -46,6 +47,16 @@ class Deadline(Protocol):
         """Seconds to wait for running evaluations."""
 
 
+@runtime_checkable
+class RuleOfGoals(Protocol):
+    """A callback that is made for some goals alone."""
+
+    def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None: ...
+
+    def check_goals(self, goals: Goals) -> None:
+        """Raises a TrialError if the rule says nothing about runs with these goals."""
+
+
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
     """Raises a TrialError unless `callbacks` is a list of functions."""
     if not isinstance(callbacks, Sequence):
@@ -54,6 +65,13 @@ def check_callbacks(callbacks: Sequence[Callback]) -> None:
         if isinstance(callback, type) or not callable(callback):
             requirement = "a callback must be a function of an Optimizer and a Trial"
             raise TrialError(f"{requirement}, got {described(callback)}")
+
+
+def check_rules(callbacks: Sequence[Callback], goals: Goals) -> None:
+    """Raises a TrialError if a rule says nothing about runs with these goals, before any evaluation."""
+    for callback in callbacks:
+        if isinstance(callback, RuleOfGoals):
+            callback.check_goals(goals)
 
 
 def reason_to_stop(callbacks: Sequence[Callback], optimizer: "Optimizer", trial: Trial) -> str | None:
@@ -141,7 +159,7 @@ def _longest(optimizer: "Optimizer", since: float) -> float:
 
 @dataclass(frozen=True)
 class TargetValue:
-    """Ends a run when a value this good was observed, at the target fidelity if the space has fidelities.
+    """Ends a run when a feasible value this good was observed, at the target fidelity if there is one.
 
     Under noise, a lucky observation is enough.
 
@@ -150,6 +168,7 @@ class TargetValue:
 
     Raises:
         DataError: the value is not finite.
+        TrialError: a run has several objectives.
     """
 
     value: float
@@ -160,14 +179,19 @@ class TargetValue:
 
     def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None:
         """The reason to end the run, or None."""
-        finished = [ended for ended in optimizer.trials if ended.value is not None]
-        final = trials_at_target(finished, optimizer.space)
-        if not final:
+        self.check_goals(optimizer.goals)
+        try:
+            best = best_trial(optimizer.trials, optimizer.goals, optimizer.space)
+        except TrialError:  # none is finished, at the target fidelity, inside the space and feasible
             return None
-        best = best_trial(final, optimizer.goals, optimizer.space)
-        minimizing = optimizer.direction == "minimize"
-        good = best.value <= self.value if minimizing else best.value >= self.value
+        sign = optimizer.goals.objectives[0].sign
+        good = sign * best.value <= sign * self.value
         return f"trial {best.id} reached the target {self.value:g} with {best.value:g}" if good else None
+
+    def check_goals(self, goals: Goals) -> None:
+        """Raises a TrialError if there are several objectives."""
+        if goals.several:
+            raise TrialError(f"a target value is of a run with one objective, got {goals}")
 
 
 @dataclass(frozen=True)
@@ -191,7 +215,7 @@ class RegretBelow:
 
     Raises:
         DataError: bound or width is not above 0.
-        TrialError: after or every is below 1.
+        TrialError: after or every is below 1; or a run has constraints or several objectives.
     """
 
     bound: float | None = None
@@ -209,6 +233,7 @@ class RegretBelow:
 
     def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None:
         """The reason to end the run, or None."""
+        self.check_goals(optimizer.goals)
         count = sum(stored.state == "finished" for stored in optimizer.trials)
         if count < self.after or count % self.every:
             return None
@@ -221,3 +246,9 @@ class RegretBelow:
         if not regret.value <= limit:
             return None
         return f"the regret of trial {regret.trial.id} is below {regret.value:.3g}, within {name}{limit:.3g}"
+
+    def check_goals(self, goals: Goals) -> None:
+        """Raises a TrialError if there are constraints or several objectives."""
+        if goals.aspects:
+            law = "a regret bound is of a run with one objective and no constraint"
+            raise TrialError(f"{law}, got {goals}")

@@ -93,6 +93,8 @@ def _spread(losses: Tensor) -> Tensor:
     chosen: list[int] = []
     for _ in range(min(MOST, len(losses))):
         left = [index for index in range(len(losses)) if index not in chosen]
-        gains = [float(hypervolume(losses[[*chosen, index]].mT, reference)) for index in left]
+        front = losses[chosen].mT.expand(len(left), -1, -1)
+        sets = torch.cat((front, losses[left][..., None]), -1)
+        gains = hypervolume(sets, reference.expand(len(left), -1)).tolist()
         chosen.append(left[max(range(len(left)), key=gains.__getitem__)])
     return torch.tensor(sorted(chosen, key=lambda index: float(losses[index, 0])), device=losses.device)

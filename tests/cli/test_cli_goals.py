@@ -232,6 +232,11 @@ def test_a_table_goes_out_and_comes_back(run_db):
         ("ask new.db --space space.toml --constraint a --constraint 'a<=1'", 2, "given once for a name"),
         ("ask new.db --space space.toml --constraint '2<=a<=1'", 1, "the smaller first"),
         ("ask run.db --direction minimize", 1, "another direction"),
+        (
+            f"minimize goals_of_tests:two --target 1 {GOALS}",
+            1,
+            "a target value is of a run with one objective",
+        ),
         ("import run.db lab.csv --value error", 2, "--value must be NAME=HEADING, NAME one of"),
     ],
 )

@@ -113,19 +113,28 @@ def test_three_objectives_have_three_panels_and_more_are_chosen() -> None:
     assert set(drawn(axes, "front")) == front
 
 
-def test_the_reference_point_of_the_latest_suggestion_is_in_the_units_of_the_user() -> None:
+def asked_with_reference(factor: float) -> Optimizer:
+    """A run whose latest suggestion had the worst transformed outcomes, times a factor, as its reference."""
     optimizer = run(TWO, *pairs((1, 10), (2, 40), (3, 35), (4, 50)))
-    belief = {name: optimizer.belief(name) for name in TWO}
+    scaled = [factor * float(optimizer.belief(name).data.y.max()) for name in TWO]
     history: History = optimizer._history
-    # The largest transformed outcome of an objective is a reference point whose value is known.
-    scaled = [float(belief[name].data.y.max()) for name in TWO]
-    chosen = {"observations": 4, "chosen": {"reference": scaled}}
-    history.insert([{"x": 0.5, "y": 0.5}], [chosen], expected=4)
+    history.insert([{"x": 0.5, "y": 0.5}], [{"observations": 4, "chosen": {"reference": scaled}}], expected=4)
+    return optimizer
+
+
+def test_the_reference_point_of_the_latest_suggestion_is_in_the_units_of_the_user() -> None:
+    optimizer = asked_with_reference(1.0)
     (axes,) = plot_pareto(optimizer).axes
     ((x, y),) = drawn(axes, "reference point")
     assert (x, y) == pytest.approx((4.0, 10.0), rel=1e-6)
     optimizer.forget(0)  # then the scale of the suggestion is unknown
     assert "reference point" not in labels(plot_pareto(optimizer).axes[0])
+
+
+def test_a_far_reference_point_does_not_squash_the_front() -> None:
+    (axes,) = plot_pareto(asked_with_reference(9.0)).axes
+    assert "reference point" not in labels(axes)
+    assert axes.get_xlim()[1] < 5.0
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,11 @@ def test_one_objective_with_a_constraint(tmp_path: Path) -> None:
 PARTIAL: list[Any] = [{"gain": 1.0}, {"size": 2.0}, None]
 
 
-@pytest.mark.parametrize("direction", [TWO, {"gain": "maximize"}], ids=["two", "one"])
+@pytest.mark.parametrize(
+    "direction",
+    [TWO, pytest.param({"gain": "maximize"}, marks=pytest.mark.slow)],
+    ids=["two", "one"],
+)
 @pytest.mark.parametrize(
     "rows",
     [
