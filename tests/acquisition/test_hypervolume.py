@@ -99,7 +99,7 @@ def test_the_reference_point_is_a_share_of_the_range_beyond_the_worst_of_the_fro
 def test_a_front_without_a_range_takes_that_of_all_observations() -> None:
     y = torch.tensor([[0.0, 2.0, 5.0], [1.0, 1.0, 1.0], [3.0, torch.nan, 3.5]], dtype=F64)
     reference = inferred_reference(y, torch.tensor([True, False, False]), 0.1)
-    assert_close(reference, torch.tensor([0.5, 1.1, 3.05], dtype=F64))
+    assert_close(reference, torch.tensor([5.5, 1.1, 3.55], dtype=F64))
 
 
 def test_a_reference_point_without_a_front_is_beyond_all_observations() -> None:

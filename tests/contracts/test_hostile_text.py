@@ -275,11 +275,23 @@ def test_pictures_of_a_model_show_parameters_letter_by_letter(names: tuple[str, 
         assert all(unseen(text) == [] for text in drawn)
 
 
+def test_a_front_shows_outcomes_letter_by_letter(tmp_path: Path) -> None:
+    names = ("$a$", "\x1b[31m")
+    with closing(
+        Optimizer(Space({"x": Float(0, 1)}), direction=dict.fromkeys(names, "minimize"))
+    ) as optimizer:
+        for x in (0.1, 0.5, 0.9):
+            optimizer.add({"x": x}, {names[0]: x, names[1]: 1.0 - x})
+        drawn = texts_of(bo_suite.plot.plot_pareto(optimizer), tmp_path)
+    assert all(any(visible(name) in text for text in drawn) for name in names)
+
+
 def test_every_picture_is_known_here() -> None:
     """A new one that shows names needs a test above."""
     without_names = {"plot_convergence", "plot_cross_validation"}
-    with_names = {"plot_contour", "plot_importance", "plot_parallel", "plot_regret", "plot_slices"}
-    assert set(bo_suite.plot.__all__) == without_names | with_names
+    of_parameters = {"plot_contour", "plot_importance", "plot_parallel", "plot_slices"}
+    others = {"plot_pareto", "plot_regret"}
+    assert set(bo_suite.plot.__all__) == without_names | of_parameters | others
 
 
 # Reports.
