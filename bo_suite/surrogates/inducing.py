@@ -140,12 +140,9 @@ class KMeans:
         """
         distinct, count = _distinct_and_count(data, count)
         n, d = data.x.shape[-2:]
-        replicates = zip(
-            data.x.detach().reshape(-1, n, d),
-            distinct.reshape(-1, n),
-            seeds.split("inducing").keys,
-            strict=True,
-        )
+        keys = seeds.split("inducing").keys
+        keys *= data.batch_shape.numel() // len(keys)  # those of a run are of each of its outcomes
+        replicates = zip(data.x.detach().reshape(-1, n, d), distinct.reshape(-1, n), keys, strict=True)
         centres = [_centres(x[keep], count, key, data.unordered) for x, keep, key in replicates]
         return torch.stack(centres).reshape(*data.batch_shape, count, d)
 
@@ -216,7 +213,7 @@ def _require_distinct(x: Tensor) -> None:
 
 def _random_key(data: Dataset, seeds: Seeds) -> Tensor:
     """A number in [0, 1) for each row, whose order is random."""
-    return seeds.split("inducing").uniform((data.y.shape[-1],), data.y)
+    return seeds.split("inducing").uniform((data.y.shape[-1],), data.y).expand(data.y.shape)
 
 
 def _distinct_and_count(data: Dataset, count: int) -> tuple[Tensor, int]:

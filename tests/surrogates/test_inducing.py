@@ -123,6 +123,16 @@ def test_replicates_together_choose_what_each_chooses_alone(rule: InducingSelect
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_outcomes_of_one_run_choose_what_each_chooses_alone(rule: InducingSelection) -> None:
+    data = dataset(40, 3, seed=5)
+    together = rule.select(data, KERNEL, hyperparameters(3), 12, Seeds.of(0, 4))
+    assert together.shape == (3, 12, DIM)
+    for index in range(3):
+        alone = rule.select(data.replicates(index), KERNEL, hyperparameters(), 12, Seeds.of(0, 4))
+        assert_close(together[index], alone, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_any_number_of_replicate_dimensions_is_kept(rule: InducingSelection) -> None:
     data = dataset(20, 2, 3, seed=1)
     found = rule.select(data, KERNEL, hyperparameters(2, 3), 5, Seeds(tuple(range(6)), (2, 3)))
