@@ -151,7 +151,7 @@ class Goals:
         return ", ".join([*aims, *map(str, self.constraints)])
 
     def violated(self, outcomes: Mapping[str, float | None]) -> tuple[Constraint, ...]:
-        """The constraints that measured outcomes violate; a label that has no number is violated."""
+        """The constraints that measured outcomes violate; one that has no number is not violated."""
         return tuple(
             one
             for one in self.constraints
@@ -181,7 +181,8 @@ class Goals:
             std: standard deviation of the noise, or those by name; None if unknown.
 
         Raises:
-            TrialError: a name is unknown, a number is infinite or no number, or nothing was measured.
+            TrialError: a name is unknown, a number is infinite or none, a label is neither True nor False,
+                or nothing was measured.
         """
         outcomes = self.check(self._by_name("an outcome", told))
         if failed := [name for name, value in outcomes.items() if value is None]:
@@ -209,7 +210,12 @@ class Goals:
         if not self.named:
             law = "a value must be a finite number (use fail() if there is none)"
             return {VALUE: require_finite(law, told.get(VALUE))}
-        outcomes = {name: _measured(name, told[name]) for name in self.names if told.get(name) is not None}
+        labels = {one.name for one in self.constraints if one.binary}
+        outcomes = {
+            name: _measured(name, told[name], name in labels)
+            for name in self.names
+            if told.get(name) is not None
+        }
         if not any(value is not None for value in outcomes.values()):
             law = "at least one outcome must be a finite number (use fail() if there is none)"
             raise TrialError(f"{law}, got {described(dict(told))}")
@@ -256,14 +262,15 @@ MINIMIZE = Goals((Objective(VALUE, "minimize"),), named=False)
 """The goals of a run with one objective and no constraint, smaller is better."""
 
 
-def _measured(name: str, value: object) -> float | None:
-    """The number of an outcome; None for NaN."""
+def _measured(name: str, value: object, is_label: bool) -> float | None:
+    """The number of an outcome, of a label 0 or 1; None for NaN."""
     label = bool_of(value)
     number = number_of(value) if label is None else float(label)
     if number is not None and math.isnan(number):
         return None
-    requirement = f"the outcome {name!r} must be a finite number, or NaN if its measurement failed"
-    if number is None or math.isinf(number):
+    kind = "True or False" if is_label else "a finite number"
+    if number is None or math.isinf(number) or (is_label and number not in (0.0, 1.0)):
+        requirement = f"the outcome {name!r} must be {kind}, or NaN if its measurement failed"
         raise TrialError(refusal(requirement, value))
     return number + 0.0
 

@@ -236,6 +236,7 @@ def test_a_failed_measurement_is_logged(caplog: pytest.LogCaptureFixture) -> Non
 
 
 FINITE = "the outcome 'error' must be a finite number, or NaN if its measurement failed, got"
+LABEL = "the outcome 'works' must be True or False, or NaN if its measurement failed, got"
 SEVERAL = "'error', 'speed', 'memory', as there are several objectives"
 NONE = "at least one outcome must be a finite number (use fail() if there is none), got"
 
@@ -271,6 +272,9 @@ NONE = "at least one outcome must be a finite number (use fail() if there is non
         (TWO, {"error": "0.5"}, None, f"{FINITE} '0.5': take float(...) of it"),
         (TWO, {"error": [1.0]}, None, f"{FINITE} [1.0]: take its only item"),
         (TWO, {"error": 1j}, None, f"{FINITE} 1j: take its real part or its absolute value"),
+        (LIMITED, {"works": 7}, None, f"{LABEL} 7"),
+        (LIMITED, {"works": 0.3}, None, f"{LABEL} 0.3"),
+        (LIMITED, {"works": math.inf}, None, f"{LABEL} inf"),
         (TWO, {}, None, f"{NONE} {{}}"),
         (TWO, {"error": None}, None, f"{NONE} {{'error': None}}"),
         (TWO, {"error": math.nan, "memory": math.nan}, None, f"{NONE} {{'error': nan, 'memory': nan}}"),
