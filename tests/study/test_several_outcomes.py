@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bo_suite import Float, Int, Optimizer, Space, minimize
+from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import LogExpectedHypervolumeImprovement, Scalarised
 from bo_suite.errors import DataError, StorageError, TrialError
 
@@ -101,6 +101,23 @@ def test_the_front_of_two_objectives_is_approached_and_recommended() -> None:
         opt.belief("fast")
     with pytest.raises(TrialError, match="one objective and no constraint"):
         opt.regret_bound()
+
+
+def test_recommended_points_differ() -> None:
+    space = Space({"n": Int(1, 4), "c": Choice(["u", "v"])})
+    opt = Optimizer(space, direction={"a": "minimize", "b": "minimize"}, initial=8)
+    for _ in range(8):
+        trial = opt.ask()
+        opt.tell(trial, {"a": trial.params["n"], "b": 5 - trial.params["n"] + (trial.params["c"] == "u")})
+    recommended = opt.recommend()
+    assert isinstance(recommended, list)
+    points = {tuple(point.items()) for point in recommended}
+    assert len(points) == len(recommended) >= 2
+    narrowed = Space({"n": Int(3, 4), "c": Choice(["u", "v"])})
+    opt.extend(narrowed)
+    recommended = opt.recommend()
+    assert isinstance(recommended, list)
+    assert len({tuple(point.items()) for point in recommended}) == len(recommended)
 
 
 def test_partial_outcomes_teach_what_they_know_and_can_be_completed_later() -> None:
