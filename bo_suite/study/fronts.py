@@ -12,7 +12,7 @@ from bo_suite.errors import ArgumentError
 from bo_suite.space.space import Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
-from bo_suite.study.named import NamedOutcomes, uncapped
+from bo_suite.study.named import NamedOutcomes
 from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.summary import outcomes_of, pareto_trials, trials_at_target
 from bo_suite.values.describe import described
@@ -125,8 +125,9 @@ class HypervolumeCourse:
 def reference_used(trials: Sequence[Trial], goals: Goals) -> dict[str, float] | None:
     """The reference point of the latest suggestion that had one, in the user's units; None without any.
 
-    The suggestion has stored it on the scale of its surrogate. It is mapped back by the transforms of the
-    outcomes that were known then: None if these were changed since, or if the point is beyond all numbers.
+    The suggestion has stored it on the scale of its surrogate, which may be linear. It is mapped back by the
+    transforms of the outcomes that were known then: None if these were changed since, or if the point is
+    beyond all numbers.
     """
     asked = [trial for trial in trials if "reference" in trial.provenance.get("chosen", {})]
     if not asked or not goals.several:
@@ -136,12 +137,15 @@ def reference_used(trials: Sequence[Trial], goals: Goals) -> dict[str, float] | 
     losses = NamedOutcomes.of(goals, known).losses
     if int((~losses.isnan()).any(0).sum()) != source.get("observations"):
         return None
-    point = {}
-    for objective, values, z in zip(goals.objectives, losses, source["chosen"]["reference"], strict=True):
+    point, chosen = {}, source["chosen"]
+    linear = chosen.get("linear", [False] * len(losses))
+    stored = zip(goals.objectives, losses, chosen["reference"], linear, strict=True)
+    for objective, values, z, is_linear in stored:
         measured = values[~values.isnan()]
         scaled = torch.tensor([z], **CPU_DOUBLES)
         if len(measured):
-            scaled = uncapped(OutcomeTransform.fit(measured)).inverse(scaled)
+            transform = OutcomeTransform.fit(measured)
+            scaled = transform.linear_inverse(scaled) if is_linear else transform.inverse(scaled)
         point[objective.name] = objective.sign * float(scaled)
     return point if all(map(math.isfinite, point.values())) else None
 

@@ -110,6 +110,10 @@ class OutcomeTransform:
         """Outcomes up to the cap on a linear scale: standardise(min(y, cap))."""
         return (torch.minimum(y / self.unit, self.cap) - self.location) / self.scale
 
+    def linear_inverse(self, z: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
+        """Outcomes in the user's units, of values on the linear scale; the cap is not applied."""
+        return (z * self.scale + self.location) * self.unit
+
     def log_slope(self, y: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """Log of the derivative of outcomes on the surrogate's scale by those on the linear one."""
         z = self.linear(y)
@@ -122,8 +126,7 @@ class OutcomeTransform:
         inverse(self(y)) = min(y, cap) and self(inverse(z)) = min(z, self(cap)). With a power p < 0 the result
         is infinite if shift + spread z >= -1 / p.
         """
-        standardised = _yeo_johnson_inverse(z * self.spread + self.shift, self.power)
-        return (standardised * self.scale + self.location) * self.unit
+        return self.linear_inverse(_yeo_johnson_inverse(z * self.spread + self.shift, self.power))
 
     def capped_inverse(self, z: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """`inverse`, but at most the cap, and so finite: a surrogate knows nothing beyond the cap.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bo_suite import Float, Optimizer, Space
+from bo_suite.acquisition import LogExpectedHypervolumeImprovement
 from bo_suite.errors import ArgumentError
 from bo_suite.study.fronts import FrontTrials, HypervolumeCourse, reference_used
 
@@ -140,3 +141,19 @@ def test_the_reference_point_of_a_run_is_beyond_its_front() -> None:
     worst = max(one["a"] for one in front), min(one["b"] for one in front)
     assert worst[0] < point["a"] < worst[0] + 0.5
     assert worst[1] - 50 < point["b"] < worst[1]
+
+
+def test_a_given_reference_point_is_mapped_back_from_the_scale_of_each_objective() -> None:
+    space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+    acquisition = LogExpectedHypervolumeImprovement(reference=(2.0, -3.0))
+    optimizer = Optimizer(space, acquisition, direction={"a": "minimize", "b": "maximize"}, seed=0)
+    scales = set()
+    for _ in range(11):
+        trial = optimizer.ask()
+        if trial.provenance["source"] == "acquisition":
+            scales.add(tuple(trial.provenance["chosen"]["linear"]))
+            point = reference_used(optimizer.trials, optimizer.goals)
+            assert point == pytest.approx({"a": 2.0, "b": -3.0}, rel=1e-5)
+        x, y = trial.params["x"], trial.params["y"]
+        optimizer.tell(trial, {"a": (x - 0.3) ** 2 + y, "b": (x - 0.8) ** 2 - y})
+    assert any(any(one) for one in scales)
