@@ -104,9 +104,9 @@ class Penalty:
         """The penalty at the alternatives."""
         return Penalty(feasibility, feasibility.log(alternatives).exp(), data.y.amax(-1, keepdim=True))
 
-    def applied(self, x: Tensor, intercepts: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """The lines of the alternatives and of x itself, of expected outcomes with the penalty."""
-        own = self.feasibility.log(x).exp()[..., None]
+    def applied(self, target: Tensor, intercepts: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        """The lines of the alternatives and of rows at the target, of expected outcomes with the penalty."""
+        own = self.feasibility.log(target).exp()[..., None]
         chances = torch.cat((self.chances[..., None, :].expand(*own.shape[:-1], -1), own), -1)
         return chances * intercepts + (1.0 - chances) * self.worst[..., None], chances * slopes
 
@@ -145,7 +145,7 @@ class KnowledgeGradientScore:
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """The score of each row."""
         mean, var, cov = self.lookahead.moments(x)
-        own = var
+        own, target = var, x
         if self.fidelities:
             target = at_target(x, self.fidelities)
             mean, own = self.lookahead.mean_and_cov(target)[0], self.lookahead.pair_cov(x, target)
@@ -153,7 +153,7 @@ class KnowledgeGradientScore:
         means = self.means[..., None, :].expand(*mean.shape, -1)
         intercepts = torch.cat((means, mean[..., None]), -1)
         if self.penalty is not None:
-            intercepts, slopes = self.penalty.applied(x, intercepts, slopes)
+            intercepts, slopes = self.penalty.applied(target, intercepts, slopes)
         value = log_discrete_knowledge_gradient(-intercepts, slopes.expand_as(intercepts))
         if value.ndim > var.ndim:
             value = torch.logsumexp(value, 0) - math.log(value.shape[0])

@@ -15,7 +15,8 @@ from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.acquisition import AffineCost, KnowledgeGradient, discrete_knowledge_gradient
 from bo_suite.acquisition import log_discrete_knowledge_gradient as log_value
 from bo_suite.acquisition.alternatives import StartingPoints, at_target
-from bo_suite.acquisition.knowledge_gradient import KnowledgeGradientScore
+from bo_suite.acquisition.feasibility import Feasibility
+from bo_suite.acquisition.knowledge_gradient import KnowledgeGradientScore, Penalty
 from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.problems import get_problem, mixed, noisy
@@ -323,6 +324,23 @@ def test_the_score_is_the_log_of_the_gain_less_the_log_of_the_cost() -> None:
     given = KnowledgeGradient(surrogate=At((0.25, 0.8, 1.0, 0.02)), cost=AffineCost(2.0, 5.0))
     assert given.build(data, SEEDS).cost == AffineCost(2.0, 5.0)
     assert KnowledgeGradient(surrogate=At(LONG)).build(guide(), SEEDS).cost is None
+
+
+class MetAtTheTarget(Feasibility):
+    """Constraints that are met for certain at the target fidelity, and never below."""
+
+    def log(self, x: Tensor) -> Tensor:
+        return torch.where(x[..., 1] == 1.0, 0.0, -50.0).to(x)
+
+
+def test_with_fidelities_what_counts_is_whether_the_target_is_feasible() -> None:
+    process = At((0.25, 0.8, 1.0, 0.02)).fit(levels(14), SEEDS)
+    score = KnowledgeGradient(surrogate=Given(process)).build(levels(14), SEEDS)
+    chances = torch.ones_like(score.means)
+    met = MetAtTheTarget(None, (), torch.zeros(0, dtype=F64), 14)
+    penalty = Penalty(met, chances, torch.full((1,), 9.0, dtype=F64))
+    x = torch.rand(20, 2, generator=torch.Generator().manual_seed(5), dtype=F64)
+    assert_close(replace(score, penalty=penalty)(x), score(x), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", [0, 3, 4])
