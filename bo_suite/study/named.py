@@ -183,7 +183,7 @@ class _Limit:
     def of(constraint: Constraint, values: Tensor, stds: Tensor) -> "_Limit":
         if constraint.binary:
             violation = torch.where(values.isnan(), torch.nan, (values < constraint.low).to(values))
-            return _Limit(constraint, (constraint.low, math.inf), (values, stds), violation)
+            return _Limit(constraint, (constraint.low, math.inf), (values, stds.square()), violation)
         transform = LimitTransform.fit(values[~values.isnan()], constraint)
         low, high = transform(torch.tensor([constraint.low, constraint.high], **CPU_DOUBLES)).tolist()
         violation = transform.violation(values, constraint)

@@ -74,7 +74,7 @@ def test_the_encoded_outcomes_have_the_labels_last_and_the_ends_on_their_scale()
         finished(
             MIXED,
             {"error": 1.0 + k, "speed": 0.5 * k, "works": float(k % 3 > 0), "memory": 1.0 + k},
-            {"error": 0.1, "works": 0.0},
+            {"error": 0.1, "works": 0.5},
             k,
         )
         for k in range(9)
@@ -99,6 +99,7 @@ def test_the_encoded_outcomes_have_the_labels_last_and_the_ends_on_their_scale()
     assert outcomes.noise is not None
     assert bool(outcomes.noise[0].isfinite().all())
     assert bool(outcomes.noise[1].isnan().all())
+    assert outcomes.noise[works].tolist() == [0.25] * 9
     torch.testing.assert_close(outcomes.noise[0], OutcomeTransform.fit(error).noise(error, error * 0.0 + 0.1))
 
 
