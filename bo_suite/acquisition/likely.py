@@ -1,10 +1,12 @@
 """An acquisition's score with the probabilities that an evaluation succeeds and meets the constraints."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jaxtyping as jt
+import torch
 from torch import Tensor
 
 from bo_suite.acquisition.base import Acquisition, Score, require_support
@@ -78,6 +80,7 @@ def build_score(
 
     Until an observation meets all constraints, these probabilities alone are the score: where the model knows
     little, the probability is far from 0, so that the search explores until it finds the feasible region.
+    Pending points of one run that are not likely to be feasible are nothing to improve on.
 
     Raises:
         DataError: the acquisition does not support an aspect of the data.
@@ -91,9 +94,22 @@ def build_score(
         feasibility = Feasibility.fit(data, seeds, of_limits)
     if feasibility is None or bool(data.eligible.any(-1).all()):
         of_score = None if start is None or not start.hyperparameters.numel() else start
-        score = acquisition.build(data, seeds, of_score)
+        score = acquisition.build(_with_likely_pending(data, feasibility), seeds, of_score)
     if data.failures is not None:
         success = SuccessProbability.fit(data, seeds, None if start is None else start.success)
     if score is not None and success is None and feasibility is None:
         return score
     return LikelyScore(score, success, feasibility)
+
+
+def _with_likely_pending(data: Dataset, feasibility: Feasibility | None) -> Dataset:
+    """The data without pending points that are infeasible with a probability above one half.
+
+    As improvement is on all pending points, one that is infeasible and good in the objective would leave
+    nothing to improve where constraints are met. Feasibility, which is given all of them, keeps away from it.
+    """
+    if feasibility is None or data.batch_shape or not data.pending.shape[-2]:
+        return data
+    with torch.no_grad():
+        likely = feasibility.log(data.pending) >= math.log(0.5)
+    return replace(data, pending=data.pending[likely])

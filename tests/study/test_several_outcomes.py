@@ -271,6 +271,22 @@ def test_an_outcome_can_be_an_objective_and_constrained() -> None:
     assert all((trial.outcomes or {})["near"] <= 1.0 for trial in opt.pareto)
 
 
+@pytest.mark.parametrize("names", [("value",), ("near", "far")], ids=str)
+def test_a_pending_point_that_is_infeasible_is_nothing_to_improve_on(names: tuple[str, ...]) -> None:
+    def limited_by_x(params: dict[str, Any]) -> dict[str, float]:
+        x, y = params["x"], params["y"]
+        ends = zip(names, (-1.0, 3.0), strict=False)
+        return {"m": x + 0.1 * y, **{name: (x - 5.0) ** 2 + (y - end) ** 2 for name, end in ends}}
+
+    opt = Optimizer(SPACE, direction=dict.fromkeys(names, "minimize"), constraints={"m": (None, 0.0)})
+    run(opt, limited_by_x, 10)
+    opt.enqueue([{"x": 5.0, "y": 1.0}])
+    opt.ask()
+    trial = opt.ask()
+    assert trial.provenance["why"]["feasible"] > 0.2
+    assert limited_by_x(trial.params)["m"] < 0.5
+
+
 def test_a_finite_space_with_constraints_is_exhausted_as_any_other() -> None:
     from bo_suite.errors import SpaceExhausted
 
