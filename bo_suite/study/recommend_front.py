@@ -76,7 +76,8 @@ def front_rows(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) 
         process = surrogate.fit(outcome_dataset(data, 0, outcomes.objectives), seeds)
         sampled = sample_sobol(space, _ROWS, data.x, seeds.split("sobol"))
         near = perturb_best(space, data, seeds.split("nearby"), _ROWS)
-        rows = project(space, torch.cat((data.within_space(outcomes.x), sampled, near))).unique(dim=0)
+        rows: Tensor = project(space, torch.cat((data.within_space(outcomes.x), sampled, near)))
+        rows = rows.unique(dim=0)
         mean, var = process.mean_and_var(rows.expand(outcomes.objectives, *rows.shape))
         losses = (mean + var.sqrt()).mT
         if data.violation is not None:

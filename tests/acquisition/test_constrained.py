@@ -117,6 +117,18 @@ def test_its_gradient_is_finite_and_that_of_finite_differences(acquisition: Any)
             assert_close(gradient[:, column], slope, rtol=1e-3, atol=1e-3)
 
 
+def test_a_pending_row_that_is_infeasible_is_nothing_to_improve_on() -> None:
+    data, x = limited(), rows(20)
+    row = torch.ones(1, 2, dtype=torch.float64)
+    alone, given, shifted = (
+        build_score(LogExpectedImprovement(), one, SEEDS)
+        for one in (data, data.with_pending([row[0]]), limited(shift=-3.0).with_pending([row[0]]))
+    )
+    assert all(isinstance(one, LikelyScore) for one in (alone, given, shifted))
+    assert_close(given.score(x), alone.score(x), rtol=1e-12, atol=1e-12)  # type: ignore[attr-defined]
+    assert bool((shifted.score(x) < alone.score(x) - 1.0).any())  # type: ignore[attr-defined]
+
+
 @BOTH
 def test_without_constraints_it_is_the_score_alone(acquisition: Any) -> None:
     data, x = without_limits(limited()), rows(30)
