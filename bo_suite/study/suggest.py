@@ -267,7 +267,7 @@ class Suggester:
             **step.notes,
             "rule": f"repeat, {again.ratio:.3g} times the knowledge gradient of a new point",
         }
-        return replace(step, row=again.row, repeat=True, notes=notes, forecast=None)
+        return replace(step, row=again.row, repeat=True, notes=notes, forecast=None, chance=None)
 
     def point(self, row: Tensor) -> Params:
         """The point of a row of `searched`."""

@@ -271,6 +271,18 @@ def test_an_outcome_can_be_an_objective_and_constrained() -> None:
     assert all((trial.outcomes or {})["near"] <= 1.0 for trial in opt.pareto)
 
 
+def test_a_repeated_point_does_not_have_the_forecast_of_the_new_point() -> None:
+    opt = Optimizer(SPACE, constraints={"m": (None, 0.0)}, repeats=True, seed=2)
+    for number in range(16):
+        trial = opt.ask()
+        x, y = trial.params["x"], trial.params["y"]
+        value = 0.1 * (x - 5.0) ** 2 + 0.1 * y * y + (0.5 if number % 2 else -0.5)
+        opt.tell(trial, {"value": value, "m": x}, std={"value": 0.5})
+    repeats = [trial.provenance for trial in opt.trials if trial.provenance.get("repeat")]
+    assert repeats
+    assert all("feasible" not in one["why"] and "predicted" not in one["why"] for one in repeats)
+
+
 def test_a_pending_point_that_is_infeasible_does_not_count_as_the_front() -> None:
     def limited_by_x(params: dict[str, Any]) -> dict[str, float]:
         x, y = params["x"], params["y"]
