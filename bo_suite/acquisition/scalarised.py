@@ -56,7 +56,7 @@ class Scalarised:
 
     The objectives are scaled to [0, 1] over the front of the feasible observations. Their augmented Chebyshev
     scalarisation max_j w_j z_j + rho Σ_j w_j z_j (Knowles 2006) is standardised, and observations that lack
-    an objective are left out.
+    an objective are left out. While all lack one, a missing objective counts as average.
 
     Attributes:
         acquisition: of one objective; it must handle what else the data hold.
@@ -96,7 +96,7 @@ class Scalarised:
 
         Raises:
             DataError: data with one objective, or weights for another number of objectives.
-            FitError: no observation has all objectives, or the acquisition cannot be fitted.
+            FitError: no observation has an objective, or the acquisition cannot be fitted.
             NumericalError: the acquisition cannot be fitted.
         """
         outcomes = several_objectives(data, self)
@@ -127,13 +127,17 @@ def scalarised_dataset(
 ) -> Dataset:
     """The observations with all objectives as a Dataset of one, of mean 0 and variance 1.
 
+    If none has all, those with some: the others count as average, 0.
+
     Raises:
-        FitError: there are none.
+        FitError: no observation has an objective.
     """
     y = outcomes.y[: outcomes.objectives]
     complete = ~y.isnan().any(0)
     if not bool(complete.any()):
-        raise FitError("a scalarisation needs an observation with all objectives, got none")
+        complete, y = ~y.isnan().all(0), y.nan_to_num(0.0)
+    if not bool(complete.any()):
+        raise FitError("a scalarisation needs an observation of an objective, got none")
     chebyshev = Chebyshev.of(y, outcomes.front, weights, rho)
     x, y = outcomes.x[complete], y[:, complete]
     value = chebyshev(y)

@@ -192,10 +192,24 @@ def test_what_it_cannot_do_is_said() -> None:
         Scalarised(weights=(0.0, 0.0))
     with pytest.raises(DataError, match="rho"):
         Scalarised(rho=-1.0)
+    with pytest.raises(FitError, match="an observation of an objective, got none"):
+        Scalarised().build(data_of(trade_off(x) * torch.nan, x), SEEDS)
+
+
+def test_while_no_row_has_all_objectives_those_that_were_not_measured_are_average() -> None:
+    x = rows(6)
     y = trade_off(x)
     y[0, ::2], y[1, 1::2] = torch.nan, torch.nan
-    with pytest.raises(FitError, match="an observation with all objectives, got none"):
-        Scalarised().build(data_of(y, x), SEEDS)
+    data = data_of(y, x)
+    assert data.outcomes is not None
+    weights = torch.tensor([0.4, 0.6], dtype=F64)
+    found = scalarised_dataset(data, data.outcomes, weights, 0.05)
+    average = data_of(y.nan_to_num(0.0), x)
+    front = torch.zeros(6, dtype=torch.bool)
+    value = Chebyshev.of(average.outcomes.y, front, weights, 0.05)(average.outcomes.y)  # type: ignore[union-attr]
+    assert_close(found.x, x)
+    assert_close(found.y, (value - value.mean()) / value.std(correction=0))
+    assert bool(Scalarised().build(data, SEEDS)(rows(9)).isfinite().all())
 
 
 def test_paths_of_the_objectives_are_independent_and_agree_with_the_observations() -> None:
