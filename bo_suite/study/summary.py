@@ -18,6 +18,9 @@ from bo_suite.values.display import html_table, shown_value
 _BEST = 5
 """Rows of the table of the best trials."""
 
+_SCALED = {"reference": "reference on the model's scale"}
+"""Names of choices that are not in the user's units, as text."""
+
 
 @dataclass(frozen=True)
 class RegretBound:
@@ -148,7 +151,8 @@ def explanation(provenance: Mapping[str, Any]) -> str:
         failed = f"since the model failed: {provenance.get('fallback')}"
         return f"a random point after {observations}{given}, {failed}"
     acquisition = str(provenance.get("acquisition")).split("(")[0]
-    choices = "".join(f"; {name}: {value}" for name, value in provenance.get("chosen", {}).items())
+    chosen = provenance.get("chosen", {}).items()
+    choices = "".join(f"; {_SCALED.get(name, name)}: {value}" for name, value in chosen)
     again = "evaluated again, since that teaches most; " if provenance.get("repeat") else ""
     reasons = _reasons(provenance.get("why", {}))
     return f"{again}{reasons}chosen from {observations} by {acquisition}{choices}{given}"

@@ -112,6 +112,12 @@ def test_in_words() -> None:
     assert explanation(opt.ask(fixed={"x": 0.5}).provenance).endswith("LogExpectedImprovement; x given")
 
 
+def test_the_reference_point_is_said_to_be_on_the_models_scale() -> None:
+    provenance = {"source": "acquisition", "acquisition": "A()", "chosen": {"reference": [2.0], "front": 1}}
+    text = "chosen from 0 observations by A; reference on the model's scale: [2.0]; front: 1"
+    assert explanation(provenance) == text
+
+
 def test_huge_outcomes_leave_out_what_is_not_finite() -> None:
     opt = Optimizer(SPACE, seed=0)
     for number in range(9):
