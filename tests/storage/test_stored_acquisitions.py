@@ -39,7 +39,8 @@ NO_RECIPES = {
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore"),
         *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
         *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
-        *("Plateaus", "Forecast", "Feasibility"),
+        *("Plateaus", "Forecast", "Feasibility", "Penalty", "Boxes", "Chebyshev", "ObservedFront"),
+        *("FittedObjectives", "HypervolumeScore", "ScalarisedScore", "ScalarisedPathScore"),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
     "surrogates": (
