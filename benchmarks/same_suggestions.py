@@ -28,7 +28,7 @@ PROBLEMS = (
 )
 OTHERS = (
     *("NoisyExpectedImprovement", "UpperConfidenceBound", "ThompsonSampling", "KnowledgeGradient", "Bore"),
-    "ConstrainedExpectedImprovement",
+    "LogExpectedImprovement",
 )
 
 

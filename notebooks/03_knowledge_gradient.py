@@ -431,8 +431,7 @@ figure
 # Otherwise stay with the default, `AdaptiveImprovement()`, also under noise, and name the point
 # of `Optimizer.recommend()` at the end. The default costs a third or less, and in our benchmarks
 # under noise (`benchmarks/README.md`) neither the knowledge gradient nor
-# `NoisyExpectedImprovement()` is shown to be better. For constraints use
-# `ConstrainedExpectedImprovement()`; `KnowledgeGradient` refuses them.
+# `NoisyExpectedImprovement()` is shown to be better.
 #
 # Use `simulate_knowledge_gradient` to understand or to check, `discrete_knowledge_gradient` when
 # your alternatives are a finite list anyway, and `KnowledgeGradient(quantiles=..., candidates=...)`

@@ -445,8 +445,7 @@ summary
 # outcomes alone, so that outliers and odd scales do not move it.
 #
 # Do not take it for smooth functions of a few real numbers: there `LogExpectedImprovement()`, the
-# default, is far ahead. Nor for fidelities or constraints, which `Bore` refuses: that is for
-# `KnowledgeGradient()` and `ConstrainedExpectedImprovement()`.
+# default, is far ahead. Nor for fidelities or constraints, which `Bore` refuses.
 #
 # `fit_density_ratio` stands alone: for divergences between samples, or for weights when a
 # distribution has changed. Keep fresh samples to evaluate it on.

@@ -85,7 +85,8 @@ def front_rows(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) 
             allowed = likely >= torch.minimum(likely.amax(), likely.new_tensor(0.5).log())
             rows, losses = rows[allowed], losses[allowed]
         front = non_dominated(losses.mT)
-        return rows[front][_spread(losses[front])]
+        chosen: Tensor = rows[front][_spread(losses[front])]
+        return chosen
 
 
 def _spread(losses: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ NO_RECIPES = {
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore"),
         *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
         *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
-        *("Plateaus", "Forecast", "Feasibility"),
+        *("Plateaus", "Forecast", "Feasibility", "Penalty", "Boxes", "Chebyshev", "ObservedFront"),
+        *("FittedObjectives", "HypervolumeScore", "ScalarisedScore", "ScalarisedPathScore"),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
     "surrogates": (
@@ -58,6 +59,7 @@ NO_RECIPES = {
     "integrations": (
         *("Record", "Journal", "ConditionedProcess", "AcquisitionContext", "BoTorchScore", "Dimension"),
         *("Translation", "FitCall", "CandidateScore", "CrossValidation", "Measured"),
+        *("SearchGoals", "SearchRun"),
     ),
 }
 """Classes of the rooms that recipes are made of, which are no part of one."""
