@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bo_suite.acquisition.several import joined, outcome_dataset
 from bo_suite.classifiers import GPClassifier, WeightedExamples
+from bo_suite.classifiers.gp import GPLogOdds
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
@@ -78,7 +79,7 @@ class Feasibility:
     Attributes:
         intervals: of numeric outcomes; None if there are none.
         log_odds: processes of the log odds of labels.
-        hyperparameters: of the fit to the numeric outcomes.
+        hyperparameters: of the fits to the numeric outcomes, then of those to labels.
         rows: number of rows that were fitted.
     """
 
@@ -98,17 +99,19 @@ class Feasibility:
         assert outcomes is not None, "data without outcomes have no constraints"
         seeds = seeds.split("feasibility")
         first, last = outcomes.objectives, outcomes.y.shape[-2]
-        numeric, classified = list(range(first, last - outcomes.labels)), []
-        for index in range(last - outcomes.labels, last):
-            log_odds = _log_odds(data, index, seeds.split(f"label {index}"))
-            if log_odds is None:
-                numeric.append(index)
-            else:
-                classified.append(log_odds)
+        labels = [index for index in range(last - outcomes.labels, last) if not _all_equal(outcomes, index)]
+        numeric = [index for index in range(first, last) if index not in labels]
+        of_numbers, of_labels = _split_start(data, start, len(numeric), len(labels))
         intervals, hyperparameters = None, data.x.new_zeros(*data.batch_shape, 0)
         if numeric:
-            intervals, hyperparameters = _intervals(data, numeric, seeds, start)
-        return Feasibility(intervals, tuple(classified), hyperparameters, outcomes.x.shape[-2])
+            intervals, hyperparameters = _intervals(data, numeric, seeds, of_numbers)
+        log_odds = [
+            _log_odds(data, index, seeds.split(f"label {index}"), one)
+            for index, one in zip(labels, of_labels, strict=True)
+        ]
+        hyperparameters = torch.cat((hyperparameters, *(one.hyperparameters for one in log_odds)), -1)
+        processes = tuple(one.process for one in log_odds)
+        return Feasibility(intervals, processes, hyperparameters, outcomes.x.shape[-2])
 
     @property
     def warm_start(self) -> WarmStart:
@@ -134,15 +137,7 @@ def _intervals(
     noise = None if outcomes.noise is None else outcomes.noise[..., numeric, :]
     chosen = Outcomes(outcomes.x, outcomes.y[..., numeric, :], 0, low[..., 0], high[..., 0], noise)
     observed = outcome_dataset(replace(data, outcomes=chosen), 0, count)
-    surrogate = AutoGP()
-    if start is not None:
-        size = count * surrogate.exact.start(observed).shape[-1]
-        if start.hyperparameters.shape[-1] == size:
-            vectors = start.hyperparameters.unflatten(-1, (count, -1)).movedim(-2, 0)
-            start = replace(start, hyperparameters=vectors)
-        else:
-            start = None
-    process: Process = surrogate.fit(observed, seeds, start)
+    process: Process = AutoGP().fit(observed, seeds, start)
     hyperparameters = joined(process.hyperparameters)
     if data.pending.shape[-2]:
         with torch.no_grad():
@@ -152,15 +147,36 @@ def _intervals(
     return _Intervals(process, low, high), hyperparameters
 
 
-def _log_odds(data: Dataset, index: int, seeds: Seeds) -> Process | None:
-    """The process of the log odds that an outcome's label is 1; None if all labels are equal."""
+def _split_start(
+    data: Dataset, start: WarmStart | None, numbers: int, labels: int
+) -> tuple[WarmStart | None, list[WarmStart | None]]:
+    """The start of the fit to numeric outcomes, and of that to each label; none if the sizes differ."""
+    size = AutoGP().exact.start(data).shape[-1]
+    sizes = [numbers * size, *[size - 1] * labels]  # a label has no noise
+    if start is None or start.hyperparameters.shape[-1] != sum(sizes):
+        return None, [None] * labels
+    of_numbers, *of_labels = start.hyperparameters.split(sizes, -1)
+    rest: list[WarmStart | None] = [replace(start, hyperparameters=one) for one in of_labels]
+    if not numbers:
+        return None, rest
+    vectors = of_numbers.unflatten(-1, (numbers, -1)).movedim(-2, 0)
+    return replace(start, hyperparameters=vectors), rest
+
+
+def _all_equal(outcomes: Outcomes, index: int) -> bool:
+    """Whether all labels of an outcome are equal."""
+    label = outcomes.y[..., index, :]
+    label = label[~label.isnan()]
+    return bool((label == label[:1]).all())
+
+
+def _log_odds(data: Dataset, index: int, seeds: Seeds, start: WarmStart | None) -> GPLogOdds:
+    """The log odds that an outcome's label is 1."""
     outcomes = data.outcomes
     assert outcomes is not None, "data without outcomes have no labels"
     label = outcomes.y[..., index, :]
     measured = ~label.isnan()
     label, x = label[measured], outcomes.x[measured]
-    if bool((label == label[0]).all()):
-        return None
     weights = _CERTAINTY * label, _CERTAINTY * (1.0 - label)
     examples = WeightedExamples(x, *weights, data.columns.unordered, data.columns.levels)
-    return GPClassifier().fit(examples, seeds).process
+    return GPClassifier().fit(examples, seeds, start)

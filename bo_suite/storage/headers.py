@@ -69,6 +69,8 @@ def agreed_header(database: Database, expected: Header, stored: Header | None) -
     agreed = replace(
         expected,
         space=stored.space,
+        direction=stored.direction,  # which may name the objectives in another order
+        constraints=stored.constraints,
         since=stored.since,
         extended=stored.extended,
         run=stored.run,

@@ -43,6 +43,10 @@ def header_of(
         raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
     space.varying.check_searchable()  # before a file is created
     budget, initial, repeats = settings.budget, settings.initial, settings.repeats
+    if repeats and goals.several:
+        raise TrialError(
+            "repeats must be False or None with several objectives: what a repeat teaches is unknown"
+        )
     return Header(
         space,
         seed=require_int("seed", seed),

@@ -316,7 +316,7 @@ class Optimizer:
         """Takes over running trials whose process has died, and returns them to be evaluated again."""
         return self._history.reclaim()
 
-    def recommend(self, fixed: Params | None = None) -> Params | list[Params]:
+    def recommend(self, fixed: Params | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
         The model is that of `belief`. Under noise the point is a better choice than `best`, whose value may

@@ -27,6 +27,9 @@ from bo_suite.study.summary import RegretBound
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.process import ROWS_AT_ONCE, Process, Surrogate
 
+LIKELY = 0.9
+"""Probability to meet the constraints from which a recommended point counts as feasible."""
+
 
 def surrogate_of(acquisition: Acquisition) -> Surrogate:
     """The surrogate of an acquisition; an AutoGP if it has none, such as one with a classifier."""
@@ -37,8 +40,8 @@ def surrogate_of(acquisition: Acquisition) -> Surrogate:
 def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -> jt.Float[Tensor, " d"]:
     """The row of smallest posterior mean + standard deviation, with fidelities at the target.
 
-    If trials have failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)), and so
-    are rows that violate a constraint with probability above 1/2.
+    If trials have failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)). Rows
+    that meet the constraints with a probability below 0.9 are worse by -log(P / 0.9).
 
     Args:
         data: observations.
@@ -66,13 +69,13 @@ def _at_target(score: Score, data: Dataset, seeds: Seeds) -> Callable[[Tensor], 
     """The score of rows with fidelities at the target; lower if they are likely to fail or infeasible."""
     success = None if data.failures is None else SuccessProbability.fit(data, seeds)
     feasibility = None if data.violation is None else Feasibility.fit(data, seeds)
-    chances = [part for part in (success, feasibility) if part is not None]
+    chances = [(part, level) for part, level in ((success, 0.5), (feasibility, LIKELY)) if part is not None]
 
     def penalised(x: Tensor) -> Tensor:
         rows = at_target(x, data.fidelities)
         value = score(rows)
-        for chance in chances:
-            value = value + (chance.log(rows) + math.log(2.0)).clamp(max=0.0)
+        for chance, level in chances:
+            value = value + (chance.log(rows) - math.log(level)).clamp(max=0.0)
         return value
 
     return penalised

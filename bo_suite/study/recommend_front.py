@@ -17,7 +17,7 @@ from bo_suite.space.candidates import perturb_best, project, sample_sobol
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial
-from bo_suite.study.recommend import recommended_point, surrogate_of
+from bo_suite.study.recommend import LIKELY, recommended_point, surrogate_of
 from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates.process import Surrogate
 
@@ -43,7 +43,7 @@ def recommended_front(
     """At most ten points that no other is predicted to dominate, ordered by the first objective.
 
     A point counts by its posterior mean plus one standard deviation of each objective, and must be feasible
-    with a probability of at least one half. Of more points those are chosen, one after another, that add most
+    with a probability of at least 0.9. Of more points those are chosen, one after another, that add most
     to the hypervolume.
 
     Args:
@@ -82,7 +82,7 @@ def front_rows(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) 
         losses = (mean + var.sqrt()).mT
         if data.violation is not None:
             likely = Feasibility.fit(data, seeds).log(rows)
-            allowed = likely >= torch.minimum(likely.amax(), likely.new_tensor(0.5).log())
+            allowed = likely >= torch.minimum(likely.amax(), likely.new_tensor(LIKELY).log())
             rows, losses = rows[allowed], losses[allowed]
         front = non_dominated(losses.mT)
         chosen: Tensor = rows[front][_spread(losses[front])]

@@ -91,7 +91,8 @@ def repeat_instead(row: jt.Float[Tensor, " d"], data: Dataset, seeds: Seeds) -> 
     """
     if not worth_repeating(data, seeds, _FEWEST_TO_CHOOSE, _CLEAR_NOISE):
         return None
-    observed = torch.unique(data.x, dim=0)
+    feasible = data.x if data.violation is None else data.x[data.violation == 0.0]
+    observed = torch.unique(feasible, dim=0)
     observed = observed[(data.within_space(observed) == observed).all(-1) & is_new(observed, data.pending)]
     if not len(observed):
         return None

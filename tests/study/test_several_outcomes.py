@@ -307,3 +307,26 @@ def test_a_finite_space_with_constraints_is_exhausted_as_any_other() -> None:
     assert opt.best.params == {"k": 3}
     with pytest.raises(SpaceExhausted):
         opt.ask()
+
+
+def test_a_recommended_point_is_likely_to_be_feasible() -> None:
+    opt = run(Optimizer(SPACE, constraints={"stress": (None, 4.0)}), limited_by_stress, 20)
+    point = opt.recommend()
+    assert point["x"] ** 2 + point["y"] ** 2 <= 4.0
+
+
+def limited_by_stress(params: dict[str, Any]) -> dict[str, Any]:
+    outcomes = limited(params)
+    return {"value": outcomes["value"], "stress": outcomes["stress"]}
+
+
+def test_the_order_of_objectives_is_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    Optimizer(SPACE, direction=BOTH, storage=path).close()
+    reopened = Optimizer(SPACE, direction=dict(reversed(BOTH.items())), storage=path)
+    assert [objective.name for objective in reopened.goals.objectives] == list(BOTH)
+
+
+def test_repeats_are_refused_with_several_objectives() -> None:
+    with pytest.raises(TrialError, match="repeats must be False or None with several objectives"):
+        Optimizer(SPACE, direction=BOTH, repeats=True)
