@@ -111,17 +111,6 @@ class Outcomes:
         """Number of constrained outcomes."""
         return self.y.shape[-2] - self.objectives
 
-    @property
-    def front(self) -> jt.Bool[Tensor, "*b n"]:
-        """Which rows are feasible, have all objectives, and are not dominated by another such row."""
-        y = self.y[..., : self.objectives, :].movedim(-2, -1)
-        complete = ~y.isnan().any(-1)
-        complete = complete if self.violation is None else complete & (self.violation == 0.0)
-        y = torch.where(complete[..., None], y, torch.inf)
-        first, other = y[..., :, None, :], y[..., None, :, :]
-        dominated = (other <= first).all(-1) & (other < first).any(-1)
-        return complete & ~dominated.any(-1)
-
 
 @dataclass(frozen=True)
 class Dataset:

@@ -52,12 +52,7 @@ class ObservedFront:
         outcomes = data.outcomes
         assert outcomes is not None, "data without outcomes have no front of them"
         x, y = outcomes.x, outcomes.y[: outcomes.objectives]
-        counted = ~y.isnan().any(0)
-        if outcomes.violation is not None:
-            counted = counted & (outcomes.violation == 0.0)
-        inside = counted
-        if data.outside is not None and bool(data.outside.any()):
-            inside = counted & ~among(x, data.x[data.outside])
+        counted, inside = _counted(data, outcomes)
         moved = bool(data.columns.fixed) or (bool(counted.any()) and not bool(inside.any()))
         if moved:
             x, inside = data.within_space(x), counted
@@ -65,6 +60,26 @@ class ObservedFront:
             y = process.mean(x.expand(len(y), *x.shape))
         front = non_dominated(torch.where(inside, y, torch.inf))
         return ObservedFront(x, y, inside, front)
+
+
+def observed_front(data: Dataset, outcomes: Outcomes) -> jt.Bool[Tensor, " n"]:
+    """Which rows are feasible, have all objectives, lie in the space, and are dominated by no other such row.
+
+    If none lies in the space, those outside count.
+    """
+    counted, inside = _counted(data, outcomes)
+    rows = inside if bool(inside.any()) else counted
+    return non_dominated(torch.where(rows, outcomes.y[: outcomes.objectives], torch.inf))
+
+
+def _counted(data: Dataset, outcomes: Outcomes) -> tuple[Tensor, Tensor]:
+    """Which rows are feasible and have all objectives, and which of these lie in the space."""
+    counted = ~outcomes.y[: outcomes.objectives].isnan().any(0)
+    if outcomes.violation is not None:
+        counted = counted & (outcomes.violation == 0.0)
+    if data.outside is None or not bool(data.outside.any()):
+        return counted, counted
+    return counted, counted & ~among(outcomes.x, data.x[data.outside])
 
 
 def among(rows: Tensor, others: Tensor) -> Tensor:

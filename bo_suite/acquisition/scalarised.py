@@ -11,7 +11,7 @@ from torch import Tensor
 from bo_suite.acquisition.adaptive import AdaptiveImprovement
 from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.chebyshev import Chebyshev, uniform_weights
-from bo_suite.acquisition.fronts import among, several_objectives
+from bo_suite.acquisition.fronts import among, observed_front, several_objectives
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.errors import DataError, FitError
 from bo_suite.optim.maximize import Search
@@ -138,7 +138,7 @@ def scalarised_dataset(
         complete, y = ~y.isnan().all(0), y.nan_to_num(0.0)
     if not bool(complete.any()):
         raise FitError("a scalarisation needs an observation of an objective, got none")
-    chebyshev = Chebyshev.of(y, outcomes.front, weights, rho)
+    chebyshev = Chebyshev.of(y, observed_front(data, outcomes), weights, rho)
     x, y = outcomes.x[complete], y[:, complete]
     value = chebyshev(y)
     mean, spread = value.mean(), value.std(correction=0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.chebyshev import Chebyshev, uniform_weights
-from bo_suite.acquisition.fronts import several_objectives
+from bo_suite.acquisition.fronts import observed_front, several_objectives
 from bo_suite.acquisition.several import joined, outcome_dataset, split_start
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
@@ -105,7 +105,7 @@ class ThompsonSampling:
         independent = Seeds(tuple(seeds.split(f"path {j}").keys[0] for j in range(k)), (k,))
         paths = self._path(process, data.pending.expand(k, *data.pending.shape), independent)
         weights = uniform_weights(k, seeds, batch.y)
-        scalarisation = Chebyshev.of(outcomes.y[:k], outcomes.front, weights, _RHO)
+        scalarisation = Chebyshev.of(outcomes.y[:k], observed_front(data, outcomes), weights, _RHO)
         return ScalarisedPathScore(paths, scalarisation, joined(process.hyperparameters))
 
     def _path(self, process: Process, pending: Tensor, seeds: Seeds) -> Paths:

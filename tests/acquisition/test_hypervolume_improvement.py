@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from bo_suite.acquisition import LogExpectedHypervolumeImprovement
 from bo_suite.acquisition.expected_hypervolume import log_expected_hypervolume_improvement
+from bo_suite.acquisition.fronts import observed_front
 from bo_suite.acquisition.hypervolume import non_dominated_boxes
 from bo_suite.acquisition.several import outcome_dataset
 from bo_suite.data import Columns, Dataset, Outcomes, Seeds
@@ -62,7 +63,7 @@ def test_without_noise_it_improves_on_the_observed_front_with_solo_fits(objectiv
         for j in range(objectives)
     ]
     mean, var = (torch.cat(moments) for moments in zip(*alone, strict=True))
-    front = data.outcomes.y[:, data.outcomes.front]
+    front = data.outcomes.y[:, observed_front(data, data.outcomes)]
     reference = torch.tensor(score.notes[0]["reference"], dtype=F64)
     least, most = front.aminmax(dim=-1)
     assert_close(reference, most + 0.1 * (most - least), rtol=1e-6, atol=1e-6)
@@ -76,7 +77,7 @@ def test_the_reference_point_is_far_away_in_every_third_step() -> None:
     x = rows(13)
     data = data_of(trade_off(x), x, torch.zeros(2, 13, dtype=F64))
     assert data.outcomes is not None
-    least, most = data.outcomes.y[:, data.outcomes.front].aminmax(dim=-1)
+    least, most = data.outcomes.y[:, observed_front(data, data.outcomes)].aminmax(dim=-1)
     for pending, share in ((0, 0.1), (1, 1.0), (2, 0.1), (3, 0.1), (4, 1.0)):
         score = quick().build(replace(data, pending=rows(4, seed=3)[:pending]), SEEDS)
         expected = (most + share * (most - least)).tolist()
@@ -143,13 +144,13 @@ def test_infeasible_rows_and_rows_outside_of_the_space_are_not_on_the_front() ->
     noise = torch.zeros(2, 12, dtype=F64)
     data = data_of(trade_off(x), x, noise)
     assert data.outcomes is not None
-    best = data.outcomes.front.nonzero()[0, 0]
+    best = observed_front(data, data.outcomes).nonzero()[0, 0]
     violation = torch.zeros(12, dtype=F64)
     violation[best] = 1.0
     infeasible = replace(data, outcomes=replace(data.outcomes, violation=violation))
     outside = replace(data, outside=violation > 0.0, columns=Columns(narrowed=True))
     without = data_of(torch.where(violation > 0.0, torch.nan, data.outcomes.y), x, noise)
-    expected = without.outcomes.y[:, without.outcomes.front].sort(-1).values  # type: ignore[union-attr]
+    expected = without.outcomes.y[:, observed_front(without, without.outcomes)].sort(-1).values  # type: ignore[union-attr]
     for changed in (infeasible, outside):
         levels = quick().build(changed, SEEDS).boxes.levels[:, :-1]
         assert torch.equal(levels.sort(-1).values, expected)
@@ -263,3 +264,17 @@ def test_an_acquisition_without_a_search_equals_one_that_was_stored_and_restored
     acquisition = LogExpectedHypervolumeImprovement(reference=(1.0, 2.0))
     assert acquisition.search is not None
     assert replace(acquisition) == acquisition == quick(reference=(1.0, 2.0))
+
+
+def test_the_front_leaves_out_rows_outside_of_a_narrowed_space_unless_all_are() -> None:
+    x = torch.tensor([[0.1, 0.5], [0.9, 0.5], [0.5, 0.5]], dtype=torch.float64)
+    y = torch.tensor([[0.0, 1.0, 2.0], [0.0, 2.0, 1.0]], dtype=torch.float64)
+    ends = torch.full((2,), -torch.inf, dtype=torch.float64), torch.full((2,), torch.inf, dtype=torch.float64)
+    outcomes = Outcomes(x, y, 2, *ends)
+    for outside, expected in (
+        ([False, False, False], [True, False, False]),
+        ([True, False, False], [False, True, True]),
+        ([True, True, True], [True, False, False]),
+    ):
+        data = Dataset(x, y[0], outcomes=outcomes, outside=torch.tensor(outside))
+        assert observed_front(data, outcomes).tolist() == expected

@@ -46,15 +46,7 @@ class BoSuite:
 
     def start(self, task: Task) -> "BoSuiteRun":
         """An Optimizer with the task's space, seed and budget."""
-        make = import_module("bo_suite.study.optimizer").Optimizer
-        optimizer = make(
-            task.space,
-            acquisition=self.acquisition,
-            seed=task.seed,
-            budget=task.budget,
-            device=self.device,
-        )
-        return BoSuiteRun(optimizer)
+        return self._started(task)
 
     def accepts(self, goals: Goals) -> bool:
         """Any goals with the default acquisition, otherwise those that the acquisition supports."""
@@ -62,6 +54,10 @@ class BoSuite:
 
     def start_outcomes(self, task: OutcomeTask) -> "BoSuiteRun":
         """An Optimizer with the task's space, goals, seed and budget; it infers its reference point."""
+        return self._started(task, direction=task.goals.direction, constraints=task.goals.limits)
+
+    def _started(self, task: Task | OutcomeTask, **goals: Any) -> "BoSuiteRun":
+        """A run of an Optimizer with the task's space, seed and budget."""
         make = import_module("bo_suite.study.optimizer").Optimizer
         optimizer = make(
             task.space,
@@ -69,8 +65,7 @@ class BoSuite:
             seed=task.seed,
             budget=task.budget,
             device=self.device,
-            direction=task.goals.direction,
-            constraints=task.goals.limits,
+            **goals,
         )
         return BoSuiteRun(optimizer)
 
