@@ -70,7 +70,8 @@ class Outcomes:
 
     Attributes:
         x: rows with at least one outcome.
-        y: outcomes on the surrogate's scale, NaN where one was not measured; objectives are minimised.
+        y: outcomes, NaN where one was not measured: objectives on the surrogate's scale, minimised; numbers
+            that must lie in an interval as distances from its boundary, of which the typical one is 1.
         objectives: number of objectives in y, the first outcomes: 0, or at least 2.
         low: lower end of the interval of each outcome, on the scale of y; -inf for an objective.
         high: upper end of the interval; inf for an objective.

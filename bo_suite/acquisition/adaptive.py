@@ -15,14 +15,12 @@ from bo_suite.acquisition.improvement import (
     incumbents,
     log_expected_improvement,
 )
-from bo_suite.acquisition.outcome_scales import CANDIDATES, OutcomeScale, ScaleChoice
+from bo_suite.acquisition.outcome_scales import CANDIDATES, OutcomeScale, ScaleChoice, fit_chosen
 from bo_suite.acquisition.plateaus import LARGEST_CHANCE, Plateaus, Repetition
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
-from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
-from bo_suite.surrogates.sparse import SparseProcess
-from bo_suite.surrogates.warm_start import has_grown
+from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
 
 _SMALLEST_VAR = 1e-20
 """Sums of variances are clamped here before they divide; outcomes have variance about 1."""
@@ -45,6 +43,8 @@ class AdaptiveScore:
         plateaus: the chance of an outcome that was observed already; None without ties.
         best: the value to improve on, of each fantasy.
         escapes: which replicates take the confidence bound.
+        limited: whether there are constraints, whose log probability is added: then an escape takes the
+            improvement at the confidence bound, which is a logarithm too.
         hyperparameters: of the fits to all candidate scales, then of the last fit.
         notes: what was chosen, in JSON values, one a replicate.
     """
@@ -54,6 +54,7 @@ class AdaptiveScore:
     plateaus: Plateaus | None
     best: jt.Float[Tensor, "*sb 1"]
     escapes: jt.Bool[Tensor, "*b"]
+    limited: bool
     hyperparameters: Hyperparameters
     notes: tuple[dict[str, Any], ...]
     differentiable: bool = field(default=True, init=False)
@@ -64,6 +65,10 @@ class AdaptiveScore:
         repetition = None if self.plateaus is None else self.plateaus(x)
         if not bool(self.escapes.any()):
             return self._log_improvement(mean, var, repetition)
+        if self.limited:
+            shift = _BETA * var.clamp(min=_SMALLEST_VAR).sqrt()
+            shift = torch.where(self.escapes[..., None], shift, 0.0)
+            return self._log_improvement(mean - shift, var, repetition)
         bound = _bound(mean.mean(0) if mean.ndim > var.ndim else mean, var, repetition)
         if bool(self.escapes.all()):
             return bound
@@ -113,6 +118,8 @@ class AdaptiveImprovement:
        The prior of the surrogate's lengthscales then rules out those that would follow the steps.
     4. Escape. Once `patience` evaluations have not improved on the best outcome, and the outcomes are as
        given, every second step maximises 2 σ(x) - mean(x) instead, mean and variance of the mixture with P.
+       With constraints it is log E[(y* - g)₊], g ~ N(mean(x) - 2 σ(x), σ²(x)), as the log probability that
+       they are met is added.
 
     A step depends on the observations in their order, the pending points, and the seeds alone.
 
@@ -150,27 +157,17 @@ class AdaptiveImprovement:
         escapes = (waited >= 0) & (waited % 2 == 0) & (choice.index == 0)
         scaled = choice.scale.of_data(data)
         scaled = replace(scaled, pending=data.pending, outside=data.outside, violation=data.violation)
-        process = self._fitted(scaled, choice, seeds, of_last)
+        chosen = WarmStart(choice.chosen, choice.observations)
+        process = fit_chosen(self.surrogate, scaled, seeds, chosen, of_last)
         best = incumbents(process, scaled).amin(-1, keepdim=True)
         improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
         plateaus = Plateaus.of(process.basis, scaled)
         theta = torch.cat((*choice.hyperparameters, process.hyperparameters), -1)
         notes = _notes(choice, escapes, plateaus)
+        limited = data.violation is not None
         return AdaptiveScore(
-            improvement.process, choice.scale, plateaus, improvement.best, escapes, theta, notes
+            improvement.process, choice.scale, plateaus, improvement.best, escapes, limited, theta, notes
         )
-
-    def _fitted(
-        self, scaled: Dataset, choice: ScaleChoice, seeds: Seeds, start: WarmStart | None
-    ) -> ExactProcess | SparseProcess:
-        """The process of all observations; a search from afresh starts where the comparison ended."""
-        n = scaled.x.shape[-2]
-        if choice.observations == n:
-            return self.surrogate.fit(scaled, seeds, WarmStart(choice.chosen, n, settled=True))
-        if start is None or has_grown(start.observations, n):
-            start = WarmStart(choice.chosen, choice.observations)
-        one_search = replace(self.surrogate, exact=replace(self.surrogate.exact, restarts=1))
-        return one_search.fit(scaled, seeds, start)
 
 
 def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:

@@ -6,7 +6,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.acquisition.several import joined, outcome_dataset
+from bo_suite.acquisition.limit_scales import FITS, FittedLimits
 from bo_suite.classifiers import GPClassifier, WeightedExamples
 from bo_suite.classifiers.gp import GPLogOdds
 from bo_suite.data import Dataset, Outcomes, Seeds
@@ -69,12 +69,13 @@ class _Intervals:
 class Feasibility:
     """The probability that all constraints are met.
 
-    Numeric outcomes are independent Gaussian processes, fitted as one batch. Each is in its interval with
-    probability Φ((high - μ) / σ) - Φ((low - μ) / σ) (Gardner et al. 2014, equation 7). Pending points count
-    as observed at their posterior mean. Labels are classified by Gaussian processes with a logistic
-    likelihood (`GPClassifier`): a row has a label for certain, not by chance, so the probability is that of
-    positive log odds, Φ(μ / σ), and a label counts as three. While all labels of a constraint are equal, they
-    count as numbers that must exceed one half, which leads away from rows that do not meet it.
+    Numeric outcomes are independent Gaussian processes, fitted as one batch, each on the scale that suits it
+    (see `FittedLimits`). Each is in its interval with probability Φ((high - μ) / σ) - Φ((low - μ) / σ)
+    (Gardner et al. 2014, equation 7). Pending points count as observed at their posterior mean. Labels are
+    classified by Gaussian processes with a logistic likelihood (`GPClassifier`): a row has a label for
+    certain, not by chance, so the probability is that of positive log odds, Φ(μ / σ), and a label counts as
+    three. While all labels of a constraint are equal, they count as numbers that must exceed one half, which
+    leads away from rows that do not meet it.
 
     Attributes:
         intervals: of numeric outcomes; None if there are none.
@@ -131,20 +132,19 @@ def _intervals(
     data: Dataset, numeric: list[int], seeds: Seeds, start: WarmStart | None
 ) -> tuple[_Intervals, Hyperparameters]:
     """Some constrained outcomes as numbers in intervals, and the hyperparameters of their fits."""
-    outcomes, count = data.outcomes, len(numeric)
+    outcomes = data.outcomes
     assert outcomes is not None, "data without outcomes have no constraints"
-    low, high = (end[..., numeric].movedim(-1, 0)[..., None] for end in (outcomes.low, outcomes.high))
     noise = None if outcomes.noise is None else outcomes.noise[..., numeric, :]
-    chosen = Outcomes(outcomes.x, outcomes.y[..., numeric, :], 0, low[..., 0], high[..., 0], noise)
-    observed = outcome_dataset(replace(data, outcomes=chosen), 0, count)
-    process: Process = AutoGP().fit(observed, seeds, start)
-    hyperparameters = joined(process.hyperparameters)
+    low, high = outcomes.low[..., numeric], outcomes.high[..., numeric]
+    limits = Outcomes(outcomes.x, outcomes.y[..., numeric, :], 0, low, high, noise)
+    fitted = FittedLimits.of(data, limits, seeds, start)
+    process = fitted.process
     if data.pending.shape[-2]:
         with torch.no_grad():
-            pending = data.pending.expand(count, *data.pending.shape)
+            pending = data.pending.expand(len(numeric), *data.pending.shape)
             process = process.condition(pending, process.mean(pending))
-    low, high = (torch.where(end.isinf(), end.sign() * _OPEN, end) for end in (low, high))
-    return _Intervals(process, low, high), hyperparameters
+    low, high = (torch.where(end.isinf(), end.sign() * _OPEN, end) for end in (fitted.low, fitted.high))
+    return _Intervals(process, low, high), fitted.hyperparameters
 
 
 def _split_start(
@@ -152,15 +152,12 @@ def _split_start(
 ) -> tuple[WarmStart | None, list[WarmStart | None]]:
     """The start of the fit to numeric outcomes, and of that to each label; none if the sizes differ."""
     size = AutoGP().exact.start(data).shape[-1]
-    sizes = [numbers * size, *[size - 1] * labels]  # a label has no noise
+    sizes = [numbers * FITS * size, *[size - 1] * labels]  # a label has no noise
     if start is None or start.hyperparameters.shape[-1] != sum(sizes):
         return None, [None] * labels
     of_numbers, *of_labels = start.hyperparameters.split(sizes, -1)
     rest: list[WarmStart | None] = [replace(start, hyperparameters=one) for one in of_labels]
-    if not numbers:
-        return None, rest
-    vectors = of_numbers.unflatten(-1, (numbers, -1)).movedim(-2, 0)
-    return replace(start, hyperparameters=vectors), rest
+    return (replace(start, hyperparameters=of_numbers) if numbers else None), rest
 
 
 def _all_equal(outcomes: Outcomes, index: int) -> bool:

@@ -1,18 +1,21 @@
 """Scales of outcomes that a Gaussian process may fit better than the given one, and the choice among them."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.leave_one_out import leave_one_out
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
+from bo_suite.surrogates.sparse import SparseProcess
 from bo_suite.surrogates.subsample import best_and_evenly_spaced, observations_at
 from bo_suite.surrogates.ties import tied
+from bo_suite.surrogates.warm_start import has_grown
 
 QUANTILES = (0.5, 0.1)
 """A log scale magnifies the distances between the best outcome and one of these quantiles of the outcomes."""
@@ -27,8 +30,8 @@ _STRONG = 3.0
 """A log scale needs a log density higher by this, a factor of 20: strong evidence (Kass and Raftery 1995).
 With less of it, as under noise, log scales measured worse."""
 
-_MOST = 200
-"""Most observations that the scales are compared on: each has a fit of its own."""
+MOST = 200
+"""Most observations that scales are compared on: each has a fit of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +129,7 @@ class ScaleChoice:
         Raises:
             FitError, NumericalError: a fit fails.
         """
-        compared = best_and_evenly_spaced(_prefix(data), _MOST)
+        compared = best_and_evenly_spaced(_prefix(data), MOST)
         scales = OutcomeScale.candidates(compared.y, data.y.amin(-1, keepdim=True))
         fitted = surrogate.fit(scales.of_data(compared), seeds, start)
         evidence = _evidence(fitted, scales, compared)
@@ -160,9 +163,40 @@ def _evidence(fitted: ExactProcess, scales: OutcomeScale, data: Dataset) -> Tens
 
 
 def _prefix(data: Dataset) -> Dataset:
-    """Beyond `_MOST` observations, the first ones up to a power of 1.2: so the choice seldom changes."""
+    """The first observations, as many as `prefix_length`."""
     n = data.x.shape[-2]
-    if n <= _MOST:
+    count = prefix_length(n)
+    if n == count:
         return data
-    count = min(n, math.ceil(1.2 ** math.floor(math.log(n, 1.2))))
     return observations_at(data, torch.arange(count, device=data.x.device).expand(*data.batch_shape, count))
+
+
+def prefix_length(n: int) -> int:
+    """Beyond 200 of n observations, a power of 1.2 below n: so a choice by the first ones seldom changes."""
+    return n if n <= MOST else min(n, math.ceil(1.2 ** math.floor(math.log(n, 1.2))))
+
+
+def fit_chosen(
+    surrogate: AutoGP, data: Dataset, seeds: Seeds, chosen: WarmStart, start: WarmStart | None
+) -> ExactProcess | SparseProcess:
+    """The process of all observations on a chosen scale.
+
+    If all of them were compared, the hyperparameters are those of the comparison. A search from afresh starts
+    there.
+
+    Args:
+        surrogate: whose exact part scales were compared by.
+        data: on the chosen scale.
+        seeds: of the fit.
+        chosen: the hyperparameters of the comparison.
+        start: of an earlier fit on a chosen scale.
+
+    Raises:
+        FitError, NumericalError: the fit fails.
+    """
+    n = data.x.shape[-2]
+    if chosen.observations == n:
+        return surrogate.fit(data, seeds, replace(chosen, settled=True))
+    one_search = replace(surrogate, exact=replace(surrogate.exact, restarts=1))
+    grown = start is None or has_grown(start.observations, n)
+    return one_search.fit(data, seeds, chosen if grown else start)

@@ -187,7 +187,7 @@ class _Limit:
         transform = LimitTransform.fit(values[~values.isnan()], constraint)
         low, high = transform(torch.tensor([constraint.low, constraint.high], **CPU_DOUBLES)).tolist()
         violation = transform.violation(values, constraint)
-        return _Limit(constraint, (low, high), (transform(values), transform.noise(values, stds)), violation)
+        return _Limit(constraint, (low, high), (transform(values), transform.noise(stds)), violation)
 
 
 def _number(outcomes: Mapping[str, float | None], name: str, failed: float) -> float:

@@ -22,7 +22,7 @@ from bo_suite.acquisition import (
 from bo_suite.acquisition.base import Score
 from bo_suite.acquisition.feasibility import Feasibility
 from bo_suite.acquisition.likely import LikelyScore, build_score
-from bo_suite.acquisition.several import outcome_dataset
+from bo_suite.acquisition.limit_scales import FittedLimits
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.errors import DataError
 from bo_suite.study.step import next_steps
@@ -71,11 +71,11 @@ def simulated(data: Dataset, process: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     base = torch.randn(100_000, 3, 1, dtype=torch.float64, generator=generator)
     mean, var = process.mean_and_var(x)
     improvement = (best - (mean + var.sqrt() * base[:, 0])).clamp(min=0.0)
-    limits = AutoGP().fit(outcome_dataset(data, 0, 2), SEEDS.split("feasibility"))
-    means, variances = limits.mean_and_var(x.expand(2, *x.shape))
+    limits = FittedLimits.of(data, outcomes, SEEDS.split("feasibility"), None)
+    means, variances = limits.process.mean_and_var(x.expand(2, *x.shape))
     for index in range(2):
         values = means[index] + variances[index].sqrt() * base[:, 1 + index]
-        improvement = improvement * ((outcomes.low[index] <= values) & (values <= outcomes.high[index]))
+        improvement = improvement * ((limits.low[index] <= values) & (values <= limits.high[index]))
     return improvement.mean(0), improvement.std(0) / math.sqrt(len(base))
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from bo_suite.acquisition.feasibility import Feasibility, log_probability_between
-from bo_suite.acquisition.several import outcome_dataset
+from bo_suite.acquisition.limit_scales import FittedLimits
 from bo_suite.classifiers import GPClassifier, WeightedExamples
 from bo_suite.data import Dataset, Outcomes, Seeds
-from bo_suite.surrogates import AutoGP, WarmStart
+from bo_suite.surrogates import WarmStart
 
 SEEDS = Seeds.of(0, 5)
 INF = math.inf
@@ -93,9 +93,9 @@ def test_it_is_the_share_of_draws_of_the_fitted_outcomes_that_meet_all() -> None
     assert data.outcomes is not None
     generator = torch.Generator().manual_seed(0)
     met = torch.ones(100_000, 30, dtype=torch.bool)
-    process = AutoGP().fit(outcome_dataset(data, 0, 2), SEEDS.split("feasibility"))
-    mean, var = process.mean_and_var(x.expand(2, 30, 2))
-    for index, (low, high) in enumerate(ENDS_OF_TWO):
+    limits = FittedLimits.of(data, data.outcomes, SEEDS.split("feasibility"), None)
+    mean, var = limits.process.mean_and_var(x.expand(2, 30, 2))
+    for index, (low, high) in enumerate(zip(limits.low, limits.high, strict=True)):
         draws = torch.randn(100_000, 30, dtype=torch.float64, generator=generator)
         draws = mean[index] + var[index].sqrt() * draws
         met &= (low <= draws) & (draws <= high)

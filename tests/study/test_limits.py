@@ -26,24 +26,17 @@ def limit(name: str, scale: float = 1.0) -> Constraint:
 
 
 @pytest.mark.parametrize("name", INTERVALS)
-def test_it_is_the_bilog_of_the_distance_from_the_boundary_in_medians_standardised(name: str) -> None:
+def test_it_is_the_distance_from_the_boundary_in_medians(name: str) -> None:
     c = values()
     transform = LimitTransform.fit(c, limit(name))
     exact = [Fraction(float(one)) - 8 for one in c]
     size = sorted(map(abs, exact))[len(exact) // 2]
     if name == "between":
         size = max(size, Fraction(2))
-    bilogs = [math.copysign(math.log1p(abs(one / size)), one) for one in exact]
-    mean = math.fsum(bilogs) / len(bilogs)
-    spread = math.sqrt(math.fsum((one - mean) ** 2 for one in bilogs) / len(bilogs))
-    expected = torch.tensor([(one - mean) / spread for one in bilogs], dtype=torch.float64)
+    expected = torch.tensor([float(one / size) for one in exact], dtype=torch.float64)
     torch.testing.assert_close(transform(c), expected, rtol=1e-10, atol=1e-10)
-    assert float(transform(c).mean()) == pytest.approx(0.0, abs=1e-12)
-    assert float(transform(c).square().mean()) == pytest.approx(1.0)
-    std = torch.tensor([0.5, math.nan], dtype=torch.float64)
-    noise = transform.noise(c[:2], std)
-    slope = float(transform(c[:1] + 1e-6) - transform(c[:1] - 1e-6)) / 2e-6
-    assert noise[0].item() == pytest.approx((0.5 * slope) ** 2, rel=1e-5)
+    noise = transform.noise(torch.tensor([0.5, math.nan], dtype=torch.float64))
+    assert noise[0].item() == pytest.approx(float((Fraction(1, 2) / size) ** 2))
     assert bool(noise[1].isnan())
 
 
@@ -57,7 +50,7 @@ def test_the_unit_of_the_outcome_does_not_matter(name: str, scale: float) -> Non
     found = other.violation(c * scale, limit(name, scale))
     torch.testing.assert_close(found, one.violation(c, limit(name)), rtol=1e-9, atol=1e-11)
     std = torch.full_like(c, 0.25)
-    torch.testing.assert_close(other.noise(c * scale, std * scale), one.noise(c, std), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(other.noise(std * scale), one.noise(std), rtol=1e-9, atol=1e-9)
 
 
 CASES: dict[str, list[float]] = {
@@ -94,7 +87,7 @@ def test_hostile_outcomes_stay_finite_and_on_their_side(name: str, case: str) ->
     assert float(violation.max()) < 1500.0  # the largest logarithm of a quotient of two floats
     assert bool(((low - 1e-9 <= z) & (z <= high + 1e-9))[met].all())
     assert bool((~met | (z >= low - 1e-9)).all())
-    assert bool((transform.noise(c, torch.full_like(c, 1e300)) <= 1e6).all())
+    assert bool(transform.noise(torch.full_like(c, 1e300)).isfinite().all())
 
 
 def test_a_violation_grows_with_the_distance_and_is_never_lost() -> None:
