@@ -30,7 +30,7 @@ _WIDTH = 2.0
 _SAMPLES = 128
 """Joint posterior samples whose fronts are the rows that may be on the front."""
 
-_NEAR, _FAR = 0.1, 1.0
+_NEAR, _FAR = 0.1, 3.0
 """Shares of the front's range by which the inferred reference point is worse than the worst of the front."""
 
 _TURN = 3
@@ -85,8 +85,8 @@ class LogExpectedHypervolumeImprovement:
     Each objective is on the given or on a linear scale, whichever predicts its better half better (see
     `FittedObjectives`). Volume is measured on these scales, below a reference point. One near the front
     spends evaluations on its middle, one far away on its ends. If none is given, it is worse than the worst
-    of the front by a tenth of the front's range in each objective and, in every third step, by the whole
-    range.
+    of the front by a tenth of the front's range in each objective and, in every third step, by three times
+    the range.
 
     Attributes:
         surrogate: fitted to all objectives in one batch.

@@ -78,7 +78,7 @@ def test_the_reference_point_is_far_away_in_every_third_step() -> None:
     data = data_of(trade_off(x), x, torch.zeros(2, 13, dtype=F64))
     assert data.outcomes is not None
     least, most = data.outcomes.y[:, observed_front(data, data.outcomes)].aminmax(dim=-1)
-    for pending, share in ((0, 0.1), (1, 1.0), (2, 0.1), (3, 0.1), (4, 1.0)):
+    for pending, share in ((0, 0.1), (1, 3.0), (2, 0.1), (3, 0.1), (4, 3.0)):
         score = quick().build(replace(data, pending=rows(4, seed=3)[:pending]), SEEDS)
         expected = (most + share * (most - least)).tolist()
         assert score.notes[0]["reference"] == pytest.approx(expected, abs=1e-6)
