@@ -81,7 +81,7 @@ def test_the_reference_point_is_far_away_in_every_third_step() -> None:
     for pending, share in ((0, 0.1), (1, 3.0), (2, 0.1), (3, 0.1), (4, 3.0)):
         score = quick().build(replace(data, pending=rows(4, seed=3)[:pending]), SEEDS)
         expected = (most + share * (most - least)).tolist()
-        assert score.notes[0]["reference"] == pytest.approx(expected, abs=1e-6)
+        assert score.notes[0]["reference"] == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def test_gradients_agree_with_finite_differences_with_pending_points_and_noise() -> None:
