@@ -18,8 +18,21 @@ from bo_suite.linalg.environment import differentiable
 
 
 @dataclass(frozen=True)
+class Condition:
+    """When a column is active: all its parents are, and each has a position in one of its intervals.
+
+    Attributes:
+        column: the column.
+        parents: columns, each with closed intervals of positions; a single position is an interval too.
+    """
+
+    column: int
+    parents: tuple[tuple[int, tuple[tuple[float, float], ...]], ...]
+
+
+@dataclass(frozen=True)
 class Columns:
-    """What kinds of columns rows have; by default all are continuous.
+    """What kinds of columns rows have; by default all are continuous and always active.
 
     Attributes:
         unordered: columns of categories, whose codes are only equal or different.
@@ -28,6 +41,8 @@ class Columns:
         fixed: columns that are fixed in the next row, each with its position.
         between: columns with evenly spaced levels between which observed rows may lie: options were retired.
         narrowed: whether observed rows may lie outside of the space, which was larger before.
+        conditions: of the columns that are not always active, parents before their children. An inactive
+            column of a row is at position 0.
     """
 
     unordered: tuple[int, ...] = ()
@@ -36,6 +51,22 @@ class Columns:
     fixed: tuple[tuple[int, float], ...] = ()
     between: tuple[int, ...] = ()
     narrowed: bool = False
+    conditions: tuple[Condition, ...] = ()
+
+    def active(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Bool[Tensor, "*b m d"]:
+        """Which columns of rows are active, by the positions of their parents."""
+        active = torch.ones_like(x, dtype=torch.bool)
+        for condition in self.conditions:
+            met = active[..., condition.column]
+            for parent, intervals in condition.parents:
+                position = x[..., parent]
+                inside = torch.zeros_like(met)
+                for low, high in intervals:
+                    ends = torch.tensor((low, high), dtype=x.dtype, device=x.device)
+                    inside = inside | ((ends[0] <= position) & (position <= ends[1]))
+                met = met & active[..., parent] & inside
+            active[..., condition.column] = met
+        return active
 
     @property
     def discrete(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bo_suite.data import Columns, Dataset, Seeds
+from bo_suite.data import Columns, Condition, Dataset, Seeds
 
 
 def test_seeds_depend_on_seed_trial_and_purpose_alone() -> None:
@@ -55,3 +55,18 @@ def test_replicates_of_data_are_picked_by_their_places(noisy: bool, pending: int
     assert torch.equal(data.replicates(4).replicates(0).x, x[1, 1])
     with pytest.raises(IndexError):
         data.replicates(6)
+
+
+def test_a_column_is_active_if_its_parents_are_and_have_such_positions() -> None:
+    """Column 1 if column 0 is at 0 or 0.5, column 2 if column 1 is at most 0.4 and column 0 at 0.5."""
+    first = Condition(1, ((0, ((0.0, 0.0), (0.5, 0.5))),))
+    second = Condition(2, ((1, ((0.0, 0.4),)), (0, ((0.5, 0.5),))))
+    columns = Columns(conditions=(first, second))
+    x = torch.tensor(
+        [[0.0, 0.3, 0.1], [0.5, 0.4, 0.1], [0.5, 0.41, 0.1], [1.0, 0.0, 0.0]], dtype=torch.float64
+    )
+    expected = [[True, True, False], [True, True, True], [True, True, False], [True, False, False]]
+    for rows in (x, x.float()):
+        assert columns.active(rows).tolist() == expected
+    assert columns.active(x.expand(2, 4, 3)).shape == (2, 4, 3)
+    assert bool(Columns().active(x).all())
