@@ -68,6 +68,10 @@ class Columns:
             active[..., condition.column] = met
         return active
 
+    def canonical(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+        """The rows with inactive columns at 0."""
+        return torch.where(self.active(rows), rows, 0.0) if self.conditions else rows
+
     @property
     def discrete(self) -> tuple[int, ...]:
         """Columns that have levels."""
@@ -250,11 +254,11 @@ class Dataset:
                 last = max((self.columns.levels[column] or 1) - 1, 1)
                 rows[..., column] = (rows[..., column] * last).round() / last
         if not self.columns.fixed:
-            return rows
+            return self.columns.canonical(rows)
         columns, positions = zip(*self.columns.fixed, strict=True)
         rows = rows.clone()
         rows[..., list(columns)] = rows.new_tensor(positions)
-        return rows
+        return self.columns.canonical(rows)
 
     @property
     def reachable(self) -> jt.Bool[Tensor, "*b n"]:
