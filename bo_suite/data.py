@@ -53,7 +53,7 @@ class Columns:
     narrowed: bool = False
     conditions: tuple[Condition, ...] = ()
 
-    def active(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Bool[Tensor, "*b m d"]:
+    def active(self, x: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b d"]:
         """Which columns of rows are active, by the positions of their parents."""
         active = torch.ones_like(x, dtype=torch.bool)
         for condition in self.conditions:
@@ -68,7 +68,7 @@ class Columns:
             active[..., condition.column] = met
         return active
 
-    def canonical(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+    def canonical(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """The rows with inactive columns at 0."""
         return torch.where(self.active(rows), rows, 0.0) if self.conditions else rows
 

@@ -1,7 +1,7 @@
 """Search over the levels of discrete columns: changes of one column at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
@@ -38,10 +38,12 @@ class Sweep:
     Attributes:
         passes: most passes, for a score that is costly; None for rounds.
         turn: number of this sweep among all sweeps of a run; determines which of very many columns it visits.
+        seen: rows, best first, from which columns that a change activates may take values; None for none.
     """
 
     passes: int | None
     turn: int
+    seen: Tensor | None = None
 
     def __call__(
         self,
@@ -51,16 +53,17 @@ class Sweep:
         seeds: Seeds,
     ) -> jt.Float[Tensor, "*b m d"]:
         """The rows, with discrete columns changed if that raises their score."""
-        columns = [column for column, levels in enumerate(space.levels) if levels is not None and levels > 1]
+        columns = [column for column in space.open_columns if (space.levels[column] or 1) > 1]
         if not columns:
             return rows
+        each, few = replace(_EACH, seen=self.seen), replace(_FEW, seen=self.seen)
         with torch.no_grad():
             if len(columns) * space.dim > _MANY:
                 visited = self._visited(space, columns, rows.shape[-2] * space.dim)
-                return _Ascent(score, space, visited, _FEW, _GROUPS)(rows, 1, seeds)
+                return _Ascent(score, space, visited, few, _GROUPS)(rows, 1, seeds)
             if self.passes is not None:
-                return _Ascent(score, space, columns, _EACH, _GROUPS)(rows, self.passes, seeds)
-            return _Ascent(score, space, columns, _EACH, 1)(rows, _ROUNDS, seeds)
+                return _Ascent(score, space, columns, each, _GROUPS)(rows, self.passes, seeds)
+            return _Ascent(score, space, columns, each, 1)(rows, _ROUNDS, seeds)
 
     def _visited(self, space: Space, columns: list[int], entries: int) -> list[int]:
         """The columns of this turn: as many as a pass can score; `entries` is the size of all rows."""

@@ -99,8 +99,8 @@ def _checked_parent(name: str, parent: str, accepted: Accepted, parameters: Mapp
 def _checked_interval(name: str, parent: str, interval: Interval, parameter: Parameter) -> Interval:
     if isinstance(parameter, Choice):
         raise SpaceError(
-            f"the condition of {name!r} on {parent!r}, a Choice, must be a value or a list of values, got the "
-            f"pair {tuple(interval)}"
+            f"the condition of {name!r} on {parent!r}, a Choice, must be a value or a list of values, "
+            f"got the pair {tuple(interval)}"
         )
     if not _has_value(parameter, positions_of(parameter, interval)):
         some = "an interval of its values" if parameter.levels is None else "a value"
@@ -169,9 +169,9 @@ class Conditions:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """The conditional parameters, parents before their children; raises CycleError if that is impossible."""
-        parents = {name: list(p.when or ()) for name, p in self.parameters.items()}
-        return tuple(name for name in TopologicalSorter(parents).static_order() if parents[name])
+        """The conditional parameters, parents first; raises CycleError if there is a cycle."""
+        parents = {name: list(p.when) for name, p in self.parameters.items() if p.when is not None}
+        return tuple(name for name in TopologicalSorter(parents).static_order() if name in parents)
 
     @cached_property
     def accepted(self) -> dict[str, dict[str, Positions]]:
@@ -186,7 +186,7 @@ class Conditions:
 
     @cached_property
     def needed(self) -> dict[str, dict[str, Positions]]:
-        """Positions that each conditional parameter needs its ancestors to have: active exactly with these."""
+        """Positions of its ancestors with which each conditional parameter is active."""
         needed: dict[str, dict[str, Positions]] = {}
         for name in self.order:
             needed[name] = {}

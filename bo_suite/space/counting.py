@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.space.conditions import Positions, levels_in
@@ -62,7 +63,7 @@ def runs(parameter: Any, children: Mapping[str, Positions]) -> Iterator[tuple[ra
     ends = {0, parameter.levels}
     ends |= {end for some in accepted.values() for one in some if len(one) for end in (one.start, one.stop)}
     cuts = sorted(ends)
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in pairwise(cuts):
         active = frozenset(name for name, some in accepted.items() if any(first in one for one in some))
         yield range(first, last), active
 

@@ -104,7 +104,7 @@ def _interval(name: str, low: object, high: object) -> Interval:
     try:
         ends = finite("low", low), finite("high", high)
     except SpaceError as error:
-        law = f"a pair in `when` must be an interval (low, high) of numbers; several values of {name!r} are a list"
+        law = f"a pair for {name!r} in `when` must be an interval (low, high), and several values a list"
         raise SpaceError(f"{law}: {error}") from None
     if not ends[0] <= ends[1]:
         raise SpaceError(f"`low <= high` must hold in an interval of {name!r} in `when`, got ({low}, {high})")
