@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
-from bo_suite.space.activity import Activation
+from bo_suite.space.activity import Activation, Seen
 from bo_suite.space.candidates import is_copy, is_new, mutate
 from bo_suite.space.space import Space
 
@@ -46,7 +46,8 @@ def evolve(
         parents, value = _select(rows, score(rows), taken, finite, seeds.split("first"))
         for turn in range(_GENERATIONS):
             step = seeds.split(f"{turn}")
-            children = mutate(space, _mate(space, parents, step.split("mate")), step.split("mutate"), parents)
+            seen = Seen(parents, space.columns.active(parents)) if space.columns.conditions else None
+            children = mutate(space, _mate(space, parents, step.split("mate")), step.split("mutate"), seen)
             rows, values = torch.cat((parents, children), -2), torch.cat((value, score(children)), -1)
             parents, value = _select(rows, values, taken, finite, step.split("select"))
     return parents
@@ -82,4 +83,5 @@ def _mate(space: Space, parents: Tensor, seeds: Seeds) -> Tensor:
     if not space.columns.conditions:
         return children
     held = torch.where(of_second, space.columns.active(fathers), space.columns.active(mothers))
-    return Activation(space, parents, seeds.split("active"))(children, held)
+    seen = Seen(parents, space.columns.active(parents))
+    return Activation(space, seen, seeds.split("active"))(children, held)

@@ -17,7 +17,7 @@ from bo_suite.errors import DataError
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
-from bo_suite.space.activity import movable, seen_rows
+from bo_suite.space.activity import Seen, movable
 from bo_suite.space.candidates import exhausted, is_new, perturb_best, pools, project, sample_sobol, top
 from bo_suite.space.space import Space
 
@@ -101,7 +101,7 @@ def maximize(
         starts = torch.cat((top(spread, of_spread, half), top(near, of_near, half)), -2)
     if differentiable:
         costly = bool(getattr(score, "costly", False))
-        past = _Past(data.taken.shape[-2], seen_rows(space, data))
+        past = _Past(data.taken.shape[-2], Seen.of(space, data))
         local_search = _LocalSearch(comparable, space, search, costly, past)
         maxima = local_search(starts, seeds.split("local"))
     else:
@@ -124,11 +124,11 @@ class _Past:
 
     Attributes:
         asked: number of points.
-        seen: observed rows, best first, if columns may be inactive.
+        seen: observed rows, if columns may be inactive.
     """
 
     asked: int
-    seen: Tensor
+    seen: Seen | None
 
 
 @dataclass(frozen=True, eq=False)

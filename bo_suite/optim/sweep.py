@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.space.activity import Seen
 from bo_suite.space.candidates import ALL_LEVELS, Moves, neighbours
 from bo_suite.space.space import Space
 
@@ -38,12 +39,12 @@ class Sweep:
     Attributes:
         passes: most passes, for a score that is costly; None for rounds.
         turn: number of this sweep among all sweeps of a run; determines which of very many columns it visits.
-        seen: rows, best first, from which columns that a change activates may take values; None for none.
+        seen: rows from which columns that a change activates may take values; None for none.
     """
 
     passes: int | None
     turn: int
-    seen: Tensor | None = None
+    seen: Seen | None = None
 
     def __call__(
         self,
@@ -111,11 +112,35 @@ class _Ascent:
 
     def _changed(self, rows: Tensor, value: Tensor, group: dict[int, Seeds]) -> tuple[Tensor, Tensor]:
         """Each row with its best change of one column of the group, if that is better; and their values."""
-        blocks = [neighbours(self.space, rows, column, seeds, self.moves) for column, seeds in group.items()]
+        active = self._active_in(rows)
+        blocks = [
+            neighbours(self.space, rows, column, seeds, self.moves)
+            for column, seeds in group.items()
+            if column in active
+        ]
+        if not blocks:
+            return rows, value
         trials = torch.cat(blocks, -2)
-        scores = self.score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
+        scores = self._scores(trials, rows, value)
         best, choice = scores.max(-1)
         index = choice[..., None, None].expand(*choice.shape, 1, rows.shape[-1])
         winner = trials.gather(-2, index)[..., 0, :]
         better = best > value
         return torch.where(better[..., None], winner, rows), torch.where(better, best, value)
+
+    def _active_in(self, rows: Tensor) -> Sequence[int]:
+        """The columns that are active in some row."""
+        if not self.space.columns.conditions:
+            return self.columns
+        active = self.space.columns.active(rows).flatten(0, -2).any(0).tolist()
+        return [column for column in self.columns if active[column]]
+
+    def _scores(self, trials: Tensor, rows: Tensor, value: Tensor) -> Tensor:
+        """The scores of changed rows; those in which an inactive column was changed are equal to the row."""
+        if not self.space.columns.conditions or rows.ndim > 2:
+            return self.score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
+        scores = value[:, None].expand(trials.shape[:-1]).clone()
+        changed = (trials != rows[:, None]).any(-1)
+        if bool(changed.any()):
+            scores[changed] = self.score(trials[changed])
+        return scores

@@ -17,14 +17,28 @@ _MARGIN = 1e-9
 """Distance of a position that does not meet a condition from one that does, in a search along gradients."""
 
 
-def seen_rows(space: Space, data: Dataset) -> jt.Float[Tensor, "*b n d"]:
-    """The observed rows, best first, moved into the space; none if all columns are always active."""
-    if not data.columns.conditions:
-        return data.x[..., :0, :]
-    order = data.merit.argsort(dim=-1, stable=True)
-    rows = data.x.gather(-2, order[..., None].expand(*order.shape, data.x.shape[-1]))
-    active = data.columns.active(rows)
-    return torch.where(active, space.encoding.round_to_levels(rows.clamp(0.0, 1.0)), 0.0)
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Rows from which columns that a change activates may take values.
+
+    Attributes:
+        rows: points of the space, best first.
+        active: which of their columns are active.
+    """
+
+    rows: jt.Float[Tensor, "*b n d"]
+    active: jt.Bool[Tensor, "*b n d"]
+
+    @staticmethod
+    def of(space: Space, data: Dataset) -> "Seen | None":
+        """The observed rows, moved into the space; None if all columns are always active."""
+        if not data.columns.conditions:
+            return None
+        order = data.merit.argsort(dim=-1, stable=True)
+        rows = data.x.gather(-2, order[..., None].expand(*order.shape, data.x.shape[-1]))
+        active = data.columns.active(rows)
+        within = space.encoding.round_to_levels(rows.clamp(0.0, 1.0))
+        return Seen(torch.where(active, within, 0.0), active) if rows.shape[-2] else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +50,12 @@ class Activation:
 
     Attributes:
         space: of the rows.
-        seen: rows, best first; None for none.
+        seen: rows with values; None if there is none.
         seeds: of the random numbers.
     """
 
     space: Space
-    seen: Tensor | None
+    seen: Seen | None
     seeds: Seeds
 
     def __call__(
@@ -53,42 +67,47 @@ class Activation:
             rows: that were changed.
             held: entries that are values of the columns, and no zeros of inactive ones.
         """
-        if not self.space.columns.conditions:
-            return rows
         half = self.seeds.split("half").uniform((rows.shape[-2], 1), rows) < 0.5
         fresh, inherited = self.both(rows, held)
         return torch.where(half, fresh, inherited)
 
-    def both(self, rows: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows with random values in newly active columns, and with seen ones."""
+    def both(self, rows: Tensor, held: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
+        """The rows with random values in newly active columns, and with seen ones.
+
+        Args:
+            rows: that were changed.
+            held: as above.
+            copies: number of rows, one after another, that have the same random values.
+        """
         columns = self.space.columns
-        shape = tuple(rows.shape[-2:])
-        draws = self.space.encoding.sample_from_unit(self.seeds.split("fresh").uniform(shape, rows))
+        *_, count, d = rows.shape
+        draws = self.seeds.split("fresh").uniform((count // copies, d), rows)
+        draws = self.space.encoding.sample_from_unit(draws).repeat_interleave(copies, -2)
         fresh = torch.where(held, rows, draws)
-        if self.seen is None or not self.seen.shape[-2]:
-            return columns.canonical(fresh), columns.canonical(fresh)
-        active = columns.active(self.seen)
-        wanted = columns.active(fresh) & ~held
-        both = wanted.to(rows) @ active.to(rows).mT
-        best = _agreement(columns, fresh, self.seen, both).argmax(-1)[..., None].expand(rows.shape)
-        given = ~held & active.gather(-2, best)
-        inherited = torch.where(given, self.seen.gather(-2, best), fresh)
-        return columns.canonical(fresh), columns.canonical(inherited)
+        active = columns.active(fresh)
+        if self.seen is None:
+            fresh = torch.where(active, fresh, 0.0)
+            return fresh, fresh
+        wanted = (active & ~held).to(rows) @ self.seen.active.to(rows).mT
+        best = _agreement(columns, fresh, self.seen.rows, wanted).argmax(-1)[..., None].expand(rows.shape)
+        given = ~held & self.seen.active.gather(-2, best)
+        inherited = torch.where(given, self.seen.rows.gather(-2, best), fresh)
+        return torch.where(active, fresh, 0.0), columns.canonical(inherited)
 
 
-def _agreement(columns: Columns, rows: Tensor, seen: Tensor, both: Tensor) -> Tensor:
+def _agreement(columns: Columns, rows: Tensor, seen: Tensor, wanted: Tensor) -> Tensor:
     """By how much each seen row is preferred for each row, (*b, m, n).
 
     Args:
         columns: kinds of the columns.
         rows: that need values.
         seen: rows, best first.
-        both: number of columns that need values in one and have values in the other.
+        wanted: number of columns that need values in one and have values in the other.
     """
     parents = sorted({parent for one in columns.conditions for parent, _ in one.parents})
     equal = (rows[..., :, None, parents] == seen[..., None, :, parents]).sum(-1)
     rank = torch.arange(seen.shape[-2], dtype=rows.dtype, device=rows.device) / seen.shape[-2]
-    return both * (len(parents) + 1) + equal - rank
+    return wanted * (len(parents) + 1) + equal - rank
 
 
 def movable(

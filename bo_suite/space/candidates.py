@@ -15,7 +15,7 @@ from torch.quasirandom import SobolEngine
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
-from bo_suite.space.activity import Activation, seen_rows
+from bo_suite.space.activity import Activation, Seen
 from bo_suite.space.fixed import Fixed
 from bo_suite.space.space import Space
 
@@ -119,11 +119,11 @@ def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Fl
     held = space.columns.active(observed)
     held[..., [column for column, _ in space.fixed]] = True
     held = held.repeat_interleave(repeats, -2)[..., :count, :]
-    return Activation(space, seen_rows(space, data), seeds.split("active"))(perturbed, held)
+    return Activation(space, Seen.of(space, data), seeds.split("active"))(perturbed, held)
 
 
 def mutate(
-    space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds, seen: Tensor | None = None
+    space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds, seen: Seen | None = None
 ) -> jt.Float[Tensor, "*b m d"]:
     """The rows, each with a random step in one column or more, at scales 1e-3 to 0.5.
 
@@ -134,7 +134,7 @@ def mutate(
         space: of the rows.
         rows: points of the space.
         seeds: of the random numbers.
-        seen: rows, best first, from which newly active columns may take values; None for none.
+        seen: rows from which newly active columns may take values; None for none.
     """
     shape = tuple(rows.shape[-2:])
     count, d = shape
@@ -202,12 +202,12 @@ class Moves:
     Attributes:
         levels: number of random levels.
         steps: number of lengths of steps, evenly spaced among 1, 2, 4, ...; None for all of these.
-        seen: rows, best first, from which newly active columns may take values; None for none.
+        seen: rows from which newly active columns may take values; None for none.
     """
 
     levels: int
     steps: int | None = None
-    seen: Tensor | None = None
+    seen: Seen | None = None
 
     def count(self, levels: int) -> int:
         """Number of changes of a column with so many levels."""
@@ -247,11 +247,18 @@ def neighbours(
         positions = space.encoding.positions(column, chosen).to(rows)
     copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
     copies[..., column] = positions
-    if not any(column == parent for one in space.columns.conditions for parent, _ in one.parents):
-        return space.columns.canonical(copies)
-    held = space.columns.active(rows)[..., None, :].expand(copies.shape).flatten(-3, -2)
-    changed = Activation(space, moves.seen, seeds.split("active")).both(copies.flatten(-3, -2), held)
-    return torch.cat([one.unflatten(-2, copies.shape[-3:-1]) for one in changed], -2)
+    if not space.columns.conditions:
+        return copies
+    if column not in space.parent_columns:
+        if space[space.names[column]].when is not None:
+            active = space.columns.active(rows)[..., None, column]
+            copies[..., column] = torch.where(active, copies[..., column], 0.0)
+        return copies
+    shape, count = copies.shape, copies.shape[-2]
+    held = space.columns.active(rows).repeat_interleave(count, -2)
+    activation = Activation(space, moves.seen, seeds.split("active"))
+    changed = activation.both(copies.flatten(-3, -2), held, count)
+    return torch.cat([one.reshape(shape) for one in changed], -2)
 
 
 # Listing.

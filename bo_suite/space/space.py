@@ -225,6 +225,11 @@ class Space:
         )
 
     @cached_property
+    def parent_columns(self) -> frozenset[int]:
+        """Columns that conditions are on."""
+        return frozenset(parent for one in self.columns.conditions for parent, _ in one.parents)
+
+    @cached_property
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
         columns = [column for column, (_, parameter) in enumerate(self) if varies(parameter)]
