@@ -79,7 +79,7 @@ def _checked_parent(name: str, parent: str, accepted: Accepted, parameters: Mapp
     parameter = _original(parameters[parent])
     if not isinstance(parameter, Choice) and parameter.fidelity:
         raise SpaceError(
-            f"{whose} must not be on a fidelity, which a point may have any value of, got {parent!r}"
+            f"{whose} must not be on a fidelity, as a point is the same at all fidelities, got {parent!r}"
         )
     if isinstance(accepted, Interval):
         return _checked_interval(name, parent, accepted, parameter)
