@@ -214,9 +214,10 @@ def html_of_best(trials: Sequence[Trial], goals: Goals, space: Space) -> str:
         (
             str(trial.id),
             *(shown_value(outcomes_of(trial, goals).get(name)) for name in goals.names),
-            *map(shown_value, trial.params.values()),
+            *(shown_value(params[name]) if name in params else "" for name in space.names),
         )
         for trial in ranked(trials, goals, space)[:_BEST]
+        for params in (trial.params,)
     ]
     caption = f"{overview(trials, goals)}; the best"
     return html_table(caption, ("id", *goals.names, *space.parameters), rows)
