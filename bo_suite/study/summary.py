@@ -18,8 +18,8 @@ from bo_suite.values.display import html_table, shown_value
 _BEST = 5
 """Rows of the table of the best trials."""
 
-_SCALED = {"reference": "reference on the model's scale"}
-"""Names of choices that are not in the user's units, as text."""
+_CHOICES = {"reference": "reference on the model's scale", "branch": "in a branch that had few points"}
+"""Names of choices, as text where that is another."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +146,22 @@ def explanation(provenance: Mapping[str, Any]) -> str:
     if source == "queue":
         return "queued by the user, not suggested"
     if source == "design":
-        return f"an initial point, spread over the space, after {observations}{given}"
+        return f"an initial point, spread over the space, after {observations}{_branch(provenance)}{given}"
     if source == "fallback":
         failed = f"since the model failed: {provenance.get('fallback')}"
         return f"a random point after {observations}{given}, {failed}"
     acquisition = str(provenance.get("acquisition")).split("(")[0]
     chosen = provenance.get("chosen", {}).items()
-    choices = "".join(f"; {_SCALED.get(name, name)}: {value}" for name, value in chosen)
+    choices = "".join(f"; {_CHOICES.get(name, name)}: {value}" for name, value in chosen)
     again = "evaluated again, since that teaches most; " if provenance.get("repeat") else ""
     reasons = _reasons(provenance.get("why", {}))
     return f"{again}{reasons}chosen from {observations} by {acquisition}{choices}{given}"
+
+
+def _branch(provenance: Mapping[str, Any]) -> str:
+    """The branch of an initial point as a clause; empty if it was free."""
+    branch = provenance.get("chosen", {}).get("branch")
+    return f"; {_CHOICES['branch']}: {branch}" if branch else ""
 
 
 def _reasons(why: Mapping[str, Any]) -> str:
