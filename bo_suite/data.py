@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -53,27 +53,20 @@ class Columns:
     narrowed: bool = False
     conditions: tuple[Condition, ...] = ()
 
-    def active(self, x: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b d"]:
+    def active(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Bool[Tensor, "*b m d"]:
         """Which columns of rows are active, by the positions of their parents."""
         active = torch.ones_like(x, dtype=torch.bool)
-        for parents, columns in self._groups.items():
-            met = None
-            for parent, intervals in parents:
-                position = x[..., parent]
-                inside = active[..., parent] & _is_inside(position, intervals)
-                met = inside if met is None else met & inside
-            assert met is not None, "a condition is on some parent"
-            for column in columns:
-                active[..., column] = met
-        return active
-
-    @cached_property
-    def _groups(self) -> dict[tuple[tuple[int, tuple[tuple[float, float], ...]], ...], list[int]]:
-        """The columns that share a condition, by its parents, in order of the first column."""
-        groups: dict[tuple[tuple[int, tuple[tuple[float, float], ...]], ...], list[int]] = {}
         for condition in self.conditions:
-            groups.setdefault(condition.parents, []).append(condition.column)
-        return groups
+            met = active[..., condition.column]
+            for parent, intervals in condition.parents:
+                position = x[..., parent]
+                inside = torch.zeros_like(met)
+                for low, high in intervals:
+                    ends = torch.tensor((low, high), dtype=x.dtype, device=x.device)
+                    inside = inside | ((ends[0] <= position) & (position <= ends[1]))
+                met = met & active[..., parent] & inside
+            active[..., condition.column] = met
+        return active
 
     def canonical(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """The rows with inactive columns at 0."""
@@ -83,12 +76,6 @@ class Columns:
     def discrete(self) -> tuple[int, ...]:
         """Columns that have levels."""
         return tuple(column for column, levels in enumerate(self.levels) if levels is not None)
-
-
-def _is_inside(position: Tensor, intervals: Sequence[tuple[float, float]]) -> Tensor:
-    """Whether positions are in one of some closed intervals."""
-    inside = [(position >= low) & (position <= high) for low, high in intervals]
-    return inside[0] if len(inside) == 1 else torch.stack(inside).any(0)
 
 
 _NO_ROWS = torch.empty(0, 0, dtype=torch.float64, device="cpu")
