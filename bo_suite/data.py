@@ -44,8 +44,7 @@ class Columns:
         fixed: columns that are fixed in the next row, each with its position.
         between: columns with evenly spaced levels between which observed rows may lie: options were retired.
         narrowed: whether observed rows may lie outside of the space, which was larger before.
-        conditions: of the columns that are not always active, parents before their children. An inactive
-            column of a row is at position 0.
+        conditions: of columns that are not always active, parents first; an inactive column is at 0.
     """
 
     unordered: tuple[int, ...] = ()
