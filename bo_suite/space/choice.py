@@ -59,7 +59,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         check_flags(self, "ordered", "context")
-        set_when(self)
+        set_when(self, "context")
         object.__setattr__(self, "options", tuple(plain_option(option) for option in _listed(self.options)))
         if not self.options:
             raise SpaceError("a Choice must have at least one option, got none")

@@ -76,11 +76,16 @@ class Encoding:
         return self.kinds.canonical(unit).to(rows)
 
     def values(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float64[Tensor, "*b d"]:
-        """The decoded values as a tensor, for a space of Floats alone.
+        """The decoded values as a tensor, for a space of Floats alone that are always active.
 
         Raises:
-            SpaceError: a parameter is not a Float.
+            SpaceError: a parameter is not a Float, or may be inactive.
         """
+        if self.kinds.conditions:
+            inactive = self.names[self.kinds.conditions[0].column]
+            raise SpaceError(
+                f"only a space without conditions has values as a tensor, got one of {inactive!r}"
+            )
         values = self._on_grid(rows.to(torch.float64))
         for column, (name, parameter) in enumerate(zip(self.names, self.columns, strict=True)):
             if not isinstance(parameter, Float) and not isinstance(parameter.decode(0.0), float):

@@ -75,7 +75,7 @@ class Float:
     def __post_init__(self) -> None:
         check_flags(self, "log", "fidelity", "context")
         check_purpose(self)
-        set_when(self)
+        set_when(self, "fidelity", "context")
         low, high = check_range(self.low, self.high, log=self.log)
         resolved = math.log(high / low) > 1e-7 if self.log else high - low > 1e-12 * max(abs(low), abs(high))
         if not (resolved or low == high):
@@ -266,7 +266,7 @@ class Int:
     def __post_init__(self) -> None:
         check_flags(self, "log", "fidelity", "context")
         check_purpose(self)
-        set_when(self)
+        set_when(self, "fidelity", "context")
         check_range(self.low, self.high, log=self.log)
         finite("step", self.step)
         for name in ("low", "high", "step"):

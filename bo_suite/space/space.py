@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 MOST_PARAMETERS = 21_201
 """Dimensions of torch's Sobol sequences, with which a search begins."""
 
+_NEW_LINE = "\n    "
+"""What is before a condition in the repr of a space."""
+
 Params = dict[str, Any]
 """Values by parameter name: each a float, int, str, bool or None."""
 
@@ -125,12 +128,12 @@ class Space:
         return tuple(self._by_name)
 
     def __repr__(self) -> str:
-        items = shown_list([f"{name!r}: {_shown(parameter, 4)}," for name, parameter in self])
-        lines = [line for item in items for line in item.splitlines()]
+        items = shown_list([f"{name!r}: {_shown(parameter, _NEW_LINE)}," for name, parameter in self])
+        lines = [line for item in items for line in item.split("\n")]
         return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), "})"])
 
     def _repr_html_(self) -> str:
-        rows = [(name, _shown(parameter, 0)) for name, parameter in self]
+        rows = [(name, _shown(parameter, " ")) for name, parameter in self]
         return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
 
     @property
@@ -379,12 +382,12 @@ class Space:
         return hashlib.sha256(form.encode()).hexdigest()[:16]
 
 
-def _shown(parameter: Parameter | Fixed, indent: int) -> str:
-    """A parameter as text; a condition begins another line."""
+def _shown(parameter: Parameter | Fixed, separator: str) -> str:
+    """A parameter as text, with a separator before its condition."""
     if parameter.when is None or isinstance(parameter, Fixed):
         return shown_value(parameter)
     always = shown_value(replace(parameter, when=None)).removesuffix(")")
-    return f"{always},\n{' ' * indent}when={visible(described(parameter.when, 60))})"
+    return f"{always},{separator}when={visible(described(parameter.when, 60))})"
 
 
 def _is_chosen(parameter: Parameter) -> bool:

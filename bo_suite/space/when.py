@@ -123,13 +123,18 @@ def _in_words(name: str, accepted: Accepted) -> str:
     return f"{name} is {described(' or '.join(map(repr, accepted)), 200)[1:-1]}"
 
 
-def set_when(parameter: Any) -> None:
-    """Stores the condition of a parameter as a When; raises SpaceError if it must not have one."""
+def set_when(parameter: Any, *kinds: str) -> None:
+    """Stores the condition of a parameter as a When; raises SpaceError if it must not have one.
+
+    Args:
+        parameter: that may have a condition.
+        kinds: flags with which it must not have one.
+    """
     if parameter.when is None:
         return
     object.__setattr__(parameter, "when", When.of(parameter.when))
-    for kind in ("fidelity", "context"):
-        if getattr(parameter, kind, False):
+    for kind in kinds:
+        if getattr(parameter, kind):
             raise SpaceError(f"a {kind} must not be conditional, got when={parameter.when!r}")
 
 
