@@ -4,8 +4,9 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 import jaxtyping as jt
@@ -16,10 +17,25 @@ from torch.quasirandom import SobolEngine
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import differentiable
 
+Parent = tuple[int, tuple[tuple[float, float], ...]]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a column is active: all its parents are, and each has a position in one of its intervals.
+
+    Attributes:
+        column: the column.
+        parents: columns, each with closed intervals of positions; a single position is an interval too.
+    """
+
+    column: int
+    parents: tuple[Parent, ...]
+
 
 @dataclass(frozen=True)
 class Columns:
-    """What kinds of columns rows have; by default all are continuous.
+    """What kinds of columns rows have; by default all are continuous and always active.
 
     Attributes:
         unordered: columns of categories, whose codes are only equal or different.
@@ -28,6 +44,7 @@ class Columns:
         fixed: columns that are fixed in the next row, each with its position.
         between: columns with evenly spaced levels between which observed rows may lie: options were retired.
         narrowed: whether observed rows may lie outside of the space, which was larger before.
+        conditions: of columns that are not always active, parents first; an inactive column is at 0.
     """
 
     unordered: tuple[int, ...] = ()
@@ -36,6 +53,39 @@ class Columns:
     fixed: tuple[tuple[int, float], ...] = ()
     between: tuple[int, ...] = ()
     narrowed: bool = False
+    conditions: tuple[Condition, ...] = ()
+
+    def active(self, x: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b d"]:
+        """Which columns of rows are active, by the positions of their parents."""
+        active = torch.ones_like(x, dtype=torch.bool)
+        if self.conditions:
+            parents, columns, low, high, tests, required = (each.to(x.device) for each in self._tests)
+            position = x.detach().index_select(-1, parents)
+            failed = ((low.to(x) <= position) & (position <= high.to(x))).to(x) @ tests.to(x) == 0.0
+            active.index_copy_(-1, columns, failed.to(x) @ required.to(x) == 0.0)
+        return active
+
+    def canonical(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
+        """The rows with inactive columns at 0."""
+        return torch.where(self.active(rows), rows, 0.0) if self.conditions else rows
+
+    @cached_property
+    def requirements(self) -> dict[int, tuple[Parent, ...]]:
+        """What each conditional column requires of its parents and of theirs."""
+        required: dict[int, tuple[Parent, ...]] = {}
+        for condition in self.conditions:
+            above = (required.get(parent, ()) for parent, _ in condition.parents)
+            required[condition.column] = tuple(dict.fromkeys(chain(condition.parents, *above)))
+        return required
+
+    @cached_property
+    def _tests(self) -> tuple[Tensor, ...]:
+        """Parents of intervals, conditional columns, ends of intervals, their tests, the tests of columns."""
+        tests = dict.fromkeys(chain(*self.requirements.values()))
+        rows = [(test[0], *ends, [float(test == one) for one in tests]) for test in tests for ends in test[1]]
+        needed = [[float(test in one) for one in self.requirements.values()] for test in tests]
+        parents, *rest = (torch.tensor(each, **CPU_DOUBLES) for each in (*zip(*rows, strict=True), needed))
+        return parents.long(), torch.tensor([*self.requirements], device="cpu"), *rest
 
     @property
     def discrete(self) -> tuple[int, ...]:
@@ -157,19 +207,16 @@ class Dataset:
                 "x must be (*b, n, d), y (*b, n) and pending (*b, p, d), got "
                 f"{tuple(self.x.shape)}, {tuple(self.y.shape)} and {tuple(self.pending.shape)}"
             )
-        if self.noise is not None and self.noise.shape != self.y.shape:
-            raise DataError(f"noise must have the shape of y, got {tuple(self.noise.shape)}")
-        if self.violation is not None and self.violation.shape != self.y.shape:
-            raise DataError(f"violation must have the shape of y, got {tuple(self.violation.shape)}")
+        for name in ("noise", "violation"):
+            if (tensor := getattr(self, name)) is not None and tensor.shape != self.y.shape:
+                raise DataError(f"{name} must have the shape of y, got {tuple(tensor.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where unknown")
         if self.failures is not None and self.failures.shape[-1] != self.x.shape[-1]:
             raise DataError(f"failures must be (*b, f, d), got {tuple(self.failures.shape)}")
-        levels = self.columns.levels
-        if levels and len(levels) != self.x.shape[-1]:
-            raise DataError(
-                f"levels must have one entry per column, got {levels} for {self.x.shape[-1]} columns"
-            )
+        levels, d = self.columns.levels, self.x.shape[-1]
+        if levels and len(levels) != d:
+            raise DataError(f"levels must have one entry per column, got {levels} for {d} columns")
         if not bool(torch.isfinite(self.y).all()) or not bool(torch.isfinite(self.x).all()):
             raise DataError("inputs and outcomes must be finite")
 
@@ -191,9 +238,8 @@ class Dataset:
         """The data with another form of each tensor."""
         outcomes = self.outcomes
         if outcomes is not None:
-            linear = outcomes.linear
-            if linear is not None:
-                linear = replace(linear, **_changed(linear, change))
+            one = outcomes.linear
+            linear = None if one is None else replace(one, **_changed(one, change))
             outcomes = replace(outcomes, linear=linear, **_changed(outcomes, change))
         return replace(self, outcomes=outcomes, **_changed(self, change))
 
@@ -218,12 +264,11 @@ class Dataset:
             for column in self.columns.between:
                 last = max((self.columns.levels[column] or 1) - 1, 1)
                 rows[..., column] = (rows[..., column] * last).round() / last
-        if not self.columns.fixed:
-            return rows
-        columns, positions = zip(*self.columns.fixed, strict=True)
-        rows = rows.clone()
-        rows[..., list(columns)] = rows.new_tensor(positions)
-        return rows
+        if self.columns.fixed:
+            columns, positions = zip(*self.columns.fixed, strict=True)
+            rows = rows.clone()
+            rows[..., list(columns)] = rows.new_tensor(positions)
+        return self.columns.canonical(rows)
 
     @property
     def reachable(self) -> jt.Bool[Tensor, "*b n"]:

@@ -6,8 +6,9 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.optim import minimize_batch
+from bo_suite.space.activity import movable
 from bo_suite.space.candidates import sample_observed, top
 from bo_suite.surrogates.lookahead import Lookahead
 from bo_suite.surrogates.process import ROWS_AT_ONCE
@@ -25,12 +26,17 @@ class StartingPoints:
     Attributes:
         x: rows, the spread half first.
         held: columns that gradient searches do not move.
-        fidelities: columns that are 1 at the target.
+        columns: kinds of the columns.
     """
 
     x: jt.Float[Tensor, "*b m d"]
     held: tuple[int, ...]
-    fidelities: tuple[int, ...]
+    columns: Columns
+
+    @property
+    def fidelities(self) -> tuple[int, ...]:
+        """Columns that are 1 at the target."""
+        return self.columns.fidelities
 
     @staticmethod
     def of(data: Dataset, mean: jt.Float[Tensor, "*b n"], count: int, seeds: Seeds) -> "StartingPoints":
@@ -38,7 +44,7 @@ class StartingPoints:
         fixed = [column for column, _ in data.columns.fixed]
         held = tuple(sorted({*data.unordered, *data.columns.discrete, *data.fidelities, *fixed}))
         best = torch.cat((top(data.x, -mean, _BEST), data.x[..., -1:, :]), -2)
-        return StartingPoints(sample_observed(data, best, held, count, seeds), held, data.fidelities)
+        return StartingPoints(sample_observed(data, best, held, count, seeds), held, data.columns)
 
     def leaders(self, value: jt.Float[Tensor, "*b m"], count: int) -> jt.Float[Tensor, "*b c d"]:
         """The rows of largest value, half of them from each half of `x`."""
@@ -77,15 +83,12 @@ class OneStepMeans:
         self, pool: StartingPoints, starts: jt.Float[Tensor, "*b r d"], *, evaluations: int
     ) -> jt.Float[Tensor, "*b r d"]:
         """A local minimum of each one-step mean, from its start."""
-        held = list(pool.held)
-        if len(held) == starts.shape[-1]:
+        if len(pool.held) == starts.shape[-1]:
             return starts
-        lower, upper = torch.zeros_like(starts), torch.ones_like(starts)
-        lower[..., held] = upper[..., held] = starts[..., held]
         return minimize_batch(
             self.value_and_gradient,
             starts,
-            bounds=(lower, upper),
+            bounds=movable(pool.columns, starts, pool.held),
             max_evaluations=evaluations,
             gradient_tolerance=1e-3,
             value_tolerance=1e-6,

@@ -16,6 +16,7 @@ from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.maximize import Search, ascend
+from bo_suite.space.activity import movable
 from bo_suite.space.candidates import top
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.lookahead import Lookahead
@@ -340,4 +341,6 @@ def _climb(score: KnowledgeGradientScore, pool: StartingPoints, alternatives: in
     value[..., :alternatives] = -torch.inf
     starts = pool.leaders(value, count)
     held = [column for column in pool.held if column not in pool.fidelities]
-    return starts if len(held) == starts.shape[-1] else ascend(score, starts, held, _STEPS)
+    if len(held) == starts.shape[-1]:
+        return starts
+    return ascend(score, starts, movable(pool.columns, starts, held), _STEPS)

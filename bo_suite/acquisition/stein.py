@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 from bo_suite.acquisition.base import Score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
+from bo_suite.space.activity import Seen
 from bo_suite.space.candidates import mutate, perturb_best, project, sample_sobol, top
 from bo_suite.space.space import Space
 
@@ -84,7 +85,8 @@ class SteinBatch:
             rows = _move(score, space, particles.rows, data.unordered, seeds.split(f"hop {turn}"))
             particles = replace(particles, rows=rows)
             if not bool(still.all()):
-                particles = _descend(score, particles, still, data.unordered, self._rates(turn))
+                held = still | ~space.columns.active(rows) if space.columns.conditions else still
+                particles = _descend(score, particles, held, data.unordered, self._rates(turn))
         with torch.no_grad():
             return torch.cat((project(space, particles.rows), top(pool, value, pool.shape[-2])), -2)
 
@@ -145,7 +147,8 @@ def _width(square: Tensor) -> Tensor:
 def _move(score: Score, space: Space, rows: Tensor, unordered: tuple[int, ...], seeds: Seeds) -> Tensor:
     """The particles, each in turn moved to the best of some random moves, if one is better."""
     q = rows.shape[-2]
-    moved = mutate(space, rows.repeat_interleave(_TRIALS, -2), seeds)
+    seen = Seen(rows, space.columns.active(rows)) if space.columns.conditions else None
+    moved = mutate(space, rows.repeat_interleave(_TRIALS, -2), seeds, seen)
     with torch.no_grad():
         trials = torch.cat((rows[..., None, :], moved.reshape(*rows.shape[:-1], _TRIALS, space.dim)), -2)
         value = logsigmoid(score(trials.flatten(-3, -2))).reshape(trials.shape[:-1])

@@ -201,7 +201,7 @@ def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_js
         before = optimizer.space
         values = values_in(wanted, texts)
         after, complete = extended(before, wanted, values)
-        points = [after.accept(trial.params | complete) for trial in optimizer.trials]
+        points = [after.accept(trial.params, complete) for trial in optimizer.trials]
         outside = sum(not after.contains(point) for point in points)
         lines = differences(before, after)
         _check_queue(optimizer.queue, after, storage)

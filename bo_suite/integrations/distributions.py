@@ -62,6 +62,8 @@ def translated(space: Any) -> Translation:
         raise SpaceError(f"parameters must be no fidelities, got {list(translation.space.target_fidelity)}")
     if translation.space.contexts:
         raise SpaceError(f"parameters must be no contexts, got {list(translation.space.contexts)}")
+    if conditional := translation.space.conditions.order:
+        raise SpaceError(f"parameters must not be conditional here, got {list(conditional)}")
     return translation
 
 

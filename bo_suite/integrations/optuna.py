@@ -112,6 +112,9 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
                 raise ValueError(f"a study has no fidelities, got a Space with {list(space.target_fidelity)}")
             if space.contexts:
                 raise ValueError(f"a study has no contexts, got a Space with {list(space.contexts)}")
+            if space.conditions.order:
+                law = "a study gets conditional parameters from its function, not from a Space"
+                raise ValueError(f"{law}, got conditions of {list(space.conditions.order)}")
             self._ordered = {name for name, p in space if not isinstance(p, Choice) or p.ordered}
             space = {name: to_distribution(parameter) for name, parameter in space}
         self._translations = Translations(frozenset(self._ordered))

@@ -61,6 +61,9 @@ def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str,
         paths: dict[str, Path] = {name: tuple(name.split("/")) for name in space.parameters}
         if space.contexts:
             raise ValueError(f"Ray Tune knows no contexts, got a Space with {list(space.contexts)}")
+        if space.conditions.order:
+            law = "Ray Tune knows no conditional parameters"
+            raise ValueError(f"{law}, got a Space with conditions of {list(space.conditions.order)}")
         translation = Translation({name: Dimension(parameter) for name, parameter in space})
     elif isinstance(space, Mapping):
         values = list(leaves(space))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.space.activity import Activation, Seen
 from bo_suite.space.candidates import is_copy, is_new, mutate
 from bo_suite.space.space import Space
 
@@ -45,7 +46,8 @@ def evolve(
         parents, value = _select(rows, score(rows), taken, finite, seeds.split("first"))
         for turn in range(_GENERATIONS):
             step = seeds.split(f"{turn}")
-            children = mutate(space, _mate(parents, step.split("mate")), step.split("mutate"))
+            seen = Seen(parents, space.columns.active(parents)) if space.columns.conditions else None
+            children = mutate(space, _mate(space, parents, step.split("mate")), step.split("mutate"), seen)
             rows, values = torch.cat((parents, children), -2), torch.cat((value, score(children)), -1)
             parents, value = _select(rows, values, taken, finite, step.split("select"))
     return parents
@@ -70,10 +72,16 @@ def _gather(rows: Tensor, order: Tensor) -> Tensor:
     return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))
 
 
-def _mate(parents: Tensor, seeds: Seeds) -> Tensor:
+def _mate(space: Space, parents: Tensor, seeds: Seeds) -> Tensor:
     """Children: each column is taken from one of two parents, of which the first favours better ranks."""
     ranks = seeds.uniform((2, _CHILDREN), parents).amin(-2)
     first = (ranks * parents.shape[-2]).long()
     second = (seeds.split("second").uniform((_CHILDREN,), parents) * parents.shape[-2]).long()
     mixed = seeds.split("columns").uniform((_CHILDREN, parents.shape[-1]), parents)
-    return torch.where(mixed < _MATING / 2, _gather(parents, second), _gather(parents, first))
+    mothers, fathers, of_second = _gather(parents, first), _gather(parents, second), mixed < _MATING / 2
+    children = torch.where(of_second, fathers, mothers)
+    if not space.columns.conditions:
+        return children
+    held = torch.where(of_second, space.columns.active(fathers), space.columns.active(mothers))
+    seen = Seen(parents, space.columns.active(parents))
+    return Activation(space, seen, seeds.split("active"))(children, held)

@@ -5,7 +5,7 @@ turns. Otherwise a population of points evolves. Every point that the search ret
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import jaxtyping as jt
@@ -17,6 +17,7 @@ from bo_suite.errors import DataError
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
+from bo_suite.space.activity import Seen, movable
 from bo_suite.space.candidates import exhausted, is_new, perturb_best, pools, project, sample_sobol, top
 from bo_suite.space.space import Space
 
@@ -100,7 +101,8 @@ def maximize(
         starts = torch.cat((top(spread, of_spread, half), top(near, of_near, half)), -2)
     if differentiable:
         costly = bool(getattr(score, "costly", False))
-        local_search = _LocalSearch(comparable, space, search, costly, data.taken.shape[-2])
+        past = _Past(data.taken.shape[-2], Seen.of(space, data))
+        local_search = _LocalSearch(comparable, space, search, costly, past)
         maxima = local_search(starts, seeds.split("local"))
     else:
         maxima = evolve(comparable, space, taken, torch.cat((spread, near), -2), seeds.split("evolve"))
@@ -117,6 +119,19 @@ def _score_in_blocks(score: ScoreFunction, rows: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class _Past:
+    """What was suggested before.
+
+    Attributes:
+        asked: number of points.
+        seen: observed rows, if columns may be inactive.
+    """
+
+    asked: int
+    seen: Seen | None
+
+
+@dataclass(frozen=True, eq=False)
 class _LocalSearch:
     """Local searches that alternate between sweeps over discrete columns and ascent of continuous ones.
 
@@ -125,14 +140,14 @@ class _LocalSearch:
         space: of the rows.
         search: how hard to search.
         costly: whether a row takes many times the time of a mean and a variance.
-        asked: number of points that were suggested before.
+        past: what was suggested before.
     """
 
     score: ScoreFunction
     space: Space
     search: Search
     costly: bool
-    asked: int
+    past: _Past
 
     def __call__(self, rows: Tensor, seeds: Seeds) -> Tensor:
         """The local maxima that searches from the rows end at."""
@@ -143,25 +158,23 @@ class _LocalSearch:
             before = rows
             if discrete:
                 passes = (1 if turn else _PASSES) if self.costly else None
-                sweep = Sweep(passes, self.asked * self.search.turns + turn)
+                sweep = Sweep(passes, self.past.asked * self.search.turns + turn, self.past.seen)
                 rows = sweep(self.score, self.space, rows, seeds.split(f"sweep {turn}"))
             if turn:
                 settled = settled | (before == rows).all(-1).all(-1)[..., None, None]
                 if bool(settled.all()):
                     break
             if continuous:
-                maxima = ascend(self.score, rows, discrete, self.search.evaluations)
+                bounds = movable(self.space.columns, rows, discrete)
+                maxima = ascend(self.score, rows, bounds, self.search.evaluations)
                 rows = torch.where(settled, before, maxima)
         return rows
 
 
 def ascend(
-    score: ScoreFunction, rows: jt.Float[Tensor, "*b m d"], held: Sequence[int], evaluations: int
+    score: ScoreFunction, rows: jt.Float[Tensor, "*b m d"], bounds: tuple[Tensor, Tensor], evaluations: int
 ) -> jt.Float[Tensor, "*b m d"]:
-    """Local maxima by gradient ascent of all rows at once; the columns `held` do not change."""
-    lower, upper = torch.zeros_like(rows), torch.ones_like(rows)
-    columns = list(held)
-    lower[..., columns] = upper[..., columns] = rows[..., columns]
+    """Local maxima within bounds, by gradient ascent of all rows at once."""
 
     def negated(x: Tensor) -> tuple[Tensor, Tensor]:
         leaf = x.detach().requires_grad_()
@@ -173,7 +186,7 @@ def ascend(
     return minimize_batch(
         negated,
         rows,
-        bounds=(lower, upper),
+        bounds=bounds,
         max_evaluations=evaluations,
         gradient_tolerance=1e-2,
         value_tolerance=1e-4,

@@ -1,13 +1,14 @@
 """Search over the levels of discrete columns: changes of one column at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.space.activity import Seen
 from bo_suite.space.candidates import ALL_LEVELS, Moves, neighbours
 from bo_suite.space.space import Space
 
@@ -38,10 +39,12 @@ class Sweep:
     Attributes:
         passes: most passes, for a score that is costly; None for rounds.
         turn: number of this sweep among all sweeps of a run; determines which of very many columns it visits.
+        seen: rows from which columns that a change activates may take values; None for none.
     """
 
     passes: int | None
     turn: int
+    seen: Seen | None = None
 
     def __call__(
         self,
@@ -51,16 +54,17 @@ class Sweep:
         seeds: Seeds,
     ) -> jt.Float[Tensor, "*b m d"]:
         """The rows, with discrete columns changed if that raises their score."""
-        columns = [column for column, levels in enumerate(space.levels) if levels is not None and levels > 1]
+        columns = [column for column in space.open_columns if (space.levels[column] or 1) > 1]
         if not columns:
             return rows
+        each, few = replace(_EACH, seen=self.seen), replace(_FEW, seen=self.seen)
         with torch.no_grad():
             if len(columns) * space.dim > _MANY:
                 visited = self._visited(space, columns, rows.shape[-2] * space.dim)
-                return _Ascent(score, space, visited, _FEW, _GROUPS)(rows, 1, seeds)
+                return _Ascent(score, space, visited, few, _GROUPS)(rows, 1, seeds)
             if self.passes is not None:
-                return _Ascent(score, space, columns, _EACH, _GROUPS)(rows, self.passes, seeds)
-            return _Ascent(score, space, columns, _EACH, 1)(rows, _ROUNDS, seeds)
+                return _Ascent(score, space, columns, each, _GROUPS)(rows, self.passes, seeds)
+            return _Ascent(score, space, columns, each, 1)(rows, _ROUNDS, seeds)
 
     def _visited(self, space: Space, columns: list[int], entries: int) -> list[int]:
         """The columns of this turn: as many as a pass can score; `entries` is the size of all rows."""
@@ -108,11 +112,35 @@ class _Ascent:
 
     def _changed(self, rows: Tensor, value: Tensor, group: dict[int, Seeds]) -> tuple[Tensor, Tensor]:
         """Each row with its best change of one column of the group, if that is better; and their values."""
-        blocks = [neighbours(self.space, rows, column, seeds, self.moves) for column, seeds in group.items()]
+        active = self._active_in(rows)
+        blocks = [
+            neighbours(self.space, rows, column, seeds, self.moves)
+            for column, seeds in group.items()
+            if column in active
+        ]
+        if not blocks:
+            return rows, value
         trials = torch.cat(blocks, -2)
-        scores = self.score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
+        scores = self._scores(trials, rows, value)
         best, choice = scores.max(-1)
         index = choice[..., None, None].expand(*choice.shape, 1, rows.shape[-1])
         winner = trials.gather(-2, index)[..., 0, :]
         better = best > value
         return torch.where(better[..., None], winner, rows), torch.where(better, best, value)
+
+    def _active_in(self, rows: Tensor) -> Sequence[int]:
+        """The columns that are active in some row."""
+        if not self.space.columns.conditions:
+            return self.columns
+        active = self.space.columns.active(rows).flatten(0, -2).any(0).tolist()
+        return [column for column in self.columns if active[column]]
+
+    def _scores(self, trials: Tensor, rows: Tensor, value: Tensor) -> Tensor:
+        """The scores of changed rows; those in which an inactive column was changed are equal to the row."""
+        if not self.space.columns.conditions or rows.ndim > 2:
+            return self.score(trials.flatten(-3, -2)).reshape(trials.shape[:-1])
+        scores = value[:, None].expand(trials.shape[:-1]).clone()
+        changed = (trials != rows[:, None]).any(-1)
+        if bool(changed.any()):
+            scores[changed] = self.score(trials[changed])
+        return scores

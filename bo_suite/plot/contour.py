@@ -5,9 +5,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_suite.errors import TrialError
-from bo_suite.plot.run import Run, axis_of, closeness, names_by_importance, require_run
+from bo_suite.plot.run import (
+    Run,
+    axis_of,
+    both_active,
+    closeness,
+    names_by_importance,
+    require_active,
+    require_run,
+)
 from bo_suite.plot.style import RED, draw_name, legend_below, new_figure, short_name
-from bo_suite.study.belief import Belief
 from bo_suite.study.views import OutcomeView
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
@@ -25,8 +32,8 @@ def plot_contour(
 
     Dark is better. Dots are evaluations, the larger the closer their other parameters are to those of the
     recommended point, which is the star. Where points are feasible with a probability below one half there is
-    a grey veil. With several objectives the recommended point is the one of `recommend` that is best in the
-    outcome.
+    a grey veil; where a parameter is inactive nothing is drawn. With several objectives the recommended point
+    is the one of `recommend` that is best in the outcome.
 
     Args:
         run: an Optimizer or a Result.
@@ -38,19 +45,26 @@ def plot_contour(
         A figure; `figure.savefig(path)` writes it.
 
     Raises:
-        TrialError: no trial is finished, or the parameters are equal or have a single value.
+        TrialError: no trial is finished, or the parameters are equal, have a single value or are inactive in
+            the recommended point.
         UnknownParameter: the space has no parameter of a name.
         ArgumentError: no outcome has the name, or none is named with several objectives.
     """
     run = require_run(run)
     belief = run.belief(outcome)
-    across, up = (axis_of(belief.space, name) for name in _two(belief, x, y))
+    for name in (x, y):
+        if name is not None:
+            axis_of(belief.space, name)  # before the model of the view is fitted
+    if x is not None and x == y:
+        raise TrialError(f"x and y must be two parameters, got {x!r} twice")
     view = OutcomeView.of(belief, run.trials, run.goals, run.space)
     point = view.point
+    across, up = (axis_of(belief.space, require_active(point, name)) for name in _two(view, x, y))
     columns, rows = across.values(_VALUES), up.values(_VALUES)
-    points = [point | {across.name: column, up.name: row} for row in rows for column in columns]
-    encoded = belief.encode(points)
-    mean = belief.at(encoded).mean.reshape(len(rows), len(columns)).numpy()
+    encoded = belief.along(point, [{across.name: column, up.name: row} for row in rows for column in columns])
+    mean = belief.at(encoded).mean.numpy()
+    mean[~both_active(belief, encoded, (across.name, up.name))] = np.nan
+    mean = mean.reshape(len(rows), len(columns))
     infeasible = view.infeasible(encoded).reshape(len(rows), len(columns)).numpy()
 
     figure, ((axes,),) = new_figure(width=6.0, height=4.8)
@@ -64,12 +78,12 @@ def plot_contour(
     across.label(axes, "x")
     up.label(axes, "y")
     at, heights = across.coordinates(columns), up.coordinates(rows)
-    if across.continuous and up.continuous and min(mean.shape) > 1 and np.ptp(mean) > 0:
+    if across.continuous and up.continuous and min(mean.shape) > 1 and np.ptp(mean[np.isfinite(mean)]) > 0:
         axes.contour(at, heights, mean, levels=8, colors="white", linewidths=0.6, alpha=0.6)
     close = closeness(belief, point, [across.name, up.name]).numpy()
     axes.scatter(
-        across.coordinates([trial.params[across.name] for trial in belief.trials]),
-        up.coordinates([trial.params[up.name] for trial in belief.trials]),
+        across.coordinates_in([trial.params for trial in belief.trials]),
+        up.coordinates_in([trial.params for trial in belief.trials]),
         s=8.0 + 24.0 * close,
         color="white",
         edgecolors="black",
@@ -100,14 +114,12 @@ def _draw_veil(axes: "Axes", across: np.ndarray, up: np.ndarray, infeasible: np.
     axes.fill([], [], color="0.82", label="likely infeasible")
 
 
-def _two(belief: Belief, x: str | None, y: str | None) -> tuple[str, str]:
+def _two(view: OutcomeView, x: str | None, y: str | None) -> tuple[str, str]:
     """The names of the two parameters."""
-    if x is not None and x == y:
-        raise TrialError(f"x and y must be two parameters, got {x!r} twice")
     if x is not None and y is not None:
         return x, y
     given = [name for name in (x, y) if name is not None]
-    names = [name for name in names_by_importance(belief, 3) if name not in given]
+    names = [name for name in names_by_importance(view.belief, view.point, 3) if name not in given]
     if len(names) + len(given) < 2:
         raise TrialError("a contour needs two parameters with more than one value, got one")
     first = names.pop(0) if x is None else x

@@ -36,7 +36,8 @@ _LARGEST = 1e300
 def plot_parallel(run: Run, *, outcome: str | None = None) -> "Figure":
     """Draw each finished trial as a line over the parameters, dark if it is good, the best on top.
 
-    Each parameter has a vertical axis over its range, on its own scale. Trials are good by one outcome, of
+    Each parameter has a vertical axis over its range, on its own scale, and lines have gaps where it is
+    inactive. Trials are good by one outcome, of
     which smaller is better unless it is maximised; infeasible ones are dashed grey lines below all others.
 
     Args:
@@ -85,7 +86,9 @@ def plot_parallel(run: Run, *, outcome: str | None = None) -> "Figure":
     minimizing = direction_of(run.goals, name) == "minimize"
     best, limit = values[-1], np.quantile(values, _WORST_SHARE if minimizing else 1.0 - _WORST_SHARE)
     low, high = sorted((best, limit))
-    shares = space.encode([trial.params for trial in trials]).numpy()
+    shares = _shares(space, trials)
+    if space.columns.conditions:  # values between inactive ones have no line
+        axes.plot(at, shares.T, ".", color="0.45", markersize=3.0, zorder=1.2)
     lines = LineCollection(
         [np.column_stack((at, row)) for row in shares],
         cmap="viridis" if minimizing else "viridis_r",
@@ -112,11 +115,19 @@ def _sorted(run: Run, name: str) -> list[Trial]:
     return trials[::-1]
 
 
+def _shares(space: Space, trials: Sequence[Trial]) -> np.ndarray:
+    """The positions of trials, NaN where a parameter is inactive: lines have a gap there."""
+    names = space.names
+    points = [{name: value for name, value in trial.params.items() if name in names} for trial in trials]
+    rows = space.encode(points)
+    return np.where(space.columns.active(rows).numpy(), rows.numpy(), np.nan)
+
+
 def _draw_infeasible(axes: "Axes", at: np.ndarray, space: Space, trials: Sequence[Trial]) -> None:
     """Draw infeasible trials as dashed grey lines."""
     from matplotlib.collections import LineCollection
 
-    shares = space.varying.encode([trial.params for trial in trials]).numpy()
+    shares = _shares(space.varying, trials)
     segments = [np.column_stack((at, row)) for row in shares]
     lines = LineCollection(segments, colors="0.72", linestyles="dashed", linewidths=0.8, zorder=1.0)
     axes.add_collection(lines)

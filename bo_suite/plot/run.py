@@ -110,6 +110,13 @@ class ParameterAxis:
             return np.array([places.get(value, math.nan) for value in values])  # retired ones have none
         return np.array(values, dtype=float)
 
+    def coordinates_in(self, points: Sequence[Params]) -> npt.NDArray[np.float64]:
+        """Where points are on the axis; NaN where the parameter is inactive."""
+        active = [self.name in point for point in points]
+        at = np.full(len(points), math.nan)
+        at[active] = self.coordinates([point[self.name] for point in points if self.name in point])
+        return at
+
     def edges(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
         """Edges of the cells around values, halfway between these on the scale of the axis."""
         at = self.coordinates(values)
@@ -163,13 +170,31 @@ def axis_of(space: Space, name: str) -> ParameterAxis:
     return ParameterAxis(name, parameter)
 
 
-def names_by_importance(belief: Belief, most: int) -> list[str]:
-    """At most so many parameters, the most important first; of fewer than three trials, the first ones."""
-    varying = [name for name in belief.searched.names if belief.space[name].levels != 1]
+def require_active(point: Params, name: str) -> str:
+    """The name of a parameter that is active in the recommended point, through which the model is drawn.
+
+    Raises:
+        TrialError: it is inactive there.
+    """
+    if name not in point:
+        raise TrialError(f"a parameter must be active in the recommended point to be drawn, got {name!r}")
+    return name
+
+
+def names_by_importance(belief: Belief, point: Params, most: int) -> list[str]:
+    """At most so many active parameters of a point, the most important first; else in the space's order."""
+    varying = [name for name in belief.searched.names if belief.space[name].levels != 1 and name in point]
     if len(belief.trials) >= 3:
         order = [name for name in belief.importance().index if name in varying]
         varying = order + [name for name in varying if name not in order]
     return varying[:most]
+
+
+def both_active(belief: Belief, rows: Tensor, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """In which rows some parameters are all active."""
+    columns = [belief.searched.names.index(name) for name in names]
+    active: npt.NDArray[np.bool_] = belief.searched.columns.active(rows)[:, columns].all(-1).numpy()
+    return active
 
 
 def closeness(belief: Belief, point: Params, free: Sequence[str]) -> Tensor:

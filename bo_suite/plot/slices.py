@@ -14,6 +14,7 @@ from bo_suite.plot.run import (
     closeness,
     names_by_importance,
     option_text,
+    require_active,
     require_run,
 )
 from bo_suite.plot.style import GOLD, INK, RED, draw_name, legend_below, new_figure, short_name
@@ -38,14 +39,14 @@ _FAINTEST = 0.12
 
 
 def plot_slices(run: Run, parameters: Sequence[str] | None = None, *, outcome: str | None = None) -> "Figure":
-    """Draw the model along each parameter; the others are as in the recommended point.
+    """Draw the model along each active parameter; the others are as in the recommended point.
 
     The line is the mean, the dark band the 90 % interval of the function, the light one that of a new
     observation; options have bars instead. Dots are observations, the larger and darker the closer their
     other parameters are to those of the recommended point; a triangle is one beyond the cap of the outcomes
     (see `Belief`). The dashed line is the recommended value. Values that are feasible with a probability
-    below one half are hatched. With several objectives the recommended point is the one of `recommend` that
-    is best in the outcome.
+    below one half are hatched. Parameters that a value activates are as in the best trials. With several
+    objectives the recommended point is the one of `recommend` that is best in the outcome.
 
     Args:
         run: an Optimizer or a Result.
@@ -57,14 +58,18 @@ def plot_slices(run: Run, parameters: Sequence[str] | None = None, *, outcome: s
         A figure; `figure.savefig(path)` writes it.
 
     Raises:
-        TrialError: no trial is finished, no parameter is named, or one that has a single value.
+        TrialError: no trial is finished, no parameter is named, or one that has a single value or is inactive
+            in the recommended point.
         UnknownParameter: the space has no parameter of a name.
         ArgumentError: no outcome has the name, or none is named with several objectives.
     """
     run = require_run(run)
     belief = run.belief(outcome)
-    axes_of = [axis_of(belief.space, name) for name in _names(belief, parameters)]
+    for name in _named(parameters):
+        axis_of(belief.space, name)  # before the model of the view is fitted
     view = OutcomeView.of(belief, run.trials, run.goals, run.space)
+    names = [require_active(view.point, name) for name in _named(parameters)] or _active_names(view)
+    axes_of = [axis_of(belief.space, name) for name in names]
     rows = -(-len(axes_of) // _COLUMNS)
     columns = min(len(axes_of), _COLUMNS)
     figure, panels = new_figure(rows, columns, width=max(2.9 * columns, 4.5), height=2.5 * rows + 0.7)
@@ -82,20 +87,25 @@ def plot_slices(run: Run, parameters: Sequence[str] | None = None, *, outcome: s
     return figure
 
 
-def _names(belief: Belief, parameters: Sequence[str] | None) -> Sequence[str]:
-    """The parameters to draw, in the order of the space unless they are named."""
-    if parameters is not None:
-        if isinstance(parameters, str) or not parameters:
-            raise TrialError(f"parameters must be a list of names, got {described(parameters)}")
-        return parameters
-    names = [name for name, parameter in belief.space if parameter.levels != 1]
-    return names if len(names) <= _MOST else names_by_importance(belief, _MOST)
+def _named(parameters: Sequence[str] | None) -> Sequence[str]:
+    """The parameters that are named; none for all."""
+    if parameters is None:
+        return []
+    if isinstance(parameters, str) or not parameters:
+        raise TrialError(f"parameters must be a list of names, got {described(parameters)}")
+    return parameters
+
+
+def _active_names(view: OutcomeView) -> list[str]:
+    """The parameters to draw unless some are named: those that are active in the point, in order."""
+    names = [name for name, parameter in view.belief.space if parameter.levels != 1 and name in view.point]
+    return names if len(names) <= _MOST else names_by_importance(view.belief, view.point, _MOST)
 
 
 def _draw_slice(axes: "Axes", view: OutcomeView, axis: ParameterAxis) -> None:
     """Draw one panel."""
     belief, point, values = view.belief, view.point, axis.values(_VALUES)
-    rows = belief.encode([point | {axis.name: value} for value in values])
+    rows = belief.along(point, [{axis.name: value} for value in values])
     prediction = belief.at(rows)
     at = axis.coordinates(values)
     axis.label(axes, "x")
@@ -171,7 +181,7 @@ def _draw_observations(axes: "Axes", belief: Belief, point: Params, axis: Parame
     from matplotlib.colors import to_rgba_array
 
     close = closeness(belief, point, [axis.name])
-    at = axis.coordinates([trial.params[axis.name] for trial in belief.trials])
+    at = axis.coordinates_in([trial.params for trial in belief.trials])
     outcomes = torch.tensor([trial.value for trial in belief.trials], dtype=torch.float64, device="cpu")
     capped = belief.capped(outcomes)
     beyond = capped != outcomes

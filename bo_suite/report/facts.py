@@ -92,7 +92,7 @@ def run_facts(run: RunRecord, models: Models) -> dict[str, Any]:
         "convergence": None if goals.several else convergence_figure(run.trials, goals, space),
         "models": (described := _models(run, models)),
         "model": next((one["model"] for one in described if one["model"]), None),
-        "recommended": _recommended(models),
+        "recommended": _recommended(models, space),
         "modelled": list(models.beliefs),
         "lines": _lines(run, described),
         "headings": outcome_headings(goals),
@@ -135,7 +135,9 @@ def _front(run: RunRecord) -> dict[str, Any] | None:
     """The Pareto front, with values of parameters as text; None with one objective."""
     front = front_facts(run.trials, run.header.goals, run.header.space)
     if front is not None:
-        front["trials"] = [one | {"cells": list(_texts(one["params"]).values())} for one in front["trials"]]
+        front["trials"] = [
+            one | {"cells": _cells(one["params"], run.header.space)} for one in front["trials"]
+        ]
     return front
 
 
@@ -155,11 +157,11 @@ def _models(run: RunRecord, models: Models) -> list[dict[str, Any]]:
     return described
 
 
-def _recommended(models: Models) -> list[dict[str, Any]]:
+def _recommended(models: Models, space: Space) -> list[dict[str, Any]]:
     """The recommended points, with what is predicted there."""
     predictions = predictions_at(models.points, models.beliefs) if models.points else []
     return [
-        {"predictions": row, "cells": list(_texts(point).values())}
+        {"predictions": row, "cells": _cells(point, space)}
         for point, row in zip(models.points, predictions, strict=True)
     ]
 
@@ -186,7 +188,7 @@ def _model(view: OutcomeView) -> dict[str, Any]:
     belief, point = view.belief, view.point
     space = belief.space
     importances = _importances(belief)
-    varying = [name for name in belief.searched.names if space[name].levels != 1]
+    varying = [name for name in belief.searched.names if space[name].levels != 1 and name in point]
     order = [row["name"] for row in importances["importances"] if row["name"] in varying]
     order += [
         name for name in varying if name not in order
@@ -236,7 +238,7 @@ def _row(trial: Trial, goals: Goals, space: Space) -> dict[str, Any]:
         + (" by chance" if trial.transient else "")
         + (", outside the space" if outside else ""),
         "outcomes": outcome_texts(trial, goals),
-        "cells": list(_texts(point).values()),
+        "cells": _cells(point, space),
         "chosen": explanation(trial.provenance),
         "reason": None if trial.reason is None else shortened(trial.reason, SHORT),
     }
@@ -299,6 +301,12 @@ def _versions() -> list[tuple[str, str]]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _cells(point: Params, space: Space) -> list[str]:
+    """The values of a point as text, for each parameter of a space; "" for an inactive one."""
+    texts = _texts(point)
+    return [texts.get(name, "") for name in space.names]
 
 
 def _texts(point: Params) -> dict[str, str]:

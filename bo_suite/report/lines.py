@@ -11,7 +11,7 @@ from bo_suite.plot.run import ParameterAxis, axis_of
 from bo_suite.report.axes import name_text, value_text
 from bo_suite.report.fronts import hover_text
 from bo_suite.space.parameters import Choice
-from bo_suite.space.space import Space
+from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.summary import ranked
@@ -71,18 +71,23 @@ def parallel_figure(trials: Sequence[Trial], goals: Goals, space: Space, names: 
 def _polylines(
     trials: Iterable[Trial], axes: Sequence[ParameterAxis]
 ) -> tuple[list[float | None], list[float | None], list[str]]:
-    """Positions and texts of the points of all lines, with a gap after each."""
+    """Positions and texts of the points of all lines, with a gap after each and at inactive parameters."""
     x: list[float | None] = []
     y: list[float | None] = []
     texts: list[str] = []
     for trial in trials:
         point = trial.params
         x += [*range(len(axes)), None]
-        y += [*(float(axis.parameter.encode(point[axis.name])) for axis in axes), None]
-        named = (f"{name_text(axis.name)} = {value_text(point[axis.name])}" for axis in axes)
+        y += [*(_position(axis, point) for axis in axes), None]
+        named = (f"{name_text(axis.name)} = {value_text(point.get(axis.name))}" for axis in axes)
         outcome = f"trial {trial.id}: {trial.value:.6g}" if trial.outcomes is None else hover_text(trial)
         texts += [*(f"{outcome}, {text}" for text in named), ""]
     return x, y, texts
+
+
+def _position(axis: ParameterAxis, point: Params) -> float | None:
+    """Where a point is on an axis; None if the parameter is inactive."""
+    return float(axis.parameter.encode(point[axis.name])) if axis.name in point else None
 
 
 def _ticks(axis: ParameterAxis) -> list[tuple[float, str]]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from bo_suite.pages.drawing import COLORS, new_figure
-from bo_suite.plot.run import ParameterAxis, axis_of, closeness
+from bo_suite.plot.run import ParameterAxis, axis_of, both_active, closeness
 from bo_suite.plot.slices import infeasible_spans
 from bo_suite.report.axes import label_axis, value_text
 from bo_suite.space.space import Params
@@ -56,7 +56,7 @@ def _slice_figure(view: OutcomeView, axis: ParameterAxis) -> "Figure":
     from plotly.graph_objects import Scatter
 
     belief, point, values = view.belief, view.point, axis.values(_VALUES)
-    rows = belief.encode([point | {axis.name: value} for value in values])
+    rows = belief.along(point, [{axis.name: value} for value in values])
     prediction = belief.at(rows)
     at = axis.coordinates(values)
     figure = new_figure(280)
@@ -119,7 +119,7 @@ def _observations(belief: Belief, point: Params, axis: ParameterAxis) -> Any:
     near = close[nearest].numpy()
     marker = {"color": _BLUE, "size": 5.0 + 5.0 * near, "opacity": 0.15 + 0.8 * near, "line": {"width": 0}}
     return Scatter(
-        x=axis.coordinates([trial.params[axis.name] for trial in trials]),
+        x=axis.coordinates_in([trial.params for trial in trials]),
         y=belief.capped(outcomes).numpy(),
         customdata=[[trial.id, trial.value] for trial in trials],
         meta=_EXTENT,
@@ -139,9 +139,10 @@ def contour_figure(view: OutcomeView, across: ParameterAxis, up: ParameterAxis) 
 
     belief, point = view.belief, view.point
     columns, rows = across.values(_CELLS), up.values(_CELLS)
-    points = [point | {across.name: column, up.name: row} for row in rows for column in columns]
-    encoded = belief.encode(points)
-    mean = belief.at(encoded).mean.reshape(len(rows), len(columns)).numpy()
+    encoded = belief.along(point, [{across.name: column, up.name: row} for row in rows for column in columns])
+    mean = belief.at(encoded).mean.numpy()
+    mean[~both_active(belief, encoded, (across.name, up.name))] = np.nan
+    mean = mean.reshape(len(rows), len(columns))
     infeasible = view.infeasible(encoded).reshape(len(rows), len(columns)).numpy()
     figure = new_figure(420)
     figure.add_trace(
@@ -169,8 +170,8 @@ def contour_figure(view: OutcomeView, across: ParameterAxis, up: ParameterAxis) 
         )
     figure.add_trace(
         Scatter(
-            x=across.coordinates([trial.params[across.name] for trial in belief.trials]),
-            y=up.coordinates([trial.params[up.name] for trial in belief.trials]),
+            x=across.coordinates_in([trial.params for trial in belief.trials]),
+            y=up.coordinates_in([trial.params for trial in belief.trials]),
             customdata=[[trial.id, trial.value] for trial in belief.trials],
             mode="markers",
             marker={"color": "white", "size": 7, "line": {"color": "black", "width": 1}},

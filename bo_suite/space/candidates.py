@@ -15,6 +15,7 @@ from torch.quasirandom import SobolEngine
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
+from bo_suite.space.activity import Activation, Seen
 from bo_suite.space.fixed import Fixed
 from bo_suite.space.space import Space
 
@@ -47,8 +48,8 @@ _SMALLEST_SCALE, _LARGEST_SCALE = 1e-3, 0.5
 
 
 def sample(space: Space, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-    """The rows that uniform draws in [0, 1]^d stand for: discrete columns are at levels."""
-    return space.encoding.sample_from_unit(uniform)
+    """The rows of uniform draws in [0, 1]^d: discrete columns are at levels, and inactive ones at 0."""
+    return space.columns.canonical(space.encoding.sample_from_unit(uniform))
 
 
 def sample_sobol(
@@ -96,26 +97,44 @@ def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]
 
 
 def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Float[Tensor, "*b {count} d"]:
-    """Copies of the best observed rows with random columns perturbed, at scales 1e-3 to 0.3."""
+    """Copies of the best observed rows with random columns perturbed, at scales 1e-3 to 0.3.
+
+    Half of the rows in which columns become active take values of these that were seen, and half random ones.
+    """
     several = data.outcomes is not None and data.outcomes.objectives > 0
     parents = _OF_SEVERAL if several else _PERTURBED_PARENTS
-    best = data.within_space(top(data.x, -data.merit, parents))
-    best = space.encoding.round_to_levels(best)  # rounds to fixed values
-    copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
+    observed = top(data.x, -data.merit, parents)
+    best = space.encoding.round_to_levels(data.within_space(observed))  # rounds to fixed values
+    repeats = -(-count // best.shape[-2])
+    copies = best.repeat_interleave(repeats, -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
     scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
     scale = scale[torch.arange(count, device=scale.device) * _SCALES % count, None]
     moved = copies + scale * seeds.split("steps").normal((count, space.dim), data.x)
     share = min(1.0, max(_PERTURBED_COLUMNS / space.dim, _LEAST_SHARE)) * (0.5 if space.dim > 1 else 1.0)
     moved = _with_levels(space, moved, uniform[..., 0, :, :], uniform[..., 1, :, :] < 0.5)
-    return torch.where(uniform[..., 2, :, :] < share, moved, copies)
+    perturbed = torch.where(uniform[..., 2, :, :] < share, moved, copies)
+    if not space.columns.conditions:
+        return perturbed
+    held = space.columns.active(observed)
+    held[..., [column for column, _ in space.fixed]] = True
+    held = held.repeat_interleave(repeats, -2)[..., :count, :]
+    return Activation(space, Seen.of(space, data), seeds.split("active"))(perturbed, held)
 
 
-def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
+def mutate(
+    space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds, seen: Seen | None = None
+) -> jt.Float[Tensor, "*b m d"]:
     """The rows, each with a random step in one column or more, at scales 1e-3 to 0.5.
 
     A discrete column moves to a level about as far away or, with equal probability, to a random level. The
     level may be the one it had.
+
+    Args:
+        space: of the rows.
+        rows: points of the space.
+        seeds: of the random numbers.
+        seen: rows from which newly active columns may take values; None for none.
     """
     shape = tuple(rows.shape[-2:])
     count, d = shape
@@ -126,16 +145,21 @@ def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.F
     moved = rows + seeds.split("steps").normal(shape, rows) * torch.maximum(scale, smallest_step.to(rows))
     anew = seeds.split("anew").uniform(shape, rows) < 0.5
     draws = seeds.split("mask").uniform(shape, rows)
-    changed = (draws < 1.0 / d) | (draws == draws.amin(-1, keepdim=True))
     moved = _with_levels(space, moved, seeds.split("fresh").uniform(shape, rows), anew)
-    return torch.where(changed, moved, rows)
+    if not space.columns.conditions:
+        changed = (draws < 1.0 / d) | (draws == draws.amin(-1, keepdim=True))
+        return torch.where(changed, moved, rows)
+    active = space.columns.active(rows)
+    draws = torch.where(active, draws, 1.0)
+    changed = (draws < 1.0 / active.sum(-1, keepdim=True)) | (draws == draws.amin(-1, keepdim=True))
+    return Activation(space, seen, seeds.split("active"))(torch.where(changed, moved, rows), active)
 
 
 def _with_levels(space: Space, moved: Tensor, uniform: Tensor, anew: Tensor) -> Tensor:
     """The rows with discrete columns rounded to levels or, where `anew`, drawn from the uniform numbers."""
     moved = space.encoding.round_to_levels(moved.clamp(0.0, 1.0))
     discrete = torch.tensor([levels is not None for levels in space.levels], device=moved.device)
-    return torch.where(discrete & anew, sample(space, uniform), moved)
+    return torch.where(discrete & anew, space.encoding.sample_from_unit(uniform), moved)
 
 
 def sample_observed(
@@ -156,6 +180,8 @@ def sample_observed(
     spread = seeds.split("spread").sobol(half, data.x)
     columns = [column for column in held if column not in data.fidelities]
     draws = seeds.split("levels").uniform((half, d), data.x)
+    if data.columns.conditions:  # all of one row, so that columns are active together
+        draws = draws[..., :1].expand(draws.shape)
     observed = data.x.gather(-2, (draws * data.x.shape[-2]).long())
     spread[..., columns] = observed[..., columns]
 
@@ -176,10 +202,12 @@ class Moves:
     Attributes:
         levels: number of random levels.
         steps: number of lengths of steps, evenly spaced among 1, 2, 4, ...; None for all of these.
+        seen: rows from which newly active columns may take values; None for none.
     """
 
     levels: int
     steps: int | None = None
+    seen: Seen | None = None
 
     def count(self, levels: int) -> int:
         """Number of changes of a column with so many levels."""
@@ -200,7 +228,11 @@ ALL_LEVELS = 32
 def neighbours(
     space: Space, rows: jt.Float[Tensor, "*b m d"], column: int, seeds: Seeds, moves: Moves
 ) -> jt.Float[Tensor, "*b m t d"]:
-    """Copies of each row with other levels in one discrete column."""
+    """Copies of each row with other levels in one discrete column.
+
+    If other columns depend on it, there are two copies for each level: one in which newly active columns have
+    random values, and one in which they have values that were seen.
+    """
     levels = space.levels[column]
     assert levels is not None, "only discrete columns have neighbours"
     if levels <= ALL_LEVELS:
@@ -215,7 +247,18 @@ def neighbours(
         positions = space.encoding.positions(column, chosen).to(rows)
     copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
     copies[..., column] = positions
-    return copies
+    if not space.columns.conditions:
+        return copies
+    if column not in space.parent_columns:
+        if space[space.names[column]].when is not None:
+            active = space.columns.active(rows)[..., None, column]
+            copies[..., column] = torch.where(active, copies[..., column], 0.0)
+        return copies
+    shape, count = copies.shape, copies.shape[-2]
+    held = space.columns.active(rows).repeat_interleave(count, -2)
+    activation = Activation(space, moves.seen, seeds.split("active"))
+    changed = activation.both(copies.flatten(-3, -2), held, count)
+    return torch.cat([one.reshape(shape) for one in changed], -2)
 
 
 # Listing.
@@ -223,10 +266,27 @@ def neighbours(
 
 def every_row(space: Space) -> jt.Float64[Tensor, "n d"]:
     """Every row of a finite space."""
+    if space.columns.conditions:
+        return _every_conditional_row(space)
     columns = [
         space.encoding.positions(column, np.arange(levels or 0)) for column, levels in enumerate(space.levels)
     ]
     return torch.cartesian_prod(*columns).reshape(-1, space.dim)
+
+
+def _every_conditional_row(space: Space) -> Tensor:
+    """Every row, by giving each column its levels in the rows in which it is active, parents first."""
+    conditional = [condition.column for condition in space.columns.conditions]
+    always = [column for column in range(space.dim) if column not in conditional]
+    rows = torch.zeros(1, space.dim, dtype=torch.float64, device="cpu")
+    for column in (*always, *conditional):
+        active = space.columns.active(rows)[:, column]
+        if bool(active.any()):
+            positions = space.encoding.positions(column, np.arange(space.levels[column] or 0))
+            longer = rows[active].repeat_interleave(len(positions), 0)
+            longer[:, column] = positions.repeat(int(active.sum()))
+            rows = torch.cat((rows[~active], longer))
+    return rows
 
 
 def can_be_listed(space: Space) -> bool:

@@ -1,7 +1,7 @@
 """A parameter that is one of several options."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_suite.errors import SpaceError
-from bo_suite.space.forms import set_fields, shown
+from bo_suite.space.forms import Value, is_finite, plain_option, set_fields, shown
+from bo_suite.space.when import set_when, when_form
 from bo_suite.values.describe import described
 from bo_suite.values.scalars import check_flags, python_scalar, rounded_like
-
-Value = float | int | str | bool | None
 
 _MOST_OPTIONS = 10**6
 """Most options of a Choice, which stores all of them."""
@@ -33,16 +32,18 @@ class Choice:
         ordered: whether they lie on a line.
         retired: options of past trials that are not suggested any more, each with its place on the line of
             the options, whose places are 0, 1, 2, ...; `Optimizer.extend` sets it.
+        when: what other parameters must be for this one to be active; None if it always is.
 
     Raises:
         SpaceError: no options, two equal options, an option that is not a str, finite number, bool or None,
-            or a flag that is not a bool.
+            a flag that is not a bool, or a condition that breaks a rule.
     """
 
     options: tuple[Value, ...]
     ordered: bool = False
     context: bool = field(default=False, kw_only=True)
     retired: tuple[tuple[Value, float], ...] = field(default=(), kw_only=True)
+    when: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     if TYPE_CHECKING:  # the argument may be any sequence; a tuple is stored
 
@@ -53,11 +54,13 @@ class Choice:
             *,
             context: bool = False,
             retired: Sequence[tuple[Value, float]] = (),
+            when: Mapping[str, Any] | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         check_flags(self, "ordered", "context")
-        object.__setattr__(self, "options", tuple(_option(option) for option in _listed(self.options)))
+        set_when(self, "context")
+        object.__setattr__(self, "options", tuple(plain_option(option) for option in _listed(self.options)))
         if not self.options:
             raise SpaceError("a Choice must have at least one option, got none")
         if len(self._index) < len(self.options):
@@ -161,7 +164,7 @@ class Choice:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         form = {"type": "choice", "options": list(self.options), "ordered": self.ordered}
-        form |= set_fields(self, "context")
+        form |= set_fields(self, "context") | when_form(self)
         return form | ({"retired": [list(entry) for entry in self.retired]} if self.retired else {})
 
 
@@ -169,8 +172,8 @@ def _retired(entry: object) -> tuple[Value, float]:
     """A retired option and its place, as they are stored."""
     if isinstance(entry, list | tuple) and len(entry) == 2:
         option, place = entry
-        if isinstance(place, int | float) and not isinstance(place, bool) and _is_finite(place):
-            return _option(option), float(place)
+        if isinstance(place, int | float) and not isinstance(place, bool) and is_finite(place):
+            return plain_option(option), float(place)
     raise SpaceError(f"a retired option must be a pair of an option and its place, got {described(entry)}")
 
 
@@ -184,30 +187,6 @@ def _listed(options: object) -> Sequence[Any]:
     if len(options) > _MOST_OPTIONS:
         raise SpaceError(f"a Choice has at most {_MOST_OPTIONS} options, got {len(options)}; use an Int")
     return options
-
-
-def _option(option: object) -> Value:
-    """The option as it is stored, in memory and in JSON."""
-    scalar = python_scalar(option)
-    plain = scalar is None or type(scalar) in (str, bool, int, float)
-    if not plain and isinstance(scalar, str | int | float):
-        raise SpaceError(
-            f"an option must be a plain str, int or float, got {described(option)} of type "
-            f"{type(option).__name__}; give names here and look the objects up in your function"
-        )
-    if not plain or (type(scalar) in (int, float) and not _is_finite(scalar)):
-        raise SpaceError(
-            f"an option must be a string, a finite number, a bool or None, got {described(option)}; "
-            "give names here and look the objects up in your function"
-        )
-    return scalar  # type: ignore[no-any-return]
-
-
-def _is_finite(number: int | float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # an int that no float can hold
-        return False
 
 
 def _repeated(options: Sequence[Value]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_suite.data import Columns
 from bo_suite.errors import SpaceError
 from bo_suite.space.fixed import Fixed
 from bo_suite.space.parameters import Float, Parameter
@@ -22,15 +23,20 @@ class Encoding:
     Attributes:
         names: of the parameters, in order.
         columns: the parameter that each column encodes.
+        kinds: of the columns; an inactive one is at 0.
     """
 
     names: tuple[str, ...]
     columns: tuple[Parameter | Fixed, ...]
+    kinds: Columns
 
     def encode(self, points: Sequence[dict[str, Any]]) -> jt.Float64[Tensor, "n d"]:
         """Rows of points in canonical form."""
         columns = []
         for name, parameter in zip(self.names, self.columns, strict=True):
+            if parameter.when is not None:
+                columns.append([parameter.encode(point[name]) if name in point else 0.0 for point in points])
+                continue
             values: list[Any] = [point[name] for point in points]
             if parameter.levels is None:
                 columns.append([parameter.encode(value) for value in values])
@@ -41,10 +47,19 @@ class Encoding:
         return torch.tensor(columns, dtype=torch.float64, device="cpu").reshape(shape).T.contiguous()
 
     def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[dict[str, Any]]:
-        """Points of rows."""
+        """Points of rows, which have the active parameters alone."""
         values = rows.detach().cpu().tolist()
         pairs = list(zip(self.names, self.columns, strict=True))
-        return [{name: p.decode(unit) for (name, p), unit in zip(pairs, row, strict=True)} for row in values]
+        points = [
+            {name: p.decode(unit) for (name, p), unit in zip(pairs, row, strict=True)} for row in values
+        ]
+        if not self.kinds.conditions:
+            return points
+        active = self.kinds.active(self.project(rows.detach().to(torch.float64))).tolist()
+        return [
+            {name: value for (name, value), shown in zip(point.items(), present, strict=True) if shown}
+            for point, present in zip(points, active, strict=True)
+        ]
 
     def project(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """The nearest rows that encode points: `encode(decode(rows))`, for rows of any shape.
@@ -58,14 +73,19 @@ class Encoding:
                 values = map(parameter.decode, rows[..., column].flatten().tolist())
                 positions = [parameter.encode(value) for value in values]  # type: ignore[arg-type]
                 unit[..., column] = unit.new_tensor(positions).reshape(rows.shape[:-1])
-        return unit.to(rows)
+        return self.kinds.canonical(unit).to(rows)
 
     def values(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float64[Tensor, "*b d"]:
-        """The decoded values as a tensor, for a space of Floats alone.
+        """The decoded values as a tensor, for a space of Floats alone that are always active.
 
         Raises:
-            SpaceError: a parameter is not a Float.
+            SpaceError: a parameter is not a Float, or may be inactive.
         """
+        if self.kinds.conditions:
+            inactive = self.names[self.kinds.conditions[0].column]
+            raise SpaceError(
+                f"only a space without conditions has values as a tensor, got one of {inactive!r}"
+            )
         values = self._on_grid(rows.to(torch.float64))
         for column, (name, parameter) in enumerate(zip(self.names, self.columns, strict=True)):
             if not isinstance(parameter, Float) and not isinstance(parameter.decode(0.0), float):

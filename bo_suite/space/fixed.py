@@ -1,5 +1,6 @@
 """A parameter fixed at one value, while a search chooses the others."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +26,11 @@ class Fixed:
     levels: ClassVar[int] = 1
     fidelity: ClassVar[bool] = False
     context: ClassVar[bool] = False
+
+    @property
+    def when(self) -> Mapping[str, Any] | None:
+        """The condition of the parameter."""
+        return self.parameter.when
 
     def check(self, value: object) -> Value:
         """The value in canonical form; raises SpaceError if the parameter does not have it."""

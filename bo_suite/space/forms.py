@@ -15,11 +15,38 @@ from bo_suite.values.scalars import python_scalar
 if TYPE_CHECKING:
     from bo_suite.space.parameters import Float, Int
 
+Value = float | int | str | bool | None
+
 _STEP_ERROR = 1e-9
 """Largest distance from a value that counts as rounding, in steps."""
 
-_SHOWN_IF_SET = ("step", "context", "retired")
+_SHOWN_IF_SET = ("step", "context", "retired", "when")
 """Fields that the text of a parameter has only if they differ from their default."""
+
+
+def plain_option(option: object) -> Value:
+    """The option as it is stored, in memory and in JSON; raises SpaceError if it cannot be one."""
+    scalar = python_scalar(option)
+    plain = scalar is None or type(scalar) in (str, bool, int, float)
+    if not plain and isinstance(scalar, str | int | float):
+        raise SpaceError(
+            f"an option must be a plain str, int or float, got {described(option)} of type "
+            f"{type(option).__name__}; give names here and look the objects up in your function"
+        )
+    if not plain or (type(scalar) in (int, float) and not is_finite(scalar)):
+        raise SpaceError(
+            f"an option must be a string, a finite number, a bool or None, got {described(option)}; "
+            "give names here and look the objects up in your function"
+        )
+    return scalar  # type: ignore[no-any-return]
+
+
+def is_finite(number: int | float) -> bool:
+    """Whether a number is finite as a float."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def finite(what: str, value: object) -> float:

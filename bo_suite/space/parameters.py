@@ -1,6 +1,7 @@
 """The kinds of parameters, which map user values to positions in [0, 1] and back."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from bo_suite.errors import SpaceError
-from bo_suite.space.choice import Choice, Value
+from bo_suite.space.choice import Choice
 from bo_suite.space.forms import (
+    Value,
     check_purpose,
     check_range,
     check_step,
@@ -22,6 +24,7 @@ from bo_suite.space.forms import (
     shown,
 )
 from bo_suite.space.grid import Decimals, Grid
+from bo_suite.space.when import set_when, when_form
 from bo_suite.values.describe import described
 from bo_suite.values.scalars import at_bound, check_flags, python_scalar, rounded_like
 
@@ -52,13 +55,13 @@ class Float:
 
     With `fidelity` the value sets how accurately the function is evaluated, such as the share of the data:
     `high` is the target, and lower values give cheaper approximations of the function at the target. With
-    `context` nature sets the value, such as the temperature of the day. With low == high the parameter has
-    one value, and searches skip it.
+    `context` nature sets the value, such as the temperature of the day. With `when` the parameter is active
+    for some values of others alone. With low == high it has one value, and searches skip it.
 
     Raises:
         SpaceError: low > high, a bound that is not finite, low <= 0 with log, a step that is not positive, is
             within rounding or does not divide high - low, more than 10**12 steps on a log scale, a flag that
-            is not a bool, or both flags.
+            is not a bool, both flags, or a condition that breaks a rule.
     """
 
     low: float
@@ -67,10 +70,12 @@ class Float:
     step: float | None = None
     fidelity: bool = field(default=False, kw_only=True)
     context: bool = field(default=False, kw_only=True)
+    when: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_flags(self, "log", "fidelity", "context")
         check_purpose(self)
+        set_when(self, "fidelity", "context")
         low, high = check_range(self.low, self.high, log=self.log)
         resolved = math.log(high / low) > 1e-7 if self.log else high - low > 1e-12 * max(abs(low), abs(high))
         if not (resolved or low == high):
@@ -230,7 +235,7 @@ class Float:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         form = {"type": "float", "low": self.low, "high": self.high, "log": self.log}
-        return form | set_fields(self, "step", "fidelity", "context")
+        return form | set_fields(self, "step", "fidelity", "context") | when_form(self)
 
 
 @dataclass(frozen=True)
@@ -241,12 +246,13 @@ class Int:
 
     With `fidelity` the value sets how accurately the function is evaluated, such as the number of epochs:
     `high` is the target, and lower values give cheaper approximations of the function at the target. With
-    `context` nature sets the value, such as the day of the week. With low == high the parameter has one
-    value, and searches skip it.
+    `context` nature sets the value, such as the day of the week. With `when` the parameter is active for
+    some values of others alone. With low == high it has one value, and searches skip it.
 
     Raises:
         SpaceError: low > high, a bound that is not an integer, low <= 0 with log, a step that is not a
-            positive integer or does not divide high - low, a flag that is not a bool, or both flags.
+            positive integer or does not divide high - low, a flag that is not a bool, both flags, or a
+            condition that breaks a rule.
     """
 
     low: int
@@ -255,10 +261,12 @@ class Int:
     step: int = 1
     fidelity: bool = field(default=False, kw_only=True)
     context: bool = field(default=False, kw_only=True)
+    when: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_flags(self, "log", "fidelity", "context")
         check_purpose(self)
+        set_when(self, "fidelity", "context")
         check_range(self.low, self.high, log=self.log)
         finite("step", self.step)
         for name in ("low", "high", "step"):
@@ -356,7 +364,7 @@ class Int:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         form = {"type": "int", "low": self.low, "high": self.high, "log": self.log}
-        return form | set_fields(self, "step", "fidelity", "context")
+        return form | set_fields(self, "step", "fidelity", "context") | when_form(self)
 
 
 Parameter = Float | Int | Choice

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, UnknownParameter
+from bo_suite.space.conditions import Conditions, varies, with_checked_conditions
+from bo_suite.space.counting import cardinality
 from bo_suite.space.files import form_in, parameter_of
 from bo_suite.space.fixed import Fixed
 from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
+from bo_suite.space.points import part_of_point, whole_point
 from bo_suite.values.copies import Copied
-from bo_suite.values.describe import described
+from bo_suite.values.describe import described, visible
 from bo_suite.values.display import html_table, shown_line, shown_list, shown_value
 from bo_suite.values.scalars import named_values
 
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 MOST_PARAMETERS = 21_201
 """Dimensions of torch's Sobol sequences, with which a search begins."""
 
+_NEW_LINE = "\n    "
+"""What is before a condition in the repr of a space."""
+
 Params = dict[str, Any]
 """Values by parameter name: each a float, int, str, bool or None."""
 
@@ -44,8 +50,8 @@ class Space:
     name and parameter.
 
     Raises:
-        SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, or a
-            value that is not a parameter.
+        SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, a
+            value that is not a parameter, or conditions that are impossible.
     """
 
     parameters: Mapping[str, Parameter]
@@ -62,6 +68,9 @@ class Space:
                 raise SpaceError(
                     f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
                 )
+        if any(parameter.when is not None for _, parameter in self):
+            object.__setattr__(self, "parameters", with_checked_conditions(self._by_name))
+            del self.__dict__["_by_name"]
         if not any(map(_is_chosen, self._by_name.values())):
             kinds = "no fidelity and no context" if self.contexts else "no fidelity"
             raise SpaceError(f"a Space needs a parameter that is {kinds}, got {list(self.names)} alone")
@@ -85,7 +94,7 @@ class Space:
     def _columns(self) -> tuple[Parameter, ...]:
         """The parameter that each column encodes; a Float with one value becomes a Choice of it."""
         return tuple(
-            Choice((parameter.low,), ordered=True)
+            Choice((parameter.low,), ordered=True, when=parameter.when)
             if isinstance(parameter, Float) and parameter.levels == 1
             else parameter
             for parameter in self._by_name.values()
@@ -119,11 +128,12 @@ class Space:
         return tuple(self._by_name)
 
     def __repr__(self) -> str:
-        lines = shown_list([f"{name!r}: {shown_value(parameter)}," for name, parameter in self])
+        items = shown_list([f"{name!r}: {_shown(parameter, _NEW_LINE)}," for name, parameter in self])
+        lines = [line for item in items for line in item.split("\n")]
         return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), "})"])
 
     def _repr_html_(self) -> str:
-        rows = [(name, shown_value(parameter)) for name, parameter in self]
+        rows = [(name, _shown(parameter, " ")) for name, parameter in self]
         return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
 
     @property
@@ -172,6 +182,11 @@ class Space:
         return tuple(name for name, parameter in self if parameter.context)
 
     @cached_property
+    def conditions(self) -> Conditions:
+        """When which parameters are active."""
+        return Conditions(self._by_name)
+
+    @cached_property
     def columns(self) -> "Columns":
         """The kinds of the columns of rows; imports torch."""
         from bo_suite.data import Columns
@@ -181,7 +196,8 @@ class Space:
             for column, parameter in enumerate(self._columns)
             if isinstance(parameter, Choice) and parameter.ordered and parameter.retired
         )
-        return Columns(self.unordered, self.levels, self.fidelities, self.fixed, between)
+        kinds = Columns(self.unordered, self.levels, self.fidelities, self.fixed, between)
+        return replace(kinds, conditions=self.conditions.columns()) if self.conditions.order else kinds
 
     @property
     def aspects(self) -> frozenset[str]:
@@ -199,18 +215,27 @@ class Space:
 
     @cached_property
     def cardinality(self) -> int | None:
-        """Number of points; None if a column is continuous."""
-        product = 1
-        for levels in self.levels:
-            if levels is None:
-                return None
-            product *= levels
-        return product
+        """Number of points; None if a continuous parameter can be active."""
+        return cardinality(self.conditions)
+
+    @cached_property
+    def open_columns(self) -> tuple[int, ...]:
+        """Columns that are not fixed, of parameters that can be active with the fixed values."""
+        return tuple(
+            column
+            for column, (name, parameter) in enumerate(self)
+            if not isinstance(parameter, Fixed) and self.conditions.is_possible(name)
+        )
+
+    @cached_property
+    def parent_columns(self) -> frozenset[int]:
+        """Columns that conditions are on."""
+        return frozenset(parent for one in self.columns.conditions for parent, _ in one.parents)
 
     @cached_property
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
-        columns = [column for column, (_, parameter) in enumerate(self) if _varies(parameter)]
+        columns = [column for column, (_, parameter) in enumerate(self) if varies(parameter)]
         chosen = [column for column, (_, parameter) in enumerate(self) if _is_chosen(parameter)]
         if not set(columns) & set(chosen):
             columns.append(chosen[0])
@@ -226,14 +251,20 @@ class Space:
         if len(self.varying_columns) == len(self):
             return self
         names = [self.names[column] for column in self.varying_columns]
-        return Space({name: self[name] for name in names})
+        when = self.conditions.simplified
+        return Space(
+            {
+                name: self[name] if self[name].when is None else replace(self[name], when=when.get(name))
+                for name in names
+            }
+        )
 
     @cached_property
     def current(self) -> "Space":
         """The space without its retired options: what a user would write."""
         if not any(isinstance(parameter, Choice) and parameter.retired for _, parameter in self):
             return self
-        return Space({name: replace(p, retired=()) if isinstance(p, Choice) else p for name, p in self})
+        return Space(self.conditions.without_retired())
 
     def check_searchable(self) -> None:
         """Raises a SpaceError if there are more parameters than a Sobol sequence has dimensions."""
@@ -252,24 +283,29 @@ class Space:
         return wide
 
     def check(self, params: object) -> Params:
-        """The point in canonical form: every parameter once, in order, each within its range.
+        """The point in canonical form: every active parameter once, in order, each within its range.
 
         Args:
-            params: a dict, or a row with names such as a pandas Series.
+            params: a dict, or a row with names such as a pandas Series. None and NaN stand for an inactive
+                parameter, too.
 
         Raises:
-            SpaceError: a parameter is missing, unknown, out of range or of the wrong type.
+            SpaceError: a parameter is missing, unknown, inactive, out of range or of the wrong type.
         """
-        return self._canonical(self._complete(params), within=True)
+        return whole_point(self, named_values(params), within=True)
 
-    def accept(self, params: object) -> Params:
+    def accept(self, params: object, defaults: Params | None = None) -> Params:
         """A point in canonical form that may lie outside of the space, such as that of a past trial.
 
+        Args:
+            params: as in `check`.
+            defaults: values of parameters that the point lacks, where they are active.
+
         Raises:
-            SpaceError: a parameter is missing, unknown, of the wrong type or without a position: an option
-                that never was one, or a number that is not positive on a log scale.
+            SpaceError: a parameter is missing, unknown, inactive, of the wrong type or without a position: an
+                option that never was one, or a number that is not positive on a log scale.
         """
-        return self._canonical(self._complete(params), within=False)
+        return whole_point(self, named_values(params), within=False, defaults=defaults or {})
 
     def contains(self, params: Params) -> bool:
         """Whether a point that the space accepts lies in it."""
@@ -280,44 +316,16 @@ class Space:
         return True
 
     def check_some(self, params: object) -> Params:
-        """Some parameters of a point in canonical form, in order.
+        """Some parameters of a point in canonical form, in order, with the parents that they need.
+
+        If a parameter is given and its parent is not, the parent has the only value with which the parameter
+        is active.
 
         Raises:
-            SpaceError: a parameter is unknown, out of range or of the wrong type.
+            SpaceError: a parameter is unknown, out of range, of the wrong type, inactive, or active with
+                several values of a parent that is not given.
         """
-        return self._canonical(named_values(params), within=True)
-
-    def _complete(self, params: object) -> Mapping[str, Any]:
-        """The values of all parameters, by name.
-
-        Raises:
-            SpaceError: a parameter is missing.
-        """
-        values = named_values(params)
-        missing = [name for name in self._by_name if name not in values]
-        if missing:
-            raise SpaceError(f"every parameter must be given, missing {missing}")
-        return values
-
-    def _canonical(self, values: Mapping[str, Any], *, within: bool) -> Params:
-        """Values in canonical form, in order.
-
-        Args:
-            values: by name.
-            within: whether they must lie in the space.
-        """
-        unknown = [name for name in values if name not in self]
-        if unknown:
-            raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
-        point: Params = {}
-        for name, parameter in self:
-            if name not in values:
-                continue
-            try:
-                point[name] = parameter.check(values[name]) if within else parameter.accept(values[name])
-            except SpaceError as error:
-                raise SpaceError(f"parameter {name!r}: {error}") from error
-        return point
+        return part_of_point(self, named_values(params))
 
     def at_target(self, params: Params) -> Params:
         """The point with each fidelity at its target; the same point if the space has none."""
@@ -336,7 +344,7 @@ class Space:
         """The map between points and rows of numbers; imports torch."""
         from bo_suite.space.encoding import Encoding
 
-        return Encoding(self.names, self._columns)
+        return Encoding(self.names, self._columns, self.columns)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: a table of parameters in order, each with its `type` and fields."""
@@ -374,9 +382,12 @@ class Space:
         return hashlib.sha256(form.encode()).hexdigest()[:16]
 
 
-def _varies(parameter: Parameter | Fixed) -> bool:
-    """Whether trials may have different values of a parameter."""
-    return parameter.levels != 1 or (isinstance(parameter, Choice) and bool(parameter.retired))
+def _shown(parameter: Parameter | Fixed, separator: str) -> str:
+    """A parameter as text, with a separator before its condition."""
+    if parameter.when is None or isinstance(parameter, Fixed):
+        return shown_value(parameter)
+    always = shown_value(replace(parameter, when=None)).removesuffix(")")
+    return f"{always},{separator}when={visible(described(parameter.when, 60))})"
 
 
 def _is_chosen(parameter: Parameter) -> bool:

@@ -15,11 +15,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from bo_suite.errors import ArgumentError, StorageError, TableError
-from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.space.text import ParameterText
 from bo_suite.storage.csv_outcomes import outcome_cells, outcome_heading
-from bo_suite.storage.csv_table import OTHERS, PREFIX, CsvRow, Wanted, csv_table
+from bo_suite.storage.csv_table import OTHERS, PREFIX, CsvRow, Forms, Wanted, csv_table
 from bo_suite.storage.goals import MINIMIZE, Goals
 from bo_suite.storage.trial import Observation, Trial
 from bo_suite.values.cells import inert
@@ -71,7 +70,7 @@ def read_csv(
     wanted = Wanted.of(space, columns, goals, value)
     table = csv_table(path, wanted)
     where = table.columns(wanted)
-    forms = {name: ParameterText(parameter) for name, parameter in space}
+    forms = Forms.of(space)
     observations, faults, seen = [], [], dict[str, int]()
     left_out: Counter[str] = Counter()
     for record in table.rows:
@@ -103,7 +102,7 @@ def read_points(path: str | Path, space: Space, columns: Mapping[str, str] | Non
     wanted = Wanted.of(space, columns)
     table = csv_table(path, wanted)
     where = table.columns(wanted)
-    forms = {name: ParameterText(parameter) for name, parameter in space}
+    forms = Forms.of(space)
     rows = [CsvRow(table, where, record) for record in table.rows]
     points = [row.point(forms, within=False) for row in rows]
     _refuse(path, [fault for row in rows for fault in _line_about(row)], "a point of the space")
@@ -115,10 +114,11 @@ def csv_text(trials: Sequence[Trial], space: Space, goals: Goals = MINIMIZE) -> 
 
     It refuses rows of trials that were left outside when the space was narrowed.
 
-    Columns: `id`, the parameters, `value`, `std`, `state`, `reason`, and `transient` if a trial failed by
-    chance. Outcomes by name have columns `value_NAME` and `std_NAME`: blank where one was not measured, "nan"
-    where its measurement failed. Parameters are headed by their names, or all by `param_NAME` if a name could
-    be misread. A text that a spreadsheet would compute has an apostrophe before it, which `read_csv` removes.
+    Columns: `id`, the parameters (blank: inactive), `value`, `std`, `state`, `reason`, and `transient`
+    if a trial failed by chance. Outcomes by name have columns `value_NAME` and `std_NAME`: blank where one
+    was not measured, "nan" where its measurement failed. Parameters are headed by their names, or all by
+    `param_NAME` if a name could be misread. A text that a spreadsheet would compute has an apostrophe before
+    it, which `read_csv` removes.
 
     Args:
         trials: of one run.
@@ -140,7 +140,7 @@ def csv_text(trials: Sequence[Trial], space: Space, goals: Goals = MINIMIZE) -> 
     writer.writerow(["id", *headings, *outcomes, "state", "reason", *(["transient"] * by_chance)])
     for trial in trials:
         point = trial.params
-        cells: list[object] = [trial.id, *(_cell(forms[name], point[name]) for name in space.names)]
+        cells: list[object] = [trial.id, *(_cell(forms[name], point, name) for name in space.names)]
         cells += _numbers(trial, goals)
         cells += [trial.state, None if trial.reason is None else inert(trial.reason)]
         writer.writerow([*cells, *([trial.transient or None] if by_chance else [])])
@@ -167,9 +167,12 @@ def write_csv(trials: Sequence[Trial], space: Space, path: str | Path, goals: Go
         raise StorageError(f"the table {str(file)!r} cannot be written: {error}") from error
 
 
-def _cell(form: ParameterText, value: Value) -> str:
-    text = form.write(value)
-    return inert(text) if isinstance(value, str) else text
+def _cell(form: ParameterText, point: Params, name: str) -> str:
+    """The cell of a parameter; blank if it is inactive."""
+    if name not in point:
+        return ""
+    text = form.write(point[name])
+    return inert(text) if isinstance(point[name], str) else text
 
 
 def _numbers(trial: Trial, goals: Goals) -> list[object]:

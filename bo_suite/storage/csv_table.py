@@ -122,7 +122,7 @@ class CsvTable:
         places = {name: self._place(*wanted.of_parameter(name)) for name in space.names}
         parameters = {name: place for name, place in places.items() if place is not None}
         rest = f"among the headings {described(list(self.headings[:_MOST_SHOWN]))}; {_SAY_WHICH}"
-        if lost := [name for name in space.names if name not in parameters]:
+        if lost := [name for name, p in space if name not in parameters and p.when is None]:
             more = f" and {len(lost) - _MOST_SHOWN} more" if len(lost) > _MOST_SHOWN else ""
             none = f"none for {lost[:_MOST_SHOWN]}{more}"
             raise DataError(f"every parameter must have a column in {self.name!r}, got {none} {rest}")
@@ -163,6 +163,19 @@ class CsvTable:
         return None
 
 
+@dataclass(frozen=True)
+class Forms:
+    """How the points of a space are written in cells."""
+
+    space: Space
+    texts: Mapping[str, ParameterText]
+
+    @staticmethod
+    def of(space: Space) -> "Forms":
+        """The forms of the parameters of a space."""
+        return Forms(space, {name: ParameterText(parameter) for name, parameter in space})
+
+
 class CsvRow:
     """A row of a table while it is read.
 
@@ -193,22 +206,30 @@ class CsvRow:
         by_chance = state == "failed" and self.other("transient").lower() in ("true", "1")
         return state if state in ("running", "withdrawn") else "failed by chance" if by_chance else None
 
-    def point(self, forms: Mapping[str, ParameterText], *, within: bool) -> Params:
-        """The values of the parameters; those that break a rule are left out, and are faults."""
+    def point(self, forms: Forms, *, within: bool) -> Params:
+        """The values of the active parameters; those that break a rule are left out, and are faults."""
         point: Params = {}
         if self.faults:  # cells are missing, or are not where they belong
             return point
-        for name, form in forms.items():
-            text = self.text(self._columns.parameters[name])
+        for name, form in forms.texts.items():
+            text = self.text(self._columns.parameters.get(name))
             value = form.read(text, self._decimal)
+            if not text.strip() and form.parameter.when is not None:
+                point |= {name: value} if value is None else {}  # an option, or inactive
+                continue
             try:
                 point[name] = form.parameter.check(value) if within else form.parameter.accept(value)
             except SpaceError as error:
                 missing = value == text and not text.strip()
                 self.faults.append(f"parameter {name!r}: " + ("it has no value" if missing else str(error)))
+        if forms.space.conditions.order and not self.faults:
+            try:
+                return forms.space.check(point) if within else forms.space.accept(point)
+            except SpaceError as error:
+                self.faults.append(str(error))
         return point
 
-    def observation(self, forms: Mapping[str, ParameterText], goals: Goals) -> Observation | None:
+    def observation(self, forms: Forms, goals: Goals) -> Observation | None:
         """The observation; None if the row breaks a rule."""
         point = self.point(forms, within=True)
         columns = self._columns.outcomes

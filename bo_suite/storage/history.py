@@ -285,7 +285,7 @@ class History:
         Args:
             before: the space that the new one was made from.
             space: the new space. It has all parameters of the present one, and maybe more.
-            values: by name, of the new parameters in all earlier trials.
+            values: by name, of the new parameters in all earlier trials in which they are active.
 
         Raises:
             SpaceError: an earlier point cannot be one of the new space, or a queued one is outside of it.
@@ -298,7 +298,7 @@ class History:
             if table.largest("id") >= 0:
                 revision = table.next_revision()
                 for row in table.rows("ORDER BY id"):
-                    point = space.accept(json.loads(row.params) | values)
+                    point = space.accept(json.loads(row.params), values)
                     table.put(row, params=json.dumps(point, allow_nan=False), revision=revision)
             for queued in read_queue(table.database):
                 try:

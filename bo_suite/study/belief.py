@@ -13,6 +13,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import ArgumentError, SpaceError
 from bo_suite.linalg.environment import numerical_environment
+from bo_suite.space.activity import Activation, Seen
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.outcomes import OutcomeTransform
@@ -216,6 +217,21 @@ class Belief:
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "m d"]:
         """The rows of `searched` of points in canonical form."""
         return self.searched.encode(points)
+
+    def along(self, point: Params, changes: Sequence[Params]) -> jt.Float64[Tensor, "m d"]:
+        """The rows of a point with some values changed, a row for each change.
+
+        Parameters that a change activates are as in the best trial that agrees most.
+        """
+        columns, rows = self.searched.columns, self.encode([point]).repeat(len(changes), 1)
+        held = columns.active(rows)
+        for row, change in zip(rows, changes, strict=True):
+            for name, value in change.items():
+                row[self.searched.names.index(name)] = self.searched[name].encode(value)
+        if not columns.conditions:
+            return rows
+        seen = Seen.of(self.searched, self.data.to(rows.device))
+        return Activation(self.searched, seen, self.seeds.split("along")).both(rows, held)[1]
 
     def point(self, row: jt.Float[Tensor, " d"]) -> Params:
         """The point of a row of `searched`."""

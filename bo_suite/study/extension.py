@@ -1,10 +1,12 @@
 """Changes of the space of a history."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from bo_suite.errors import SpaceError
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Params, Space
+from bo_suite.space.when import Interval
 from bo_suite.storage.protocol import Storage
 from bo_suite.values.describe import described
 
@@ -39,28 +41,54 @@ def extended(
     Args:
         space: the present one.
         parameters: by name; those that are not named stay. A Space names them all.
-        values: of the new parameters.
+        values: of the new parameters. One that is active in no earlier trial needs none.
 
     Raises:
-        SpaceError: a parameter is left out of a Space, becomes one of another kind or has a single number
-            left; or a new one has no value in earlier trials, or one that it does not have a place for.
+        SpaceError: a parameter is left out of a Space, becomes one of another kind, has a single number left
+            or gets another condition; or a new one has no value in earlier trials, or one that it does not
+            have a place for.
     """
     for what, given in (("parameters", parameters), ("values", values)):
         if not isinstance(given, Mapping | Space):
             raise SpaceError(f"`{what}` must be a dict by name, got {described(given)}")
     named = dict(parameters) if isinstance(parameters, Mapping) else dict(iter(parameters))
+    for name, after in named.items():  # a condition may be on an option that is retired now
+        before = dict(space).get(name)
+        if isinstance(before, Choice) and isinstance(after, Choice):
+            named[name] = after.with_past(before)
     if isinstance(parameters, Space) and (lost := [name for name in space.names if name not in named]):
         raise SpaceError(f"a parameter cannot be removed (fix it at ask, or narrow it), got none of {lost}")
-    new = Space(dict(space) | named)  # checks names and kinds
+    new = Space(dict(space) | named)  # checks names, kinds and conditions
     added = [name for name in named if name not in space]
-    if (without := [name for name in added if name not in values]) or (
+    if (without := [name for name in added if name not in values and new[name].when is None]) or (
         unknown := [name for name in values if name not in added]
     ):
         wrong = f"none for {without}" if without else f"one for {unknown}"
         raise SpaceError(f"`values` must have one value for each new parameter and no other, got {wrong}")
-    changed = {name: _changed(name, space[name], new[name]) for name in space.names}
+    for name in space.names:
+        if _accepted(space[name], new) != _accepted(new[name], new):
+            raise SpaceError(
+                f"the condition of {name!r} must stay {space[name].when}, got {new[name].when}; "
+                "add a parameter with a new name instead"
+            )
+    changed = {
+        name: replace(_changed(name, space[name], new[name]), when=space[name].when) for name in space.names
+    }
     complete = Space({name: changed.get(name, parameter) for name, parameter in new})
-    return complete, {name: _value(name, complete[name], values[name]) for name in added}
+    return complete, {name: _value(name, complete[name], values[name]) for name in added if name in values}
+
+
+def _accepted(parameter: Parameter, space: Space) -> dict[str, object]:
+    """What a condition accepts of each parent, without retired options and in no order."""
+    accepted: dict[str, object] = {}
+    for name, values in (parameter.when or {}).items():
+        parent = space[name]
+        if isinstance(values, Interval):
+            accepted[name] = values
+        else:
+            kept = (value for value in values if not isinstance(parent, Choice) or value in parent.options)
+            accepted[name] = frozenset(kept)
+    return accepted
 
 
 def _changed(name: str, before: Parameter, after: Parameter) -> Parameter:

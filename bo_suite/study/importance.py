@@ -67,8 +67,8 @@ def sobol_indices(
     (Jansen 1999; his first numerator has 2 V for E[(f(B) - f(A))²], which is its expectation, but leaves an
     error to inputs without effect). V = var f over both samples, and 0 <= main_i <= total_i <= 1: what the
     errors of the samples bring beyond is cut off. Inputs are independent and uniform over the encoded space:
-    levels are equally likely, log scales uniform in the log. A and B are halves of one Sobol
-    sequence (Saltelli 2002).
+    levels are equally likely, log scales uniform in the log. A conditional input has an effect where it is
+    active. A and B are halves of one Sobol sequence (Saltelli 2002).
 
     Args:
         function: of encoded rows.
@@ -76,8 +76,8 @@ def sobol_indices(
         count: rows of each sample, a power of two.
         seeds: of the shift of the Sobol sequence.
     """
-    uniform = seeds.sobol(count, torch.empty(0, 2 * space.dim, **CPU_DOUBLES))
-    rows = [at_target(sample(space, half), space.fidelities) for half in uniform.split(space.dim, -1)]
+    uniform = seeds.sobol(count, torch.empty(0, 2 * space.dim, **CPU_DOUBLES)).split(space.dim, -1)
+    rows = [at_target(sample(space, half), space.fidelities) for half in uniform]
     first, second = (function(half) for half in rows)
     both = torch.cat((first, second), -1)
     variance = both.var(-1, correction=0)
@@ -85,15 +85,30 @@ def sobol_indices(
     for column, levels in enumerate(space.levels):
         if column in space.fidelities or levels == 1:
             continue
-        mixed = rows[0].clone()
-        mixed[:, column] = rows[1][:, column]
-        values = function(mixed)
+        values = function(_mixed(space, (uniform, rows), column))
         main[:, column] = 0.5 * ((second - first).square() - (second - values).square()).mean(-1)
         total[:, column] = 0.5 * (first - values).square().mean(-1)
     varies = variance > _SMALLEST_VARIANCE * both.square().mean(-1).clamp(min=1.0)
     scale = torch.where(varies, variance, math.inf)[:, None]
     total = torch.minimum(total, variance[:, None])
     return torch.minimum(main.clamp(min=0.0), total) / scale, total / scale
+
+
+def _mixed(space: Space, samples: Sequence[Sequence[Tensor]], column: int) -> Tensor:
+    """The first rows with one column of the second ones.
+
+    Of conditional columns it is the uniform draws that are mixed, so that a column which this activates has
+    the value of its own draw.
+
+    Args:
+        space: of the rows.
+        samples: uniform draws, and the rows of these, both for the first and the second sample.
+        column: that is taken from the second sample.
+    """
+    first, second = samples[0] if space.columns.conditions else samples[1]
+    mixed = first.clone()
+    mixed[:, column] = second[:, column]
+    return at_target(sample(space, mixed), space.fidelities) if space.columns.conditions else mixed
 
 
 def ped_anova(
@@ -104,7 +119,7 @@ def ped_anova(
     v_i = Σ p (q_i / p - 1)², the Pearson divergence of the density q_i of column i among the best trials from
     the uniform one p, on a grid (Watanabe et al. 2023, importance in the whole space). q_i is of Gaussian
     kernels with Scott's bandwidth, or frequencies of categories, mixed with a uniform density that counts as
-    one more trial.
+    one more trial. Of a conditional column only the trials in which it is active count.
 
     Args:
         rows: of the trials.
@@ -116,9 +131,10 @@ def ped_anova(
         return divergence
     count = max(math.ceil(_BEST_SHARE * len(losses)), 2)
     best = rows[losses <= losses.sort().values[count - 1]]
+    active = space.columns.active(best)
     for column, levels in enumerate(space.levels):
         bins = _BINS if levels is None else min(levels, _BINS)
-        density = _density(best[:, column], bins, smooth=column not in space.unordered)
+        density = _density(best[active[:, column], column], bins, smooth=column not in space.unordered)
         divergence[column] = (density * bins - 1.0).square().mean()
     whole = divergence.sum()
     return divergence / torch.where(whole > 0.0, whole, 1.0)
@@ -127,7 +143,7 @@ def ped_anova(
 def _density(positions: Tensor, bins: int, *, smooth: bool) -> Tensor:
     """Probabilities of the points of a grid over [0, 1]."""
     grid = torch.linspace(0.0, 1.0, bins, dtype=positions.dtype)
-    if smooth and bins > 1:
+    if smooth and bins > 1 and len(positions):
         quartiles = positions.quantile(positions.new_tensor([0.25, 0.75]))
         deviation = min(float(positions.std(correction=0)), float(quartiles.diff()) / 1.34)
         width = max(1.059 * deviation * len(positions) ** -0.2, 0.5 / (bins - 1))  # at least half a step

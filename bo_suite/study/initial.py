@@ -3,6 +3,7 @@
 import torch
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.space.branches import due
 from bo_suite.space.candidates import initial_row, new_row
 from bo_suite.space.space import Space
 from bo_suite.study.step import Step
@@ -20,7 +21,8 @@ def initial_size(budget: int | None) -> int:
 def initial_steps(space: Space, data: Dataset, seeds: tuple[int, ...], index: int) -> list[Step]:
     """Initial point `index` of each run: the centre, then scrambled Sobol points, no point twice.
 
-    Fidelities are at their lowest, where evaluations are cheap.
+    Fidelities are at their lowest, where evaluations are cheap. In a conditional space, all but the centre
+    are in branches that have no point yet, as long as there are any.
 
     Args:
         space: of the points.
@@ -36,7 +38,10 @@ def initial_steps(space: Space, data: Dataset, seeds: tuple[int, ...], index: in
 
 
 def _step(space: Space, data: Dataset, seed: int, index: int) -> Step:
+    seeds, notes = Seeds.of(seed, index), {}
+    if (waiting := due(space, data.taken, seeds, initial=True)) is not None:
+        space, notes = waiting.space, {"branch": waiting.branch}
     row = initial_row(space, seed, index)
     row[list(space.fidelities)] = 0.0
     with torch.no_grad():
-        return Step(new_row(space, row.to(data.x), data.taken, Seeds.of(seed, index)), "design")
+        return Step(new_row(space, row.to(data.x), data.taken, seeds), "design", notes=notes)

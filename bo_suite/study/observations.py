@@ -134,7 +134,10 @@ class Observations:
         new = [trial for trial in trials if index.get(id(trial), (None, 0))[0] is not trial]
         if new:
             index = index | {id(trial): (trial, len(rows) + count) for count, trial in enumerate(new)}
-            points = [{name: trial.params[name] for name in self._space.names} for trial in new]
+            points = [
+                {name: params[name] for name in self._space.names if name in params}
+                for params in (trial.params for trial in new)
+            ]
             rows = torch.cat((rows, self._space.encode(points)))
             left = [not self._space.contains(point) for point in points]
             outside = torch.cat((outside, torch.tensor(left, dtype=torch.bool, device="cpu")))

@@ -3,6 +3,7 @@
 import math
 
 import jaxtyping as jt
+import torch
 from torch import Tensor
 
 from bo_suite.acquisition.forecast import Forecast
@@ -70,8 +71,14 @@ def _forecast_reasons(forecast: Forecast, transform: OutcomeTransform, sign: flo
 
 
 def _distance_to_best(row: jt.Float[Tensor, " d"], data: Dataset) -> float:
-    """Euclidean distance to the best observed row, in ranges of the parameters; 1 for another category."""
-    apart = (row - data.x[data.merit.argmin()]).abs()
+    """Euclidean distance to the best observed row, in ranges of the parameters; 1 for another category.
+
+    Parameters that are active in one of the two alone do not count.
+    """
+    best = data.x[data.merit.argmin()]
+    apart = (row - best).abs()
     for column in data.unordered:
         apart[column] = float(apart[column] > 0.0)
+    if data.columns.conditions:
+        apart = torch.where(data.columns.active(row) & data.columns.active(best), apart, 0.0)
     return float(apart.square().sum().sqrt())

@@ -21,6 +21,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import FitError, NumericalError, SpaceExhausted
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import Search, maximize
+from bo_suite.space.branches import Due, due
 from bo_suite.space.candidates import first_new, new_row, sample_random
 from bo_suite.space.space import Space
 from bo_suite.study.repeats import worth_repeating
@@ -88,7 +89,8 @@ def next_steps(
 
     All runs are one tensor program. If the model of a run cannot be fitted, every run takes the step alone,
     and that run gets a random new row, which is logged. If a finite space has no new row and outcomes are
-    noisy, the row is the best one to evaluate again.
+    noisy, the row is the best one to evaluate again. If a branch of a conditional space has had too few
+    rows, every run takes the step alone, and the row of that run is of the branch.
 
     Args:
         data: of one run without a replicate dimension, or of several runs with one.
@@ -101,8 +103,12 @@ def next_steps(
         DataError: the acquisition does not support an aspect of the data.
         SpaceExhausted: every point of a finite space is in the data, and outcomes are not noisy.
     """
+    waiting = _branches_due(data, space, seeds)
+    if waiting and not data.batch_shape:
+        return [_branch_step(data, waiting[0], acquisition, seeds, starts[0])]
     try:
-        return _joint_steps(data, space, acquisition, seeds, starts)
+        if not waiting:
+            return _joint_steps(data, space, acquisition, seeds, starts)
     except (FitError, NumericalError) as error:
         if not data.batch_shape:
             return [_random_step(data, space, seeds, error)]
@@ -111,6 +117,26 @@ def next_steps(
     for index, (key, start) in enumerate(zip(seeds.keys, starts, strict=True)):
         steps += next_steps(data.replicates(index), space, acquisition, Seeds((key,)), [start])
     return steps
+
+
+def _branches_due(data: Dataset, space: Space, seeds: Seeds) -> list[Due]:
+    """The branches of a conditional space that the next rows of some runs must be of."""
+    if not space.columns.conditions:
+        return []
+    runs = [data.replicates(index) for index in range(len(seeds.keys))] if data.batch_shape else [data]
+    found = [due(space, run.taken, Seeds((key,))) for run, key in zip(runs, seeds.keys, strict=True)]
+    return [one for one in found if one is not None]
+
+
+def _branch_step(
+    data: Dataset, waiting: Due, acquisition: Acquisition, seeds: Seeds, start: WarmStart | None
+) -> Step:
+    """The next row of one run, in the branch that is due."""
+    try:
+        (step,) = _joint_steps(data, waiting.space, acquisition, seeds, [start])
+    except (FitError, NumericalError) as error:
+        return _random_step(data, waiting.space, seeds, error)
+    return replace(step, notes={**step.notes, "branch": waiting.branch})
 
 
 def _joint_steps(

@@ -12,6 +12,7 @@ from bo_suite.acquisition.base import require_support
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import one_thread, thread_environment
+from bo_suite.space.branches import due
 from bo_suite.space.candidates import is_exhausted, sample_random
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
@@ -77,8 +78,8 @@ class _Request:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a queued point has all parameters."""
-        return self.queued is not None and len(self.space.fixed) == self.space.dim
+        """Whether a queued point has all active parameters."""
+        return self.queued is not None and not self.space.open_columns
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ class Suggester:
         if initial and not (finished and is_exhausted(space, data.taken)):
             return initial_steps(space, data, (self.seed,), index - request.skipped)
         seeds = Seeds.of(self.seed, index)
-        if request.batch is None:
+        if request.batch is None or due(space, data.taken, seeds) is not None:
             (step,) = next_steps(data, space, self.acquisition, seeds, [start])
             return [self._repeated(step, data, space, seeds) if self.repeats else step]
         left = request.count - done
@@ -260,7 +261,8 @@ class Suggester:
     def _repeated(self, step: Step, data: Dataset, space: Space, seeds: Seeds) -> Step:
         """The step to a point that was evaluated before, where that teaches more than the new one."""
         data = replace(data, columns=replace(data.columns, fixed=space.fixed))
-        again = None if step.source != "acquisition" else repeat_instead(step.row, data, seeds)
+        chosen = step.source == "acquisition" and "branch" not in step.notes
+        again = repeat_instead(step.row, data, seeds) if chosen else None
         if again is None:
             return step
         notes = {

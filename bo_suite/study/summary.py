@@ -18,8 +18,8 @@ from bo_suite.values.display import html_table, shown_value
 _BEST = 5
 """Rows of the table of the best trials."""
 
-_SCALED = {"reference": "reference on the model's scale"}
-"""Names of choices that are not in the user's units, as text."""
+_CHOICES = {"reference": "reference on the model's scale", "branch": "in a branch that had few points"}
+"""Names of choices, as text where that is another."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +146,22 @@ def explanation(provenance: Mapping[str, Any]) -> str:
     if source == "queue":
         return "queued by the user, not suggested"
     if source == "design":
-        return f"an initial point, spread over the space, after {observations}{given}"
+        return f"an initial point, spread over the space, after {observations}{_branch(provenance)}{given}"
     if source == "fallback":
         failed = f"since the model failed: {provenance.get('fallback')}"
         return f"a random point after {observations}{given}, {failed}"
     acquisition = str(provenance.get("acquisition")).split("(")[0]
     chosen = provenance.get("chosen", {}).items()
-    choices = "".join(f"; {_SCALED.get(name, name)}: {value}" for name, value in chosen)
+    choices = "".join(f"; {_CHOICES.get(name, name)}: {value}" for name, value in chosen)
     again = "evaluated again, since that teaches most; " if provenance.get("repeat") else ""
     reasons = _reasons(provenance.get("why", {}))
     return f"{again}{reasons}chosen from {observations} by {acquisition}{choices}{given}"
+
+
+def _branch(provenance: Mapping[str, Any]) -> str:
+    """The branch of an initial point as a clause; empty if it was free."""
+    branch = provenance.get("chosen", {}).get("branch")
+    return f"; {_CHOICES['branch']}: {branch}" if branch else ""
 
 
 def _reasons(why: Mapping[str, Any]) -> str:
@@ -214,9 +220,10 @@ def html_of_best(trials: Sequence[Trial], goals: Goals, space: Space) -> str:
         (
             str(trial.id),
             *(shown_value(outcomes_of(trial, goals).get(name)) for name in goals.names),
-            *map(shown_value, trial.params.values()),
+            *(shown_value(params[name]) if name in params else "" for name in space.names),
         )
         for trial in ranked(trials, goals, space)[:_BEST]
+        for params in (trial.params,)
     ]
     caption = f"{overview(trials, goals)}; the best"
     return html_table(caption, ("id", *goals.names, *space.parameters), rows)
