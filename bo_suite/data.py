@@ -4,8 +4,9 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 import jaxtyping as jt
@@ -15,6 +16,8 @@ from torch.quasirandom import SobolEngine
 
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import differentiable
+
+Parent = tuple[int, tuple[tuple[float, float], ...]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Condition:
     """
 
     column: int
-    parents: tuple[tuple[int, tuple[tuple[float, float], ...]], ...]
+    parents: tuple[Parent, ...]
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,30 @@ class Columns:
     def active(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Bool[Tensor, "*b m d"]:
         """Which columns of rows are active, by the positions of their parents."""
         active = torch.ones_like(x, dtype=torch.bool)
-        for condition in self.conditions:
-            met = active[..., condition.column]
-            for parent, intervals in condition.parents:
-                position = x[..., parent]
-                inside = torch.zeros_like(met)
-                for low, high in intervals:
-                    ends = torch.tensor((low, high), dtype=x.dtype, device=x.device)
-                    inside = inside | ((ends[0] <= position) & (position <= ends[1]))
-                met = met & active[..., parent] & inside
-            active[..., condition.column] = met
+        if self.conditions:
+            parents, columns, low, high, tests, required = (each.to(x.device) for each in self._tests)
+            position = x.detach().index_select(-1, parents)
+            failed = ((low.to(x) <= position) & (position <= high.to(x))).to(x) @ tests.to(x) == 0.0
+            active.index_copy_(-1, columns, failed.to(x) @ required.to(x) == 0.0)
         return active
+
+    @cached_property
+    def requirements(self) -> dict[int, tuple[Parent, ...]]:
+        """What each conditional column requires of its parents and of theirs."""
+        required: dict[int, tuple[Parent, ...]] = {}
+        for condition in self.conditions:
+            above = (required.get(parent, ()) for parent, _ in condition.parents)
+            required[condition.column] = tuple(dict.fromkeys(chain(condition.parents, *above)))
+        return required
+
+    @cached_property
+    def _tests(self) -> tuple[Tensor, ...]:
+        """Parents of intervals, conditional columns, ends of intervals, their tests, the tests of columns."""
+        tests = dict.fromkeys(chain(*self.requirements.values()))
+        rows = [(test[0], *ends, [float(test == one) for one in tests]) for test in tests for ends in test[1]]
+        needed = [[float(test in one) for one in self.requirements.values()] for test in tests]
+        parents, *rest = (torch.tensor(each, **CPU_DOUBLES) for each in (*zip(*rows, strict=True), needed))
+        return parents.long(), torch.tensor([*self.requirements], device="cpu"), *rest
 
     @property
     def discrete(self) -> tuple[int, ...]:
@@ -188,10 +204,9 @@ class Dataset:
                 "x must be (*b, n, d), y (*b, n) and pending (*b, p, d), got "
                 f"{tuple(self.x.shape)}, {tuple(self.y.shape)} and {tuple(self.pending.shape)}"
             )
-        if self.noise is not None and self.noise.shape != self.y.shape:
-            raise DataError(f"noise must have the shape of y, got {tuple(self.noise.shape)}")
-        if self.violation is not None and self.violation.shape != self.y.shape:
-            raise DataError(f"violation must have the shape of y, got {tuple(self.violation.shape)}")
+        for name in ("noise", "violation"):
+            if (tensor := getattr(self, name)) is not None and tensor.shape != self.y.shape:
+                raise DataError(f"{name} must have the shape of y, got {tuple(tensor.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where unknown")
         if self.failures is not None and self.failures.shape[-1] != self.x.shape[-1]:
@@ -222,9 +237,8 @@ class Dataset:
         """The data with another form of each tensor."""
         outcomes = self.outcomes
         if outcomes is not None:
-            linear = outcomes.linear
-            if linear is not None:
-                linear = replace(linear, **_changed(linear, change))
+            one = outcomes.linear
+            linear = None if one is None else replace(one, **_changed(one, change))
             outcomes = replace(outcomes, linear=linear, **_changed(outcomes, change))
         return replace(self, outcomes=outcomes, **_changed(self, change))
 

@@ -70,3 +70,25 @@ def test_a_column_is_active_if_its_parents_are_and_have_such_positions() -> None
         assert columns.active(rows).tolist() == expected
     assert columns.active(x.expand(2, 4, 3)).shape == (2, 4, 3)
     assert bool(Columns().active(x).all())
+    assert columns.requirements[2] == (*second.parents, *first.parents)
+
+
+def test_activity_agrees_with_a_walk_from_parents_to_children() -> None:
+    """Of columns with several parents, intervals that overlap, and conditions that are shared."""
+    steps = Condition(3, ((0, ((0.0, 0.3), (0.2, 0.5))), (1, ((0.1, 0.9),))))
+    columns = Columns(
+        conditions=(
+            steps,
+            Condition(2, steps.parents),
+            Condition(4, ((2, ((0.0, 0.5),)),)),
+            Condition(5, ((4, ((0.25, 1.0),)), (0, ((0.0, 0.25),)))),
+        )
+    )
+    x = torch.rand(500, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    active = torch.ones_like(x, dtype=torch.bool)
+    for condition in columns.conditions:
+        for parent, intervals in condition.parents:
+            met = sum((low <= x[:, parent]) & (x[:, parent] <= high) for low, high in intervals) > 0
+            active[:, condition.column] &= met & active[:, parent]
+    assert 0 < int(active[:, 5].sum()) < 200
+    assert torch.equal(columns.active(x), active)
