@@ -1,5 +1,6 @@
 """Matern-5/2 times Hamming over columns of which rows may lack some."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jaxtyping as jt
@@ -77,10 +78,9 @@ class Conditional:
         factors = _Factors.of(matrices, parameters, rows, rows)
 
         def pullback(weights: Tensor) -> Tensor:
-            of_layers = factors.weights(weights)
-            of_parts = factors.of_parts(weights, of_layers)
+            of_parts, by_odds = factors.split(weights)
             by_theta = [pull(each) for pull, each in zip(pulls, of_parts, strict=True)]
-            return layout.joined(by_theta, factors.by_odds(of_layers))
+            return layout.by_theta(by_theta, by_odds())
 
         return factors.k, pullback
 
@@ -95,9 +95,9 @@ class Conditional:
         factors = _Factors.of(matrices, parameters, left, right)
 
         def pullback(weights: Tensor) -> Tensor:
-            of_parts = factors.of_parts(weights, factors.weights(weights))
+            of_parts, _ = factors.split(weights)
             by_x = [pull(each) for pull, each in zip(pulls, of_parts, strict=True)]
-            return left.joined(by_x)[..., layout.inverse]
+            return layout.by_columns(by_x, left)
 
         return factors.k, pullback
 
@@ -112,14 +112,13 @@ class Conditional:
         factors = _Factors.of(matrices, parameters, left, right)
 
         def pullback(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            of_layers = factors.weights(weights)
-            of_parts = factors.of_parts(weights, of_layers)
+            of_parts, by_odds = factors.split(weights)
             pulled = (pull(each) for pull, each in zip(pulls, of_parts, strict=True))
             by_theta, by_x, by_z = (list(each) for each in zip(*pulled, strict=True))
             return (
-                layout.joined(by_theta, factors.by_odds(of_layers)),
-                left.joined(by_x)[..., layout.inverse],
-                right.joined(by_z)[..., layout.inverse],
+                layout.by_theta(by_theta, by_odds()),
+                layout.by_columns(by_x, left),
+                layout.by_columns(by_z, right),
             )
 
         return factors.k, pullback
@@ -134,7 +133,7 @@ class Conditional:
         and τ uniform on [0, 2π). If none is active, the factor is 1. E[ψ(x) ψ*(z)] is the product of all g:
         without τ, products of the two terms, and of the terms of different groups, would remain.
         """
-        layout = layout_of(self.matern.unordered, self.conditions, dim)
+        layout = layout_of(self.matern.unordered, self.conditions, dim, theta.device)
         parameters = layout.parameters(theta)
         frequencies, weights = [], []
         for index, (matern, of_matern) in enumerate(zip(layout.materns, parameters.of_matern, strict=True)):
@@ -171,7 +170,7 @@ class Conditional:
         return self.matern.diagonal_gradient(theta, x, weights)
 
     def _layout(self, x: Tensor) -> Layout:
-        return layout_of(self.matern.unordered, self.conditions, x.shape[-1])
+        return layout_of(self.matern.unordered, self.conditions, x.shape[-1], x.device)
 
     def _with_shares(self, theta: Tensor, odds: float) -> Tensor:
         """Theta of `Matern52` with equal log odds of all shares."""
@@ -222,7 +221,6 @@ class _Factor:
 
     Attributes:
         value: F.
-        k: the Matern matrix of the layer.
         within: M.
         share: v of the groups.
         left: for x, whether groups are active, and φ.
@@ -230,7 +228,6 @@ class _Factor:
     """
 
     value: Tensor
-    k: Tensor
     within: Tensor
     share: Tensor
     left: tuple[Tensor, Tensor]
@@ -240,21 +237,27 @@ class _Factor:
     def of(k: Tensor, share: Tensor, left: Tensor, right: Tensor) -> "_Factor":
         within = (left * (1.0 - share)[..., None, :]) @ right.mT
         phi, psi = _constant_part(left, share), _constant_part(right, share)
-        value = torch.addcmul(phi[..., :, None] * psi[..., None, :], within, k)
-        return _Factor(value, k, within, share, (left, phi), (right, psi))
+        value = (within * k).addcmul_(phi[..., :, None], psi[..., None, :])
+        return _Factor(value, within, share, (left, phi), (right, psi))
 
-    def by_odds(self, weights: Tensor) -> Tensor:
-        """d sum(W * F) by the log odds of the shares."""
+    def by_odds(self, weights: Tensor, total: Tensor) -> Tensor:
+        """d sum(W * F) by the log odds of the shares, given W, and W F summed over the rows of z."""
         (active, phi), (others, psi) = self.left, self.right
-        constant = phi * (weights @ psi[..., None])[..., 0], psi * (weights.mT @ phi[..., None])[..., 0]
-        along = (constant[0][..., None] * active).sum(-2) + (constant[1][..., None] * others).sum(-2)
-        varying = (active * ((weights * self.k) @ others)).sum(-2)
-        return (1.0 - self.share) * (0.5 * along - self.share * varying)
+        constant = phi * (weights @ psi[..., None])[..., 0]
+        counterpart = psi * (weights.mT @ phi[..., None])[..., 0]
+        by_constant = _sums(active, constant) + _sums(others, counterpart)
+        return 0.5 * (1.0 - self.share) * by_constant - self.share * _sums(active, total - constant)
 
 
 @dataclass(frozen=True, eq=False)
 class _Factors:
-    """k = k_0 Π F, and how weights of k become weights of its factors."""
+    """k = k_0 Π F, and how weights of k become those of its factors.
+
+    Attributes:
+        k: product of all factors.
+        outside: product of the factors of layers.
+        layers: these factors.
+    """
 
     k: Tensor
     outside: Tensor
@@ -270,19 +273,22 @@ class _Factors:
             outside = outside * layer.value
         return _Factors(always * outside, outside, layers)
 
-    def weights(self, weights: Tensor) -> list[Tensor]:
-        """Weights of each F, whose entries are at least those of φ(x) φ(z)ᵀ, thus positive."""
+    def split(self, weights: Tensor) -> tuple[list[Tensor], Callable[[], list[Tensor]]]:
+        """Weights of the matrices of all parts; and a function to the gradients by the log odds of shares."""
         weighted = weights * self.k
-        return [weighted / layer.value for layer in self.layers]
-
-    def of_parts(self, weights: Tensor, of_layers: list[Tensor]) -> list[Tensor]:
-        """Weights of k_0 and of the Matern matrix of each layer."""
+        of_layers = [weighted / layer.value for layer in self.layers]  # F is at least φ(x) φ(z)ᵀ, positive
         within = [each * layer.within for each, layer in zip(of_layers, self.layers, strict=True)]
-        return [weights * self.outside, *within]
 
-    def by_odds(self, of_layers: list[Tensor]) -> list[Tensor]:
-        """Gradients by the log odds of the shares of each layer."""
-        return [layer.by_odds(each) for each, layer in zip(of_layers, self.layers, strict=True)]
+        def by_odds() -> list[Tensor]:
+            total = weighted.sum(-1)
+            return [layer.by_odds(each, total) for each, layer in zip(of_layers, self.layers, strict=True)]
+
+        return [weights * self.outside, *within], by_odds
+
+
+def _sums(active: Tensor, values: Tensor) -> Tensor:
+    """Sum of the values of the rows in which each group is active."""
+    return (values[..., None, :] @ active)[..., 0, :]
 
 
 def _constant_part(active: Tensor, share: Tensor) -> Tensor:

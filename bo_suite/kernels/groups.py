@@ -1,5 +1,6 @@
 """Columns as a conditional kernel takes them: those that are always active, then layers of groups."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -34,13 +35,9 @@ class Rows:
         active: 1 where a group is active, else 0, for the groups of each layer.
     """
 
-    parts: tuple[jt.Float[Tensor, "*b m _"], ...]
-    masks: tuple[jt.Float[Tensor, "*b m _"], ...]
-    active: tuple[jt.Float[Tensor, "*b m _"], ...]
-
-    def joined(self, by_parts: list[jt.Float[Tensor, "*b m _"]]) -> jt.Float[Tensor, "*b m d"]:
-        """Gradients by the positions, 0 where a column is inactive, part by part."""
-        return torch.cat([each * mask for each, mask in zip(by_parts, self.masks, strict=True)], -1)
+    parts: Sequence[jt.Float[Tensor, "*b m _"]]
+    masks: Sequence[jt.Float[Tensor, "*b m _"]]
+    active: Sequence[jt.Float[Tensor, "*b m _"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +49,8 @@ class Parameters:
         shares: for the groups of each layer, the share of the variance that their values do not change.
     """
 
-    of_matern: list[jt.Float[Tensor, "*b _"]]
-    shares: tuple[jt.Float[Tensor, "*b _"], ...]
+    of_matern: Sequence[jt.Float[Tensor, "*b _"]]
+    shares: Sequence[jt.Float[Tensor, "*b _"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,73 +61,59 @@ class Layout:
         columns: kinds of the columns.
         parts: columns that are always active, then those of each layer.
         groups: indices of the groups of each layer.
-        first: a column of each group, layer by layer.
+        materns: a kernel for each part.
+        order: indices of the columns, part by part; followed by a column of each group, layer by layer.
+        order_of_theta: indices of the parameters: of lengthscales, shares, and the outputscale.
     """
 
     columns: Columns
     parts: tuple[tuple[int, ...], ...]
     groups: tuple[tuple[int, ...], ...]
-    first: tuple[int, ...]
-
-    @cached_property
-    def materns(self) -> tuple[Matern52, ...]:
-        """A kernel for each part."""
-        unordered = self.columns.unordered
-        return tuple(
-            Matern52(tuple(index for index, column in enumerate(part) if column in unordered))
-            for part in self.parts
-        )
-
-    @cached_property
-    def order(self) -> list[int]:
-        """The columns, part by part."""
-        return list(chain(*self.parts))
-
-    @cached_property
-    def inverse(self) -> list[int]:
-        """Where each column is in this order."""
-        return _inverse(self.order)
+    materns: tuple[Matern52, ...]
+    order: jt.Int64[Tensor, " o"]
+    order_of_theta: jt.Int64[Tensor, " p"]
 
     @cached_property
     def sizes(self) -> tuple[list[int], list[int]]:
         """Numbers of columns of the parts, and of groups of the layers."""
         return [len(part) for part in self.parts], [len(layer) for layer in self.groups]
 
-    @cached_property
-    def _order_of_theta(self) -> list[int]:
-        d = len(self.order)
-        return [*self.order, *(d + group for group in chain(*self.groups)), d + len(self.first)]
-
-    @cached_property
-    def _inverse_of_theta(self) -> list[int]:
-        return _inverse(self._order_of_theta)
-
     def rows(self, x: jt.Float[Tensor, "*b m d"]) -> Rows:
         """Rows in parts."""
-        active = self.columns.active(x).to(x)
-        mask, groups = active[..., self.order], active[..., self.first]
         sizes, counts = self.sizes
-        parts = (x[..., self.order] * mask).split(sizes, -1)
-        return Rows(parts, mask.split(sizes, -1), groups.split(counts, -1))
+        masks = self.columns.active(x).to(x).index_select(-1, self.order).split([*sizes, *counts], -1)
+        positions = x.index_select(-1, self.order[: x.shape[-1]]).split(sizes, -1)
+        parts = [positions[0], *(each * mask for each, mask in zip(positions[1:], masks[1:], strict=False))]
+        return Rows(parts, masks[: len(sizes)], masks[len(sizes) :])
 
     def parameters(self, theta: jt.Float[Tensor, "*b p"]) -> Parameters:
         """Theta in parts."""
         sizes, counts = self.sizes
-        lengthscales, odds, scale = theta[..., self._order_of_theta].split([sum(sizes), sum(counts), 1], -1)
-        always, *layers = lengthscales.split(sizes, -1)
+        values = theta.index_select(-1, self.order_of_theta)
+        always, *layers, odds, scale = values.split([*sizes, sum(counts), 1], -1)
         of_layers = [pad(of_layer, (0, 1)) for of_layer in layers]
         return Parameters([torch.cat((always, scale), -1), *of_layers], odds.sigmoid().split(counts, -1))
 
-    def joined(
+    def by_theta(
         self, of_matern: list[jt.Float[Tensor, "*b _"]], odds: list[jt.Float[Tensor, "*b _"]]
     ) -> jt.Float[Tensor, "*b p"]:
         """Gradients by the parameters of the Matern kernels and by log odds of shares, as one by theta."""
         lengthscales = [each[..., :-1] for each in of_matern]
-        return torch.cat((*lengthscales, *odds, of_matern[0][..., -1:]), -1)[..., self._inverse_of_theta]
+        joined = torch.cat((*lengthscales, *odds, of_matern[0][..., -1:]), -1)
+        return torch.empty_like(joined).index_copy_(-1, self.order_of_theta, joined)
+
+    def by_columns(
+        self, of_parts: list[jt.Float[Tensor, "*b m _"]], rows: Rows
+    ) -> jt.Float[Tensor, "*b m d"]:
+        """Gradients by the positions of rows in parts as one, 0 where a column is inactive."""
+        joined = torch.cat([each * mask for each, mask in zip(of_parts, rows.masks, strict=True)], -1)
+        return torch.empty_like(joined).index_copy_(-1, self.order[: joined.shape[-1]], joined)
 
 
 @lru_cache(maxsize=64)
-def layout_of(unordered: tuple[int, ...], conditions: tuple[Condition, ...], dim: int) -> Layout:
+def layout_of(
+    unordered: tuple[int, ...], conditions: tuple[Condition, ...], dim: int, device: torch.device
+) -> Layout:
     """The order of `dim` columns of these kinds: each group is in the first layer whose groups exclude it."""
     columns, groups = Columns(unordered, conditions=conditions), groups_of(conditions)
     needs = [columns.requirements[group[0]] for group in groups]
@@ -141,10 +124,16 @@ def layout_of(unordered: tuple[int, ...], conditions: tuple[Condition, ...], dim
             layers.append([group])
         else:
             layer.append(group)
-    of_layers = [tuple(chain(*(groups[group] for group in layer))) for layer in layers]
     always = tuple(column for column in range(dim) if column not in columns.requirements)
-    first = tuple(groups[group][0] for group in chain(*layers))
-    return Layout(columns, (always, *of_layers), tuple(map(tuple, layers)), first)
+    parts = (always, *(tuple(chain(*(groups[group] for group in layer))) for layer in layers))
+    codes = [tuple(index for index, column in enumerate(part) if column in unordered) for part in parts]
+    first = [groups[group][0] for group in chain(*layers)]
+    odds = [dim + group for group in chain(*layers)]
+    with torch.inference_mode(False):  # indices are saved for gradients, also of later calls
+        order = torch.tensor([*chain(*parts), *first], device=device)
+        order_of_theta = torch.tensor([*chain(*parts), *odds, dim + len(odds)], device=device)
+    kernels = tuple(Matern52(code) for code in codes)
+    return Layout(columns, parts, tuple(map(tuple, layers)), kernels, order, order_of_theta)
 
 
 def _exclude(left: tuple[Parent, ...], right: tuple[Parent, ...]) -> bool:
@@ -155,7 +144,3 @@ def _exclude(left: tuple[Parent, ...], right: tuple[Parent, ...]) -> bool:
         for parent, first in left
         for other, second in right
     )
-
-
-def _inverse(order: list[int]) -> list[int]:
-    return sorted(range(len(order)), key=order.__getitem__)

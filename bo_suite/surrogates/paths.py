@@ -25,20 +25,20 @@ class Paths:
     Attributes:
         basis: kernel and rows.
         prior_mean: mean before any observation.
-        features: ψ.
-        weights: w.
+        functions: ψ.
+        features: w.
         update: c.
     """
 
     basis: Basis
     prior_mean: PriorMean
-    features: Features
-    weights: jt.Float[Tensor, "*b g s"]
+    functions: Features
+    features: jt.Float[Tensor, "*b g s"]
     update: jt.Float[Tensor, "*b n s"]
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "s *b m"]:
         """The paths at x, in O(m (F + n)) each; differentiable once by x."""
-        prior = self.features(x) @ self.weights
+        prior = self.functions(x) @ self.features
         total: Tensor = prior + _Update.apply(x, self.basis, self.update)  # type: ignore[no-untyped-call]
         return total.movedim(-1, 0) + self.prior_mean(x)
 
