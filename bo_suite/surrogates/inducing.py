@@ -125,9 +125,10 @@ class GreedyVariance:
 class KMeans:
     """Centres of k-means on the distinct rows of the data (MacQueen 1967), all columns in [0, 1].
 
-    Beyond 10 000 rows, by mini-batches (Sculley 2010). In unordered and conditional columns, and in those that
-    decide what is active, a centre takes the positions of its nearest row. If centres coincide or clusters stay empty, the rows farthest from all centres are added. If
-    all distinct rows are asked for, they are returned.
+    Beyond 10 000 rows, by mini-batches (Sculley 2010). In unordered and conditional columns, and in those
+    that decide what is active, a centre takes the positions of its nearest row. If centres coincide or
+    clusters stay empty, the rows farthest from all centres are added. If all distinct rows are asked for,
+    they are returned.
     """
 
     def select(
@@ -143,9 +144,8 @@ class KMeans:
         keys = seeds.split("inducing").keys
         keys *= data.batch_shape.numel() // len(keys)  # those of a run are of each of its outcomes
         replicates = zip(data.x.detach().reshape(-1, n, d), distinct.reshape(-1, n), keys, strict=True)
-        centres = [
-            _centres(x[keep], count, key, _taken_from_rows(data.columns)) for x, keep, key in replicates
-        ]
+        taken = _taken_from_rows(data.columns)
+        centres = [_centres(x[keep], count, key, taken) for x, keep, key in replicates]
         return torch.stack(centres).reshape(*data.batch_shape, count, d)
 
 
