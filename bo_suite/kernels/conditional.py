@@ -12,8 +12,9 @@ from bo_suite.kernels.base import Features, JointPullback, Pullback
 from bo_suite.kernels.groups import Layout, Parameters, Rows, groups_of, layout_of
 from bo_suite.kernels.stationary import Matern52
 
-_MEDIAN, _SPREAD = 1.0, 1.5
-"""Median and standard deviation of the log odds of a share under its prior."""
+_SPREAD = 1.5
+"""Standard deviation of the log odds of a share under its prior, whose median is ½. With more in common, in
+samples of joint choices of a model and its parameters, predictions from few observations were too certain."""
 
 _LEAST, _MOST = -5.0, 7.0
 """Bounds of the log odds of a share."""
@@ -35,7 +36,8 @@ class Conditional:
     inactive in a row has no influence there, whatever its position.
 
     Theta is (log l_1 ... log l_d, log odds of the shares v, log s²), columns in their order and groups in
-    that of the conditions. The prior is that of `Matern52`; log odds of shares are normal.
+    that of the conditions. The prior is that of `Matern52`, except that d in it is the number of columns that
+    a row can have, not that of all columns; log odds of shares are N(0, 1.5²).
 
     Groups that exclude each other, as the branches of a choice do, share one matrix: Σ_G a(x) a(z) k_G(x, z)
     is one Matern kernel over all of their columns, where both rows have the same group.
@@ -49,8 +51,9 @@ class Conditional:
     conditions: tuple[Condition, ...]
 
     def start(self, dim: int) -> jt.Float[Tensor, " p"]:
-        """That of `Matern52`, and shares at the median of their prior."""
-        return self._with_shares(self.matern.start(dim), _MEDIAN)
+        """That of `Matern52` for the number of columns that a row can have, and shares of ½."""
+        together = self._layout(dim, torch.device("cpu")).together
+        return self._with_shares(self.matern.start(dim, together), 0.0)
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Those of `Matern52`, and log odds of shares in [-5, 7]."""
@@ -62,8 +65,9 @@ class Conditional:
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
         """Log density of (l, log odds of shares, s²), up to a constant, and its gradient by theta."""
         rest = torch.cat((theta[..., :dim], theta[..., -1:]), -1)
-        value, gradient = self.matern.log_prior(rest, dim, stepped)
-        standard = (theta[..., dim:-1] - _MEDIAN) / _SPREAD
+        together = self._layout(dim, theta.device).together
+        value, gradient = self.matern.log_prior(rest, dim, stepped, together)
+        standard = theta[..., dim:-1] / _SPREAD
         by_theta = torch.cat((gradient[..., :dim], -standard / _SPREAD, gradient[..., dim:]), -1)
         return value - 0.5 * standard.square().sum(-1), by_theta
 
@@ -71,7 +75,7 @@ class Conditional:
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b n n"], Pullback]:
         """k(x, x), and the map of a symmetric matrix W to d sum(W * k) / d theta, in O(n² d)."""
-        layout = self._layout(x)
+        layout = self._layout(x.shape[-1], x.device)
         rows, parameters = layout.rows(x), layout.parameters(theta)
         parts = zip(layout.materns, parameters.of_matern, rows.parts, strict=True)
         matrices, pulls = zip(*(matern.gram(*part) for matern, *part in parts), strict=True)
@@ -88,7 +92,7 @@ class Conditional:
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b m n"], Pullback]:
         """k(x, z), and the map of W to d sum(W * k) / d x (zero for unordered and inactive columns)."""
-        layout = self._layout(x)
+        layout = self._layout(x.shape[-1], x.device)
         left, right, parameters = layout.rows(x), layout.rows(z), layout.parameters(theta)
         parts = zip(layout.materns, parameters.of_matern, left.parts, right.parts, strict=True)
         matrices, pulls = zip(*(matern.cross(*part) for matern, *part in parts), strict=True)
@@ -105,7 +109,7 @@ class Conditional:
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
         """k(x, z), and the map of W to d sum(W * k) by theta, x and z (zero as for `cross`)."""
-        layout = self._layout(x)
+        layout = self._layout(x.shape[-1], x.device)
         left, right, parameters = layout.rows(x), layout.rows(z), layout.parameters(theta)
         parts = zip(layout.materns, parameters.of_matern, left.parts, right.parts, strict=True)
         matrices, pulls = zip(*(matern.joint(*part) for matern, *part in parts), strict=True)
@@ -133,7 +137,7 @@ class Conditional:
         and τ uniform on [0, 2π). If none is active, the factor is 1. E[ψ(x) ψ*(z)] is the product of all g:
         without τ, products of the two terms, and of the terms of different groups, would remain.
         """
-        layout = layout_of(self.matern.unordered, self.conditions, dim, theta.device)
+        layout = self._layout(dim, theta.device)
         parameters = layout.parameters(theta)
         frequencies, weights = [], []
         for index, (matern, of_matern) in enumerate(zip(layout.materns, parameters.of_matern, strict=True)):
@@ -169,8 +173,8 @@ class Conditional:
         """Gradients of sum_i weights_i k(x_i, x_i): by the outputscale; 0 by other theta, and by x."""
         return self.matern.diagonal_gradient(theta, x, weights)
 
-    def _layout(self, x: Tensor) -> Layout:
-        return layout_of(self.matern.unordered, self.conditions, x.shape[-1], x.device)
+    def _layout(self, dim: int, device: torch.device) -> Layout:
+        return layout_of(self.matern.unordered, self.conditions, dim, device)
 
     def _with_shares(self, theta: Tensor, odds: float) -> Tensor:
         """Theta of `Matern52` with equal log odds of all shares."""

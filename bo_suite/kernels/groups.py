@@ -78,6 +78,13 @@ class Layout:
         """Numbers of columns of the parts, and of groups of the layers."""
         return [len(part) for part in self.parts], [len(layer) for layer in self.groups]
 
+    @cached_property
+    def together(self) -> int:
+        """The most columns that a row can have, or a few more: it counts the largest group of each layer."""
+        groups = groups_of(self.columns.conditions)
+        largest = (max(len(groups[group]) for group in layer) for layer in self.groups)
+        return len(self.parts[0]) + sum(largest)
+
     def rows(self, x: jt.Float[Tensor, "*b m d"]) -> Rows:
         """Rows in parts."""
         sizes, counts = self.sizes

@@ -160,6 +160,10 @@ def test_the_log_prior_is_that_of_matern_and_normal_in_the_log_odds_of_shares() 
     assert_close(KERNEL.log_prior(theta, DIM)[1], expected, rtol=1e-6, atol=1e-7)
     start = KERNEL.start(DIM)
     assert not bool(KERNEL.log_prior(start, DIM)[1][DIM:-1].any())
+    most = 6  # two that are always active, two of a branch, the one of column 1, and one of its children
+    assert_close(start[0].exp(), torch.tensor(most, dtype=torch.float64).sqrt() / 2)
+    expected = Matern52().log_prior(start[: most + 1], most)[1][:1].expand(DIM)
+    assert_close(KERNEL.log_prior(start, DIM)[1][:DIM], expected)
     stepped = torch.tensor([True, False])
     _, gradient = KERNEL.log_prior(theta, DIM, stepped)
     assert_close(

@@ -72,7 +72,7 @@ def test_surrogates_ignore_what_is_inactive_and_predict(surrogate: Surrogate) ->
     assert torch.equal(var, other[1])
     raw = function(observed.x)
     expected = (function(test) - raw.mean()) / raw.std()
-    assert float((mean - expected).square().mean()) < 0.1
+    assert float((mean - expected).square().mean()) < 0.2  # of outcomes with variance 1
     again = surrogate.fit(observed, Seeds.of(0, 0), WarmStart(process.hyperparameters, 40, settled=True))
     assert again.hyperparameters.shape == process.hyperparameters.shape
     leaf = test[:10].clone().requires_grad_()
