@@ -139,6 +139,7 @@ class Bore:
             torch.cat((negative, unweighted + negative.amax(-1, keepdim=True)), -1),
             data.unordered,
             data.levels,
+            data.columns.conditions,
         )
         if start is not None:  # pending rows are fitted, too
             start = replace(start, observations=start.observations + data.pending.shape[-2])

@@ -175,5 +175,6 @@ def _log_odds(data: Dataset, index: int, seeds: Seeds, start: WarmStart | None) 
     measured = ~label.isnan()
     label, x = label[measured], outcomes.x[measured]
     weights = _CERTAINTY * label, _CERTAINTY * (1.0 - label)
-    examples = WeightedExamples(x, *weights, data.columns.unordered, data.columns.levels)
+    columns = data.columns
+    examples = WeightedExamples(x, *weights, columns.unordered, columns.levels, columns.conditions)
     return GPClassifier().fit(examples, seeds, start)

@@ -7,7 +7,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Seeds
+from bo_suite.data import Columns, Condition, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import differentiable
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
@@ -27,6 +27,7 @@ class WeightedExamples:
         negative: weights of the rows as examples of label 0.
         unordered: columns that hold codes level / (levels - 1) of categories, which have no order.
         levels: number of values of each column, None where it is continuous; () when all are.
+        conditions: of columns that only some rows have, as in `Columns`.
 
     Raises:
         DataError: shapes that do not fit together, rows that are not finite, weights that are negative or not
@@ -38,6 +39,7 @@ class WeightedExamples:
     negative: jt.Float[Tensor, "*b n"]
     unordered: tuple[int, ...] = ()
     levels: tuple[int | None, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("x", "positive", "negative"):
@@ -58,6 +60,11 @@ class WeightedExamples:
             raise DataError(
                 f"levels must give the number of values of columns {self.unordered}, got {self.levels}"
             )
+
+    @property
+    def columns(self) -> Columns:
+        """Kinds of the columns."""
+        return Columns(self.unordered, self.levels, conditions=self.conditions)
 
     @property
     def batch_shape(self) -> torch.Size:

@@ -1,27 +1,41 @@
-"""Rows as a classifier sees them: codes of categories become indicators."""
-
-from collections.abc import Sequence
+"""Rows as a classifier sees them: codes of categories become indicators, and so does what is active."""
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
+from bo_suite.data import Columns
+from bo_suite.kernels.groups import groups_of
 
-def one_hot(
-    x: jt.Float[Tensor, "*b m d"], unordered: Sequence[int], levels: Sequence[int | None]
+
+def features_of(
+    x: jt.Float[Tensor, "*b m d"], columns: Columns, low: float = 0.0
 ) -> jt.Float[Tensor, "*b m f"]:
-    """Ordered columns unchanged, and for each unordered column an indicator of every level.
+    """Ordered columns on [low, 1], an indicator of every level of unordered ones, and of what is active.
 
-    The indicator of level l is 1 where x is nearest to l / (levels - 1). Ordered columns keep their gradient.
+    The indicator of level l is 1 where x is nearest to l / (levels - 1). For each group of columns with the
+    same condition, a last feature is 1 where the group is active; where it is not, its ordered columns are
+    in the middle of their range, and its indicators are 0. Ordered columns keep their gradient.
     """
-    if not unordered:
-        return x
+    scaled = x if low == 0.0 else (1.0 - low) * x + low
+    if not columns.conditions:
+        return torch.cat(_blocks(x, scaled, columns), -1) if columns.unordered else scaled
+    active = columns.active(x)
+    first = [group[0] for group in groups_of(columns.conditions)]
+    blocks = _blocks(x, torch.where(active, scaled, 0.5 * (1.0 + low)), columns)
+    for column in columns.unordered:
+        blocks[column] = blocks[column] * active[..., column, None]
+    return torch.cat((*blocks, active[..., first].to(x)), -1)
+
+
+def _blocks(x: Tensor, scaled: Tensor, columns: Columns) -> list[Tensor]:
+    """For each column its scaled positions, or indicators of its levels."""
     blocks = []
     for column in range(x.shape[-1]):
-        count = levels[column] if column in unordered else None
+        count = columns.levels[column] if column in columns.unordered else None
         if count is None:
-            blocks.append(x[..., column, None])
+            blocks.append(scaled[..., column, None])
         else:
             level = torch.round(x[..., column].detach() * (count - 1)).clamp(0, count - 1)
             blocks.append((level[..., None] == torch.arange(count, device=x.device)).to(x))
-    return torch.cat(blocks, -1)
+    return blocks

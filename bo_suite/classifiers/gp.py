@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from bo_suite.classifiers.base import WeightedExamples
 from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels import Kernel, as_kernel
+from bo_suite.kernels import Kernel, kernel_for
 from bo_suite.linalg import solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
@@ -157,7 +157,7 @@ class GPClassifier:
         return self._finish(rows, hyperparameters, inducing, torch.zeros_like(rows.share), _EXACT_RISE)
 
     def _rows(self, data: WeightedExamples) -> "_Rows":
-        kernel = as_kernel(self.kernel, data.unordered)
+        kernel = kernel_for(self.kernel, _kinds(data))
         return _Rows.of(data, kernel, self.mean, jitter_or_default(self.jitter, data.x.dtype))
 
     def _count(self, n: int) -> int:
@@ -207,7 +207,7 @@ class _Rows:
     x: Tensor
     share: Tensor
     weight: Tensor
-    unordered: tuple[int, ...]
+    columns: Columns
     kernel: Kernel
     constant_mean: float | None
     function: MeanFunction | None
@@ -225,7 +225,7 @@ class _Rows:
         share = torch.where(weight > 0, data.positive[..., keep] / weight, 0.5)
         x, (constant, function) = data.x[..., keep, :], split_mean(mean)
         offset = PriorMean(x.new_zeros(data.batch_shape), function)(x)
-        return _Rows(x, share, weight, data.unordered, kernel, constant, function, jitter, offset)
+        return _Rows(x, share, weight, _kinds(data), kernel, constant, function, jitter, offset)
 
     def evenly_spaced(self, count: int) -> "_Rows":
         """At most `count` rows, evenly spaced over all."""
@@ -238,7 +238,7 @@ class _Rows:
     @property
     def outcomes(self) -> Dataset:
         """The data for the selection of inducing inputs: the rows of largest share are the best."""
-        return Dataset(self.x, -self.share, columns=Columns(self.unordered))
+        return Dataset(self.x, -self.share, columns=self.columns)
 
     def observations(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Gaussian observations of the same likelihood, given c, less the mean function; and variances."""
@@ -287,7 +287,7 @@ class _Rows:
     def ascend(self, theta: Tensor, inducing: Tensor, c: Tensor, evaluations: int) -> Tensor:
         """Theta of a higher bound, with c held and q optimal."""
         y, noise = self.observations(c)
-        data = Dataset(self.x, y, noise, columns=Columns(self.unordered))
+        data = Dataset(self.x, y, noise, columns=self.columns)
         objective = CollapsedObjective(
             self.kernel, data, inducing, self.constant_mean, self.jitter, 0.0, 1.0, []
         )
@@ -302,6 +302,11 @@ class _Rows:
             value_tolerance=1e-5,
         )
         return result.x[..., :-1]
+
+
+def _kinds(data: WeightedExamples) -> Columns:
+    """What the kernel and the selection of inducing inputs take into account."""
+    return Columns(data.unordered, conditions=data.conditions)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import elu, logsigmoid, pad, softplus
 
 from bo_suite.classifiers.base import WeightedExamples
-from bo_suite.classifiers.features import one_hot
-from bo_suite.data import Seeds
+from bo_suite.classifiers.features import features_of
+from bo_suite.data import Columns, Seeds
 from bo_suite.errors import DataError
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
@@ -36,6 +36,9 @@ _LEAST_CHANGE = 1e-3
 _FIRST, _SECOND = 0.9, 0.95
 """Decay rates of Adam's moments."""
 
+_LOW = -1.0
+"""Ordered columns are seen on [-1, 1]."""
+
 _SMALL = 1e-8
 """Size of a gradient below which steps become smaller than the rate."""
 
@@ -50,16 +53,14 @@ class MLPLogOdds:
         hidden: units of each hidden layer.
         members: number of networks.
         warm: whether the next fit may start from theta.
-        unordered: columns that hold codes of categories.
-        levels: number of values of each column, None where it is continuous; () when all are.
+        columns: kinds of the columns.
     """
 
     theta: Hyperparameters
     hidden: tuple[int, ...]
     members: int
     warm: bool = False
-    unordered: tuple[int, ...] = ()
-    levels: tuple[int | None, ...] = ()
+    columns: Columns = field(default_factory=Columns)
     differentiable: bool = field(default=True, init=False)
 
     @property
@@ -69,7 +70,7 @@ class MLPLogOdds:
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
         """log Σ_k π_k(x) - log Σ_k (1 - π_k(x)) over the members k, by the logarithms of each."""
-        rows = _features(x, self.unordered, self.levels)[..., None, :, :]
+        rows = features_of(x, self.columns, _LOW)[..., None, :, :]
         theta = self.theta.unflatten(-1, (self.members, -1))
         layers = _layers(theta, (rows.shape[-1], *self.hidden, 1))
         logit = _outputs(layers, rows)[-1][..., 0]
@@ -144,7 +145,7 @@ class MLPClassifier:
             stops = rows.x.shape[-2] <= _BATCH
             theta = _descend(members, loss, batches, self.rate, steps, stops).reshape(theta.shape)
         warm = self.warm_steps is not None
-        return MLPLogOdds(theta, self.hidden, self.members, warm, data.unordered, data.levels)
+        return MLPLogOdds(theta, self.hidden, self.members, warm, data.columns)
 
     def _fresh(self, data: WeightedExamples, seeds: Seeds, sizes: tuple[int, ...]) -> Hyperparameters:
         """N(0, 1 / inputs) for the weights and biases of a layer; the last bias is the classes' log odds."""
@@ -173,7 +174,7 @@ class _Rows:
     @staticmethod
     def of(data: WeightedExamples) -> "_Rows":
         """All rows of the data, and some without weight up to a multiple of `_LANES`."""
-        x = _features(data.x, data.unordered, data.levels)
+        x = features_of(data.x, data.columns, _LOW)
         total = data.positive + data.negative
         label = data.positive / torch.where(total > 0, total, 1.0)
         weight = total / total.sum(-1, keepdim=True)
@@ -259,15 +260,6 @@ def _descend(
                 break
             before, now = now, torch.zeros_like(now)
     return theta
-
-
-def _features(x: Tensor, unordered: tuple[int, ...], levels: tuple[int | None, ...]) -> Tensor:
-    """Ordered columns on [-1, 1], and indicators of the unordered ones."""
-    if not unordered:
-        return 2.0 * x - 1.0
-    is_unordered = torch.zeros(x.shape[-1], dtype=torch.bool, device=x.device)
-    is_unordered[list(unordered)] = True
-    return one_hot(torch.where(is_unordered, x, 2.0 * x - 1.0), unordered, levels)
 
 
 def _layers(theta: Tensor, sizes: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bo_suite.classifiers.base import WeightedExamples
-from bo_suite.classifiers.features import one_hot
-from bo_suite.data import Seeds
+from bo_suite.classifiers.features import features_of
+from bo_suite.data import Columns, Seeds
 from bo_suite.errors import DataError, FitError, NumericalError
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.process import WarmStart
@@ -90,7 +90,7 @@ class SklearnClassifier:
         """
         count = data.batch_shape.numel()
         keys = seeds.keys * count if len(seeds.keys) == 1 else seeds.keys
-        x = _numpy(one_hot(data.x, data.unordered, data.levels))
+        x = _numpy(features_of(data.x, data.columns))
         parts = zip(
             x.reshape(count, *x.shape[-2:]),
             _numpy(data.positive).reshape(count, -1),
@@ -99,7 +99,7 @@ class SklearnClassifier:
             strict=True,
         )
         models = tuple(self._fit_one(_examples(*part), Seeds((key,))) for *part, key in parts)
-        return SklearnLogOdds(models, data.batch_shape, data.unordered, data.levels)
+        return SklearnLogOdds(models, data.batch_shape, data.columns)
 
     def _fit_one(self, examples: "_Examples", seeds: Seeds) -> "_Model":
         model = _fit(self.estimator, examples, seeds)
@@ -124,14 +124,12 @@ class SklearnLogOdds:
     Attributes:
         models: the estimators, and how their probabilities become scores.
         batch_shape: shape of the replicate dimensions `*b`.
-        unordered: columns that hold codes of categories.
-        levels: number of values of each column.
+        columns: kinds of the columns.
     """
 
     models: tuple["_Model", ...]
     batch_shape: torch.Size
-    unordered: tuple[int, ...]
-    levels: tuple[int | None, ...]
+    columns: Columns
     differentiable: bool = field(default=False, init=False)
     hyperparameters: None = field(default=None, init=False)
 
@@ -149,7 +147,7 @@ class SklearnLogOdds:
             )
         if x.shape[:-1].numel() == 0:
             return x.new_zeros(x.shape[:-1])
-        features = _numpy(one_hot(x, self.unordered, self.levels))
+        features = _numpy(features_of(x, self.columns))
         features = features.reshape(-1, len(self.models), *features.shape[-2:])
         score = np.empty(features.shape[:-1])
         for place, model in enumerate(self.models):

@@ -1,7 +1,27 @@
 """Covariance functions with analytic derivatives, and any gpytorch kernel through autograd."""
 
-from bo_suite.kernels.base import JointPullback, Kernel, Pullback, SpectralKernel
-from bo_suite.kernels.gpytorch_kernel import GPyTorchKernel, as_kernel
+from bo_suite.kernels.base import (
+    FeatureKernel,
+    Features,
+    JointPullback,
+    Kernel,
+    Pullback,
+    SpectralKernel,
+)
+from bo_suite.kernels.conditional import Conditional
+from bo_suite.kernels.gpytorch_kernel import GPyTorchKernel, as_kernel, kernel_for
 from bo_suite.kernels.stationary import Matern52
 
-__all__ = ["GPyTorchKernel", "JointPullback", "Kernel", "Matern52", "Pullback", "SpectralKernel", "as_kernel"]
+__all__ = [
+    "Conditional",
+    "FeatureKernel",
+    "Features",
+    "GPyTorchKernel",
+    "JointPullback",
+    "Kernel",
+    "Matern52",
+    "Pullback",
+    "SpectralKernel",
+    "as_kernel",
+    "kernel_for",
+]

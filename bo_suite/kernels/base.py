@@ -15,6 +15,8 @@ from bo_suite.data import Seeds
 
 Pullback = Callable[[Tensor], Tensor]
 JointPullback = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+Features = Callable[[Tensor], Tensor]
+"""Rows (*b, m, d) to the values of functions (*b, m, g), differentiable by autograd."""
 
 
 @runtime_checkable
@@ -75,3 +77,16 @@ class SpectralKernel(Protocol):
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
     ) -> tuple[jt.Float[Tensor, "*b count d"], jt.Float[Tensor, "*b count"]]:
         """Random w, and weights a, with k(x, z) = k(x, x) E[a cos(wᵀ (x - z))] (Bochner)."""
+
+
+@runtime_checkable
+class FeatureKernel(Protocol):
+    """A kernel, stationary or not, that is the mean of products of random functions."""
+
+    def features(
+        self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
+    ) -> tuple[Features, jt.Float[Tensor, "*b count"]]:
+        """Random ψ, then random χ, and weights a.
+
+        k(x, z) = √(k(x, x) k(z, z)) E[a (ψ(x) ψ(z) + χ(x) χ(z))].
+        """

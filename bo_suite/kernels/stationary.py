@@ -57,10 +57,15 @@ class Matern52:
     fidelities: tuple[int, ...] = ()
     outputscale_spread: float = 1.0
 
-    def start(self, dim: int) -> jt.Float[Tensor, " p"]:
-        """Lengthscales √d / 2, those of fidelities 3, and outputscale one."""
+    def start(self, dim: int, together: int | None = None) -> jt.Float[Tensor, " p"]:
+        """Lengthscales √d / 2, those of fidelities 3, and outputscale one.
+
+        Args:
+            dim: number of columns.
+            together: the d of the formula, if rows can not have all columns.
+        """
         theta = torch.tensor(
-            [math.log(0.5 * math.sqrt(dim))] * dim + [0.0], dtype=torch.float64, device="cpu"
+            [math.log(0.5 * math.sqrt(together or dim))] * dim + [0.0], dtype=torch.float64, device="cpu"
         )
         theta[list(self.fidelities)] = math.log(_FIDELITY)
         return theta
@@ -71,10 +76,21 @@ class Matern52:
         return lower, torch.full_like(lower, math.log(1e3))
 
     def log_prior(
-        self, theta: jt.Float[Tensor, "*b p"], dim: int, stepped: jt.Bool[Tensor, "*b"] | None = None
+        self,
+        theta: jt.Float[Tensor, "*b p"],
+        dim: int,
+        stepped: jt.Bool[Tensor, "*b"] | None = None,
+        together: int | None = None,
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
-        """Log density of (l, s²), not of their logarithms, up to a constant, and its gradient by theta."""
-        location = theta.new_tensor([math.sqrt(2.0) + 0.5 * math.log(dim)] * dim + [0.0])
+        """Log density of (l, s²), not of their logarithms, up to a constant, and its gradient by theta.
+
+        Args:
+            theta: hyperparameters.
+            dim: number of columns.
+            stepped: whether the function is known to be constant in steps; None if it is not.
+            together: the d of the formula, if rows can not have all columns.
+        """
+        location = theta.new_tensor([math.sqrt(2.0) + 0.5 * math.log(together or dim)] * dim + [0.0])
         spread = theta.new_tensor([math.sqrt(3.0)] * dim + [self.outputscale_spread])
         location[list(self.fidelities)] = math.log(_FIDELITY) + 1.0
         spread[list(self.fidelities)] = 1.0

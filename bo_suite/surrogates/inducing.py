@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from bo_suite.data import Dataset, Seeds
+from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
 from bo_suite.surrogates.subsample import rows_at
@@ -125,9 +125,10 @@ class GreedyVariance:
 class KMeans:
     """Centres of k-means on the distinct rows of the data (MacQueen 1967), all columns in [0, 1].
 
-    Beyond 10 000 rows, by mini-batches (Sculley 2010). In unordered columns a centre takes the codes of its
-    nearest row. If centres coincide or clusters stay empty, the rows farthest from all centres are added. If
-    all distinct rows are asked for, they are returned.
+    Beyond 10 000 rows, by mini-batches (Sculley 2010). In unordered and conditional columns, and in those
+    that decide what is active, a centre takes the positions of its nearest row. If centres coincide or
+    clusters stay empty, the rows farthest from all centres are added. If all distinct rows are asked for,
+    they are returned.
     """
 
     def select(
@@ -143,7 +144,8 @@ class KMeans:
         keys = seeds.split("inducing").keys
         keys *= data.batch_shape.numel() // len(keys)  # those of a run are of each of its outcomes
         replicates = zip(data.x.detach().reshape(-1, n, d), distinct.reshape(-1, n), keys, strict=True)
-        centres = [_centres(x[keep], count, key, data.unordered) for x, keep, key in replicates]
+        taken = _taken_from_rows(data.columns)
+        centres = [_centres(x[keep], count, key, taken) for x, keep, key in replicates]
         return torch.stack(centres).reshape(*data.batch_shape, count, d)
 
 
@@ -275,7 +277,13 @@ def _pivots(
     return chosen.reshape(*batch, count)
 
 
-def _centres(rows: Tensor, count: int, key: int, unordered: tuple[int, ...]) -> Tensor:
+def _taken_from_rows(columns: Columns) -> list[int]:
+    """Columns whose positions are not averaged."""
+    parents = {parent for condition in columns.conditions for parent, _ in condition.parents}
+    return sorted({*columns.unordered, *columns.requirements, *parents})
+
+
+def _centres(rows: Tensor, count: int, key: int, taken: list[int]) -> Tensor:
     """Distinct k-means centres (count, d) of distinct rows (n, d), n >= count."""
     if count >= rows.shape[0]:
         return rows
@@ -285,9 +293,9 @@ def _centres(rows: Tensor, count: int, key: int, unordered: tuple[int, ...]) -> 
     with threadpool_limits(1):  # a sum by several threads depends on their order
         fitted = _cluster(points, count, key)
         centres = torch.from_numpy(fitted).clamp(*(rows.cpu().double().aminmax(dim=0)))
-        if unordered:
+        if taken:
             nearest = points[pairwise_distances_argmin(fitted, points)]
-            centres[:, list(unordered)] = torch.from_numpy(nearest)[:, list(unordered)]
+            centres[:, taken] = torch.from_numpy(nearest)[:, taken]
         centres = centres.to(rows)
         centres = centres[_distinct(centres, centres.new_zeros(count))]
         if centres.shape[0] == count:

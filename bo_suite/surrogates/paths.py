@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from bo_suite.data import Seeds
 from bo_suite.errors import DataError
-from bo_suite.kernels import SpectralKernel
+from bo_suite.kernels import FeatureKernel, Features, SpectralKernel
 from bo_suite.linalg import solve_lower
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.moments import Pathwise
@@ -20,25 +20,25 @@ from bo_suite.surrogates.process import Process
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """f_s(x) = prior_mean(x) + [cos(x Wᵀ), sin(x Wᵀ)] w_s + k(x, rows) c_s, for each path s.
+    """f_s(x) = prior_mean(x) + ψ(x) w_s + k(x, rows) c_s, for each path s.
 
     Attributes:
         basis: kernel and rows.
         prior_mean: mean before any observation.
-        frequencies: W.
+        functions: ψ.
         features: w.
         update: c.
     """
 
     basis: Basis
     prior_mean: PriorMean
-    frequencies: jt.Float[Tensor, "*b f d"]
+    functions: Features
     features: jt.Float[Tensor, "*b g s"]
     update: jt.Float[Tensor, "*b n s"]
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "s *b m"]:
         """The paths at x, in O(m (F + n)) each; differentiable once by x."""
-        prior = _waves(self.frequencies, x) @ self.features
+        prior = self.functions(x) @ self.features
         total: Tensor = prior + _Update.apply(x, self.basis, self.update)  # type: ignore[no-untyped-call]
         return total.movedim(-1, 0) + self.prior_mean(x)
 
@@ -48,7 +48,7 @@ def has_paths(process: Process) -> bool:
     return (
         isinstance(process, Pathwise)
         and not process.basis.fantasies(process.white)
-        and isinstance(process.basis.kernel, SpectralKernel)
+        and isinstance(process.basis.kernel, SpectralKernel | FeatureKernel)
     )
 
 
@@ -64,9 +64,9 @@ def mean_path(process: Process) -> Paths:
     if not isinstance(process, Pathwise):
         raise DataError(f"a mean path needs a process that is `Pathwise`, got {type(process).__name__}")
     rows = process.basis.rows
-    frequencies, features = rows.new_zeros(*rows.shape[:-2], 0, rows.shape[-1]), rows.new_zeros(0, 1)
-    weights = process.basis.weights(process.white)
-    return Paths(process.basis, process.prior_mean, frequencies, features, weights)
+    none = _Waves(rows.new_zeros(*rows.shape[:-2], 0, rows.shape[-1]))
+    update = process.basis.weights(process.white)
+    return Paths(process.basis, process.prior_mean, none, rows.new_zeros(0, 1), update)
 
 
 def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 1024) -> Paths:
@@ -80,11 +80,11 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
         process: without fantasies.
         count: number of paths.
         seeds: of all draws.
-        features: number F of frequencies; the prior's covariance is off by about 1 / √F of its variance.
+        features: number F of random features; the prior's covariance is off by about 1 / √F of its variance.
 
     Raises:
-        DataError: a process with fantasies or without a basis, a kernel without `frequencies`, or
-            count or features < 1.
+        DataError: a process with fantasies or without a basis, a kernel without `frequencies` or `features`,
+            or count or features < 1.
     """
     if not isinstance(process, Pathwise):
         raise DataError(f"paths need a process that is `Pathwise`, got {type(process).__name__}")
@@ -93,13 +93,8 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
         raise DataError(f"count and features must be >= 1, got {count} and {features}")
     if basis.fantasies(white):
         raise DataError("paths need a process without fantasies, got one with fantasies")
-    if not isinstance(basis.kernel, SpectralKernel):
-        raise DataError(
-            "paths need a kernel with `frequencies` (Matern52 has them), "
-            f"got {type(basis.kernel).__name__}; acquisitions other than ThompsonSampling need none"
-        )
-    n, d = basis.rows.shape[-2:]
-    frequencies, share = basis.kernel.frequencies(basis.theta, features, d, seeds.split("frequencies"))
+    n = basis.rows.shape[-2]
+    functions, share = _features(basis, features, seeds.split("frequencies"))
     amplitude = (basis.scale[..., None] * share / features).sqrt()
     normal = seeds.split("features").normal((2 * features, count), basis.rows)
     weights = torch.cat((amplitude, amplitude), -1)[..., None] * normal
@@ -109,15 +104,34 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
         target = solve_lower(basis.precision_chol, target + draws, transposed=True)
     diagonal = basis.chol.square().sum(-1) - basis.kernel.diagonal(basis.theta, basis.rows)
     noise = diagonal.clamp(min=0.0).sqrt()[..., None] * seeds.split("noise").normal((n, count), basis.rows)
-    values = _waves(frequencies, basis.rows) @ weights + noise
+    values = functions(basis.rows) @ weights + noise
     update = solve_lower(basis.chol, target - solve_lower(basis.chol, values), transposed=True)
-    return Paths(basis, process.prior_mean, frequencies, weights, update)
+    return Paths(basis, process.prior_mean, functions, weights, update)
 
 
-def _waves(frequencies: Tensor, x: Tensor) -> Tensor:
-    """Cosines and sines (*b, m, 2F)."""
-    phase = x @ frequencies.mT
-    return torch.cat((torch.cos(phase), torch.sin(phase)), -1)
+def _features(basis: Basis, count: int, seeds: Seeds) -> tuple[Features, Tensor]:
+    """Random functions of rows, and weights, whose products average to the kernel."""
+    kernel, d = basis.kernel, basis.rows.shape[-1]
+    if isinstance(kernel, FeatureKernel):
+        return kernel.features(basis.theta, count, d, seeds)
+    if not isinstance(kernel, SpectralKernel):
+        raise DataError(
+            "paths need a kernel with `frequencies` (Matern52 has them), "
+            f"got {type(kernel).__name__}; acquisitions other than ThompsonSampling need none"
+        )
+    frequencies, share = kernel.frequencies(basis.theta, count, d, seeds)
+    return _Waves(frequencies), share
+
+
+@dataclass(frozen=True, eq=False)
+class _Waves:
+    """Cosines of x Wᵀ, then sines."""
+
+    frequencies: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        phase = x @ self.frequencies.mT
+        return torch.cat((torch.cos(phase), torch.sin(phase)), -1)
 
 
 class _Update(torch.autograd.Function):

@@ -43,6 +43,7 @@ NO_RECIPES = {
         *("FittedObjectives", "FittedLimits", "HypervolumeScore", "ScalarisedScore", "ScalarisedPathScore"),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
+    "kernels": ("Conditional", "ConditionalFeatures", "Layout", "Rows", "Parameters"),
     "surrogates": (
         *("Paths", "FitTrace", "SparseProcess", "Lookahead", "WarmStart", "ExactProcess", "Model"),
         *(
