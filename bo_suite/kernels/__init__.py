@@ -5,6 +5,7 @@ from bo_suite.kernels.base import (
     Features,
     JointPullback,
     Kernel,
+    PreparedKernel,
     Pullback,
     SpectralKernel,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "JointPullback",
     "Kernel",
     "Matern52",
+    "PreparedKernel",
     "Pullback",
     "SpectralKernel",
     "as_kernel",

@@ -15,6 +15,8 @@ from bo_suite.data import Seeds
 
 Pullback = Callable[[Tensor], Tensor]
 JointPullback = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+CrossTo = Callable[[Tensor], tuple[Tensor, Pullback]]
+"""Rows x (*b, m, d) to k(x, z) of some rows z, and the map of W to d sum(W * k) / d x."""
 Features = Callable[[Tensor], Tensor]
 """Rows (*b, m, d) to the values of functions (*b, m, g), differentiable by autograd."""
 
@@ -90,3 +92,11 @@ class FeatureKernel(Protocol):
 
         k(x, z) = √(k(x, x) k(z, z)) E[a (ψ(x) ψ(z) + χ(x) χ(z))].
         """
+
+
+@runtime_checkable
+class PreparedKernel(Protocol):
+    """A kernel that computes once what its `cross` needs of theta and z."""
+
+    def prepared(self, theta: jt.Float[Tensor, "*b p"], z: jt.Float[Tensor, "*b n d"]) -> CrossTo:
+        """`cross` as a function of x."""

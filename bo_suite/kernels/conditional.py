@@ -1,15 +1,17 @@
 """Matern-5/2 times Hamming over columns of which rows may lack some."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from bo_suite.data import Condition, Seeds
-from bo_suite.kernels.base import Features, JointPullback, Pullback
-from bo_suite.kernels.groups import Layout, Parameters, Rows, groups_of, layout_of
+from bo_suite.kernels.base import CrossTo, Features, JointPullback, Pullback
+from bo_suite.kernels.groups import Layout, Parameters, Part, groups_of, layout_of
 from bo_suite.kernels.stationary import Matern52
 
 _SPREAD = 1.5
@@ -75,57 +77,52 @@ class Conditional:
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b n n"], Pullback]:
         """k(x, x), and the map of a symmetric matrix W to d sum(W * k) / d theta, in O(n² d)."""
-        layout = self._layout(x.shape[-1], x.device)
-        rows, parameters = layout.rows(x), layout.parameters(theta)
-        parts = zip(layout.materns, parameters.of_matern, rows.parts, strict=True)
-        matrices, pulls = zip(*(matern.gram(*part) for matern, *part in parts), strict=True)
-        factors = _Factors.of(matrices, parameters, rows, rows)
+        side = _Side.of(self._layout(x.shape[-1], x.device), theta, x)
+        evaluated = [
+            matern.gram(parameters, part.positions) for matern, parameters, part in side.with_kernels()
+        ]
+        product = _Product.of([k for k, _ in evaluated], side, side)
 
         def pullback(weights: Tensor) -> Tensor:
-            of_parts, by_odds = factors.split(weights)
-            by_theta = [pull(each) for pull, each in zip(pulls, of_parts, strict=True)]
-            return layout.by_theta(by_theta, by_odds())
+            of_matrices, by_odds = product.split(weights)
+            pulled = [pull(each) for (_, pull), each in zip(evaluated, of_matrices, strict=True)]
+            return side.layout.by_theta(pulled, by_odds())
 
-        return factors.k, pullback
+        return product.k, pullback
 
     def cross(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b m n"], Pullback]:
         """k(x, z), and the map of W to d sum(W * k) / d x (zero for unordered and inactive columns)."""
-        layout = self._layout(x.shape[-1], x.device)
-        left, right, parameters = layout.rows(x), layout.rows(z), layout.parameters(theta)
-        parts = zip(layout.materns, parameters.of_matern, left.parts, right.parts, strict=True)
-        matrices, pulls = zip(*(matern.cross(*part) for matern, *part in parts), strict=True)
-        factors = _Factors.of(matrices, parameters, left, right)
+        return self.prepared(theta, z)(x)
 
-        def pullback(weights: Tensor) -> Tensor:
-            of_parts, _ = factors.split(weights)
-            by_x = [pull(each) for pull, each in zip(pulls, of_parts, strict=True)]
-            return layout.by_columns(by_x, left)
-
-        return factors.k, pullback
+    def prepared(self, theta: jt.Float[Tensor, "*b p"], z: jt.Float[Tensor, "*b n d"]) -> CrossTo:
+        """`cross` as a function of x."""
+        return _Side.of(self._layout(z.shape[-1], z.device), theta, z)
 
     def joint(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
         """k(x, z), and the map of W to d sum(W * k) by theta, x and z (zero as for `cross`)."""
-        layout = self._layout(x.shape[-1], x.device)
-        left, right, parameters = layout.rows(x), layout.rows(z), layout.parameters(theta)
-        parts = zip(layout.materns, parameters.of_matern, left.parts, right.parts, strict=True)
-        matrices, pulls = zip(*(matern.joint(*part) for matern, *part in parts), strict=True)
-        factors = _Factors.of(matrices, parameters, left, right)
+        right = _Side.of(self._layout(z.shape[-1], z.device), theta, z)
+        left, layout = right.opposite(x), right.layout
+        evaluated = [
+            matern.joint(parameters, part.positions, other.positions)
+            for part, (matern, parameters, other) in zip(left.parts, right.with_kernels(), strict=True)
+        ]
+        product = _Product.of([k for k, _ in evaluated], left, right)
 
         def pullback(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            of_parts, by_odds = factors.split(weights)
-            pulled = (pull(each) for pull, each in zip(pulls, of_parts, strict=True))
-            by_theta, by_x, by_z = (list(each) for each in zip(*pulled, strict=True))
+            of_matrices, by_odds = product.split(weights)
+            pulled = (pull(each) for (_, pull), each in zip(evaluated, of_matrices, strict=True))
+            by_theta, by_x, by_z = zip(*pulled, strict=True)
             return (
                 layout.by_theta(by_theta, by_odds()),
-                layout.by_columns(by_x, left),
-                layout.by_columns(by_z, right),
+                layout.by_columns(by_x, left.parts),
+                layout.by_columns(by_z, right.parts),
             )
 
-        return factors.k, pullback
+        return product.k, pullback
 
     def features(
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
@@ -156,7 +153,8 @@ class Conditional:
             for each, phase in zip(of_layers, phases, strict=True)
         ]
         amplitudes = tuple(weight.sqrt() for weight in weights[1:])
-        return ConditionalFeatures(layout, parameters, (always, *layers), amplitudes), weights[0]
+        shares = parameters.odds.sigmoid().split(layout.sizes[1], -1)
+        return ConditionalFeatures(layout, shares, (always, *layers), amplitudes), weights[0]
 
     def diagonal(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
@@ -187,114 +185,159 @@ class ConditionalFeatures:
 
     Attributes:
         layout: of the columns.
-        parameters: of the kernel.
+        shares: v of the groups of each layer.
         frequencies: w_0; then for each layer w, with τ of its groups.
         amplitudes: √a of each layer.
     """
 
     layout: Layout
-    parameters: Parameters
+    shares: tuple[jt.Float[Tensor, "*b _"], ...]
     frequencies: tuple[jt.Float[Tensor, "*b f _"], ...]
     amplitudes: tuple[jt.Float[Tensor, "*b f"], ...]
 
     def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m g"]:
         """Re of all functions at each row, then Im."""
-        rows = self.layout.rows(x)
-        phase = rows.parts[0] @ self.frequencies[0].mT
+        always, *layers = self.layout.rows(x)
+        phase = always.positions @ self.frequencies[0].mT
         real, imaginary = torch.cos(phase), torch.sin(phase)
-        layers = zip(
-            rows.parts[1:],
-            rows.active,
-            self.parameters.shares,
-            self.frequencies[1:],
-            self.amplitudes,
-            strict=True,
-        )
-        for positions, active, share, frequencies, amplitude in layers:
-            phase = torch.cat((positions, active), -1) @ frequencies.mT
-            size = (active @ (1.0 - share)[..., None]).sqrt() * amplitude[..., None, :]
-            along = _constant_part(active, share)[..., None] + size * torch.cos(phase)
-            across = size * torch.sin(phase)
+        of_layers = zip(layers, self.shares, self.frequencies[1:], self.amplitudes, strict=True)
+        for part, share, frequencies, amplitude in of_layers:
+            phase = torch.cat((part.positions, part.active), -1) @ frequencies.mT
+            constant = torch.exp(part.active @ (0.5 * share.log())[..., None])
+            size = (part.active @ (1.0 - share)[..., None]).sqrt() * amplitude[..., None, :]
+            along, across = constant + size * torch.cos(phase), size * torch.sin(phase)
             real, imaginary = real * along - imaginary * across, real * across + imaginary * along
         return torch.cat((real, imaginary), -1)
 
 
 @dataclass(frozen=True, eq=False)
-class _Factor:
-    """Π g over the groups of a layer, F = φ(x) φ(z)ᵀ + M k, where M is 1 - v for rows that both have a group.
+class _Side:
+    """Rows on one side of a matrix.
 
     Attributes:
-        value: F.
-        within: M.
-        share: v of the groups.
-        left: for x, whether groups are active, and φ.
-        right: for z.
+        layout: of the columns.
+        parameters: of the kernel.
+        parts: the rows in parts.
+        active: 1 where a group is active, else 0, layer by layer.
+        constant: Π φ of each row.
+        weighted: of the groups of each layer, (1 - v) / v where they are active, else 0.
     """
 
-    value: Tensor
-    within: Tensor
-    share: Tensor
-    left: tuple[Tensor, Tensor]
-    right: tuple[Tensor, Tensor]
+    layout: Layout
+    parameters: Parameters
+    parts: list[Part]
+    active: Tensor
+    constant: Tensor
+    weighted: list[Tensor]
 
     @staticmethod
-    def of(k: Tensor, share: Tensor, left: Tensor, right: Tensor) -> "_Factor":
-        within = (left * (1.0 - share)[..., None, :]) @ right.mT
-        phi, psi = _constant_part(left, share), _constant_part(right, share)
-        value = (within * k).addcmul_(phi[..., :, None], psi[..., None, :])
-        return _Factor(value, within, share, (left, phi), (right, psi))
+    def of(layout: Layout, theta: Tensor, x: Tensor) -> "_Side":
+        """Rows of which each layer has those alone that matter to it."""
+        parameters, (always, *layers) = layout.parameters(theta), layout.rows(x)
+        ratios = torch.exp(-parameters.odds)[..., None, :].split(layout.sizes[1], -1)
+        thinned = [layer.thinned() for layer in layers]
+        weighted = [layer.active * ratio for layer, ratio in zip(thinned, ratios, strict=True)]
+        active = torch.cat([layer.active for layer in layers], -1)
+        constant = _constant_part(active, parameters)
+        return _Side(layout, parameters, [always, *thinned], active, constant, weighted)
 
-    def by_odds(self, weights: Tensor, total: Tensor) -> Tensor:
-        """d sum(W * F) by the log odds of the shares, given W, and W F summed over the rows of z."""
-        (active, phi), (others, psi) = self.left, self.right
-        constant = phi * (weights @ psi[..., None])[..., 0]
-        counterpart = psi * (weights.mT @ phi[..., None])[..., 0]
-        by_constant = _sums(active, constant) + _sums(others, counterpart)
-        return 0.5 * (1.0 - self.share) * by_constant - self.share * _sums(active, total - constant)
+    def opposite(self, x: Tensor) -> "_Side":
+        """Rows on the other side, all of them in each layer."""
+        parts = self.layout.rows(x)
+        active = torch.cat([layer.active for layer in parts[1:]], -1)
+        constant = _constant_part(active, self.parameters)
+        return _Side(self.layout, self.parameters, parts, active, constant, [])
+
+    def with_kernels(self) -> Iterator[tuple[Matern52, Tensor, Part]]:
+        """The Matern kernel of each part, its parameters, and the rows."""
+        return zip(self.layout.materns, self.parameters.of_matern, self.parts, strict=True)
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Pullback]:
+        """k(x, z) for these rows z, and the map of W to d sum(W * k) / d x."""
+        left = self.opposite(x)
+        evaluated = [
+            matern.cross(parameters, part.positions, other.positions)
+            for part, (matern, parameters, other) in zip(left.parts, self.with_kernels(), strict=True)
+        ]
+        product = _Product.of([k for k, _ in evaluated], left, self)
+
+        def pullback(weights: Tensor) -> Tensor:
+            of_matrices, _ = product.split(weights)
+            by_x = [pull(each) for (_, pull), each in zip(evaluated, of_matrices, strict=True)]
+            return self.layout.by_columns(by_x, left.parts)
+
+        return product.k, pullback
+
+
+def _constant_part(active: Tensor, parameters: Parameters) -> Tensor:
+    """Π φ of each row: √v for each group that is active."""
+    return torch.exp((active @ (0.5 * logsigmoid(parameters.odds))[..., None])[..., 0])
 
 
 @dataclass(frozen=True, eq=False)
-class _Factors:
-    """k = k_0 Π F, and how weights of k become those of its factors.
+class _Product:
+    """k(x, z) = k_0(x, z) Φ(x) Φ(z) Π G, with Φ = Π φ and a factor G = 1 + M k of each layer.
+
+    M is (1 - v) / v for rows that both have the same group, else 0, and k the Matern matrix of the layer. If
+    few rows have a group of the layer, G is computed for those alone.
 
     Attributes:
-        k: product of all factors.
-        outside: product of the factors of layers.
-        layers: these factors.
+        k: the product.
+        outside: the product without k_0.
+        factors: G of each layer.
+        within: M of each layer.
+        left: rows x.
+        right: rows z.
     """
 
     k: Tensor
     outside: Tensor
-    layers: list[_Factor]
+    factors: list[Tensor]
+    within: list[Tensor]
+    left: _Side
+    right: _Side
 
     @staticmethod
-    def of(matrices: tuple[Tensor, ...], parameters: Parameters, left: Rows, right: Rows) -> "_Factors":
-        always, *others = matrices
-        parts = zip(others, parameters.shares, left.active, right.active, strict=True)
-        layers = [_Factor.of(*part) for part in parts]
-        outside = layers[0].value
-        for layer in layers[1:]:
-            outside = outside * layer.value
-        return _Factors(always * outside, outside, layers)
+    def of(matrices: list[Tensor], left: _Side, right: _Side) -> "_Product":
+        """The product, given the Matern matrices of the parts."""
+        outside = left.constant[..., :, None] * right.constant[..., None, :]
+        within, factors = [], []
+        layers = zip(matrices[1:], left.parts[1:], right.parts[1:], right.weighted, strict=True)
+        for k, one, other, weighted in layers:
+            within.append(one.active @ weighted.mT)
+            factors.append((within[-1] * k).add_(1.0))
+            if other.index is None:
+                outside *= factors[-1]
+            else:
+                outside[_block(one, other)] *= factors[-1]
+        return _Product(matrices[0] * outside, outside, factors, within, left, right)
 
-    def split(self, weights: Tensor) -> tuple[list[Tensor], Callable[[], list[Tensor]]]:
-        """Weights of the matrices of all parts; and a function to the gradients by the log odds of shares."""
+    def split(self, weights: Tensor) -> tuple[list[Tensor], Callable[[], Tensor]]:
+        """Weights of the Matern matrices, given those of k; and a function to the gradient by log odds."""
         weighted = weights * self.k
-        of_layers = [weighted / layer.value for layer in self.layers]  # F is at least φ(x) φ(z)ᵀ, positive
-        within = [each * layer.within for each, layer in zip(of_layers, self.layers, strict=True)]
+        pairs = zip(self.left.parts[1:], self.right.parts[1:], strict=True)
+        blocks = [weighted[_block(*pair)] for pair in pairs]
+        of_factors = [block / factor for block, factor in zip(blocks, self.factors, strict=True)]
+        of_layers = [each * within for each, within in zip(of_factors, self.within, strict=True)]
 
-        def by_odds() -> list[Tensor]:
-            total = weighted.sum(-1)
-            return [layer.by_odds(each, total) for each, layer in zip(of_layers, self.layers, strict=True)]
+        def by_odds() -> Tensor:
+            constant = _sums(self.left.active, weighted.sum(-1)) + _sums(self.right.active, weighted.sum(-2))
+            varying = [
+                _sums(part.active, block.sum(-1) - of_factor.sum(-1))
+                for part, block, of_factor in zip(self.left.parts[1:], blocks, of_factors, strict=True)
+            ]
+            return 0.5 * torch.sigmoid(-self.left.parameters.odds) * constant - torch.cat(varying, -1)
 
-        return [weights * self.outside, *within], by_odds
+        return [weights * self.outside, *of_layers], by_odds
+
+
+def _block(left: Part, right: Part) -> tuple[Any, ...]:
+    """An index of the entries of a matrix that a layer changes."""
+    if right.index is None:
+        return (...,)
+    return (..., slice(None), right.index) if left.index is None else (..., left.index[:, None], right.index)
 
 
 def _sums(active: Tensor, values: Tensor) -> Tensor:
     """Sum of the values of the rows in which each group is active."""
     return (values[..., None, :] @ active)[..., 0, :]
-
-
-def _constant_part(active: Tensor, share: Tensor) -> Tensor:
-    """φ of each row: √v of the group that is active, 1 if none is."""
-    return torch.exp(0.5 * (active @ share.log()[..., None])[..., 0])

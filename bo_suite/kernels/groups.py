@@ -26,18 +26,39 @@ def groups_of(conditions: tuple[Condition, ...]) -> tuple[tuple[int, ...], ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows in parts: the columns that are always active, then those of each layer.
+class Part:
+    """Rows as one part sees them: the columns that are always active, or those of a layer.
 
     Attributes:
-        parts: positions, 0 where a column is inactive.
-        masks: 1 where a column is active, else 0.
-        active: 1 where a group is active, else 0, for the groups of each layer.
+        positions: of the columns, 0 where a column is inactive.
+        mask: 1 where a column is active, else 0.
+        active: 1 where a group of the layer is active, else 0; no columns for those that are always active.
+        index: the rows that are here; None for all.
     """
 
-    parts: Sequence[jt.Float[Tensor, "*b m _"]]
-    masks: Sequence[jt.Float[Tensor, "*b m _"]]
-    active: Sequence[jt.Float[Tensor, "*b m _"]]
+    positions: jt.Float[Tensor, "*b m c"]
+    mask: jt.Float[Tensor, "*b m c"]
+    active: jt.Float[Tensor, "*b m g"]
+    index: jt.Int64[Tensor, " m"] | None = None
+
+    def thinned(self) -> "Part":
+        """Without the rows in which no group is active, in any replicate, if these are the larger part."""
+        some = self.active.any(-1).flatten(0, -2).any(0) if self.active.ndim > 2 else self.active.any(-1)
+        index = some.nonzero()[:, 0]
+        if 2 * len(index) > len(some):
+            return self
+        positions, mask, active = (
+            each.index_select(-2, index) for each in (self.positions, self.mask, self.active)
+        )
+        return Part(positions, mask, active, index)
+
+    def gradient(self, by_positions: jt.Float[Tensor, "*b m c"], count: int) -> jt.Float[Tensor, "*b n c"]:
+        """The gradient by the positions of all `count` rows: 0 where a column is inactive."""
+        gradient = by_positions * self.mask
+        if self.index is None:
+            return gradient
+        zeros = gradient.new_zeros(*gradient.shape[:-2], count, gradient.shape[-1])
+        return zeros.index_copy_(-2, self.index, gradient)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +67,11 @@ class Parameters:
 
     Attributes:
         of_matern: of the Matern kernel of each part; all but the first have an outputscale of one.
-        shares: for the groups of each layer, the share of the variance that their values do not change.
+        odds: for the groups, layer by layer, log odds of the share of the variance that they do not change.
     """
 
     of_matern: Sequence[jt.Float[Tensor, "*b _"]]
-    shares: Sequence[jt.Float[Tensor, "*b _"]]
+    odds: jt.Float[Tensor, "*b g"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,35 +106,38 @@ class Layout:
         largest = (max(len(groups[group]) for group in layer) for layer in self.groups)
         return len(self.parts[0]) + sum(largest)
 
-    def rows(self, x: jt.Float[Tensor, "*b m d"]) -> Rows:
+    def rows(self, x: jt.Float[Tensor, "*b m d"]) -> list[Part]:
         """Rows in parts."""
         sizes, counts = self.sizes
         masks = self.columns.active(x).to(x).index_select(-1, self.order).split([*sizes, *counts], -1)
-        positions = x.index_select(-1, self.order[: x.shape[-1]]).split(sizes, -1)
-        parts = [positions[0], *(each * mask for each, mask in zip(positions[1:], masks[1:], strict=False))]
-        return Rows(parts, masks[: len(sizes)], masks[len(sizes) :])
+        always, *layers = x.index_select(-1, self.order[: x.shape[-1]]).split(sizes, -1)
+        parts = [Part(always, masks[0], masks[0][..., :0])]
+        for positions, mask, active in zip(layers, masks[1 : len(sizes)], masks[len(sizes) :], strict=True):
+            parts.append(Part(positions * mask, mask, active))
+        return parts
 
     def parameters(self, theta: jt.Float[Tensor, "*b p"]) -> Parameters:
         """Theta in parts."""
         sizes, counts = self.sizes
         values = theta.index_select(-1, self.order_of_theta)
         always, *layers, odds, scale = values.split([*sizes, sum(counts), 1], -1)
-        of_layers = [pad(of_layer, (0, 1)) for of_layer in layers]
-        return Parameters([torch.cat((always, scale), -1), *of_layers], odds.sigmoid().split(counts, -1))
+        return Parameters([torch.cat((always, scale), -1), *(pad(layer, (0, 1)) for layer in layers)], odds)
 
     def by_theta(
-        self, of_matern: list[jt.Float[Tensor, "*b _"]], odds: list[jt.Float[Tensor, "*b _"]]
+        self, of_matern: Sequence[jt.Float[Tensor, "*b _"]], odds: jt.Float[Tensor, "*b g"]
     ) -> jt.Float[Tensor, "*b p"]:
         """Gradients by the parameters of the Matern kernels and by log odds of shares, as one by theta."""
         lengthscales = [each[..., :-1] for each in of_matern]
-        joined = torch.cat((*lengthscales, *odds, of_matern[0][..., -1:]), -1)
+        joined = torch.cat((*lengthscales, odds, of_matern[0][..., -1:]), -1)
         return torch.empty_like(joined).index_copy_(-1, self.order_of_theta, joined)
 
     def by_columns(
-        self, of_parts: list[jt.Float[Tensor, "*b m _"]], rows: Rows
+        self, of_parts: Sequence[jt.Float[Tensor, "*b _ _"]], parts: Sequence[Part]
     ) -> jt.Float[Tensor, "*b m d"]:
-        """Gradients by the positions of rows in parts as one, 0 where a column is inactive."""
-        joined = torch.cat([each * mask for each, mask in zip(of_parts, rows.masks, strict=True)], -1)
+        """Gradients by the positions of rows in parts, as one."""
+        count = of_parts[0].shape[-2]
+        pairs = zip(parts, of_parts, strict=True)
+        joined = torch.cat([part.gradient(each, count) for part, each in pairs], -1)
         return torch.empty_like(joined).index_copy_(-1, self.order[: joined.shape[-1]], joined)
 
 

@@ -62,7 +62,8 @@ def sobol_indices(
 ) -> tuple[jt.Float64[Tensor, "s d"], jt.Float64[Tensor, "s d"]]:
     """First-order and total Sobol indices of the inputs that are no fidelities, for s functions at once.
 
-    With two independent samples A and B of the rows, and A with column i of B as A_i:
+    With two independent samples A and B of uniform draws, A with column i of B as A_i, and f of a draw that
+    of the row that it stands for:
     main_i = (E[(f(B) - f(A))²] - E[(f(B) - f(A_i))²]) / (2 V) and total_i = E[(f(A) - f(A_i))²] / (2 V)
     (Jansen 1999; his first numerator has 2 V for E[(f(B) - f(A))²], which is its expectation, but leaves an
     error to inputs without effect). V = var f over both samples, and 0 <= main_i <= total_i <= 1: what the
@@ -76,39 +77,24 @@ def sobol_indices(
         count: rows of each sample, a power of two.
         seeds: of the shift of the Sobol sequence.
     """
-    uniform = seeds.sobol(count, torch.empty(0, 2 * space.dim, **CPU_DOUBLES)).split(space.dim, -1)
-    rows = [at_target(sample(space, half), space.fidelities) for half in uniform]
-    first, second = (function(half) for half in rows)
+    uniform = seeds.sobol(count, torch.empty(0, 2 * space.dim, **CPU_DOUBLES))
+    halves = uniform.split(space.dim, -1)
+    first, second = (function(at_target(sample(space, half), space.fidelities)) for half in halves)
     both = torch.cat((first, second), -1)
     variance = both.var(-1, correction=0)
     main, total = torch.zeros(2, len(first), space.dim, **CPU_DOUBLES)
     for column, levels in enumerate(space.levels):
         if column in space.fidelities or levels == 1:
             continue
-        values = function(_mixed(space, (uniform, rows), column))
+        mixed = halves[0].clone()  # draws, not rows, in which inactive columns have no position to mix
+        mixed[:, column] = halves[1][:, column]
+        values = function(at_target(sample(space, mixed), space.fidelities))
         main[:, column] = 0.5 * ((second - first).square() - (second - values).square()).mean(-1)
         total[:, column] = 0.5 * (first - values).square().mean(-1)
     varies = variance > _SMALLEST_VARIANCE * both.square().mean(-1).clamp(min=1.0)
     scale = torch.where(varies, variance, math.inf)[:, None]
     total = torch.minimum(total, variance[:, None])
     return torch.minimum(main.clamp(min=0.0), total) / scale, total / scale
-
-
-def _mixed(space: Space, samples: Sequence[Sequence[Tensor]], column: int) -> Tensor:
-    """The first rows with one column of the second ones.
-
-    Of conditional columns it is the uniform draws that are mixed, so that a column which this activates has
-    the value of its own draw.
-
-    Args:
-        space: of the rows.
-        samples: uniform draws, and the rows of these, both for the first and the second sample.
-        column: that is taken from the second sample.
-    """
-    first, second = samples[0] if space.columns.conditions else samples[1]
-    mixed = first.clone()
-    mixed[:, column] = second[:, column]
-    return at_target(sample(space, mixed), space.fidelities) if space.columns.conditions else mixed
 
 
 def ped_anova(

@@ -1,6 +1,7 @@
 """Mean, variance and covariance of a process that is written in covariances with some rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jaxtyping as jt
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bo_suite.kernels import Kernel
+from bo_suite.kernels import Kernel, PreparedKernel
+from bo_suite.kernels.base import CrossTo, Pullback
 from bo_suite.linalg import jittered_cholesky, solve_lower
 
 
@@ -38,6 +40,16 @@ class Basis:
     def scale(self) -> jt.Float[Tensor, "*b"]:
         """k(x, x) at the first row."""
         return self.kernel.diagonal(self.theta, self.rows[..., :1, :])[..., 0]
+
+    def cross(self, x: jt.Float[Tensor, "*b m d"]) -> tuple[jt.Float[Tensor, "*b m n"], Pullback]:
+        """k(x, rows), and the map of W to d sum(W * k) / d x."""
+        return self.kernel.cross(self.theta, x, self.rows) if self._prepared is None else self._prepared(x)
+
+    @cached_property
+    def _prepared(self) -> CrossTo | None:
+        return (
+            self.kernel.prepared(self.theta, self.rows) if isinstance(self.kernel, PreparedKernel) else None
+        )
 
     def fantasies(self, white: jt.Float[Tensor, "*sb n"]) -> tuple[int, ...]:
         """Shape of the fantasy dimensions, in front of those of the replicates; () without fantasies."""
@@ -123,7 +135,7 @@ class _MeanAndVar(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, basis: Basis, weights: Tensor) -> tuple[Tensor, Tensor]:
-        k, pullback = basis.kernel.cross(basis.theta, x, basis.rows)
+        k, pullback = basis.cross(x)
         a = solve_lower(basis.chol, k.mT)
         raw = basis.kernel.diagonal(basis.theta, x) - a.square().sum(-2)
         ctx.b = None

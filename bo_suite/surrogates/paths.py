@@ -139,7 +139,7 @@ class _Update(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, basis: Basis, weights: Tensor) -> Tensor:
-        k, ctx.pullback = basis.kernel.cross(basis.theta, x, basis.rows)
+        k, ctx.pullback = basis.cross(x)
         ctx.weights = weights
         return k @ weights
 

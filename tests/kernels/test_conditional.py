@@ -154,6 +154,22 @@ def test_what_is_in_an_inactive_column_has_no_influence() -> None:
     assert torch.equal(KERNEL.gram(theta, other)[0], KERNEL.gram(theta, x)[0])
 
 
+@pytest.mark.parametrize("having", [0, 2])
+def test_rows_of_which_few_or_none_have_a_group_have_the_same_kernel(having: int) -> None:
+    """Layers leave such rows out."""
+    x, theta = rows(40, seed=1), random_theta()
+    x = torch.cat((x[x[:, 7] == 0.0][:6], x[x[:, 7] > 0.0][:having]))
+    w = weights(len(x), len(x))
+    k, pullback = KERNEL.joint(theta, x, x)
+    assert_close(k, by_formula(theta, x, x))
+    by_theta, _, by_z = pullback(w)
+    expected = slopes(lambda t: (KERNEL.joint(t, x, x)[0] * w).sum(), theta)
+    assert_close(by_theta, expected, rtol=1e-6, atol=1e-7)
+    expected = slopes(lambda z: (KERNEL.joint(theta, x, z)[0] * w).sum(), x)
+    assert_close(by_z[:, [1, 7]], expected[:, [1, 7]], rtol=1e-6, atol=1e-7)
+    assert_close(KERNEL.gram(theta, x)[1](w + w.mT), pullback(w + w.mT)[0])
+
+
 def test_the_log_prior_is_that_of_matern_and_normal_in_the_log_odds_of_shares() -> None:
     theta = random_theta(2)
     expected = slopes(lambda t: KERNEL.log_prior(t, DIM)[0].sum(), theta)

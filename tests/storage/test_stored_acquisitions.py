@@ -43,7 +43,7 @@ NO_RECIPES = {
         *("FittedObjectives", "FittedLimits", "HypervolumeScore", "ScalarisedScore", "ScalarisedPathScore"),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
-    "kernels": ("Conditional", "ConditionalFeatures", "Layout", "Rows", "Parameters"),
+    "kernels": ("Conditional", "ConditionalFeatures", "Layout", "Part", "Parameters"),
     "surrogates": (
         *("Paths", "FitTrace", "SparseProcess", "Lookahead", "WarmStart", "ExactProcess", "Model"),
         *(
