@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
-from bo_suite.space.candidates import is_copy, is_new, mutate
+from bo_suite.space.candidates import is_copy, is_new, mutate, settled
 from bo_suite.space.space import Space
 
 _PARENTS, _CHILDREN, _GENERATIONS = 32, 128, 10
@@ -45,7 +45,7 @@ def evolve(
         parents, value = _select(rows, score(rows), taken, finite, seeds.split("first"))
         for turn in range(_GENERATIONS):
             step = seeds.split(f"{turn}")
-            children = mutate(space, _mate(parents, step.split("mate")), step.split("mutate"))
+            children = mutate(space, _mate(space, parents, step.split("mate")), step.split("mutate"))
             rows, values = torch.cat((parents, children), -2), torch.cat((value, score(children)), -1)
             parents, value = _select(rows, values, taken, finite, step.split("select"))
     return parents
@@ -70,10 +70,14 @@ def _gather(rows: Tensor, order: Tensor) -> Tensor:
     return rows.gather(-2, order[..., None].expand(*order.shape, rows.shape[-1]))
 
 
-def _mate(parents: Tensor, seeds: Seeds) -> Tensor:
-    """Children: each column is taken from one of two parents, of which the first favours better ranks."""
+def _mate(space: Space, parents: Tensor, seeds: Seeds) -> Tensor:
+    """Children: each column is taken from one of two parents, of which the first favours better ranks.
+
+    A child that meets the constraints nowhere nearby is the first parent.
+    """
     ranks = seeds.uniform((2, _CHILDREN), parents).amin(-2)
     first = (ranks * parents.shape[-2]).long()
     second = (seeds.split("second").uniform((_CHILDREN,), parents) * parents.shape[-2]).long()
     mixed = seeds.split("columns").uniform((_CHILDREN, parents.shape[-1]), parents)
-    return torch.where(mixed < _MATING / 2, _gather(parents, second), _gather(parents, first))
+    better = _gather(parents, first)
+    return settled(space, torch.where(mixed < _MATING / 2, _gather(parents, second), better), better)

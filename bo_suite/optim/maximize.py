@@ -17,7 +17,16 @@ from bo_suite.errors import DataError
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
-from bo_suite.space.candidates import exhausted, is_new, perturb_best, pools, project, sample_sobol, top
+from bo_suite.space.candidates import (
+    exhausted,
+    is_allowed,
+    is_new,
+    perturb_best,
+    pools,
+    project,
+    sample_sobol,
+    top,
+)
 from bo_suite.space.space import Space
 
 ScoreFunction = Callable[[Tensor], Tensor]
@@ -206,7 +215,7 @@ def _best_new(score: ScoreFunction, space: Space, taken: Tensor, candidates: Ten
     chosen, missing = candidates[..., 0, :], torch.ones_like(candidates[..., 0, :1], dtype=torch.bool)
     for rows in pools(space, candidates, seeds):
         exact = project(space, rows)
-        new = is_new(exact, taken)
+        new = is_new(exact, taken) & is_allowed(space, exact)
         value = torch.where(new, _score_in_blocks(score, exact), -torch.inf)
         value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
         first = value.argmax(-1, keepdim=True)[..., None]

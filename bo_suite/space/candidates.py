@@ -16,6 +16,7 @@ from torch.quasirandom import SobolEngine
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
 from bo_suite.space.fixed import Fixed
+from bo_suite.space.region_samples import representative
 from bo_suite.space.space import Space
 
 _LISTED_AT_ONCE = 1024
@@ -29,6 +30,9 @@ _RANDOM_ROWS, _RANDOM_TURNS = 512, 20
 
 _RANDOM_TRIES = 1000
 """Random rows that are tried one by one to replace a row that is not new."""
+
+_DESIGN_ROWS = 256
+"""Rows among which the design is chosen in a space with constraints."""
 
 _PERTURBED_PARENTS, _OF_SEVERAL = 4, 16
 """Best observed rows that are perturbed; more with several objectives, whose best rows are a front."""
@@ -47,7 +51,10 @@ _SMALLEST_SCALE, _LARGEST_SCALE = 1e-3, 0.5
 
 
 def sample(space: Space, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-    """The rows that uniform draws in [0, 1]^d stand for: discrete columns are at levels."""
+    """The rows that uniform draws in [0, 1]^d stand for: discrete columns are at levels.
+
+    Constraints are ignored: `sample_sobol` and `sample_random` meet them.
+    """
     return space.encoding.sample_from_unit(uniform)
 
 
@@ -61,25 +68,39 @@ def sample_sobol(
         count: number of rows of each replicate.
         like: a tensor with the shape of the replicates, the dtype and the device.
         seeds: of the shift.
+
+    Raises:
+        SpaceError: no row that meets the constraints was found.
     """
+    if space.region is not None:
+        return space.samples.draw(seeds.sobol(space.samples.wanted(count), like), count, seeds.split("walk"))
     return sample(space, seeds.sobol(count, like))
 
 
 def sample_random(
     space: Space, count: int, like: jt.Float[Tensor, "*b n d"], seeds: Seeds
 ) -> jt.Float[Tensor, "*b {count} d"]:
-    """Independent random rows of the space."""
+    """Independent random rows of the space; raises SpaceError as `sample_sobol`."""
+    if space.region is not None:
+        draws = seeds.uniform((space.samples.wanted(count), space.dim), like)
+        return space.samples.draw(draws, count, seeds.split("walk"))
     return sample(space, seeds.uniform((count, space.dim), like))
 
 
 def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]:
     """Row `index` of a space-filling design: the centre, then scrambled Sobol points.
 
+    With constraints it is a sample of rows that meet them, in an order whose first ones represent all.
+
     Args:
         space: of the row.
         seed: of the scrambling.
         index: 0, 1, 2, ...
     """
+    if space.region is not None:
+        like = torch.empty(0, space.dim, dtype=torch.float64, device="cpu")
+        rows = sample_sobol(space, _DESIGN_ROWS, like, Seeds.of(seed, 0).split("design"))
+        return representative(rows, index)
     if index == 0:
         row = torch.full((space.dim,), 0.5, dtype=torch.float64, device="cpu")
     else:
@@ -100,7 +121,7 @@ def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Fl
     several = data.outcomes is not None and data.outcomes.objectives > 0
     parents = _OF_SEVERAL if several else _PERTURBED_PARENTS
     best = data.within_space(top(data.x, -data.merit, parents))
-    best = space.encoding.round_to_levels(best)  # rounds to fixed values
+    best = within_region(space, space.encoding.round_to_levels(best), seeds)  # rounds to fixed values
     copies = best.repeat_interleave(-(-count // best.shape[-2]), -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
     scale = torch.logspace(-3.0, -0.5, count, dtype=data.x.dtype, device=data.x.device)
@@ -108,11 +129,13 @@ def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Fl
     moved = copies + scale * seeds.split("steps").normal((count, space.dim), data.x)
     share = min(1.0, max(_PERTURBED_COLUMNS / space.dim, _LEAST_SHARE)) * (0.5 if space.dim > 1 else 1.0)
     moved = _with_levels(space, moved, uniform[..., 0, :, :], uniform[..., 1, :, :] < 0.5)
-    return torch.where(uniform[..., 2, :, :] < share, moved, copies)
+    return settled(space, torch.where(uniform[..., 2, :, :] < share, moved, copies), copies)
 
 
 def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
     """The rows, each with a random step in one column or more, at scales 1e-3 to 0.5.
+
+    With constraints, other columns move too where that is needed; a row that cannot move stays.
 
     A discrete column moves to a level about as far away or, with equal probability, to a random level. The
     level may be the one it had.
@@ -128,7 +151,7 @@ def mutate(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.F
     draws = seeds.split("mask").uniform(shape, rows)
     changed = (draws < 1.0 / d) | (draws == draws.amin(-1, keepdim=True))
     moved = _with_levels(space, moved, seeds.split("fresh").uniform(shape, rows), anew)
-    return torch.where(changed, moved, rows)
+    return settled(space, torch.where(changed, moved, rows), rows)
 
 
 def _with_levels(space: Space, moved: Tensor, uniform: Tensor, anew: Tensor) -> Tensor:
@@ -200,7 +223,11 @@ ALL_LEVELS = 32
 def neighbours(
     space: Space, rows: jt.Float[Tensor, "*b m d"], column: int, seeds: Seeds, moves: Moves
 ) -> jt.Float[Tensor, "*b m t d"]:
-    """Copies of each row with other levels in one discrete column."""
+    """Copies of each row with other levels in one discrete column.
+
+    With constraints, other columns move too where that is needed, such as along an equality; a copy that
+    cannot is the row itself.
+    """
     levels = space.levels[column]
     assert levels is not None, "only discrete columns have neighbours"
     if levels <= ALL_LEVELS:
@@ -215,14 +242,17 @@ def neighbours(
         positions = space.encoding.positions(column, chosen).to(rows)
     copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
     copies[..., column] = positions
-    return copies
+    return settled(space, copies, rows[..., None, :].expand_as(copies), column)
 
 
 # Listing.
 
 
 def every_row(space: Space) -> jt.Float64[Tensor, "n d"]:
-    """Every row of a finite space."""
+    """Every row of a finite space; with constraints, of those that meet them."""
+    if space.region is not None:
+        assert space.region.listed is not None, "the points of such a space cannot be listed"
+        return space.region.listed
     columns = [
         space.encoding.positions(column, np.arange(levels or 0)) for column, levels in enumerate(space.levels)
     ]
@@ -231,6 +261,8 @@ def every_row(space: Space) -> jt.Float64[Tensor, "n d"]:
 
 def can_be_listed(space: Space) -> bool:
     """Whether the space is finite and small enough to test every point."""
+    if space.region is not None:
+        return space.region.listed is not None
     return space.cardinality is not None and space.cardinality <= _LISTED_AT_LAST
 
 
@@ -238,8 +270,40 @@ def can_be_listed(space: Space) -> bool:
 
 
 def project(space: Space, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-    """The nearest rows that encode points of the space."""
-    return space.encoding.project(rows)
+    """The nearest rows that encode points; of rows that meet the constraints such that do."""
+    return space.encoding.project(rows) if space.region is None else space.region.exact(rows)
+
+
+def is_allowed(space: Space, rows: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b"]:
+    """Which rows meet the constraints, all if there are none: the only judge of rows."""
+    if space.region is None:
+        return torch.ones(rows.shape[:-1], dtype=torch.bool, device=rows.device)
+    return space.region.is_allowed(rows)
+
+
+def settled(
+    space: Space,
+    rows: jt.Float[Tensor, "*b d"],
+    otherwise: jt.Float[Tensor, "*b d"],
+    held: int | None = None,
+) -> jt.Float[Tensor, "*b d"]:
+    """The rows moved to where the constraints are met; those that cannot be are replaced.
+
+    Args:
+        space: without constraints the rows are returned.
+        rows: in [0, 1]^d.
+        otherwise: rows that meet the constraints.
+        held: a column that does not move.
+    """
+    return rows if space.region is None else space.region.settled(rows, otherwise, held)
+
+
+def within_region(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
+    """The rows moved to where the constraints are met, or random rows in place of those that cannot be."""
+    if space.region is None or bool((allowed := space.region.is_allowed(rows)).all()):
+        return rows
+    others = sample_random(space, rows.shape[-2], rows, seeds.split("region"))
+    return torch.where(allowed[..., None], rows, space.region.settled(rows, others))
 
 
 def is_new(rows: jt.Float[Tensor, "*b m d"], taken: jt.Float[Tensor, "*b t d"]) -> jt.Bool[Tensor, "*b m"]:
@@ -275,7 +339,7 @@ def new_row(
     seen = {tuple(taken_row) for taken_row in taken.tolist()}
     exact = project(space, row[None])[0]
     for turn in range(_RANDOM_TRIES):
-        if tuple(exact.tolist()) not in seen:
+        if tuple(exact.tolist()) not in seen and bool(is_allowed(space, exact)):
             return exact
         exact = project(space, sample_random(space, 1, row[None], seeds.split(f"unseen {turn}")))[0]
     for candidate in every_row(space) if can_be_listed(space) else ():
@@ -287,7 +351,7 @@ def new_row(
 
 def pools(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> Iterator[Tensor]:
     """Pools of rows to search for a new one, in order: a small space at once; or the rows, then others."""
-    if space.cardinality is not None and space.cardinality <= _LISTED_AT_ONCE:
+    if space.cardinality is not None and space.cardinality <= _LISTED_AT_ONCE and can_be_listed(space):
         yield every_row(space).to(rows).expand(*rows.shape[:-2], -1, -1)
         return
     yield rows
@@ -302,7 +366,8 @@ def is_exhausted(space: Space, taken: jt.Float[Tensor, "t d"]) -> bool:
     if space.cardinality is None:
         return False
     rows = torch.unique(taken, dim=0)
-    return int((project(space, rows) == rows).all(-1).sum()) >= space.cardinality
+    inside = (project(space, rows) == rows).all(-1) & is_allowed(space, rows)
+    return int(inside.sum()) >= space.cardinality
 
 
 def exhausted(space: Space) -> SpaceExhausted:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, UnknownParameter
+from bo_suite.space.constraints import Constraint, Constraints, constraints_of
 from bo_suite.space.files import form_in, parameter_of
 from bo_suite.space.fixed import Fixed
 from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from bo_suite.data import Columns
     from bo_suite.space.encoding import Encoding
+    from bo_suite.space.region import Region
+    from bo_suite.space.region_samples import RegionSamples
 
 MOST_PARAMETERS = 21_201
 """Dimensions of torch's Sobol sequences, with which a search begins."""
@@ -43,12 +46,27 @@ class Space:
     `space["x"]` is a parameter; `"x" in space` and `len(space)` work as for a dict; iteration gives pairs of
     name and parameter.
 
+    Attributes:
+        parameters: by name.
+        constraints: rules that every point obeys: texts such as "a + b <= 1", functions of a point that
+            return whether it is allowed, and Mixtures.
+
     Raises:
-        SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, or a
-            value that is not a parameter.
+        SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, a
+            value that is not a parameter, a constraint that is wrong, or constraints that contradict each
+            other.
     """
 
     parameters: Mapping[str, Parameter]
+    constraints: Constraints = Constraints()
+
+    if TYPE_CHECKING:  # the argument may be any sequence of constraints; a Constraints is stored
+
+        def __init__(
+            self,
+            parameters: Mapping[str, Any],
+            constraints: Sequence[Constraint] | Sequence[Any] | Constraints = (),
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if not isinstance(self.parameters, Mapping) or not self.parameters:
@@ -65,6 +83,7 @@ class Space:
         if not any(map(_is_chosen, self._by_name.values())):
             kinds = "no fidelity and no context" if self.contexts else "no fidelity"
             raise SpaceError(f"a Space needs a parameter that is {kinds}, got {list(self.names)} alone")
+        object.__setattr__(self, "constraints", Constraints.of(self.constraints, self._by_name))
 
     def with_fixed(self, values: Params) -> "Space":
         """The space with some parameters fixed at a value; its rows are rows of this space.
@@ -75,7 +94,32 @@ class Space:
             values: by name, in canonical form.
         """
         parameters: Any = {name: Fixed(p, values[name]) if name in values else p for name, p in self}
-        return Space(parameters)
+        return Space(parameters, self.constraints)
+
+    def with_functions(self, functions: Sequence[Any]) -> "Space":
+        """The space with the constraint functions that a file has names of alone.
+
+        Raises:
+            SpaceError: one is not a function, or has a name that none of the constraints has.
+        """
+        return Space(self.parameters, self.constraints.with_functions(functions))
+
+    @cached_property
+    def region(self) -> "Region | None":
+        """Where the constraints are met, in rows; None without constraints. Imports torch."""
+        if not self.constraints:
+            return None
+        from bo_suite.space.region import Region
+
+        return Region(self.encoding, self.constraints)
+
+    @cached_property
+    def samples(self) -> "RegionSamples":
+        """Draws rows that meet the constraints; of a space that has some."""
+        from bo_suite.space.region_samples import RegionSamples
+
+        assert self.region is not None, "a space without constraints is sampled directly"
+        return RegionSamples(self.region)
 
     @cached_property
     def _by_name(self) -> dict[str, Parameter]:
@@ -120,7 +164,8 @@ class Space:
 
     def __repr__(self) -> str:
         lines = shown_list([f"{name!r}: {shown_value(parameter)}," for name, parameter in self])
-        return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), "})"])
+        end = f"}}, constraints={self.constraints!r})" if self.constraints else "})"
+        return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), shown_line(end)])
 
     def _repr_html_(self) -> str:
         rows = [(name, shown_value(parameter)) for name, parameter in self]
@@ -199,7 +244,12 @@ class Space:
 
     @cached_property
     def cardinality(self) -> int | None:
-        """Number of points; None if a column is continuous."""
+        """Number of points; None if a column is continuous.
+
+        With constraints it is the number of allowed points if these can be listed, else a bound of it.
+        """
+        if self.region is not None:
+            return self.region.cardinality
         product = 1
         for levels in self.levels:
             if levels is None:
@@ -226,14 +276,16 @@ class Space:
         if len(self.varying_columns) == len(self):
             return self
         names = [self.names[column] for column in self.varying_columns]
-        return Space({name: self[name] for name in names})
+        single = {name: parameter.decode(0.0) for name, parameter in self if name not in names}
+        return Space({name: self[name] for name in names}, self.constraints.without(single))
 
     @cached_property
     def current(self) -> "Space":
         """The space without its retired options: what a user would write."""
         if not any(isinstance(parameter, Choice) and parameter.retired for _, parameter in self):
             return self
-        return Space({name: replace(p, retired=()) if isinstance(p, Choice) else p for name, p in self})
+        parameters = {name: replace(p, retired=()) if isinstance(p, Choice) else p for name, p in self}
+        return Space(parameters, self.constraints)
 
     def check_searchable(self) -> None:
         """Raises a SpaceError if there are more parameters than a Sobol sequence has dimensions."""
@@ -258,9 +310,12 @@ class Space:
             params: a dict, or a row with names such as a pandas Series.
 
         Raises:
-            SpaceError: a parameter is missing, unknown, out of range or of the wrong type.
+            SpaceError: a parameter is missing, unknown, out of range or of the wrong type, or a constraint
+                is broken.
         """
-        return self._canonical(self._complete(params), within=True)
+        point = self._canonical(self._complete(params), within=True)
+        self.constraints.check_point(point)
+        return point
 
     def accept(self, params: object) -> Params:
         """A point in canonical form that may lie outside of the space, such as that of a past trial.
@@ -283,9 +338,13 @@ class Space:
         """Some parameters of a point in canonical form, in order.
 
         Raises:
-            SpaceError: a parameter is unknown, out of range or of the wrong type.
+            SpaceError: a parameter is unknown, out of range or of the wrong type, or no point with these
+                values meets the constraints.
         """
-        return self._canonical(named_values(params), within=True)
+        some = self._canonical(named_values(params), within=True)
+        if self.constraints and some:
+            self.with_fixed(some)
+        return some
 
     def _complete(self, params: object) -> Mapping[str, Any]:
         """The values of all parameters, by name.
@@ -339,8 +398,12 @@ class Space:
         return Encoding(self.names, self._columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: a table of parameters in order, each with its `type` and fields."""
-        return {name: parameter.to_dict() for name, parameter in self}
+        """JSON form: a table of parameters in order, each with its `type` and fields.
+
+        A list of `constraints` comes first if there are any; of functions it has the names.
+        """
+        form = {name: parameter.to_dict() for name, parameter in self}
+        return {"constraints": self.constraints.form, **form} if self.constraints else form
 
     @staticmethod
     def from_dict(form: Any) -> "Space":
@@ -352,7 +415,9 @@ class Space:
         try:
             if not isinstance(form, Mapping):
                 raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
-            return Space({name: parameter_of(name, fields) for name, fields in form.items()})
+            constraints = constraints_of(form)
+            names = [name for name in form if not (constraints and name == "constraints")]
+            return Space({name: parameter_of(name, form[name]) for name in names}, constraints)
         except RecursionError:
             raise SpaceError(
                 "a space must be a table of parameters, got one that is nested too deeply"
