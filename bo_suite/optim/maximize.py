@@ -17,6 +17,7 @@ from bo_suite.errors import DataError
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
+from bo_suite.optim.within import minimize_within
 from bo_suite.space.candidates import (
     exhausted,
     is_allowed,
@@ -28,6 +29,7 @@ from bo_suite.space.candidates import (
     top,
 )
 from bo_suite.space.space import Space
+from bo_suite.space.system import System
 
 ScoreFunction = Callable[[Tensor], Tensor]
 
@@ -36,6 +38,9 @@ _SPARE = 8
 
 _ROWS_CPU, _ROWS_ELSEWHERE = 4096, 2**18
 """Rows of all replicates that are scored at once; on a CPU few enough for the cache of a core."""
+
+_HALVINGS = 8
+"""Halvings of the way back from a maximum that a constraint function refuses."""
 
 _PASSES = 4
 """Passes over discrete columns in the first turn, for a costly score; later turns take one."""
@@ -159,15 +164,35 @@ class _LocalSearch:
                 if bool(settled.all()):
                     break
             if continuous:
-                maxima = ascend(self.score, rows, discrete, self.search.evaluations)
+                maxima = self._ascended(rows, discrete)
                 rows = torch.where(settled, before, maxima)
         return rows
 
+    def _ascended(self, rows: Tensor, held: Sequence[int]) -> Tensor:
+        """Local maxima of the continuous columns, where the constraints are met."""
+        region = self.space.region
+        if region is None:
+            return ascend(self.score, rows, held, self.search.evaluations)
+        maxima = ascend(self.score, rows, held, self.search.evaluations, region.system)
+        return region.towards(maxima, rows, _HALVINGS) if region.has_functions else maxima
+
 
 def ascend(
-    score: ScoreFunction, rows: jt.Float[Tensor, "*b m d"], held: Sequence[int], evaluations: int
+    score: ScoreFunction,
+    rows: jt.Float[Tensor, "*b m d"],
+    held: Sequence[int],
+    evaluations: int,
+    system: System | None = None,
 ) -> jt.Float[Tensor, "*b m d"]:
-    """Local maxima by gradient ascent of all rows at once; the columns `held` do not change."""
+    """Local maxima by gradient ascent of all rows at once.
+
+    Args:
+        score: larger is better.
+        rows: where to begin.
+        held: columns that do not change.
+        evaluations: rounds of joint evaluation.
+        system: comparisons that rows meet, and maxima have to; None if there are none.
+    """
     lower, upper = torch.zeros_like(rows), torch.ones_like(rows)
     columns = list(held)
     lower[..., columns] = upper[..., columns] = rows[..., columns]
@@ -179,6 +204,16 @@ def ascend(
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return -value.detach(), -gradient
 
+    if system is not None:
+        return minimize_within(
+            negated,
+            rows,
+            system,
+            (lower, upper),
+            max_evaluations=evaluations,
+            gradient_tolerance=1e-2,
+            value_tolerance=1e-4,
+        ).x
     return minimize_batch(
         negated,
         rows,
