@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from bo_suite.acquisition.base import Score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.space.candidates import mutate, perturb_best, project, sample_sobol, top
+from bo_suite.space.candidates import mutate, perturb_best, project, sample_sobol, settled, top
 from bo_suite.space.space import Space
 
 _SPREAD, _NEAR = 1024, 256
@@ -84,7 +84,8 @@ class SteinBatch:
             rows = _move(score, space, particles.rows, data.unordered, seeds.split(f"hop {turn}"))
             particles = replace(particles, rows=rows)
             if not bool(still.all()):
-                particles = _descend(score, particles, still, data.unordered, self._rates(turn))
+                descended = _descend(score, particles, still, data.unordered, self._rates(turn))
+                particles = replace(descended, rows=settled(space, descended.rows, particles.rows))
         with torch.no_grad():
             return torch.cat((project(space, particles.rows), top(pool, value, pool.shape[-2])), -2)
 

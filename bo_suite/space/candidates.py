@@ -73,7 +73,9 @@ def sample_sobol(
         SpaceError: no row that meets the constraints was found.
     """
     if space.region is not None:
-        return space.samples.draw(seeds.sobol(space.samples.wanted(count), like), count, seeds.split("walk"))
+        return space.region.samples.draw(
+            seeds.sobol(space.region.samples.wanted(count), like), count, seeds.split("walk")
+        )
     return sample(space, seeds.sobol(count, like))
 
 
@@ -82,8 +84,8 @@ def sample_random(
 ) -> jt.Float[Tensor, "*b {count} d"]:
     """Independent random rows of the space; raises SpaceError as `sample_sobol`."""
     if space.region is not None:
-        draws = seeds.uniform((space.samples.wanted(count), space.dim), like)
-        return space.samples.draw(draws, count, seeds.split("walk"))
+        draws = seeds.uniform((space.region.samples.wanted(count), space.dim), like)
+        return space.region.samples.draw(draws, count, seeds.split("walk"))
     return sample(space, seeds.uniform((count, space.dim), like))
 
 

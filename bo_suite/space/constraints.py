@@ -103,8 +103,13 @@ class Constraints:
 
     @property
     def predicates(self) -> tuple[Predicate, ...]:
-        """The functions."""
+        """The constraints that are functions."""
         return tuple(one for one in self.stated if isinstance(one, Predicate))
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """The functions that are known."""
+        return tuple(one.function for one in self.predicates if one.function is not None)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -128,8 +133,8 @@ class Constraints:
         for comparison in inner:
             if has_no_integers(comparison, parameters):
                 raise SpaceError(
-                    f"the constraint {comparison.text!r} must have a solution in the steps of its parameters, "
-                    "got none"
+                    f"the constraint {comparison.text!r} must have a solution in the steps of its "
+                    "parameters, got none"
                 )
         if texts := contradictory(inner, parameters):
             fixed = {name: one.value for name, one in parameters.items() if isinstance(one, Fixed)}
@@ -143,10 +148,10 @@ class Constraints:
         point = {**self.outside, **params}
         for comparison in self.comparisons:
             if not comparison.is_met(point):
-                names = [name for name, _ in comparison.coefficients]
+                values = described({name: point[name] for name, _ in comparison.coefficients})
                 raise SpaceError(
-                    f"the constraint {comparison.text!r} must hold, got "
-                    f"{described({name: point[name] for name in names})}, off by {comparison.violation(point)}"
+                    f"the constraint {comparison.text!r} must hold, got {values}, off by "
+                    f"{comparison.violation(point)}"
                 )
         for predicate in self.predicates:
             if not predicate.is_met(point):
@@ -179,6 +184,10 @@ class Constraints:
             raise SpaceError(f"{law}, which are {names}, got unknown {unknown}")
         stated = (named.get(one.name, one) if isinstance(one, Predicate) else one for one in self.stated)
         return replace(self, stated=tuple(stated))
+
+
+NONE = Constraints()
+"""The constraints of a space that has none."""
 
 
 def constraints_of(form: Mapping[str, Any]) -> list[str | Predicate]:

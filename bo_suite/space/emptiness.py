@@ -57,7 +57,7 @@ def _range(parameter: Parameter | Fixed) -> tuple[float, float]:
 
 
 def _is_met_somewhere(comparisons: Sequence[Comparison], parameters: Mapping[str, Parameter | Fixed]) -> bool:
-    """Whether the middle, the lowest or the highest values meet all comparisons, so that nothing is solved."""
+    """Whether the middle, the lowest or the highest values meet all comparisons; cheaper than solving."""
     names = {name for one in comparisons for name, _ in one.coefficients}
     for share in (0.5, 0.0, 1.0):
         point: dict[str, Any] = {name: parameters[name].decode(share) for name in names}

@@ -32,12 +32,12 @@ class Mixture:
             below 0, or no mixture within the bounds.
     """
 
-    parts: tuple[str, ...]
+    parts: Sequence[str]
     total: float = 1.0
     bounds: Bounds = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        parts = self.parts
+        parts: object = self.parts
         if isinstance(parts, str) or not isinstance(parts, Sequence) or len(parts) < 2:
             raise SpaceError(f"a Mixture needs a list of at least two names, got {described(parts)}")
         for name in parts:
@@ -48,9 +48,10 @@ class Mixture:
         total = finite("total", self.total)
         if total <= 0.0:
             raise SpaceError(f"`total > 0` must hold for a Mixture, got {total}")
-        if not isinstance(self.bounds, Mapping):
+        given: object = self.bounds
+        if not isinstance(given, Mapping):
             law = "the bounds of a Mixture must be (low, high) by name of a part"
-            raise SpaceError(f"{law}, got {described(self.bounds)}")
+            raise SpaceError(f"{law}, got {described(given)}")
         if unknown := [name for name in self.bounds if name not in parts]:
             raise SpaceError(f"bounds must be of parts among {list(parts)}, got some of {described(unknown)}")
         bounds = {name: _ends(name, self.bounds[name], total) for name in parts if name in self.bounds}

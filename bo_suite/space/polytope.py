@@ -102,7 +102,8 @@ class Polytope:
         forth = torch.where(slope > 1e-14, ratio, torch.inf).amin(-1)
         back = torch.where(slope < -1e-14, ratio, torch.inf).amin(-1)
         length = shares * (forth + back) - back
-        return (x + torch.where(length.isfinite(), length, 0.0)[..., None] * line).clamp(0.0, 1.0)
+        moved: Tensor = x + torch.where(length.isfinite(), length, 0.0)[..., None] * line
+        return moved.clamp(0.0, 1.0)
 
 
 def _null_space(equal: np.ndarray, d: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import jaxtyping as jt
 import numpy as np
@@ -17,6 +18,9 @@ from bo_suite.space.polytope import Polytope
 from bo_suite.space.representable import to_representable
 from bo_suite.space.step_moves import with_moved_steps
 from bo_suite.space.system import System
+
+if TYPE_CHECKING:
+    from bo_suite.space.region_samples import RegionSamples
 
 _LISTED, _TABLED = 100_000, 2**15
 """Most combinations of levels that are all tested, and whose answers by functions are stored."""
@@ -69,6 +73,13 @@ class Region:
         if found is None:
             raise self.empty("in a linear programme")
         return found
+
+    @cached_property
+    def samples(self) -> "RegionSamples":
+        """Draws rows from the region."""
+        from bo_suite.space.region_samples import RegionSamples  # which needs this module
+
+        return RegionSamples(self)
 
     def is_allowed(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b"]:
         """Which rows, with discrete columns at levels, meet all constraints.
@@ -218,7 +229,7 @@ class Region:
         if missing := self.constraints.missing:
             raise SpaceError(
                 "the constraint functions of a stored space must be given again, as in "
-                f"Optimizer.resume(path, functions=[{missing[0]}]), missing {list(missing)}"
+                f"Optimizer.resume(path, functions=[{missing[0]}]), got none for {list(missing)}"
             )
         allowed = self._meets_comparisons(rows).flatten()
         left = allowed.nonzero()[:, 0]

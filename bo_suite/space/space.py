@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, UnknownParameter
-from bo_suite.space.constraints import Constraint, Constraints, constraints_of
+from bo_suite.space.checks import canonical, check_parameters, is_chosen
+from bo_suite.space.constraints import NONE, Constraint, Constraints, constraints_of
 from bo_suite.space.files import form_in, parameter_of
 from bo_suite.space.fixed import Fixed
-from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
+from bo_suite.space.parameters import Choice, Float, Parameter, Value
 from bo_suite.values.copies import Copied
 from bo_suite.values.describe import described
 from bo_suite.values.display import html_table, shown_line, shown_list, shown_value
-from bo_suite.values.scalars import named_values
 
 if TYPE_CHECKING:
     import jaxtyping as jt
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bo_suite.data import Columns
     from bo_suite.space.encoding import Encoding
     from bo_suite.space.region import Region
-    from bo_suite.space.region_samples import RegionSamples
 
 MOST_PARAMETERS = 21_201
 """Dimensions of torch's Sobol sequences, with which a search begins."""
@@ -58,7 +57,7 @@ class Space:
     """
 
     parameters: Mapping[str, Parameter]
-    constraints: Constraints = Constraints()
+    constraints: Constraints = NONE
 
     if TYPE_CHECKING:  # the argument may be any sequence of constraints; a Constraints is stored
 
@@ -69,20 +68,7 @@ class Space:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        if not isinstance(self.parameters, Mapping) or not self.parameters:
-            raise SpaceError(
-                f"a Space needs a dict with at least one parameter, got {described(self.parameters)}"
-            )
-        for name, parameter in self.parameters.items():
-            if not isinstance(name, str) or not name:
-                raise SpaceError(f"a parameter's name must be a non-empty string, got {described(name)}")
-            if not isinstance(parameter, Float | Int | Choice | Fixed):
-                raise SpaceError(
-                    f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
-                )
-        if not any(map(_is_chosen, self._by_name.values())):
-            kinds = "no fidelity and no context" if self.contexts else "no fidelity"
-            raise SpaceError(f"a Space needs a parameter that is {kinds}, got {list(self.names)} alone")
+        check_parameters(self.parameters)
         object.__setattr__(self, "constraints", Constraints.of(self.constraints, self._by_name))
 
     def with_fixed(self, values: Params) -> "Space":
@@ -112,14 +98,6 @@ class Space:
         from bo_suite.space.region import Region
 
         return Region(self.encoding, self.constraints)
-
-    @cached_property
-    def samples(self) -> "RegionSamples":
-        """Draws rows that meet the constraints; of a space that has some."""
-        from bo_suite.space.region_samples import RegionSamples
-
-        assert self.region is not None, "a space without constraints is sampled directly"
-        return RegionSamples(self.region)
 
     @cached_property
     def _by_name(self) -> dict[str, Parameter]:
@@ -261,7 +239,7 @@ class Space:
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
         columns = [column for column, (_, parameter) in enumerate(self) if _varies(parameter)]
-        chosen = [column for column, (_, parameter) in enumerate(self) if _is_chosen(parameter)]
+        chosen = [column for column, (_, parameter) in enumerate(self) if is_chosen(parameter)]
         if not set(columns) & set(chosen):
             columns.append(chosen[0])
         return tuple(sorted(columns))
@@ -313,7 +291,7 @@ class Space:
             SpaceError: a parameter is missing, unknown, out of range or of the wrong type, or a constraint
                 is broken.
         """
-        point = self._canonical(self._complete(params), within=True)
+        point = canonical(self._by_name, params)
         self.constraints.check_point(point)
         return point
 
@@ -324,7 +302,7 @@ class Space:
             SpaceError: a parameter is missing, unknown, of the wrong type or without a position: an option
                 that never was one, or a number that is not positive on a log scale.
         """
-        return self._canonical(self._complete(params), within=False)
+        return canonical(self._by_name, params, outside=True)
 
     def contains(self, params: Params) -> bool:
         """Whether a point that the space accepts lies in it."""
@@ -341,42 +319,10 @@ class Space:
             SpaceError: a parameter is unknown, out of range or of the wrong type, or no point with these
                 values meets the constraints.
         """
-        some = self._canonical(named_values(params), within=True)
+        some = canonical(self._by_name, params, partial=True)
         if self.constraints and some:
             self.with_fixed(some)
         return some
-
-    def _complete(self, params: object) -> Mapping[str, Any]:
-        """The values of all parameters, by name.
-
-        Raises:
-            SpaceError: a parameter is missing.
-        """
-        values = named_values(params)
-        missing = [name for name in self._by_name if name not in values]
-        if missing:
-            raise SpaceError(f"every parameter must be given, missing {missing}")
-        return values
-
-    def _canonical(self, values: Mapping[str, Any], *, within: bool) -> Params:
-        """Values in canonical form, in order.
-
-        Args:
-            values: by name.
-            within: whether they must lie in the space.
-        """
-        unknown = [name for name in values if name not in self]
-        if unknown:
-            raise SpaceError(f"parameters must be among {list(self.names)}, got unknown {described(unknown)}")
-        point: Params = {}
-        for name, parameter in self:
-            if name not in values:
-                continue
-            try:
-                point[name] = parameter.check(values[name]) if within else parameter.accept(values[name])
-            except SpaceError as error:
-                raise SpaceError(f"parameter {name!r}: {error}") from error
-        return point
 
     def at_target(self, params: Params) -> Params:
         """The point with each fidelity at its target; the same point if the space has none."""
@@ -442,11 +388,6 @@ class Space:
 def _varies(parameter: Parameter | Fixed) -> bool:
     """Whether trials may have different values of a parameter."""
     return parameter.levels != 1 or (isinstance(parameter, Choice) and bool(parameter.retired))
-
-
-def _is_chosen(parameter: Parameter) -> bool:
-    """Whether a search chooses the value for the outcome's sake."""
-    return not parameter.context and (isinstance(parameter, Choice) or not parameter.fidelity)
 
 
 Space.parameters = Copied("parameters")  # type: ignore[assignment]

@@ -82,7 +82,8 @@ class _Slack:
         least, most = self._ends.to(rows)
         over = (residuals + least).clamp(min=0.0)
         under = (residuals + most).clamp(max=0.0)
-        return over + torch.where(self._equal.to(rows.device), under, 0.0)
+        excess: Tensor = over + torch.where(self._equal.to(rows.device), under, 0.0)
+        return excess
 
 
 def _single_moves(system: System, x: Tensor, columns: list[int], excess: Tensor) -> Tensor:

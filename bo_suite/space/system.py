@@ -1,7 +1,6 @@
 """The comparisons of a space as functions of encoded rows, and the nearest rows that meet them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -191,7 +190,8 @@ def _shortest(slopes: Tensor, excess: Tensor) -> Tensor:
         gram.shape[-1], dtype=gram.dtype, device=gram.device
     )
     multipliers = torch.linalg.solve(gram, -excess[..., None])
-    return (slopes.mT @ multipliers)[..., 0]
+    step: Tensor = (slopes.mT @ multipliers)[..., 0]
+    return step
 
 
 def _scale(parameter: Parameter | Fixed) -> tuple[float, float, float, float]:

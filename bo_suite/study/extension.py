@@ -43,7 +43,8 @@ def extended(
 
     Raises:
         SpaceError: a parameter is left out of a Space, becomes one of another kind or has a single number
-            left; or a new one has no value in earlier trials, or one that it does not have a place for.
+            left; a new one has no value in earlier trials, or one that it does not have a place for; or the
+            constraints become others.
     """
     for what, given in (("parameters", parameters), ("values", values)):
         if not isinstance(given, Mapping | Space):
@@ -51,6 +52,10 @@ def extended(
     named = dict(parameters) if isinstance(parameters, Mapping) else dict(iter(parameters))
     if isinstance(parameters, Space) and (lost := [name for name in space.names if name not in named]):
         raise SpaceError(f"a parameter cannot be removed (fix it at ask, or narrow it), got none of {lost}")
+    if isinstance(parameters, Space) and parameters.constraints.form != space.constraints.form:
+        raise SpaceError(
+            f"the constraints of a space must stay {space.constraints!r}, got {parameters.constraints!r}"
+        )
     new = Space(dict(space) | named)  # checks names and kinds
     added = [name for name in named if name not in space]
     if (without := [name for name in added if name not in values]) or (
@@ -59,7 +64,8 @@ def extended(
         wrong = f"none for {without}" if without else f"one for {unknown}"
         raise SpaceError(f"`values` must have one value for each new parameter and no other, got {wrong}")
     changed = {name: _changed(name, space[name], new[name]) for name in space.names}
-    complete = Space({name: changed.get(name, parameter) for name, parameter in new})
+    whole = {name: changed.get(name, parameter) for name, parameter in new}
+    complete = Space(whole, space.constraints.stated)
     return complete, {name: _value(name, complete[name], values[name]) for name in added}
 
 
