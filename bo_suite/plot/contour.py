@@ -48,8 +48,7 @@ def plot_contour(
     view = OutcomeView.of(belief, run.trials, run.goals, run.space)
     point = view.point
     columns, rows = across.values(_VALUES), up.values(_VALUES)
-    points = [point | {across.name: column, up.name: row} for row in rows for column in columns]
-    encoded = belief.encode(points)
+    encoded = view.rows_through([{across.name: column, up.name: row} for row in rows for column in columns])
     mean = belief.at(encoded).mean.reshape(len(rows), len(columns)).numpy()
     infeasible = view.infeasible(encoded).reshape(len(rows), len(columns)).numpy()
 

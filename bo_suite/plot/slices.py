@@ -95,7 +95,7 @@ def _names(belief: Belief, parameters: Sequence[str] | None) -> Sequence[str]:
 def _draw_slice(axes: "Axes", view: OutcomeView, axis: ParameterAxis) -> None:
     """Draw one panel."""
     belief, point, values = view.belief, view.point, axis.values(_VALUES)
-    rows = belief.encode([point | {axis.name: value} for value in values])
+    rows = view.rows_through([{axis.name: value} for value in values])
     prediction = belief.at(rows)
     at = axis.coordinates(values)
     axis.label(axes, "x")

@@ -244,7 +244,7 @@ def neighbours(
         positions = space.encoding.positions(column, chosen).to(rows)
     copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
     copies[..., column] = positions
-    return settled(space, copies, rows[..., None, :].expand_as(copies), column)
+    return settled(space, copies, rows[..., None, :].expand_as(copies), (column,))
 
 
 # Listing.
@@ -287,7 +287,7 @@ def settled(
     space: Space,
     rows: jt.Float[Tensor, "*b d"],
     otherwise: jt.Float[Tensor, "*b d"],
-    held: int | None = None,
+    held: Sequence[int] = (),
 ) -> jt.Float[Tensor, "*b d"]:
     """The rows moved to where the constraints are met; those that cannot be are replaced.
 
@@ -295,7 +295,7 @@ def settled(
         space: without constraints the rows are returned.
         rows: in [0, 1]^d.
         otherwise: rows that meet the constraints.
-        held: a column that does not move.
+        held: columns that do not move.
     """
     return rows if space.region is None else space.region.settled(rows, otherwise, held)
 

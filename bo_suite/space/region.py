@@ -1,6 +1,7 @@
 """Where the constraints of a space are met, in encoded rows: judged, approached and listed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -101,26 +102,28 @@ class Region:
         self,
         rows: jt.Float[Tensor, "*b d"],
         otherwise: jt.Float[Tensor, "*b d"],
-        held: int | None = None,
+        held: Sequence[int] = (),
     ) -> jt.Float[Tensor, "*b d"]:
         """Rows near the given ones that meet the constraints; those that have none nearby are replaced.
 
         Args:
             rows: in [0, 1]^d.
             otherwise: rows that meet the constraints.
-            held: a column that does not move.
+            held: columns that do not move.
         """
         moved = self.approached(rows, held)
         return torch.where(self.is_allowed(moved)[..., None], moved, otherwise)
 
-    def approached(self, rows: jt.Float[Tensor, "*b d"], held: int | None = None) -> jt.Float[Tensor, "*b d"]:
+    def approached(
+        self, rows: jt.Float[Tensor, "*b d"], held: Sequence[int] = ()
+    ) -> jt.Float[Tensor, "*b d"]:
         """Rows near the given ones, of which most meet the comparisons.
 
         Columns with steps exchange steps, then continuous columns move.
 
         Args:
             rows: in [0, 1]^d.
-            held: a column that does not move.
+            held: columns that do not move.
         """
         rows = self.encoding.round_to_levels(rows)
         if self.system is None:
@@ -129,11 +132,25 @@ class Region:
         wrong = (~self.system.is_met(flat)).nonzero()[:, 0]
         if len(wrong):
             movable = torch.ones_like(self.continuous)
-            if held is not None:
-                movable[held] = False
+            movable[list(held)] = False
             moved = with_moved_steps(self.system, flat[wrong], movable)
             flat = flat.index_copy(0, wrong, self.system.absorbed(moved, movable & self.continuous))
         return flat.reshape(rows.shape).to(rows)
+
+    def along_equalities(
+        self, rows: jt.Float[Tensor, "*b d"], held: Sequence[int]
+    ) -> jt.Float[Tensor, "*b d"]:
+        """The rows, where an equality is broken moved to where it holds, if there is such a row nearby.
+
+        Args:
+            rows: in [0, 1]^d.
+            held: columns that do not move.
+        """
+        if self.system is None or not bool(self.system.equalities.any()):
+            return rows
+        equalities = tuple(one for one in self.system.comparisons if one.equality)
+        met = System(self.encoding, equalities).is_met(rows)
+        return torch.where(met[..., None], rows, self.approached(rows, held))
 
     def towards(
         self, rows: jt.Float[Tensor, "*b d"], allowed: jt.Float[Tensor, "*b d"], halvings: int
