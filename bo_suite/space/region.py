@@ -172,7 +172,9 @@ class Region:
 
     def exact(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """The nearest rows that encode points, where rounding has broken no comparison."""
-        return self.encoding.project(rows) if self.system is None else to_representable(self.system, rows)
+        if self.system is None:
+            return self.encoding.project(rows)
+        return to_representable(self.system, rows, self.polytope.centre)
 
     @cached_property
     def listed(self) -> jt.Float64[Tensor, "p d"] | None:

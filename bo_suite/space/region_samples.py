@@ -14,6 +14,9 @@ from bo_suite.space.region import Region
 _POOL, _TRIED, _TURNS = 512, 1024, 64
 """Rows that walks start from, rows that are tried at once to find these, and most times of trying."""
 
+_ENOUGH = 8
+"""Rows of the pool with which the trying ends early: walks from few rows reach others."""
+
 _BURN_IN, _STEPS = 20, 8
 """Steps of hit-and-run: for each direction of the region until the pool is uniform, and for each sample."""
 
@@ -23,7 +26,7 @@ _LEAST_ACCEPTED = 0.125
 _MARGIN = 1.5
 """Points of the space that are drawn for each one that is expected to be needed."""
 
-_HALVINGS = 4
+_HALVINGS = 8
 """Halvings of the way back to an allowed row where a constraint function refuses the end of a walk."""
 
 
@@ -90,7 +93,7 @@ class RegionSamples:
             rows = rows if self.spreads else self.region.approached(rows)
             found.append(rows[self.region.is_allowed(rows)])
             count = sum(map(len, found))
-            if count >= _POOL or (count and turn >= _TURNS // 8):
+            if count >= _POOL or (count >= _ENOUGH and turn >= _TURNS // 8):
                 break
         rows = torch.cat(found)
         if not len(rows) and self.region.listed is not None:

@@ -17,18 +17,44 @@ _ROUNDING = 1e-7
 _EXACT = 1e-15
 """Residual up to which an inequality holds exactly: sums of a few values have no smaller errors."""
 
+_SHARES = (1e-9, 1e-8)
+"""Shares of the way to the centre that rows move where rounding cannot be made up for otherwise."""
 
-def to_representable(system: System, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
+
+def to_representable(
+    system: System, rows: jt.Float[Tensor, "*b d"], centre: jt.Float64[Tensor, " d"]
+) -> jt.Float[Tensor, "*b d"]:
     """The nearest rows that encode points; of each comparison one column makes up for the rounding.
 
     A Float has eleven significant digits. After rounding, an equality is off by that much, and the value of
     a column of its own is solved for; an inequality is at most exceeded by that much, and a column of its own
-    gives way by some units of its last digit. What is left is the rounding of one column, or nothing.
+    gives way by some units of its last digit. If it has none, the row moves a little towards the centre.
 
     Args:
         system: the comparisons.
         rows: that meet these.
+        centre: of the polytope of the rows.
     """
+    exact = _rounded(system, rows)
+    for share in _SHARES:
+        excess = _exceeded(system, exact)
+        wrong = (excess > _EXACT) & (excess <= _ROUNDING)
+        if not bool(wrong.any()):
+            break
+        moved = rows + share * system.continuous.to(rows) * (centre.to(rows) - rows)
+        moved = _rounded(system, moved)
+        better = wrong & (_exceeded(system, moved) <= _EXACT) & system.is_met(moved)
+        exact = torch.where(better[..., None], moved, exact)
+    return exact
+
+
+def _exceeded(system: System, rows: Tensor) -> Tensor:
+    """The largest violation of an inequality."""
+    return torch.where(system.equalities.to(rows.device), 0.0, system.violation(rows)).amax(-1)
+
+
+def _rounded(system: System, rows: Tensor) -> Tensor:
+    """The nearest rows that encode points, with one column of each comparison that makes up for that."""
     exact = system.encoding.project(rows)
     equal = system.equalities
     for comparison, column in _pivots(system).items():

@@ -123,10 +123,14 @@ def _pair_moves(system: System, x: Tensor, columns: list[int]) -> Tensor:
 
 
 def _best(slack: _Slack, x: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the moved rows (n, c, d) those of smallest violation, and that; of equal ones a short move."""
+    """Of the moved rows (n, c, d) those of smallest violation, and that.
+
+    Of equal ones a short move is taken, and of equally short ones any: a number that looks random decides.
+    """
     violation = slack.excess(moved).abs().sum(-1)
     distance = (moved - x[:, None]).square().sum(-1)
-    tie = torch.remainder(torch.sin(moved.sum(-1) * 12.9898 + torch.arange(moved.shape[1])) * 43758.5453, 1.0)
+    weights = torch.arange(1.0, x.shape[-1] + 1.0, dtype=x.dtype, device=x.device).sqrt()
+    tie = torch.remainder(torch.sin(moved @ weights * 12.9898) * 43758.5453, 1.0)
     order = violation + 1e-6 * distance + 1e-9 * tie
     choice = order.argmin(-1)
     rows = torch.arange(len(x), device=x.device)

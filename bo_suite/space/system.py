@@ -185,7 +185,7 @@ class System:
 def _shortest(slopes: Tensor, excess: Tensor) -> Tensor:
     """The shortest steps s with slopes s = -excess, as far as there are such."""
     gram = slopes @ slopes.mT
-    size = gram.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-300)
+    size = gram.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-30)
     gram = gram + 1e-12 * size[..., None, None] * torch.eye(
         gram.shape[-1], dtype=gram.dtype, device=gram.device
     )
