@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 __version__ = "0.9.0"
 
 __all__ = [
-    *("Choice", "Float", "Int", "Mixture", "Optimizer", "Result", "Space", "Trial", "__version__", "minimize")
+    "Choice",
+    "Float",
+    "Int",
+    "Mixture",
+    "Optimizer",
+    "Result",
+    "Space",
+    "Trial",
+    "__version__",
+    "minimize",
 ]
 
 _HOMES = {

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jaxtyping as jt
 import numpy as np
@@ -162,13 +162,18 @@ class Region:
             allowed: where to begin.
             halvings: of the way.
         """
-        met = self.is_allowed(rows)[..., None]
-        low, high = met.to(rows), torch.ones_like(rows[..., :1])
-        for _ in range(0 if bool(met.all()) else halvings):
+        flat, start = rows.reshape(-1, rows.shape[-1]), allowed.reshape(-1, rows.shape[-1])
+        refused = (~self.is_allowed(flat)).nonzero()[:, 0]
+        if not len(refused):
+            return rows
+        begin, way = start[refused], flat[refused] - start[refused]
+        low, high = torch.zeros_like(way[:, :1]), torch.ones_like(way[:, :1])
+        for _ in range(halvings):
             middle = 0.5 * (low + high)
-            inside = self.is_allowed(self.approached(allowed + middle * (rows - allowed)))[..., None]
+            inside = self.is_allowed(self.approached(begin + middle * way))[:, None]
             low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-        return torch.where(met, rows, self.settled(allowed + low * (rows - allowed), allowed))
+        ends = self.settled(begin + low * way, begin)
+        return flat.index_copy(0, refused, ends).reshape(rows.shape)
 
     def exact(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """The nearest rows that encode points, where rounding has broken no comparison."""
@@ -252,8 +257,19 @@ class Region:
             )
         allowed = self._meets_comparisons(rows).flatten()
         left = allowed.nonzero()[:, 0]
-        points = self.encoding.decode(rows.reshape(-1, rows.shape[-1])[left])
+        points = self._points(rows.reshape(-1, rows.shape[-1])[left])
         outside, functions = self.constraints.outside, self.constraints.predicates
         met = [all(one.is_met({**outside, **point}) for one in functions) for point in points]
         allowed[left] = torch.tensor(met, dtype=torch.bool, device=rows.device)
         return allowed.reshape(rows.shape[:-1])
+
+    def _points(self, rows: Tensor) -> list[dict[str, Any]]:
+        """The points of many rows; each level is decoded once."""
+        values: list[list[Any]] = []
+        for parameter, units in zip(self.encoding.columns, rows.detach().cpu().T.tolist(), strict=True):
+            if parameter.levels is None:
+                values.append([parameter.decode(unit) for unit in units])
+            else:
+                decoded = {unit: parameter.decode(unit) for unit in set(units)}
+                values.append([decoded[unit] for unit in units])
+        return [dict(zip(self.encoding.names, one, strict=True)) for one in zip(*values, strict=True)]

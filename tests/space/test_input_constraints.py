@@ -82,7 +82,7 @@ def like(space: Space) -> Tensor:
 
 
 def assert_exact(space: Space, rows: Tensor) -> None:
-    """Every row, rounded to a point, meets the constraints to 1e-9 in the user's units, by other arithmetic."""
+    """Every row, rounded to a point, meets the constraints to 1e-9 in the user's units."""
     exact = project(space, rows.reshape(-1, space.dim))
     assert torch.equal(project(space, exact), exact)
     for point in space.decode(exact):
@@ -141,7 +141,8 @@ def test_replicates_are_sampled_as_alone(name: str) -> None:
 def test_rows_in_single_precision_are_accepted() -> None:
     space = SPACES["inequalities"]
     rows = sample_sobol(space, 32, like(space).float(), Seeds.of(0, 1))
-    assert rows.dtype == torch.float32 and bool(is_allowed(space, rows).all())
+    assert rows.dtype == torch.float32
+    assert bool(is_allowed(space, rows).all())
 
 
 def test_samples_of_a_simplex_are_uniform() -> None:
@@ -171,7 +172,8 @@ def test_the_points_of_a_finite_region_are_listed() -> None:
     assert {tuple(point.values()) for point in space.decode(rows)} == {
         (a, b, 10 - a - b) for a in range(11) for b in range(11 - a)
     }
-    assert not is_exhausted(space, rows[1:]) and is_exhausted(space, rows)
+    assert not is_exhausted(space, rows[1:])
+    assert is_exhausted(space, rows)
     assert SPACES["integer products"].cardinality == 7
     assert SPACES["one point"].cardinality == 1
     determined = Space({"n": Int(0, 5), "x": UNIT}, ["n + 2*x == 3"])
@@ -196,9 +198,10 @@ def test_a_new_row_is_none_of_the_taken_ones() -> None:
 def test_a_rare_region_is_found_and_left_for_a_sentence() -> None:
     space = Space({"x": UNIT, "y": UNIT}, [rare])
     rows = sample_sobol(space, 64, like(space), Seeds.of(0, 1))
-    assert all(rare(point) for point in space.decode(rows)) and len(torch.unique(rows, dim=0)) > 8
+    assert all(rare(point) for point in space.decode(rows))
+    assert len(torch.unique(rows, dim=0)) > 8
     never = Space({"x": UNIT, "y": UNIT}, [lambda params: False])
-    with pytest.raises(SpaceError, match="must exist, got none among 65,536 samples for \\[<lambda>\\]"):
+    with pytest.raises(SpaceError, match=r"must exist, got none among 65,536 samples for \[<lambda>\]"):
         sample_sobol(never, 4, like(never), Seeds.of(0, 1))
 
 
@@ -265,7 +268,7 @@ def test_rounding_is_no_violation() -> None:
 def test_some_values_are_refused_if_no_point_has_them() -> None:
     space = SPACES["simplex"]
     assert space.check_some({"a": 0.4, "b": 0.6}) == {"a": 0.4, "b": 0.6}
-    with pytest.raises(SpaceError, match="got none within the ranges and with {'a': 0.7, 'b': 0.6} fixed"):
+    with pytest.raises(SpaceError, match=r"got none within the ranges and with {'a': 0.7, 'b': 0.6} fixed"):
         space.check_some({"a": 0.7, "b": 0.6})
 
 
@@ -288,7 +291,8 @@ def test_single_values_count_in_constraints() -> None:
     assert space.names == ("a", "b")
     rows = project(space, sample_sobol(space, 32, like(space), Seeds.of(0, 1)))
     for point in space.decode(rows):
-        assert abs(point["a"] + point["b"] - 0.75) < 1e-9 and point["a"] <= 0.5
+        assert abs(point["a"] + point["b"] - 0.75) < 1e-9
+        assert point["a"] <= 0.5
         space.check(point)
 
 
@@ -356,7 +360,7 @@ def test_a_function_that_raises_is_named_with_the_point() -> None:
         return bool(1 / 0)
 
     space = Space({"x": UNIT}, [broken])
-    with pytest.raises(SpaceError, match="'broken' must return True or False, got ZeroDivisionError: .*0.5"):
+    with pytest.raises(SpaceError, match=r"'broken' must return True or False, got ZeroDivisionError: .*0.5"):
         space.check({"x": 0.5})
 
 
@@ -375,10 +379,12 @@ def test_a_function_may_change_its_point_and_return_a_numpy_bool() -> None:
 def test_a_space_is_read_as_it_was_written(name: str) -> None:
     space = SPACES[name]
     again = Space.from_dict(json.loads(json.dumps(space.to_dict())))
-    assert again == space and again.fingerprint == space.fingerprint
+    assert again == space
+    assert again.fingerprint == space.fingerprint
     assert again.constraints.form == space.constraints.form
     assert Space(space.parameters) != space
-    assert repr(again) == repr(space) and "constraints=[" in repr(space)
+    assert repr(again) == repr(space)
+    assert "constraints=[" in repr(space)
 
 
 def test_a_space_in_toml_has_its_constraints_first(tmp_path: Path) -> None:
@@ -400,7 +406,8 @@ def test_a_space_without_constraints_has_the_form_that_it_had() -> None:
     space = Space({"x": UNIT})
     assert space.to_dict() == {"x": {"type": "float", "low": 0.0, "high": 1.0, "log": False}}
     assert Space({"x": UNIT}, []) == space == Space({"x": UNIT}, ())
-    assert space.region is None and len(space.constraints) == 0
+    assert space.region is None
+    assert len(space.constraints) == 0
 
 
 def test_functions_of_a_file_have_to_be_given_again() -> None:
@@ -412,7 +419,8 @@ def test_functions_of_a_file_have_to_be_given_again() -> None:
     ):
         sample_sobol(space, 4, like(space), Seeds.of(0, 0))
     again = space.with_functions([in_a_disc])
-    assert not again.contains({"x": 1.0, "y": 0.0}) and again == space
+    assert not again.contains({"x": 1.0, "y": 0.0})
+    assert again == space
     for wrong in (in_a_disc, "in_a_disc", [rare], ["in_a_disc"]):
         with pytest.raises(SpaceError, match="functions must be a list of the constraint functions"):
             space.with_functions(wrong)  # type: ignore[arg-type]
@@ -429,7 +437,8 @@ def test_a_mixture_stands_for_its_parameters_and_their_sum() -> None:
     assert list(space.constraints) == ["a + b + `part c` == 2", "a <= b"]
     rows = sample_sobol(space, 32, like(space), Seeds.of(0, 1))
     for point in space.decode(project(space, rows)):
-        assert abs(point["a"] + point["b"] + point["part c"] - 2.0) < 1e-9 and point["a"] <= point["b"]
+        assert abs(point["a"] + point["b"] + point["part c"] - 2.0) < 1e-9
+        assert point["a"] <= point["b"]
     assert hash(mixture) == hash(Mixture(("a", "b", "part c"), 2.0, {"a": (0.5, 1.5), "b": (0.25, 2.0)}))
 
 

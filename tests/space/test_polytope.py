@@ -40,9 +40,11 @@ def test_walks_on_a_simplex_are_uniform() -> None:
     """Dirichlet(1, ..., 1): mean 1 / d and variance (d - 1) / (d² (d + 1))."""
     for d in (3, 6):
         chosen = polytope(d, equal=[[1.0] * d], values=[1.0])
-        assert chosen is not None and chosen.basis.shape == (d, d - 1)
+        assert chosen is not None
+        assert chosen.basis.shape == (d, d - 1)
         rows = samples(chosen, 8000, 60)
-        assert bool((rows >= 0.0).all()) and float((rows.sum(-1) - 1.0).abs().max()) < 1e-12
+        assert bool((rows >= 0.0).all())
+        assert float((rows.sum(-1) - 1.0).abs().max()) < 1e-12
         assert_close(rows.mean(0), torch.full((d,), 1.0 / d, **CPU_DOUBLES), atol=0.01, rtol=0.0)
         variance = torch.full((d,), (d - 1) / (d**2 * (d + 1)), **CPU_DOUBLES)
         assert_close(rows.var(0), variance, atol=0.0, rtol=0.06)
@@ -59,19 +61,23 @@ def test_walks_in_a_triangle_fill_it_evenly() -> None:
 def test_inequalities_that_are_equalities_in_disguise_are_found() -> None:
     """a + b <= 0 leaves c alone free, and two opposite inequalities are a line."""
     chosen = polytope(3, [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.0, 0.5])
-    assert chosen is not None and chosen.basis.shape == (3, 1)
+    assert chosen is not None
+    assert chosen.basis.shape == (3, 1)
     rows = samples(chosen, 500, 10)
     assert bool((rows[:, :2] == 0.0).all())
-    assert float(rows[:, 2].min()) < 0.05 and 0.45 < float(rows[:, 2].max()) <= 0.5
+    assert float(rows[:, 2].min()) < 0.05
+    assert 0.45 < float(rows[:, 2].max()) <= 0.5
     chosen = polytope(2, [[1.0, -1.0], [-1.0, 1.0]], [0.0, 0.0])
-    assert chosen is not None and chosen.basis.shape == (2, 1)
+    assert chosen is not None
+    assert chosen.basis.shape == (2, 1)
     rows = samples(chosen, 100, 10)
     assert_close(rows[:, 0], rows[:, 1], atol=1e-12, rtol=0.0)
 
 
 def test_a_polytope_of_one_point_has_no_directions() -> None:
     chosen = polytope(3, equal=[[1.0, 1.0, 1.0]], values=[3.0])
-    assert chosen is not None and chosen.basis.shape == (3, 0)
+    assert chosen is not None
+    assert chosen.basis.shape == (3, 0)
     assert_close(chosen.centre, torch.ones(3, **CPU_DOUBLES))
     assert_close(samples(chosen, 4, 5), torch.ones(4, 3, **CPU_DOUBLES))
 
