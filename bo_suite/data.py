@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import jaxtyping as jt
 import torch
@@ -30,6 +30,14 @@ class Condition:
     parents: tuple[tuple[int, tuple[tuple[float, float], ...]], ...]
 
 
+class Region(Protocol):
+    """Where constraints among the columns of rows are met."""
+
+    def approached(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
+        """Rows near the given ones, of which most are in the region."""
+        ...
+
+
 @dataclass(frozen=True)
 class Columns:
     """What kinds of columns rows have; by default all are continuous and always active.
@@ -43,6 +51,7 @@ class Columns:
         narrowed: whether observed rows may lie outside of the space, which was larger before.
         conditions: of the columns that are not always active, parents before their children. An inactive
             column of a row is at position 0.
+        region: where the constraints of the space are met; None without constraints.
     """
 
     unordered: tuple[int, ...] = ()
@@ -52,6 +61,7 @@ class Columns:
     between: tuple[int, ...] = ()
     narrowed: bool = False
     conditions: tuple[Condition, ...] = ()
+    region: Region | None = None
 
     def active(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Bool[Tensor, "*b m d"]:
         """Which columns of rows are active, by the positions of their parents."""
@@ -241,7 +251,7 @@ class Dataset:
         return torch.cat((observed, *failed, self.pending), -2)
 
     def within_space(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
-        """The rows moved to where the next row may be: into the space, and to the fixed columns."""
+        """The rows moved to where the next row may be: into the space, the fixed columns and the region."""
         if self.columns.narrowed:
             single = [column for column, levels in enumerate(self.columns.levels) if levels == 1]
             rows = rows.clamp(0.0, 1.0)
@@ -249,12 +259,15 @@ class Dataset:
             for column in self.columns.between:
                 last = max((self.columns.levels[column] or 1) - 1, 1)
                 rows[..., column] = (rows[..., column] * last).round() / last
-        if not self.columns.fixed:
-            return rows
-        columns, positions = zip(*self.columns.fixed, strict=True)
-        rows = rows.clone()
-        rows[..., list(columns)] = rows.new_tensor(positions)
-        return rows
+        if self.columns.fixed:
+            columns, positions = zip(*self.columns.fixed, strict=True)
+            rows = rows.clone()
+            rows[..., list(columns)] = rows.new_tensor(positions)
+        return self.within_region(rows)
+
+    def within_region(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+        """The rows moved to where the constraints are met, as far as that is possible nearby."""
+        return rows if self.columns.region is None else self.columns.region.approached(rows)
 
     @property
     def reachable(self) -> jt.Bool[Tensor, "*b n"]:

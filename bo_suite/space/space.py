@@ -204,7 +204,12 @@ class Space:
             for column, parameter in enumerate(self._columns)
             if isinstance(parameter, Choice) and parameter.ordered and parameter.retired
         )
-        return Columns(self.unordered, self.levels, self.fidelities, self.fixed, between)
+        kinds = Columns(self.unordered, self.levels, self.fidelities, (), between)
+        return self.restricted(kinds)
+
+    def restricted(self, columns: "Columns") -> "Columns":
+        """The columns of a space with more points, with where the next row of this one may be."""
+        return replace(columns, fixed=self.fixed, region=self.region)
 
     @property
     def aspects(self) -> frozenset[str]:

@@ -50,7 +50,7 @@ def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -
         surrogate: fitted to the data.
         seeds: of the fit and of the search.
     """
-    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+    data = replace(data, columns=space.restricted(data.columns))
     with numerical_environment(), torch.no_grad():
         return recommended_row(surrogate.fit(data, seeds), data, space, seeds)
 

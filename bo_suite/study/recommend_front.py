@@ -69,7 +69,7 @@ def recommended_front(
 
 def front_rows(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -> jt.Float[Tensor, "r d"]:
     """The rows of `recommended_front`."""
-    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+    data = replace(data, columns=space.restricted(data.columns))
     outcomes = data.outcomes
     assert outcomes is not None, "data of one objective have no front"
     with numerical_environment(), torch.no_grad():

@@ -259,7 +259,7 @@ class Suggester:
 
     def _repeated(self, step: Step, data: Dataset, space: Space, seeds: Seeds) -> Step:
         """The step to a point that was evaluated before, where that teaches more than the new one."""
-        data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+        data = replace(data, columns=space.restricted(data.columns))
         again = None if step.source != "acquisition" else repeat_instead(step.row, data, seeds)
         if again is None:
             return step
