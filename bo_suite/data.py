@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jaxtyping as jt
 import torch
@@ -30,6 +30,7 @@ class Condition:
     parents: tuple[tuple[int, tuple[tuple[float, float], ...]], ...]
 
 
+@runtime_checkable
 class Region(Protocol):
     """Where constraints among the columns of rows are met."""
 
