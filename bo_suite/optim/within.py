@@ -184,26 +184,27 @@ def _course(limits: Limits, x: Tensor, gradient: Tensor, steps: Tensor, changes:
     low, high = x <= limits.lower + _ON, x >= limits.upper - _ON
     fixed = limits.lower >= limits.upper
     held, pinned = on | equal, low | high
+    projector, multipliers = _face(normals, held, pinned, gradient)
     for _ in range(_CHANGES):  # what the gradient does not press against is left
-        projector, multipliers = _face(normals, held, pinned, gradient)
         rest = gradient + (normals.mT @ multipliers[..., None])[..., 0]
         left = held & ~equal & (multipliers < -_SIGN)
         freed = pinned & ~fixed & ((low & (rest < -_SIGN)) | (high & (rest > _SIGN)))
         if not bool(left.any()) and not bool(freed.any()):
             break
         held, pinned = held & ~left, pinned & ~freed
-    for _ in range(_CHANGES):  # what the direction would cross at once is held
-        projector, _ = _face(normals, held, pinned, gradient)
+        projector, multipliers = _face(normals, held, pinned, gradient)
+    for turn in range(_CHANGES + 1):  # what the direction would cross at once is held
         projected = (projector @ gradient[..., None])[..., 0]
         ones = torch.ones_like(projected)
         direction = quasi_newton_direction(projected, ones, steps @ projector, changes @ projector)
         rates = (normals @ direction[..., None])[..., 0]
         crossed = on & ~held & (rates > _SIGN)
         leaving = ~pinned & ((low & (direction < -_SIGN)) | (high & (direction > _SIGN)))
-        if not bool(crossed.any()) and not bool(leaving.any()):
+        if turn == _CHANGES or not (bool(crossed.any()) or bool(leaving.any())):
             break
         held, pinned = held | crossed, pinned | leaving
-    rates = torch.where(held | equal, 0.0, rates)
+        projector, _ = _face(normals, held, pinned, gradient)
+    rates = torch.where(held, 0.0, rates)
     reach = torch.where(rates > _SIGN, slack.clamp(min=0.0) / rates.clamp(min=_SIGN), torch.inf).amin(-1)
     inside = (normals != 0.0).any(-2)
     room = torch.where(direction > 0.0, limits.upper - x, x - limits.lower).clamp(min=0.0)

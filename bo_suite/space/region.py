@@ -183,8 +183,11 @@ class Region:
 
     @cached_property
     def listed(self) -> jt.Float64[Tensor, "p d"] | None:
-        """All allowed rows; None if a column moves continuously, or there are too many to test."""
-        if math.prod(self._levels) > _LISTED or bool(self._free.any()):
+        """All allowed rows; None if a column moves continuously, or there are too many to test.
+
+        None too if a constraint function has to be given again.
+        """
+        if math.prod(self._levels) > _LISTED or self.constraints.missing or bool(self._free.any()):
             return None
         rows = self._combinations
         if bool(self.continuous.any()) and self.system is not None:
