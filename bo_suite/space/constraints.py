@@ -102,6 +102,11 @@ class Constraints:
         return f"[{', '.join(repr(one) if isinstance(one, str) else one.name for one in self.stated)}]"
 
     @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What a table of the space says of each: "constraint", and its text or the name of its function."""
+        return [("constraint", one if isinstance(one, str) else one.name) for one in self.stated]
+
+    @property
     def predicates(self) -> tuple[Predicate, ...]:
         """The constraints that are functions."""
         return tuple(one for one in self.stated if isinstance(one, Predicate))

@@ -146,7 +146,7 @@ class Space:
         return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), shown_line(end)])
 
     def _repr_html_(self) -> str:
-        rows = [(name, shown_value(parameter)) for name, parameter in self]
+        rows = [(name, shown_value(parameter)) for name, parameter in self] + self.constraints.rows
         return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
 
     @property
