@@ -28,8 +28,8 @@ _LISTED_AT_LAST = 100_000
 _RANDOM_ROWS, _RANDOM_TURNS = 512, 20
 """Random rows drawn at a time, and number of draws, when no result of a search is new."""
 
-_RANDOM_TRIES = 1000
-"""Random rows that are tried one by one to replace a row that is not new."""
+_RANDOM_TRIES, _FEW_TRIES = 1000, 32
+"""Random rows that are tried one by one to replace a row that is not new; fewer where all rows are listed."""
 
 _DESIGN_ROWS = 256
 """Rows among which the design is chosen in a space with constraints."""
@@ -340,7 +340,8 @@ def new_row(
     """
     seen = {tuple(taken_row) for taken_row in taken.tolist()}
     exact = project(space, row[None])[0]
-    for turn in range(_RANDOM_TRIES):
+    listed = space.region is not None and space.region.listed is not None
+    for turn in range(_FEW_TRIES if listed else _RANDOM_TRIES):
         if tuple(exact.tolist()) not in seen and bool(is_allowed(space, exact)):
             return exact
         exact = project(space, sample_random(space, 1, row[None], seeds.split(f"unseen {turn}")))[0]

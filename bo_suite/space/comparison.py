@@ -17,6 +17,9 @@ TOLERANCE = 1e-9
 """Largest violation that counts as rounding, relative to the largest term of a comparison; absolute for
 logarithms."""
 
+_PART_OF_A_STEP = 0.25
+"""Largest violation, in steps, of a comparison of values with steps, however large these are."""
+
 Number = Float | Int
 
 
@@ -30,7 +33,8 @@ class Comparison:
         bound: what the sum is compared with.
         equality: whether the sum equals the bound.
         log: whether logarithms are summed.
-        scale: size of the largest term that the ranges allow; 1 for logarithms.
+        scale: what violations are relative to: the largest term that the ranges allow, less where rounding
+            would be more than a step; 1 for logarithms.
     """
 
     text: str
@@ -110,6 +114,9 @@ def _comparison(text: str, relation: Relation, parameters: Mapping[str, Paramete
     coefficients = {monomial[0][0]: coefficient for monomial, coefficient in terms.items()}
     sizes = [abs(one) * _largest(numbers[name]) for name, one in coefficients.items()]
     scale = max(abs(constant), *sizes) or 1.0
+    steps = [abs(one) * (numbers[name].step or 0.0) for name, one in coefficients.items()]
+    if all(steps):
+        scale = min(scale, _PART_OF_A_STEP / TOLERANCE * min(steps))
     return Comparison(text, tuple(coefficients.items()), 0.0 - constant, relation.equality, False, scale)
 
 
@@ -128,7 +135,9 @@ def _number(text: str, name: str, parameters: Mapping[str, Parameter | Fixed]) -
             f"{what} must be about numbers, got {name!r}, a Choice; give a function of the parameters instead"
         )
     if parameter.fidelity:
-        raise SpaceError(f"{what} must not involve a fidelity, whose target is reached anyway, got {name!r}")
+        raise SpaceError(
+            f"{what} must not involve a fidelity, as every point has to exist at its target too, got {name!r}"
+        )
     return parameter
 
 

@@ -100,7 +100,7 @@ class RegionSamples:
             rows = self.region.listed
         if not len(rows):
             raise self.region.empty(f"among {_TURNS * _TRIED:,} samples")
-        rows = rows[torch.arange(_POOL) % len(rows)]
+        rows = rows[torch.arange(_POOL, device="cpu") % len(rows)]
         if self.spreads or self.region.system is None:
             return rows
         return self._walk(rows, Seeds((0,)), _BURN_IN * max(len(self.region.system.columns), 5))

@@ -327,6 +327,8 @@ class Space:
         some = canonical(self._by_name, params, partial=True)
         if self.constraints and some:
             self.with_fixed(some)
+        if len(some) == len(self):
+            self.constraints.check_point(some)
         return some
 
     def at_target(self, params: Params) -> Params:

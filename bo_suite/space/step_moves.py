@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_suite.data import CPU_DOUBLES
 from bo_suite.space.system import System
 
 _MOST_PAIRS = 64
@@ -66,8 +67,8 @@ class _Slack:
     def __init__(self, system: System, movable: Tensor) -> None:
         self._system, self._equal = system, system.equalities
         self._free = system.continuous & movable
-        self._ends = torch.zeros(2, len(system.comparisons), dtype=torch.float64)
-        low = torch.zeros(len(self._free), dtype=torch.float64)
+        self._ends = torch.zeros(2, len(system.comparisons), **CPU_DOUBLES)
+        low = torch.zeros(len(self._free), **CPU_DOUBLES)
         origin = system.residuals(low)
         for column in self._free.nonzero()[:, 0].tolist():
             high = low.clone()

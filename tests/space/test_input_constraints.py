@@ -265,11 +265,21 @@ def test_rounding_is_no_violation() -> None:
     assert not SPACES["simplex"].contains({"a": 0.1, "b": 0.2, "c": 0.7 + 4e-9})
 
 
+def test_large_integers_are_judged_to_the_unit() -> None:
+    space = Space({"a": Int(0, 10**12), "b": Int(0, 10**12)}, ["a + b == 1000000000000"])
+    space.check({"a": 10**11, "b": 9 * 10**11})
+    assert not space.contains({"a": 10**11, "b": 9 * 10**11 + 1})
+    rows = project(space, sample_sobol(space, 16, like(space), Seeds.of(0, 1)))
+    assert all(point["a"] + point["b"] == 10**12 for point in space.decode(rows))
+
+
 def test_some_values_are_refused_if_no_point_has_them() -> None:
     space = SPACES["simplex"]
     assert space.check_some({"a": 0.4, "b": 0.6}) == {"a": 0.4, "b": 0.6}
     with pytest.raises(SpaceError, match=r"got none within the ranges and with {'a': 0.7, 'b': 0.6} fixed"):
         space.check_some({"a": 0.7, "b": 0.6})
+    with pytest.raises(SpaceError, match="function 'in_a_disc' must return True"):
+        SPACES["a function"].check_some({"x": 1.0, "y": 0.0})
 
 
 @pytest.mark.parametrize("name", ["simplex", "integers and reals", "a trace", "a function and a sum"])
@@ -307,7 +317,10 @@ def test_single_values_count_in_constraints() -> None:
         ([int], "constraints must be a list of texts .*, got <class 'int'>"),
         (["a + d <= 1"], "must name parameters among .*, got unknown 'd'"),
         (["a + k <= 1"], "must be about numbers, got 'k', a Choice"),
-        (["a + s <= 1"], "must not involve a fidelity, whose target is reached anyway, got 's'"),
+        (
+            ["a + s <= 1"],
+            "must not involve a fidelity, as every point has to exist at its target too, got 's'",
+        ),
         (["a * b <= 1"], "must be on a log scale, got 'a' without log=True"),
         (["a**2 <= 1"], "must be on a log scale, got 'a' without log=True"),
         (["x * y + x <= 1"], "must compare two products, got a sum of them"),
