@@ -192,11 +192,13 @@ def by_botorch(problem: Problem, seed: int) -> tuple[list[np.ndarray], list[floa
     return points, seconds
 
 
-def run(methods: list[str], seeds: int, out: Path) -> None:
-    """Runs what the file does not have yet."""
+def run(names: list[str], methods: list[str], seeds: int, out: Path) -> None:
+    """Runs what the file does not have yet; of problems whose names have one of the texts, or all."""
     lines = out.read_text().splitlines() if out.exists() else []
     done = {(one["problem"], one["method"], one["seed"]) for one in map(json.loads, lines)}
     for problem in problems():
+        if names and not any(name in problem.name for name in names):
+            continue
         minimum = problem.solve()
         for seed in range(seeds):
             for method in methods:
@@ -235,12 +237,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
+    runs.add_argument("--problems", nargs="+", default=[])
     runs.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     runs.add_argument("--seeds", type=int, default=3)
     runs.add_argument("--out", type=Path, required=True)
     commands.add_parser("table").add_argument("results", type=Path)
     chosen = parser.parse_args()
     if chosen.command == "run":
-        run(chosen.methods, chosen.seeds, chosen.out)
+        run(chosen.problems, chosen.methods, chosen.seeds, chosen.out)
     else:
         table(chosen.results)
