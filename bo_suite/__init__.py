@@ -12,16 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bo_suite.run.minimize import Result, minimize
-    from bo_suite.space import Choice, Float, Int, Space
+    from bo_suite.space import Choice, Float, Int, Mixture, Space
     from bo_suite.storage.trial import Trial
     from bo_suite.study.optimizer import Optimizer
 
 __version__ = "0.9.0"
 
-__all__ = ["Choice", "Float", "Int", "Optimizer", "Result", "Space", "Trial", "__version__", "minimize"]
+__all__ = [
+    "Choice",
+    "Float",
+    "Int",
+    "Mixture",
+    "Optimizer",
+    "Result",
+    "Space",
+    "Trial",
+    "__version__",
+    "minimize",
+]
 
 _HOMES = {
-    "bo_suite.space": ("Choice", "Float", "Int", "Space"),
+    "bo_suite.space": ("Choice", "Float", "Int", "Mixture", "Space"),
     "bo_suite.storage.trial": ("Trial",),
     "bo_suite.study.optimizer": ("Optimizer",),
     "bo_suite.run.minimize": ("Result", "minimize"),

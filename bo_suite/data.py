@@ -45,6 +45,7 @@ class Columns:
         between: columns with evenly spaced levels between which observed rows may lie: options were retired.
         narrowed: whether observed rows may lie outside of the space, which was larger before.
         conditions: of columns that are not always active, parents first; an inactive column is at 0.
+        region: moves rows to where the constraints of the space are met, mostly; None without constraints.
     """
 
     unordered: tuple[int, ...] = ()
@@ -54,6 +55,7 @@ class Columns:
     between: tuple[int, ...] = ()
     narrowed: bool = False
     conditions: tuple[Condition, ...] = ()
+    region: Callable[[Tensor], Tensor] | None = None
 
     def active(self, x: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b d"]:
         """Which columns of rows are active, by the positions of their parents."""
@@ -167,11 +169,9 @@ class Outcomes:
 class Dataset:
     """Encoded inputs and standardised outcomes, smaller is better, of `*b` replicates.
 
-    With several objectives, y is a number by which rows are ranked: points are sampled near the best rows.
-
     Attributes:
         x: observed rows in [0, 1]^d, or around it if the space was narrowed.
-        y: outcomes on the surrogate's scale.
+        y: outcomes on the surrogate's scale; with several objectives, a number by which rows are ranked.
         noise: known observation variances on that scale, NaN where unknown; None when all are unknown.
         pending: rows that are being evaluated.
         columns: kinds of the columns.
@@ -256,11 +256,10 @@ class Dataset:
         return torch.cat((observed, *failed, self.pending), -2)
 
     def within_space(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
-        """The rows moved to where the next row may be: into the space, and to the fixed columns."""
+        """The rows moved to where the next row may be: into the space, the fixed columns and the region."""
         if self.columns.narrowed:
-            single = [column for column, levels in enumerate(self.columns.levels) if levels == 1]
             rows = rows.clamp(0.0, 1.0)
-            rows[..., single] = 0.0
+            rows[..., [column for column, levels in enumerate(self.columns.levels) if levels == 1]] = 0.0
             for column in self.columns.between:
                 last = max((self.columns.levels[column] or 1) - 1, 1)
                 rows[..., column] = (rows[..., column] * last).round() / last
@@ -268,7 +267,11 @@ class Dataset:
             columns, positions = zip(*self.columns.fixed, strict=True)
             rows = rows.clone()
             rows[..., list(columns)] = rows.new_tensor(positions)
-        return self.columns.canonical(rows)
+        return self.within_region(self.columns.canonical(rows))
+
+    def within_region(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
+        """The rows moved to where the constraints are met, as far as that is possible nearby."""
+        return rows if self.columns.region is None else self.columns.region(rows)
 
     @property
     def reachable(self) -> jt.Bool[Tensor, "*b n"]:
@@ -280,12 +283,9 @@ class Dataset:
     @property
     def aspects(self) -> frozenset[str]:
         """What an acquisition must support, of "fidelities", "constraints" and "objectives"."""
-        outcomes = self.outcomes
-        aspects = {
-            "fidelities": bool(self.fidelities),
-            "constraints": outcomes is not None and outcomes.constraints > 0,
-            "objectives": outcomes is not None and outcomes.objectives > 0,
-        }
+        of, fidelities = self.outcomes, bool(self.fidelities)
+        constrained, several = of is not None and of.constraints > 0, of is not None and of.objectives > 0
+        aspects = {"fidelities": fidelities, "constraints": constrained, "objectives": several}
         return frozenset(name for name, present in aspects.items() if present)
 
     @property

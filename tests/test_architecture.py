@@ -101,7 +101,7 @@ def test_public_names_exist() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "from bo_suite import Choice, Float, Int, Optimizer, Result, Space, Trial, minimize",
+        "from bo_suite import Choice, Float, Int, Mixture, Optimizer, Result, Space, Trial, minimize",
         *(
             f"import bo_suite.{module}"
             for module in (

@@ -253,7 +253,7 @@ class KnowledgeGradient:
         feasibility: Feasibility | None,
     ) -> KnowledgeGradientScore:
         cost = AffineCost() if self.cost is None and data.fidelities else self.cost
-        alternatives = distinct(alternatives)
+        alternatives = distinct(data.within_region(alternatives))
         return KnowledgeGradientScore(
             expected.lookahead(alternatives),
             expected.mean(alternatives),

@@ -13,7 +13,7 @@ from bo_suite.acquisition.base import Score
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.space.activity import Seen
-from bo_suite.space.candidates import mutate, perturb_best, project, sample_sobol, top
+from bo_suite.space.candidates import mutate, perturb_best, project, sample_sobol, settled, top
 from bo_suite.space.space import Space
 
 _SPREAD, _NEAR = 1024, 256
@@ -86,7 +86,8 @@ class SteinBatch:
             particles = replace(particles, rows=rows)
             if not bool(still.all()):
                 held = still | ~space.columns.active(rows) if space.columns.conditions else still
-                particles = _descend(score, particles, held, data.unordered, self._rates(turn))
+                descended = _descend(score, particles, held, data.unordered, self._rates(turn))
+                particles = replace(descended, rows=settled(space, descended.rows, particles.rows))
         with torch.no_grad():
             return torch.cat((project(space, particles.rows), top(pool, value, pool.shape[-2])), -2)
 

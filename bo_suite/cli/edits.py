@@ -185,7 +185,8 @@ def _show_space(storage: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"space": searched.to_dict(), "edits": [_change_record(change) for change in edits]})
         return
-    print_table(("parameter", "values"), [(name, repr(parameter)) for name, parameter in searched.current])
+    rows = [(name, repr(parameter)) for name, parameter in searched.current]
+    print_table(("parameter", "values"), rows + searched.constraints.rows)
     for change in edits:
         print_lines(f"changed {_date(change)} by {change.author}:", *change_lines(change))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bo_suite.data import Seeds
 from bo_suite.space.activity import Activation, Seen
-from bo_suite.space.candidates import is_copy, is_new, mutate
+from bo_suite.space.candidates import is_copy, is_new, mutate, settled
 from bo_suite.space.space import Space
 
 _PARENTS, _CHILDREN, _GENERATIONS = 32, 128, 10
@@ -73,15 +73,18 @@ def _gather(rows: Tensor, order: Tensor) -> Tensor:
 
 
 def _mate(space: Space, parents: Tensor, seeds: Seeds) -> Tensor:
-    """Children: each column is taken from one of two parents, of which the first favours better ranks."""
+    """Children: each column is taken from one of two parents, of which the first favours better ranks.
+
+    A child that meets the constraints nowhere nearby is the first parent.
+    """
     ranks = seeds.uniform((2, _CHILDREN), parents).amin(-2)
     first = (ranks * parents.shape[-2]).long()
     second = (seeds.split("second").uniform((_CHILDREN,), parents) * parents.shape[-2]).long()
     mixed = seeds.split("columns").uniform((_CHILDREN, parents.shape[-1]), parents)
     mothers, fathers, of_second = _gather(parents, first), _gather(parents, second), mixed < _MATING / 2
     children = torch.where(of_second, fathers, mothers)
-    if not space.columns.conditions:
-        return children
-    held = torch.where(of_second, space.columns.active(fathers), space.columns.active(mothers))
-    seen = Seen(parents, space.columns.active(parents))
-    return Activation(space, seen, seeds.split("active"))(children, held)
+    if space.columns.conditions:
+        held = torch.where(of_second, space.columns.active(fathers), space.columns.active(mothers))
+        seen = Seen(parents, space.columns.active(parents))
+        children = Activation(space, seen, seeds.split("active"))(children, held)
+    return settled(space, children, mothers)

@@ -18,11 +18,16 @@ from bo_suite.errors import DataError
 
 ValueAndGrad = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-_ARMIJO = 1e-4
-_CURVATURE = 1e-10
-_SMALLEST_STEP = 1e-10
+ARMIJO = 1e-4
+"""A step is accepted if it lowers the value by this share of what the gradient promises."""
 
-_MEMORY = 10
+CURVATURE = 1e-10
+"""Least curvature along a step that is stored, in units of the size of the gradient change."""
+
+SMALLEST_STEP = 1e-10
+"""An element whose step is shorter stops."""
+
+MEMORY = 10
 """Largest number of (step, gradient change) pairs that are stored."""
 
 
@@ -75,10 +80,10 @@ def minimize_batch(
         raise DataError("`lower <= upper` must hold for every coordinate")
     shape = start.shape
     x = start.reshape(lower.shape).clamp(lower, upper)
-    value, gradient = _evaluate(function, x, shape)
+    value, gradient = evaluated(function, x, shape)
     free = _free(x, gradient, lower, upper)
     done = ~torch.isfinite(value) | (_largest(gradient * free) < gradient_tolerance)
-    pairs = x.new_zeros(x.shape[0], _MEMORY, x.shape[1])
+    pairs = x.new_zeros(x.shape[0], MEMORY, x.shape[1])
     first = _first_direction(gradient, free)
     active = _State(x, value, gradient, pairs, pairs, first, torch.ones_like(value), done, lower, upper)
     result, index = active, torch.arange(x.shape[0], device=x.device)
@@ -92,7 +97,7 @@ def minimize_batch(
             not_done = (~active.done).nonzero()[:, 0]
             active, index = active.elements(not_done), index[not_done]
             function, shape = narrow(index), active.x.shape
-        stored = min(stored + 1, _MEMORY)
+        stored = min(stored + 1, MEMORY)
         active = _step(function, shape, active, stored, gradient_tolerance, value_tolerance)
         evaluations += 1
     result = result.replaced(index, active)
@@ -146,7 +151,8 @@ class _State:
         )
 
 
-def _evaluate(function: ValueAndGrad, x: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+def evaluated(function: ValueAndGrad, x: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Values and gradients of flattened points; values that are not finite become infinite."""
     value, gradient = function(x.reshape(shape))
     value = torch.where(torch.isfinite(value), value, torch.inf).reshape(-1)
     return value, torch.nan_to_num(gradient.reshape(x.shape), 0.0, 0.0, 0.0)
@@ -163,15 +169,15 @@ def _step(
     """One round: a step of every element that has not stopped, accepted or shortened."""
     trial = (state.x + state.step[:, None] * state.direction).clamp(state.lower, state.upper)
     trial = torch.where(state.done[:, None], state.x, trial)
-    trial_value, trial_gradient = _evaluate(function, trial, shape)
+    trial_value, trial_gradient = evaluated(function, trial, shape)
     moved = trial - state.x
     slope = (state.gradient * moved).sum(-1).clamp(max=0.0)  # projection can turn a step uphill
-    accepted = (trial_value <= state.value + _ARMIJO * slope) & ~state.done
+    accepted = (trial_value <= state.value + ARMIJO * slope) & ~state.done
     decrease = state.value - trial_value
     small = decrease <= value_tolerance * state.value.abs().clamp(min=1.0)
 
     change = trial_gradient - state.gradient
-    curved = (moved * change).sum(-1) > _CURVATURE * change.square().sum(-1)
+    curved = (moved * change).sum(-1) > CURVATURE * change.square().sum(-1)
     keep = (accepted & curved)[:, None, None]
     steps = torch.where(keep, torch.cat((state.steps[:, 1:], moved[:, None]), 1), state.steps)
     changes = torch.where(keep, torch.cat((state.changes[:, 1:], change[:, None]), 1), state.changes)
@@ -181,10 +187,10 @@ def _step(
     gradient = torch.where(accepted[:, None], trial_gradient, state.gradient)
     free = _free(x, gradient, state.lower, state.upper)
     done = state.done | (accepted & (small | (_largest(gradient * free) < gradient_tolerance)))
-    quasi = _direction(gradient, free, steps[:, -pairs:], changes[:, -pairs:])
+    quasi = quasi_newton_direction(gradient, free, steps[:, -pairs:], changes[:, -pairs:])
     direction = torch.where(accepted[:, None], quasi, state.direction)
-    step = torch.where(accepted, 1.0, state.step * _shorten(slope, trial_value - value))
-    done = done | (step < _SMALLEST_STEP)
+    step = torch.where(accepted, 1.0, state.step * shortening(slope, trial_value - value))
+    done = done | (step < SMALLEST_STEP)
     return _State(x, value, gradient, steps, changes, direction, step, done, state.lower, state.upper)
 
 
@@ -204,14 +210,14 @@ def _first_direction(gradient: Tensor, free: Tensor) -> Tensor:
     return -projected / length.clamp(min=1.0)
 
 
-def _shorten(slope: Tensor, rise: Tensor) -> Tensor:
+def shortening(slope: Tensor, rise: Tensor) -> Tensor:
     """Factor of the next step: minimiser of the parabola through the last one, within [0.1, 0.5]."""
     curvature = 2.0 * (rise - slope)
     factor = -slope / torch.where(curvature > 0, curvature, 1.0)
     return torch.where(torch.isfinite(rise) & (curvature > 0), factor, 0.1).clamp(0.1, 0.5)
 
 
-def _direction(gradient: Tensor, free: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
+def quasi_newton_direction(gradient: Tensor, free: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
     """-H g on the free coordinates, H the L-BFGS inverse Hessian in compact form.
 
     With S, Y the stored pairs as rows, R the upper triangle of S Yᵀ and D its diagonal,
@@ -223,7 +229,7 @@ def _direction(gradient: Tensor, free: Tensor, steps: Tensor, changes: Tensor) -
     s, y = steps * free[:, None], changes * free[:, None]
     sy, yy = s @ y.mT, y @ y.mT
     curvature, size = sy.diagonal(dim1=-2, dim2=-1), yy.diagonal(dim1=-2, dim2=-1)
-    valid = (curvature > _CURVATURE * size).to(s)[..., None]
+    valid = (curvature > CURVATURE * size).to(s)[..., None]
     right = torch.triu(sy * valid * valid.mT) + torch.diag_embed(1.0 - valid[..., 0])
     total = (size[:, None] @ valid)[..., 0]
     scale = ((curvature[:, None] @ valid)[..., 0] / torch.where(total > 0, total, 1.0))[..., None]

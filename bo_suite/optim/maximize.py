@@ -5,7 +5,7 @@ turns. Otherwise a population of points evolves. Every point that the search ret
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import jaxtyping as jt
@@ -17,9 +17,20 @@ from bo_suite.errors import DataError
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
 from bo_suite.optim.sweep import Sweep
+from bo_suite.optim.within import minimize_within
 from bo_suite.space.activity import Seen, movable
-from bo_suite.space.candidates import exhausted, is_new, perturb_best, pools, project, sample_sobol, top
+from bo_suite.space.candidates import (
+    is_allowed,
+    is_new,
+    perturb_best,
+    pools,
+    project,
+    sample_sobol,
+    top,
+)
+from bo_suite.space.listing import exhausted
 from bo_suite.space.space import Space
+from bo_suite.space.system import System
 
 ScoreFunction = Callable[[Tensor], Tensor]
 
@@ -28,6 +39,9 @@ _SPARE = 8
 
 _ROWS_CPU, _ROWS_ELSEWHERE = 4096, 2**18
 """Rows of all replicates that are scored at once; on a CPU few enough for the cache of a core."""
+
+_HALVINGS = 8
+"""Halvings of the way back from a maximum that a constraint function refuses."""
 
 _PASSES = 4
 """Passes over discrete columns in the first turn, for a costly score; later turns take one."""
@@ -165,16 +179,35 @@ class _LocalSearch:
                 if bool(settled.all()):
                     break
             if continuous:
-                bounds = movable(self.space.columns, rows, discrete)
-                maxima = ascend(self.score, rows, bounds, self.search.evaluations)
+                maxima = self._ascended(rows, discrete)
                 rows = torch.where(settled, before, maxima)
         return rows
 
+    def _ascended(self, rows: Tensor, held: Sequence[int]) -> Tensor:
+        """Local maxima of the continuous columns, where the constraints are met."""
+        bounds, region = movable(self.space.columns, rows, held), self.space.region
+        if region is None:
+            return ascend(self.score, rows, bounds, self.search.evaluations)
+        maxima = ascend(self.score, rows, bounds, self.search.evaluations, region.system)
+        return region.towards(maxima, rows, _HALVINGS) if region.has_functions else maxima
+
 
 def ascend(
-    score: ScoreFunction, rows: jt.Float[Tensor, "*b m d"], bounds: tuple[Tensor, Tensor], evaluations: int
+    score: ScoreFunction,
+    rows: jt.Float[Tensor, "*b m d"],
+    bounds: tuple[Tensor, Tensor],
+    evaluations: int,
+    system: System | None = None,
 ) -> jt.Float[Tensor, "*b m d"]:
-    """Local maxima within bounds, by gradient ascent of all rows at once."""
+    """Local maxima within bounds, by gradient ascent of all rows at once.
+
+    Args:
+        score: larger is better.
+        rows: where to begin.
+        bounds: of the columns of each row.
+        evaluations: rounds of joint evaluation.
+        system: comparisons that rows meet, and maxima have to; None if there are none.
+    """
 
     def negated(x: Tensor) -> tuple[Tensor, Tensor]:
         leaf = x.detach().requires_grad_()
@@ -183,6 +216,16 @@ def ascend(
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return -value.detach(), -gradient
 
+    if system is not None:
+        return minimize_within(
+            negated,
+            rows,
+            system,
+            bounds,
+            max_evaluations=evaluations,
+            gradient_tolerance=1e-2,
+            value_tolerance=1e-4,
+        ).x
     return minimize_batch(
         negated,
         rows,
@@ -219,7 +262,7 @@ def _best_new(score: ScoreFunction, space: Space, taken: Tensor, candidates: Ten
     chosen, missing = candidates[..., 0, :], torch.ones_like(candidates[..., 0, :1], dtype=torch.bool)
     for rows in pools(space, candidates, seeds):
         exact = project(space, rows)
-        new = is_new(exact, taken)
+        new = is_new(exact, taken) & is_allowed(space, exact)
         value = torch.where(new, _score_in_blocks(score, exact), -torch.inf)
         value = torch.where(new & torch.isinf(value), torch.finfo(value.dtype).min, value)
         first = value.argmax(-1, keepdim=True)[..., None]

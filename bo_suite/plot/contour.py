@@ -61,7 +61,7 @@ def plot_contour(
     point = view.point
     across, up = (axis_of(belief.space, require_active(point, name)) for name in _two(view, x, y))
     columns, rows = across.values(_VALUES), up.values(_VALUES)
-    encoded = belief.along(point, [{across.name: column, up.name: row} for row in rows for column in columns])
+    encoded = view.rows_through([{across.name: column, up.name: row} for row in rows for column in columns])
     mean = belief.at(encoded).mean.numpy()
     mean[~both_active(belief, encoded, (across.name, up.name))] = np.nan
     mean = mean.reshape(len(rows), len(columns))

@@ -105,7 +105,7 @@ def _active_names(view: OutcomeView) -> list[str]:
 def _draw_slice(axes: "Axes", view: OutcomeView, axis: ParameterAxis) -> None:
     """Draw one panel."""
     belief, point, values = view.belief, view.point, axis.values(_VALUES)
-    rows = belief.along(point, [{axis.name: value} for value in values])
+    rows = view.rows_through([{axis.name: value} for value in values])
     prediction = belief.at(rows)
     at = axis.coordinates(values)
     axis.label(axes, "x")

@@ -99,7 +99,7 @@ def run_facts(run: RunRecord, models: Models) -> dict[str, Any]:
         "rows": [_row(trial, goals, space) for trial in run.trials],
         "open": len(run.trials) <= _MOST_OPEN,
         "changes": [_change(change) for change in run.changes],
-        "space": [(name, repr(parameter)) for name, parameter in space.current],
+        "space": [(name, repr(parameter)) for name, parameter in space.current] + space.constraints.rows,
         "settings": _settings(run.header),
         "commands": _commands(run),
         "versions": _versions(),

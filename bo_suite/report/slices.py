@@ -56,7 +56,7 @@ def _slice_figure(view: OutcomeView, axis: ParameterAxis) -> "Figure":
     from plotly.graph_objects import Scatter
 
     belief, point, values = view.belief, view.point, axis.values(_VALUES)
-    rows = belief.along(point, [{axis.name: value} for value in values])
+    rows = view.rows_through([{axis.name: value} for value in values])
     prediction = belief.at(rows)
     at = axis.coordinates(values)
     figure = new_figure(280)
@@ -139,7 +139,7 @@ def contour_figure(view: OutcomeView, across: ParameterAxis, up: ParameterAxis) 
 
     belief, point = view.belief, view.point
     columns, rows = across.values(_CELLS), up.values(_CELLS)
-    encoded = belief.along(point, [{across.name: column, up.name: row} for row in rows for column in columns])
+    encoded = view.rows_through([{across.name: column, up.name: row} for row in rows for column in columns])
     mean = belief.at(encoded).mean.numpy()
     mean[~both_active(belief, encoded, (across.name, up.name))] = np.nan
     mean = mean.reshape(len(rows), len(columns))

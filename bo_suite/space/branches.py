@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.errors import SpaceError
 from bo_suite.space.candidates import is_exhausted
 from bo_suite.space.conditions import levels_in
 from bo_suite.space.counting import runs
@@ -122,8 +123,12 @@ def due(space: Space, taken: jt.Float[Tensor, "t d"], seeds: Seeds, *, initial: 
         if rows < (min(total, 1) if initial else 0.5 * math.log2(total + 1.0)):
             fewest[branch] = rows
     for branch in sorted(fewest, key=fewest.__getitem__):
-        narrowed = _within(space, branch, seeds)
-        if not is_exhausted(narrowed, taken):
+        try:
+            narrowed = _within(space, branch, seeds)
+        except SpaceError:  # the constraints contradict the values
+            continue
+        reached = narrowed.region is None or narrowed.region.samples.is_reached
+        if reached and not is_exhausted(narrowed, taken):
             return Due(branch.described(space), narrowed)
     return None
 

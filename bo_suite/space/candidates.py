@@ -14,22 +14,22 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import SpaceExhausted
 from bo_suite.space.activity import Activation, Seen
-from bo_suite.space.fixed import Fixed
+from bo_suite.space.listing import can_be_listed, every_row, exhausted
+from bo_suite.space.region_samples import representative
 from bo_suite.space.space import Space
 
 _LISTED_AT_ONCE = 1024
 """Most points of a finite space that are all scored."""
 
-_LISTED_AT_LAST = 100_000
-"""Most points of a finite space that are all tested when random rows are not new."""
-
 _RANDOM_ROWS, _RANDOM_TURNS = 512, 20
 """Random rows drawn at a time, and number of draws, when no result of a search is new."""
 
-_RANDOM_TRIES = 1000
-"""Random rows that are tried one by one to replace a row that is not new."""
+_RANDOM_TRIES, _FEW_TRIES = 1000, 32
+"""Random rows that are tried one by one to replace a row that is not new; fewer where all rows are listed."""
+
+_DESIGN_ROWS = 256
+"""Rows among which the design is chosen in a space with constraints."""
 
 _PERTURBED_PARENTS, _OF_SEVERAL = 4, 16
 """Best observed rows that are perturbed; more with several objectives, whose best rows are a front."""
@@ -48,7 +48,10 @@ _SMALLEST_SCALE, _LARGEST_SCALE = 1e-3, 0.5
 
 
 def sample(space: Space, uniform: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-    """The rows of uniform draws in [0, 1]^d: discrete columns are at levels, and inactive ones at 0."""
+    """The rows of uniform draws in [0, 1]^d: discrete columns are at levels, and inactive ones at 0.
+
+    Constraints are ignored: `sample_sobol` and `sample_random` meet them.
+    """
     return space.columns.canonical(space.encoding.sample_from_unit(uniform))
 
 
@@ -62,25 +65,41 @@ def sample_sobol(
         count: number of rows of each replicate.
         like: a tensor with the shape of the replicates, the dtype and the device.
         seeds: of the shift.
+
+    Raises:
+        SpaceError: no row that meets the constraints was found.
     """
+    if space.region is not None:
+        return space.region.samples.draw(
+            seeds.sobol(space.region.samples.wanted(count), like), count, seeds.split("walk")
+        )
     return sample(space, seeds.sobol(count, like))
 
 
 def sample_random(
     space: Space, count: int, like: jt.Float[Tensor, "*b n d"], seeds: Seeds
 ) -> jt.Float[Tensor, "*b {count} d"]:
-    """Independent random rows of the space."""
+    """Independent random rows of the space; raises SpaceError as `sample_sobol`."""
+    if space.region is not None:
+        draws = seeds.uniform((space.region.samples.wanted(count), space.dim), like)
+        return space.region.samples.draw(draws, count, seeds.split("walk"))
     return sample(space, seeds.uniform((count, space.dim), like))
 
 
 def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]:
     """Row `index` of a space-filling design: the centre, then scrambled Sobol points.
 
+    With constraints it is a sample of rows that meet them, in an order whose first ones represent all.
+
     Args:
         space: of the row.
         seed: of the scrambling.
         index: 0, 1, 2, ...
     """
+    if space.region is not None:
+        like = torch.empty(0, space.dim, dtype=torch.float64, device="cpu")
+        rows = sample_sobol(space, _DESIGN_ROWS, like, Seeds.of(seed, 0).split("design"))
+        return representative(rows, index)
     if index == 0:
         row = torch.full((space.dim,), 0.5, dtype=torch.float64, device="cpu")
     else:
@@ -105,6 +124,7 @@ def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Fl
     parents = _OF_SEVERAL if several else _PERTURBED_PARENTS
     observed = top(data.x, -data.merit, parents)
     best = space.encoding.round_to_levels(data.within_space(observed))  # rounds to fixed values
+    best = within_region(space, best, seeds)
     repeats = -(-count // best.shape[-2])
     copies = best.repeat_interleave(repeats, -2)[..., :count, :]
     uniform = seeds.uniform((3, count, space.dim), data.x)
@@ -114,18 +134,20 @@ def perturb_best(space: Space, data: Dataset, seeds: Seeds, count: int) -> jt.Fl
     share = min(1.0, max(_PERTURBED_COLUMNS / space.dim, _LEAST_SHARE)) * (0.5 if space.dim > 1 else 1.0)
     moved = _with_levels(space, moved, uniform[..., 0, :, :], uniform[..., 1, :, :] < 0.5)
     perturbed = torch.where(uniform[..., 2, :, :] < share, moved, copies)
-    if not space.columns.conditions:
-        return perturbed
-    held = space.columns.active(observed)
-    held[..., [column for column, _ in space.fixed]] = True
-    held = held.repeat_interleave(repeats, -2)[..., :count, :]
-    return Activation(space, Seen.of(space, data), seeds.split("active"))(perturbed, held)
+    if space.columns.conditions:
+        held = space.columns.active(observed)
+        held[..., [column for column, _ in space.fixed]] = True
+        held = held.repeat_interleave(repeats, -2)[..., :count, :]
+        perturbed = Activation(space, Seen.of(space, data), seeds.split("active"))(perturbed, held)
+    return settled(space, perturbed, copies)
 
 
 def mutate(
     space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds, seen: Seen | None = None
 ) -> jt.Float[Tensor, "*b m d"]:
     """The rows, each with a random step in one column or more, at scales 1e-3 to 0.5.
+
+    With constraints, other columns move too where that is needed; a row that cannot move stays.
 
     A discrete column moves to a level about as far away or, with equal probability, to a random level. The
     level may be the one it had.
@@ -148,11 +170,12 @@ def mutate(
     moved = _with_levels(space, moved, seeds.split("fresh").uniform(shape, rows), anew)
     if not space.columns.conditions:
         changed = (draws < 1.0 / d) | (draws == draws.amin(-1, keepdim=True))
-        return torch.where(changed, moved, rows)
+        return settled(space, torch.where(changed, moved, rows), rows)
     active = space.columns.active(rows)
     draws = torch.where(active, draws, 1.0)
     changed = (draws < 1.0 / active.sum(-1, keepdim=True)) | (draws == draws.amin(-1, keepdim=True))
-    return Activation(space, seen, seeds.split("active"))(torch.where(changed, moved, rows), active)
+    mutated = Activation(space, seen, seeds.split("active"))(torch.where(changed, moved, rows), active)
+    return settled(space, mutated, rows)
 
 
 def _with_levels(space: Space, moved: Tensor, uniform: Tensor, anew: Tensor) -> Tensor:
@@ -231,7 +254,8 @@ def neighbours(
     """Copies of each row with other levels in one discrete column.
 
     If other columns depend on it, there are two copies for each level: one in which newly active columns have
-    random values, and one in which they have values that were seen.
+    random values, and one in which they have values that were seen. With constraints, other columns move too
+    where that is needed, such as along an equality; a copy that cannot is the row itself.
     """
     levels = space.levels[column]
     assert levels is not None, "only discrete columns have neighbours"
@@ -247,59 +271,56 @@ def neighbours(
         positions = space.encoding.positions(column, chosen).to(rows)
     copies = rows[..., None, :].expand(*positions.shape, rows.shape[-1]).clone()
     copies[..., column] = positions
-    if not space.columns.conditions:
-        return copies
-    if column not in space.parent_columns:
-        if space[space.names[column]].when is not None:
-            active = space.columns.active(rows)[..., None, column]
-            copies[..., column] = torch.where(active, copies[..., column], 0.0)
-        return copies
-    shape, count = copies.shape, copies.shape[-2]
-    held = space.columns.active(rows).repeat_interleave(count, -2)
-    activation = Activation(space, moves.seen, seeds.split("active"))
-    changed = activation.both(copies.flatten(-3, -2), held, count)
-    return torch.cat([one.reshape(shape) for one in changed], -2)
-
-
-# Listing.
-
-
-def every_row(space: Space) -> jt.Float64[Tensor, "n d"]:
-    """Every row of a finite space."""
-    if space.columns.conditions:
-        return _every_conditional_row(space)
-    columns = [
-        space.encoding.positions(column, np.arange(levels or 0)) for column, levels in enumerate(space.levels)
-    ]
-    return torch.cartesian_prod(*columns).reshape(-1, space.dim)
-
-
-def _every_conditional_row(space: Space) -> Tensor:
-    """Every row, by giving each column its levels in the rows in which it is active, parents first."""
-    conditional = [condition.column for condition in space.columns.conditions]
-    always = [column for column in range(space.dim) if column not in conditional]
-    rows = torch.zeros(1, space.dim, dtype=torch.float64, device="cpu")
-    for column in (*always, *conditional):
-        active = space.columns.active(rows)[:, column]
-        if bool(active.any()):
-            positions = space.encoding.positions(column, np.arange(space.levels[column] or 0))
-            longer = rows[active].repeat_interleave(len(positions), 0)
-            longer[:, column] = positions.repeat(int(active.sum()))
-            rows = torch.cat((rows[~active], longer))
-    return rows
-
-
-def can_be_listed(space: Space) -> bool:
-    """Whether the space is finite and small enough to test every point."""
-    return space.cardinality is not None and space.cardinality <= _LISTED_AT_LAST
+    if column in space.parent_columns:
+        shape, count = copies.shape, copies.shape[-2]
+        held = space.columns.active(rows).repeat_interleave(count, -2)
+        activation = Activation(space, moves.seen, seeds.split("active"))
+        changed = activation.both(copies.flatten(-3, -2), held, count)
+        copies = torch.cat([one.reshape(shape) for one in changed], -2)
+    elif space[space.names[column]].when is not None:
+        active = space.columns.active(rows)[..., None, column]
+        copies[..., column] = torch.where(active, copies[..., column], 0.0)
+    return settled(space, copies, rows[..., None, :].expand_as(copies), (column,))
 
 
 # Admissible rows.
 
 
 def project(space: Space, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
-    """The nearest rows that encode points of the space."""
-    return space.encoding.project(rows)
+    """The nearest rows that encode points; of rows that meet the constraints such that do."""
+    return space.encoding.project(rows) if space.region is None else space.region.exact(rows)
+
+
+def is_allowed(space: Space, rows: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b"]:
+    """Which rows meet the constraints, all if there are none: the only judge of rows."""
+    if space.region is None:
+        return torch.ones(rows.shape[:-1], dtype=torch.bool, device=rows.device)
+    return space.region.is_allowed(rows)
+
+
+def settled(
+    space: Space,
+    rows: jt.Float[Tensor, "*b d"],
+    otherwise: jt.Float[Tensor, "*b d"],
+    held: Sequence[int] = (),
+) -> jt.Float[Tensor, "*b d"]:
+    """The rows moved to where the constraints are met; those that cannot be are replaced.
+
+    Args:
+        space: without constraints the rows are returned.
+        rows: in [0, 1]^d.
+        otherwise: rows that meet the constraints.
+        held: columns that do not move.
+    """
+    return rows if space.region is None else space.region.settled(rows, otherwise, held)
+
+
+def within_region(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> jt.Float[Tensor, "*b m d"]:
+    """The rows moved to where the constraints are met, or random rows in place of those that cannot be."""
+    if space.region is None or bool((allowed := space.region.is_allowed(rows)).all()):
+        return rows
+    others = sample_random(space, rows.shape[-2], rows, seeds.split("region"))
+    return torch.where(allowed[..., None], rows, space.region.settled(rows, others))
 
 
 def is_new(rows: jt.Float[Tensor, "*b m d"], taken: jt.Float[Tensor, "*b t d"]) -> jt.Bool[Tensor, "*b m"]:
@@ -334,8 +355,9 @@ def new_row(
     """
     seen = {tuple(taken_row) for taken_row in taken.tolist()}
     exact = project(space, row[None])[0]
-    for turn in range(_RANDOM_TRIES):
-        if tuple(exact.tolist()) not in seen:
+    listed = space.region is not None and space.region.listed is not None
+    for turn in range(_FEW_TRIES if listed else _RANDOM_TRIES):
+        if tuple(exact.tolist()) not in seen and bool(is_allowed(space, exact)):
             return exact
         exact = project(space, sample_random(space, 1, row[None], seeds.split(f"unseen {turn}")))[0]
     for candidate in every_row(space) if can_be_listed(space) else ():
@@ -347,7 +369,7 @@ def new_row(
 
 def pools(space: Space, rows: jt.Float[Tensor, "*b m d"], seeds: Seeds) -> Iterator[Tensor]:
     """Pools of rows to search for a new one, in order: a small space at once; or the rows, then others."""
-    if space.cardinality is not None and space.cardinality <= _LISTED_AT_ONCE:
+    if space.cardinality is not None and space.cardinality <= _LISTED_AT_ONCE and can_be_listed(space):
         yield every_row(space).to(rows).expand(*rows.shape[:-2], -1, -1)
         return
     yield rows
@@ -362,16 +384,8 @@ def is_exhausted(space: Space, taken: jt.Float[Tensor, "t d"]) -> bool:
     if space.cardinality is None:
         return False
     rows = torch.unique(taken, dim=0)
-    return int((project(space, rows) == rows).all(-1).sum()) >= space.cardinality
-
-
-def exhausted(space: Space) -> SpaceExhausted:
-    """The error for a space whose points are all taken."""
-    count = "representable" if space.cardinality is None else space.cardinality
-    fixed = [name for name, parameter in space if isinstance(parameter, Fixed)]
-    where = f"the space with {fixed} fixed" if fixed else "the space"
-    every = f"all {count} points of {where} have" if count != 1 else f"the only point of {where} has"
-    return SpaceExhausted(f"{every} been suggested; there is no new one")
+    inside = (project(space, rows) == rows).all(-1) & is_allowed(space, rows)
+    return int(inside.sum()) >= space.cardinality
 
 
 # Ranking.

@@ -5,7 +5,7 @@ if each of its ancestors has a position in the intersection of what its descenda
 what can be active at all is known without a search.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -217,6 +217,13 @@ class Conditions:
             parent in point and self._accepts(name, parent, point[parent]) for parent in self.accepted[name]
         )
 
+    def complete(self, some: Mapping[str, Any]) -> bool:
+        """Whether some parameters of a point, with the parents that they need, are all that is active."""
+        return all(
+            name in some or (name in self.accepted and not self.is_met(name, some))
+            for name in self.parameters
+        )
+
     def _accepts(self, name: str, parent: str, value: Any) -> bool:
         place = _original(self.parameters[parent]).encode(value)
         return any(low <= place <= high for low, high in self.accepted[name][parent])
@@ -248,6 +255,12 @@ class Conditions:
             if merged:
                 simplified[name] = When(tuple(merged.items()))
         return simplified
+
+    def kept(self, names: Sequence[str]) -> dict[str, Any]:
+        """Some parameters, among them all that have several values, with their simplified conditions."""
+        kept = {name: self.parameters[name] for name in names}
+        when = self.simplified
+        return {name: p if p.when is None else replace(p, when=when.get(name)) for name, p in kept.items()}
 
     def without_retired(self) -> dict[str, Any]:
         """The parameters without their retired options, in conditions too."""

@@ -53,6 +53,12 @@ class Encoding:
         points = [
             {name: p.decode(unit) for (name, p), unit in zip(pairs, row, strict=True)} for row in values
         ]
+        return self.with_active(points, rows)
+
+    def with_active(
+        self, points: list[dict[str, Any]], rows: jt.Float[Tensor, "n d"]
+    ) -> list[dict[str, Any]]:
+        """The points with the parameters alone that are active in their rows."""
         if not self.kinds.conditions:
             return points
         active = self.kinds.active(self.project(rows.detach().to(torch.float64))).tolist()

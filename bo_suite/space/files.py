@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_suite.errors import SpaceError
+from bo_suite.space.constraints import Predicate, constraints_of
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.values.describe import described
 
@@ -74,7 +75,23 @@ def _text(file: Path) -> str:
     return content.decode("utf-8")
 
 
-def parameter_of(name: str, form: Any) -> Parameter:
+def parts_of(form: Any) -> tuple[dict[str, Parameter], list[str | Predicate]]:
+    """The parameters and the constraints of a space in JSON or TOML form.
+
+    Raises:
+        SpaceError: the form is not a table of parameters, or a parameter or a constraint breaks a rule.
+    """
+    try:
+        if not isinstance(form, Mapping):
+            raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
+        constraints = constraints_of(form)
+        names = [name for name in form if not (constraints and name == "constraints")]
+        return {name: _parameter_of(name, form[name]) for name in names}, constraints
+    except RecursionError:
+        raise SpaceError("a space must be a table of parameters, got one that is nested too deeply") from None
+
+
+def _parameter_of(name: str, form: Any) -> Parameter:
     """The parameter of a JSON or TOML form; raises SpaceError if the form is not one of a parameter."""
     if not isinstance(form, Mapping) or "type" not in form:
         raise SpaceError(f"parameter {name!r} must be a table with a `type`, got {described(form)}")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bo_suite.space.parameters import Parameter, Value
+from bo_suite.space.parameters import Choice, Float, Parameter, Value
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,10 @@ class Fixed:
     def to_dict(self) -> dict[str, Any]:
         """JSON form of the parameter, with the value."""
         return self.parameter.to_dict() | {"fixed": self.value}
+
+
+def encoded(parameter: Parameter) -> Parameter:
+    """The parameter that a column encodes: a Float with one value becomes a Choice of it."""
+    if isinstance(parameter, Float) and parameter.levels == 1:
+        return Choice((parameter.low,), ordered=True, when=parameter.when)
+    return parameter

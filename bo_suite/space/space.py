@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, UnknownParameter
+from bo_suite.space.checks import check_parameters, check_roles, is_chosen
 from bo_suite.space.conditions import Conditions, varies, with_checked_conditions
+from bo_suite.space.constraints import NONE, Constraints
 from bo_suite.space.counting import cardinality
-from bo_suite.space.files import form_in, parameter_of
-from bo_suite.space.fixed import Fixed
-from bo_suite.space.parameters import Choice, Float, Int, Parameter, Value
+from bo_suite.space.files import form_in, parts_of
+from bo_suite.space.fixed import Fixed, encoded
+from bo_suite.space.parameters import Choice, Parameter, Value
 from bo_suite.space.points import part_of_point, whole_point
+from bo_suite.space.shown import shown_rows, shown_space
 from bo_suite.values.copies import Copied
-from bo_suite.values.describe import described, visible
-from bo_suite.values.display import html_table, shown_line, shown_list, shown_value
+from bo_suite.values.describe import described
+from bo_suite.values.display import html_table
 from bo_suite.values.scalars import named_values
 
 if TYPE_CHECKING:
@@ -31,12 +34,7 @@ if TYPE_CHECKING:
 
     from bo_suite.data import Columns
     from bo_suite.space.encoding import Encoding
-
-MOST_PARAMETERS = 21_201
-"""Dimensions of torch's Sobol sequences, with which a search begins."""
-
-_NEW_LINE = "\n    "
-"""What is before a condition in the repr of a space."""
+    from bo_suite.space.region import Region
 
 Params = dict[str, Any]
 """Values by parameter name: each a float, int, str, bool or None."""
@@ -49,31 +47,33 @@ class Space:
     `space["x"]` is a parameter; `"x" in space` and `len(space)` work as for a dict; iteration gives pairs of
     name and parameter.
 
+    Attributes:
+        parameters: by name.
+        constraints: rules that every point obeys: texts such as "a + b <= 1", functions of a point that
+            return whether it is allowed, and Mixtures.
+
     Raises:
         SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, a
-            value that is not a parameter, or conditions that are impossible.
+            value that is not a parameter, conditions that are impossible, a constraint that is wrong, or
+            constraints that contradict each other.
     """
 
     parameters: Mapping[str, Parameter]
+    constraints: Constraints = NONE
+
+    if TYPE_CHECKING:  # the argument may be any sequence of constraints; a Constraints is stored
+
+        def __init__(
+            self, parameters: Mapping[str, Any], constraints: Sequence[Any] | Constraints = ()
+        ) -> None: ...
 
     def __post_init__(self) -> None:
-        if not isinstance(self.parameters, Mapping) or not self.parameters:
-            raise SpaceError(
-                f"a Space needs a dict with at least one parameter, got {described(self.parameters)}"
-            )
-        for name, parameter in self.parameters.items():
-            if not isinstance(name, str) or not name:
-                raise SpaceError(f"a parameter's name must be a non-empty string, got {described(name)}")
-            if not isinstance(parameter, Float | Int | Choice | Fixed):
-                raise SpaceError(
-                    f"parameter {name!r} must be a Float, Int or Choice, got {described(parameter)}"
-                )
+        check_parameters(self.parameters)
         if any(parameter.when is not None for _, parameter in self):
             object.__setattr__(self, "parameters", with_checked_conditions(self._by_name))
             del self.__dict__["_by_name"]
-        if not any(map(_is_chosen, self._by_name.values())):
-            kinds = "no fidelity and no context" if self.contexts else "no fidelity"
-            raise SpaceError(f"a Space needs a parameter that is {kinds}, got {list(self.names)} alone")
+        check_roles(self._by_name)
+        object.__setattr__(self, "constraints", Constraints.of(self.constraints, self._by_name))
 
     def with_fixed(self, values: Params) -> "Space":
         """The space with some parameters fixed at a value; its rows are rows of this space.
@@ -84,7 +84,24 @@ class Space:
             values: by name, in canonical form.
         """
         parameters: Any = {name: Fixed(p, values[name]) if name in values else p for name, p in self}
-        return Space(parameters)
+        return Space(parameters, self.constraints)
+
+    def with_functions(self, functions: Sequence[Any]) -> "Space":
+        """The space with the constraint functions that a file has names of alone.
+
+        Raises:
+            SpaceError: one is not a function, or has a name that none of the constraints has.
+        """
+        return Space(self.parameters, self.constraints.with_functions(functions))
+
+    @cached_property
+    def region(self) -> "Region | None":
+        """Where the constraints are met, in rows; None without constraints. Imports torch."""
+        if not self.constraints:
+            return None
+        from bo_suite.space.region import Region
+
+        return Region(self.encoding, self.constraints)
 
     @cached_property
     def _by_name(self) -> dict[str, Parameter]:
@@ -93,12 +110,7 @@ class Space:
     @cached_property
     def _columns(self) -> tuple[Parameter, ...]:
         """The parameter that each column encodes; a Float with one value becomes a Choice of it."""
-        return tuple(
-            Choice((parameter.low,), ordered=True, when=parameter.when)
-            if isinstance(parameter, Float) and parameter.levels == 1
-            else parameter
-            for parameter in self._by_name.values()
-        )
+        return tuple(map(encoded, self._by_name.values()))
 
     def __iter__(self) -> Iterator[tuple[str, Parameter]]:
         return iter(self._by_name.items())
@@ -128,12 +140,10 @@ class Space:
         return tuple(self._by_name)
 
     def __repr__(self) -> str:
-        items = shown_list([f"{name!r}: {_shown(parameter, _NEW_LINE)}," for name, parameter in self])
-        lines = [line for item in items for line in item.split("\n")]
-        return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), "})"])
+        return shown_space(self, self.constraints)
 
     def _repr_html_(self) -> str:
-        rows = [(name, _shown(parameter, " ")) for name, parameter in self]
+        rows = shown_rows(self, self.constraints)
         return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
 
     @property
@@ -187,17 +197,28 @@ class Space:
         return Conditions(self._by_name)
 
     @cached_property
-    def columns(self) -> "Columns":
+    def _kinds(self) -> "Columns":
         """The kinds of the columns of rows; imports torch."""
         from bo_suite.data import Columns
 
-        between = tuple(
-            column
-            for column, parameter in enumerate(self._columns)
-            if isinstance(parameter, Choice) and parameter.ordered and parameter.retired
+        choices = ((column, p) for column, p in enumerate(self._columns) if isinstance(p, Choice))
+        return Columns(
+            unordered=self.unordered,
+            levels=self.levels,
+            fidelities=self.fidelities,
+            between=tuple(column for column, choice in choices if choice.ordered and choice.retired),
+            conditions=self.conditions.columns(),
         )
-        kinds = Columns(self.unordered, self.levels, self.fidelities, self.fixed, between)
-        return replace(kinds, conditions=self.conditions.columns()) if self.conditions.order else kinds
+
+    @cached_property
+    def columns(self) -> "Columns":
+        """The kinds of the columns of rows, with where the next row may be; imports torch."""
+        return self.restricted(self._kinds)
+
+    def restricted(self, columns: "Columns") -> "Columns":
+        """The columns of a space with more points, with where the next row of this one may be."""
+        region = None if self.region is None else self.region.approached
+        return replace(columns, fixed=self.fixed, region=region)
 
     @property
     def aspects(self) -> frozenset[str]:
@@ -215,8 +236,8 @@ class Space:
 
     @cached_property
     def cardinality(self) -> int | None:
-        """Number of points; None if a continuous parameter can be active."""
-        return cardinality(self.conditions)
+        """Number of points, or a bound of it with constraints; None if a continuous one can be active."""
+        return cardinality(self.conditions) if self.region is None else self.region.cardinality
 
     @cached_property
     def open_columns(self) -> tuple[int, ...]:
@@ -230,13 +251,14 @@ class Space:
     @cached_property
     def parent_columns(self) -> frozenset[int]:
         """Columns that conditions are on."""
-        return frozenset(parent for one in self.columns.conditions for parent, _ in one.parents)
+        return frozenset(parent for one in self._kinds.conditions for parent, _ in one.parents)
 
     @cached_property
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
-        columns = [column for column, (_, parameter) in enumerate(self) if varies(parameter)]
-        chosen = [column for column, (_, parameter) in enumerate(self) if _is_chosen(parameter)]
+        told = bool(self.constraints.predicates)  # functions see which parameters are active
+        columns = [column for column, (_, p) in enumerate(self) if varies(p) or (told and p.when is not None)]
+        chosen = [column for column, (_, parameter) in enumerate(self) if is_chosen(parameter)]
         if not set(columns) & set(chosen):
             columns.append(chosen[0])
         return tuple(sorted(columns))
@@ -251,28 +273,15 @@ class Space:
         if len(self.varying_columns) == len(self):
             return self
         names = [self.names[column] for column in self.varying_columns]
-        when = self.conditions.simplified
-        return Space(
-            {
-                name: self[name] if self[name].when is None else replace(self[name], when=when.get(name))
-                for name in names
-            }
-        )
+        single = {name: p.decode(0.0) for name, p in self if name not in names and p.when is None}
+        return Space(self.conditions.kept(names), self.constraints.without(single))
 
     @cached_property
     def current(self) -> "Space":
         """The space without its retired options: what a user would write."""
         if not any(isinstance(parameter, Choice) and parameter.retired for _, parameter in self):
             return self
-        return Space(self.conditions.without_retired())
-
-    def check_searchable(self) -> None:
-        """Raises a SpaceError if there are more parameters than a Sobol sequence has dimensions."""
-        if self.dim > MOST_PARAMETERS:
-            raise SpaceError(
-                f"a search takes at most {MOST_PARAMETERS:,} parameters, the dimensions of a Sobol sequence, "
-                f"got a Space of {self.dim:,}; leave out the least important"
-            )
+        return Space(self.conditions.without_retired(), self.constraints)
 
     def widened(self, rows: "jt.Float[Tensor, '*b k']") -> "jt.Float[Tensor, '*b d']":
         """Rows of `varying` as rows of this space; the other columns are 0."""
@@ -290,9 +299,12 @@ class Space:
                 parameter, too.
 
         Raises:
-            SpaceError: a parameter is missing, unknown, inactive, out of range or of the wrong type.
+            SpaceError: a parameter is missing, unknown, inactive, out of range or of the wrong type, or a
+                constraint is broken.
         """
-        return whole_point(self, named_values(params), within=True)
+        point = whole_point(self, named_values(params), within=True)
+        self.constraints.check_point(point)
+        return point
 
     def accept(self, params: object, defaults: Params | None = None) -> Params:
         """A point in canonical form that may lie outside of the space, such as that of a past trial.
@@ -323,9 +335,15 @@ class Space:
 
         Raises:
             SpaceError: a parameter is unknown, out of range, of the wrong type, inactive, or active with
-                several values of a parent that is not given.
+                several values of a parent that is not given; or no point with these values meets the
+                constraints.
         """
-        return part_of_point(self, named_values(params))
+        some = part_of_point(self, named_values(params))
+        if self.constraints and some:
+            self.with_fixed(some)
+            if self.conditions.complete(some):
+                self.constraints.check_point(some)
+        return some
 
     def at_target(self, params: Params) -> Params:
         """The point with each fidelity at its target; the same point if the space has none."""
@@ -344,11 +362,15 @@ class Space:
         """The map between points and rows of numbers; imports torch."""
         from bo_suite.space.encoding import Encoding
 
-        return Encoding(self.names, self._columns, self.columns)
+        return Encoding(self.names, self._columns, self._kinds)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: a table of parameters in order, each with its `type` and fields."""
-        return {name: parameter.to_dict() for name, parameter in self}
+        """JSON form: a table of parameters in order, each with its `type` and fields.
+
+        A list of `constraints` comes first if there are any; of functions it has the names.
+        """
+        form = {name: parameter.to_dict() for name, parameter in self}
+        return {"constraints": self.constraints.form, **form} if self.constraints else form
 
     @staticmethod
     def from_dict(form: Any) -> "Space":
@@ -357,14 +379,7 @@ class Space:
         Raises:
             SpaceError: the form is not a table of parameters, or a parameter breaks a rule.
         """
-        try:
-            if not isinstance(form, Mapping):
-                raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
-            return Space({name: parameter_of(name, fields) for name, fields in form.items()})
-        except RecursionError:
-            raise SpaceError(
-                "a space must be a table of parameters, got one that is nested too deeply"
-            ) from None
+        return Space(*parts_of(form))
 
     @staticmethod
     def from_file(path: str | Path) -> "Space":
@@ -380,19 +395,6 @@ class Space:
         """Hash of names, order, ranges and options: spaces with equal fingerprints are equal."""
         form = json.dumps(list(self.to_dict().items()), allow_nan=False)
         return hashlib.sha256(form.encode()).hexdigest()[:16]
-
-
-def _shown(parameter: Parameter | Fixed, separator: str) -> str:
-    """A parameter as text, with a separator before its condition."""
-    if parameter.when is None or isinstance(parameter, Fixed):
-        return shown_value(parameter)
-    always = shown_value(replace(parameter, when=None)).removesuffix(")")
-    return f"{always},{separator}when={visible(described(parameter.when, 60))})"
-
-
-def _is_chosen(parameter: Parameter) -> bool:
-    """Whether a search chooses the value for the outcome's sake."""
-    return not parameter.context and (isinstance(parameter, Choice) or not parameter.fidelity)
 
 
 Space.parameters = Copied("parameters")  # type: ignore[assignment]

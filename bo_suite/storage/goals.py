@@ -290,8 +290,8 @@ def _constraints(constraints: object) -> tuple[Constraint, ...]:
 
 
 _ELSEWHERE = (
-    "a rule that follows from the parameters alone belongs to the space, which cannot hold it yet: until "
-    "then f may return NaN where it is broken"
+    "a rule that follows from the parameters alone belongs to the space, as in "
+    "Space(..., constraints=['a + b <= 1'])"
 )
 
 

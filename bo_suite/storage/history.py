@@ -52,10 +52,10 @@ class History:
     read or written, or is damaged; a write that fails is rolled back, and the history stays usable.
     """
 
-    def __init__(self, path: Path | None, header: Header | None) -> None:
+    def __init__(self, path: Path | None, header: Header | None, functions: Sequence[Any] = ()) -> None:
         self.path = path
         self._owner = (os.getpid(), new_owner())
-        self._table = TrialTable(path, header)
+        self._table = TrialTable(path, header, functions)
         self._turns = Turns(path)
         _opened.add(self)
 
@@ -71,7 +71,7 @@ class History:
         return self._table.header
 
     @staticmethod
-    def open(path: str | Path | None, header: Header | None) -> "History":
+    def open(path: str | Path | None, header: Header | None, functions: Sequence[Any] = ()) -> "History":
         """The history in a file, which is created if it is missing; in memory if the path is None.
 
         Args:
@@ -79,6 +79,8 @@ class History:
             header: space, seed and goals must equal those of an existing file; a budget and an
                 acquisition that are not None replace those of the file. If the header is None, the file
                 must exist, and may be read-only.
+            functions: the constraint functions of the space if the header is None; without them the points
+                of the file can be read, and no new one can be chosen.
 
         Raises:
             StorageError: the folder is missing or read-only, or the file is not a history, is damaged, is
@@ -87,7 +89,7 @@ class History:
         file = storage_path(path)
         if file is not None or header is None:
             check_path(file, must_exist=header is None)
-        return History(file, header)
+        return History(file, header, functions)
 
     @property
     def owner(self) -> str:

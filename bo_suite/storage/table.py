@@ -1,7 +1,8 @@
 """The rows of a history file, with the trials that were read from it; what `History`'s verbs are made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ class TrialTable:
     Args:
         path: the file, or None.
         header: what the file must agree with, or is created with; None if it must exist.
+        functions: the constraint functions of the space, of which the file has the names.
 
     Raises:
         StorageError: as `History.open`.
@@ -42,8 +44,8 @@ class TrialTable:
 
     header: Header
 
-    def __init__(self, path: Path | None, header: Header | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, header: Header | None, functions: Sequence[Any] = ()) -> None:
+        self.path, self._functions = path, functions if header is None else header.space.constraints.functions
         self._trials: dict[int, Trial] = {}
         self._written: list[Row] = []  # by the current transaction
         self._revision, self._version = 0, -1  # everything up to these was read
@@ -160,7 +162,7 @@ class TrialTable:
                 raise
             database.read_only()
             stored = self._checked_header(None)
-        return expected or cast(Header, stored)  # stored_header raises if both are None
+        return self._with_functions(expected or cast(Header, stored))  # stored_header raises if both are None
 
     def _checked_header(self, expected: Header | None) -> Header | None:
         """The header of the file, after a check of its structure."""
@@ -212,7 +214,13 @@ class TrialTable:
         if (seal := stored_seal(self.database)) != self._seal:
             stored = stored_header(self.database, None)
             if stored is not None and self.header.run in ("", stored.run):
-                self.header, self._seal = stored, seal
+                self.header, self._seal = self._with_functions(stored), seal
+
+    def _with_functions(self, header: Header) -> Header:
+        """The header with the constraint functions of its space."""
+        if not self._functions:
+            return header
+        return replace(header, space=header.space.with_functions(self._functions))
 
     def _check_run(self) -> None:
         """Raises a StorageError if another history has replaced the file."""

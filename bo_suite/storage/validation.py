@@ -60,10 +60,10 @@ def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
 
 
 def describe_space_difference(stored: Space, passed: Space) -> str:
-    """The parameters in which two spaces differ, or the order if they differ in that alone."""
+    """The parameters and constraints in which two spaces differ, or the order if in that alone."""
     old, new = stored.parameters, passed.parameters
     names = [name for name in {**old, **new} if repr(old.get(name)) != repr(new.get(name))]
-    if not names:
-        return f"in the order {list(old)}, got {list(new)}"
     texts = [f"{name!r}: {old.get(name, 'absent')}, got {new.get(name, 'absent')}" for name in names]
-    return "; ".join(texts)
+    if stored.constraints.form != passed.constraints.form:
+        texts.append(f"constraints: {stored.constraints}, got {passed.constraints}")
+    return "; ".join(texts) or f"in the order {list(old)}, got {list(new)}"

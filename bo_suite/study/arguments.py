@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, TrialError
+from bo_suite.space.checks import check_searchable
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Header, Trial
@@ -41,7 +42,7 @@ def header_of(
     """
     if not isinstance(space, Space):
         raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
-    space.varying.check_searchable()  # before a file is created
+    check_searchable(space.varying.dim)  # before a file is created
     budget, initial, repeats = settings.budget, settings.initial, settings.repeats
     if repeats and goals.several:
         raise TrialError(

@@ -211,7 +211,7 @@ class Belief:
         values = self.latest_contexts()
         fixed = {name: value for name, value in values.items() if name in self.searched}
         space = self.searched.with_fixed(fixed) if fixed else self.searched
-        data = replace(self.data, columns=replace(self.data.columns, fixed=space.fixed))
+        data = replace(self.data, columns=space.restricted(self.data.columns))
         return self.point(recommended_row(self.process, data, space, self.seeds)) | values
 
     def encode(self, points: Sequence[Params]) -> jt.Float64[Tensor, "m d"]:

@@ -45,8 +45,8 @@ def extended(
 
     Raises:
         SpaceError: a parameter is left out of a Space, becomes one of another kind, has a single number left
-            or gets another condition; or a new one has no value in earlier trials, or one that it does not
-            have a place for.
+            or gets another condition; a new one has no value in earlier trials, or one that it does not have
+            a place for; or the constraints become others.
     """
     for what, given in (("parameters", parameters), ("values", values)):
         if not isinstance(given, Mapping | Space):
@@ -58,6 +58,10 @@ def extended(
             named[name] = after.with_past(before)
     if isinstance(parameters, Space) and (lost := [name for name in space.names if name not in named]):
         raise SpaceError(f"a parameter cannot be removed (fix it at ask, or narrow it), got none of {lost}")
+    if isinstance(parameters, Space) and parameters.constraints.form != space.constraints.form:
+        raise SpaceError(
+            f"the constraints of a space must stay {space.constraints!r}, got {parameters.constraints!r}"
+        )
     new = Space(dict(space) | named)  # checks names, kinds and conditions
     added = [name for name in named if name not in space]
     if (without := [name for name in added if name not in values and new[name].when is None]) or (
@@ -74,7 +78,8 @@ def extended(
     changed = {
         name: replace(_changed(name, space[name], new[name]), when=space[name].when) for name in space.names
     }
-    complete = Space({name: changed.get(name, parameter) for name, parameter in new})
+    whole = {name: changed.get(name, parameter) for name, parameter in new}
+    complete = Space(whole, space.constraints.stated)
     return complete, {name: _value(name, complete[name], values[name]) for name in added if name in values}
 
 

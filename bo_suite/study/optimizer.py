@@ -54,8 +54,7 @@ class Optimizer:
             the number in the storage or, if it has none, 6, or a third of a budget below 18.
         repeats: whether a point may be evaluated again where that teaches most, if outcomes are noisy. None
             for the answer in the storage or, if it has none, no: only once a finite space is exhausted.
-        constraints: (low, high) by name of an outcome that must lie between, None for an open end; True for
-            an outcome that must be True. None without constraints.
+        constraints: (low, high) by name of an outcome, None for an open end; True if it must be True.
 
     Raises:
         SpaceError, TrialError: an argument breaks a rule, or the device is not available.
@@ -82,7 +81,7 @@ class Optimizer:
 
     @staticmethod
     def resume(
-        path: str | Path, acquisition: "Acquisition | None" = None, device: "str | torch.device" = "cpu"
+        path: str | Path, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
     ) -> "Optimizer":
         """The Optimizer of a history file, in the state that the file stores.
 
@@ -90,13 +89,14 @@ class Optimizer:
             path: the file.
             acquisition: required only if it has parts from outside the package, such as a kernel.
             device: device of the surrogates.
+            functions: the constraint functions of the space, if it has any.
 
         Raises:
             StorageError, TrialError: the file is no history or needs the acquisition, or there is no device.
         """
         optimizer = object.__new__(Optimizer)
         optimizer._device = arguments.usable(device)
-        optimizer._begin(History.open(path, None), acquisition)
+        optimizer._begin(History.open(path, None, functions), acquisition)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -105,7 +105,8 @@ class Optimizer:
         if path is None:
             law = "an Optimizer must have a file (`storage=`) to be pickled or copied"
             raise TypeError(f"{law}, got one in memory")
-        return Optimizer.resume, (str(path), self._suggester.acquisition, str(self._device))
+        functions = self.space.constraints.functions
+        return Optimizer.resume, (str(path), self._suggester.acquisition, str(self._device), functions)
 
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()
@@ -319,10 +320,9 @@ class Optimizer:
     def recommend(self, fixed: Params | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
-        The model is that of `belief`. Under noise the point is a better choice than `best`, whose value may
-        be luck. Without noise it is the best trial's point, or one that is predicted to be better by more
-        than its standard deviation. Fidelities are at the target. With several objectives, a list of at most
-        ten points that no other is predicted to dominate.
+        The model is that of `belief`. Under noise the point is better than `best`, whose value may be luck.
+        Without noise it is the best trial's point, or one that is predicted to be better by more than its
+        standard deviation. Fidelities are at the target. With several objectives, at most ten points.
 
         Args:
             fixed: values by name of some parameters, and of every context.
@@ -340,7 +340,7 @@ class Optimizer:
         """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
 
         min over evaluated points of mean + w σ, minus min over the space of mean - w σ, both in the user's
-        units (Makarova et al. 2022, equation 3). docs/loop.md: how often it has held.
+        units (Makarova et al. 2022, equation 3). docs/loop.md says how often it has held.
 
         Args:
             width: w, number of standard deviations; None for w² = 2 log(d n² π² / (6 · 0.1)), 4 to 6

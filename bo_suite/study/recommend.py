@@ -19,6 +19,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.optim.maximize import maximize
+from bo_suite.space.candidates import within_region
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
@@ -49,7 +50,7 @@ def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -
         surrogate: fitted to the data.
         seeds: of the fit and of the search.
     """
-    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+    data = replace(data, columns=space.restricted(data.columns))
     with numerical_environment(), torch.no_grad():
         return recommended_row(surrogate.fit(data, seeds), data, space, seeds)
 
@@ -58,7 +59,7 @@ def recommended_row(process: Process, data: Dataset, space: Space, seeds: Seeds)
     """The row of `recommend`, by a process that was fitted to the data."""
     with numerical_environment(), torch.no_grad():
         score = _at_target(ConfidenceBoundScore(process, -1.0, process.hyperparameters), data, seeds)
-        rows = data.within_space(data.x)
+        rows = within_region(space, data.within_space(data.x), seeds)
         with suppress(SpaceExhausted):
             rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
         best = torch.cat([score(block) for block in rows.split(ROWS_AT_ONCE)]).argmax()

@@ -13,7 +13,7 @@ from bo_suite.acquisition.several import outcome_dataset
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import TrialError
 from bo_suite.linalg.environment import numerical_environment
-from bo_suite.space.candidates import perturb_best, project, sample_sobol
+from bo_suite.space.candidates import perturb_best, project, sample_sobol, within_region
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial
@@ -69,14 +69,15 @@ def recommended_front(
 
 def front_rows(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -> jt.Float[Tensor, "r d"]:
     """The rows of `recommended_front`."""
-    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+    data = replace(data, columns=space.restricted(data.columns))
     outcomes = data.outcomes
     assert outcomes is not None, "data of one objective have no front"
     with numerical_environment(), torch.no_grad():
         process = surrogate.fit(outcome_dataset(data, 0, outcomes.objectives), seeds)
         sampled = sample_sobol(space, _ROWS, data.x, seeds.split("sobol"))
         near = perturb_best(space, data, seeds.split("nearby"), _ROWS)
-        rows: Tensor = project(space, torch.cat((data.within_space(outcomes.x), sampled, near)))
+        observed = within_region(space, data.within_space(outcomes.x), seeds)
+        rows: Tensor = project(space, torch.cat((observed, sampled, near)))
         rows = rows.unique(dim=0)
         mean, var = process.mean_and_var(rows.expand(outcomes.objectives, *rows.shape))
         losses = (mean + var.sqrt()).mT

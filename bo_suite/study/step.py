@@ -153,7 +153,7 @@ def _joint_steps(
         SpaceExhausted: as `next_steps`.
     """
     start = _stacked(starts) if data.batch_shape else starts[0]
-    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+    data = replace(data, columns=space.restricted(data.columns))
     with numerical_environment():
         began = time.perf_counter()
         score = build_score(acquisition, data, seeds, start)
@@ -187,7 +187,7 @@ def batch_steps(
     Raises:
         DataError, SpaceExhausted: as `next_steps`.
     """
-    data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+    data = replace(data, columns=space.restricted(data.columns))
     try:
         with numerical_environment():
             began = time.perf_counter()

@@ -14,6 +14,7 @@ from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import one_thread, thread_environment
 from bo_suite.space.branches import due
 from bo_suite.space.candidates import is_exhausted, sample_random
+from bo_suite.space.checks import check_searchable
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import MINIMIZE, Goals
@@ -117,7 +118,7 @@ class Suggester:
     def __post_init__(self) -> None:
         require_support(self.acquisition, self.space.aspects | self.goals.aspects)
         searched = self.space.varying
-        searched.check_searchable()
+        check_searchable(searched.dim)
         object.__setattr__(self, "searched", searched)
         object.__setattr__(self, "observations", Observations(searched, self.goals, self.device))
 
@@ -260,7 +261,7 @@ class Suggester:
 
     def _repeated(self, step: Step, data: Dataset, space: Space, seeds: Seeds) -> Step:
         """The step to a point that was evaluated before, where that teaches more than the new one."""
-        data = replace(data, columns=replace(data.columns, fixed=space.fixed))
+        data = replace(data, columns=space.restricted(data.columns))
         chosen = step.source == "acquisition" and "branch" not in step.notes
         again = repeat_instead(step.row, data, seeds) if chosen else None
         if again is None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from bo_suite.acquisition.feasibility import Feasibility
 from bo_suite.data import Dataset
 from bo_suite.linalg.environment import numerical_environment
+from bo_suite.space.candidates import is_allowed
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
@@ -57,15 +58,31 @@ class OutcomeView:
             feasibility = None if data.violation is None else Feasibility.fit(data, belief.seeds)
         return OutcomeView(belief, _recommended(belief, data, trials, goals), feasibility)
 
+    def rows_through(self, values: Sequence[Params]) -> jt.Float64[Tensor, "m d"]:
+        """Rows of `belief.searched` that have some values, and the others of the recommended point.
+
+        Where that breaks an equality among parameters, the others move to the nearest values that do not.
+
+        Args:
+            values: of the same parameters in each row.
+        """
+        rows = self.belief.along(self.point, values)
+        searched = self.belief.searched
+        if searched.region is None:
+            return rows
+        held = [column for column, name in enumerate(searched.names) if name in values[0]]
+        return searched.region.along_equalities(rows, held)
+
     def infeasible(self, rows: jt.Float[Tensor, "m d"]) -> jt.Bool[Tensor, " m"]:
-        """Which rows are feasible with a probability below one half."""
+        """Which rows break a constraint of the space, or are feasible with a probability below one half."""
+        refused = ~is_allowed(self.belief.searched, rows)
         if self.feasibility is None:
-            return torch.zeros(len(rows), dtype=torch.bool, device="cpu")
+            return refused
         with numerical_environment(), torch.no_grad():
             blocks = [
                 self.feasibility.log(block.to(self.belief.data.x)) for block in rows.split(ROWS_AT_ONCE)
             ]
-            return torch.cat(blocks).cpu() < math.log(0.5)
+            return refused | (torch.cat(blocks).cpu() < math.log(0.5))
 
 
 def _recommended(belief: Belief, data: Dataset, trials: Sequence[Trial], goals: Goals) -> Params:

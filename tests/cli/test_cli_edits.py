@@ -369,3 +369,20 @@ class TestInsight:
         optimizer.close()
         for line in ("recommend run.db", "predict run.db lr=0.5 depth=3 act=3", "importance run.db"):
             assert "lr" in call(line).stdout
+
+
+def test_a_run_with_constraints_is_made_shown_and_edited_by_commands(tmp_path: Path) -> None:
+    file, storage = tmp_path / "space.toml", tmp_path / "run.db"
+    number = 'type = "float"\nlow = 0\nhigh = 1\n'
+    text = f'constraints = ["a + b == 1"]\n[a]\n{number}[b]\n{number}'
+    file.write_text(text)
+    call(f"ask {storage} --space {file}")
+    first = as_json(f"trials {storage}")[0]["params"]
+    assert first["a"] + first["b"] == pytest.approx(1.0, abs=1e-9)
+    assert "a + b == 1" in call(f"space {storage}").stdout
+    assert as_json(f"space {storage}")["space"]["constraints"] == ["a + b == 1"]
+    file.write_text(text.replace("high = 1", "high = 0.75", 1))
+    assert as_json(f"space {storage} --edit {file} --yes")["outside"] == 0
+    file.write_text(text.replace("== 1", "== 1.25"))
+    assert "the constraints of a space must stay" in refused(f"space {storage} --edit {file} --yes", 1)[-1]
+    assert "must exist, got none" in refused(f"enqueue {storage} b=0.1", 1)[-1]

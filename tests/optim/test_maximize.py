@@ -7,7 +7,8 @@ from bo_suite import Choice, Float, Int, Space
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted
 from bo_suite.optim.maximize import maximize
-from bo_suite.space.candidates import every_row, project
+from bo_suite.space.candidates import project
+from bo_suite.space.listing import every_row
 
 MIXED = Space(
     {

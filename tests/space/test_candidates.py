@@ -10,6 +10,7 @@ from bo_suite import Choice, Float, Int, Space
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.errors import SpaceExhausted
 from bo_suite.space import candidates
+from bo_suite.space.listing import every_row
 
 F64 = torch.float64
 MIXED = Space(
@@ -98,7 +99,7 @@ def test_neighbours_differ_in_one_column_and_are_all_levels_of_a_short_one() -> 
 
 
 def test_every_row_is_listed_once() -> None:
-    rows = candidates.every_row(SMALL)
+    rows = every_row(SMALL)
     points = SMALL.decode(rows)
     assert {(point["n"], point["k"]) for point in points} == {(n, k) for n in (1, 2, 3) for k in "uv"}
     assert len(rows) == SMALL.cardinality == 6

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bo_suite import Choice, Float, Int, Space
 from bo_suite.errors import SpaceError
-from bo_suite.space.candidates import every_row
+from bo_suite.space.listing import every_row
 
 RBF = {"model": "svm", "kernel": "rbf", "gamma": 0.5, "scale": "unit"}
 

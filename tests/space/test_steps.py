@@ -20,7 +20,8 @@ from bo_suite.bench.method import inside
 from bo_suite.data import Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted
 from bo_suite.problems import get_problem, mixed, shifted
-from bo_suite.space.candidates import every_row, project, sample_random
+from bo_suite.space.candidates import project, sample_random
+from bo_suite.space.listing import every_row
 
 
 @st.composite

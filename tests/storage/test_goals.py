@@ -20,8 +20,8 @@ TWO = Goals.of({"error": "minimize", "speed": "maximize"}, {"memory": (1.0, 8.0)
 SHARED = Goals.of({"error": "minimize", "speed": "maximize"}, {"speed": (2, None)})
 
 PATH = (
-    "a rule that follows from the parameters alone belongs to the space, which cannot hold it yet: until "
-    "then f may return NaN where it is broken"
+    "a rule that follows from the parameters alone belongs to the space, as in "
+    "Space(..., constraints=['a + b <= 1'])"
 )
 
 

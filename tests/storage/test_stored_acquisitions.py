@@ -56,7 +56,7 @@ NO_RECIPES = {
         ),
         *("Basis", "PriorMean"),
     ),
-    "optim": ("Sweep", "BatchResult"),
+    "optim": ("Sweep", "BatchResult", "Limits"),
     "integrations": (
         *("Record", "Journal", "ConditionedProcess", "AcquisitionContext", "BoTorchScore", "Dimension"),
         *("Translation", "FitCall", "CandidateScore", "CrossValidation", "Measured"),
