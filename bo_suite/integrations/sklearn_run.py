@@ -10,7 +10,7 @@ from bo_suite.integrations.sklearn_fit import CrossValidation, task
 from bo_suite.integrations.translate import Translation
 from bo_suite.run.running import ATTEMPTS
 from bo_suite.run.stopping import reason_to_stop
-from bo_suite.space.candidates import exhausted
+from bo_suite.space.listing import exhausted
 from bo_suite.space.space import Params
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer

@@ -12,7 +12,7 @@ from bo_suite.errors import SpaceError
 from bo_suite.kernels import Matern52, stationary
 from bo_suite.optim.maximize import maximize
 from bo_suite.optim.sweep import Sweep
-from bo_suite.space.checks import MOST_PARAMETERS
+from bo_suite.space.checks import MOST_PARAMETERS, check_searchable
 
 F64 = torch.float64
 OPTIONS = [f"option {number}" for number in range(30)]
