@@ -1,7 +1,7 @@
-"""Candidate rows of a space: the only module that samples, perturbs, lists and projects them.
+"""Candidate rows of a space: the only module that samples, perturbs and projects them.
 
 Searches, batches, the initial design and the fallback take their rows from here, and test here whether a row
-is new. So a rule that rows must obey is written in this file alone.
+is new. So rows obey the conditions and the constraints of the space.
 """
 
 from collections.abc import Iterator, Sequence
