@@ -10,6 +10,7 @@ from bo_suite import Float, Int, Space
 from bo_suite.data import CPU_DOUBLES, Seeds
 from bo_suite.optim.maximize import ascend
 from bo_suite.optim.within import minimize_within
+from bo_suite.space.activity import movable
 from bo_suite.space.candidates import sample_sobol
 from bo_suite.space.system import System
 
@@ -109,7 +110,8 @@ def test_replicates_and_held_columns_are_respected() -> None:
     space = Space({"n": Int(0, 4), "x": Float(0.0, 3.0), "y": Float(0.0, 3.0)}, ["n + x + y == 4"])
     rows = starts(space, 12, 0).reshape(2, 6, 3)
     target = torch.tensor([0.0, 0.6, 0.9], **CPU_DOUBLES)
-    maxima = ascend(lambda x: -(x - target).square().sum(-1), rows, [0], 100, system_of(space))
+    bounds = movable(space.columns, rows, [0])
+    maxima = ascend(lambda x: -(x - target).square().sum(-1), rows, bounds, 100, system_of(space))
     torch.testing.assert_close(maxima[..., 0], rows[..., 0], atol=0.0, rtol=0.0)
     assert bool(system_of(space).is_met(maxima).all())
     values = 3.0 * maxima[..., 1:]
