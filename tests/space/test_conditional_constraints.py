@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bo_suite import Choice, Float, Int, Mixture, Optimizer, Space
+from bo_suite.acquisition import SteinBatch
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceError, SpaceExhausted
 from bo_suite.optim.evolve import evolve
@@ -118,6 +119,16 @@ def test_runs_ask_points_of_all_branches(name: str) -> None:
     assert {frozenset(trial.params) for trial in optimizer.trials} >= {
         frozenset(point) for point in space.decode(sample_sobol(space, 64, data(space).x, Seeds.of(7, 0)))[:8]
     }
+
+
+def test_batches_of_particles_stay_in_the_space() -> None:
+    space = SPACES["both"]
+    optimizer = Optimizer(space, seed=0)
+    for _ in range(6):
+        trial = optimizer.ask()
+        optimizer.tell(trial, trial.params["a"])
+    for trial in optimizer.ask(3, batch=SteinBatch(steps=10, turns=2)):
+        assert space.check(trial.params) == trial.params
 
 
 def test_finite_spaces_are_listed_and_exhausted() -> None:
