@@ -15,8 +15,8 @@ from bo_suite.kernels.groups import Layout, Parameters, Part, groups_of, layout_
 from bo_suite.kernels.stationary import Matern52
 
 _SPREAD = 1.5
-"""Standard deviation of the log odds of a share under its prior, whose median is ½. With more in common, in
-samples of joint choices of a model and its parameters, predictions from few observations were too certain."""
+"""Standard deviation of the log odds of a share under its prior, whose median is ½. With a larger median,
+predictions from few observations of joint choices of a model and its parameters were too certain."""
 
 _LEAST, _MOST = -5.0, 7.0
 """Bounds of the log odds of a share."""
@@ -232,7 +232,7 @@ class _Side:
 
     @staticmethod
     def of(layout: Layout, theta: Tensor, x: Tensor) -> "_Side":
-        """Rows of which each layer has those alone that matter to it."""
+        """Rows z. If few rows have a group of a layer, the layer holds those alone."""
         parameters, (always, *layers) = layout.parameters(theta), layout.rows(x)
         ratios = torch.exp(-parameters.odds)[..., None, :].split(layout.sizes[1], -1)
         thinned = [layer.thinned() for layer in layers]
@@ -242,7 +242,7 @@ class _Side:
         return _Side(layout, parameters, [always, *thinned], active, constant, weighted)
 
     def opposite(self, x: Tensor) -> "_Side":
-        """Rows on the other side, all of them in each layer."""
+        """Rows x, all of them in each layer, with the same parameters."""
         parts = self.layout.rows(x)
         active = torch.cat([layer.active for layer in parts[1:]], -1)
         constant = _constant_part(active, self.parameters)
