@@ -40,7 +40,14 @@ NO_RECIPES = {
         *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
         *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
         *("Plateaus", "Forecast", "Feasibility", "Penalty", "Boxes", "Chebyshev", "ObservedFront"),
-        *("FittedObjectives", "FittedLimits", "HypervolumeScore", "ScalarisedScore", "ScalarisedPathScore"),
+        *(
+            "FittedObjectives",
+            "FittedLimits",
+            "LimitScales",
+            "HypervolumeScore",
+            "ScalarisedScore",
+            "ScalarisedPathScore",
+        ),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
     "surrogates": (
