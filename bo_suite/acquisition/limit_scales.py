@@ -60,7 +60,7 @@ class FittedLimits:
             FitError, NumericalError: a fit fails.
         """
         surrogate, (count, n) = AutoGP(), limits.y.shape[-2:]
-        scales = _Scales.of(limits)
+        scales = LimitScales.of(limits)
         candidates, slopes = scales.of_outcomes(limits), scales.log_slopes(limits.y).flatten(-3, -2)
         compared = candidates
         part = spaced_indices(prefix_length(n), MOST, limits.y.device)
@@ -83,7 +83,7 @@ class FittedLimits:
 
 
 @dataclass(frozen=True, eq=False)
-class _Scales:
+class LimitScales:
     """Four increasing scales of each outcome, standardised: (*b, c, n) becomes (*b, 4, c, n).
 
     They are the linear one, the bilog around the boundary (Eriksson and Poloczek 2021), the logarithm of the
@@ -99,14 +99,14 @@ class _Scales:
     varies: Tensor
 
     @staticmethod
-    def of(limits: Outcomes) -> "_Scales":
+    def of(limits: Outcomes) -> "LimitScales":
         """The scales of outcomes, which may be missing, and of their intervals."""
         low, high, y = limits.low[..., None], limits.high[..., None], limits.y
         low, high = torch.where(low.isinf(), high, low), torch.where(high.isinf(), low, high)
         least = torch.where(y.isnan(), torch.inf, y).amin(-1, keepdim=True).minimum(low)
         most = torch.where(y.isnan(), -torch.inf, y).amax(-1, keepdim=True).maximum(high)
         zero, one = torch.zeros_like(low)[..., None, :, :], torch.ones_like(low)[..., None, :, :]
-        raw = _Scales(0.5 * low + 0.5 * high, least, most, zero, one, one > 0.0)
+        raw = LimitScales(0.5 * low + 0.5 * high, least, most, zero, one, one > 0.0)
         t = raw(y)
         location = t.nanmean(-1, keepdim=True)
         spread = (t - location).square().nanmean(-1, keepdim=True).sqrt()

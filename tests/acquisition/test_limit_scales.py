@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from bo_suite.acquisition.limit_scales import FittedLimits, _Scales
+from bo_suite.acquisition.limit_scales import FittedLimits, LimitScales
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.surrogates import WarmStart
 
@@ -39,7 +39,7 @@ def waves(count: int = 30) -> Tensor:
 @pytest.mark.parametrize(("low", "high"), [(-INF, 0.0), (0.3, INF), (-0.5, 0.7)])
 def test_scales_increase_with_the_stated_slopes_and_are_standardised(low: float, high: float) -> None:
     y = 3.0 * waves()[None]
-    scales = _Scales.of(limits(y, low, high))
+    scales = LimitScales.of(limits(y, low, high))
     t, ordered = scales(y), y.sort(-1).values
     assert t.shape == (4, 1, 30)
     assert bool((scales(ordered).diff(dim=-1) >= 0.0).all())
@@ -52,7 +52,7 @@ def test_scales_increase_with_the_stated_slopes_and_are_standardised(low: float,
 
 def test_they_are_linear_bilog_and_logarithms_from_both_sides() -> None:
     y = torch.tensor([[-3.0, -1.0, 0.5, 4.0]], dtype=torch.float64)
-    t = _Scales.of(limits(y))(y)[:, 0]
+    t = LimitScales.of(limits(y))(y)[:, 0]
     exact = [
         [-3.0, -1.0, 0.5, 4.0],
         [-math.log(4.0), -math.log(2.0), math.log(1.5), math.log(5.0)],
@@ -101,7 +101,7 @@ def test_known_noise_is_scaled_by_the_slope() -> None:
     y = 2.0 * waves()[None]
     noise = torch.full_like(y, 0.01)
     one = limits(y, noise=noise)
-    scales = _Scales.of(one)
+    scales = LimitScales.of(one)
     given = scales.of_outcomes(one)
     assert given.noise is not None
     assert_close(given.noise, (0.01 * (2.0 * scales.log_slopes(y)).exp()).flatten(-3, -2))
