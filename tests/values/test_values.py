@@ -380,7 +380,7 @@ def test_a_value_that_means_nothing_is_refused(parameter: Any, value: Any, messa
 
 
 def test_bounds_of_numpy_and_torch() -> None:
-    rest = [("step", 1), ("fidelity", False), ("context", False)]
+    rest = [("step", 1), ("fidelity", False), ("context", False), ("when", None)]
     expected = [("low", 1), ("high", 5), ("log", False), *rest]
     for low, high in ((np.int64(1), np.int8(5)), (np.array(1), torch.tensor(5)), (1.0, np.float32(5.0))):
         assert [*vars(Int(low, high)).items()] == expected
