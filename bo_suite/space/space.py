@@ -64,7 +64,7 @@ class Space:
     if TYPE_CHECKING:  # the argument may be any sequence of constraints; a Constraints is stored
 
         def __init__(
-            self, parameters: Mapping[str, Any], constraints: Sequence[Any] | Constraints = ()
+            self, parameters: Mapping[str, Parameter], constraints: Sequence[Any] | Constraints = ()
         ) -> None: ...
 
     def __post_init__(self) -> None:
