@@ -8,8 +8,8 @@ from bo_suite.errors import TrialError
 from bo_suite.plot.run import (
     Run,
     axis_of,
-    both_active,
     closeness,
+    mean_over,
     names_by_importance,
     require_active,
     require_run,
@@ -60,12 +60,7 @@ def plot_contour(
     view = OutcomeView.of(belief, run.trials, run.goals, run.space)
     point = view.point
     across, up = (axis_of(belief.space, require_active(point, name)) for name in _two(view, x, y))
-    columns, rows = across.values(_VALUES), up.values(_VALUES)
-    encoded = view.rows_through([{across.name: column, up.name: row} for row in rows for column in columns])
-    mean = belief.at(encoded).mean.numpy()
-    mean[~both_active(belief, encoded, (across.name, up.name))] = np.nan
-    mean = mean.reshape(len(rows), len(columns))
-    infeasible = view.infeasible(encoded).reshape(len(rows), len(columns)).numpy()
+    columns, rows, mean, infeasible = mean_over(view, across, up, _VALUES)
 
     figure, ((axes,),) = new_figure(width=6.0, height=4.8)
     colours = "viridis" if belief.direction == "minimize" else "viridis_r"
@@ -78,7 +73,8 @@ def plot_contour(
     across.label(axes, "x")
     up.label(axes, "y")
     at, heights = across.coordinates(columns), up.coordinates(rows)
-    if across.continuous and up.continuous and min(mean.shape) > 1 and np.ptp(mean[np.isfinite(mean)]) > 0:
+    drawn = mean[np.isfinite(mean)]  # none if the parameters are active together between two values alone
+    if across.continuous and up.continuous and min(mean.shape) > 1 and len(np.unique(drawn)) > 1:
         axes.contour(at, heights, mean, levels=8, colors="white", linewidths=0.6, alpha=0.6)
     close = closeness(belief, point, [across.name, up.name]).numpy()
     axes.scatter(

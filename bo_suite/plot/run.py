@@ -17,6 +17,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Direction, Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.belief import Belief
+from bo_suite.study.views import OutcomeView
 from bo_suite.values.describe import described, plain_text
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
@@ -195,6 +196,29 @@ def both_active(belief: Belief, rows: Tensor, names: Sequence[str]) -> npt.NDArr
     columns = [belief.searched.names.index(name) for name in names]
     active: npt.NDArray[np.bool_] = belief.searched.columns.active(rows)[:, columns].all(-1).numpy()
     return active
+
+
+def mean_over(
+    view: OutcomeView, across: ParameterAxis, up: ParameterAxis, count: int
+) -> tuple[list[Value], list[Value], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The mean of the model over two parameters, the others as in the recommended point.
+
+    Args:
+        view: of the outcome.
+        across: parameter of the columns.
+        up: parameter of the rows.
+        count: most values of each parameter.
+
+    Returns:
+        Values of the columns and of the rows, the mean (rows, columns), NaN where one of the two is inactive,
+        and where points are infeasible.
+    """
+    belief, columns, rows = view.belief, across.values(count), up.values(count)
+    encoded = view.rows_through([{across.name: column, up.name: row} for row in rows for column in columns])
+    active = both_active(belief, encoded, (across.name, up.name))
+    mean = np.where(active, belief.at(encoded).mean.numpy(), np.nan)
+    shape = len(rows), len(columns)
+    return columns, rows, mean.reshape(shape), view.infeasible(encoded).numpy().reshape(shape)
 
 
 def closeness(belief: Belief, point: Params, free: Sequence[str]) -> Tensor:

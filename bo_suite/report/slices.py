@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from bo_suite.pages.drawing import COLORS, new_figure
-from bo_suite.plot.run import ParameterAxis, axis_of, both_active, closeness
+from bo_suite.plot.run import ParameterAxis, axis_of, closeness, mean_over
 from bo_suite.plot.slices import infeasible_spans
 from bo_suite.report.axes import label_axis, value_text
 from bo_suite.space.space import Params
@@ -138,12 +138,7 @@ def contour_figure(view: OutcomeView, across: ParameterAxis, up: ParameterAxis) 
     from plotly.graph_objects import Heatmap, Scatter
 
     belief, point = view.belief, view.point
-    columns, rows = across.values(_CELLS), up.values(_CELLS)
-    encoded = view.rows_through([{across.name: column, up.name: row} for row in rows for column in columns])
-    mean = belief.at(encoded).mean.numpy()
-    mean[~both_active(belief, encoded, (across.name, up.name))] = np.nan
-    mean = mean.reshape(len(rows), len(columns))
-    infeasible = view.infeasible(encoded).reshape(len(rows), len(columns)).numpy()
+    columns, rows, mean, infeasible = mean_over(view, across, up, _CELLS)
     figure = new_figure(420)
     figure.add_trace(
         Heatmap(

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from branching import SMALL, TREE, every_point
@@ -342,3 +343,14 @@ def test_the_page_and_the_commands_of_a_run(tmp_path: Path) -> None:
     refused = cli.invoke(app, ["ask", str(storage), "--fixed", "leaf=4"])
     assert refused.exit_code != 0
     assert "'depth' must be given with 'leaf'" in " ".join(refused.output.split())
+
+
+def test_a_contour_whose_parameters_are_never_active_together_on_its_grid_is_drawn() -> None:
+    """The second parameter is active between two of the values that are drawn of the first."""
+    space = Space({"a": Float(0, 1), "b": Float(0, 1, when={"a": (0.301, 0.304)})})
+    optimizer = Optimizer(space, seed=0)
+    for a, b in ((0.302, 0.2), (0.303, 0.8), (0.9, None), (0.1, None)):
+        optimizer.add({"a": a, "b": b}, 3.0 if b is None else b)
+    mesh = plot_contour(optimizer, "a", "b").axes[0].collections[0].get_array()
+    assert mesh is not None
+    assert bool(np.isnan(np.ma.filled(mesh.astype(float), np.nan)).all())
