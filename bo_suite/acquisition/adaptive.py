@@ -1,5 +1,6 @@
 """The default recipe: expected improvement on a chosen scale of the outcomes, and escapes from stagnation."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -32,6 +33,12 @@ real would stop short of the minimum."""
 _BETA = 2.0
 """Standard deviations of the confidence bound of an escape."""
 
+_LOG_TRUST = math.log(1e-8)
+"""Expected improvements below this, on outcomes of variance about 1, are those of a model that is wrong."""
+
+_SOFTNESS = 0.1
+"""What counts as a small change of the outcome where the model believes that nothing improves."""
+
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveScore:
@@ -43,8 +50,8 @@ class AdaptiveScore:
         plateaus: the chance of an outcome that was observed already; None without ties.
         best: the value to improve on, of each fantasy.
         escapes: which replicates take the confidence bound.
-        limited: whether there are constraints, whose log probability is added: then an escape takes the
-            improvement at the confidence bound, which is a logarithm too.
+        limited: whether there are constraints, whose log probability is added: then the score is a logarithm
+            in escapes too, and does not fall to where the probability alone would count.
         hyperparameters: of the fits to all candidate scales, then of the last fit.
         notes: what was chosen, in JSON values, one a replicate.
     """
@@ -63,12 +70,8 @@ class AdaptiveScore:
         """The score of each row, up to a constant."""
         mean, var = self.process.mean_and_var(x)
         repetition = None if self.plateaus is None else self.plateaus(x)
-        if not bool(self.escapes.any()):
+        if self.limited or not bool(self.escapes.any()):
             return self._log_improvement(mean, var, repetition)
-        if self.limited:
-            shift = _BETA * var.clamp(min=_SMALLEST_VAR).sqrt()
-            shift = torch.where(self.escapes[..., None], shift, 0.0)
-            return self._log_improvement(mean - shift, var, repetition)
         bound = _bound(mean.mean(0) if mean.ndim > var.ndim else mean, var, repetition)
         if bool(self.escapes.all()):
             return bound
@@ -79,15 +82,28 @@ class AdaptiveScore:
         return forecast_of(self.process, self.best, row, self.scale.inverse)
 
     def _log_improvement(self, mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:
-        improvement = log_expected_improvement(mean, var, self.best)
-        score = (improvement.logsumexp(0) if mean.ndim > var.ndim else improvement) + self._log_news(var)
+        score, gain = log_expected_improvement(mean, var, self.best), self.best - mean
+        if mean.ndim > var.ndim:
+            score, gain = score.logsumexp(0), gain.mean(0)
+        score = score + self._log_news(var)
+        if self.limited:
+            score = torch.logaddexp(score, _LOG_TRUST + _log_softplus(gain / _SOFTNESS))
+            hoped = gain + _BETA * var.clamp(min=_SMALLEST_VAR).sqrt()
+            score = torch.where(self.escapes[..., None], _log_softplus(hoped / _SOFTNESS), score)
         return score if repetition is None else score + torch.log1p(-repetition.chance)
 
     def _log_news(self, var: Tensor) -> Tensor:
         """log(1 - τ / √(σ² + τ²)): 0 without noise, and low where the noise exceeds what is unknown."""
         noise = (self.process.noise - _NEGLIGIBLE).clamp(min=0.0)[..., None]
-        share = (noise / (var + noise).clamp(min=_SMALLEST_VAR)).sqrt()
+        share = (
+            noise.sqrt() * (var + noise).clamp(min=_SMALLEST_VAR).rsqrt()
+        )  # √(τ² / ·) has no gradient at 0
         return torch.log1p(-share.clamp(max=LARGEST_CHANCE[var.dtype]))
+
+
+def _log_softplus(z: Tensor) -> Tensor:
+    """log log(1 + exp(z)), which is z for very negative z."""
+    return torch.where(z < -20.0, z, torch.nn.functional.softplus(z.clamp(min=-20.0)).log())
 
 
 def _bound(mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:
@@ -103,7 +119,7 @@ def _bound(mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:
 class AdaptiveImprovement:
     """Expected improvement that chooses the scale of the outcomes, and explores while nothing improves.
 
-    A step has four parts.
+    A step has these parts.
 
     1. Scale. Outcomes of one function span five orders of magnitude, and those of another are a bowl. So the
        same Gaussian process is fitted, in one batch, to the outcomes as given and to log(y - y* + c), y* the

@@ -71,6 +71,33 @@ def test_every_second_step_escapes_after_five_evaluations_without_improvement(
     assert torch.equal(score(x), bound) == escapes
 
 
+@pytest.mark.parametrize("escapes", [False, True])
+def test_under_constraints_a_hopeless_score_falls_slowly(escapes: bool) -> None:
+    """Where nothing improves, the score is h(u) = log log(1 + exp(10 u)) of what is missing, however far."""
+    x = rows(60)
+    x[60 - (6 if escapes else 1)] = 0.3
+    data = replace(dataset_of(SPACE, x, bowl(x) * 100), violation=torch.zeros(60, dtype=torch.float64))
+    score = AdaptiveImprovement().build(data, SEEDS)
+    assert score.notes[0]["rule"] == ("confidence bound" if escapes else "improvement")
+    probes = torch.cat((torch.ones(1, 2, dtype=torch.float64), x[:20])).requires_grad_()
+    mean, var = score.process.mean_and_var(probes)
+    best = score.best.squeeze()
+    values = score(probes)
+    improvement = log_expected_improvement(mean, var, score.best).detach()
+    assert float(improvement.min()) < -1e3
+    gain = best - mean + 2.0 * var.clamp(min=1e-20).sqrt() if escapes else best - mean
+    expected = [math.log(math.log1p(math.exp(10.0 * one))) for one in gain.tolist()]
+    if not escapes:
+        expected = [math.log(1e-8) + one for one in expected]
+        assert bool((values >= improvement).all())
+    hopeless = improvement < -40.0
+    assert int(hopeless.sum()) > 10
+    wanted = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(values.detach()[hopeless], wanted[hopeless], rtol=1e-6, atol=1e-6)
+    (gradient,) = torch.autograd.grad(values.sum(), probes)
+    assert bool(gradient.isfinite().all())
+
+
 def test_pending_points_count_as_evaluations() -> None:
     data = data_of(8)
     assert int(evaluations_since_best(data)) == 0
