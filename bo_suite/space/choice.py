@@ -41,8 +41,8 @@ class Choice:
             the options, whose places are 0, 1, 2, ...; `Optimizer.extend` sets it.
         when: what other parameters must be for this one to be active; None if it always is.
         descriptors: by name a number for each option, in order or by option, as a dict or a DataFrame; or a
-            list of names of columns of the candidates of the space. Stored as pairs of a name and numbers,
-            those of retired options last.
+            list of names of columns of the candidates of the space. A mapping is stored, in which the numbers
+            of retired options come last.
 
     Raises:
         SpaceError: no options, two equal options, an option that is not a str, finite number, bool or None,
@@ -154,16 +154,26 @@ class Choice:
         ]
         return replace(self, retired=tuple(retired), descriptors=self._with_past(before, dict(retired)))
 
+    @property
+    def current(self) -> "Choice":
+        """The Choice without its retired options."""
+        if not self.retired:
+            return self
+        numbers: Any = self.descriptors
+        if isinstance(numbers, Mapping):
+            numbers = {name: of[: self.levels] for name, of in numbers.items()}
+        return replace(self, retired=(), descriptors=numbers)
+
     def _with_past(self, before: "Choice", retired: Iterable[Value]) -> Any:
         """The descriptors, with those that retired options had before."""
-        names, past = self.descriptors, before.descriptors
+        names, past = self.current.descriptors, before.descriptors
         if not isinstance(names, Mapping) or not isinstance(past, Mapping) or (not past and not retired):
             return names
         if set(names) != set(past):
             raise SpaceError(f"descriptors of options must stay {list(past)}, got {list(names)}")
         place = {option: index for index, option in enumerate((*before.options, *dict(before.retired)))}
         lost = [place[option] for option in retired]
-        return {name: (*names[name][: self.levels], *(past[name][one] for one in lost)) for name in names}
+        return {name: (*names[name], *(past[name][one] for one in lost)) for name in names}
 
     def check(self, value: object) -> Value:
         """The option equal to the value; raises SpaceError if no option is."""

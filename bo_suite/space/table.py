@@ -175,8 +175,8 @@ def with_descriptors(parameters: Mapping[str, Any], candidates: object) -> dict[
             columns = columns_of(candidates)
             numbers = from_columns(stated, name, choice.options, columns)
             complete[name] = replace(choice, descriptors=numbers)
-        dependent = [other for other, one in parameters.items() if name in (one.when or ())]
-        if stated and dependent:
+        dependent = [other for other, one in parameters.items() if name in (one.when or ())] if stated else []
+        if dependent:
             raise SpaceError(
                 f"a condition must not be on a Choice with descriptors, got that of {dependent[0]!r} on "
                 f"{name!r}"

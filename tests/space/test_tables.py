@@ -180,6 +180,7 @@ def test_options_that_are_left_out_keep_their_descriptors() -> None:
         zip("eacdb", (7.0, 1.0, 4.0, 9.0, 2.0), strict=True)
     )
     assert twice.with_past(once) == twice
+    assert twice.current == Choice(["e", "a"], descriptors={"p": [7.0, 1.0]})
     columns = Space({"s": twice, "x": Float(0, 1)}).columns
     ((_, levels, numbers),) = columns.descriptors
     places = [round(twice.encode(option) * (levels - 1)) for option in "eacdb"]

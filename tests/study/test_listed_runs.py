@@ -194,6 +194,27 @@ def test_candidates_are_added_and_left_out_by_extend(tmp_path: Path) -> None:
     assert Optimizer.resume(path).space == optimizer.space
 
 
+def test_options_with_descriptors_are_added_and_left_out_by_extend(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    optimizer = Optimizer(Space(PARAMETERS), seed=0, storage=path)
+    for solvent in POLARITY:
+        optimizer.add({"heat": 50.0, "steps": 1, "solvent": solvent}, abs(POLARITY[solvent] - 6.0))
+    tell_all(optimizer, 3)
+    fewer = {name: POLARITY[name] for name in ("thf", "dmf")} | {"acetone": 5.1}
+    changed = optimizer.extend({"solvent": Choice(list(fewer), descriptors={"polarity": fewer})})
+    prediction = optimizer.predict(
+        [{"heat": 50.0, "steps": 1, "solvent": name} for name in (*fewer, "hexane")]
+    )
+    assert prediction["outside"].tolist() == [False, False, False, True]
+    assert prediction["mean"].iloc[2] < prediction["mean"].iloc[0] < prediction["mean"].iloc[3]
+    assert optimizer.ask().params["solvent"] in fewer
+    stored = Optimizer.resume(path)
+    assert stored.space == changed
+    assert stored.space.current["solvent"] == Choice(list(fewer), descriptors={"polarity": fewer})
+    with pytest.raises(SpaceError, match=r"descriptors of options must stay \['polarity'\], got \[\]"):
+        stored.extend({"solvent": Choice(["thf"])})
+
+
 def _shown_changes(path: Path) -> list[str]:
     shown = CliRunner().invoke(app, ["space", str(path)])
     assert shown.exit_code == 0, shown.output
