@@ -46,6 +46,7 @@ class Columns:
         narrowed: whether observed rows may lie outside of the space, which was larger before.
         conditions: of columns that are not always active, parents first; an inactive column is at 0.
         region: moves rows to where the constraints of the space are met, mostly; None without constraints.
+        descriptors: of categories: the column, its number of levels, and numbers in [0, 1] of each level.
     """
 
     unordered: tuple[int, ...] = ()
@@ -56,6 +57,7 @@ class Columns:
     narrowed: bool = False
     conditions: tuple[Condition, ...] = ()
     region: Callable[[Tensor], Tensor] | None = None
+    descriptors: tuple[tuple[int, int, tuple[tuple[float, ...], ...]], ...] = ()
 
     def active(self, x: jt.Float[Tensor, "*b d"]) -> jt.Bool[Tensor, "*b d"]:
         """Which columns of rows are active, by the positions of their parents."""
@@ -236,10 +238,8 @@ class Dataset:
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Dataset":
         """The data with another form of each tensor."""
-        outcomes = self.outcomes
-        if outcomes is not None:
-            one = outcomes.linear
-            linear = None if one is None else replace(one, **_changed(one, change))
+        if (outcomes := self.outcomes) is not None:
+            linear = outcomes.linear and replace(outcomes.linear, **_changed(outcomes.linear, change))
             outcomes = replace(outcomes, linear=linear, **_changed(outcomes, change))
         return replace(self, outcomes=outcomes, **_changed(self, change))
 

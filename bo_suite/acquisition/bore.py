@@ -140,6 +140,7 @@ class Bore:
             data.unordered,
             data.levels,
             data.columns.conditions,
+            data.columns.descriptors,
         )
         if start is not None:  # pending rows are fitted, too
             start = replace(start, observations=start.observations + data.pending.shape[-2])

@@ -175,6 +175,8 @@ def _log_odds(data: Dataset, index: int, seeds: Seeds, start: WarmStart | None) 
     measured = ~label.isnan()
     label, x = label[measured], outcomes.x[measured]
     weights = _CERTAINTY * label, _CERTAINTY * (1.0 - label)
-    columns = data.columns
-    examples = WeightedExamples(x, *weights, columns.unordered, columns.levels, columns.conditions)
+    kinds = data.columns
+    examples = WeightedExamples(
+        x, *weights, kinds.unordered, kinds.levels, kinds.conditions, kinds.descriptors
+    )
     return GPClassifier().fit(examples, seeds, start)

@@ -28,6 +28,7 @@ class WeightedExamples:
         unordered: columns that hold codes level / (levels - 1) of categories, which have no order.
         levels: number of values of each column, None where it is continuous; () when all are.
         conditions: of columns that only some rows have, as in `Columns`.
+        descriptors: of columns of categories, as in `Columns`.
 
     Raises:
         DataError: shapes that do not fit together, rows that are not finite, weights that are negative or not
@@ -40,6 +41,7 @@ class WeightedExamples:
     unordered: tuple[int, ...] = ()
     levels: tuple[int | None, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    descriptors: tuple[tuple[int, int, tuple[tuple[float, ...], ...]], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("x", "positive", "negative"):
@@ -64,7 +66,7 @@ class WeightedExamples:
     @property
     def columns(self) -> Columns:
         """Kinds of the columns."""
-        return Columns(self.unordered, self.levels, conditions=self.conditions)
+        return Columns(self.unordered, self.levels, conditions=self.conditions, descriptors=self.descriptors)
 
     @property
     def batch_shape(self) -> torch.Size:

@@ -306,7 +306,7 @@ class _Rows:
 
 def _kinds(data: WeightedExamples) -> Columns:
     """What the kernel and the selection of inducing inputs take into account."""
-    return Columns(data.unordered, conditions=data.conditions)
+    return Columns(data.unordered, conditions=data.conditions, descriptors=data.descriptors)
 
 
 @dataclass(frozen=True, eq=False)

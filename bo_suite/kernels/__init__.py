@@ -10,11 +10,13 @@ from bo_suite.kernels.base import (
     SpectralKernel,
 )
 from bo_suite.kernels.conditional import Conditional
+from bo_suite.kernels.described import Described
 from bo_suite.kernels.gpytorch_kernel import GPyTorchKernel, as_kernel, kernel_for
 from bo_suite.kernels.stationary import Matern52
 
 __all__ = [
     "Conditional",
+    "Described",
     "FeatureKernel",
     "Features",
     "GPyTorchKernel",

@@ -12,6 +12,7 @@ from torch import Tensor
 from bo_suite.data import Columns
 from bo_suite.kernels.base import JointPullback, Kernel, Pullback
 from bo_suite.kernels.conditional import Conditional
+from bo_suite.kernels.described import Described
 from bo_suite.kernels.stationary import Matern52
 
 
@@ -194,8 +195,12 @@ def as_kernel(kernel: object | None, unordered: tuple[int, ...], fidelities: tup
 def kernel_for(kernel: object | None, columns: Columns) -> Kernel:
     """The kernel of a surrogate for data with these columns.
 
-    If some are conditional, a `Matern52` becomes `Conditional`. Other kernels see rows as they are, with 0 in
-    inactive columns.
+    A `Matern52` becomes `Described` if some categories have descriptors, or `Conditional` if some columns are
+    conditional. Other kernels see rows as they are, with codes of categories and 0 in inactive columns.
     """
     own = as_kernel(kernel, columns.unordered, columns.fidelities)
-    return Conditional(own, columns.conditions) if columns.conditions and isinstance(own, Matern52) else own
+    if not isinstance(own, Matern52):
+        return own
+    if columns.descriptors:
+        return Described.of(own, columns)
+    return Conditional(own, columns.conditions) if columns.conditions else own

@@ -7,6 +7,7 @@ turns. Otherwise a population of points evolves. Every point that the search ret
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import jaxtyping as jt
 import torch
@@ -16,6 +17,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.evolve import evolve
 from bo_suite.optim.lbfgs import ValueAndGrad, minimize_batch
+from bo_suite.optim.listed import best_listed
 from bo_suite.optim.sweep import Sweep
 from bo_suite.optim.within import minimize_within
 from bo_suite.space.activity import Seen, movable
@@ -29,8 +31,10 @@ from bo_suite.space.candidates import (
     top,
 )
 from bo_suite.space.listing import exhausted
+from bo_suite.space.region import Region
 from bo_suite.space.space import Space
 from bo_suite.space.system import System
+from bo_suite.space.table_rows import TableRows
 
 ScoreFunction = Callable[[Tensor], Tensor]
 
@@ -106,6 +110,14 @@ def maximize(
     def comparable(x: Tensor) -> Tensor:
         return torch.nan_to_num(score(x), nan=-torch.inf, neginf=-torch.inf)
 
+    costly = bool(getattr(score, "costly", False))
+    if isinstance(space.region, TableRows):
+        with torch.no_grad():
+            blocks = partial(_score_in_blocks, comparable)
+            listed = best_listed(blocks, space.region, data, taken, seeds, costly=costly)
+        if listed is None:
+            raise exhausted(space)
+        return listed
     with torch.no_grad():
         spread = sample_sobol(space, search.sobol, data.x, seeds.split("sobol"))
         near = perturb_best(space, data, seeds.split("nearby"), search.nearby)
@@ -114,7 +126,6 @@ def maximize(
         half = max(search.starts // 2, 1)
         starts = torch.cat((top(spread, of_spread, half), top(near, of_near, half)), -2)
     if differentiable:
-        costly = bool(getattr(score, "costly", False))
         past = _Past(data.taken.shape[-2], Seen.of(space, data))
         local_search = _LocalSearch(comparable, space, search, costly, past)
         maxima = local_search(starts, seeds.split("local"))
@@ -186,7 +197,7 @@ class _LocalSearch:
     def _ascended(self, rows: Tensor, held: Sequence[int]) -> Tensor:
         """Local maxima of the continuous columns, where the constraints are met."""
         bounds, region = movable(self.space.columns, rows, held), self.space.region
-        if region is None:
+        if not isinstance(region, Region):
             return ascend(self.score, rows, bounds, self.search.evaluations)
         maxima = ascend(self.score, rows, bounds, self.search.evaluations, region.system)
         return region.towards(maxima, rows, _HALVINGS) if region.has_functions else maxima

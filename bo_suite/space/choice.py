@@ -1,7 +1,7 @@
 """A parameter that is one of several options."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_suite.errors import SpaceError
+from bo_suite.space.descriptors import NONE, Numbers, descriptors_of
 from bo_suite.space.forms import Value, is_finite, plain_option, set_fields, shown
 from bo_suite.space.when import set_when, when_form
 from bo_suite.values.describe import described
 from bo_suite.values.scalars import check_flags, python_scalar, rounded_like
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_OPTIONS = 10**6
 """Most options of a Choice, which stores all of them."""
@@ -27,16 +31,23 @@ class Choice:
     Numbers may be ordered too: neighbours are as far apart as any other neighbours, whatever their values.
     With `context` nature sets the value, such as the shift of the day.
 
+    With `descriptors` unordered options are as alike as these numbers are: the model takes them in place of
+    the option, each scaled to [0, 1]. Options then need not be tried one by one.
+
     Attributes:
         options: that may be suggested.
         ordered: whether they lie on a line.
         retired: options of past trials that are not suggested any more, each with its place on the line of
             the options, whose places are 0, 1, 2, ...; `Optimizer.extend` sets it.
         when: what other parameters must be for this one to be active; None if it always is.
+        descriptors: by name a number for each option, in order or by option, as a dict or a DataFrame; or a
+            list of names of columns of the candidates of the space. A mapping is stored, in which the numbers
+            of retired options come last.
 
     Raises:
         SpaceError: no options, two equal options, an option that is not a str, finite number, bool or None,
-            a flag that is not a bool, or a condition that breaks a rule.
+            a flag that is not a bool, a condition that breaks a rule, or descriptors that are of ordered or
+            conditional options, do not have a number for each, or are equal for two.
     """
 
     options: tuple[Value, ...]
@@ -44,6 +55,7 @@ class Choice:
     context: bool = field(default=False, kw_only=True)
     retired: tuple[tuple[Value, float], ...] = field(default=(), kw_only=True)
     when: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    descriptors: Numbers | tuple[str, ...] = field(default=NONE, kw_only=True)
 
     if TYPE_CHECKING:  # the argument may be any sequence; a tuple is stored
 
@@ -55,6 +67,7 @@ class Choice:
             context: bool = False,
             retired: Sequence[tuple[Value, float]] = (),
             when: Mapping[str, Any] | None = None,
+            descriptors: "Mapping[str, Any] | Sequence[str] | pd.DataFrame" = NONE,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -68,6 +81,13 @@ class Choice:
         object.__setattr__(self, "retired", tuple(_retired(entry) for entry in self.retired))
         if any(option in self._index for option, _ in self.retired):
             raise SpaceError(f"a retired option must not be an option, got {described(list(self.retired))}")
+        options = [*self.options, *dict(self.retired)]
+        object.__setattr__(self, "descriptors", descriptors_of(self.descriptors, options))
+        if self.descriptors and (self.ordered or self.when is not None):
+            kind = "ordered" if self.ordered else "conditional"
+            raise SpaceError(
+                f"a Choice with descriptors must be unordered and always active, got one that is {kind}"
+            )
 
     def __repr__(self) -> str:
         return shown(self)
@@ -132,7 +152,28 @@ class Choice:
             for last, group in groups.items()
             for index, option in enumerate(group, 1)
         ]
-        return replace(self, retired=tuple(retired))
+        return replace(self, retired=tuple(retired), descriptors=self._with_past(before, dict(retired)))
+
+    @property
+    def current(self) -> "Choice":
+        """The Choice without its retired options."""
+        if not self.retired:
+            return self
+        numbers: Any = self.descriptors
+        if isinstance(numbers, Mapping):
+            numbers = {name: of[: self.levels] for name, of in numbers.items()}
+        return replace(self, retired=(), descriptors=numbers)
+
+    def _with_past(self, before: "Choice", retired: Iterable[Value]) -> Any:
+        """The descriptors, with those that retired options had before."""
+        names, past = self.current.descriptors, before.descriptors
+        if not isinstance(names, Mapping) or not isinstance(past, Mapping) or (not past and not retired):
+            return names
+        if set(names) != set(past):
+            raise SpaceError(f"descriptors of options must stay {list(past)}, got {list(names)}")
+        place = {option: index for index, option in enumerate((*before.options, *dict(before.retired)))}
+        lost = [place[option] for option in retired]
+        return {name: (*names[name], *(past[name][one] for one in lost)) for name in names}
 
     def check(self, value: object) -> Value:
         """The option equal to the value; raises SpaceError if no option is."""
@@ -165,6 +206,8 @@ class Choice:
         """JSON form."""
         form = {"type": "choice", "options": list(self.options), "ordered": self.ordered}
         form |= set_fields(self, "context") | when_form(self)
+        if isinstance(self.descriptors, Mapping) and self.descriptors:
+            form["descriptors"] = {name: list(of) for name, of in self.descriptors.items()}
         return form | ({"retired": [list(entry) for entry in self.retired]} if self.retired else {})
 
 

@@ -39,6 +39,8 @@ def with_checked_conditions(parameters: Mapping[str, Any]) -> dict[str, Any]:
         SpaceError: a parent is unknown, the parameter itself or a fidelity, or cannot have the value; or the
             conditions form a cycle, or cannot hold together.
     """
+    if all(parameter.when is None for parameter in parameters.values()):
+        return dict(parameters)
     checked = {
         name: parameter if parameter.when is None else _with_checked_condition(name, parameter, parameters)
         for name, parameter in parameters.items()
@@ -265,8 +267,7 @@ class Conditions:
     def without_retired(self) -> dict[str, Any]:
         """The parameters without their retired options, in conditions too."""
         current: dict[str, Any] = {
-            name: replace(p, retired=()) if isinstance(p, Choice) and p.retired else p
-            for name, p in self.parameters.items()
+            name: p.current if isinstance(p, Choice) else p for name, p in self.parameters.items()
         }
         for name in self.order:
             when = {

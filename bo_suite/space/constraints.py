@@ -10,6 +10,7 @@ from bo_suite.space.emptiness import contradictory
 from bo_suite.space.fixed import Fixed
 from bo_suite.space.mixture import Mixture
 from bo_suite.space.parameters import Parameter
+from bo_suite.space.table import Table
 from bo_suite.values.describe import described, error_text
 from bo_suite.values.numbers import bool_of
 
@@ -58,23 +59,28 @@ class Constraints:
         stated: a text or a Predicate each.
         comparisons: of the texts.
         outside: values of parameters that the space of the constraints does not have.
+        table: the candidates, which meet all others; None if the space has none.
     """
 
     stated: tuple[str | Predicate, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     outside: Mapping[str, Any] = field(default_factory=dict)
+    table: Table | None = None
 
     @staticmethod
-    def of(constraints: object, parameters: Mapping[str, Parameter | Fixed]) -> "Constraints":
-        """The constraints that a user states about parameters.
+    def of(
+        constraints: object, parameters: Mapping[str, Parameter | Fixed], candidates: object = None
+    ) -> "Constraints":
+        """The constraints that a user states about parameters; candidates that break one are left out.
 
         Raises:
             SpaceError: they are no list of texts, functions and Mixtures, a text is wrong, or no point can
-                meet them all.
+                meet them all; or the candidates are no table of points, or all break a constraint.
         """
-        if isinstance(constraints, Constraints):
+        if isinstance(constraints, Constraints) and candidates is None:
             constraints.check(parameters)
             return constraints
+        constraints = constraints.stated if isinstance(constraints, Constraints) else constraints
         law = "constraints must be a list of texts such as 'a + b <= 1', functions of a point and Mixtures"
         if isinstance(constraints, str | bytes) or not isinstance(constraints, Sequence):
             raise SpaceError(f"{law}, got {described(constraints)}")
@@ -82,16 +88,26 @@ class Constraints:
         if repeated := [one for index, one in enumerate(stated) if one in stated[:index]]:
             what = repeated[0].name if isinstance(repeated[0], Predicate) else repeated[0]
             raise SpaceError(f"the constraints of a space must differ, got {what!r} twice")
-        if stated and "constraints" in parameters:
-            raise SpaceError(
-                "a parameter of a space with constraints must not have the name 'constraints', which files "
-                "use for these"
-            )
+        for name, present in (("constraints", stated), ("candidates", candidates is not None)):
+            if present and name in parameters:
+                raise SpaceError(
+                    f"a parameter of a space with {name} must not have the name {name!r}, which files use "
+                    "for these"
+                )
         texts = [one for one in stated if isinstance(one, str)]
         made = Constraints(stated, tuple(one for text in texts for one in comparisons_in(text, parameters)))
         made.check_activity(parameters)
         made.check(parameters)
-        return made
+        return made if candidates is None else made._with_candidates(Table.of(candidates, parameters))
+
+    def _with_candidates(self, table: Table) -> "Constraints":
+        """The constraints with those candidates that meet all of them."""
+        if not self.stated:
+            return replace(self, table=table)
+        tests: tuple[Comparison | Predicate, ...] = (*self.comparisons, *self.predicates)
+        if (allowed := table.allowed(lambda point: all(one.is_met(point) for one in tests))) is None:
+            raise SpaceError(f"a candidate must meet all constraints, got {len(table)} that each break one")
+        return replace(self, table=allowed)
 
     def __iter__(self) -> Iterator[str | Function | Predicate]:
         return (one if isinstance(one, str) or one.function is None else one.function for one in self.stated)
@@ -99,13 +115,20 @@ class Constraints:
     def __len__(self) -> int:
         return len(self.stated)
 
+    def __bool__(self) -> bool:
+        return bool(self.stated) or self.table is not None
+
     def __repr__(self) -> str:
         return f"[{', '.join(repr(one) if isinstance(one, str) else one.name for one in self.stated)}]"
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """What a table of the space says of each: "constraint", and its text or the name of its function."""
-        return [("constraint", one if isinstance(one, str) else one.name) for one in self.stated]
+        """What a table of the space says of each: "constraint", and its text or the name of its function.
+
+        Of candidates it says how many there are.
+        """
+        of_table = [] if self.table is None else [("candidates", repr(self.table))]
+        return [("constraint", one if isinstance(one, str) else one.name) for one in self.stated] + of_table
 
     @property
     def predicates(self) -> tuple[Predicate, ...]:
@@ -128,13 +151,27 @@ class Constraints:
         return [one if isinstance(one, str) else {"function": one.name} for one in self.stated]
 
     @property
+    def forms(self) -> dict[str, Any]:
+        """The JSON forms of the constraints and of the candidates by name, of those that there are."""
+        stated = {"constraints": self.form} if self.stated else {}
+        return stated if self.table is None else {**stated, "candidates": self.table.form}
+
+    @property
     def inner(self) -> tuple[Comparison, ...]:
         """The comparisons with the values of the parameters outside, of those that the space has."""
         given = [one.with_values(self.outside) for one in self.comparisons]
         return tuple(one for one in given if one is not None)
 
     def check(self, parameters: Mapping[str, Parameter | Fixed]) -> None:
-        """Raises a SpaceError if comparisons contradict each other, or one has no solution in steps."""
+        """Raises a SpaceError if comparisons contradict each other, or one has no solution in steps.
+
+        Of candidates one must have all fixed values.
+        """
+        if self.table is not None and not self.table.matches(parameters):
+            fixed = {name: one.value for name, one in parameters.items() if isinstance(one, Fixed)}
+            raise SpaceError(
+                f"one of the {len(self.table)} candidates must have all fixed values, got {fixed}"
+            )
         inner = self.inner
         for comparison in inner:
             if has_no_integers(comparison, parameters):
@@ -175,10 +212,16 @@ class Constraints:
                     f"the constraint function {predicate.name!r} must return True, got False at "
                     f"{described(point)}"
                 )
+        if self.table is not None and not self.table.has(point):
+            raise SpaceError(
+                f"a point must be one of the {len(self.table)} candidates, exactly as given, got "
+                f"{described(point)}"
+            )
 
     def without(self, values: Mapping[str, Any]) -> "Constraints":
         """The constraints of a space that lacks some parameters, which have these values."""
-        return replace(self, outside={**self.outside, **values})
+        table = None if self.table is None else self.table.without(values)
+        return replace(self, outside={**self.outside, **values}, table=table)
 
     def with_functions(self, functions: Sequence[object]) -> "Constraints":
         """The constraints with functions in place of those of the same names that have to be given again.

@@ -75,8 +75,8 @@ def _text(file: Path) -> str:
     return content.decode("utf-8")
 
 
-def parts_of(form: Any) -> tuple[dict[str, Parameter], list[str | Predicate]]:
-    """The parameters and the constraints of a space in JSON or TOML form.
+def parts_of(form: Any) -> tuple[dict[str, Parameter], list[str | Predicate], Mapping[str, Any] | None]:
+    """The parameters, the constraints and the candidates of a space in JSON or TOML form.
 
     Raises:
         SpaceError: the form is not a table of parameters, or a parameter or a constraint breaks a rule.
@@ -85,8 +85,11 @@ def parts_of(form: Any) -> tuple[dict[str, Parameter], list[str | Predicate]]:
         if not isinstance(form, Mapping):
             raise SpaceError(f"a space must be a table of parameters, got {described(form)}")
         constraints = constraints_of(form)
-        names = [name for name in form if not (constraints and name == "constraints")]
-        return {name: _parameter_of(name, form[name]) for name in names}, constraints
+        table = form.get("candidates")
+        candidates = table if isinstance(table, Mapping) and not isinstance(table.get("type"), str) else None
+        other = {"constraints": constraints, "candidates": candidates is not None}
+        names = [name for name in form if not other.get(name)]
+        return {name: _parameter_of(name, form[name]) for name in names}, constraints, candidates
     except RecursionError:
         raise SpaceError("a space must be a table of parameters, got one that is nested too deeply") from None
 

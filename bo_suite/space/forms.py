@@ -20,7 +20,7 @@ Value = float | int | str | bool | None
 _STEP_ERROR = 1e-9
 """Largest distance from a value that counts as rounding, in steps."""
 
-_SHOWN_IF_SET = ("step", "context", "retired", "when")
+_SHOWN_IF_SET = ("step", "context", "retired", "when", "descriptors")
 """Fields that the text of a parameter has only if they differ from their default."""
 
 

@@ -57,7 +57,7 @@ def part_of_point(space: "Space", values: Mapping[str, Any]) -> "Params":
 
     Raises:
         SpaceError: a parameter is unknown, out of range, of the wrong type or inactive; or it needs a parent
-            with one of several values, which is not given.
+            with one of several values, which is not given; or no point with the values meets the constraints.
     """
     order, given = space.conditions.order, dict(values)
     for name in reversed(order):
@@ -78,7 +78,12 @@ def part_of_point(space: "Space", values: Mapping[str, Any]) -> "Params":
             point[name] = _checked(space, name, given[name], within=True)
         elif not _is_blank(given[name]):
             raise inactive(space, name, point)
-    return _in_order(space, point)
+    some = _in_order(space, point)
+    if space.constraints and some:
+        space.with_fixed(some)
+        if space.conditions.complete(some):
+            space.constraints.check_point(some)
+    return some
 
 
 def inactive(space: "Space", name: str, point: Mapping[str, Any]) -> SpaceError:

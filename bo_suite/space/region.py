@@ -176,6 +176,10 @@ class Region:
         ends = self.settled(begin + low * way, begin)
         return flat.index_copy(0, refused, ends).reshape(rows.shape)
 
+    def decode(self, rows: jt.Float[Tensor, "n d"]) -> list[dict[str, Any]]:
+        """Points of rows."""
+        return self.encoding.decode(rows)
+
     def exact(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float[Tensor, "*b d"]:
         """The nearest rows that encode points, where rounding has broken no comparison."""
         if self.system is None:

@@ -17,7 +17,8 @@ def shown_space(parameters: Iterable[tuple[str, Parameter]], constraints: Constr
     """The repr of a space."""
     items = shown_list([f"{name!r}: {_shown(parameter, _NEW_LINE)}," for name, parameter in parameters])
     lines = [line for item in items for line in item.split("\n")]
-    end = f"}}, constraints={constraints!r})" if constraints else "})"
+    listed = "" if constraints.table is None else f", candidates={constraints.table!r}"
+    end = f"}}, constraints={constraints!r}{listed})" if constraints.stated else f"}}{listed})"
     return "\n".join(["Space({", *(shown_line(f"    {line}") for line in lines), shown_line(end)])
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import SpaceError, UnknownParameter
-from bo_suite.space.checks import check_parameters, check_roles, is_chosen
-from bo_suite.space.conditions import Conditions, varies, with_checked_conditions
+from bo_suite.space.checks import check_parameters, check_roles
+from bo_suite.space.conditions import Conditions, with_checked_conditions
 from bo_suite.space.constraints import NONE, Constraints
 from bo_suite.space.counting import cardinality
 from bo_suite.space.files import form_in, parts_of
@@ -23,6 +23,8 @@ from bo_suite.space.fixed import Fixed, encoded
 from bo_suite.space.parameters import Choice, Parameter, Value
 from bo_suite.space.points import part_of_point, whole_point
 from bo_suite.space.shown import shown_rows, shown_space
+from bo_suite.space.table import Table, digest_of, with_descriptors
+from bo_suite.space.varying import columns_that_vary
 from bo_suite.values.copies import Copied
 from bo_suite.values.describe import described
 from bo_suite.values.display import html_table
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from bo_suite.data import Columns
     from bo_suite.space.encoding import Encoding
     from bo_suite.space.region import Region
+    from bo_suite.space.table import Candidates
+    from bo_suite.space.table_rows import TableRows
 
 Params = dict[str, Any]
 """Values by parameter name: each a float, int, str, bool or None."""
@@ -51,29 +55,36 @@ class Space:
         parameters: by name.
         constraints: rules that every point obeys: texts such as "a + b <= 1", functions of a point that
             return whether it is allowed, and Mixtures.
+        candidates: a DataFrame, or a dict of columns, of the points that alone are suggested; a Table.
 
     Raises:
         SpaceError: no parameters, fidelities and contexts alone, a name that is not a non-empty string, a
-            value that is not a parameter, conditions that are impossible, a constraint that is wrong, or
-            constraints that contradict each other.
+            value that is not a parameter, conditions that are impossible, a constraint that is wrong,
+            constraints that contradict each other, or candidates that are not points of the space.
     """
 
     parameters: Mapping[str, Parameter]
     constraints: Constraints = NONE
+    candidates: Table | None = None
 
-    if TYPE_CHECKING:  # the argument may be any sequence of constraints; a Constraints is stored
+    if TYPE_CHECKING:  # of what the arguments may be, a Constraints and a Table are stored
 
         def __init__(
-            self, parameters: Mapping[str, Parameter], constraints: Sequence[Any] | Constraints = ()
+            self,
+            parameters: Mapping[str, Parameter],
+            constraints: Sequence[Any] | Constraints = (),
+            candidates: "Candidates" = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         check_parameters(self.parameters)
-        if any(parameter.when is not None for _, parameter in self):
-            object.__setattr__(self, "parameters", with_checked_conditions(self._by_name))
-            del self.__dict__["_by_name"]
+        complete = with_checked_conditions(with_descriptors(self._by_name, self.candidates))
+        object.__setattr__(self, "parameters", complete)
+        del self.__dict__["_by_name"]
         check_roles(self._by_name)
-        object.__setattr__(self, "constraints", Constraints.of(self.constraints, self._by_name))
+        checked = Constraints.of(self.constraints, self._by_name, self.candidates)
+        object.__setattr__(self, "constraints", checked)
+        object.__setattr__(self, "candidates", checked.table)
 
     def with_fixed(self, values: Params) -> "Space":
         """The space with some parameters fixed at a value; its rows are rows of this space.
@@ -95,13 +106,20 @@ class Space:
         return Space(self.parameters, self.constraints.with_functions(functions))
 
     @cached_property
-    def region(self) -> "Region | None":
+    def region(self) -> "Region | TableRows | None":
         """Where the constraints are met, in rows; None without constraints. Imports torch."""
         if not self.constraints:
             return None
-        from bo_suite.space.region import Region
+        from bo_suite.space.table_rows import region_of
 
-        return Region(self.encoding, self.constraints)
+        return region_of(self.encoding, self.constraints)
+
+    @cached_property
+    def unlisted(self) -> "Space":
+        """The space without its candidates: all points that meet its constraints."""
+        if self.candidates is None:
+            return self
+        return Space(self.parameters, replace(self.constraints, table=None))
 
     @cached_property
     def _by_name(self) -> dict[str, Parameter]:
@@ -143,8 +161,7 @@ class Space:
         return shown_space(self, self.constraints)
 
     def _repr_html_(self) -> str:
-        rows = shown_rows(self, self.constraints)
-        return html_table(f"space of {self.dim}", ("parameter", "values"), rows)
+        return html_table(f"space of {self.dim}", ("parameter", "values"), shown_rows(self, self.constraints))
 
     @property
     def dim(self) -> int:
@@ -199,16 +216,9 @@ class Space:
     @cached_property
     def _kinds(self) -> "Columns":
         """The kinds of the columns of rows; imports torch."""
-        from bo_suite.data import Columns
+        from bo_suite.space.kinds import kinds_of
 
-        choices = ((column, p) for column, p in enumerate(self._columns) if isinstance(p, Choice))
-        return Columns(
-            unordered=self.unordered,
-            levels=self.levels,
-            fidelities=self.fidelities,
-            between=tuple(column for column, choice in choices if choice.ordered and choice.retired),
-            conditions=self.conditions.columns(),
-        )
+        return kinds_of(self, self._columns)
 
     @cached_property
     def columns(self) -> "Columns":
@@ -256,12 +266,7 @@ class Space:
     @cached_property
     def varying_columns(self) -> tuple[int, ...]:
         """Columns of `varying`."""
-        told = bool(self.constraints.predicates)  # functions see which parameters are active
-        columns = [column for column, (_, p) in enumerate(self) if varies(p) or (told and p.when is not None)]
-        chosen = [column for column, (_, parameter) in enumerate(self) if is_chosen(parameter)]
-        if not set(columns) & set(chosen):
-            columns.append(chosen[0])
-        return tuple(sorted(columns))
+        return columns_that_vary(self._by_name, self.constraints)
 
     @property
     def varying(self) -> "Space":
@@ -338,12 +343,7 @@ class Space:
                 several values of a parent that is not given; or no point with these values meets the
                 constraints.
         """
-        some = part_of_point(self, named_values(params))
-        if self.constraints and some:
-            self.with_fixed(some)
-            if self.conditions.complete(some):
-                self.constraints.check_point(some)
-        return some
+        return part_of_point(self, named_values(params))
 
     def at_target(self, params: Params) -> Params:
         """The point with each fidelity at its target; the same point if the space has none."""
@@ -355,7 +355,7 @@ class Space:
 
     def decode(self, rows: "jt.Float[Tensor, 'n d']") -> list[Params]:
         """Points of rows; `encode(decode(rows))` are the nearest rows that encode points."""
-        return self.encoding.decode(rows)
+        return self.encoding.decode(rows) if self.region is None else self.region.decode(rows)
 
     @cached_property
     def encoding(self) -> "Encoding":
@@ -367,10 +367,9 @@ class Space:
     def to_dict(self) -> dict[str, Any]:
         """JSON form: a table of parameters in order, each with its `type` and fields.
 
-        A list of `constraints` comes first if there are any; of functions it has the names.
+        `constraints` and `candidates` come first if there are any; of functions it has the names.
         """
-        form = {name: parameter.to_dict() for name, parameter in self}
-        return {"constraints": self.constraints.form, **form} if self.constraints else form
+        return {**self.constraints.forms, **{name: parameter.to_dict() for name, parameter in self}}
 
     @staticmethod
     def from_dict(form: Any) -> "Space":
@@ -393,7 +392,8 @@ class Space:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of names, order, ranges and options: spaces with equal fingerprints are equal."""
-        form = json.dumps(list(self.to_dict().items()), allow_nan=False)
+        forms = self.to_dict() | ({"candidates": digest} if (digest := digest_of(self.candidates)) else {})
+        form = json.dumps(list(forms.items()), allow_nan=False)
         return hashlib.sha256(form.encode()).hexdigest()[:16]
 
 

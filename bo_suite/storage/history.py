@@ -336,7 +336,8 @@ class History:
 
     def _added(self, observation: Observation) -> Row:
         """The row of an observation from elsewhere, without its id."""
-        point, now = self._point(observation.params), time.time()
+        now, space = time.time(), self._table.header.space.unlisted  # what is not suggested still teaches
+        point = json.dumps(space.check(observation.params), allow_nan=False)
         if observation.reason is not None:
             return Row(params=point, state="failed", reason=plain_text(observation.reason), ended=now)
         told: Any = observation.value  # the check refuses None

@@ -92,7 +92,7 @@ class Header:
     @property
     def canonical(self) -> Callable[[object], Params]:
         """What brings the point of a trial into canonical form; raises SpaceError if it cannot be one."""
-        return self.space.accept if self.extended else self.space.check
+        return self.space.accept if self.extended else self.space.unlisted.check
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from bo_suite.errors import TrialError
 from bo_suite.space.space import Space
+from bo_suite.space.table import digest_of
 from bo_suite.storage.rows import Row
 from bo_suite.values.describe import SHORT, described, plain_text, shortened
 
@@ -66,4 +67,6 @@ def describe_space_difference(stored: Space, passed: Space) -> str:
     texts = [f"{name!r}: {old.get(name, 'absent')}, got {new.get(name, 'absent')}" for name in names]
     if stored.constraints.form != passed.constraints.form:
         texts.append(f"constraints: {stored.constraints}, got {passed.constraints}")
+    if digest_of(stored.candidates) != digest_of(passed.candidates):
+        texts.append(f"candidates: {stored.candidates}, got {passed.candidates} with other values")
     return "; ".join(texts) or f"in the order {list(old)}, got {list(new)}"

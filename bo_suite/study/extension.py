@@ -6,6 +6,7 @@ from dataclasses import replace
 from bo_suite.errors import SpaceError
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Params, Space
+from bo_suite.space.table import digest_of
 from bo_suite.space.when import Interval
 from bo_suite.storage.protocol import Storage
 from bo_suite.values.describe import described
@@ -40,7 +41,8 @@ def extended(
 
     Args:
         space: the present one.
-        parameters: by name; those that are not named stay. A Space names them all.
+        parameters: by name; those that are not named stay, and so do the candidates. A Space names them all,
+            and has the candidates, of which some may be new and others left out.
         values: of the new parameters. One that is active in no earlier trial needs none.
 
     Raises:
@@ -79,7 +81,13 @@ def extended(
         name: replace(_changed(name, space[name], new[name]), when=space[name].when) for name in space.names
     }
     whole = {name: changed.get(name, parameter) for name, parameter in new}
-    complete = Space(whole, space.constraints.stated)
+    candidates = parameters.candidates if isinstance(parameters, Space) else space.candidates
+    if candidates is not space.candidates and (missing := space.constraints.missing):
+        raise SpaceError(
+            "candidates can only be changed with the constraint functions, as in "
+            f"Optimizer.resume(path, functions=[{missing[0]}]), got none for {list(missing)}"
+        )
+    complete = Space(whole, space.constraints.stated, candidates)
     return complete, {name: _value(name, complete[name], values[name]) for name in added if name in values}
 
 
@@ -129,8 +137,12 @@ def _value(name: str, parameter: Parameter, value: object) -> object:
 def differences(before: Space, after: Space) -> list[str]:
     """The parameters in which two spaces differ, one line each; retired options are not shown."""
     old, new = dict(before.current), dict(after.current)
-    return [
+    lines = [
         f"{name}: {old.get(name, 'new')} -> {new.get(name, 'removed')}"
         for name in {**old, **new}
         if repr(old.get(name)) != repr(new.get(name))
     ]
+    tables = before.candidates, after.candidates
+    if digest_of(tables[0]) != digest_of(tables[1]):
+        lines.append(f"candidates: {tables[0]} -> {tables[1]}")
+    return lines

@@ -65,7 +65,7 @@ def best_trial(trials: Sequence[Trial], goals: Goals, space: Space) -> Finished:
             return cast(Finished, trial)
     raise TrialError(
         f"there is no best trial before one inside the space has finished, got {len(final)} finished, which "
-        "were all left outside when the space was narrowed"
+        "are all outside of it"
     )
 
 

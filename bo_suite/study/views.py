@@ -12,6 +12,7 @@ from bo_suite.acquisition.feasibility import Feasibility
 from bo_suite.data import Dataset
 from bo_suite.linalg.environment import numerical_environment
 from bo_suite.space.candidates import is_allowed
+from bo_suite.space.region import Region
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
@@ -67,15 +68,18 @@ class OutcomeView:
             values: of the same parameters in each row.
         """
         rows = self.belief.along(self.point, values)
-        searched = self.belief.searched
-        if searched.region is None:
+        region = self.belief.searched.unlisted.region
+        if not isinstance(region, Region):
             return rows
-        held = [column for column, name in enumerate(searched.names) if name in values[0]]
-        return searched.region.along_equalities(rows, held)
+        held = [column for column, name in enumerate(self.belief.searched.names) if name in values[0]]
+        return region.along_equalities(rows, held)
 
     def infeasible(self, rows: jt.Float[Tensor, "m d"]) -> jt.Bool[Tensor, " m"]:
-        """Which rows break a constraint of the space, or are feasible with a probability below one half."""
-        refused = ~is_allowed(self.belief.searched, rows)
+        """Which rows break a constraint of the space, or are feasible with a probability below one half.
+
+        Rows between candidates are not refused.
+        """
+        refused = ~is_allowed(self.belief.searched.unlisted, rows)
         if self.feasibility is None:
             return refused
         with numerical_environment(), torch.no_grad():

@@ -50,7 +50,7 @@ NO_RECIPES = {
         ),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
-    "kernels": ("Conditional", "ConditionalFeatures", "Layout", "Part", "Parameters"),
+    "kernels": ("Conditional", "ConditionalFeatures", "Described", "Layout", "Part", "Parameters"),
     "surrogates": (
         *("Paths", "FitTrace", "SparseProcess", "Lookahead", "WarmStart", "ExactProcess", "Model"),
         *(
