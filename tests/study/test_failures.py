@@ -258,7 +258,7 @@ def forest() -> Bore:
     return Bore(SklearnClassifier(RandomForestClassifier(n_estimators=20)))
 
 
-SLOW = ("KG", "UCB", "Thompson", "NoisyEI", "Bore, process", "Bore, forest")
+SLOW = ("KG", "UCB", "Thompson", "NoisyEI", "Bore, network", "Bore, process", "Bore, forest")
 
 
 @pytest.mark.parametrize(
