@@ -266,14 +266,14 @@ def test_minimize_says_what_a_function_must_return() -> None:
 
 
 def test_an_outcome_can_be_an_objective_and_constrained() -> None:
-    opt = run(Optimizer(SPACE, direction=BOTH, constraints={"near": (None, 1.0)}), two, 20)
+    opt = run(Optimizer(SPACE, direction=BOTH, constraints={"near": (None, 1.0)}), two, 14)
     assert opt.pareto
     assert all((trial.outcomes or {})["near"] <= 1.0 for trial in opt.pareto)
 
 
 def test_a_repeated_point_does_not_have_the_forecast_of_the_new_point() -> None:
     opt = Optimizer(SPACE, constraints={"m": (None, 0.0)}, repeats=True, seed=2)
-    for number in range(16):
+    for number in range(12):
         trial = opt.ask()
         x, y = trial.params["x"], trial.params["y"]
         value = 0.1 * (x - 5.0) ** 2 + 0.1 * y * y + (0.5 if number % 2 else -0.5)
@@ -310,7 +310,7 @@ def test_a_finite_space_with_constraints_is_exhausted_as_any_other() -> None:
 
 
 def test_a_recommended_point_is_likely_to_be_feasible() -> None:
-    opt = run(Optimizer(SPACE, constraints={"stress": (None, 4.0)}), limited_by_stress, 20)
+    opt = run(Optimizer(SPACE, constraints={"stress": (None, 4.0)}), limited_by_stress, 14)
     point = opt.recommend()
     assert point["x"] ** 2 + point["y"] ** 2 <= 4.0
 
