@@ -1,8 +1,11 @@
 """Runs over conditional spaces: what is asked, stored, changed, shown and read back."""
 
+import contextlib
 import json
 import math
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +42,39 @@ def loss(params: dict[str, Any]) -> float:
     return float(value + abs(params.get("depth", 6) - 6) / 12 + abs(params.get("share", 0.5) - 0.5))
 
 
-def run(storage: Path | None = None, count: int = 14, **settings: Any) -> Optimizer:
+def run(storage: Path | None, count: int, **settings: Any) -> Optimizer:
     opt = Optimizer(TREE, storage=storage, **settings)
     for _ in range(count):
         trial = opt.ask()
         opt.tell(trial, loss(trial.params))
     return opt
+
+
+@pytest.fixture(scope="module")
+def nine_trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("conditional") / "run.db"
+    run(file, 9, seed=4).close()
+    return file
+
+
+@pytest.fixture
+def storage(nine_trials: Path, tmp_path: Path) -> Path:
+    """A copy for one test."""
+    return Path(shutil.copy(nine_trials, tmp_path))
+
+
+@pytest.fixture
+def opt(storage: Path) -> Iterator[Optimizer]:
+    with contextlib.closing(Optimizer.resume(storage)) as opt:
+        yield opt
+
+
+@pytest.fixture
+def _coarse_importance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer rows and draws: what is shown is tested, and tests/study/test_importance.py tests the numbers."""
+    monkeypatch.setattr("bo_suite.study.importance._MOST_POINTS", 256)
+    monkeypatch.setattr("bo_suite.study.importance._POINTS_OF_DRAWS", 64)
+    monkeypatch.setattr("bo_suite.study.importance._DRAWS", 4)
 
 
 # Asking.
@@ -56,14 +86,14 @@ def run(storage: Path | None = None, count: int = 14, **settings: Any) -> Optimi
     ids=lambda acquisition: type(acquisition).__name__,
 )
 def test_every_acquisition_asks_for_points_of_the_space(acquisition: Any) -> None:
-    opt = run(count=11, acquisition=acquisition)
+    opt = run(None, 9, acquisition=acquisition)
     assert all(TREE.check(trial.params) == trial.params for trial in opt.trials)
-    assert len({json.dumps(trial.params) for trial in opt.trials}) == 11
+    assert len({json.dumps(trial.params) for trial in opt.trials}) == 9
     assert len({trial.params["model"] for trial in opt.trials}) == 3
 
 
 def test_a_joint_batch_is_of_points_of_the_space() -> None:
-    opt = run(count=8, acquisition=Bore())
+    opt = run(None, 8, acquisition=Bore())
     batch = opt.ask(5, SteinBatch())
     assert all(TREE.check(trial.params) == trial.params for trial in batch)
     assert len({json.dumps(trial.params) for trial in batch}) == 5
@@ -71,7 +101,7 @@ def test_a_joint_batch_is_of_points_of_the_space() -> None:
 
 def test_initial_points_are_in_every_branch() -> None:
     for seed in range(4):
-        opt = run(count=6, seed=seed)
+        opt = run(None, 6, seed=seed)
         assert len({trial.params["model"] for trial in opt.trials}) == 3
         chosen = [trial.provenance.get("chosen", {}).get("branch") for trial in opt.trials]
         assert chosen[0] is None  # the centre
@@ -87,14 +117,14 @@ def test_a_branch_that_is_never_good_gets_some_points_and_no_more() -> None:
         }
     )
     opt = Optimizer(space, seed=1)
-    for _ in range(40):
+    for _ in range(30):
         trial = opt.ask()
         opt.tell(
             trial, {"good": 0.0, "bad": 5.0, "worse": 9.0}[trial.params["k"]] + trial.params.get("x", 1.0)
         )
     counts = Counter(trial.params["k"] for trial in opt.trials)
     assert min(counts["bad"], counts["worse"]) >= 2
-    assert counts["good"] >= 24
+    assert counts["good"] >= 18
     reasons = [trial.provenance.get("chosen", {}).get("branch") for trial in opt.trials[6:]]
     assert {reason for reason in reasons if reason} <= {"k is 'bad'", "k is 'worse'"}
 
@@ -111,8 +141,7 @@ def test_a_finite_space_is_exhausted_after_its_last_point() -> None:
         opt.ask()
 
 
-def test_fixed_and_queued_values_bring_their_parents() -> None:
-    opt = run(count=7)
+def test_fixed_and_queued_values_bring_their_parents(opt: Optimizer) -> None:
     trial = opt.ask(fixed={"degree": 4})
     assert (trial.params["model"], trial.params["kernel"], trial.params["degree"]) == ("svm", "poly", 4)
     opt.tell(trial, 1.0)
@@ -153,9 +182,9 @@ def test_contexts_decide_what_is_active() -> None:
 
 def test_replicates_are_their_solo_runs() -> None:
     problem = Problem("tree", TREE, loss, None)
-    together = run_replicates(problem, None, (3, 5), budget=9)
+    together = run_replicates(problem, None, (3, 5), budget=8)
     for index, seed in enumerate((3, 5)):
-        opt = run(count=9, seed=seed, budget=9)
+        opt = run(None, 8, seed=seed, budget=8)
         points = TREE.decode(together.rows[index])
         assert points == [trial.params for trial in opt.trials]
 
@@ -176,23 +205,18 @@ def test_minimize_and_its_result() -> None:
 # Histories.
 
 
-def test_a_run_is_resumed_with_the_same_next_point(tmp_path: Path) -> None:
-    opt = run(tmp_path / "run.db", 9, seed=4)
-    copied = run(None, 9, seed=4)
-    opt.close()
-    resumed = Optimizer.resume(tmp_path / "run.db")
-    assert resumed.space == TREE
-    assert resumed.ask().params == copied.ask().params
+def test_a_run_is_resumed_with_the_same_next_point(opt: Optimizer, storage: Path) -> None:
+    assert opt.space == TREE
+    assert opt.ask().params == run(None, 9, seed=4).ask().params
     with pytest.raises(Exception, match="belongs to another space"):
         Optimizer(
             Space({**TREE.parameters, "leaf": Int(1, 9, when={"depth": (4, 9)})}),
-            storage=tmp_path / "run.db",
+            storage=storage,
             seed=4,
         )
 
 
-def test_observations_from_elsewhere_and_corrections() -> None:
-    opt = run(count=6)
+def test_observations_from_elsewhere_and_corrections(opt: Optimizer) -> None:
     trial = opt.add(RBF, 0.05)
     assert opt.amend(trial, 0.01).value == 0.01
     opt.add_failed({"model": "linear", "share": 0.9, "scale": "none"}, "broke")
@@ -204,8 +228,7 @@ def test_observations_from_elsewhere_and_corrections() -> None:
         opt.tell(trial := opt.ask(), loss(trial.params))
 
 
-def test_a_table_has_blank_cells_for_inactive_parameters(tmp_path: Path) -> None:
-    opt = run(count=9)
+def test_a_table_has_blank_cells_for_inactive_parameters(opt: Optimizer, tmp_path: Path) -> None:
     opt.add_failed(RBF, "broke")
     write_csv(opt.trials, TREE, tmp_path / "run.csv")
     past = read_csv(tmp_path / "run.csv", TREE)
@@ -223,13 +246,12 @@ def test_a_table_has_blank_cells_for_inactive_parameters(tmp_path: Path) -> None
         read_csv(tmp_path / "few.csv", TREE)
 
 
-def test_the_frame_of_a_run_can_be_predicted_at() -> None:
-    opt = run(count=8)
+def test_the_frame_of_a_run_can_be_predicted_at(opt: Optimizer) -> None:
     frame = opt.to_frame()
     assert bool(frame["param_gamma"].isna().any())
     points = pd.DataFrame({name: frame[f"param_{name}"] for name in TREE.names if f"param_{name}" in frame})
     predicted = opt.predict(points)
-    assert len(predicted) == 8
+    assert len(predicted) == 9
     assert not predicted["outside"].any()
     importance = opt.importance()
     assert set(importance.index) == set(TREE.names)
@@ -239,8 +261,7 @@ def test_the_frame_of_a_run_can_be_predicted_at() -> None:
 # Changes of the space.
 
 
-def test_ranges_of_conditional_parameters_change_and_conditions_do_not() -> None:
-    opt = run(count=8)
+def test_ranges_of_conditional_parameters_change_and_conditions_do_not(opt: Optimizer) -> None:
     opt.extend({"degree": Int(2, 9, when={"kernel": "poly"})})
     opt.tell(trial := opt.ask(), loss(trial.params))
     assert opt.space["degree"] == Int(2, 9, when={"kernel": "poly"})
@@ -251,8 +272,7 @@ def test_ranges_of_conditional_parameters_change_and_conditions_do_not() -> None
         opt.extend({"scale": Choice(["none", "unit"], when={"kernel": "poly"})})
 
 
-def test_a_new_conditional_parameter_has_its_value_where_it_is_active() -> None:
-    opt = run(count=8)
+def test_a_new_conditional_parameter_has_its_value_where_it_is_active(opt: Optimizer) -> None:
     with pytest.raises(
         SpaceError, match="parameter 'cost' must be given, as it is active when model is 'svm'"
     ):
@@ -268,8 +288,7 @@ def test_a_new_conditional_parameter_has_its_value_where_it_is_active() -> None:
         assert opt.space.check(trial.params) == trial.params
 
 
-def test_an_option_that_conditions_name_can_be_retired(tmp_path: Path) -> None:
-    opt = run(tmp_path / "run.db", 9)
+def test_an_option_that_conditions_name_can_be_retired(opt: Optimizer, storage: Path) -> None:
     opt.extend({"kernel": Choice(["poly", "sigmoid"], when={"model": "svm"})})
     assert dict(opt.space["gamma"].when or {}) == {"kernel": ("rbf", "poly")}
     assert dict(opt.space.current["gamma"].when or {}) == {"kernel": ("poly",)}
@@ -280,7 +299,7 @@ def test_an_option_that_conditions_name_can_be_retired(tmp_path: Path) -> None:
         assert opt.space.check(trial.params) == trial.params
     current = opt.space.current
     opt.close()
-    again = Optimizer(current, storage=tmp_path / "run.db")  # as a user would write it now
+    again = Optimizer(current, storage=storage, seed=4)  # as a user would write it now
     assert again.extend(current) == again.space
     with pytest.raises(SpaceError, match="each parameter must be active in some point, got 'degree'"):
         again.extend({"kernel": Choice(["sigmoid"], when={"model": "svm"})})
@@ -290,8 +309,8 @@ def test_an_option_that_conditions_name_can_be_retired(tmp_path: Path) -> None:
 # Figures, pages and commands.
 
 
-def test_figures_leave_out_what_is_inactive() -> None:
-    opt = run(count=12)
+@pytest.mark.usefixtures("_coarse_importance")
+def test_figures_leave_out_what_is_inactive(opt: Optimizer) -> None:
     recommended = opt.recommend()
     figure = plot_slices(opt)
     assert sum(axes.get_visible() for axes in figure.axes) == len(recommended)
@@ -314,10 +333,8 @@ def test_figures_leave_out_what_is_inactive() -> None:
         figure.canvas.draw()
 
 
-def test_the_page_and_the_commands_of_a_run(tmp_path: Path) -> None:
-    storage = tmp_path / "run.db"
-    opt = run(storage, 9)
-    opt.close()
+@pytest.mark.usefixtures("_coarse_importance")
+def test_the_page_and_the_commands_of_a_run(storage: Path, tmp_path: Path) -> None:
     report_run(storage, tmp_path / "run.html")
     assert "{&#39;kernel&#39;: &#39;poly&#39;}" in (tmp_path / "run.html").read_text()
     cli = CliRunner()

@@ -74,14 +74,14 @@ NARROWED = {
     ids=lambda acquisition: "default" if acquisition is None else type(acquisition).__name__,
 )
 def test_nothing_outside_a_narrowed_space_is_suggested(acquisition: Any) -> None:
-    opt = Optimizer(SPACE, acquisition, seed=0)
-    run(opt, 14)
+    opt = Optimizer(SPACE, acquisition, seed=0, initial=12)
+    run(opt, 13)
     space = opt.extend(NARROWED)
     assert space.current == Space(NARROWED)
-    points = run(opt, 5)
+    points = run(opt, 4)
     for point in points:
         assert space.contains(point)
-    assert len({tuple(point.items()) for point in points}) == 5
+    assert len({tuple(point.items()) for point in points}) == 4
     assert space.contains(opt.recommend())
     assert space.contains(opt.best.params)
 
@@ -113,8 +113,8 @@ def test_a_widened_space_is_searched_where_it_is_new() -> None:
 
 
 def test_options_and_parameters_are_added() -> None:
-    opt = Optimizer(SPACE, seed=0)
-    run(opt, 12)
+    opt = Optimizer(SPACE, seed=0, initial=10)
+    run(opt, 11)
     opt.extend(
         {"solvent": Choice(["water", "ethanol", "dmso", "thf"]), "salt": Float(0.0, 2.0)}, {"salt": 0.5}
     )

@@ -45,8 +45,7 @@ def drive(optimizer: Optimizer, count: int, function=bowl) -> list[dict]:
 
 
 ACQUISITIONS = [
-    None,
-    AdaptiveImprovement(),
+    None,  # `AdaptiveImprovement()`, as provenance tells
     LogExpectedImprovement(),
     NoisyExpectedImprovement(),
     UpperConfidenceBound(beta=1.5),
@@ -62,7 +61,7 @@ def test_the_minimum_of_a_line_is_found(acquisition: object) -> None:
 
 def test_a_mixed_space_beats_random_search_by_far() -> None:
     optimizer = Optimizer(SPACE)
-    drive(optimizer, 25)
+    drive(optimizer, 20)
     rng = np.random.default_rng(0)
     random = [
         min(
@@ -84,17 +83,20 @@ def test_same_seed_same_points_and_another_seed_others() -> None:
     first = drive(Optimizer(SPACE, seed=3), 9)
     torch.manual_seed(1)
     assert drive(Optimizer(SPACE, seed=3), 9) == first
-    assert drive(Optimizer(SPACE, seed=4), 9) != first
+    assert drive(Optimizer(SPACE, seed=4), 3) != first[:3]
 
 
 def test_the_first_point_is_the_centre() -> None:
     assert Optimizer(LINE).ask().params == {"x": 0.5}
 
 
+@pytest.fixture(scope="module")
+def eleven_points() -> list[dict]:
+    return drive(Optimizer(SPACE, UpperConfidenceBound(beta=1.0), seed=1), 11)
+
+
 @pytest.mark.parametrize("stop", [1, 6, 10])
-def test_resume_continues_bit_for_bit(tmp_path: Path, stop: int) -> None:
-    whole = Optimizer(SPACE, UpperConfidenceBound(beta=1.0), seed=1, storage=tmp_path / "whole.db")
-    expected = drive(whole, 11)
+def test_resume_continues_bit_for_bit(tmp_path: Path, stop: int, eleven_points: list[dict]) -> None:
     part = Optimizer(SPACE, UpperConfidenceBound(beta=1.0), seed=1, storage=tmp_path / "part.db")
     drive(part, stop)
     pending = part.ask()
@@ -103,14 +105,14 @@ def test_resume_continues_bit_for_bit(tmp_path: Path, stop: int) -> None:
     assert resumed.trials[-1] == pending
     resumed.tell(pending.id, bowl(pending.params))
     drive(resumed, 11 - stop - 1)
-    assert [trial.params for trial in resumed.trials][:11] == expected
+    assert [trial.params for trial in resumed.trials] == eleven_points
 
 
 def test_an_acquisition_with_a_foreign_kernel_must_be_given_again(tmp_path: Path) -> None:
     kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel())
     acquisition = LogExpectedImprovement(surrogate=ExactGP(kernel=kernel))
     optimizer = Optimizer(LINE, acquisition, storage=tmp_path / "run.db")
-    drive(optimizer, 8, sin3)
+    drive(optimizer, 6, sin3)
     optimizer.close()
     with pytest.raises(StorageError, match="must be given again"):
         Optimizer.resume(tmp_path / "run.db")
@@ -119,14 +121,14 @@ def test_an_acquisition_with_a_foreign_kernel_must_be_given_again(tmp_path: Path
 
 @pytest.mark.parametrize("acquisition", ACQUISITIONS, ids=str)
 def test_batches_are_distinct_spread_and_pending_aware(acquisition: object) -> None:
-    optimizer = Optimizer(LINE, acquisition=acquisition)
-    drive(optimizer, 8, sin3)
+    optimizer, alone = Optimizer(LINE, acquisition=acquisition), Optimizer(LINE, acquisition=acquisition)
+    for one in (optimizer, alone):
+        for x in np.linspace(-1, 2, 8):
+            one.add({"x": float(x)}, sin3({"x": float(x)}))
     batch = optimizer.ask(4)
     assert [trial.id for trial in batch] == [8, 9, 10, 11]
     places = sorted(trial.params["x"] for trial in batch)
     assert min(np.diff(places)) > 1e-4
-    alone = Optimizer(LINE, acquisition=acquisition)
-    drive(alone, 8, sin3)
     one_by_one = [alone.ask() for _ in range(4)]
     assert [trial.params for trial in one_by_one] == [trial.params for trial in batch]
 
@@ -156,18 +158,18 @@ def test_outside_observations_count() -> None:
         lambda i: 1e300 * (1 if i % 2 else -1),
         lambda i: 1e300 + i,
         lambda i: 1e-300 * i,
-        lambda i: 10.0 ** (40 * i - 200),
+        lambda i: 10.0 ** (55 * i - 200),
         lambda i: 0.0 if i else 1e308,
     ],
     ids=["constant", "huge", "huge constant", "tiny", "many magnitudes", "one outlier"],
 )
 def test_odd_outcomes_still_give_new_valid_points(outcome) -> None:
     optimizer = Optimizer(SPACE)
-    for step in range(12):
+    for step in range(9):
         trial = optimizer.ask()
         SPACE.check(trial.params)
         optimizer.tell(trial, outcome(step))
-    assert len({tuple(trial.params.values()) for trial in optimizer.trials}) == 12
+    assert len({tuple(trial.params.values()) for trial in optimizer.trials}) == 9
     assert not any("fallback" in trial.provenance for trial in optimizer.trials)
 
 

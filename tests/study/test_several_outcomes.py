@@ -35,7 +35,7 @@ def run(opt: Optimizer, function: Any, count: int) -> Optimizer:
 
 def test_the_best_trial_under_constraints_is_feasible_and_near_the_optimum_on_the_boundary() -> None:
     constraints = {"stress": (None, 4.0), "works": True}
-    opt = run(Optimizer(SPACE, constraints=constraints, seed=1), limited, 25)
+    opt = run(Optimizer(SPACE, constraints=constraints, seed=1), limited, 20)
     best = opt.best
     assert best.outcomes is not None
     assert best.outcomes["stress"] <= 4.0
@@ -63,7 +63,7 @@ def test_an_equality_is_an_interval_and_a_two_sided_constraint_is_met() -> None:
     def on_a_circle(params: dict[str, Any]) -> dict[str, float]:
         return {"value": params["x"] + params["y"], "radius": math.hypot(params["x"], params["y"])}
 
-    opt = run(Optimizer(SPACE, constraints={"radius": (2.95, 3.05)}), on_a_circle, 25)
+    opt = run(Optimizer(SPACE, constraints={"radius": (2.95, 3.05)}), on_a_circle, 20)
     assert opt.best.value == pytest.approx(-3.05 * math.sqrt(2.0), abs=0.1)
 
 
@@ -81,7 +81,7 @@ def test_a_label_alone_is_learnt_and_all_infeasible_goes_on() -> None:
 
 
 def test_the_front_of_two_objectives_is_approached_and_recommended() -> None:
-    opt = run(Optimizer(SPACE, direction=BOTH), two, 25)
+    opt = run(Optimizer(SPACE, direction=BOTH), two, 18)
     front = [trial.outcomes for trial in opt.pareto]
     assert len(front) >= 8
     assert all(one is not None and one["near"] - one["far"] < 2.2 for one in front[1:-1])
@@ -122,7 +122,7 @@ def test_recommended_points_differ() -> None:
 
 def test_partial_outcomes_teach_what_they_know_and_can_be_completed_later() -> None:
     opt = Optimizer(SPACE, direction=BOTH)
-    for number in range(18):
+    for number in range(12):
         trial = opt.ask()
         outcomes = two(trial.params)
         opt.tell(trial, {name: outcomes[name] for name in (["near"] if number % 3 == 1 else outcomes)})
@@ -182,8 +182,8 @@ def test_a_batch_under_constraints_and_objectives_spreads_out() -> None:
     ids=["identical", "one constant", "all constant", "huge and tiny", "steps"],
 )
 def test_odd_objectives_give_new_points_in_the_space(function: Any) -> None:
-    opt = run(Optimizer(SPACE, direction=BOTH), function, 12)
-    assert len({tuple(trial.params.values()) for trial in opt.trials}) == 12
+    opt = run(Optimizer(SPACE, direction=BOTH), function, 9)
+    assert len({tuple(trial.params.values()) for trial in opt.trials}) == 9
     assert len(opt.pareto) >= 1
     assert opt.ask().provenance["source"] == "acquisition"
 
@@ -193,7 +193,7 @@ def test_odd_objectives_give_new_points_in_the_space(function: Any) -> None:
 )
 def test_any_reference_point_gives_a_suggestion(reference: tuple[float, float]) -> None:
     opt = Optimizer(SPACE, LogExpectedHypervolumeImprovement(reference=reference), direction=BOTH)
-    run(opt, two, 10)
+    run(opt, two, 8)
     assert opt.trials[-1].provenance["source"] == "acquisition"
 
 
@@ -266,14 +266,14 @@ def test_minimize_says_what_a_function_must_return() -> None:
 
 
 def test_an_outcome_can_be_an_objective_and_constrained() -> None:
-    opt = run(Optimizer(SPACE, direction=BOTH, constraints={"near": (None, 1.0)}), two, 20)
+    opt = run(Optimizer(SPACE, direction=BOTH, constraints={"near": (None, 1.0)}), two, 14)
     assert opt.pareto
     assert all((trial.outcomes or {})["near"] <= 1.0 for trial in opt.pareto)
 
 
 def test_a_repeated_point_does_not_have_the_forecast_of_the_new_point() -> None:
     opt = Optimizer(SPACE, constraints={"m": (None, 0.0)}, repeats=True, seed=2)
-    for number in range(16):
+    for number in range(12):
         trial = opt.ask()
         x, y = trial.params["x"], trial.params["y"]
         value = 0.1 * (x - 5.0) ** 2 + 0.1 * y * y + (0.5 if number % 2 else -0.5)
@@ -310,7 +310,7 @@ def test_a_finite_space_with_constraints_is_exhausted_as_any_other() -> None:
 
 
 def test_a_recommended_point_is_likely_to_be_feasible() -> None:
-    opt = run(Optimizer(SPACE, constraints={"stress": (None, 4.0)}), limited_by_stress, 20)
+    opt = run(Optimizer(SPACE, constraints={"stress": (None, 4.0)}), limited_by_stress, 14)
     point = opt.recommend()
     assert point["x"] ** 2 + point["y"] ** 2 <= 4.0
 
