@@ -154,25 +154,31 @@ class Translation:
 
     def theirs(self, params: Params) -> dict[str, Any]:
         """Translate a point into the other library's values."""
-        values = {name: dimension.theirs(params[name]) for name, dimension in self.dimensions.items()}
+        values = {name: self.dimensions[name].theirs(value) for name, value in params.items()}
         return {**self.constants, **values}
 
     def ours(self, point: Mapping[str, Any]) -> Params:
-        """Translate a point of the other library; names that are not searched are ignored.
+        """Translate a point of the other library; names that are not searched or not active are ignored.
 
         Raises:
-            SpaceError: a dimension is missing, or a value is out of range.
+            SpaceError: an active dimension is missing, or a value is out of range.
         """
-        missing = [name for name in self.dimensions if name not in point]
-        if missing:
-            raise SpaceError(f"every parameter must be given, missing {missing}")
-        return self.space.check(self._values(point))
+        return self.space.check(self.active(self._values(point)))
+
+    def active(self, params: Params) -> Params:
+        """The given parameters that are active given the others; those without their parents are not."""
+        conditions, active = self.space.conditions, dict(params)
+        for name in conditions.order:
+            if name in active and not conditions.is_met(name, active):
+                del active[name]
+        return active
 
     def start(self, point: Mapping[str, Any]) -> Params:
         """Translate a point to start from, which may lack some parameters.
 
         Raises:
-            SpaceError: it is no dict, or has an unknown name, a wrong constant or a value out of range.
+            SpaceError: it is no dict, or has an unknown name, a wrong constant, a value out of range or an
+                inactive parameter.
         """
         if not isinstance(point, Mapping):
             raise SpaceError(f"a point to start from must be a dict of parameters, got {described(point)}")
@@ -185,18 +191,14 @@ class Translation:
                 with _naming(name):
                     only = listed([constant])
                     only.parameter.check(only.ours(point[name]))
-        params = self._values(point)
-        for name, value in params.items():
-            with _naming(name):
-                params[name] = self.dimensions[name].parameter.check(value)
-        return params
+        return self.space.check_some(self._values(point))
 
     def _values(self, point: Mapping[str, Any]) -> Params:
         params: Params = {}
         for name, dimension in self.dimensions.items():
             if name in point:
                 with _naming(name):
-                    params[name] = dimension.ours(point[name])
+                    params[name] = dimension.parameter.check(dimension.ours(point[name]))
         return params
 
 
