@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -79,7 +80,8 @@ class Evidence:
         """The position of a value; any position of one that is not in its range, which counts as present."""
         dimension = self._dimensions[name]
         with suppress(ArithmeticError, TypeError, ValueError):
-            return float(dimension.parameter.encode(dimension.parameter.check(dimension.ours(value))))
+            parameter: Any = dimension.parameter
+            return float(parameter.encode(parameter.check(dimension.ours(value))))
         return 0.0
 
     def tree(self) -> Tree:
