@@ -7,7 +7,7 @@ from typing import Any
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, Translation, same
 from bo_suite.space.parameters import Choice
-from bo_suite.space.when import When
+from bo_suite.space.when import Accepted, When
 
 
 def joined(choice: str, parts: Sequence[Translation]) -> Translation:
@@ -36,14 +36,14 @@ def joined(choice: str, parts: Sequence[Translation]) -> Translation:
                 shared[name].append(index)
                 continue
             here[name] = name if name not in dimensions else f"{name}@{index}"
-            when = dimension.parameter.when or {}
+            when = dict(When.of(dimension.parameter.when)) if dimension.parameter.when else {}
             if not when and name not in dimensions and name not in part.branches:
                 shared[name] = [index]
                 dimensions[name] = dimension
                 continue
             outer = {here.get(one, one): when[one] for one in when}
             if not outer.keys() & branches.keys():  # a branch within this one implies it
-                outer |= {choice: [index]}
+                outer |= {choice: (index,)}
             dimensions[here[name]] = _conditional(dimension, outer)
             if name in part.branches:
                 branches[here[name]] = part.branches[name]
@@ -51,7 +51,7 @@ def joined(choice: str, parts: Sequence[Translation]) -> Translation:
                 names[here[name]] = part.name(name)
     for name, indices in shared.items():
         if len(indices) < len(parts):
-            dimensions[name] = _conditional(dimensions[name], {choice: indices})
+            dimensions[name] = _conditional(dimensions[name], {choice: tuple(indices)})
     return Translation(dimensions, branches=branches, names=names)
 
 
@@ -62,5 +62,5 @@ def _equal(one: Dimension, other: Dimension) -> bool:
     )
 
 
-def _conditional(dimension: Dimension, when: Mapping[str, Any]) -> Dimension:
-    return replace(dimension, parameter=replace(dimension.parameter, when=When.of(when)))
+def _conditional(dimension: Dimension, when: Mapping[str, Accepted]) -> Dimension:
+    return replace(dimension, parameter=replace(dimension.parameter, when=When(tuple(when.items()))))

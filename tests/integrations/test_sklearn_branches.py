@@ -91,6 +91,9 @@ def test_parameters_that_are_defined_equally_are_one_parameter() -> None:
             "width@1": Choice([1, 3], when={"branch": 1}),
         }
     )
+    nested = Space({"a": Choice(["u", "v", "w"]), "b": Float(0, 1, when={"a": ["u", "v"]})})
+    inner = translated([nested, {"a": ["x"]}]).space
+    assert inner["b"] == Float(0, 1, when={"a": ["u", "v"], "branch": 0})
     named = translated([{"branch": (0.0, 1.0)}, {"branch": (0.0, 2.0)}])
     assert named.theirs({"branch_": 1, "branch@1": 1.5}) == {"branch": 1.5}
     assert translated([spaces[0]]).space == translated(spaces[0]).space
