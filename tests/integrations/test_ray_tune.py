@@ -174,8 +174,8 @@ def test_domains_in_the_options_of_a_choice_are_conditional(tmp_path: Path) -> N
     assert kinds == {"['C', 'kind', 'seed']", "['body', 'kind']", "['seed']", "float", "str"}
     search = search_of(space)
     assert search.suggest("a").keys() == {"model"}
+    search.save(str(tmp_path / "state"))
     with pytest.raises(StorageError, match="lacks the space"):
-        search.save(str(tmp_path / "state"))
         BoSuiteSearch().restore(str(tmp_path / "state"))
     search_of(space).restore(str(tmp_path / "state"))
 
