@@ -34,7 +34,7 @@ except ModuleNotFoundError as missing:
 from bo_suite.integrations.optuna_cache import SEARCHED, StudyCaches, Translations
 from bo_suite.integrations.optuna_import import from_optuna
 from bo_suite.integrations.optuna_outcomes import goals_of
-from bo_suite.integrations.optuna_space import drawn
+from bo_suite.integrations.optuna_space import conditions_of, drawn
 from bo_suite.integrations.optuna_tree import Evidence, Tree
 from bo_suite.integrations.optuna_trials import (
     decided,
@@ -81,8 +81,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
 
     Args:
         acquisition: chooses the points; None for the Optimizer's default for these objectives.
-        search_space: parameters that are searched jointly: a dict of Optuna distributions, or a Space; None
-            for those that the complete and pruned trials explain.
+        search_space: parameters that are searched jointly: a dict of Optuna distributions, or a Space, which
+            may have conditions; None for those that the complete and pruned trials explain.
         seed: of the random numbers; drawn if None.
 
     Raises:
@@ -100,30 +100,22 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             check_acquisition(acquisition)
         self._acquisition = acquisition
         self._seed = secrets.randbits(62) if seed is None else require_int("seed", seed)
-        self._ordered: set[str] = set()
-        space = search_space
         self._warned: set[str] = set()
         self._warned_of_ignored = False
         self._studies = StudyCaches()
-        if isinstance(space, Space):
-            if space.fidelities:
-                raise ValueError(f"a study has no fidelities, got a Space with {list(space.target_fidelity)}")
-            if space.contexts:
-                raise ValueError(f"a study has no contexts, got a Space with {list(space.contexts)}")
-            if space.conditions.order:
-                law = "a study gets conditional parameters from its function, not from a Space"
-                raise ValueError(f"{law}, got conditions of {list(space.conditions.order)}")
-            if space.constraints:
-                law = (
-                    "a study has no constraints among parameters: let its function prune what is not allowed"
-                )
-                raise ValueError(f"{law}, got {space.constraints.form}")
-            self._ordered = {name for name, p in space if not isinstance(p, Choice) or p.ordered}
-            space = {name: to_distribution(parameter) for name, parameter in space}
-        self._translations = Translations(frozenset(self._ordered))
-        if space is not None:
-            self._translations.of(space)  # raises now if it cannot be searched
-        self._space = None if space is None else {name: copy.copy(one) for name, one in space.items()}
+        ordered, distributions = frozenset[str](), None
+        if not isinstance(search_space, Space):
+            distributions = search_space
+        else:
+            _check_aspects(search_space)
+            ordered = frozenset(n for n, p in search_space if not isinstance(p, Choice) or p.ordered)
+            distributions = {name: to_distribution(parameter) for name, parameter in search_space}
+        self._translations = Translations(ordered)
+        self._given: Tree | None = None
+        if distributions is not None:
+            dimensions = self._translations.of(distributions).dimensions  # raises if it cannot be searched
+            when = conditions_of(search_space, dimensions) if isinstance(search_space, Space) else {}
+            self._given = Tree({name: copy.copy(distributions[name]) for name in dimensions}, when)
 
     def infer_relative_search_space(
         self, study: "optuna.Study", trial: FrozenTrial
@@ -132,8 +124,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         return {name: copy.copy(one) for name, one in self._tree(study).distributions.items()}
 
     def _tree(self, study: "optuna.Study") -> Tree:
-        if self._space is not None:
-            return Tree({name: one for name, one in self._space.items() if not one.single()})
+        if self._given is not None:
+            return self._given
         return self._studies.of(study).tree(study.get_trials(deepcopy=False), self._dimension)
 
     def _dimension(self, name: str, distribution: BaseDistribution) -> Dimension | None:
@@ -267,7 +259,7 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         if param_name in tree.distributions:
             point = self._stored(study, trial, self._translation(tree.distributions, tree))
         elif fits and (seen := self._distributions(study, trial, param_name)):
-            if self._space is None and all(one == param_distribution for one in seen):
+            if self._given is None and all(one == param_distribution for one in seen):
                 point = self._completed(study, trial, param_name)
             else:
                 law = "only parameters of the search space, with the same range in all trials, are searched"
@@ -327,5 +319,17 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             logger.warning(message)
 
     def _translation(self, search_space: Mapping[str, BaseDistribution], tree: Tree) -> Translation:
-        """The translation of a search space, with the conditions of a tree."""
-        return self._translations.of(search_space, tree.when)
+        """The translation of a search space, with the conditions of a tree that it is a part of."""
+        is_part = search_space.items() <= tree.distributions.items()
+        return self._translations.of(search_space, tree.when if is_part else {})
+
+
+def _check_aspects(space: Space) -> None:
+    """Raise a ValueError if a space has what a study has not."""
+    if space.fidelities:
+        raise ValueError(f"a study has no fidelities, got a Space with {list(space.target_fidelity)}")
+    if space.contexts:
+        raise ValueError(f"a study has no contexts, got a Space with {list(space.contexts)}")
+    if space.constraints:
+        law = "a study has no constraints among parameters: let its function prune what is not allowed"
+        raise ValueError(f"{law}, got {space.constraints.form}")

@@ -21,7 +21,7 @@ from optuna.trial import TrialState, create_trial  # noqa: E402
 from bo_suite.integrations.optuna import BoSuiteSampler, from_optuna  # noqa: E402
 from bo_suite.integrations.optuna_cache import StudyCache  # noqa: E402
 from bo_suite.integrations.optuna_tree import Tree  # noqa: E402
-from bo_suite.integrations.optuna_trials import to_translation, to_trials  # noqa: E402
+from bo_suite.integrations.optuna_trials import to_distribution, to_translation, to_trials  # noqa: E402
 from bo_suite.integrations.optuna_view import to_study  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -152,6 +152,32 @@ def test_suggestions_are_those_of_an_optimizer_over_the_conditional_space() -> N
         assert theirs.params == ours.params
         opt.tell(ours, value)
         study.tell(theirs, value)
+
+
+def test_conditions_of_a_given_space_hold_from_the_first_trial() -> None:
+    space = Space(
+        {
+            "pace": Int(10, 50, step=10),
+            "size": Float(1.0, 16.0, step=3.0),
+            "kind": Choice(["a", 1]),
+            "one": Choice(["only"]),
+            "x": Float(0.0, 1.0, when={"pace": (15, 45), "kind": "a"}),
+            "y": Float(0.0, 1.0, when={"size": (2, 10), "one": "only"}),
+            "z": Float(0.0, 1.0, when={"x": (0.5, 1.0)}),
+            "w": Float(0.0, 1.0, when={"pace": [10, 50], "size": [1.0, 16.0]}),
+        }
+    )
+    study = optuna.create_study(sampler=BoSuiteSampler(search_space=space, seed=2))
+    opt, distributions = Optimizer(space, seed=2), {n: to_distribution(p) for n, p in space}
+    for number in range(7):
+        ours, theirs = opt.ask(), study.ask()
+        params = {name: theirs._suggest(name, distributions[name]) for name in ours.params}
+        assert params == ours.params
+        opt.tell(ours, float(number % 5))
+        study.tell(theirs, float(number % 5))
+    logarithmic = Space({"size": Float(1, 16, log=True, step=3), "y": Float(0, 1, when={"size": (2, 11)})})
+    sampler = BoSuiteSampler(search_space=logarithmic)  # whose values are categories of Optuna
+    assert conditions(sampler._tree(study)) == {"y": {"size": [4.0, 7.0, 10.0]}}
 
 
 def test_a_study_from_nothing_learns_its_conditions_and_finds_the_best_branch() -> None:
