@@ -214,8 +214,10 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
             names = list(translation.dimensions)
             self._warn(f"no trial has the parameters that are searched, {names}, within their ranges")
         elif (ignored := unused(others, trials)) and not self._warned_of_ignored:
-            self._warned_of_ignored = True
-            logger.warning(left_out(ignored, len(others), translation))
+            tree = self._tree(study)  # another one if a trial has ended meanwhile
+            if translation is self._translation(tree.distributions, tree):
+                self._warned_of_ignored = True
+                logger.warning(left_out(ignored, len(others), translation))
         return trials, goals_of(study, others)
 
     def _proposal(
