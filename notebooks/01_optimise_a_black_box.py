@@ -362,6 +362,4 @@ folder.cleanup()
 # scikit-learn, Ray Tune or BoTorch, see notebook 08.
 #
 # Do not use it when you have gradients (use them), or when an evaluation takes a millisecond: in
-# the time of one suggestion random search has tried dozens of points. With several objectives, or
-# parameters that exist only if another has a certain value, other tools serve better; Optuna's
-# `TPESampler` is one.
+# the time of one suggestion random search has tried dozens of points.

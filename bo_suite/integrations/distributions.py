@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.errors import SpaceError
+from bo_suite.integrations.branches import joined
 from bo_suite.integrations.translate import Dimension, Translation, listed, stepped
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Space
@@ -29,42 +30,53 @@ def translated(space: Any) -> Translation:
 
     - a Float, Int or Choice;
     - a scipy distribution of bounded support: `uniform` is a Float, `loguniform` a Float on a log scale, and
-    a
-      discrete distribution an Int, without its weights; for any other continuous distribution the quantile
+      a discrete distribution an Int, without its weights; for any other continuous distribution the quantile
       level in [0, 1] is searched, so that likely values get more room;
     - a list or an array of options, which may be any objects; it is ordered if they are ascending or
-    descending
-      numbers;
+      descending numbers;
     - a range of integers, in order;
     - a tuple (low, high) or (low, high, "uniform" or "log-uniform"): an Int if both are integers, or else a
       Float; any other tuple is a list of options;
     - a Dimension of scikit-optimize.
 
+    In a list of these each point is of one of them, which is chosen too. A parameter that several of them
+    define equally is one parameter.
+
     Args:
-        space: a Space or such a dict.
+        space: a Space, such a dict, or a list of these.
 
     Raises:
         SpaceError: the space is none of these, a parameter breaks a rule, a support has no bounds, or a
             parameter is a fidelity or a context, across which cross-validated scores cannot be compared.
     """
-    if not isinstance(space, Space | Mapping):
-        raise SpaceError(
-            f"a search space must be a Space or a dict of parameters, got {described(space, 100)}"
-        )
-    dimensions = {}
-    for name, values in space if isinstance(space, Space) else space.items():
-        try:
-            dimensions[name] = _dimension(values)
-        except (TypeError, ValueError) as error:
-            raise SpaceError(f"parameter {name!r}: {error}") from error
-    translation = Translation(dimensions)
+    dimensions: dict[int, Dimension] = {}  # by the identity of what defines them
+    if isinstance(space, list | tuple) and len(space) > 1:
+        parts = [_part(one, dimensions) for one in space]
+        choice = "branch"
+        while any(choice in part.dimensions for part in parts):
+            choice += "_"
+        translation = joined(choice, parts)
+    else:
+        translation = _part(space[0] if isinstance(space, list | tuple) and space else space, dimensions)
     if translation.space.fidelities:
         raise SpaceError(f"parameters must be no fidelities, got {list(translation.space.target_fidelity)}")
     if translation.space.contexts:
         raise SpaceError(f"parameters must be no contexts, got {list(translation.space.contexts)}")
-    if conditional := translation.space.conditions.order:
-        raise SpaceError(f"parameters must not be conditional here, got {list(conditional)}")
     return translation
+
+
+def _part(space: Any, known: dict[int, Dimension]) -> Translation:
+    """Translate a Space or a dict; add its dimensions to the known ones."""
+    if not isinstance(space, Space | Mapping):
+        law = "a search space must be a Space, a dict of parameters or a list of these"
+        raise SpaceError(f"{law}, got {described(space, 100)}")
+    dimensions = {}
+    for name, values in space if isinstance(space, Space) else space.items():
+        try:
+            dimensions[name] = known[id(values)] = known.get(id(values)) or _dimension(values)
+        except (TypeError, ValueError) as error:
+            raise SpaceError(f"parameter {name!r}: {error}") from error
+    return Translation(dimensions, constraints=space.constraints if isinstance(space, Space) else ())
 
 
 def _dimension(values: Any) -> Dimension:

@@ -3,24 +3,29 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.search_space import intersection_search_space
 from optuna.trial import FrozenTrial, TrialState
 
 from bo_suite.integrations.optuna_outcomes import Measured, goals_of, measured_by_number
+from bo_suite.integrations.optuna_tree import DimensionOf, Evidence, Tree
 from bo_suite.integrations.optuna_trials import to_translation, translated
 from bo_suite.integrations.translate import Translation
+from bo_suite.space.when import When
 from bo_suite.storage.trial import Trial
 from bo_suite.study.suggest import Suggester
 
-_SEARCHED = (TrialState.COMPLETE, TrialState.PRUNED)
+SEARCHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials whose parameters are searched."""
 
 _MOST_TRANSLATIONS = 32
+_MOST_SPACES = 4
+
+_ALWAYS: Mapping[str, When] = MappingProxyType({})
 
 
 class Translations:
@@ -37,17 +42,19 @@ class Translations:
     def __reduce__(self) -> tuple[Any, ...]:
         return Translations, (self._ordered,)
 
-    def of(self, search_space: Mapping[str, BaseDistribution]) -> Translation:
-        """Return the translation, the same object for equal search spaces.
+    def of(
+        self, search_space: Mapping[str, BaseDistribution], when: Mapping[str, When] = _ALWAYS
+    ) -> Translation:
+        """Return the translation, the same object for equal search spaces with equal conditions.
 
         Raises:
             ValueError: it is no dict of distributions, or a distribution cannot be searched.
         """
-        name = repr(search_space)  # 1 and True are equal, and differ in their repr
+        name = repr((search_space, dict(when)))  # 1 and True are equal, and differ in their repr
         cached = self._cache.get(name)
         if cached is not None and cached[0] == search_space:
             return cached[1]
-        translation = to_translation(search_space, self._ordered)
+        translation = to_translation(search_space, self._ordered, when)
         if len(self._cache) >= _MOST_TRANSLATIONS:
             self._cache = {}
         self._cache[name] = dict(search_space), translation
@@ -74,22 +81,25 @@ class StudyCache:
     """The cache of one study; threads may share it."""
 
     def __init__(self) -> None:
-        self._common: tuple[dict[int, Any], dict[str, BaseDistribution]] = ({}, {})
-        self._translated: _Translated | None = None
+        self._shown: tuple[dict[int, Any], Evidence, Tree] = ({}, Evidence(), Tree())
+        self._lock = Lock()
+        self._translated: tuple[_Translated, ...] = ()
 
-    def search_space(self, trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
-        """Return the parameters that all complete and pruned trials have in common."""
-        counted, common = self._common
-        ended = {trial.number: trial for trial in trials if trial.state in _SEARCHED}
+    def tree(self, trials: Sequence[FrozenTrial], dimension_of: DimensionOf) -> Tree:
+        """Return the parameters that the complete and pruned trials show to be searched."""
+        ended = {trial.number: trial for trial in trials if trial.state in SEARCHED}
         stamps = {number: _stamp(trial) for number, trial in ended.items()}
-        fresh = [trial for number, trial in ended.items() if number not in counted]
-        if not counted or counted.items() - stamps.items():  # other trials: another bracket of Hyperband
-            common = intersection_search_space(list(ended.values()), include_pruned=True)
-        elif fresh:
-            more = intersection_search_space(fresh, include_pruned=True)
-            common = {name: one for name, one in more.items() if common.get(name) == one}
-        self._common = stamps, common
-        return dict(common)
+        with self._lock:
+            counted, evidence, tree = self._shown
+            if counted.items() - stamps.items():  # other trials: another bracket of Hyperband
+                counted, evidence = {}, Evidence()
+            for number, trial in ended.items():
+                if number not in counted:
+                    evidence.add(trial, dimension_of)
+            if counted != stamps:
+                tree = evidence.tree()
+            self._shown = stamps, evidence, tree
+        return tree
 
     def trials(
         self, trials: Sequence[FrozenTrial], translation: Translation, study: "optuna.Study"
@@ -105,10 +115,12 @@ class StudyCache:
         return cached.suggester or suggester
 
     def _in(self, translation: Translation) -> "_Translated":
-        cached = self._translated
-        if cached is None or cached.translation is not translation:
-            cached = self._translated = _Translated(translation)
-        return cached
+        for cached in self._translated:
+            if cached.translation is translation:
+                return cached
+        new = _Translated(translation)
+        self._translated = (new, *self._translated[: _MOST_SPACES - 1])
+        return new
 
 
 @dataclass

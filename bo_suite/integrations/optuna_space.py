@@ -1,8 +1,8 @@
-"""Optuna's distributions as dimensions of a Translation, whatever their ranges."""
+"""Optuna's distributions as dimensions of a Translation, whatever their ranges, and conditions on these."""
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -18,7 +18,10 @@ from optuna.distributions import (
 
 from bo_suite.errors import SpaceError
 from bo_suite.integrations.translate import Dimension, listed, same, stepped
-from bo_suite.space.parameters import Float, Int
+from bo_suite.space.conditions import levels_in, positions_of
+from bo_suite.space.parameters import Choice, Float, Int
+from bo_suite.space.space import Space
+from bo_suite.space.when import Accepted, Interval, When
 
 _LARGEST = sys.float_info.max
 _VAST = 1e300
@@ -44,6 +47,29 @@ def dimension_of(distribution: BaseDistribution, ordered: bool = False) -> Dimen
     if isinstance(distribution, FloatDistribution):
         return _of_floats(distribution)
     raise SpaceError(f"it must be a float, an integer or categorical, got {distribution}")
+
+
+def conditions_of(space: Space, dimensions: Mapping[str, Dimension]) -> dict[str, When]:
+    """Return the conditions of a space in values of the dimensions of its distributions."""
+    return {
+        name: When(tuple((one, _in_values_of(dimensions[one], space, name, one)) for one in when))
+        for name, when in space.conditions.simplified.items()
+        if name in dimensions
+    }
+
+
+def _in_values_of(dimension: Dimension, space: Space, name: str, parent: str) -> Accepted:
+    """What a condition accepts of a parent, in values of its dimension."""
+    accepted, parameter = space.conditions.simplified[name][parent], space[parent]
+    if not isinstance(accepted, Interval):
+        return tuple(dimension.parameter.check(dimension.ours(value)) for value in accepted)
+    assert not isinstance(parameter, Choice), "an interval is of numbers"
+    if not parameter.has_step:
+        return accepted
+    levels = levels_in(parameter, *positions_of(parameter, accepted)[0])
+    if isinstance(dimension.parameter, Choice):
+        return tuple(parameter.value(level) for level in levels)
+    return Interval(*(dimension.ours(parameter.value(level)) for level in (levels[0], levels[-1])))  # type: ignore[arg-type]
 
 
 def drawn(distribution: Any, uniform: float) -> float:

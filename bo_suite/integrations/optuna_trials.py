@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -23,6 +25,7 @@ from bo_suite.integrations.optuna_space import dimension_of, nearest
 from bo_suite.integrations.translate import Translation
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params, Space
+from bo_suite.space.when import When
 from bo_suite.storage.content import check
 from bo_suite.storage.rows import provenance_fault
 from bo_suite.storage.trial import Trial
@@ -76,13 +79,17 @@ def to_distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def to_translation(
-    search_space: Mapping[str, BaseDistribution], ordered: "set[str] | frozenset[str]" = frozenset()
+    search_space: Mapping[str, BaseDistribution],
+    ordered: "set[str] | frozenset[str]" = frozenset(),
+    when: Mapping[str, When] = MappingProxyType({}),
 ) -> Translation:
     """Translate Optuna's distributions; those of a single value become constants.
 
     Args:
         search_space: distributions by name.
         ordered: names of parameters with ordered categories.
+        when: conditions by name, in values of our parameters; those on others than the searched parameters
+            do not count.
 
     Raises:
         ValueError: `search_space` is no dict of distributions, or a distribution cannot be searched.
@@ -104,6 +111,10 @@ def to_translation(
             dimensions[name] = dimension_of(distribution, name in ordered)
         except SpaceError as error:
             raise ValueError(f"parameter {name!r} cannot be searched: {error}") from error
+    for name, condition in when.items():
+        if {name, *condition} <= dimensions.keys():
+            parameter = replace(dimensions[name].parameter, when=condition)
+            dimensions[name] = replace(dimensions[name], parameter=parameter)
     return Translation(dimensions, constants)
 
 
@@ -180,7 +191,10 @@ def decided(study: "optuna.Study", trial: FrozenTrial) -> dict[str, Any]:
 def fixed_values(
     fixed: Mapping[str, Any], search_space: Mapping[str, BaseDistribution], translation: Translation
 ) -> tuple[Params, list[str]]:
-    """Translate fixed values; list the names of those out of range, which become the nearest in range."""
+    """Translate fixed values; list the names of those out of range, which become the nearest in range.
+
+    Conditional parameters count only if their parents are fixed at values that activate them.
+    """
     values: Params = {}
     beyond = []
     for name, dimension in translation.dimensions.items():
@@ -191,7 +205,7 @@ def fixed_values(
                 values[name] = dimension.parameter.check(dimension.ours(value))
                 break
             beyond.append(name)
-    return values, sorted(set(beyond))
+    return translation.active(values) if values else values, sorted(set(beyond))
 
 
 def unused(trials: Sequence[FrozenTrial], translated: Sequence[Trial]) -> list[FrozenTrial]:

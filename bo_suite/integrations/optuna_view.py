@@ -139,7 +139,9 @@ class HistoryStorage(optuna.storages.BaseStorage):
         if self._latest is None or self._latest[0] is not header:
             points = [trial.params for trial in trials] if header.since else []
             distributions = {
-                name: to_distribution(_containing(parameter, [point[name] for point in points]))
+                name: to_distribution(
+                    _containing(parameter, [point[name] for point in points if name in point])
+                )
                 for name, parameter in header.space
             }
             self._latest = header, distributions
@@ -172,7 +174,7 @@ class HistoryStorage(optuna.storages.BaseStorage):
             datetime_start=datetime.fromtimestamp(trial.started),
             datetime_complete=None if trial.ended is None else datetime.fromtimestamp(trial.ended),
             params=dict(trial.params),
-            distributions=distributions,
+            distributions={name: distributions[name] for name in trial.params},
             user_attrs={name: value for name, value in attributes.items() if value is not None},
             system_attrs=self._constraints(trial),
             intermediate_values={},

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.errors import SpaceError
+from bo_suite.integrations.branches import joined
 from bo_suite.integrations.translate import Dimension, Translation, listed
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Space
@@ -27,11 +28,16 @@ Path = tuple[Any, ...]
 def leaves(tree: Mapping[Any, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield path and value of all that is no dict, of empty dicts, and of domains in dict form."""
     for key, value in tree.items():
-        domains, grids = _unresolved(key, value)
-        if isinstance(value, dict) and value and not {(key,)} & {path for path, _ in (*domains, *grids)}:
-            yield from leaves(value, (*above, key))
-        else:
+        if _is_leaf(key, value):
             yield (*above, key), value
+        else:
+            yield from leaves(value, (*above, key))
+
+
+def _is_leaf(key: object, value: object) -> bool:
+    """Whether a value is no dict, an empty dict, or a domain in dict form."""
+    domains, grids = _unresolved(key, value)
+    return not (isinstance(value, dict) and value) or (key,) in {path for path, _ in (*domains, *grids)}
 
 
 def nested(flat: Mapping[Path, Any]) -> dict[Any, Any]:
@@ -54,6 +60,8 @@ def _unresolved(key: object, value: object) -> tuple[list[tuple[Path, Any]], lis
 def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str, Path]]:
     """Return the flat translation of a space, and the path of each of its names in a configuration.
 
+    An option of a `tune.choice` may be a domain, or a dict with domains: its names are conditional.
+
     Raises:
         ValueError: the space cannot be searched.
     """
@@ -61,32 +69,63 @@ def translated(space: Space | Mapping[str, Any]) -> tuple[Translation, dict[str,
         paths: dict[str, Path] = {name: tuple(name.split("/")) for name in space.parameters}
         if space.contexts:
             raise ValueError(f"Ray Tune knows no contexts, got a Space with {list(space.contexts)}")
-        if space.conditions.order:
-            law = "Ray Tune knows no conditional parameters"
-            raise ValueError(f"{law}, got a Space with conditions of {list(space.conditions.order)}")
-        translation = Translation({name: Dimension(parameter) for name, parameter in space})
+        dimensions = {name: Dimension(parameter) for name, parameter in space}
+        translation = Translation(dimensions, constraints=space.constraints)
     elif isinstance(space, Mapping):
-        values = list(leaves(space))
-        paths = {"/".join(map(str, path)): path for path, _ in values}
-        if len(paths) < len(values):
-            raise ValueError(f"names must differ when nested ones are joined by '/', got {list(paths)}")
-        dimensions, constants = {}, {}
-        for (path, value), name in zip(values, paths, strict=True):
-            dimension = _dimension(name, path[-1], value)
-            if dimension is None:
-                constants[name] = value
-            else:
-                dimensions[name] = dimension
-        if not dimensions:
-            raise ValueError(f"a param_space must have a domain to be searched, got {list(constants)} alone")
-        translation = Translation(dimensions, constants)
+        translation, paths = _of_dict(space, ())
+        if not translation.dimensions:
+            raise ValueError(f"a param_space must have a domain to be searched, got {list(paths)} alone")
     else:
         raise ValueError(f"the space must be a Space or a dict of Ray's domains, got {described(space)}")
     inner = {path[:depth] for path in paths.values() for depth in range(1, len(path))}
-    clash = [name for name, path in paths.items() if path in inner]
+    chosen = set(map(translation.name, translation.branches))  # each option has names of its own
+    clash = [name for name, path in paths.items() if path in inner and name not in chosen]
     if clash:
         raise ValueError(f"a name must not be the start of a nested one, got {clash} in {list(paths)}")
     return translation, paths
+
+
+def _of_dict(space: Mapping[Any, Any], above: Path) -> tuple[Translation, dict[str, Path]]:
+    """Translate a dict that is at a path."""
+    values = [((*above, *path), value) for path, value in leaves(space)]
+    paths = {"/".join(map(str, path)): path for path, _ in values}
+    if len(paths) < len(values):
+        raise ValueError(f"names must differ when nested ones are joined by '/', got {list(paths)}")
+    whole = Translation({})
+    for (path, value), name in zip(values, dict(paths), strict=True):
+        part, inner = _of_value(name, path, value)
+        paths |= inner
+        whole = Translation(
+            {**whole.dimensions, **part.dimensions},
+            {**whole.constants, **part.constants},
+            {**whole.branches, **part.branches},
+            {**whole.names, **part.names},
+        )
+    return whole, {name: path for name, path in paths.items() if name in whole.all_names}
+
+
+def _of_value(name: str, path: Path, value: Any) -> tuple[Translation, dict[str, Path]]:
+    """Translate a value that is no dict of others, unless it is an option of a choice."""
+    domains, _ = _unresolved(path[-1], value)
+    nested = domains and domains[0][0] == (path[-1],) and isinstance(domains[0][1], _domains.Categorical)
+    options = domains[0][1].categories if nested else []
+    if any(_has_domain(option) for option in options):
+        parts = [
+            _of_value(name, path, option) if _is_leaf(path[-1], option) else _of_dict(option, path)
+            for option in options
+        ]
+        inner = {one: where for _, paths in parts for one, where in paths.items()}
+        return joined(name, [part for part, _ in parts]), inner
+    dimension = _dimension(name, path[-1], value)
+    if dimension is None:
+        return Translation({}, {name: value}), {name: path}
+    return Translation({name: dimension}), {name: path}
+
+
+def _has_domain(option: Any) -> bool:
+    """Whether an option of a choice is a domain of Ray's, or a dict with one."""
+    domains, grids = _unresolved(0, option)
+    return bool(domains or grids)
 
 
 def by_name(config: Mapping[Any, Any], paths: Mapping[str, Path]) -> dict[str, Any]:
@@ -100,7 +139,7 @@ def by_name(config: Mapping[Any, Any], paths: Mapping[str, Path]) -> dict[str, A
         inner = {
             tuple(key.removeprefix(f"{name}/").split("/")): flat.pop(key)
             for key in list(flat)
-            if key.startswith(f"{name}/")
+            if key.startswith(f"{name}/") and key not in paths
         }
         if name in flat:
             values[name] = flat.pop(name)
@@ -151,10 +190,8 @@ def _of_domain(domain: Any) -> Dimension:
     if isinstance(domain, _domains.Categorical):
         for option in domain.categories:
             if (inner := _unresolved_in(option)) is not None:
-                raise ValueError(
-                    f"an option of a choice must be a value, got {described(inner)} in {described(option)}; "
-                    "give each domain a name of its own, and use in the trainable those that the option needs"
-                )
+                law = "an option of a choice must be a value, a domain of Ray's or a dict of these"
+                raise ValueError(f"{law}, got {described(inner)} in {described(option)}")
         return listed(domain.categories)
     if not (log or isinstance(sampler, _domains.Uniform)):
         what = "a sample_from" if domain.is_function() else f"a {type(sampler).__name__.strip('_')} one"

@@ -199,7 +199,7 @@ def _fingerprint(space: Any) -> str | None:
 def _space_form(space: Space | Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return a space as JSON; None if JSON cannot hold it."""
     if isinstance(space, Space):
-        return {"space": space.to_dict()}
+        return None if space.constraints.predicates else {"space": space.to_dict()}
     try:
         return None if space is None else {"leaves": [_leaf_form(*leaf) for leaf in leaves(space)]}
     except _NoJsonError:

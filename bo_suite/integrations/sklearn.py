@@ -63,7 +63,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     Args:
         estimator: what is fitted.
-        search_space: a Space, or a dict that `bo_suite.integrations.distributions.translated` accepts.
+        search_space: a Space, or a dict that `bo_suite.integrations.distributions.translated` accepts, or a
+            list of these, of which each candidate has one, as in GridSearchCV.
         n_iter: largest number of candidates.
         n_points: candidates that are suggested together and evaluated side by side, in `n_jobs` processes.
         scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score: as in
@@ -98,7 +99,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
     def __init__(
         self,
         estimator: Any,
-        search_space: Space | Mapping[str, Any],
+        search_space: Space | Mapping[str, Any] | Sequence[Space | Mapping[str, Any]],
         n_iter: int = 32,
         n_points: int = 1,
         *,
@@ -162,7 +163,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         """
         self._check_settings()
         translation = translated(self.search_space)
-        _check_names(self.estimator, list(translation.dimensions))
+        _check_names(self.estimator, translation.all_names)
         starts = [translation.start(point) for point in self.points_to_evaluate]
         self.scorer_ = scorers_of(self.estimator, self.scoring, self.refit)
         call = FitCall.of(self, X, y, params)
@@ -302,7 +303,7 @@ def _is_constant(splitter: Any) -> bool:
     return seeded or not getattr(splitter, "shuffle", True)
 
 
-def _check_names(estimator: Any, names: list[str]) -> None:
+def _check_names(estimator: Any, names: Sequence[str]) -> None:
     """Raise a ValueError if a parameter is neither the estimator's nor part of another searched parameter."""
     own = clone(estimator).get_params()
     for name in names:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bo_suite.errors import SpaceError
+from bo_suite.space.constraints import Constraints
 from bo_suite.space.parameters import Choice, Int, Parameter, Value
 from bo_suite.space.space import Params, Space
 from bo_suite.values.describe import described
@@ -136,12 +137,19 @@ class Translation:
     """A space of another library.
 
     Attributes:
-        dimensions: searched dimensions by name.
+        dimensions: searched dimensions by name, those that choose a branch before those of the branch.
         constants: values that are the same in all points.
+        branches: for each dimension that chooses a branch, and is no parameter of the other library, the
+            constants of each branch.
+        names: the other library's names of dimensions that have another one here.
+        constraints: rules that all points obey, as those of a Space.
     """
 
     dimensions: Mapping[str, Dimension]
     constants: Mapping[str, Any] = field(default_factory=dict)
+    branches: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    constraints: Sequence[Any] | Constraints = ()
 
     @cached_property
     def space(self) -> Space:
@@ -150,54 +158,130 @@ class Translation:
         Raises:
             SpaceError: there are no dimensions.
         """
-        return Space({name: dimension.parameter for name, dimension in self.dimensions.items()})
+        parameters = {name: dimension.parameter for name, dimension in self.dimensions.items()}
+        return Space(parameters, self.constraints)
 
     def theirs(self, params: Params) -> dict[str, Any]:
         """Translate a point into the other library's values."""
-        values = {name: dimension.theirs(params[name]) for name, dimension in self.dimensions.items()}
-        return {**self.constants, **values}
+        values = dict(self.constants)
+        for name, value in params.items():
+            if name in self.branches:
+                values |= self.branches[name][value]
+            else:
+                values[self.name(name)] = self.dimensions[name].theirs(value)
+        return values
+
+    def name(self, name: str) -> str:
+        """The other library's name of a dimension."""
+        return self.names.get(name, name)
 
     def ours(self, point: Mapping[str, Any]) -> Params:
-        """Translate a point of the other library; names that are not searched are ignored.
+        """Translate a point of the other library; names that are not searched or not active are ignored.
 
         Raises:
-            SpaceError: a dimension is missing, or a value is out of range.
+            SpaceError: an active dimension is missing, or a value is out of range.
         """
-        missing = [name for name in self.dimensions if name not in point]
-        if missing:
-            raise SpaceError(f"every parameter must be given, missing {missing}")
-        return self.space.check(self._values(point))
+        return self.space.check(self.active(self._values(point, whole=True)))
+
+    def active(self, params: Params) -> Params:
+        """The given parameters that are active given the others; those without their parents are not."""
+        conditions, active = self.space.conditions, dict(params)
+        for name in conditions.order:
+            if name in active and not conditions.is_met(name, active):
+                del active[name]
+        return active
 
     def start(self, point: Mapping[str, Any]) -> Params:
         """Translate a point to start from, which may lack some parameters.
 
         Raises:
-            SpaceError: it is no dict, or has an unknown name, a wrong constant or a value out of range.
+            SpaceError: it is no dict, or has an unknown name, a wrong constant, a value out of range or an
+                inactive parameter.
         """
         if not isinstance(point, Mapping):
             raise SpaceError(f"a point to start from must be a dict of parameters, got {described(point)}")
-        unknown = [name for name in point if name not in self.dimensions and name not in self.constants]
+        unknown = [name for name in point if name not in self.all_names]
         if unknown:
-            law = f"a point to start from must have parameters of {list(self.dimensions)}"
+            law = f"a point to start from must have parameters of {list(self.all_names)}"
             raise SpaceError(f"{law}, got {described(unknown)}")
         for name, constant in self.constants.items():
             if name in point:
                 with _naming(name):
-                    only = listed([constant])
-                    only.parameter.check(only.ours(point[name]))
-        params = self._values(point)
-        for name, value in params.items():
-            with _naming(name):
-                params[name] = self.dimensions[name].parameter.check(value)
-        return params
+                    _check_constant(constant, point[name])
+        return self.space.check_some(self._values(point, whole=False))
 
-    def _values(self, point: Mapping[str, Any]) -> Params:
+    @cached_property
+    def all_names(self) -> tuple[str, ...]:
+        """The other library's names of all parameters and constants."""
+        names = [self.name(name) for name in self.dimensions if name not in self.branches]
+        inner = [name for options in self.branches.values() for option in options for name in option]
+        return tuple(dict.fromkeys((*names, *self.constants, *inner)))
+
+    def _values(self, point: Mapping[str, Any], *, whole: bool) -> Params:
+        """The values of a point that belong to dimensions, but for those of other branches than its own."""
         params: Params = {}
         for name, dimension in self.dimensions.items():
-            if name in point:
-                with _naming(name):
-                    params[name] = dimension.ours(point[name])
+            if name in self.branches:
+                index = self._branch(name, point, whole) if self._is_in_branch(name, params) else None
+                params |= {} if index is None else {name: index}
+            elif self.name(name) in point and self._is_in_branch(name, params):
+                with _naming(self.name(name)):
+                    params[name] = dimension.parameter.check(dimension.ours(point[self.name(name)]))
         return params
+
+    def _is_in_branch(self, name: str, params: Params) -> bool:
+        """Whether a dimension is in the chosen branches."""
+        when = self.dimensions[name].parameter.when or {}
+        return all(params.get(one) in when[one] for one in when if one in self.branches)
+
+    def _branch(self, name: str, point: Mapping[str, Any], whole: bool) -> int | None:
+        """The branch that a point is in: the one that has its names and values, and the fewest others.
+
+        None if it could be any; a whole point without a name of them is in the one that has none.
+        """
+        inner = [self._inside(name, index) for index in range(len(self.branches[name]))]
+        given = {one for one in point if any(one in names for names in inner)}
+        if not given and not whole:
+            return None
+        fitting = [
+            (len(names - given), index)
+            for index, names in enumerate(inner)
+            if given <= names and self._fits(name, index, point)
+        ]
+        if not fitting:
+            values = {one: point[one] for one in point if one in given}
+            raise SpaceError(f"parameters must be those of one branch, got {described(values, 200)}")
+        return min(fitting)[1]
+
+    def _inside(self, name: str, index: int) -> set[str]:
+        """The other library's names in a branch."""
+        names = set(self.branches[name][index])
+        for inner, dimension in self.dimensions.items():
+            if index in (dimension.parameter.when or {}).get(name, ()):
+                options = range(len(self.branches.get(inner, ())))
+                names |= set().union(*(self._inside(inner, one) for one in options))
+                names |= set() if inner in self.branches else {self.name(inner)}
+        return names
+
+    def _fits(self, name: str, index: int, point: Mapping[str, Any]) -> bool:
+        """Whether a branch has the values of a point that are directly in it."""
+        try:
+            for constant, value in self.branches[name][index].items():
+                if constant in point:
+                    _check_constant(value, point[constant])
+            for inner, dimension in self.dimensions.items():
+                within = index in (dimension.parameter.when or {}).get(name, ())
+                if within and inner not in self.branches and self.name(inner) in point:
+                    dimension.parameter.check(dimension.ours(point[self.name(inner)]))
+        except (TypeError, ValueError, ArithmeticError):
+            return False
+        return True
+
+
+def _check_constant(constant: Any, value: Any) -> None:
+    """Raises a SpaceError unless the value is the constant."""
+    only = listed([constant])
+    only.parameter.check(only.ours(value))
 
 
 @contextmanager

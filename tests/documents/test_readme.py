@@ -42,7 +42,7 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     left_out = []
     for block in code_blocks(page):
-        libraries = re.findall(r"^(?:from|import) (optuna|ray)\b", block.code, re.MULTILINE)
+        libraries = re.findall(r"^(?:from|import) (optuna|ray|ConfigSpace)\b", block.code, re.MULTILINE)
         libraries += ["plotly"] * bool(re.search(r"^(?:report\(|bo-suite report)", block.code, re.MULTILINE))
         if missing := [library for library in libraries if find_spec(library) is None]:
             left_out.append(f"{block} needs {missing[0]}")

@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial  # noqa: E402
 from bo_suite.integrations import optuna_cache, optuna_trials  # noqa: E402
 from bo_suite.integrations.optuna import BoSuiteSampler  # noqa: E402
 from bo_suite.integrations.optuna_cache import StudyCaches, Translations  # noqa: E402
+from bo_suite.integrations.optuna_tree import Tree  # noqa: E402
 from bo_suite.study.observations import Observations  # noqa: E402
 
 PLANE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
@@ -88,9 +89,8 @@ def test_what_is_known_follows_a_study_as_its_trials_change() -> None:
         trials = study.get_trials()
         there = studies.of(study).trials(trials, translation, study)
         assert there == optuna_trials.to_trials(trials, translation, study)
-        assert studies.of(study).search_space(trials) == intersection_search_space(
-            trials, include_pruned=True
-        )
+        tree = studies.of(study).tree(trials, study.sampler._dimension)
+        assert tree == Tree(intersection_search_space(trials, include_pruned=True))
 
 
 def test_the_trials_of_a_bracket_are_looked_at_alone() -> None:
@@ -98,8 +98,8 @@ def test_the_trials_of_a_bracket_are_looked_at_alone() -> None:
     study.add_trial(create_trial(params={"x": 0.5}, distributions={"x": PLANE["x"]}, value=0.0))
     trials = study.get_trials()
     for part in (trials, trials[:4], trials[3:], trials[:2], trials):
-        found = known.of(study).search_space(part)
-        assert found == intersection_search_space(part, include_pruned=True)
+        tree = known.of(study).tree(part, study.sampler._dimension)
+        assert tree == Tree(intersection_search_space(part, include_pruned=True))
 
 
 def test_a_study_that_takes_the_id_of_a_deleted_one_is_another(tmp_path: Any) -> None:
@@ -108,7 +108,7 @@ def test_a_study_that_takes_the_id_of_a_deleted_one_is_another(tmp_path: Any) ->
     for name, shift in (("first", 0.0), ("second", 0.4)):
         study = optuna.create_study(sampler=sampler, storage=storage, study_name=name)
         study.add_trials([complete(shift + place / 20, place) for place in range(7)])
-        trials, translation = study.get_trials(), sampler._translation(PLANE)
+        trials, translation = study.get_trials(), sampler._translations.of(PLANE)
         known, _ = sampler._other_trials(study, study.ask()._cached_frozen_trial, translation)
         assert [one.params["x"] for one in known] == [trial.params["x"] for trial in trials]
         suggester = sampler._studies.of(study)._in(translation).suggester

@@ -370,15 +370,16 @@ def test_what_an_optimizer_does_not_take_over_of_a_study_is_said(caplog: pytest.
 
     def objective(trial: Any) -> float:
         kind = trial.suggest_categorical("kind", ["a", "b"])
-        return trial.suggest_float(f"x_{kind}", 0.0, 1.0) + trial.suggest_int("one", 3, 3)
+        x = trial.suggest_float(f"x_{kind}", 0.0, 1.0) + trial.suggest_float("w", 0.0, 1.0 + trial.number)
+        return x + trial.suggest_int("one", 3, 3)
 
     study.optimize(objective, n_trials=10)
     study.add_trial(create_trial(state=TrialState.FAIL))
     study.ask()
     opt = from_optuna(study)
-    assert (list(opt.space.parameters), len(opt.trials)) == (["kind"], 10)
+    assert (list(opt.space.parameters), len(opt.trials)) == (["kind", "x_a", "x_b"], 10)
     (said,) = [record.message for record in caplog.records if "left out of the study" in record.message]
-    assert "['x_a', 'x_b'], which not all trials have" in said
+    assert "parameters ['w'], whose range has changed" in said
     assert "of a single value, {'one': 3}" in said
     assert "1 of 12 trials have no point" in said
     assert "1 trials that have not ended" in said

@@ -24,7 +24,7 @@ try:
     from ray._private.dict import flatten_dict
     from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
-    from bo_suite.integrations.ray_space import translated
+    from bo_suite.integrations.ray_space import by_name, nested, translated
     from bo_suite.integrations.ray_tune import BoSuiteSearch
 except ImportError:
     tune = None
@@ -145,6 +145,70 @@ def test_nested_spaces_are_flat_in_the_history_and_nested_in_configurations() ->
 
 
 @pytest.mark.integration
+def test_domains_in_the_options_of_a_choice_are_conditional(tmp_path: Path) -> None:
+    svm = {"kind": "svm", "C": tune.loguniform(0.1, 10), "seed": tune.randint(0, 9)}
+    deep = {"kind": "net", "body": tune.choice([{"depth": tune.randint(1, 4)}, {"width": 3}, "none"])}
+    space = {"model": tune.choice([svm, deep, {"seed": tune.randint(0, 9)}, tune.uniform(5, 6), "mean"])}
+    translation, paths = translated(space)
+    assert translation.space == Space(
+        {
+            "model": Choice([0, 1, 2, 3, 4]),
+            "model/C": Float(0.1, 10, log=True, when={"model": 0}),
+            "model/seed": Int(0, 8, when={"model": [0, 2]}),
+            "model/body": Choice([0, 1, 2], when={"model": 1}),
+            "model/body/depth": Int(1, 3, when={"model/body": 0}),
+            "model@3": Float(5, 6, when={"model": 3}),
+        }
+    )
+    assert paths.keys() == set(translation.all_names)
+    rows = translation.space.encoding.sample_from_unit(torch.rand(60, 6, dtype=torch.float64))
+    kinds = set()
+    for params in translation.space.decode(rows):
+        config = nested({paths[name]: value for name, value in translation.theirs(params).items()})
+        for form in (config, flatten_dict(config)):
+            assert translation.ours(by_name(form, paths)) == params
+        model = config["model"]
+        kinds.add(str(sorted(model)) if isinstance(model, dict) else type(model).__name__)
+        if isinstance(model, dict) and "body" in model:
+            assert model["body"] in ({"depth": 1}, {"depth": 2}, {"depth": 3}, {"width": 3}, "none")
+    assert kinds == {"['C', 'kind', 'seed']", "['body', 'kind']", "['seed']", "float", "str"}
+    search = search_of(space)
+    assert search.suggest("a").keys() == {"model"}
+    search.save(str(tmp_path / "state"))
+    with pytest.raises(StorageError, match="lacks the space"):
+        BoSuiteSearch().restore(str(tmp_path / "state"))
+    search_of(space).restore(str(tmp_path / "state"))
+
+
+@pytest.mark.integration
+def test_points_may_begin_in_an_option_of_a_choice() -> None:
+    space = {"m": tune.choice([{"C": tune.uniform(0, 1)}, {"n": tune.randint(1, 9), "k": "net"}]), "x": 2}
+    search = search_of(space, points_to_evaluate=[{"m": {"n": 3}}, {"m/C": 0.5}])
+    assert search.suggest("a") == {"m": {"n": 3, "k": "net"}, "x": 2}
+    assert search.suggest("b") == {"m": {"C": 0.5}, "x": 2}
+    with pytest.raises(ValueError, match=r"must be those of one branch, got \{'m/C': 0.5, 'm/n': 3\}"):
+        search_of(space, points_to_evaluate=[{"m": {"n": 3, "C": 0.5}}])
+
+
+@pytest.mark.integration
+def test_conditions_and_constraints_of_a_space_of_ours_hold(tmp_path: Path) -> None:
+    space = Space(
+        {"a/kind": Choice(["u", "v"]), "a/x": Float(0, 1, when={"a/kind": "u"}), "y": Float(0, 1)},
+        [lambda p: p["y"] + p.get("a/x", 0.0) <= 1.0],
+    )
+    search = search_of(space)
+    for number in range(6):
+        config = search.suggest(f"t{number}")
+        assert ("x" in config["a"]) == (config["a"]["kind"] == "u")
+        assert config["y"] + config["a"].get("x", 0.0) <= 1.0
+        search.on_trial_complete(f"t{number}", {"loss": config["y"]})
+    search.save(str(tmp_path / "state"))
+    with pytest.raises(StorageError, match="lacks the space"):
+        BoSuiteSearch().restore(str(tmp_path / "state"))
+    search_of(space).restore(str(tmp_path / "state"))
+
+
+@pytest.mark.integration
 def test_names_of_a_space_of_ours_are_split_at_the_slash() -> None:
     search = search_of(Space({"x": Float(0, 1), "net/depth": Int(1, 3)}))
     assert search.suggest("a").keys() == {"x", "net"}
@@ -168,13 +232,11 @@ def test_names_of_a_space_of_ours_are_split_at_the_slash() -> None:
         (lambda: {"a": np.array([tune.uniform(0, 1), 2], dtype=object)}, "'a': domains must be in dicts"),
         (lambda: {"a": Float(0, 1)}, "'a': domains must be in dicts, and Ray's, got Float"),
         (lambda: {"a": SPACE}, "'a': domains must be in dicts, and Ray's, got Space"),
-        (lambda: {"a": tune.choice([tune.uniform(0, 1), 2])}, "'a': an option of a choice must be a value"),
-        (lambda: {"a": tune.choice([{"b": tune.randint(0, 9)}, 2])}, "'a': an option .* a name of its own"),
-        (lambda: {"a": tune.choice([[2, (tune.choice([1, 2]),)]])}, "'a': an option of a choice"),
-        (lambda: {"a": tune.choice([{"b": tune.grid_search([1, 2])}])}, "'a': an option of a choice"),
-        (lambda: {"a": tune.choice([{"b": tune.sample_from(lambda spec: 1)}])}, "'a': an option of a choice"),
-        (lambda: {"a": tune.choice([{"eval": "1 + 1"}, 2])}, "'a': an option of a choice"),
-        (lambda: {"a": tune.choice([Int(0, 3), 2])}, "'a': an option of a choice"),
+        (lambda: {"a": tune.choice([[2, (tune.choice([1, 2]),)]])}, "'a': domains must be in dicts"),
+        (lambda: {"a": tune.choice([{"b": tune.grid_search([1, 2])}])}, "'a/b'.*got a grid_search"),
+        (lambda: {"a": tune.choice([{"b": tune.sample_from(lambda spec: 1)}])}, "'a/b'.*got a sample_from"),
+        (lambda: {"a": tune.choice([{"eval": "1 + 1"}, 2])}, "'a'.*got a sample_from"),
+        (lambda: {"a": tune.choice([Int(0, 3), 2])}, "'a': an option of a choice must be a value, a domain"),
         (lambda: {"a": {"b": {"c": tune.choice([Held(tune.uniform(0, 1))])}}}, "'a/b/c': an option"),
         (lambda: {"a": tune.uniform(1, 0)}, "'a': `low <= high` must hold"),
         (lambda: {"a": tune.randint(3, 3)}, "'a': `low <= high` must hold"),
@@ -580,7 +642,7 @@ def test_a_point_whose_value_is_known_is_left_out_with_a_line_in_the_log(
     [
         ({"x": 0.5}, None, "must be a list of configurations"),
         ([0.5], None, "must be a list of configurations"),
-        ([{"y": 0.5}], None, r"must have parameters of \['x', 'net/n', 'net/kind'\], got \['y'\]"),
+        ([{"y": 0.5}], None, r"must have parameters of \['x', 'net/n', 'net/kind', 'k'\], got \['y'\]"),
         ([{"net": {"depth": 3}}], None, r"got \['net/depth'\]"),
         ([{"x": 1.5}], None, "'x': .* must hold, got 1.5"),
         ([{"net": {"n": 9}}], None, "'net/n': .*<= 8"),

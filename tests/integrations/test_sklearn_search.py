@@ -199,7 +199,7 @@ def test_objects_come_out_as_they_went_in() -> None:
         ({}, "at least one parameter"),
         ({"C": Float(0.0, 1.0), "n": Int(1, 9, fidelity=True)}, "must be no fidelities"),
         ({"C": Float(0.0, 1.0), "n": Int(1, 9, context=True)}, "must be no contexts"),
-        ([{"C": [1]}], "a search space must be a Space or a dict of parameters"),
+        (3, "a search space must be a Space, a dict of parameters or a list of these"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused(space: Any, law: str) -> None:
