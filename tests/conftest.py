@@ -43,7 +43,7 @@ _CHECKED = [
     *(f"acquisition.{path.stem}" for path in sorted(_ACQUISITION.glob("*.py")) if path.stem != _COMPILED),
 ]
 
-_checks_per_test: float = 10
+_checks_per_test: float = 3
 _calls: Counter[str] = Counter()
 """How often each function was called in the test that runs, up to the number of calls that are checked."""
 

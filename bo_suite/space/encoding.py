@@ -76,9 +76,10 @@ class Encoding:
         unit = ((self._on_grid(rows.to(torch.float64)) - low) / (high - low)).clamp(0.0, 1.0)
         for column, parameter in enumerate(self.columns):
             if not isinstance(parameter, Float) or parameter.power is None:
-                values = map(parameter.decode, rows[..., column].flatten().tolist())
+                different, which = rows[..., column].unique(return_inverse=True)  # most rows are nearest already
+                values = map(parameter.decode, different.tolist())
                 positions = [parameter.encode(value) for value in values]  # type: ignore[arg-type]
-                unit[..., column] = unit.new_tensor(positions).reshape(rows.shape[:-1])
+                unit[..., column] = unit.new_tensor(positions)[which]
         return self.kinds.canonical(unit).to(rows)
 
     def values(self, rows: jt.Float[Tensor, "*b d"]) -> jt.Float64[Tensor, "*b d"]:
