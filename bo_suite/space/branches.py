@@ -65,6 +65,26 @@ def branches(space: Space) -> list[Branch]:
     ]
 
 
+def cover_size(space: Space) -> int:
+    """Number of points that suffice for one in each branch."""
+    conditions = space.conditions
+
+    def size(name: str) -> int:
+        return sum(max([1, *map(size, _inner(name, branch))]) for branch in _parts(space, name))
+
+    def _inner(name: str, branch: tuple[float, float]) -> Iterator[str]:
+        """The parameters with branches that a branch may activate."""
+        for child in conditions.children[name]:
+            accepted = conditions.accepted[child][name]
+            if child in conditions.children and any(
+                low <= branch[1] and branch[0] <= high for low, high in accepted
+            ):
+                yield child
+
+    outer = [name for name, parameter in space if name in conditions.children and parameter.when is None]
+    return max(map(size, outer), default=0)
+
+
 def _parts(space: Space, name: str) -> Iterator[tuple[float, float]]:
     """First and last position of each branch of a parameter."""
     parameter = space[name]

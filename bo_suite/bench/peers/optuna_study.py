@@ -65,7 +65,7 @@ def _suggest(trial: Any, name: str, parameter: Parameter) -> Any:
 
 
 def grouped_tpe(seed: int) -> Any:
-    """TPESampler as its documentation advises for conditional spaces: multivariate, a model for each group."""
+    """TPESampler as its documentation advises for conditional spaces: a joint model of each group."""
     return _optuna().samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
