@@ -119,10 +119,10 @@ class Due:
 
 
 def due(space: Space, taken: jt.Float[Tensor, "t d"], seeds: Seeds, *, initial: bool = False) -> Due | None:
-    """The branch with the fewest rows, if it has too few and is not exhausted; None if there is none.
+    """The branch that lacks the largest share of its rows and is not exhausted; None if none lacks any.
 
-    If the parameter is active in n rows, a branch should have log2(n + 1) / 2 of these. Every fourth
-    suggestion looks for a branch that has fewer; an initial one for a branch that has none.
+    If the parameter is active in n rows, a branch should have log2(n + 1) of these. Every fourth suggestion
+    looks for a branch that has fewer; an initial one for a branch that has none.
 
     Args:
         space: of the rows, some of whose parameters may be fixed.
@@ -134,15 +134,16 @@ def due(space: Space, taken: jt.Float[Tensor, "t d"], seeds: Seeds, *, initial: 
     if not space.columns.conditions or not count or (count % _EVERY and not initial):
         return None
     active = space.columns.active(taken)
-    fewest: dict[Branch, int] = {}
+    shares: dict[Branch, float] = {}
     for branch in branches(space):
         column = space.names.index(branch.name)
         there = active[:, column]
         inside = there & (branch.low <= taken[:, column]) & (taken[:, column] <= branch.high)
         total, rows = int(there.sum()), int(inside.sum())
-        if rows < (min(total, 1) if initial else 0.5 * math.log2(total + 1.0)):
-            fewest[branch] = rows
-    for branch in sorted(fewest, key=fewest.__getitem__):
+        wanted = min(total, 1) if initial else math.log2(total + 1.0)
+        if rows < wanted:
+            shares[branch] = rows / wanted
+    for branch in sorted(shares, key=shares.__getitem__):
         try:
             narrowed = _within(space, branch, seeds)
         except SpaceError:  # the constraints contradict the values

@@ -43,7 +43,7 @@ def depth(space: Space, name: str) -> int:
 def test_spaces_are_three_levels_deep(name: str) -> None:
     space = get_problem(name).space
     assert len(space) >= 30
-    assert max(depth(space, one) for one in space.names) == 4
+    assert max(depth(space, one) for one in space.names) == 3
     assert {depth(space, one) for one in ("degree", "momentum", "leaves", "power", "max_samples")} == {3}
 
 
@@ -56,17 +56,23 @@ def test_every_model_has_a_value_and_the_same_again(name: str) -> None:
         values[option] = problem(point)
         assert problem.best_known <= values[option] < WORST[name], option
     assert problem(middle(problem.space, "model", "neighbours")) == values["neighbours"]
-    assert len(set(values.values())) == 6
+    assert len(set(values.values())) >= 4
 
 
-def test_every_branch_has_a_value() -> None:
-    for name in ("model_choice_wine", "model_choice_diabetes"):
-        problem = get_problem(name)
-        for parameter, option in options(problem.space):
-            if parameter != "model":
-                point = middle(problem.space, parameter, option)
-                assert point[parameter] == option
-                assert math.isfinite(problem(point)), point
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "model_choice_breast_cancer"))
+        for name in MODEL_CHOICE
+    ],
+)
+def test_every_branch_has_a_value(name: str) -> None:
+    problem = get_problem(name)
+    for parameter, option in options(problem.space):
+        if parameter != "model":
+            point = middle(problem.space, parameter, option)
+            assert point[parameter] == option
+            assert math.isfinite(problem(point)), point
 
 
 def test_the_suite_has_them_all() -> None:
