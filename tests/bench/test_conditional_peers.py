@@ -32,7 +32,8 @@ def loss(point: Params) -> float:
 
 def points(name: str, seed: int, count: int) -> list[Params]:
     try:
-        run = get_method(name).start(Task(SPACE, seed, count, noisy=False))
+        method: Any = get_method(name)
+        run = method.start(Task(SPACE, seed, count, noisy=False))
     except ImportError as error:
         pytest.skip(str(error))
     asked = []
@@ -60,7 +61,8 @@ def test_points_have_the_active_parameters_alone(name: str) -> None:
 @pytest.mark.integration
 def test_observations_of_others_may_lack_parameters() -> None:
     optuna = pytest.importorskip("optuna")
-    run: Any = get_method("tpe_group").start(Task(SPACE, 0, 20, noisy=False))
+    method: Any = get_method("tpe_group")
+    run = method.start(Task(SPACE, 0, 20, noisy=False))
     added: list[Params] = [{"model": "none"}, {"model": "svm", "kernel": "rbf", "share": 0.5, "always": 2}]
     for point in added:
         run.add(point, loss(point))

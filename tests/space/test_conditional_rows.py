@@ -242,7 +242,7 @@ def test_branches_are_options_of_parents_and_ranges_that_activate_the_same() -> 
     assert branches(Space({"k": Choice(["u", "v"]), "x": Float(0, 1)})) == []
 
 
-def test_the_branch_with_the_fewest_points_is_due_if_it_has_too_few() -> None:
+def test_the_branch_that_lacks_most_of_its_points_is_due() -> None:
     space = Space({"k": Choice(["u", "v", "w"]), "x": Float(0, 1), "a": Int(1, 3, when={"k": "w"})})
     points = [{"k": "u", "x": index / 64} for index in range(30)] + [{"k": "v", "x": 0.5}] * 2
     waiting = due(space, space.encode(points), SEEDS)
@@ -255,9 +255,14 @@ def test_the_branch_with_the_fewest_points_is_due_if_it_has_too_few() -> None:
         )
     } == {"w"}
     assert due(space, space.encode(points[:31]), SEEDS) is None  # one of four suggestions
-    enough = [*points[:24], *[{"k": "v", "x": 0.5}] * 4, *[{"k": "w", "x": 0.5, "a": 1}] * 4]
+    enough = [*points[:20], *[{"k": "v", "x": 0.5}] * 6, *[{"k": "w", "x": 0.5, "a": 1}] * 6]
     assert due(space, space.encode(enough), SEEDS) is None
     assert due(space.with_fixed({"k": "u"}), space.encode(points), SEEDS) is None
+    deep = Space({"k": Choice(["u", "w"]), "s": Choice([1, 2], when={"k": "w"})})
+    rows = [*[{"k": "u"}] * 30, {"k": "w", "s": 1}, {"k": "w", "s": 2}]
+    waiting = due(deep, deep.encode(rows), SEEDS)
+    assert waiting is not None
+    assert waiting.branch == "k is 'w'", "2 of 5 points are less than 1 of 1.6"
 
 
 def test_a_branch_whose_points_are_all_taken_is_not_due() -> None:

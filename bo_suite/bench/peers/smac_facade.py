@@ -14,7 +14,7 @@ from bo_suite.bench.method import Task
 from bo_suite.bench.peers.seeded import Penalty, SeededPeer
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params, Space
-from bo_suite.space.when import Interval
+from bo_suite.space.when import Interval, When
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,17 @@ def configuration_space(space: Space, seed: int) -> Any:
 def _conditions(kinds: Any, made: Any, space: Space, name: str, child: str | None = None) -> list[Any]:
     """What makes a parameter active; for an interval of all values of a parent, what makes that active."""
     conditions = []
-    for parent, accepted in space[name].when.parents:
-        pair = made[child or name], made[parent]
-        if not isinstance(accepted, Interval):
+    for parent, accepted in When.of(space[name].when).parents:
+        pair, parameter = (made[child or name], made[parent]), space[parent]
+        if isinstance(accepted, Interval) and not isinstance(parameter, Choice):
+            low, high = _outside(parameter, accepted)
+            ends = [kinds.GreaterThanCondition(*pair, low)] if low >= parameter.low else []
+            ends += [kinds.LessThanCondition(*pair, high)] if high <= parameter.high else []
+            if not ends and parameter.when is not None:
+                ends = _conditions(kinds, made, space, parent, child or name)
+            conditions += ends
+        else:
             conditions.append(kinds.InCondition(*pair, list(accepted)))
-            continue
-        low, high = _outside(space[parent], accepted)
-        ends = [kinds.GreaterThanCondition(*pair, low)] if low >= space[parent].low else []
-        ends += [kinds.LessThanCondition(*pair, high)] if high <= space[parent].high else []
-        deeper = [] if space[parent].when is None else _conditions(kinds, made, space, parent, child or name)
-        conditions += ends or deeper
     return conditions
 
 
