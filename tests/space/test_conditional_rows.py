@@ -258,8 +258,8 @@ def test_the_branch_that_lacks_most_of_its_points_is_due() -> None:
     enough = [*points[:20], *[{"k": "v", "x": 0.5}] * 6, *[{"k": "w", "x": 0.5, "a": 1}] * 6]
     assert due(space, space.encode(enough), SEEDS) is None
     assert due(space.with_fixed({"k": "u"}), space.encode(points), SEEDS) is None
-    deep = Space({"k": Choice(["u", "w"]), "s": Choice([1, 2], when={"k": "w"})})
-    rows = [*[{"k": "u"}] * 30, {"k": "w", "s": 1}, {"k": "w", "s": 2}]
+    deep = Space({"k": Choice(["u", "w"]), "s": Choice([1, 2], when={"k": "w"}), "x": Float(0, 1)})
+    rows = [*points[:30], {"k": "w", "s": 1, "x": 0.5}, {"k": "w", "s": 2, "x": 0.5}]
     waiting = due(deep, deep.encode(rows), SEEDS)
     assert waiting is not None
     assert waiting.branch == "k is 'w'", "2 of 5 points are less than 1 of 1.6"
