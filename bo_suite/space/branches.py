@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bo_suite.data import Seeds
 from bo_suite.errors import SpaceError
-from bo_suite.space.candidates import is_exhausted
+from bo_suite.space.candidates import is_exhausted, sample
 from bo_suite.space.conditions import levels_in
 from bo_suite.space.counting import runs
 from bo_suite.space.fixed import Fixed
@@ -152,6 +152,15 @@ def due(space: Space, taken: jt.Float[Tensor, "t d"], seeds: Seeds, *, initial: 
         if reached and not is_exhausted(narrowed, taken):
             return Due(branch.described(space), narrowed)
     return None
+
+
+def in_the_middle(space: Space, row: jt.Float[Tensor, " d"]) -> jt.Float[Tensor, " d"]:
+    """A row with conditional numbers in the middle of their ranges; the row itself with constraints."""
+    if space.region is not None:
+        return row
+    moved = row.clone()
+    moved[[column for column in space.columns.requirements if column not in space.columns.unordered]] = 0.5
+    return sample(space, moved)
 
 
 def _within(space: Space, branch: Branch, seeds: Seeds) -> Space:

@@ -86,7 +86,7 @@ def sample_random(
     return sample(space, seeds.uniform((count, space.dim), like))
 
 
-def initial_row(space: Space, seed: int, index: int, *, middle: bool = False) -> jt.Float64[Tensor, " d"]:
+def initial_row(space: Space, seed: int, index: int) -> jt.Float64[Tensor, " d"]:
     """Row `index` of a space-filling design: the centre, then scrambled Sobol points.
 
     With constraints it is a sample of rows that meet them, in an order whose first ones represent all.
@@ -95,7 +95,6 @@ def initial_row(space: Space, seed: int, index: int, *, middle: bool = False) ->
         space: of the row.
         seed: of the scrambling.
         index: 0, 1, 2, ...
-        middle: whether conditional numbers are in the middle of their ranges; ignored with constraints.
     """
     if space.region is not None:
         like = torch.empty(0, space.dim, dtype=torch.float64, device="cpu")
@@ -110,8 +109,6 @@ def initial_row(space: Space, seed: int, index: int, *, middle: bool = False) ->
             row = engine.fast_forward(index - 1).draw(1, dtype=torch.float64)[0]
         if index == 1:  # the engine rounds its first point to the default dtype, float32 in a fresh process
             row = (engine.quasi.to(torch.float64) / 2.0**engine.MAXBIT).to(torch.float32).to(torch.float64)
-    if middle:
-        row[[column for column in space.columns.requirements if column not in space.columns.unordered]] = 0.5
     return sample(space, row)
 
 

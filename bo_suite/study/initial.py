@@ -3,7 +3,7 @@
 import torch
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.space.branches import cover_size, due
+from bo_suite.space.branches import cover_size, due, in_the_middle
 from bo_suite.space.candidates import initial_row, new_row
 from bo_suite.space.space import Space
 from bo_suite.study.step import Step
@@ -54,7 +54,8 @@ def _step(space: Space, data: Dataset, seed: int, index: int) -> Step:
     seeds, notes = Seeds.of(seed, index), {}
     if (waiting := due(space, data.taken, seeds, initial=True)) is not None:
         space, notes = waiting.space, {"branch": waiting.branch}
-    row = initial_row(space, seed, index, middle=waiting is not None)
+    row = initial_row(space, seed, index)
+    row = row if waiting is None else in_the_middle(space, row)
     row[list(space.fidelities)] = 0.0
     with torch.no_grad():
         return Step(new_row(space, row.to(data.x), data.taken, seeds), "design", notes=notes)
