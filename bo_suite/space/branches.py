@@ -66,7 +66,7 @@ def branches(space: Space) -> list[Branch]:
 
 
 def cover_size(space: Space) -> int:
-    """Number of points that suffice for one in each branch."""
+    """Number of points that can be enough for one in each branch."""
     conditions = space.conditions
 
     def size(name: str) -> int:

@@ -324,7 +324,6 @@ def test_as_many_points_as_that_can_be_in_all_branches() -> None:
     assert cover_size(two) == 3, "both options of a are in points that the three ranges of b need"
     for seed in range(5):
         assert min(covered(chain, seed).values()) == 1
-        assert min(covered(two, seed).values()) >= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
