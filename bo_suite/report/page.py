@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import FitError, NumericalError, StorageError, TrialError
 from bo_suite.pages.drawing import plotly_script
@@ -24,7 +24,7 @@ _SCRIPT = "<!-- the script that draws the figures -->"
 """Where the script goes; no text of a user contains it, since `<` is escaped in all of them."""
 
 
-def report_run(storage: str | Path, out: str | Path | None = None) -> Path:
+def report_run(storage: str | Path, out: str | Path | None = None, functions: Sequence[Any] = ()) -> Path:
     """Writes the page of a history: what it found, what its model believes, how each point was chosen.
 
     The page is one file of about 5 MB, most of which is the script that draws its figures.
@@ -32,6 +32,8 @@ def report_run(storage: str | Path, out: str | Path | None = None) -> Path:
     Args:
         storage: the file of the history.
         out: where to write the page; by default RUN.html beside RUN.db.
+        functions: the constraint functions of the space, if it has any; without them the page has no figures
+            of the model.
 
     Returns:
         The path of the page.
@@ -45,7 +47,7 @@ def report_run(storage: str | Path, out: str | Path | None = None) -> Path:
     path = file.with_suffix(".html") if out is None else Path(out)
     if path.exists() and file.exists() and path.samefile(file):
         raise StorageError(f"the page must be another file than the history, got {str(path)!r} for both")
-    with closing(History.open(file, None)) as history:
+    with closing(History.open(file, None, functions)) as history:
         page = render(history, file)
     try:
         path.write_text(page.replace(_SCRIPT, f"<script>{script}</script>", 1), encoding="utf-8")
@@ -76,7 +78,11 @@ def _models(history: History, trials: Sequence[Trial]) -> Models:
     from bo_suite.study.beliefs import belief_about
     from bo_suite.study.recommend_front import recommended
 
-    suggester, goals = Suggesters(history, None, "cpu").latest, history.header.goals
+    goals, missing = history.header.goals, history.header.space.constraints.missing
+    if missing:
+        reason = f"files hold no functions: give its constraints, report_run(path, functions=[{missing[0]}])"
+        return Models({}, dict.fromkeys(goals.names, reason), ())
+    suggester = Suggesters(history, None, "cpu").latest
     beliefs: dict[str, Belief] = {}
     reasons: dict[str, str] = {}
     for name in goals.names:

@@ -313,3 +313,21 @@ def test_the_page_never_replaces_the_history(run_db: Path, tmp_path: Path) -> No
     with pytest.raises(StorageError, match="cannot be written"):
         report_run(run_db, tmp_path / "none" / "page.html")
     assert run_db.read_bytes() == before
+
+
+def sums_to_less_than_one(params: dict[str, float]) -> bool:
+    return params["a"] + params["b"] < 1.0
+
+
+def test_the_model_of_a_space_with_functions_is_drawn_once_they_are_given(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    space = Space({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)}, constraints=[sums_to_less_than_one])
+    opt = Optimizer(space, storage=path)
+    for trial in opt.ask(5):
+        opt.tell(trial, trial.params["a"])
+    opt.close()
+    missing = report_run(path, tmp_path / "missing.html").read_text(encoding="utf-8")
+    assert "report_run(path, functions=[sums_to_less_than_one])" in missing
+    assert "Slices through" not in missing
+    given = report_run(path, tmp_path / "given.html", functions=[sums_to_less_than_one])
+    assert "Slices through" in given.read_text(encoding="utf-8")
