@@ -228,7 +228,7 @@ def noisy_search(problem: str, method: str, seed: int, budget: int) -> Record:
     regret, seconds = {}, []
     for n in range(1, budget + 1):
         began = time.perf_counter()
-        if method == PEER and n > initial_size(budget):
+        if method == PEER and n > initial_size(budget, target.space):
             params = botorch_next(optimizer, seed + n)
             seconds.append(time.perf_counter() - began)
             optimizer.add(params, target(params))

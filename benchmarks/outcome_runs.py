@@ -1,4 +1,4 @@
-"""What benchmarks/objectives.py and benchmarks/limits.py share: runs on problems of several outcomes, tables.
+"""What objectives.py, limits.py and model_choice.py of benchmarks/ share: runs of suites, and tables of gaps.
 
 Each problem has a folder of its own in OUT, which `run_suite` writes: a run that has ended is skipped by the
 next command, and several may share OUT. `report` also writes OUT/runs.jsonl, a line a run, with the commit,
@@ -23,10 +23,6 @@ from bo_suite.bench.suite import named_problem
 from bo_suite.bench.trajectories import finals, trajectories
 from bo_suite.problems.outcomes import OutcomeProblem
 
-BUDGET = 100
-AT = (60, 100)
-"""Evaluations after which runs are compared."""
-
 TIME_LIMIT = 3600.0
 _FLOOR = 1e-9
 """Of a gap, as a share of the best known value (at least 1), before its logarithm."""
@@ -40,11 +36,13 @@ class Claim:
         doc: of its script.
         suites: names of the problems, by suite.
         gap: what the gap is called.
+        at: numbers of evaluations after which runs are compared; the last is the budget.
     """
 
     doc: str
     suites: dict[str, tuple[str, ...]]
     gap: str
+    at: tuple[int, ...] = (60, 100)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -80,7 +78,7 @@ def main(claim: Claim) -> None:
         methods = [replace(method, name=args.label)]
     for seed in range(*(int(bound) for bound in args.seeds.split(":"))):
         for name in names:
-            run(name, methods, seed, args.out, args.rerun)
+            run(claim, name, methods, seed, args.out, args.rerun)
         print(f"seed {seed}: {args.methods}", flush=True)
 
 
@@ -91,20 +89,27 @@ def _chosen(claim: Claim, text: str | None) -> list[str]:
     return [name for one in wanted for name in claim.suites.get(one, (one,))]
 
 
-def run(name: str, methods: Sequence[Any], seed: int, out: Path, again: Sequence[str]) -> None:
-    """Runs the methods that accept the goals of the problem."""
+def run(
+    claim: Claim, name: str, methods: Sequence[Any], seed: int, out: Path, again: Sequence[str] = ()
+) -> None:
+    """Runs the methods that accept the goals of the problem, if it has several outcomes."""
     problem: Any = named_problem(name)
-    fitting = [method for method in methods if method.accepts(problem.goals)]
-    if fitting:
+    # The best known value may be improved while runs are stored.
+    if isinstance(problem, OutcomeProblem):
+        methods = [method for method in methods if method.accepts(problem.goals)]
+        problem = replace(problem, optimum=None, best_seen=None)
+    else:
+        problem = replace(problem, minimum=None, minimizers=(), best_known=None)
+    if methods:
         run_suite(
-            # The best known value may be improved while runs are stored.
-            replace(problem, optimum=None, best_seen=None),
-            fitting,
+            problem,
+            methods,
             [seed],
-            BUDGET,
+            claim.at[-1],
             out / name,
             workers=1,
             time_limit=TIME_LIMIT,
+            together=1,
             again=again,
             progress=False,
         )
@@ -120,11 +125,11 @@ def report(claim: Claim, names: Sequence[str], out: Path, methods: Sequence[str]
         stored = [replace(one, units=one.units[one.units["method"].isin(methods)]) for one in stored]
         stored = [one for one in stored if len(one.units)]
     best = {str(one.problems["problem"][0]): _best(one) for one in stored}
-    gaps = pd.concat([_gaps(one, best) for one in stored], ignore_index=True)
+    gaps = pd.concat([_gaps(claim, one, best) for one in stored], ignore_index=True)
     lines = [json.dumps(row) for row in gaps.to_dict("records")]
     (out / "runs.jsonl").write_text("\n".join(lines) + "\n")
     parts = []
-    for evaluations in AT:
+    for evaluations in claim.at:
         records = truncated(stored, best, evaluations)
         table = gaps.pivot_table(
             index="problem", columns="method", values=f"log10_gap_{evaluations}", aggfunc="median"
@@ -142,22 +147,23 @@ def report(claim: Claim, names: Sequence[str], out: Path, methods: Sequence[str]
         ranks = constrained.groupby(["problem", "seed"])["first_feasible"].rank()
         means = ranks.groupby(constrained["method"]).mean().sort_values()
         parts.append(f"mean rank by it, of a (problem, seed):\n{means.to_string()}")
+    asks = pd.concat([one.evaluations for one in stored]).groupby(["problem", "method"])["ask_seconds"]
+    parts.append(f"== mean seconds an ask ==\n{asks.mean().unstack().map('{:.3f}'.format).to_string()}")
     return "\n\n".join(parts)
 
 
 def _best(records: Records) -> float:
     """The smallest merit that is known: stated by the problem, or of a run."""
     problem: Any = named_problem(str(records.problems["problem"].iloc[0]))
-    assert isinstance(problem, OutcomeProblem)
     stated = np.inf if problem.best_known is None else problem.best_known
     return float(np.nanmin([stated, records.evaluations["value"].min()]))
 
 
-def _gaps(records: Records, best: dict[str, float]) -> pd.DataFrame:
+def _gaps(claim: Claim, records: Records, best: dict[str, float]) -> pd.DataFrame:
     """A row a run: problem, method, seed, state, log10 gaps, first_feasible, and where it ran."""
     table = records.units.merge(records.environments[["environment", "commit", "versions"]])
     table = table[["problem", "method", "seed", "state", "seconds", "first_feasible", "commit", "versions"]]
-    for evaluations in AT:
+    for evaluations in claim.at:
         final = finals(trajectories(truncated([records], best, evaluations)))
         floor = table["problem"].map(lambda name: _FLOOR * max(1.0, abs(best[name])))
         regret = table.merge(final[["problem", "method", "seed", "regret"]])["regret"].to_numpy()
@@ -168,7 +174,8 @@ def _gaps(records: Records, best: dict[str, float]) -> pd.DataFrame:
 
 
 def _has_several(records: Records) -> bool:
-    return stored_goals(str(records.problems["goals"].iloc[0])).several
+    goals = records.problems["goals"].iloc[0]
+    return goals is not None and stored_goals(str(goals)).several
 
 
 def truncated(several: Sequence[Records], best: dict[str, float], evaluations: int) -> Records:

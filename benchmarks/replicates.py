@@ -131,7 +131,8 @@ def _botorch(problem: Problem, cell: Cell, seed: int, clock: Clock) -> float:
 
 def _start(cell: Cell, problem: Problem) -> int:
     """Points before the first model."""
-    return min(2 * problem.space.dim, 10) if cell.method == "botorch" else initial_size(cell.budget)
+    dim = problem.space.dim
+    return min(2 * dim, 10) if cell.method == "botorch" else initial_size(cell.budget, problem.space)
 
 
 def measure(cell: Cell) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def run_replicates(
     """
     seeds = _checked_seeds(seeds)
     require_int("budget", budget, at_least=1)
-    space, first = problem.space.varying, initial or initial_size(budget)
+    space, first = problem.space.varying, initial or initial_size(budget, problem.space)
     acquisition = acquisition or default_acquisition(space.aspects)
     rows = torch.zeros(len(seeds), 0, space.dim, dtype=torch.float64, device=usable_device(device))
     points = _Points(rows, rows.new_zeros(len(seeds), 0), rows.new_zeros(len(seeds), 0))

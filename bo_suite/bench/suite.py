@@ -8,6 +8,7 @@ from functools import partial
 from bo_suite.errors import DataError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, shifted
 from bo_suite.problems.field import FIELD, FIELD_PROBLEMS
+from bo_suite.problems.model_choice import MODEL_CHOICE
 from bo_suite.problems.outcomes import OUTCOME_PROBLEMS, OUTCOME_SUITES, AnyProblem, OutcomeProblem
 from bo_suite.problems.tabular import TABLES
 from bo_suite.problems.tuning import TUNING
@@ -156,6 +157,11 @@ _SUITES = {
         _suite("mixed", "functions of real, integer, ordered and categorical parameters together", _MIXED),
         _suite("high-dimensional", "functions of 20 to 50 parameters, of which few matter in some", _HIGH),
         _suite("tuning", "models of scikit-learn to tune, on data that comes with it", tuple(TUNING)),
+        _suite(
+            "model-choice",
+            "the choice of a model of scikit-learn with its parameters: conditional spaces",
+            tuple(MODEL_CHOICE),
+        ),
         _suite("tabular", "networks trained at every point of a grid (extra `tables`)", tuple(TABLES)),
         _suite("field", "all of the suites field-... (extra `field`)", tuple(FIELD_PROBLEMS)),
         *(

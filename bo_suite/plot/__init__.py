@@ -13,6 +13,7 @@ from bo_suite.plot.parallel import plot_parallel
 from bo_suite.plot.pareto import plot_pareto
 from bo_suite.plot.regret import plot_regret
 from bo_suite.plot.slices import plot_slices
+from bo_suite.plot.ternary import plot_ternary
 
 __all__ = [
     "plot_contour",
@@ -23,6 +24,7 @@ __all__ = [
     "plot_pareto",
     "plot_regret",
     "plot_slices",
+    "plot_ternary",
 ]
 
 

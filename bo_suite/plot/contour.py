@@ -9,16 +9,18 @@ from bo_suite.plot.run import (
     Run,
     axis_of,
     closeness,
-    mean_over,
     names_by_importance,
     require_active,
     require_run,
+    section_over,
 )
 from bo_suite.plot.style import RED, draw_name, legend_below, new_figure, short_name
+from bo_suite.study.belief import Belief
 from bo_suite.study.views import OutcomeView
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 _VALUES = 61
@@ -32,7 +34,8 @@ def plot_contour(
 
     Dark is better. Dots are evaluations, the larger the closer their other parameters are to those of the
     recommended point, which is the star. Where points are feasible with a probability below one half there is
-    a grey veil; where a parameter is inactive nothing is drawn. With several objectives the recommended point
+    a grey veil; what a constraint of the space refuses is grey; where a parameter is inactive nothing is
+    drawn. With several objectives the recommended point
     is the one of `recommend` that is best in the outcome.
 
     Args:
@@ -50,6 +53,8 @@ def plot_contour(
         UnknownParameter: the space has no parameter of a name.
         ArgumentError: no outcome has the name, or none is named with several objectives.
     """
+    from matplotlib.colors import ListedColormap
+
     run = require_run(run)
     belief = run.belief(outcome)
     for name in (x, y):
@@ -60,26 +65,56 @@ def plot_contour(
     view = OutcomeView.of(belief, run.trials, run.goals, run.space)
     point = view.point
     across, up = (axis_of(belief.space, require_active(point, name)) for name in _two(view, x, y))
-    columns, rows, mean, infeasible = mean_over(view, across, up, _VALUES)
+    columns, rows, section = section_over(view, across, up, _VALUES)
 
     figure, ((axes,),) = new_figure(width=6.0, height=4.8)
-    colours = "viridis" if belief.direction == "minimize" else "viridis_r"
-    mesh = axes.pcolormesh(across.edges(columns), up.edges(rows), mean, cmap=colours, rasterized=True)
-    bar = figure.colorbar(mesh, ax=axes)
-    mean_of = "the function" if outcome is None else short_name(outcome)
-    draw_name(bar.ax.yaxis.label, f"mean of {mean_of}")
-    if infeasible.any():
-        _draw_veil(axes, across.edges(columns), up.edges(rows), infeasible)
+    edges, mean = (across.edges(columns), up.edges(rows)), section.mean
+    mesh = axes.pcolormesh(*edges, mean, cmap=mean_colours(belief), rasterized=True)
+    draw_bar(figure, mesh, outcome)
+    for cells, alpha, grey, label in (
+        (section.infeasible, 0.72, "0.82", "likely infeasible"),
+        (section.outside, 1.0, "0.94", "outside the space"),
+    ):
+        if cells.any():
+            veil = np.ma.masked_array(np.zeros(cells.shape), ~cells)
+            axes.pcolormesh(*edges, veil, cmap=ListedColormap([grey]), alpha=alpha, rasterized=True)
+            axes.fill([], [], color=grey, label=label)
     across.label(axes, "x")
     up.label(axes, "y")
     at, heights = across.coordinates(columns), up.coordinates(rows)
     drawn = mean[np.isfinite(mean)]  # none if the parameters are active together between two values alone
     if across.continuous and up.continuous and min(mean.shape) > 1 and len(np.unique(drawn)) > 1:
         axes.contour(at, heights, mean, levels=8, colors="white", linewidths=0.6, alpha=0.6)
-    close = closeness(belief, point, [across.name, up.name]).numpy()
+    points = [trial.params for trial in belief.trials] + [point]
+    places = np.stack([across.coordinates_in(points), up.coordinates_in(points)])
+    draw_points(axes, places, closeness(belief, point, [across.name, up.name]).numpy())
+    legend_below(figure, columns=4)
+    return figure
+
+
+def mean_colours(belief: Belief) -> str:
+    """The colour map of means, in which dark is better."""
+    return "viridis" if belief.direction == "minimize" else "viridis_r"
+
+
+def draw_bar(figure: "Figure", drawn: "ScalarMappable", outcome: str | None) -> None:
+    """Draw the colour bar of the means of an outcome beside the only panel."""
+    bar = figure.colorbar(drawn, ax=figure.axes[0])
+    mean_of = "the function" if outcome is None else short_name(outcome)
+    draw_name(bar.ax.yaxis.label, f"mean of {mean_of}")
+
+
+def draw_points(axes: "Axes", places: np.ndarray, close: np.ndarray) -> None:
+    """Draw evaluations, and the recommended point as a star.
+
+    Args:
+        axes: the panel.
+        places: of the evaluations, then of the recommended point (2, n + 1).
+        close: how close each evaluation is to the recommended point in the other parameters (n,).
+    """
     axes.scatter(
-        across.coordinates_in([trial.params for trial in belief.trials]),
-        up.coordinates_in([trial.params for trial in belief.trials]),
+        places[0, :-1],
+        places[1, :-1],
         s=8.0 + 24.0 * close,
         color="white",
         edgecolors="black",
@@ -88,8 +123,7 @@ def plot_contour(
         zorder=3.0,
     )
     axes.plot(
-        across.coordinates([point[across.name]]),
-        up.coordinates([point[up.name]]),
+        *places[:, -1:],
         "*",
         color=RED,
         markersize=15,
@@ -97,17 +131,6 @@ def plot_contour(
         label="recommended",
         zorder=4.0,
     )
-    legend_below(figure, columns=3 if infeasible.any() else 2)
-    return figure
-
-
-def _draw_veil(axes: "Axes", across: np.ndarray, up: np.ndarray, infeasible: np.ndarray) -> None:
-    """Draw a grey veil over cells that are likely to be infeasible."""
-    from matplotlib.colors import ListedColormap
-
-    veil = np.ma.masked_array(np.zeros(infeasible.shape), ~infeasible)
-    axes.pcolormesh(across, up, veil, cmap=ListedColormap(["0.82"]), alpha=0.72, rasterized=True)
-    axes.fill([], [], color="0.82", label="likely infeasible")
 
 
 def _two(view: OutcomeView, x: str | None, y: str | None) -> tuple[str, str]:

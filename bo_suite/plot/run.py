@@ -191,17 +191,41 @@ def names_by_importance(belief: Belief, point: Params, most: int) -> list[str]:
     return varying[:most]
 
 
-def both_active(belief: Belief, rows: Tensor, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """In which rows some parameters are all active."""
-    columns = [belief.searched.names.index(name) for name in names]
-    active: npt.NDArray[np.bool_] = belief.searched.columns.active(rows)[:, columns].all(-1).numpy()
-    return active
+@dataclass(frozen=True, eq=False)
+class Section:
+    """The model at points that differ in few parameters; the others are as in the recommended point.
+
+    Attributes:
+        mean: NaN outside of the space, and where one of the parameters is inactive.
+        outside: where a constraint of the space is broken.
+        infeasible: where a point of the space is feasible with a probability below one half.
+    """
+
+    mean: npt.NDArray[np.float64]
+    outside: npt.NDArray[np.bool_]
+    infeasible: npt.NDArray[np.bool_]
+
+    @staticmethod
+    def through(view: OutcomeView, values: Sequence[Params], shape: tuple[int, ...] = (-1,)) -> "Section":
+        """The model at points, arranged in a shape.
+
+        Args:
+            view: of the outcome.
+            values: of the same parameters for each point.
+            shape: of the arrays.
+        """
+        searched, rows = view.belief.searched, view.rows_through(values)
+        active = searched.columns.active(rows)[:, [searched.names.index(name) for name in values[0]]].all(-1)
+        outside, infeasible = view.outside(rows), view.infeasible(rows)
+        mean = view.belief.at(rows).mean.where(active & ~outside, torch.nan)
+        parts = mean, outside, infeasible & ~outside
+        return Section(*(part.numpy().reshape(shape) for part in parts))
 
 
-def mean_over(
+def section_over(
     view: OutcomeView, across: ParameterAxis, up: ParameterAxis, count: int
-) -> tuple[list[Value], list[Value], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """The mean of the model over two parameters, the others as in the recommended point.
+) -> tuple[list[Value], list[Value], Section]:
+    """The model over two parameters, the others as in the recommended point.
 
     Args:
         view: of the outcome.
@@ -210,15 +234,11 @@ def mean_over(
         count: most values of each parameter.
 
     Returns:
-        Values of the columns and of the rows, the mean (rows, columns), NaN where one of the two is inactive,
-        and where points are infeasible.
+        Values of the columns and of the rows, and the model (rows, columns).
     """
-    belief, columns, rows = view.belief, across.values(count), up.values(count)
-    encoded = view.rows_through([{across.name: column, up.name: row} for row in rows for column in columns])
-    active = both_active(belief, encoded, (across.name, up.name))
-    mean = np.where(active, belief.at(encoded).mean.numpy(), np.nan)
-    shape = len(rows), len(columns)
-    return columns, rows, mean.reshape(shape), view.infeasible(encoded).numpy().reshape(shape)
+    columns, rows = across.values(count), up.values(count)
+    values = [{across.name: column, up.name: row} for row in rows for column in columns]
+    return columns, rows, Section.through(view, values, (len(rows), len(columns)))
 
 
 def closeness(belief: Belief, point: Params, free: Sequence[str]) -> Tensor:

@@ -44,9 +44,10 @@ def plot_slices(run: Run, parameters: Sequence[str] | None = None, *, outcome: s
     The line is the mean, the dark band the 90 % interval of the function, the light one that of a new
     observation; options have bars instead. Dots are observations, the larger and darker the closer their
     other parameters are to those of the recommended point; a triangle is one beyond the cap of the outcomes
-    (see `Belief`). The dashed line is the recommended value. Values that are feasible with a probability
-    below one half are hatched. Parameters that a value activates are as in the best trials. With several
-    objectives the recommended point is the one of `recommend` that is best in the outcome.
+    (see `Belief`). The dashed line is the recommended value. Values outside of the space, and those that are
+    feasible with a probability below one half, are hatched. Parameters that a value activates are as in the
+    best trials. With several objectives the recommended point is the one of `recommend` that is best in the
+    outcome.
 
     Args:
         run: an Optimizer or a Result.
@@ -115,7 +116,9 @@ def _draw_slice(axes: "Axes", view: OutcomeView, axis: ParameterAxis) -> None:
     else:
         _draw_bars(axes, at, prediction)
         axes.set_xlim(at[0] - 0.6, at[-1] + 0.6)
-    _hatch(axes, axis.edges(values), view.infeasible(rows).numpy())
+    outside = view.outside(rows)
+    _hatch(axes, axis.edges(values), outside.numpy(), "xxx", "outside the space")
+    _hatch(axes, axis.edges(values), (view.infeasible(rows) & ~outside).numpy(), "///", "likely infeasible")
     _draw_observations(axes, belief, point, axis)
     recommended = point[axis.name]
     (where,) = axis.coordinates([recommended])
@@ -150,29 +153,29 @@ def _draw_bars(axes: "Axes", at: np.ndarray, prediction: Prediction) -> None:
     axes.hlines(prediction.mean, at - 0.35, at + 0.35, color=RED, linewidth=1.8, label="mean")
 
 
-def _hatch(axes: "Axes", edges: np.ndarray, infeasible: np.ndarray) -> None:
-    """Hatch the values that are likely to be infeasible, each up to the middle between it and the next."""
-    for low, high in infeasible_spans(edges, infeasible):
+def _hatch(axes: "Axes", edges: np.ndarray, hatched: np.ndarray, hatch: str, label: str) -> None:
+    """Hatch some values, each up to the middle between it and the next."""
+    for low, high in spans(edges, hatched):
         axes.axvspan(
             low,
             high,
             facecolor="none",
             edgecolor="0.78",
-            hatch="///",
+            hatch=hatch,
             linewidth=0,
-            label="likely infeasible",
+            label=label,
             zorder=0.4,
         )
 
 
-def infeasible_spans(edges: np.ndarray, infeasible: np.ndarray) -> list[tuple[float, float]]:
-    """The ends of the spans of neighbouring cells that are infeasible.
+def spans(edges: np.ndarray, marked: np.ndarray) -> list[tuple[float, float]]:
+    """The ends of the spans of neighbouring cells that are marked.
 
     Args:
         edges: of the cells.
-        infeasible: which cells are.
+        marked: which cells are.
     """
-    changes = np.flatnonzero(np.diff(np.concatenate(([False], infeasible, [False]))))
+    changes = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False]))))
     return [(float(edges[first]), float(edges[end])) for first, end in changes.reshape(-1, 2)]
 
 

@@ -24,7 +24,8 @@ from bo_suite.space.space import Params, Space
 _FOLDS = 3
 """Folds of cross-validation: few, so that an evaluation takes a tenth of a second."""
 
-_RMSE = "neg_root_mean_squared_error"
+RMSE = "neg_root_mean_squared_error"
+"""The score of regressions."""
 
 
 @lru_cache(maxsize=8)
@@ -71,7 +72,7 @@ class Tuning:
         """The splitter of the rows, which is not random: stratified for classifiers."""
         from sklearn.model_selection import KFold, StratifiedKFold
 
-        return KFold(_FOLDS) if self.scoring == _RMSE else StratifiedKFold(_FOLDS)
+        return KFold(_FOLDS) if self.scoring == RMSE else StratifiedKFold(_FOLDS)
 
     def loss(self, score: float) -> float:
         """The loss of a mean score over the folds, smaller is better."""
@@ -95,7 +96,7 @@ class Tuning:
         return self.loss(float(np.mean(scores)))
 
 
-def _scaled(model: Any) -> Any:
+def scaled(model: Any) -> Any:
     """The model with standardised inputs."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -106,13 +107,13 @@ def _scaled(model: Any) -> Any:
 def _svm_digits(p: Params) -> Any:
     from sklearn.svm import SVC
 
-    return _scaled(SVC(**p))
+    return scaled(SVC(**p))
 
 
 def _svm_breast_cancer(p: Params) -> Any:
     from sklearn.svm import SVC
 
-    return _scaled(SVC(**p, max_iter=20_000))
+    return scaled(SVC(**p, max_iter=20_000))
 
 
 def _svr_diabetes(p: Params) -> Any:
@@ -121,31 +122,31 @@ def _svr_diabetes(p: Params) -> Any:
     from sklearn.svm import SVR
 
     model = SVR(C=p["C"], gamma=p["gamma"], epsilon=p["epsilon"], max_iter=20_000)
-    return _scaled(TransformedTargetRegressor(model, transformer=StandardScaler()))
+    return scaled(TransformedTargetRegressor(model, transformer=StandardScaler()))
 
 
 def _boosting_diabetes(p: Params) -> Any:
     from sklearn.ensemble import GradientBoostingRegressor
 
-    return _scaled(GradientBoostingRegressor(**p, random_state=0))
+    return scaled(GradientBoostingRegressor(**p, random_state=0))
 
 
 def _boosting_breast_cancer(p: Params) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return _scaled(HistGradientBoostingClassifier(**p, early_stopping=False, random_state=0))
+    return scaled(HistGradientBoostingClassifier(**p, early_stopping=False, random_state=0))
 
 
 def _forest_wine(p: Params) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    return _scaled(RandomForestClassifier(**p, random_state=0))
+    return scaled(RandomForestClassifier(**p, random_state=0))
 
 
 def _mlp_digits(p: Params) -> Any:
     from sklearn.neural_network import MLPClassifier
 
-    return _scaled(
+    return scaled(
         MLPClassifier(
             hidden_layer_sizes=(p["width"],) * p["depth"],
             activation=p["activation"],
@@ -162,7 +163,7 @@ def _mlp_digits(p: Params) -> Any:
 def _linear_breast_cancer(p: Params) -> Any:
     from sklearn.linear_model import SGDClassifier
 
-    return _scaled(
+    return scaled(
         SGDClassifier(**p, loss="log_loss", penalty="elasticnet", max_iter=30, tol=None, random_state=0)
     )
 
@@ -203,7 +204,7 @@ TUNING = {
         _svr_diabetes,
         "diabetes",
         442,
-        _RMSE,
+        RMSE,
         best=53.226618157127085,
         evaluations=11_868,
         at={"C": 1.5328993665, "gamma": 0.022849554889, "epsilon": 0.26723339257},
@@ -223,7 +224,7 @@ TUNING = {
         _boosting_diabetes,
         "diabetes",
         442,
-        _RMSE,
+        RMSE,
         best=53.81397831230063,
         evaluations=9_147,
     ),
@@ -362,7 +363,6 @@ TUNING = {
 }
 
 
-def tuning_problem(name: str) -> Problem:
-    """The problem of tuning one of the models in TUNING."""
-    model = TUNING[name]
+def tuning_problem(name: str, model: Tuning) -> Problem:
+    """The problem of tuning a model."""
     return Problem(name=name, space=model.space, function=model, best_known=model.best)

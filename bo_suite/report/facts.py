@@ -77,12 +77,15 @@ def run_facts(run: RunRecord, models: Models) -> dict[str, Any]:
     """What the template needs."""
     space, goals = run.header.space, run.header.goals
     counts = {state: sum(trial.state == state for trial in run.trials) for state in STATES}
+    feasible = feasible_count(run.trials, goals)
+    greys = {"outside of the space": space.constraints.stated, "likely to be infeasible": feasible}
     return {
         "name": run.path.name,
         "named": goals.named,
         "objective": goals.objectives[0].name,
         "direction": goals.objectives[0].direction,
-        "feasible": feasible_count(run.trials, goals),
+        "feasible": feasible,
+        "grey": " or ".join(what for what, present in greys.items() if present),
         "counts": counts,
         "total": len(run.trials),
         "best": _best(run),

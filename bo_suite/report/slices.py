@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 
 from bo_suite.pages.drawing import COLORS, new_figure
-from bo_suite.plot.run import ParameterAxis, axis_of, closeness, mean_over
-from bo_suite.plot.slices import infeasible_spans
+from bo_suite.plot.run import ParameterAxis, axis_of, closeness, section_over
+from bo_suite.plot.slices import spans
 from bo_suite.report.axes import label_axis, value_text
 from bo_suite.space.space import Params
 from bo_suite.study.belief import Belief
@@ -79,7 +79,7 @@ def _slice_figure(view: OutcomeView, axis: ParameterAxis) -> "Figure":
         )
     )
     figure.add_trace(_observations(belief, point, axis))
-    for first, end in infeasible_spans(axis.edges(values), view.infeasible(rows).numpy()):
+    for first, end in spans(axis.edges(values), (view.outside(rows) | view.infeasible(rows)).numpy()):
         figure.add_vrect(x0=first, x1=end, fillcolor=_GREY, opacity=0.22, line={"width": 0}, layer="below")
     (where,) = axis.coordinates([point[axis.name]])
     figure.add_vline(x=where, line={"color": _GREY, "dash": "dash", "width": 1.5})
@@ -133,30 +133,31 @@ def _observations(belief: Belief, point: Params, axis: ParameterAxis) -> Any:
 def contour_figure(view: OutcomeView, across: ParameterAxis, up: ParameterAxis) -> "Figure":
     """The mean of the model over two parameters; dark is better, and the star is the point.
 
-    A grey veil is over what is likely to be infeasible.
+    A grey veil is over what is outside of the space or likely to be infeasible.
     """
     from plotly.graph_objects import Heatmap, Scatter
 
     belief, point = view.belief, view.point
-    columns, rows, mean, infeasible = mean_over(view, across, up, _CELLS)
+    columns, rows, section = section_over(view, across, up, _CELLS)
+    veiled = section.outside | section.infeasible
     figure = new_figure(420)
     figure.add_trace(
         Heatmap(
             x=across.edges(columns),
             y=up.edges(rows),
-            z=mean,
+            z=section.mean,
             colorscale="Viridis",
             reversescale=belief.direction == "maximize",
             colorbar={"title": {"text": "Mean", "side": "right"}, "thickness": 14, "outlinewidth": 0},
             hovertemplate="%{z:.4g}<extra></extra>",
         )
     )
-    if infeasible.any():
+    if veiled.any():
         figure.add_trace(
             Heatmap(
                 x=across.edges(columns),
                 y=up.edges(rows),
-                z=np.where(infeasible, 1.0, np.nan),
+                z=np.where(veiled, 1.0, np.nan),
                 colorscale=[[0, "#d0d0d0"], [1, "#d0d0d0"]],
                 showscale=False,
                 opacity=0.72,

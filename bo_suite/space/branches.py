@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bo_suite.data import Seeds
 from bo_suite.errors import SpaceError
-from bo_suite.space.candidates import is_exhausted
+from bo_suite.space.candidates import is_exhausted, sample
 from bo_suite.space.conditions import levels_in
 from bo_suite.space.counting import runs
 from bo_suite.space.fixed import Fixed
@@ -65,6 +65,26 @@ def branches(space: Space) -> list[Branch]:
     ]
 
 
+def cover_size(space: Space) -> int:
+    """Number of points that can be enough for one in each branch."""
+    conditions = space.conditions
+
+    def size(name: str) -> int:
+        return sum(max([1, *map(size, _inner(name, branch))]) for branch in _parts(space, name))
+
+    def _inner(name: str, branch: tuple[float, float]) -> Iterator[str]:
+        """The parameters with branches that a branch may activate."""
+        for child in conditions.children[name]:
+            accepted = conditions.accepted[child][name]
+            if child in conditions.children and any(
+                low <= branch[1] and branch[0] <= high for low, high in accepted
+            ):
+                yield child
+
+    outer = [name for name, parameter in space if name in conditions.children and parameter.when is None]
+    return max(map(size, outer), default=0)
+
+
 def _parts(space: Space, name: str) -> Iterator[tuple[float, float]]:
     """First and last position of each branch of a parameter."""
     parameter = space[name]
@@ -99,10 +119,10 @@ class Due:
 
 
 def due(space: Space, taken: jt.Float[Tensor, "t d"], seeds: Seeds, *, initial: bool = False) -> Due | None:
-    """The branch with the fewest rows, if it has too few and is not exhausted; None if there is none.
+    """The branch that lacks the largest share of its rows and is not exhausted; None if none lacks any.
 
-    If the parameter is active in n rows, a branch should have log2(n + 1) / 2 of these. Every fourth
-    suggestion looks for a branch that has fewer; an initial one for a branch that has none.
+    If the parameter is active in n rows, a branch should have log2(n + 1) of these. Every fourth suggestion
+    looks for a branch that has fewer; an initial one for a branch that has none.
 
     Args:
         space: of the rows, some of whose parameters may be fixed.
@@ -114,15 +134,16 @@ def due(space: Space, taken: jt.Float[Tensor, "t d"], seeds: Seeds, *, initial: 
     if not space.columns.conditions or not count or (count % _EVERY and not initial):
         return None
     active = space.columns.active(taken)
-    fewest: dict[Branch, int] = {}
+    shares: dict[Branch, float] = {}
     for branch in branches(space):
         column = space.names.index(branch.name)
         there = active[:, column]
         inside = there & (branch.low <= taken[:, column]) & (taken[:, column] <= branch.high)
         total, rows = int(there.sum()), int(inside.sum())
-        if rows < (min(total, 1) if initial else 0.5 * math.log2(total + 1.0)):
-            fewest[branch] = rows
-    for branch in sorted(fewest, key=fewest.__getitem__):
+        wanted = min(total, 1) if initial else math.log2(total + 1.0)
+        if rows < wanted:
+            shares[branch] = rows / wanted
+    for branch in sorted(shares, key=shares.__getitem__):
         try:
             narrowed = _within(space, branch, seeds)
         except SpaceError:  # the constraints contradict the values
@@ -131,6 +152,15 @@ def due(space: Space, taken: jt.Float[Tensor, "t d"], seeds: Seeds, *, initial: 
         if reached and not is_exhausted(narrowed, taken):
             return Due(branch.described(space), narrowed)
     return None
+
+
+def in_the_middle(space: Space, row: jt.Float[Tensor, " d"]) -> jt.Float[Tensor, " d"]:
+    """A row with conditional numbers in the middle of their ranges; the row itself with constraints."""
+    if space.region is not None:
+        return row
+    moved = row.clone()
+    moved[[column for column in space.columns.requirements if column not in space.columns.unordered]] = 0.5
+    return sample(space, moved)
 
 
 def _within(space: Space, branch: Branch, seeds: Seeds) -> Space:

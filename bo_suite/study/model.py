@@ -63,7 +63,7 @@ class Suggesters:
             or default_acquisition(header.space.aspects | goals.aspects, len(goals.objectives)),
             header.seed,
             goals,
-            header.initial or initial_size(header.budget),
+            header.initial or initial_size(header.budget, header.space),
             header.since,
             bool(header.repeats),
             torch.device(self._device),

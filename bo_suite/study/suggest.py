@@ -19,7 +19,7 @@ from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import MINIMIZE, Goals
 from bo_suite.storage.trial import Queued, Trial, next_id
-from bo_suite.study.initial import initial_size, initial_steps
+from bo_suite.study.initial import USUAL, initial_steps
 from bo_suite.study.observations import Observations
 from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.provenance import fingerprint, last_start, provenance_of
@@ -108,7 +108,7 @@ class Suggester:
     acquisition: Acquisition
     seed: int = 0
     goals: Goals = MINIMIZE
-    initial: int = initial_size(None)
+    initial: int = USUAL
     since: int = 0
     repeats: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -74,19 +74,19 @@ class OutcomeView:
         held = [column for column, name in enumerate(self.belief.searched.names) if name in values[0]]
         return region.along_equalities(rows, held)
 
-    def infeasible(self, rows: jt.Float[Tensor, "m d"]) -> jt.Bool[Tensor, " m"]:
-        """Which rows break a constraint of the space, or are feasible with a probability below one half.
+    def outside(self, rows: jt.Float[Tensor, "m d"]) -> jt.Bool[Tensor, " m"]:
+        """Which rows break a constraint of the space; rows between candidates do not."""
+        return ~is_allowed(self.belief.searched.unlisted, rows)
 
-        Rows between candidates are not refused.
-        """
-        refused = ~is_allowed(self.belief.searched.unlisted, rows)
+    def infeasible(self, rows: jt.Float[Tensor, "m d"]) -> jt.Bool[Tensor, " m"]:
+        """Which rows are feasible with a probability below one half."""
         if self.feasibility is None:
-            return refused
+            return torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         with numerical_environment(), torch.no_grad():
             blocks = [
                 self.feasibility.log(block.to(self.belief.data.x)) for block in rows.split(ROWS_AT_ONCE)
             ]
-            return refused | (torch.cat(blocks).cpu() < math.log(0.5))
+            return torch.cat(blocks).cpu() < math.log(0.5)
 
 
 def _recommended(belief: Belief, data: Dataset, trials: Sequence[Trial], goals: Goals) -> Params:

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     methods = [get_method("random"), get_method("botorch_hypervolume")]
     for seed in range(2):
         for name in CLAIM.problems:
-            run(name, methods, seed, out, ())
+            run(CLAIM, name, methods, seed, out)
     return out
 
 
@@ -52,7 +52,7 @@ def test_a_run_at_the_best_known_value_has_the_smallest_gap(
     records = Records.read(folder / "constrained_gramacy")
     least = records.evaluations["value"].min()
     assert outcome_runs._best(records) == 0.0, "the stated value, as no run is below it"
-    gaps = outcome_runs._gaps(records, {"constrained_gramacy": least})
+    gaps = outcome_runs._gaps(CLAIM, records, {"constrained_gramacy": least})
     assert gaps["log10_gap_100"].min() == pytest.approx(-9.0)
     assert np.isfinite(gaps["log10_gap_100"]).all()
 
@@ -62,3 +62,19 @@ def test_only_problems_of_the_benchmark_are_taken() -> None:
     assert outcome_runs._chosen(CLAIM, "pressure_vessel") == ["pressure_vessel"]
     with pytest.raises(SystemExit, match="got branin"):
         outcome_runs._chosen(CLAIM, "branin")
+
+
+def test_problems_of_one_value_have_gaps_too(tmp_path: Path) -> None:
+    claim = Claim("doc", {"plane": ("branin",)}, "regret", (2, 5))
+    for method in ("random", "sobol"):
+        run(claim, "branin", [get_method(method)], 0, tmp_path)
+    text = report(claim, claim.problems, tmp_path, None)
+    assert "median log10 regret after 2 evaluations" in text
+    assert "mean seconds an ask" in text
+    values = Records.read(tmp_path / "branin").evaluations
+    for line in (tmp_path / "runs.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        own = values[values["method"] == row["method"]].sort_values("evaluation")["value"]
+        for evaluations in (2, 5):
+            best = own.iloc[:evaluations].min()
+            assert 10 ** row[f"log10_gap_{evaluations}"] == pytest.approx(best - 0.397887, abs=1e-6)

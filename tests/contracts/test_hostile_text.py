@@ -21,7 +21,7 @@ from test_report import page_of, suite
 from typer.testing import CliRunner
 
 import bo_suite.plot
-from bo_suite import Choice, Float, Optimizer, Space, minimize
+from bo_suite import Choice, Float, Mixture, Optimizer, Space, minimize
 from bo_suite.acquisition import LogExpectedImprovement
 from bo_suite.bench import run_replicates, run_suite
 from bo_suite.bench.peers.baselines import Random
@@ -275,6 +275,16 @@ def test_pictures_of_a_model_show_parameters_letter_by_letter(names: tuple[str, 
         assert all(unseen(text) == [] for text in drawn)
 
 
+def test_a_triangle_shows_parts_letter_by_letter(tmp_path: Path) -> None:
+    parts = ("$a$", "\x1b[31m", "a_b")
+    mixture = Mixture(parts)
+    with closing(Optimizer(Space(mixture.parameters, [mixture]))) as optimizer:
+        for first in (0.1, 0.3, 0.5):
+            optimizer.add(dict(zip(parts, (first, 0.5 - first, 0.5), strict=True)), first)
+        drawn = texts_of(bo_suite.plot.plot_ternary(optimizer), tmp_path)
+    assert drawn >= set(map(visible, parts))
+
+
 def test_a_front_shows_outcomes_letter_by_letter(tmp_path: Path) -> None:
     names = ("$a$", "\x1b[31m")
     with closing(
@@ -289,7 +299,7 @@ def test_a_front_shows_outcomes_letter_by_letter(tmp_path: Path) -> None:
 def test_every_picture_is_known_here() -> None:
     """A new one that shows names needs a test above."""
     without_names = {"plot_convergence", "plot_cross_validation"}
-    of_parameters = {"plot_contour", "plot_importance", "plot_parallel", "plot_slices"}
+    of_parameters = {"plot_contour", "plot_importance", "plot_parallel", "plot_slices", "plot_ternary"}
     others = {"plot_pareto", "plot_regret"}
     assert set(bo_suite.plot.__all__) == without_names | of_parameters | others
 

@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from bo_suite.errors import DataError, SpaceError
 from bo_suite.problems import Problem, embedded, get_problem, mixed, noisy, problems, shifted
 from bo_suite.problems.fidelity import FIDELITY
+from bo_suite.problems.model_choice import MODEL_CHOICE
 from bo_suite.problems.synthetic import synthetic_names
 from bo_suite.problems.tabular import TABLES, table
 from bo_suite.problems.tuning import TUNING
@@ -64,11 +65,12 @@ def test_every_problem_keeps_its_contract(name: str) -> None:
     problem = get_problem(name)
     assert problem.name == name
     check_problem(problem)
-    assert (problem.minimum is None) == (name in TUNING)
+    models = TUNING | MODEL_CHOICE
+    assert (problem.minimum is None) == (name in models)
     assert problem.best_known is not None
     floats = all(isinstance(parameter, Float) for _, parameter in problem.space)
-    assert (problem.vectorized is None) == (name in FIDELITY or name in TUNING or not floats)
-    assert bool(problem.minimizers) == (name not in TUNING)
+    assert (problem.vectorized is None) == (name in FIDELITY or name in models or not floats)
+    assert bool(problem.minimizers) == (name not in models)
 
 
 def test_there_are_enough() -> None:

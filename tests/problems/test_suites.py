@@ -19,12 +19,14 @@ from bo_suite.testing import check_problem
 
 OWN = [name for name in suites() if not name.startswith(("tabular", "field")) and name not in OUTCOME_SUITES]
 BUILT = [(suite, problem) for suite in OWN for problem in get_suite(suite).build()]
-QUICK = {problem.name: problem for suite, problem in BUILT if suite != "tuning"}
+MODELS = ("tuning", "model-choice")
+QUICK = {problem.name: problem for suite, problem in BUILT if suite not in MODELS}
 
 
 def test_the_suites_of_the_design_are_there() -> None:
     assert set(suites()) == {
         *("smoke", "synthetic", "noisy", "mixed", "high-dimensional", "tuning", "tabular"),
+        "model-choice",
         *("field", "field-smooth", "field-multimodal", "field-ill-conditioned", "field-noisy", "field-mixed"),
         *("field-categorical", "field-high-dimensional", "field-tuning"),
         *OUTCOME_SUITES,
@@ -42,7 +44,9 @@ def test_every_problem_of_a_suite_keeps_its_contract(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("problem", get_suite("tuning").build(), ids=lambda problem: problem.name)
+@pytest.mark.parametrize(
+    "problem", [problem for suite, problem in BUILT if suite in MODELS], ids=lambda problem: problem.name
+)
 def test_every_model_to_tune_keeps_its_contract(problem: Problem) -> None:
     check_problem(problem)
 

@@ -224,6 +224,14 @@ def test_every_kind_of_space_has_a_page(tmp_path: Path, space: Space) -> None:
     assert len(figures_in(page)) == 2 + 2 + 3
 
 
+def test_grey_is_what_a_constraint_of_the_space_refuses(tmp_path: Path) -> None:
+    space = Space({"x": Float(0, 1), "y": Float(0, 1)}, ["x + y <= 1"])
+    points = [{"x": x, "y": 0.9 - x} for x in (0.1, 0.4, 0.8)]
+    page = page_of(written(tmp_path / "run.db", space, [Observation(point, point["x"]) for point in points]))
+    assert "A grey veil is over what is outside of the space." in page.words
+    assert "likely to be infeasible" not in page.words
+
+
 def test_a_run_with_contexts_goes_on_by_asks(tmp_path: Path) -> None:
     space = Space(
         {"x": Float(0, 1), "heat": Float(0, 1, context=True), "time of day": Int(0, 23, context=True)}

@@ -18,7 +18,7 @@ from bo_suite.optim.maximize import Search, maximize
 from bo_suite.optim.sweep import Sweep
 from bo_suite.space import candidates
 from bo_suite.space.activity import Activation, Seen, movable
-from bo_suite.space.branches import branches, due
+from bo_suite.space.branches import branches, cover_size, due, in_the_middle
 
 F64 = torch.float64
 SEEDS = Seeds.of(3, 1)
@@ -242,7 +242,7 @@ def test_branches_are_options_of_parents_and_ranges_that_activate_the_same() -> 
     assert branches(Space({"k": Choice(["u", "v"]), "x": Float(0, 1)})) == []
 
 
-def test_the_branch_with_the_fewest_points_is_due_if_it_has_too_few() -> None:
+def test_the_branch_that_lacks_most_of_its_points_is_due() -> None:
     space = Space({"k": Choice(["u", "v", "w"]), "x": Float(0, 1), "a": Int(1, 3, when={"k": "w"})})
     points = [{"k": "u", "x": index / 64} for index in range(30)] + [{"k": "v", "x": 0.5}] * 2
     waiting = due(space, space.encode(points), SEEDS)
@@ -255,9 +255,14 @@ def test_the_branch_with_the_fewest_points_is_due_if_it_has_too_few() -> None:
         )
     } == {"w"}
     assert due(space, space.encode(points[:31]), SEEDS) is None  # one of four suggestions
-    enough = [*points[:24], *[{"k": "v", "x": 0.5}] * 4, *[{"k": "w", "x": 0.5, "a": 1}] * 4]
+    enough = [*points[:20], *[{"k": "v", "x": 0.5}] * 6, *[{"k": "w", "x": 0.5, "a": 1}] * 6]
     assert due(space, space.encode(enough), SEEDS) is None
     assert due(space.with_fixed({"k": "u"}), space.encode(points), SEEDS) is None
+    deep = Space({"k": Choice(["u", "w"]), "s": Choice([1, 2], when={"k": "w"}), "x": Float(0, 1)})
+    rows = [*points[:30], {"k": "w", "s": 1, "x": 0.5}, {"k": "w", "s": 2, "x": 0.5}]
+    waiting = due(deep, deep.encode(rows), SEEDS)
+    assert waiting is not None
+    assert waiting.branch == "k is 'w'", "2 of 5 points are less than 1 of 1.6"
 
 
 def test_a_branch_whose_points_are_all_taken_is_not_due() -> None:
@@ -288,3 +293,45 @@ def test_a_branch_deep_in_a_tree_comes_with_values_of_its_ancestors() -> None:
     points = space.decode(candidates.sample_sobol(waiting.space, 8, like, SEEDS))
     assert all(point["a"] == "v" and point["b"] in (2, 3) and point["c"] >= 0.9 for point in points)
     assert len({point["d"] for point in points}) > 3
+
+
+def covered(space: Space, seed: int) -> Counter[tuple[str, float]]:
+    """How many of the first points that cover branches are in each."""
+    taken = torch.zeros(0, space.dim, dtype=F64)
+    for index in range(cover_size(space)):
+        waiting = due(space, taken, Seeds.of(seed, index), initial=True)
+        row = candidates.initial_row(waiting.space if waiting else space, seed, index)
+        taken = torch.cat((taken, row[None]))
+    active = space.columns.active(taken)
+    counts = Counter({(branch.name, branch.low): 0 for branch in branches(space)})
+    for branch in branches(space):
+        column = space.names.index(branch.name)
+        inside = active[:, column] & (taken[:, column] >= branch.low) & (taken[:, column] <= branch.high)
+        counts[branch.name, branch.low] = int(inside.sum())
+    return counts
+
+
+def test_as_many_points_as_that_can_be_in_all_branches() -> None:
+    assert cover_size(Space({"x": Float(0, 1)})) == 0
+    chain = Space({"a": Choice([1, 2]), "b": Choice([1, 2, 3], when={"a": 1}), "c": Int(1, 2, when={"b": 2})})
+    assert cover_size(chain) == 4, "one for a = 2, and one for each b"
+    two = Space(
+        {
+            **{"a": Choice([1, 2]), "x": Float(0, 1, when={"a": 1})},
+            **{"b": Float(0, 1), "y": Int(1, 4, when={"b": (0.2, 0.4)})},
+        }
+    )
+    assert cover_size(two) == 3, "both options of a are in points that the three ranges of b need"
+    for seed in range(5):
+        assert min(covered(chain, seed).values()) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_conditional_numbers_start_in_the_middle(seed: int) -> None:
+    first = [candidates.initial_row(TREE, seed, index) for index in range(1, 9)]
+    rows = torch.stack([in_the_middle(TREE, row) for row in first])
+    points = TREE.decode(rows)
+    assert [*{point["gamma"] for point in points if "gamma" in point}] == [pytest.approx(0.0316227766)]
+    assert {point["depth"] for point in points if "depth" in point} <= {6, 7}
+    assert len({point["model"] for point in points}) == 3, "categories are those of the Sobol sequence"
+    assert torch.equal(rows, TREE.columns.canonical(rows))

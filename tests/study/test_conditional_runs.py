@@ -31,6 +31,7 @@ from bo_suite.plot import (
 from bo_suite.problems import Problem
 from bo_suite.report import report_run
 from bo_suite.storage.csv_files import read_csv, read_points, write_csv
+from bo_suite.study.initial import initial_size
 
 RBF = {"model": "svm", "kernel": "rbf", "gamma": 0.5, "scale": "unit"}
 
@@ -106,6 +107,23 @@ def test_initial_points_are_in_every_branch() -> None:
         chosen = [trial.provenance.get("chosen", {}).get("branch") for trial in opt.trials]
         assert chosen[0] is None  # the centre
         assert len({branch for branch in chosen if branch}) >= 2
+
+
+def test_the_design_covers_the_branches_with_at_most_a_quarter_of_the_budget() -> None:
+    options = Choice([f"o{index}" for index in range(15)])
+    space = Space({"k": options, "x": Float(0, 1, when={"k": ["o1", "o2"]}), "y": Float(0, 1)})
+    plain = Space({"x": Float(0, 1)})
+    sizes = [initial_size(budget, space) for budget in (None, 4, 20, 40, 60, 400)]
+    assert sizes == [15, 2, 6, 10, 15, 15]
+    assert [initial_size(budget, plain) for budget in (None, 4, 12, 400)] == [6, 2, 4, 6]
+    opt = Optimizer(space, seed=2, budget=60)
+    for number in range(16):
+        opt.tell(opt.ask(), float(number % 3))
+    assert Counter(trial.params["k"] for trial in opt.trials[:15]) == dict.fromkeys(options.options, 1)
+    assert {trial.params["x"] for trial in opt.trials[:15] if "x" in trial.params} == {0.5}
+    assert len({trial.params["y"] for trial in opt.trials[:15]}) == 15, "what is always active is spread out"
+    sources = [trial.provenance["source"] for trial in opt.trials]
+    assert sources == ["design"] * 15 + ["acquisition"]
 
 
 def test_a_branch_that_is_never_good_gets_some_points_and_no_more() -> None:

@@ -216,6 +216,6 @@ def test_slices_and_contours_move_along_equalities() -> None:
     assert rows[:, 0].tolist() == [0.0, 0.25, 0.5, 1.0]
     pair = view.rows_through([{"a": 0.5, "b": 0.25}, {"a": 0.75, "b": 0.75}])
     torch.testing.assert_close(pair[0, 2], torch.tensor(0.25, dtype=torch.float64))
-    assert view.infeasible(pair).tolist()[1]
+    assert view.outside(pair).tolist()[1]
     assert plot_slices(result) is not None
     assert plot_contour(result, "a", "b") is not None

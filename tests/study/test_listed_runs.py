@@ -246,7 +246,7 @@ def test_figures_interpolate_between_candidates() -> None:
     view = OutcomeView.of(belief, optimizer.trials, optimizer.goals, optimizer.space)
     rows = view.rows_through([{"heat": heat} for heat in (30.0, 50.0, 70.0)])
     assert rows[:, 0].tolist() == pytest.approx([1 / 7, 3 / 7, 5 / 7])
-    assert not bool(view.infeasible(rows).any())
+    assert not bool(view.outside(rows).any())
     for figure in (plot_slices(optimizer), plot_contour(optimizer, "heat", "solvent")):
         pyplot.close(figure)
     assert math.isclose(float(optimizer.importance()["ped_anova"].sum()), 1.0)

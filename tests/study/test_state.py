@@ -320,7 +320,7 @@ def test_a_trial_is_made_of_copies_and_cannot_be_changed() -> None:
 def test_suggestions_are_the_callers(undisturbed: list[tuple[Any, ...]]) -> None:
     optimizer = Optimizer(SPACE, budget=BUDGET)
     drive(optimizer)
-    suggester = Suggester(SPACE, AdaptiveImprovement(), initial=initial_size(BUDGET))
+    suggester = Suggester(SPACE, AdaptiveImprovement(), initial=initial_size(BUDGET, SPACE))
     trials = optimizer.trials
     found = []
     for _ in range(2):

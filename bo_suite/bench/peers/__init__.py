@@ -71,6 +71,9 @@ _LISTED: dict[str, _Listed] = {
     "botorch": _Listed(BoTorchLoop),
     "turbo": _Listed(Turbo),
     "tpe": _Listed(partial(OptunaStudy, "tpe", "TPESampler"), ("optuna",)),
+    "tpe_group": _Listed(
+        partial(OptunaStudy, "tpe_group", "bo_suite.bench.peers.optuna_study:grouped_tpe"), ("optuna",)
+    ),
     "optuna_gp": _Listed(partial(OptunaStudy, "optuna_gp", "GPSampler"), ("optuna", "jax")),
     "optuna_cmaes": _Listed(partial(OptunaStudy, "optuna_cmaes", "CmaEsSampler"), ("optuna", "cmaes")),
     "ax": _Listed(AxClient, ("ax",)),

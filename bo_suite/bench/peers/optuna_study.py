@@ -9,7 +9,7 @@ from bo_suite.bench.method import OutcomeTask, Task
 from bo_suite.bench.peers.outcome_rows import rows_of
 from bo_suite.bench.peers.seeded import SeededOutcomes, SeededPeer, from_levels, to_levels
 from bo_suite.space.parameters import Choice, Float, Parameter
-from bo_suite.space.space import Params
+from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
 
 
@@ -18,12 +18,13 @@ class OptunaStudy:
     """An Optuna study with a sampler at its defaults; failures are reported as failed trials.
 
     Options are passed by index: as categories or, if ordered, as integers, since Optuna has no ordered
-    categories. CmaEsSampler needs the library cmaes, draws categories at random and ignores failures.
+    categories. A conditional parameter is suggested after its parents, if it is active, as a user's objective
+    would. CmaEsSampler needs the library cmaes, draws categories at random and ignores failures.
     Constraints are set by `trial.set_constraint`, one for each end of an interval.
 
     Attributes:
         name: Identifies the method.
-        sampler: A class of `optuna.samplers`, or module:class, made with the seed alone.
+        sampler: A class of `optuna.samplers`, or module:callable, made with the seed alone.
     """
 
     name: str
@@ -42,13 +43,30 @@ class OptunaStudy:
         return SeededOutcomes(lambda seeded: _OutcomeStudy(seeded, self.sampler), task)
 
 
-def _distribution(kinds: Any, parameter: Parameter) -> Any:
+def _suggested(trial: Any, space: Space) -> Params:
+    """The point that a trial suggests: each parameter after its parents, if it is active."""
+    point: Params = {}
+    always = [name for name, parameter in space if parameter.when is None]
+    for name in (*always, *space.conditions.order):
+        if name in always or space.conditions.is_met(name, point):
+            level = _suggest(trial, name, space[name])
+            point |= from_levels(space, {name: level})
+    return point
+
+
+def _suggest(trial: Any, name: str, parameter: Parameter) -> Any:
     if isinstance(parameter, Choice):
         last = parameter.levels - 1
-        ordered = kinds.IntDistribution(0, last)
-        return ordered if parameter.ordered else kinds.CategoricalDistribution(range(last + 1))
-    kind = kinds.FloatDistribution if isinstance(parameter, Float) else kinds.IntDistribution
-    return kind(parameter.low, parameter.high, log=parameter.log)
+        if parameter.ordered:
+            return trial.suggest_int(name, 0, last)
+        return trial.suggest_categorical(name, range(last + 1))
+    suggest = trial.suggest_float if isinstance(parameter, Float) else trial.suggest_int
+    return suggest(name, parameter.low, parameter.high, log=parameter.log)
+
+
+def grouped_tpe(seed: int) -> Any:
+    """TPESampler as its documentation advises for conditional spaces: a joint model of each group."""
+    return _optuna().samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
 def _sampler(name: str, seed: int) -> Any:
@@ -65,16 +83,14 @@ def _optuna() -> Any:
 
 class _Study:
     def __init__(self, task: Task, sampler: str) -> None:
-        optuna = _optuna()
-        self._optuna = optuna
+        self._optuna = _optuna()
         self._space = task.space
-        self._study = optuna.create_study(sampler=_sampler(sampler, task.seed))
-        self._distributions = {name: _distribution(optuna.distributions, p) for name, p in task.space}
+        self._study = self._optuna.create_study(sampler=_sampler(sampler, task.seed))
         self._trial: Any = None
 
     def ask(self) -> Params:
-        self._trial = self._study.ask(self._distributions)
-        return from_levels(self._space, self._trial.params)
+        self._trial = self._study.ask()
+        return _suggested(self._trial, self._space)
 
     def tell(self, params: Params, value: float) -> None:
         self._study.tell(self._trial, value)
@@ -83,9 +99,10 @@ class _Study:
         self._study.tell(self._trial, state=self._optuna.trial.TrialState.FAIL)
 
     def add(self, params: Params, value: float) -> None:
-        levels = to_levels(self._space, params)
+        told = self._optuna.trial.FixedTrial(to_levels(self._space, params))
+        _suggested(told, self._space)
         make = self._optuna.trial.create_trial
-        self._study.add_trial(make(params=levels, distributions=self._distributions, value=value))
+        self._study.add_trial(make(params=told.params, distributions=told.distributions, value=value))
 
 
 class _OutcomeStudy:
@@ -95,12 +112,11 @@ class _OutcomeStudy:
         self._goals = task.goals
         directions = [one.direction for one in task.goals.objectives]
         self._study = self._optuna.create_study(directions=directions, sampler=_sampler(sampler, task.seed))
-        self._distributions = {name: _distribution(self._optuna.distributions, p) for name, p in task.space}
         self._trial: Any = None
 
     def ask(self) -> Params:
-        self._trial = self._study.ask(self._distributions)
-        return from_levels(self._space, self._trial.params)
+        self._trial = self._study.ask()
+        return _suggested(self._trial, self._space)
 
     def tell(self, params: Params, outcomes: Mapping[str, float]) -> None:
         _, violations = rows_of(self._goals, outcomes)

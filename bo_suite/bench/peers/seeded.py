@@ -194,6 +194,7 @@ def to_levels(space: Space, params: Params) -> dict[str, Any]:
     return {
         name: parameter.options.index(params[name]) if isinstance(parameter, Choice) else params[name]
         for name, parameter in space
+        if name in params
     }
 
 
@@ -202,4 +203,5 @@ def from_levels(space: Space, levels: dict[str, Any]) -> Params:
     return {
         name: parameter.options[int(levels[name])] if isinstance(parameter, Choice) else levels[name]
         for name, parameter in space
+        if name in levels
     }

@@ -1,6 +1,7 @@
 """SMAC3's facade for hyperparameters."""
 
 import logging
+import math
 import shutil
 import tempfile
 import weakref
@@ -13,6 +14,7 @@ from bo_suite.bench.method import Task
 from bo_suite.bench.peers.seeded import Penalty, SeededPeer
 from bo_suite.space.parameters import Choice, Float, Parameter
 from bo_suite.space.space import Params, Space
+from bo_suite.space.when import Interval, When
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,35 @@ def configuration_space(space: Space, seed: int) -> Any:
     made = kinds.ConfigurationSpace(seed=seed)
     for name, parameter in space:
         made.add(_hyperparameter(kinds, name, parameter))
+    for name in space.conditions.order:
+        conditions = _conditions(kinds, made, space, name)
+        if conditions:
+            made.add(kinds.AndConjunction(*conditions) if len(conditions) > 1 else conditions[0])
     return made
+
+
+def _conditions(kinds: Any, made: Any, space: Space, name: str, child: str | None = None) -> list[Any]:
+    """What makes a parameter active; for an interval of all values of a parent, what makes that active."""
+    conditions = []
+    for parent, accepted in When.of(space[name].when).parents:
+        pair, parameter = (made[child or name], made[parent]), space[parent]
+        if isinstance(accepted, Interval) and not isinstance(parameter, Choice):
+            low, high = _outside(parameter, accepted)
+            ends = [kinds.GreaterThanCondition(*pair, low)] if low >= parameter.low else []
+            ends += [kinds.LessThanCondition(*pair, high)] if high <= parameter.high else []
+            if not ends and parameter.when is not None:
+                ends = _conditions(kinds, made, space, parent, child or name)
+            conditions += ends
+        else:
+            conditions.append(kinds.InCondition(*pair, list(accepted)))
+    return conditions
+
+
+def _outside(parameter: Parameter, interval: Interval) -> tuple[float, float]:
+    """The numbers next to an interval, since conditions of ConfigSpace leave them out."""
+    if isinstance(parameter, Float):
+        return math.nextafter(interval.low, -math.inf), math.nextafter(interval.high, math.inf)
+    return math.ceil(interval.low) - 1, math.floor(interval.high) + 1
 
 
 class _Facade:
