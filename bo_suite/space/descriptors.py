@@ -130,12 +130,10 @@ def from_columns(
                 f"descriptors of {choice!r} must be columns of the candidates, got {name!r} of "
                 f"{described(list(columns))}"
             )
+        if wrong := [option for option in columns[choice] if not isinstance(option, Hashable)]:
+            raise SpaceError(f"values of {choice!r} in candidates must be options, got {described(wrong[0])}")
         found[name] = {}
         for option, number in zip(columns[choice], columns[name], strict=True):
-            if not isinstance(option, Hashable):
-                raise SpaceError(
-                    f"values of {choice!r} in candidates must be options, got {described(option)}"
-                )
             if option not in found[name]:
                 found[name][option] = finite(f"the descriptor {name!r} of {described(option)}", number)
             elif found[name][option] != number:
