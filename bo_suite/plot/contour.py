@@ -35,8 +35,8 @@ def plot_contour(
     Dark is better. Dots are evaluations, the larger the closer their other parameters are to those of the
     recommended point, which is the star. Where points are feasible with a probability below one half there is
     a grey veil; what a constraint of the space refuses is grey; where a parameter is inactive nothing is
-    drawn. With several objectives the recommended point
-    is the one of `recommend` that is best in the outcome.
+    drawn. With several objectives the recommended point is the one of `recommend` that is best in the
+    outcome.
 
     Args:
         run: an Optimizer or a Result.

@@ -57,7 +57,7 @@ def plot_ternary(run: Run, parts: Sequence[str] | None = None, *, outcome: str |
 
     Raises:
         TrialError: no trial is finished, the space has no mixture of such parts, several if none is named, or
-            the other parts leave nothing.
+            the other parts or constraints leave nothing to draw.
         UnknownParameter: the space has no parameter of a name.
         ArgumentError: no outcome has the name, or none is named with several objectives.
     """
@@ -69,16 +69,19 @@ def plot_ternary(run: Run, parts: Sequence[str] | None = None, *, outcome: str |
     triangle = _Triangle.of(belief.searched, mixture, names, view.point)
     mesh = triangle.mesh()
     section = Section.through(view, triangle.points(mesh))
-    mesh.set_mask(np.isnan(section.mean)[mesh.triangles].any(-1))
+    blank = np.isnan(section.mean)[mesh.triangles].any(-1)
+    if blank.all():
+        raise TrialError(
+            f"parts must be able to vary as long as their sum does not, got {list(names)}, which other "
+            "constraints hold on a line"
+        )
+    mesh.set_mask(blank)
 
     figure, ((axes,),) = new_figure(width=6.0, height=4.8)
     triangle.draw(axes)
     mean = np.ma.masked_invalid(section.mean)
-    draw_bar(
-        figure,
-        axes.tripcolor(mesh, mean, shading="gouraud", cmap=mean_colours(belief), rasterized=True),
-        outcome,
-    )
+    drawn = axes.tripcolor(mesh, mean, shading="gouraud", cmap=mean_colours(belief), rasterized=True)
+    draw_bar(figure, drawn, outcome)
     if section.infeasible.any():
         axes.tricontourf(mesh, section.infeasible.astype(float), [0.5, 1.5], colors=["0.82"], alpha=0.72)
         axes.fill([], [], color="0.82", label="likely infeasible")
@@ -217,9 +220,10 @@ def _three(space: Space, parts: object) -> Sequence[str]:
         TrialError: they are not three different parameters that vary.
         UnknownParameter: the space has no parameter of a name.
     """
-    if isinstance(parts, str) or not isinstance(parts, Sequence) or len(parts) != 3 or len(set(parts)) < 3:
+    names = parts if isinstance(parts, Sequence) and not isinstance(parts, str) else ()
+    if len(names) != 3 or len({name for name in names if isinstance(name, str)}) < 3:
         raise TrialError(f"parts must be a list of three names, got {described(parts)}")
-    return [axis_of(space, name).name for name in parts]
+    return [axis_of(space, name).name for name in names]
 
 
 def _mixture(space: Space, parts: Sequence[str] | None) -> Comparison:

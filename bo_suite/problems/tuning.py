@@ -53,6 +53,7 @@ class Tuning:
         best: Smallest loss seen so far, which is not a proven minimum.
         evaluations: Number of evaluations in which it was the smallest, with repeats of points.
         at: A point with this loss; None if it was not recorded.
+        constant: Loss of a constant prediction, which a model has that cannot be fitted; None if all can be.
     """
 
     space: Space
@@ -63,6 +64,7 @@ class Tuning:
     best: float
     evaluations: int
     at: Params | None = field(default=None, hash=False)
+    constant: float | None = None
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets."""
@@ -85,14 +87,19 @@ class Tuning:
         with warnings.catch_warnings():
             # A model that does not converge has a large loss; its warnings add nothing.
             warnings.simplefilter("ignore")
-            with np.errstate(all="ignore"):
-                scores = cross_val_score(
-                    self.estimator(params),
-                    *self.data(),
-                    cv=self.folds(),
-                    scoring=self.scoring,
-                    error_score="raise",
-                )
+            try:
+                with np.errstate(all="ignore"):
+                    scores = cross_val_score(
+                        self.estimator(params),
+                        *self.data(),
+                        cv=self.folds(),
+                        scoring=self.scoring,
+                        error_score="raise",
+                    )
+            except ValueError:
+                if self.constant is None:
+                    raise
+                return self.constant
         return self.loss(float(np.mean(scores)))
 
 

@@ -202,7 +202,13 @@ LAW = "a ternary figure needs three parts of a mixture: Floats without steps tha
             f"{LAW}, got ['a', 'b', 'd'] in a space with ['a + b + c == 1']",
         ),
         (["a + b + c == 1", "a + d + e == 1"], None, f"{LAW}; name them, as the space has several: ['a + b"),
+        (
+            ["a + b + c == 1", "a + b == 0.5"],
+            None,
+            "parts must be able to vary as long as their sum does not",
+        ),
         (["a + b + c == 1"], "abc", "parts must be a list of three names, got 'abc'"),
+        (["a + b + c == 1"], [["a"], "b", "c"], "parts must be a list of three names, got [['a'], 'b', 'c']"),
         (["a + b + c == 1"], ["a", "b"], "parts must be a list of three names, got ['a', 'b']"),
         (["a + b + c == 1"], ["a", "b", "a"], "parts must be a list of three names, got ['a', 'b', 'a']"),
     ],

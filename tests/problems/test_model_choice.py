@@ -2,23 +2,20 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.model_selection import cross_val_score
+from sklearn.svm import SVC
 
 from bo_suite.bench.suite import get_suite
 from bo_suite.problems import get_problem
 from bo_suite.problems.model_choice import MODEL_CHOICE
 from bo_suite.space.branches import branches
 from bo_suite.space.space import Params, Space
-
-WORST = {
-    "model_choice_digits": 0.9,
-    "model_choice_wine": 1.1,
-    "model_choice_breast_cancer": 0.5,
-    "model_choice_diabetes": 78.0,
-}
-"""About the losses of constant predictions."""
 
 
 def middle(space: Space, name: str, option: object) -> Params:
@@ -50,11 +47,13 @@ def test_spaces_are_three_levels_deep(name: str) -> None:
 @pytest.mark.parametrize("name", MODEL_CHOICE)
 def test_every_model_has_a_value_and_the_same_again(name: str) -> None:
     problem = get_problem(name)
+    constant = MODEL_CHOICE[name].constant
+    assert constant is not None
     values: dict[str, float] = {}
     for option in ("svm", "forest", "boosting", "mlp", "neighbours", "linear"):
         point = middle(problem.space, "model", option)
         values[option] = problem(point)
-        assert MODEL_CHOICE[name].best <= values[option] < WORST[name], option
+        assert MODEL_CHOICE[name].best <= values[option] < 1.02 * constant, option
     assert problem(middle(problem.space, "model", "neighbours")) == values["neighbours"]
     assert len(set(values.values())) >= 4
 
@@ -73,6 +72,26 @@ def test_every_branch_has_a_value(name: str) -> None:
             point = middle(problem.space, parameter, option)
             assert point[parameter] == option
             assert math.isfinite(problem(point)), point
+
+
+@pytest.mark.parametrize("name", MODEL_CHOICE)
+def test_the_loss_of_a_constant_prediction_is_that_of_scikit_learn(name: str) -> None:
+    model = MODEL_CHOICE[name]
+    regression = name == "model_choice_diabetes"
+    constant = DummyRegressor() if regression else DummyClassifier(strategy="prior")
+    scores = cross_val_score(constant, *model.data(), cv=model.folds(), scoring=model.scoring)
+    assert model.loss(float(np.mean(scores))) == pytest.approx(model.constant, rel=1e-12)
+
+
+def not_fitted(params: Params) -> object:
+    return SVC(C=float("nan"))
+
+
+def test_a_model_that_cannot_be_fitted_has_the_loss_of_a_constant_prediction() -> None:
+    broken = replace(MODEL_CHOICE["model_choice_wine"], estimator=not_fitted)
+    assert broken({}) == broken.constant
+    with pytest.raises(ValueError, match="'C' parameter"):
+        replace(broken, constant=None)({})
 
 
 def test_the_suite_has_them_all() -> None:

@@ -83,7 +83,7 @@ def _coarse_importance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "acquisition",
-    [None, ThompsonSampling(), Bore(), KnowledgeGradient()],
+    [None, ThompsonSampling(), Bore(), KnowledgeGradient(candidates=2, quantiles=3)],
     ids=lambda acquisition: type(acquisition).__name__,
 )
 def test_every_acquisition_asks_for_points_of_the_space(acquisition: Any) -> None:
@@ -126,6 +126,7 @@ def test_the_design_covers_the_branches_with_at_most_a_quarter_of_the_budget() -
     assert sources == ["design"] * 15 + ["acquisition"]
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_never_good_gets_some_points_and_no_more() -> None:
     space = Space(
         {

@@ -59,7 +59,9 @@ def test_the_minimum_on_a_face_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "acquisition", [None, KnowledgeGradient(), ThompsonSampling(), Bore()], ids=lambda one: type(one).__name__
+    "acquisition",
+    [None, KnowledgeGradient(candidates=2, quantiles=3), ThompsonSampling(), Bore()],
+    ids=lambda one: type(one).__name__,
 )
 def test_every_acquisition_asks_for_allowed_points_alone(acquisition: Any) -> None:
     optimizer = Optimizer(MIXED, acquisition, seed=3, initial=3)

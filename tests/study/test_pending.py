@@ -73,7 +73,13 @@ def test_a_batch_takes_one_search_for_hyperparameters_and_so_do_single_asks(sear
 
 @pytest.mark.parametrize(
     "acquisition",
-    [None, NoisyExpectedImprovement(), UpperConfidenceBound(), ThompsonSampling(), KnowledgeGradient()],
+    [
+        None,
+        NoisyExpectedImprovement(),
+        UpperConfidenceBound(),
+        ThompsonSampling(),
+        KnowledgeGradient(candidates=2, quantiles=3),
+    ],
     ids=lambda one: type(one).__name__,
 )
 def test_points_asked_for_together_are_those_asked_for_one_by_one_and_across_a_resume(
