@@ -95,9 +95,8 @@ class AdaptiveScore:
     def _log_news(self, var: Tensor) -> Tensor:
         """log(1 - τ / √(σ² + τ²)): 0 without noise, and low where the noise exceeds what is unknown."""
         noise = (self.process.noise - _NEGLIGIBLE).clamp(min=0.0)[..., None]
-        share = (
-            noise.sqrt() * (var + noise).clamp(min=_SMALLEST_VAR).rsqrt()
-        )  # √(τ² / ·) has no gradient at 0
+        inverse = (var + noise).clamp(min=_SMALLEST_VAR).rsqrt()
+        share = noise.sqrt() * inverse  # the root of the quotient would have no gradient at 0
         return torch.log1p(-share.clamp(max=LARGEST_CHANCE[var.dtype]))
 
 

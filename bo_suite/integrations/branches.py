@@ -21,7 +21,7 @@ def joined(choice: str, parts: Sequence[Translation]) -> Translation:
         parts: one for each branch.
 
     Raises:
-        SpaceError: a part has constraints.
+        SpaceError: a part has constraints or candidates.
     """
     dimensions = {choice: Dimension(Choice(tuple(range(len(parts)))))}
     branches: dict[str, tuple[Mapping[str, Any], ...]] = {choice: tuple(part.constants for part in parts)}
@@ -29,7 +29,7 @@ def joined(choice: str, parts: Sequence[Translation]) -> Translation:
     shared: dict[str, list[int]] = {}  # branches by name
     for index, part in enumerate(parts):
         if part.constraints:
-            raise SpaceError("a space that is one of several must have no constraints among parameters")
+            raise SpaceError("a space that is one of several must have no constraints and no candidates")
         here: dict[str, str] = {}
         for name, dimension in part.dimensions.items():
             if name in shared and _equal(dimensions[name], dimension):

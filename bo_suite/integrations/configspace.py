@@ -58,17 +58,21 @@ def from_configspace(theirs: "cs.ConfigurationSpace") -> Space:
 def to_configspace(space: Space, seed: int | None = None) -> "cs.ConfigurationSpace":
     """Return a Space as a ConfigurationSpace.
 
-    The values of a number with a step become an ordinal. If there are clauses, the default values are a point
-    that they allow.
+    The values of a number with a step become an ordinal, and descriptors of options are left out. If there
+    are clauses, the default values are a point that they allow.
 
     Args:
         space: ours.
         seed: of the ConfigurationSpace.
 
     Raises:
-        SpaceError: ConfigSpace has no counterpart of fidelities, contexts, more than 1000 steps, or
-            constraints other than those of `from_configspace`.
+        SpaceError: ConfigSpace has no counterpart of fidelities, contexts, candidates, more than 1000
+            steps, or constraints other than those of `from_configspace`.
     """
+    if not isinstance(space, Space):
+        raise SpaceError(f"the space must be a Space, got {described(space)}")
+    if space.candidates is not None:
+        raise SpaceError(f"ConfigSpace has no candidates, got {space.candidates}; `space.unlisted` has none")
     if space.fidelities or space.contexts:
         names = [*space.target_fidelity, *space.contexts]
         raise SpaceError(f"ConfigSpace has no fidelities and contexts, got {names}")

@@ -332,6 +332,10 @@ def _check_aspects(space: Space) -> None:
         raise ValueError(f"a study has no fidelities, got a Space with {list(space.target_fidelity)}")
     if space.contexts:
         raise ValueError(f"a study has no contexts, got a Space with {list(space.contexts)}")
+    if space.candidates is not None:
+        raise ValueError(f"a study has no candidates, got a Space with {space.candidates}")
+    if names := [name for name, one in space if isinstance(one, Choice) and one.descriptors]:
+        raise ValueError(f"a study has no descriptors of options, got a Space with those of {names}")
     if space.constraints:
         law = "a study has no constraints among parameters: let its function prune what is not allowed"
         raise ValueError(f"{law}, got {space.constraints.form}")

@@ -170,7 +170,7 @@ class Constraints:
         if self.table is not None and not self.table.matches(parameters):
             fixed = {name: one.value for name, one in parameters.items() if isinstance(one, Fixed)}
             raise SpaceError(
-                f"one of the {len(self.table)} candidates must have all fixed values, got {fixed}"
+                f"one of the {len(self.table)} candidates must have all given values, got {described(fixed)}"
             )
         inner = self.inner
         for comparison in inner:

@@ -1,6 +1,6 @@
 """Descriptors of the options of a Choice: numbers that say how alike options are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +58,7 @@ def descriptors_of(stated: object, options: Sequence[Value]) -> Numbers | tuple[
     """
     if isinstance(stated, list | tuple) and stated and all(isinstance(name, str) and name for name in stated):
         return tuple(dict.fromkeys(stated))
-    columns = getattr(stated, "to_dict", None)
-    by_name = columns() if callable(columns) else stated
+    by_name = _as_dict(stated)
     if not isinstance(by_name, Mapping) or not all(isinstance(name, str) and name for name in by_name):
         raise SpaceError(f"{_LAW}, got {described(stated)}")
     numbers = Numbers(tuple((name, _numbers(name, by_name[name], options)) for name in by_name))
@@ -67,15 +66,26 @@ def descriptors_of(stated: object, options: Sequence[Value]) -> Numbers | tuple[
     return numbers
 
 
+def _as_dict(stated: Any) -> Any:
+    """The dict of a DataFrame or a Series; anything else as it is."""
+    if not callable(getattr(stated, "to_dict", None)):
+        return stated
+    index = getattr(stated, "index", None)  # pandas would take the last of equal ones
+    if not getattr(index, "is_unique", True):
+        law = "the index of descriptors must have each option once"
+        raise SpaceError(f"{law}, got {described(list(stated.index), 200)}")
+    return stated.to_dict()
+
+
 def _numbers(name: str, values: Any, options: Sequence[Value]) -> tuple[float, ...]:
     """The number of each option."""
     law = f"the descriptor {name!r} must have a number for each of {described(list(options), 200)}"
-    by_option = values if isinstance(values, Mapping) else None
-    if by_option is None and callable(getattr(values, "to_dict", None)):
-        by_option = values.to_dict()
-    if by_option is not None:
+    by_option = _as_dict(values)
+    if isinstance(by_option, Mapping):
         if missing := [option for option in options if option not in by_option]:
-            raise SpaceError(f"{law}, got none for {described(missing, 200)}")
+            raise SpaceError(
+                f"{law}, got none for {described(missing, 200)} but for {described(list(by_option))}"
+            )
         values = [by_option[option] for option in options]
     try:
         numbers = tuple(values)
@@ -100,7 +110,7 @@ def _check_different(numbers: Numbers, options: Sequence[Value]) -> None:
 
 def from_columns(
     names: Sequence[str], choice: str, options: Sequence[Value], columns: Mapping[str, Sequence[Any]]
-) -> dict[str, dict[Value, Any]]:
+) -> dict[str, dict[Value, float]]:
     """The descriptors of options that columns of the candidates hold, by name and option.
 
     Args:
@@ -110,21 +120,26 @@ def from_columns(
         columns: of the candidates.
 
     Raises:
-        SpaceError: a column is missing, or has several numbers for an option, or none.
+        SpaceError: a column is missing, has a value that is no number, or has several numbers for an option,
+            or none.
     """
-    found: dict[str, dict[Value, Any]] = {}
+    found: dict[str, dict[Value, float]] = {}
     for name in names:
         if name not in columns or choice not in columns:
             raise SpaceError(
                 f"descriptors of {choice!r} must be columns of the candidates, got {name!r} of "
                 f"{described(list(columns))}"
             )
+        if wrong := [option for option in columns[choice] if not isinstance(option, Hashable)]:
+            raise SpaceError(f"values of {choice!r} in candidates must be options, got {described(wrong[0])}")
         found[name] = {}
         for option, number in zip(columns[choice], columns[name], strict=True):
-            if found[name].setdefault(option, number) != number:
+            if option not in found[name]:
+                found[name][option] = finite(f"the descriptor {name!r} of {described(option)}", number)
+            elif found[name][option] != number:
                 raise SpaceError(
                     f"a descriptor must have one number for each option, got {name!r} with "
-                    f"{described(found[name][option])} and {described(number)} for {described(option)}"
+                    f"{found[name][option]} and {described(number)} for {described(option)}"
                 )
         if missing := [option for option in options if option not in found[name]]:
             raise SpaceError(
@@ -138,6 +153,7 @@ def scaled(numbers: Numbers) -> tuple[tuple[float, ...], ...]:
     """The descriptors of each option, each mapped to [0, 1] over all options; constant ones become 0."""
     columns = []
     for of_options in numbers.values():
-        low, width = min(of_options), (max(of_options) - min(of_options)) or 1.0
-        columns.append([(number - low) / width for number in of_options])
+        halves = [0.5 * number for number in of_options]  # whose differences do not overflow
+        low, width = min(halves), (max(halves) - min(halves)) or 1.0
+        columns.append([(half - low) / width for half in halves])
     return tuple(zip(*columns, strict=True))

@@ -76,9 +76,7 @@ class Encoding:
         unit = ((self._on_grid(rows.to(torch.float64)) - low) / (high - low)).clamp(0.0, 1.0)
         for column, parameter in enumerate(self.columns):
             if not isinstance(parameter, Float) or parameter.power is None:
-                different, which = rows[..., column].unique(
-                    return_inverse=True
-                )  # most rows are nearest already
+                different, which = rows[..., column].unique(return_inverse=True)  # each once: it is slow
                 values = map(parameter.decode, different.tolist())
                 positions = [parameter.encode(value) for value in values]  # type: ignore[arg-type]
                 unit[..., column] = unit.new_tensor(positions)[which]

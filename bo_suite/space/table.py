@@ -126,15 +126,23 @@ def columns_of(candidates: object) -> Mapping[str, Sequence[Any]]:
     names: Any = candidates if isinstance(candidates, Mapping) else getattr(candidates, "columns", None)
     try:
         listed = list(names)
-        columns = {name: list(candidates[name]) for name in listed}  # type: ignore[index]
+        columns = {name: _listed(candidates[name]) for name in listed}  # type: ignore[index]
     except Exception as error:  # a user's object may raise anything
-        raise SpaceError(f"{law}, got a {type(candidates).__name__}") from error
+        what = described(candidates) if isinstance(candidates, dict) else f"a {type(candidates).__name__}"
+        raise SpaceError(f"{law}, got {what}") from error
     if not listed or len(columns) < len(listed) or not all(isinstance(name, str) for name in columns):
         raise SpaceError(f"{law}, whose names are strings and differ, got {described(listed)}")
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise SpaceError(f"{law}, got lengths {described(lengths)}")
     return columns
+
+
+def _listed(values: Any) -> list[Any]:
+    """The values of a column; raises TypeError for text, whose letters are no values."""
+    if isinstance(values, str | bytes):
+        raise TypeError("a column must hold values")
+    return list(values)
 
 
 def _checked(name: str, parameter: Parameter | Fixed, values: Sequence[Any]) -> Sequence[Value]:
@@ -147,9 +155,10 @@ def _checked(name: str, parameter: Parameter | Fixed, values: Sequence[Any]) -> 
     checked = []
     for row, value in enumerate(values):
         try:
-            if value not in canonical:
-                canonical[value] = parameter.check(value)
-            checked.append(canonical[value])
+            key = type(value), value  # True == 1
+            if key not in canonical:
+                canonical[key] = parameter.check(value)
+            checked.append(canonical[key])
         except (SpaceError, TypeError) as error:  # TypeError: it cannot be a key
             law = f"values of {name!r} in candidates must be those of the parameter"
             reason = error if isinstance(error, SpaceError) else described(value)

@@ -68,5 +68,5 @@ def describe_space_difference(stored: Space, passed: Space) -> str:
     if stored.constraints.form != passed.constraints.form:
         texts.append(f"constraints: {stored.constraints}, got {passed.constraints}")
     if digest_of(stored.candidates) != digest_of(passed.candidates):
-        texts.append(f"candidates: {stored.candidates}, got {passed.candidates} with other values")
+        texts.append(f"other candidates: {stored.candidates}, got {passed.candidates}")
     return "; ".join(texts) or f"in the order {list(old)}, got {list(new)}"

@@ -167,10 +167,12 @@ def test_conditions_that_no_parameter_of_ours_has_are_refused(condition: Any, la
         (Space({"x": Float(0, 1), "n": Int(1, 9, context=True)}), r"no fidelities and contexts, got \['n'\]"),
         (Space({"x": Float(0, 1, step=1e-4)}), "'x': as an ordinal.*at most 1000 values, got 10001"),
         (Space({"x": Float(0, 1), "y": Float(0, 1)}, ["x <= y"]), r"no constraints but .*, got \['x <= y'\]"),
+        (Space({"x": Float(0, 1)}, candidates={"x": [0.5]}), "no candidates, got <1 row>"),
+        ({"x": Float(0, 1)}, "must be a Space, got"),
         (Space({"x": Float(0, 1)}, [lambda p: p["x"] < 0.5]), r"no constraints but .*, got \[<lambda>\]"),
     ],
 )
-def test_what_configspace_does_not_have_is_refused(space: Space, law: str) -> None:
+def test_what_configspace_does_not_have_is_refused(space: Any, law: str) -> None:
     with pytest.raises(SpaceError, match=law):
         to_configspace(space)
 

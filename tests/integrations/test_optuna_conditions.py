@@ -308,9 +308,16 @@ def test_a_conditional_history_opens_as_a_study_after_its_space_has_changed(tmp_
     assert all(trial.distributions.keys() == trial.params.keys() for trial in study.get_trials())
 
 
-def test_constraints_among_parameters_are_refused_by_a_sampler() -> None:
-    space = Space({"x": Float(0, 1), "y": Float(0, 1)}, ["x + y <= 1"])
-    with pytest.raises(ValueError, match=r"no constraints among parameters.*got \['x \+ y <= 1'\]"):
+@pytest.mark.parametrize(
+    ("space", "law"),
+    [
+        (Space({"x": Float(0, 1), "y": Float(0, 1)}, ["x + y <= 1"]), r"constraints .*got \['x \+ y <= 1'\]"),
+        (Space({"x": Float(0, 1)}, candidates={"x": [0.5]}), "no candidates, got a Space with <1 row>"),
+        (Space({"s": Choice(["a", "b"], descriptors={"p": [1, 2]})}), r"no descriptors .* those of \['s'\]"),
+    ],
+)
+def test_what_a_study_does_not_have_is_refused_by_a_sampler(space: Space, law: str) -> None:
+    with pytest.raises(ValueError, match=law):
         BoSuiteSampler(search_space=space)
 
 

@@ -144,7 +144,7 @@ def test_conditions_and_constraints_of_a_space_hold_for_candidates() -> None:
     assert {"kind": "b"} in search_of(mixed, n_iter=3).fit([[0.0]] * 4).cv_results_["params"]
     with pytest.raises(ValueError, match="'width' is only active when kind is 'b', got kind='a'"):
         search_of(space, points_to_evaluate=[{"kind": "a", "width": 0.1}]).fit([[0.0]] * 4)
-    with pytest.raises(SpaceError, match="one of several must have no constraints"):
+    with pytest.raises(SpaceError, match="one of several must have no constraints and no candidates"):
         translated([space, {"at": (0, 1)}])
 
 

@@ -102,6 +102,9 @@ def test_candidates_that_break_a_constraint_are_left_out() -> None:
         (PLAIN[:0], "at least one row, got none"),
         ({"heat": [30.0], "count": [1, 2], "solvent": ["a"]}, "equal length, got lengths .*'count': 2"),
         ([PLAIN], "must be a DataFrame or a dict of columns"),
+        ({"heat": 30.0, "count": [1], "solvent": ["a"]}, r"columns of equal length, got \{'heat': 30.0"),
+        ({"heat": [30.0], "count": [1], "solvent": "a"}, "columns of equal length, got .*'solvent': 'a'"),
+        ({"heat": [30.0, 40.0], "count": [1, True], "solvent": ["a", "b"]}, "row 1: .* got True"),
         (PLAIN.rename(columns={"heat": 1}), "whose names are strings and differ"),
         (pd.concat([PLAIN, PLAIN[["heat"]]], axis=1), "whose names are strings and differ"),
     ],
@@ -146,6 +149,11 @@ def test_descriptors_are_given_for_each_option_or_taken_from_the_candidates() ->
         ({"polarity": [1.0, 2.0, np.nan]}, "'polarity' must be a finite number"),
         ({"polarity": "abc"}, "'polarity' must have a number for each of"),
         ({"polarity": [1.0, 2.0, 1.0]}, "must differ in a descriptor, got equal ones for 'a' and 'c'"),
+        (pd.DataFrame({"polarity": [1.0, 2.0, 4.0]}), r"none for \['a', 'b', 'c'\] but for \[0, 1, 2\]"),
+        (
+            pd.DataFrame({"polarity": [1.0, 2.0, 4.0, 9.0]}, index=[*"abca"]),
+            "must have each option once, got",
+        ),
         (7, "descriptors must be a dict or DataFrame"),
     ],
 )
@@ -166,8 +174,18 @@ def test_descriptors_that_cannot_be_are_refused() -> None:
         Space(DESCRIBED, candidates=PLAIN)
     with pytest.raises(SpaceError, match=r"got 'polarity' with 1.0 and 3.0 for 'a'"):
         Space(DESCRIBED, candidates=TABLE.assign(polarity=[1.0, 2.0, 4.0, 3.0, 2.0]))
+    with pytest.raises(SpaceError, match="'polarity' of 'b' must be a finite number, got nan"):
+        Space(DESCRIBED, candidates=TABLE.assign(polarity=[1.0, np.nan, 4.0, 1.0, np.nan]))
+    with pytest.raises(SpaceError, match=r"'solvent' in candidates must be options, got \['a'\]"):
+        Space(DESCRIBED, candidates=TABLE.assign(solvent=[["a"], "b", "c", "a", "b"]))
     with pytest.raises(SpaceError, match=r"in a candidate, or have descriptors .* without \['c'\]"):
         Space(DESCRIBED, candidates=TABLE[TABLE["solvent"] != "c"])
+
+
+def test_descriptors_of_any_size_are_scaled() -> None:
+    choice = Choice(["a", "b", "c"], descriptors={"huge": [1e308, -1e308, 0.0], "large": [1e9, 1e9 + 1, 2e9]})
+    ((_, _, numbers),) = Space({"s": choice, "x": Float(0, 1)}).columns.descriptors
+    assert numbers == ((1.0, 0.0), (0.0, 1e-9), (0.5, 1.0))
 
 
 def test_options_that_are_left_out_keep_their_descriptors() -> None:

@@ -126,7 +126,7 @@ def test_fixed_values_and_queued_points_are_completed_by_candidates() -> None:
     assert optimizer.recommend(fixed={"solvent": "hexane"})["solvent"] == "hexane"
     for call in (optimizer.enqueue, lambda values: optimizer.ask(fixed=values)):
         with pytest.raises(
-            SpaceError, match=r"one of the 60 candidates must have all fixed values, got .*21.0"
+            SpaceError, match=r"one of the 60 candidates must have all given values, got .*21.0"
         ):
             call({"heat": 21.0})
 
@@ -157,7 +157,7 @@ def test_a_file_holds_the_table_and_gives_the_same_next_points(tmp_path: Path) -
     tell_all(twin, 7)
     twin.add({"heat": 61.0, "steps": 1, "solvent": "dmf"}, 0.3)
     assert other.ask().params == twin.ask().params
-    with pytest.raises(StorageError, match="candidates: <60 rows>, got <61 rows> with other values"):
+    with pytest.raises(StorageError, match="other candidates: <60 rows>, got <61 rows>"):
         Optimizer(space(61), seed=3, storage=path)
 
 
