@@ -19,6 +19,7 @@ from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
+from bo_suite.study.initial import initial_size
 from bo_suite.study.suggest import Suggester, Suggestion, check_acquisition
 from bo_suite.values.numbers import require_int
 
@@ -232,8 +233,9 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         """Choose a point given the other trials; repeat one at random if the space is exhausted."""
         space = translation.space
         default = default_acquisition(space.aspects | goals.aspects, len(goals.objectives))
+        size = initial_size(None, space)
         suggester = self._studies.of(study).suggester(
-            translation, Suggester(space, self._acquisition or default, self._seed, goals)
+            translation, Suggester(space, self._acquisition or default, self._seed, goals, size)
         )
         try:
             (suggestion,) = suggester.suggest(others, number=trial.number, fixed=fixed or None)
