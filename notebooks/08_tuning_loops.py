@@ -591,10 +591,9 @@ FOLDER.cleanup()
 # ## When to use this
 #
 # Stay with the tool that you have. In **Optuna**, `BoSuiteSampler` is for studies of one
-# objective in which most parameters are always there: constraints, `catch=` and pruners work as
-# before. Where most parameters exist only in some branches of the objective, keep `TPESampler`:
-# only what all trials have in common is searched jointly here, the rest is drawn at random. Keep
-# it, too, where a trial takes milliseconds, or there will be many thousands.
+# or several objectives: constraints, `catch=` and pruners work as before. Which parameters exist
+# in which branches of the objective it learns from the trials. Keep `TPESampler` where a trial
+# takes milliseconds, or there will be many thousands.
 #
 # In **scikit-learn**, `BOSearchCV` is for an estimator, its cross-validation and a `refit`; with
 # `storage=` where the search is long. Keep `GridSearchCV` for a handful of candidates. In **Ray
