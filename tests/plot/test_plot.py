@@ -152,11 +152,14 @@ def test_pyplot_is_not_touched():
         "import sys, bo_suite.plot as plot; from bo_suite import *; assert 'matplotlib' not in sys.modules\n"
         "space = Space({'x': Float(-1, 1), 'y': Float(0, 1)})\n"
         "run = minimize(lambda p: p['x'] ** 2 + p['y'], space, 4, progress=False)\n"
-        "others = 'plot_regret', 'plot_pareto'\n"
+        "others = 'plot_regret', 'plot_pareto', 'plot_ternary'\n"
         "[getattr(plot, name)(run) for name in plot.__all__ if name not in others]\n"
         "two = Optimizer(space, direction={'a': 'minimize', 'b': 'minimize'})\n"
         "two.add({'x': 0.0, 'y': 0.0}, {'a': 1.0, 'b': 2.0})\n"
         "plot.plot_pareto(two), plot.plot_convergence(two)\n"
+        "parts = Mixture(['x', 'y', 'z'])\n"
+        "mixed = Space(parts.parameters, constraints=[parts])\n"
+        "plot.plot_ternary(minimize(lambda p: p['x'], mixed, 4, progress=False))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
