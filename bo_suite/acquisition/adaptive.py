@@ -82,6 +82,7 @@ class AdaptiveScore:
         return forecast_of(self.process, self.best, row, self.scale.inverse)
 
     def _log_improvement(self, mean: Tensor, var: Tensor, repetition: Repetition | None) -> Tensor:
+        """The score of an improvement and, with constraints, of the replicates that escape."""
         score, gain = log_expected_improvement(mean, var, self.best), self.best - mean
         if mean.ndim > var.ndim:
             score, gain = score.logsumexp(0), gain.mean(0)
