@@ -12,7 +12,7 @@ from bo_suite.bench.feasibility import feasible, first_feasible
 from bo_suite.bench.rows import COLUMNS, Row, check_version, read_rows
 from bo_suite.bench.store import CONTENT, FILE
 from bo_suite.errors import StorageError
-from bo_suite.storage.database import Database
+from bo_suite.storage.database import opened
 from bo_suite.storage.paths import local_path
 
 
@@ -56,10 +56,11 @@ class Records:
             raise StorageError(
                 f"the folder of a suite must hold {FILE}, which `bo-suite bench` makes, got {str(folder)!r}"
             )
-        with closing(Database(path, create=False, log=True, content=CONTENT)) as database:
+        with closing(opened(path, create=False, log=True, content=CONTENT)) as database:
             database.read_only()
-            with database.transaction("DEFERRED"):  # one state, while runners may be writing
-                rows = read_rows(database, check_version(database))
+            rows = database.atomically(  # one state, while runners may be writing
+                lambda: read_rows(database, check_version(database)), writes=False
+            )
         with_units = {row[0] for row in rows.units}
         problems = _frame("problems", [row for row in rows.problems if row[0] in with_units])
         units = _frame("units", [row for row in rows.units if row[3] != "running"]).drop(columns="owner")

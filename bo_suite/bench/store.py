@@ -8,8 +8,8 @@ and a claim is free again once its process has died. Keep the folder on a local 
 import json
 import math
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from bo_suite.bench.rows import (
 )
 from bo_suite.bench.unit import Unit
 from bo_suite.errors import StorageError
-from bo_suite.storage.database import Database
+from bo_suite.storage.database import opened
 from bo_suite.storage.paths import local_path
 from bo_suite.system.owners import has_live_owner, new_owner
 
@@ -85,9 +85,9 @@ class Store:
         except (OSError, ValueError) as error:
             raise StorageError(f"the folder of a suite cannot be created ({str(path)!r}: {error})") from error
         self._folder = path
-        self._database = Database(path / FILE, create=True, log=True, content=CONTENT)
+        self._database = opened(path / FILE, create=True, log=True, content=CONTENT)
         try:
-            self._database.configure()
+            self._database.prepare()
             self._begin()
         except BaseException:
             self._database.close()
@@ -97,30 +97,33 @@ class Store:
     def _begin(self) -> None:
         """Creates the tables or checks those of the file, and brings older ones to this version."""
         database = self._database
-        with database.transaction():
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-            if tables and "meta" not in tables:
-                raise database.not_ours(f"it has tables {sorted(tables)}")
-            if not tables:
-                for statement in _TABLES:
-                    database.write(statement)
-                database.write("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
-            version = check_version(database)
-            if version != VERSION:
-                rows = read_rows(database, version)
-                if version == "1":
-                    hash_rows(database, rows)
-                database.write("ALTER TABLE evaluations ADD COLUMN outcomes TEXT")
-                database.write("UPDATE meta SET value = ? WHERE key = 'version'", (VERSION,))
-        if tables and version == VERSION:
-            with database.transaction("DEFERRED"):  # does not block other runners
-                read_rows(database, check_version(database))
+        if database.atomically(self._agreed):
+            database.atomically(lambda: read_rows(database, check_version(database)), writes=False)
+
+    def _agreed(self) -> bool:
+        """Creates or updates the tables, within a transaction; whether there were tables of this version."""
+        database = self._database
+        tables = database.tables()
+        if tables and "meta" not in tables:
+            raise database.not_ours(f"it has tables {sorted(tables)}")
+        if not tables:
+            for statement in _TABLES:
+                database.write(statement)
+            database.write("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+        version = check_version(database)
+        if version != VERSION:
+            rows = read_rows(database, version)
+            if version == "1":
+                hash_rows(database, rows)
+            database.write("ALTER TABLE evaluations ADD COLUMN outcomes TEXT")
+            database.write("UPDATE meta SET value = ? WHERE key = 'version'", (VERSION,))
+        return bool(tables) and version == VERSION
 
     def close(self) -> None:
         """Closes the file; units that were claimed and not stored are free again."""
         _opened.discard(self)
-        with suppress(StorageError), self._database.transaction():
-            self._database.write("DELETE FROM units WHERE state = 'running' AND owner = ?", (self.owner,))
+        with suppress(StorageError):
+            self._database.aside("DELETE FROM units WHERE state = 'running' AND owner = ?", (self.owner,))
         self._database.close()
 
     def agree(self, table: str, key: str, name: str, form: dict[str, Any]) -> None:
@@ -130,36 +133,46 @@ class Store:
             StorageError: the name had another definition.
         """
         text = json.dumps(form, sort_keys=True, default=float)
-        with self._transaction() as is_free:
+
+        def agreed() -> object:
             query = f"SELECT DISTINCT state, owner FROM units WHERE {key} = ?"
-            if all(map(is_free, self._database.execute(query, (name,)))):
+            if all(map(self._are_free(), self._database.execute(query, (name,)))):
                 self._database.write(f"DELETE FROM {table} WHERE {key} = ?", (name,))
             row = name, text, row_digest((name, text))
             self._database.write(f"INSERT INTO {table} VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
             ((stored,),) = self._database.execute(f"SELECT form FROM {table} WHERE {key} = ?", (name,))
+            return stored
+
+        stored = self._database.atomically(agreed)
         if stored != text:
             requirement = f"{key} {name!r} must be what it was in earlier runs in {self._folder}"
             raise StorageError(f"{requirement}: {stored}, got {text}")
 
     def forget(self, units: Sequence[Key], states: Collection[str]) -> None:
         """Deletes the units that are in one of the states, with their evaluations."""
-        with self._database.transaction():
+
+        def forgotten() -> None:
             for unit in units:
                 rows = self._database.execute(f"SELECT state FROM units WHERE {_UNIT}", unit)
                 if rows and rows[0][0] in states:
                     self._database.write(f"DELETE FROM evaluations WHERE {_UNIT}", unit)
                     self._database.write(f"DELETE FROM units WHERE {_UNIT}", unit)
 
+        self._database.atomically(forgotten)
+
     def claim(self, units: Sequence[Key]) -> list[Key]:
         """Claims the units that have not ended and that no live runner has claimed; returns these."""
-        claimed = []
-        with self._transaction() as is_free:
+
+        def claimed() -> list[Key]:
+            is_free, mine = self._are_free(), []
             for unit in units:
                 rows = self._database.execute(f"SELECT state, owner FROM units WHERE {_UNIT}", unit)
                 if all(map(is_free, rows)):
                     self._database.write(_CLAIM, (*unit, self.owner))
-                    claimed.append(unit)
-        return claimed
+                    mine.append(unit)
+            return mine
+
+        return self._database.atomically(claimed)
 
     def finish(self, units: Sequence[Unit], environment: str, command: str, minimum: float | None) -> None:
         """Stores units that this runner has claimed, all or none of them; on return they survive a crash.
@@ -174,13 +187,16 @@ class Store:
         """
         form = json.dumps(json.loads(environment) | {"command": command})
         database = self._database
-        with database.transaction():
+
+        def finished() -> None:
             database.write("INSERT INTO environments (form) VALUES (?) ON CONFLICT DO NOTHING", (form,))
             ((number,),) = database.execute("SELECT environment FROM environments WHERE form = ?", (form,))
             row = row_digest((number, form)), number
             database.write("UPDATE environments SET digest = ? WHERE environment = ?", row)
             for unit in units:
                 self._finish(unit, number, minimum)
+
+        database.atomically(finished)
 
     def _finish(self, unit: Unit, environment: int, minimum: float | None) -> None:
         """Stores one unit, within a transaction."""
@@ -197,16 +213,13 @@ class Store:
 
     def states(self) -> dict[Key, str]:
         """The state of every unit that is running or has ended."""
-        with self._database.transaction("DEFERRED"):
-            rows = self._database.execute("SELECT problem, method, seed, state FROM units")
+        rows = self._database.execute("SELECT problem, method, seed, state FROM units")
         return {(problem, method, seed): state for problem, method, seed, state in rows}
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Callable[[tuple[str, str]], bool]]:
-        """A transaction; yields whether a unit of a state and an owner is running without a live owner."""
-        with self._database.transaction():
-            open_owners = {store.owner for store in list(_opened)}  # now: nobody claims during a transaction
-            yield lambda unit: unit[0] == "running" and not has_live_owner(unit[1], open_owners)
+    def _are_free(self) -> Callable[[tuple[str, str]], bool]:
+        """Tells, within a transaction, whether a unit of a state and an owner runs without a live owner."""
+        open_owners = {store.owner for store in list(_opened)}  # now: nobody claims during a transaction
+        return lambda unit: unit[0] == "running" and not has_live_owner(unit[1], open_owners)
 
 
 def _row(evaluation: Evaluation, minimum: float | None) -> tuple[Any, ...]:

@@ -178,10 +178,9 @@ def headings_in(space: "Space", columns: list[str] | None) -> dict[str, str]:
 
 def stored_header(storage: Path | None) -> "Header | None":
     """The header of the history in a file; None if there is no file."""
-    from bo_suite.storage.paths import storage_path
+    from bo_suite.storage.paths import exists
 
-    file = storage_path(storage)
-    if storage is None or file is None or not file.exists():
+    if storage is None or not exists(storage):
         return None
     with existing(storage) as history:
         return history.header

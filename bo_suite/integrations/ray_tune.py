@@ -20,7 +20,7 @@ from bo_suite.integrations.ray_space import by_name, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.integrations.starts import not_asked
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.paths import storage_path
+from bo_suite.storage.paths import local_path
 from bo_suite.storage.trial import Trial, next_id
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.values.describe import described, visible
@@ -86,7 +86,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         _check_goal(metric, mode)
         if space is not None:
             translated(space)
-        file = storage_path(storage)
+        file = None if storage is None else local_path("the storage", storage)
         super().__init__(metric=metric, mode=mode)
         self._metric: str | None = metric
         self._mode: str | None = mode

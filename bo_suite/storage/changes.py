@@ -1,7 +1,7 @@
-"""What was changed in a history after the fact: corrected outcomes, forgotten trials, edits of the space."""
+"""What was changed in a history after the fact: corrected outcomes, forgotten trials, edits of the space; and
+what was told too late."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from bo_suite.storage.rows import Row
 from bo_suite.system.owners import author
 from bo_suite.values.copies import Copied
 
-Action = Literal["amend", "forget", "extend"]
+Action = Literal["amend", "forget", "extend", "late"]
 
 _OUTCOME = ("state", "value", "std", "outcomes", "stds", "reason", "transient")
 """Fields of a row that a change keeps."""
@@ -26,11 +26,11 @@ class Change:
     Attributes:
         id: 1, 2, 3, ... in order of making.
         trial: id of the trial; None if the space was changed.
-        action: "amend", "forget" or "extend".
+        action: "amend", "forget" or "extend"; "late" for an outcome of an attempt that had been superseded.
         author: user and host.
         made: unix seconds.
         before: what was there: the outcome of a trial (state, value, ...), or the form of the space.
-        after: what is there instead.
+        after: what is there instead; of "late", what was told and not taken.
     """
 
     id: int
@@ -56,7 +56,7 @@ def write_change(
     """Adds a change, within a transaction."""
     number = database.number("SELECT coalesce(max(id), 0) FROM changes") + 1
     forms = (json.dumps(dict(form), allow_nan=False) for form in (before, after))
-    content = (number, trial, action, author(), time.time(), *forms)
+    content = (number, trial, action, author(), database.now(), *forms)
     database.write("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*content, _seal(content)))
 
 

@@ -35,11 +35,9 @@ def stored_header(database: Database, expected: Header | None) -> Header | None:
             or it is empty and no header is expected.
     """
     name = database.name
-    if database.number("PRAGMA application_id") != schema.APPLICATION:
-        tables = [table for (table,) in database.execute("SELECT name FROM sqlite_master")]
-        if tables:
+    if database.application() != schema.APPLICATION:
+        if tables := database.tables():
             raise database.not_ours(f"it has tables {tables}")
-        database.check_log()
         if expected is None:
             raise StorageError(f"the storage must hold a history, got {name}, which is empty")
         return None
@@ -61,8 +59,9 @@ def agreed_header(database: Database, expected: Header, stored: Header | None) -
     """The expected header, completed from the file's; creates the tables, or stores what has changed."""
     if stored is None:
         expected = replace(expected, run=uuid.uuid4().hex, schema=schema.VERSION)
-        for statement in (f"PRAGMA application_id = {schema.APPLICATION}", *schema.TABLES):
-            database.write(statement)
+        database.mark(schema.APPLICATION)
+        for statement in schema.TABLES:
+            database.write(statement.format(**database.types))
         write_header(database, expected)
         return expected
     unset = {key: getattr(stored, key) for key in _CHANGEABLE if getattr(expected, key) is None}
@@ -116,13 +115,13 @@ def migrated(database: Database, header: Header) -> Header:
     run = stored_run(database)
     if database.execute("SELECT value FROM meta WHERE key = 'schema'") == [(str(schema.VERSION),)]:
         return replace(header, run=run, schema=schema.VERSION)
-    database.write(schema.BEGIN_MIGRATION)
+    database.write(schema.BEGIN_MIGRATION.format(**database.types))
     for row in database.execute("SELECT * FROM trials ORDER BY id"):
         if (fault := fault_in(row, header.canonical)) is not None:
             raise row_error(database, row[0], fault)
         database.write(schema.PUT_MIGRATED, sealed(content_of(row)))
     for statement in schema.END_MIGRATION:
-        database.write(statement)
+        database.write(statement.format(**database.types))
     header = replace(header, run=run or uuid.uuid4().hex, schema=schema.VERSION)
     write_header(database, header)
     return header
@@ -148,7 +147,7 @@ def write_header(database: Database, header: Header) -> None:
     }
     texts = {key: json.dumps(value, allow_nan=False) for key, value in fields.items()}
     for key, text in {**texts, "seal": json.dumps(_seal(texts))}.items():
-        database.write("REPLACE INTO meta VALUES (?, ?)", (key, text))
+        database.write(schema.PUT_META, (key, text))
 
 
 def _seal(texts: Mapping[str, str]) -> str:

@@ -1,63 +1,52 @@
-"""Trials on disk or in memory: the history is the only state of an optimiser.
+"""Trials in a file, a database or memory: the history is the only state of an optimiser.
 
-A history on disk is one SQLite file (standard library, rollback journal, synchronous EXTRA); `path=None`
-keeps the same tables in memory. Every write is one short `BEGIN IMMEDIATE` transaction, so any number of
-processes on one machine may share a file; no lock is held while the caller computes. Keep the file on a local
-disk.
-
-A running trial belongs to the `History` that handed it out, its owner. An owner is dead if its process on
-this host is gone (or its process id now belongs to a process with another start time), or if it is a closed
-or collected `History` of this process. Owners on other hosts, in other containers and in other living
-processes count as alive.
+A history on disk is one SQLite file (standard library, rollback journal, synchronous EXTRA); a path of None
+keeps the same tables in memory, and an address has them in a PostgreSQL database. Every write is one short
+transaction, so any number of processes may share a history; no lock is held while the caller computes. Keep a
+file on a local disk.
 """
 
 import json
 import operator
-import os
-import time
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bo_suite.errors import SpaceError, StorageError
+from bo_suite.errors import SupersededError
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.changes import Action, Change, outcome_of, read_changes, write_change
+from bo_suite.storage.addresses import Address, Lease
+from bo_suite.storage.changes import Change, outcome_of, read_changes, write_change
 from bo_suite.storage.database import BUSY_TIMEOUT_S
+from bo_suite.storage.edits import change, replace_space
 from bo_suite.storage.goals import Noise, Told
-from bo_suite.storage.paths import check_path, storage_path
+from bo_suite.storage.holding import Holding
+from bo_suite.storage.leases import Holder, holders
+from bo_suite.storage.paths import check_path, storage_place
 from bo_suite.storage.queue import read_queue, remove_queued, write_queued
 from bo_suite.storage.rows import Row, trial_of
 from bo_suite.storage.schema import WITH_QUEUE
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
-from bo_suite.storage.turns import Turns
-from bo_suite.storage.validation import (
-    check_may_end,
-    provenance_json,
-    require_traceback,
-)
-from bo_suite.system.owners import has_live_owner, new_owner
+from bo_suite.storage.turns import turns_at
+from bo_suite.storage.validation import check_may_end, provenance_json, require_traceback
 from bo_suite.values.describe import plain_text
-
-_opened: "weakref.WeakSet[History]" = weakref.WeakSet()
 
 
 class History:
-    """The trials of one optimiser, in a file or in memory; threads and forked processes may share it.
+    """The trials of one optimiser, in a file, a database or memory, shared by threads and forked processes.
 
     Implements `Storage`. Use `History.open`. Every public method raises StorageError if the file cannot be
     read or written, or is damaged; a write that fails is rolled back, and the history stays usable.
     """
 
-    def __init__(self, path: Path | None, header: Header | None, functions: Sequence[Any] = ()) -> None:
-        self.path = path
-        self._owner = (os.getpid(), new_owner())
-        self._table = TrialTable(path, header, functions)
-        self._turns = Turns(path)
-        _opened.add(self)
+    def __init__(
+        self, place: Path | Address | None, header: Header | None, functions: Sequence[Any] = ()
+    ) -> None:
+        self.place = place
+        self._table = TrialTable(place, header, functions)
+        self._turns = turns_at(place, self._table.database)
+        self._holding = Holding(self._table, place.lease if isinstance(place, Address) else Lease())
 
     @property
     def header(self) -> Header:
@@ -71,11 +60,13 @@ class History:
         return self._table.header
 
     @staticmethod
-    def open(path: str | Path | None, header: Header | None, functions: Sequence[Any] = ()) -> "History":
-        """The history in a file, which is created if it is missing; in memory if the path is None.
+    def open(
+        path: str | Path | Address | None, header: Header | None, functions: Sequence[Any] = ()
+    ) -> "History":
+        """The history at a place, which is created if it is missing; in memory if the path is None.
 
         Args:
-            path: a file on a local disk, or None.
+            path: a file on a local disk, an address postgresql://user@host/database?run=NAME, or None.
             header: space, seed and goals must equal those of an existing file; a budget and an
                 acquisition that are not None replace those of the file. If the header is None, the file
                 must exist, and may be read-only.
@@ -86,17 +77,15 @@ class History:
             StorageError: the folder is missing or read-only, or the file is not a history, is damaged, is
                 from a newer version, or belongs to another space, seed or goals.
         """
-        file = storage_path(path)
-        if file is not None or header is None:
-            check_path(file, must_exist=header is None)
-        return History(file, header, functions)
+        place = storage_place(path)
+        if isinstance(place, Path) or (place is None and header is None):
+            check_path(place, must_exist=header is None)
+        return History(place, header, functions)
 
     @property
     def owner(self) -> str:
         """Name of the owner of the trials that this history hands out; a forked child has another one."""
-        if self._owner[0] != os.getpid():
-            self._owner = (os.getpid(), new_owner())
-        return self._owner[1]
+        return self._holding.owner
 
     def trials(self) -> list[Trial]:
         """All trials, ordered by id, as a new list; reads only rows that changed since the last call.
@@ -112,9 +101,7 @@ class History:
 
     def snapshot(self) -> Snapshot:
         """Header, trials and queue at one instant."""
-        with self._table.database.transaction("DEFERRED"):
-            trials, queue = self.trials(), self.queue()
-            return Snapshot(self._table.header, trials, queue)
+        return self._table.database.atomically(self._seen, writes=False)
 
     def queue(self) -> list[Queued]:
         """The points that are asked next, in order."""
@@ -159,7 +146,8 @@ class History:
             TrialError: a provenance is not JSON.
         """
         table, sources = self._table, list(map(provenance_json, provenance))
-        with table.transaction():
+
+        def inserted() -> list[Trial] | None:
             if space not in (None, table.header.space) or expected not in (None, table.largest("id") + 1):
                 return None
             rows = [
@@ -170,6 +158,10 @@ class History:
                 return None
             return self._append(rows)
 
+        trials = table.stored(inserted)
+        self._holding.add(trials or ())
+        return trials
+
     def add_all(self, observations: Sequence[Observation]) -> list[Trial]:
         """Stores observations that were not asked for, all or none of them, as finished and failed trials.
 
@@ -177,8 +169,7 @@ class History:
             SpaceError: a point is not complete or not in the space.
             TrialError: a value or a std is not finite, or a std is below 0.
         """
-        with self._table.transaction():
-            return self._append([self._added(observation) for observation in observations])
+        return self._table.stored(lambda: self._append([self._added(one) for one in observations]))
 
     def enqueue(self, points: Sequence[Params], *, repeats: bool = True) -> list[Queued]:
         """Stores points to be asked next, after those that are queued already, and returns them.
@@ -190,7 +181,8 @@ class History:
         Raises:
             SpaceError: a parameter is unknown, or does not have the value.
         """
-        with self._table.transaction():
+
+        def written() -> list[Queued]:
             checked = [self._table.header.space.check_some(point) for point in points]
             if not repeats:
                 present = [json.loads(row.params) for row in self._table.rows("ORDER BY id")]
@@ -198,12 +190,17 @@ class History:
                 checked = [p for p in checked if not any(p.items() <= other.items() for other in present)]
             return write_queued(self._table.database, checked)
 
+        return self._table.stored(written)
+
     def dequeue(self) -> list[Queued]:
         """Removes all queued points, and returns them."""
-        with self._table.transaction():
+
+        def removed() -> list[Queued]:
             queued = read_queue(self._table.database)
             remove_queued(self._table.database, [point.id for point in queued])
             return queued
+
+        return self._table.stored(removed)
 
     def tell(self, trial: int, value: Told, std: Noise = None, attempt: int | None = None) -> Trial:
         """Finishes a running trial; on return the value is on the disk.
@@ -242,7 +239,11 @@ class History:
             TrialError: as in `tell`, or the traceback is not a string.
         """
         text = require_traceback(traceback)
-        outcome = {"reason": plain_text(reason), "transient": int(bool(transient)), "traceback": text}
+        outcome: dict[str, Any] = {
+            "reason": plain_text(reason),
+            "transient": int(bool(transient)),
+            "traceback": text,
+        }
         return self._end(trial, attempt, "failed", **outcome)
 
     def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
@@ -269,7 +270,8 @@ class History:
                 outcome["std"] = row.std
             return outcome | {"state": "finished", "reason": None, "transient": 0, "traceback": None}
 
-        return self._change("amend", trial, corrected)
+        number = operator.index(trial)
+        return self._table.stored(lambda: change(self._table, "amend", number, corrected))
 
     def forget(self, trial: int, reason: str) -> Trial:
         """Withdraws a trial in any state, and removes its outcome; `changes` has what was there.
@@ -279,7 +281,8 @@ class History:
         """
         outcome: dict[str, Any] = dict.fromkeys(("value", "std", "outcomes", "stds", "traceback"))
         outcome |= {"state": "withdrawn", "reason": plain_text(reason), "transient": 0}
-        return self._change("forget", trial, lambda _: outcome)
+        number = operator.index(trial)
+        return self._table.stored(lambda: change(self._table, "forget", number, lambda _: outcome))
 
     def extend(self, before: Space, space: Space, values: Params) -> None:
         """Replaces the space; points of earlier trials stay, also those outside of the new space.
@@ -293,41 +296,38 @@ class History:
             SpaceError: an earlier point cannot be one of the new space, or a queued one is outside of it.
             StorageError: the space is not `before` any more.
         """
-        table = self._table
-        with table.transaction():
-            if self._table.header.space != before:
-                raise StorageError("another process has just changed the space; look at it, and try again")
-            if table.largest("id") >= 0:
-                revision = table.next_revision()
-                for row in table.rows("ORDER BY id"):
-                    point = space.accept(json.loads(row.params), values)
-                    table.put(row, params=json.dumps(point, allow_nan=False), revision=revision)
-            for queued in read_queue(table.database):
-                try:
-                    space.check_some(queued.params)
-                except SpaceError as error:
-                    rule = "queued points must lie in the new space (Optimizer.dequeue removes them)"
-                    raise SpaceError(f"{rule}, got {queued.params}: {error}") from error
-            write_change(table.database, "extend", None, before.to_dict(), space.to_dict())
-            table.put_header(replace(table.header, space=space, since=table.largest("id") + 1, extended=True))
+        self._table.stored(lambda: replace_space(self._table, before, space, values))
 
-    def reclaim(self) -> list[Trial]:
-        """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
-        table = self._table
-        with table.transaction():
-            running = table.rows("WHERE state = 'running' ORDER BY id")
-            revision, now = table.next_revision(), time.time()
-            open_owners = {history.owner for history in list(_opened)}
-            taken = [
-                table.put(row, attempt=row.attempt + 1, started=now, owner=self.owner, revision=revision)
-                for row in running
-                if not has_live_owner(row.owner, open_owners)
-            ]
-            return [trial_of(row, self._table.header.run) for row in taken]
+    def reclaim(self, most: int | None = None) -> list[Trial]:
+        """Takes over running trials of dead owners and of expired leases, each as one more attempt.
+
+        Those that were handed out three times already are failed instead.
+
+        Args:
+            most: number of trials to take over; None for all.
+        """
+        if not self._table.database.atomically(self._holding.abandoned, writes=False):
+            return []
+        taken = self._table.stored(lambda: self._holding.take(most))
+        self._holding.add(taken)
+        return taken
+
+    def hand_back(self, trial: int, attempt: int | None = None) -> Trial:
+        """Withdraws a running trial and queues its point, to be asked by another; errors as in `fail`."""
+        return self._end(trial, attempt, "withdrawn", again=True, reason="handed back")
+
+    def hold(self) -> None:
+        """Keeps the running trials of this history until they are told, also when this process has ended."""
+        self._table.stored(self._holding.keep)
+
+    def holders(self) -> list[Holder]:
+        """Who holds running trials, and until when."""
+        with self._table.database.session():
+            return holders(self._table.database) if self._table.has_leases else []
 
     def close(self) -> None:
-        """Closes the file; running trials stay running."""
-        _opened.discard(self)
+        """Closes the storage; running trials stay running."""
+        self._holding.close()
         self._table.database.close()
         self._turns.forget()
 
@@ -336,7 +336,10 @@ class History:
 
     def _added(self, observation: Observation) -> Row:
         """The row of an observation from elsewhere, without its id."""
-        now, space = time.time(), self._table.header.space.unlisted  # what is not suggested still teaches
+        now, space = (
+            self._table.database.now(),
+            self._table.header.space.unlisted,
+        )  # what is not suggested still teaches
         point = json.dumps(space.check(observation.params), allow_nan=False)
         if observation.reason is not None:
             return Row(params=point, state="failed", reason=plain_text(observation.reason), ended=now)
@@ -347,32 +350,40 @@ class History:
     def _append(self, rows: Sequence[Row]) -> list[Trial]:
         """Writes rows with new ids, within a transaction."""
         table = self._table
-        shared = {"started": time.time(), "owner": self.owner, "revision": table.next_revision()}
+        shared = {"started": table.database.now(), "owner": self.owner, "revision": table.next_revision()}
         first = table.largest("id") + 1
         written = [table.put(row, id=number, **shared) for number, row in enumerate(rows, first)]
+        if any(row.state == "running" for row in rows):
+            self._holding.begin()
         return [trial_of(row, self._table.header.run) for row in written]
 
-    def _end(self, trial: int, attempt: int | None, state: str, **outcome: Any) -> Trial:
-        table, number = self._table, operator.index(trial)
-        with table.transaction():
-            row = table.row(number)
-            check_may_end(row, attempt, self.owner)
-            revision = table.next_revision()
-            ended = table.put(row, state=state, ended=time.time(), revision=revision, **outcome)
-            return trial_of(ended, self._table.header.run)
+    def _seen(self) -> Snapshot:
+        trials, queue = self.trials(), self.queue()
+        return Snapshot(self._table.header, trials, queue)
 
-    def _change(self, action: Action, trial: int, changed_to: Callable[[Row], dict[str, Any]]) -> Trial:
-        """Sets the outcome of a trial in any state, and logs the change if it is one."""
+    def _end(
+        self, trial: int, attempt: int | None, state: str, *, again: bool = False, **outcome: Any
+    ) -> Trial:
+        """Ends a running trial; with `again` its point is queued. A late outcome is kept as a change."""
         table, number = self._table, operator.index(trial)
-        with table.transaction():
+        attempt = self._holding.attempt(number) if attempt is None else attempt
+
+        def ended() -> Trial | SupersededError:
             row = table.row(number)
-            outcome = changed_to(row)
-            known = row.state == outcome["state"] == "withdrawn"
-            if not known and any(getattr(row, name) != value for name, value in outcome.items()):
-                ended = time.time() if row.ended is None else row.ended
-                changed = table.put(row, ended=ended, revision=table.next_revision(), **outcome)
-                write_change(table.database, action, number, outcome_of(row), outcome_of(changed))
-                if row.state != "running":  # earlier fits are no start for the next one
-                    table.put_header(replace(self._table.header, since=table.largest("id") + 1))
-                row = changed
-            return trial_of(row, self._table.header.run)
+            try:
+                check_may_end(row, attempt, self.owner)
+            except SupersededError as error:
+                late = {"attempt": attempt, "state": state, **outcome}
+                write_change(table.database, "late", number, outcome_of(row), late)
+                return error
+            if again:
+                write_queued(table.database, [json.loads(row.params)])
+            now, revision = table.database.now(), table.next_revision()
+            row = table.put(row, state=state, ended=now, revision=revision, **outcome)
+            return trial_of(row, table.header.run)
+
+        result = table.stored(ended)
+        self._holding.remove(number)
+        if isinstance(result, SupersededError):
+            raise result
+        return result

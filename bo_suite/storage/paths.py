@@ -1,10 +1,11 @@
-"""Paths of storages. Addresses are refused, and error messages never repeat their passwords."""
+"""Where a storage is: a path, or the address of a database. Messages never repeat passwords."""
 
 import os
 import re
 from pathlib import Path
 
 from bo_suite.errors import StorageError
+from bo_suite.storage.addresses import SCHEME, Address, parsed
 from bo_suite.values.describe import described
 
 _ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]+):[/\\]", re.IGNORECASE)
@@ -23,16 +24,20 @@ _HOST = re.compile(
 """Connection settings of a database, in any order."""
 
 
-def storage_path(storage: object) -> Path | None:
-    """The absolute path of a storage; None if the storage is None.
+def storage_place(storage: object) -> Path | Address | None:
+    """The absolute path of a storage, or its address; None if the storage is None.
 
     Raises:
-        StorageError: it is an address such as `postgresql://...`, ":memory:", or not a valid path.
+        StorageError: it is another address, ":memory:", or not a valid path.
     """
-    if storage is None:
-        return None
+    if storage is None or isinstance(storage, Address):
+        return storage
     if isinstance(storage, str | os.PathLike) and ":memory:" in str(storage):
         raise StorageError("the storage must be None for a history in memory, got ':memory:'")
+    if isinstance(storage, str) and SCHEME.match(storage):
+        return parsed(storage)
+    if isinstance(storage, os.PathLike) and SCHEME.match(os.fspath(storage)):
+        raise StorageError("the address of a database must be text, got a path, which has lost a slash")
     return local_path("the storage", storage)
 
 
@@ -65,6 +70,20 @@ def local_path(what: str, path: object) -> Path:
     if not text.strip():
         raise StorageError(f"{what} must be a path, got {text!r}")
     return Path(text).absolute()
+
+
+def exists(storage: object) -> bool:
+    """Whether there is something at a place; a file may also be of another program.
+
+    Raises:
+        StorageError: as `storage_place`, or a database cannot be reached.
+    """
+    place = storage_place(storage)
+    if isinstance(place, Address):
+        from bo_suite.storage.runs import has_run
+
+        return has_run(place)
+    return place is not None and place.exists()
 
 
 def check_path(file: Path | None, *, must_exist: bool) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.addresses import Address
 from bo_suite.storage.changes import Change
 from bo_suite.storage.goals import Noise, Told
+from bo_suite.storage.leases import Holder
 from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
 
 
@@ -18,11 +20,11 @@ class Storage(Protocol):
     tests/storage/test_storage_contract.py holds the rules for all implementations.
 
     Attributes:
-        path: where it is; None if it is in memory.
+        place: where it is; None if it is in memory.
         header: space, seed, goals and settings; others may change the space.
     """
 
-    path: Path | None
+    place: Path | Address | None
 
     @property
     def header(self) -> Header: ...
@@ -91,8 +93,17 @@ class Storage(Protocol):
     def changes(self) -> list[Change]:
         """What was amended, forgotten and extended, in order of making."""
 
-    def reclaim(self) -> list[Trial]:
-        """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
+    def reclaim(self, most: int | None = None) -> list[Trial]:
+        """Takes over running trials of dead owners and expired leases, each as one more attempt."""
+
+    def hand_back(self, trial: int, attempt: int | None = None) -> Trial:
+        """Withdraws a running trial and queues its point, to be asked by another."""
+
+    def hold(self) -> None:
+        """Keeps the running trials of this storage until they are told, also when this process has ended."""
+
+    def holders(self) -> list[Holder]:
+        """Who holds running trials, and until when."""
 
     def close(self) -> None:
         """Releases the storage; running trials stay running."""

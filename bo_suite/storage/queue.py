@@ -16,7 +16,7 @@ def write_queued(database: Database, points: Sequence[Params]) -> list[Queued]:
     for point in points:
         text = json.dumps(point, allow_nan=False)
         database.write("INSERT INTO queue (params, seal) VALUES (?, ?)", (text, _seal(text)))
-        queued.append(Queued(database.number("SELECT last_insert_rowid()"), point))
+        queued.append(Queued(database.number("SELECT max(id) FROM queue"), point))
     return queued
 
 

@@ -1,4 +1,6 @@
-"""The tables of a history file, and the statements that write to them."""
+"""The tables of a history, and the statements that write to them; `{real}` is a type of an engine."""
+
+from bo_suite.storage.rows import Row
 
 APPLICATION = 0x626F7331
 """SQLite's application_id, which marks a file as a history: "bos1" in ASCII."""
@@ -12,24 +14,26 @@ WITH_QUEUE = 4
 """First version with the tables `queue` and `changes`."""
 
 _TRIALS = """CREATE TABLE {name} (
-        id INTEGER PRIMARY KEY, params TEXT NOT NULL,
+        id {{integer}} PRIMARY KEY, params TEXT NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed', 'withdrawn')),
-        value REAL CHECK (value IS NULL OR state = 'finished'), std REAL,
+        value {{real}} CHECK (value IS NULL OR state = 'finished'), std {{real}},
         reason TEXT CHECK ((reason IS NOT NULL) = (state IN ('failed', 'withdrawn'))),
-        attempt INTEGER NOT NULL, asked INTEGER NOT NULL, provenance TEXT NOT NULL,
-        started REAL NOT NULL, ended REAL, owner TEXT NOT NULL, revision INTEGER NOT NULL,
-        transient INTEGER NOT NULL,
+        attempt {{integer}} NOT NULL, asked {{integer}} NOT NULL, provenance TEXT NOT NULL,
+        started {{real}} NOT NULL, ended {{real}}, owner TEXT NOT NULL, revision {{integer}} NOT NULL,
+        transient {{integer}} NOT NULL,
         traceback TEXT CHECK (traceback IS NULL OR state = 'failed'), outcomes TEXT, stds TEXT,
         seal TEXT NOT NULL,
         CHECK ((value IS NOT NULL OR outcomes IS NOT NULL) = (state = 'finished')))"""
 _INDEX = "CREATE INDEX trials_revision ON trials (revision)"
-_PUT = f"REPLACE INTO {{name}} VALUES ({', '.join('?' * 18)})"
+
+LEASES = """CREATE TABLE IF NOT EXISTS leases (owner TEXT PRIMARY KEY, worker TEXT NOT NULL,
+        started {real} NOT NULL, renewed {real} NOT NULL, expires {real})"""
+"""The leases of those who evaluate; files that were made before there were leases get the table later."""
 
 _ASIDE = (
-    """CREATE TABLE IF NOT EXISTS queue (id INTEGER PRIMARY KEY AUTOINCREMENT, params TEXT NOT NULL,
-        seal TEXT NOT NULL)""",
-    """CREATE TABLE IF NOT EXISTS changes (id INTEGER PRIMARY KEY, trial INTEGER, action TEXT NOT NULL,
-        author TEXT NOT NULL, made REAL NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL,
+    """CREATE TABLE IF NOT EXISTS queue (id {counter}, params TEXT NOT NULL, seal TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS changes (id {integer} PRIMARY KEY, trial {integer}, action TEXT NOT NULL,
+        author TEXT NOT NULL, made {real} NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL,
         seal TEXT NOT NULL)""",
 )
 
@@ -38,9 +42,17 @@ TABLES = (
     _TRIALS.format(name="trials"),
     _INDEX,
     *_ASIDE,
+    LEASES,
 )
-PUT = _PUT.format(name="trials")
+
+_COLUMNS = (*Row._fields, "seal")
+_INSERT = f"INSERT INTO {{name}} ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+PUT = f"{_INSERT.format(name='trials')} ON CONFLICT (id) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in _COLUMNS[1:]
+)
+PUT_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 BEGIN_MIGRATION = _TRIALS.format(name="trials_new")
-PUT_MIGRATED = _PUT.format(name="trials_new")
-END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_new RENAME TO trials", _INDEX, *_ASIDE)
+PUT_MIGRATED = _INSERT.format(name="trials_new")
+END_MIGRATION = ("DROP TABLE trials", "ALTER TABLE trials_new RENAME TO trials", _INDEX, *_ASIDE, LEASES)

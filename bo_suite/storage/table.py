@@ -1,15 +1,15 @@
 """The rows of a history file, with the trials that were read from it; what `History`'s verbs are made of."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from bo_suite.errors import StorageError, TrialError
-from bo_suite.storage import database as db
 from bo_suite.storage import schema
+from bo_suite.storage.addresses import Address
 from bo_suite.storage.content import is_whole
+from bo_suite.storage.database import NotText, NotWritable, opened
 from bo_suite.storage.headers import (
     agreed_header,
     migrated,
@@ -22,19 +22,21 @@ from bo_suite.storage.headers import (
 from bo_suite.storage.rows import Row, StoredRow, content_of, fault_in, sealed, trial_of
 from bo_suite.storage.trial import Header, Trial
 
+T = TypeVar("T")
+
 _MOST = 2**62
 """Above all ids and revisions; a larger number is damage, and close to the limit of SQLite."""
 
 
 class TrialTable:
-    """The file of a history: its header, and its trials as they were last read.
+    """The tables of a history: its header, and its trials as they were last read.
 
     Attributes:
         header: as it was last read or written; another process may change it.
-        database: the file, or memory.
+        database: the file, the server, or memory.
 
     Args:
-        path: the file, or None.
+        place: the file, the address of the server, or None.
         header: what the file must agree with, or is created with; None if it must exist.
         functions: the constraint functions of the space, of which the file has the names.
 
@@ -44,13 +46,16 @@ class TrialTable:
 
     header: Header
 
-    def __init__(self, path: Path | None, header: Header | None, functions: Sequence[Any] = ()) -> None:
-        self.path, self._functions = path, functions if header is None else header.space.constraints.functions
+    def __init__(
+        self, place: Path | Address | None, header: Header | None, functions: Sequence[Any] = ()
+    ) -> None:
+        self._functions = functions if header is None else header.space.constraints.functions
         self._trials: dict[int, Trial] = {}
         self._written: list[Row] = []  # by the current transaction
         self._revision, self._version = 0, -1  # everything up to these was read
         self._newest, self._highest = 0, 0  # the largest revision in the file, and the largest ever seen
-        self.database = db.Database(path, create=header is not None)
+        self._has_leases = False
+        self.database = opened(place, create=header is not None, content="a history")
         try:
             self.header = self._open_file(header)
             self._seal = stored_seal(self.database)
@@ -72,41 +77,55 @@ class TrialTable:
 
     def read_changes(self) -> None:
         """Reads the header and the rows again, if another connection has written since."""
-        version = self.database.number("PRAGMA data_version")  # counts other connections' commits
+        version = self.database.version()
         if version != self._version:
-            self.read_header()
-            self._refresh()
+            self.database.atomically(self._read_again, writes=False)
             self._version = version
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """A transaction that writes, after the file was migrated to this version."""
+    def stored(self, work: Callable[[], T]) -> T:
+        """What `work` returns, from a transaction that writes; a file is brought to this version before.
+
+        Args:
+            work: what to do; on a server it may run again, where nothing was stored.
+        """
         if self.header.schema < schema.VERSION:
-            with self.database.transaction():
-                self._check_run()
-                self.header = migrated(self.database, self.header)
-                self._seal = stored_seal(self.database)
+            self.database.atomically(self._migrate)
         with self.database.session():
-            self._written, before = [], (self.header, self._seal)
+            before = self.header, self._seal
+
+            def whole() -> T:
+                self._written = []
+                self.header, self._seal = before
+                self._check_run()
+                self.read_header()
+                if self.largest("revision") < self._newest:
+                    self._refresh()
+                if not self._has_leases and "leases" not in self.database.tables():
+                    self.database.write(schema.LEASES.format(**self.database.types))
+                return work()
+
             try:
-                with self.database.transaction():
-                    self._check_run()
-                    self.read_header()
-                    if self.largest("revision") < self._newest:
-                        self._refresh()
-                    yield
+                result = self.database.atomically(whole)
             except BaseException:
                 self.header, self._seal = before  # what was written may be undone: it is read again
                 raise
             finally:
-                self._version = -1  # data_version does not count our own commits
+                self._version = -1  # our own commits do not count as those of others
+            self._has_leases = True
             self._remember_written()
+            return result
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether there is a table of leases, which a file of an earlier version gets when it is written."""
+        self._has_leases = self._has_leases or "leases" in self.database.tables()
+        return self._has_leases
 
     def rows(self, condition: str, *values: Any) -> list[Row]:
         """Rows of the file, after a check of each."""
         try:
             rows = self.database.execute(f"SELECT * FROM trials {condition}", values)
-        except db.NotText:
+        except NotText:
             self._check(self.database.texts("SELECT * FROM trials ORDER BY id"))
             raise
         self._check(rows)
@@ -142,32 +161,41 @@ class TrialTable:
 
     def largest(self, column: str) -> int:
         """The largest number in a column; -1 if there are no rows."""
-        ((number, row),) = self.database.execute(f"SELECT max({column}), id FROM trials")
-        return self._checked_number(column, number, row)
+        rows = self.database.execute(f"SELECT {column}, id FROM trials ORDER BY {column} DESC LIMIT 1")
+        for number, row in rows:
+            if not (is_whole(number) and number < _MOST):
+                fault = f"{column}: must be an integer < 2^62, got {number!r:.50}"
+                raise row_error(self.database, row, fault)
+            return int(number)
+        return -1
 
     def _open_file(self, expected: Header | None) -> Header:
         """The header of the file, which is created or updated."""
         database = self.database
+
+        def agreed() -> Header | None:
+            stored = stored_header(database, expected)
+            if expected is not None:
+                stored = agreed_header(database, expected, stored)
+            database.write("DELETE FROM meta WHERE key = ''")  # BEGIN is no test of a read-only file
+            return stored
+
         try:
-            stored = self._checked_header(expected)  # before any write: the file may not be ours
-            database.check_folder()
-            database.configure()
-            with database.transaction():
-                stored = stored_header(database, expected)
-                if expected is not None:
-                    expected = agreed_header(database, expected, stored)
-                database.write("DELETE FROM meta WHERE 0")  # BEGIN alone is no test of a read-only file
-        except db.NotWritable:
+            self._checked_header(expected)  # before any write: the file may not be ours
+            database.prepare()
+            found = database.atomically(agreed)
+        except NotWritable:
             if expected is not None:
                 raise
             database.read_only()
-            stored = self._checked_header(None)
-        return self._with_functions(expected or cast(Header, stored))  # stored_header raises if both are None
+            found = self._checked_header(None)
+        return self._with_functions(cast(Header, found))  # stored_header raises if there is none
 
     def _checked_header(self, expected: Header | None) -> Header | None:
         """The header of the file, after a check of its structure."""
         database = self.database
-        with database.transaction("DEFERRED"):  # one state, while another process may be creating it
+
+        def checked() -> Header | None:
             stored = stored_header(database, expected)
             try:
                 database.check_integrity()
@@ -176,16 +204,26 @@ class TrialTable:
                     self.header = stored
                     self.rows("ORDER BY id")
                 raise
-        return stored
+            return stored
+
+        return database.atomically(checked, writes=False)  # one state, while another process creates it
+
+    def _migrate(self) -> None:
+        self._check_run()
+        self.header = migrated(self.database, self.header)
+        self._seal = stored_seal(self.database)
+
+    def _read_again(self) -> None:
+        self.read_header()
+        self._refresh()
 
     def _refresh(self) -> None:
         """Reads the rows that have changed, or all rows if some were deleted."""
         rows = self.rows("WHERE revision > ? ORDER BY id", self._revision)
         last = next(reversed(self._trials), -1)
         new = [row.id for row in rows if row.id not in self._trials]
-        ((count, revision, row),) = self.database.execute("SELECT count(*), max(revision), id FROM trials")
-        newest = self._checked_number("revision", revision, row)
-        deleted = count != len(self._trials) + len(new) or newest < self._newest
+        count = self.database.number("SELECT count(*) FROM trials")
+        deleted = count != len(self._trials) + len(new) or self.largest("revision") < self._newest
         if deleted or (new and new[0] < last):
             rows = self.rows("ORDER BY id")
             self._check_course(rows)
@@ -224,7 +262,7 @@ class TrialTable:
 
     def _check_run(self) -> None:
         """Raises a StorageError if another history has replaced the file."""
-        if self.path is not None and self.header.run not in ("", stored_run(self.database)):
+        if self.database.shared and self.header.run not in ("", stored_run(self.database)):
             raise self._replaced("another history")
 
     def _check_course(self, rows: list[Row]) -> None:
@@ -245,8 +283,3 @@ class TrialTable:
         for row in rows:
             if (fault := fault_in(row, canonical)) is not None:
                 raise row_error(self.database, row[0], fault)
-
-    def _checked_number(self, column: str, number: Any, row: Any) -> int:
-        if number is not None and not (is_whole(number) and number < _MOST):
-            raise row_error(self.database, row, f"{column}: must be an integer < 2^62, got {number!r:.50}")
-        return -1 if number is None else int(number)

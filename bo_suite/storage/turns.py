@@ -17,6 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bo_suite.storage.addresses import Address
+from bo_suite.storage.database import Database
+from bo_suite.storage.server_turns import ServerTurns
 from bo_suite.system.locks import FairLock
 
 try:
@@ -50,6 +53,11 @@ def _renew_guard() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_guard)
+
+
+def turns_at(place: Path | Address | None, database: Database) -> "Turns | ServerTurns":
+    """The turns at the history in a file, a database or memory."""
+    return ServerTurns(database, str(place)) if isinstance(place, Address) else Turns(place)
 
 
 class Turns:

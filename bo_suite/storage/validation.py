@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bo_suite.errors import TrialError
+from bo_suite.errors import SupersededError, TrialError
 from bo_suite.space.space import Space
 from bo_suite.space.table import digest_of
 from bo_suite.storage.rows import Row
@@ -37,7 +37,7 @@ def provenance_json(provenance: Mapping[str, Any]) -> str:
 
 
 def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
-    """Raises a TrialError if a trial has ended, or another attempt is the current one.
+    """Raises a TrialError if a trial has ended, or a SupersededError if another attempt is the current one.
 
     Args:
         row: the row of the trial.
@@ -50,7 +50,7 @@ def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
             f"{row.attempt}"
         )
     if attempt is not None and attempt != row.attempt:
-        raise TrialError(
+        raise SupersededError(
             f"only the current attempt ends a trial: trial {row.id} was handed out again as attempt "
             f"{row.attempt}, got attempt {attempt}"
         )

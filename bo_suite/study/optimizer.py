@@ -101,12 +101,12 @@ class Optimizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles and copies as the path of the file, which the copy resumes; TypeError if there is none."""
-        path = self._history.path
-        if path is None:
+        place = self._history.place
+        if place is None:
             law = "an Optimizer must have a file (`storage=`) to be pickled or copied"
             raise TypeError(f"{law}, got one in memory")
         functions = self.space.constraints.functions
-        return Optimizer.resume, (str(path), self._suggester.acquisition, str(self._device), functions)
+        return Optimizer.resume, (str(place), self._suggester.acquisition, str(self._device), functions)
 
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()

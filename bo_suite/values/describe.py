@@ -27,8 +27,8 @@ def described(value: object, most: int = _IN_A_MESSAGE) -> str:
 
 
 def plain_text(value: object, most: int = LONGEST) -> str:
-    """The str of an object, at most `most` characters."""
-    return shortened(_text(str, value), most)
+    """The str of an object, at most `most` characters, and without NUL, which databases do not store."""
+    return shortened(_text(str, value).replace("\0", "\\x00"), most)
 
 
 def error_text(error: BaseException, most: int = _IN_A_MESSAGE) -> str:

@@ -28,6 +28,7 @@ from bo_suite.space.space import Space
 from bo_suite.storage import database as module
 from bo_suite.storage.history import History
 from bo_suite.storage.schema import VERSION
+from bo_suite.storage.sqlite import SqliteDatabase
 from bo_suite.storage.trial import Header, record
 
 processes = multiprocessing.get_context("forkserver")
@@ -366,9 +367,9 @@ def test_two_that_reclaim_at_once_share_no_trial(path: Path) -> None:
 def test_one_may_create_the_file_while_another_looks_at_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute, threads, opened = module.Database.execute, [], []
+    execute, threads, opened = SqliteDatabase.execute, [], []
 
-    def meet(self: module.Database, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+    def meet(self: SqliteDatabase, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
         rows = execute(self, statement, values)
         if statement == "PRAGMA application_id" and not threads:  # between two looks at the empty file
             threads.append(threading.Thread(target=lambda: opened.append(History.open(path, HEADER))))
@@ -376,7 +377,7 @@ def test_one_may_create_the_file_while_another_looks_at_it(
             threads[0].join(0.3)
         return rows
 
-    monkeypatch.setattr(module.Database, "execute", meet)
+    monkeypatch.setattr(SqliteDatabase, "execute", meet)
     opened.append(History.open(path, HEADER))
     threads[0].join()
     assert len(opened) == 2

@@ -32,6 +32,7 @@ from bo_suite.errors import StorageError
 from bo_suite.storage import database as module
 from bo_suite.storage.history import History
 from bo_suite.storage.schema import VERSION
+from bo_suite.storage.sqlite import SqliteDatabase
 from bo_suite.surrogates import AutoGP
 
 
@@ -97,10 +98,10 @@ def test_opening_what_may_only_be_read_changes_no_byte(
     path = old_history(tmp_path)
     before = path.read_bytes()
 
-    def barred(self: module.Database) -> None:
+    def barred(self: SqliteDatabase) -> None:
         raise module.NotWritable(f"not writable: {self.name}")
 
-    monkeypatch.setattr(module.Database, "check_folder", barred)
+    monkeypatch.setattr(SqliteDatabase, "check_folder", barred)
     with closing(Optimizer.resume(path)) as optimizer:
         assert seen(optimizer.trials) == stored(OLD)
         for call in (optimizer.ask, lambda: optimizer.tell(11, 1.0), lambda: optimizer.add(POINT, 1.0)):

@@ -13,6 +13,7 @@ from bo_suite import Float, Optimizer, Space
 from bo_suite.errors import StorageError
 from bo_suite.storage import database as module
 from bo_suite.storage.schema import VERSION
+from bo_suite.storage.sqlite import SqliteDatabase
 from bo_suite.storage.trial import record
 
 POINT = {"lr": 0.01, "depth": 2, "kernel": "rbf", "width": 3.0}
@@ -68,10 +69,10 @@ def test_a_read_only_file_shows_its_queue_and_its_changes(
 ) -> None:
     before = path.read_bytes()
 
-    def barred(self: module.Database) -> None:
+    def barred(self: SqliteDatabase) -> None:
         raise module.NotWritable(f"not writable: {self.name}")
 
-    monkeypatch.setattr(module.Database, "check_folder", barred)
+    monkeypatch.setattr(SqliteDatabase, "check_folder", barred)
     with closing(Optimizer.resume(path)) as optimizer:
         assert contents(optimizer) == STORED
         for call in (optimizer.ask, optimizer.dequeue, lambda: optimizer.tell(11, 1.0)):

@@ -22,7 +22,7 @@ from bo_suite.integrations.optuna import from_optuna
 from bo_suite.integrations.optuna_view import HistoryStorage, to_study
 from bo_suite.integrations.sklearn import BOSearchCV
 from bo_suite.storage.history import History
-from bo_suite.storage.paths import storage_path
+from bo_suite.storage.paths import storage_place
 
 SPACE = Space({"x": Float(0, 1)})
 ADDRESSES = {
@@ -105,11 +105,11 @@ def test_every_door_refuses_addresses_without_their_passwords(
 def test_an_address_is_no_path(address: str) -> None:
     for given in (address, PurePosixPath(address)):
         with pytest.raises(StorageError) as caught:
-            storage_path(given)
+            storage_place(given)
         assert str(caught.value).startswith(f"the storage {LAW} (databases and other addresses are not")
         assert "hush" not in str(caught.value)
     with pytest.raises(StorageError) as caught:
-        storage_path(address)
+        storage_place(address)
     assert str(caught.value).endswith(ADDRESSES[address])
 
 

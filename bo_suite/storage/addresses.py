@@ -1,0 +1,137 @@
+"""Addresses of PostgreSQL databases. A password in one is used to connect, and is never shown or stored."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from bo_suite.errors import StorageError
+from bo_suite.values.describe import described
+
+SCHEME = re.compile(r"\s*postgres(ql)?:", re.IGNORECASE)
+"""How an address begins."""
+
+LEASE_S, HEARTBEATS = 120.0, 3
+"""Seconds that a lease lasts, and number of heartbeats within one, unless an address says otherwise."""
+
+_FORM = (
+    "an address must be like postgresql://user@host:5432/database?run=NAME, with special characters "
+    "percent-encoded"
+)
+_OWN = ("run", "lease", "heartbeat")
+_LONGEST = 48
+"""Bytes of the name of a run; PostgreSQL cuts names at 63."""
+
+_INSTALL = 'a PostgreSQL database needs psycopg: pip install "bo-suite[postgres]"'
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How long a running trial stays with a worker that is silent.
+
+    Attributes:
+        seconds: until another worker may take it over.
+        heartbeat: seconds between two renewals.
+    """
+
+    seconds: float = LEASE_S
+    heartbeat: float = LEASE_S / HEARTBEATS
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a run is in a PostgreSQL database.
+
+    Attributes:
+        connection: the address for libpq, with a password if there was one.
+        shown: the same without password and options.
+        run: name of the run; each has a schema (namespace) of its own.
+        lease: of the trials that are handed out here.
+    """
+
+    connection: str = field(repr=False)
+    shown: str
+    run: str
+    lease: Lease = Lease()
+
+    def __str__(self) -> str:
+        """The address without its password, which PGPASSWORD or a .pgpass file can give."""
+        return self.shown
+
+
+def parsed(text: str) -> Address:
+    """The address in a text.
+
+    Raises:
+        StorageError: it is malformed, or psycopg is not installed; the message repeats no part of it that may
+            be secret.
+    """
+    conninfo, errors = _psycopg()
+    before, _, query = text.strip().partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    own = {name: value for name, value in pairs if name in _OWN}
+    rest = [(name, value) for name, value in pairs if name not in _OWN]
+    scheme, _, place = before.partition("://")
+    if scheme.lower() not in ("postgresql", "postgres") or "#" in text:
+        raise StorageError(f"{_FORM}, got one that begins with {scheme.partition(':')[0]!r:.30}")
+    connection = f"postgresql://{place}" + (f"?{urlencode(rest, quote_via=quote)}" if rest else "")
+    try:
+        parts = conninfo.conninfo_to_dict(connection)
+    except errors:
+        raise StorageError(f"{_FORM}, got one that PostgreSQL's library cannot read") from None
+    run = own.get("run", "default")
+    check_run(run)
+    return Address(connection, _shown(parts, run), run, _lease(own))
+
+
+def check_run(name: str) -> None:
+    """Raises a StorageError unless a run can have the name."""
+    if not (name.isprintable() and 0 < len(name.encode("utf-8", "replace")) <= _LONGEST):
+        law = f"the name of a run must be printable text of 1 to {_LONGEST} bytes"
+        raise StorageError(f"{law}, got {described(name)}")
+
+
+def _psycopg() -> tuple[Any, type[Exception]]:
+    try:
+        import psycopg
+        from psycopg import conninfo
+    except ImportError as error:
+        raise StorageError(_INSTALL) from error
+    return conninfo, psycopg.Error
+
+
+def _shown(parts: "dict[str, object]", run: str) -> str:
+    """An address made of user, host, port, database and run alone."""
+    user = f"{quote(str(parts['user']))}@" if "user" in parts else ""
+    hosts, ports = (str(parts.get(name, "")).split(",") for name in ("host", "port"))
+    ports = ports if len(ports) == len(hosts) else ports * len(hosts)
+    places = ",".join(
+        quote(host) + (f":{port}" if port else "") for host, port in zip(hosts, ports, strict=True)
+    )
+    database = quote(str(parts.get("dbname", "")))
+    return f"postgresql://{user}{places}/{database}" + ("" if run == "default" else f"?run={quote(run)}")
+
+
+def _lease(own: dict[str, str]) -> Lease:
+    """The lease that an address asks for."""
+    seconds = _seconds("lease", own.get("lease"), LEASE_S)
+    heartbeat = _seconds("heartbeat", own.get("heartbeat"), seconds / HEARTBEATS)
+    if heartbeat >= seconds:
+        raise StorageError(
+            f"a lease must last longer than its heartbeat, got lease={seconds:g} and heartbeat={heartbeat:g}"
+        )
+    return Lease(seconds, heartbeat)
+
+
+def _seconds(name: str, text: str | None, default: float) -> float:
+    """Seconds in an address."""
+    if text is None:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.1 <= seconds < math.inf:
+        raise StorageError(f"{name}= in an address must be a number of seconds >= 0.1, got {text!r:.30}")
+    return seconds

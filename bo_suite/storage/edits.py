@@ -1,0 +1,50 @@
+"""Edits of what a history holds already: the outcome of a trial, and the space."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from bo_suite.errors import SpaceError, StorageError
+from bo_suite.space.space import Params, Space
+from bo_suite.storage.changes import Action, outcome_of, write_change
+from bo_suite.storage.queue import read_queue
+from bo_suite.storage.rows import Row, trial_of
+from bo_suite.storage.table import TrialTable
+from bo_suite.storage.trial import Trial
+
+
+def change(
+    table: TrialTable, action: Action, number: int, changed_to: Callable[[Row], dict[str, Any]]
+) -> Trial:
+    """Sets the outcome of a trial in any state, within a transaction, and logs the change if it is one."""
+    row = table.row(number)
+    outcome = changed_to(row)
+    known = row.state == outcome["state"] == "withdrawn"
+    if not known and any(getattr(row, name) != value for name, value in outcome.items()):
+        ended = table.database.now() if row.ended is None else row.ended
+        changed = table.put(row, ended=ended, revision=table.next_revision(), **outcome)
+        write_change(table.database, action, number, outcome_of(row), outcome_of(changed))
+        if row.state != "running":  # earlier fits are no start for the next one
+            table.put_header(replace(table.header, since=table.largest("id") + 1))
+        row = changed
+    return trial_of(row, table.header.run)
+
+
+def replace_space(table: TrialTable, before: Space, space: Space, values: Params) -> None:
+    """Replaces the space, within a transaction; arguments and errors as `History.extend`."""
+    if table.header.space != before:
+        raise StorageError("another process has just changed the space; look at it, and try again")
+    if table.largest("id") >= 0:
+        revision = table.next_revision()
+        for row in table.rows("ORDER BY id"):
+            point = space.accept(json.loads(row.params), values)
+            table.put(row, params=json.dumps(point, allow_nan=False), revision=revision)
+    for queued in read_queue(table.database):
+        try:
+            space.check_some(queued.params)
+        except SpaceError as error:
+            rule = "queued points must lie in the new space (Optimizer.dequeue removes them)"
+            raise SpaceError(f"{rule}, got {queued.params}: {error}") from error
+    write_change(table.database, "extend", None, before.to_dict(), space.to_dict())
+    table.put_header(replace(table.header, space=space, since=table.largest("id") + 1, extended=True))

@@ -1,0 +1,108 @@
+"""The running trials that one `History` holds: its name, its lease, and what others have abandoned.
+
+A running trial belongs to the history that handed it out, its owner, while the owner renews its lease, which
+a thread does. Of a file, an owner is also dead if its process on this host is gone (or its process id now
+belongs to a process with another start time), or if it is a closed or collected history of this process.
+"""
+
+import os
+import weakref
+from collections.abc import Sequence
+
+from bo_suite.storage import leases
+from bo_suite.storage.addresses import Lease
+from bo_suite.storage.rows import Row, trial_of
+from bo_suite.storage.table import TrialTable
+from bo_suite.storage.trial import Trial
+from bo_suite.system.owners import has_live_owner, new_owner
+
+_opened: "weakref.WeakSet[Holding]" = weakref.WeakSet()
+
+
+class Holding:
+    """What one history holds.
+
+    Args:
+        table: the tables of the history.
+        lease: for how long its trials stay with it when it is silent.
+    """
+
+    def __init__(self, table: TrialTable, lease: Lease) -> None:
+        self._table, self._lease = table, lease
+        self._owner = (os.getpid(), new_owner())
+        self._handed: dict[int, int] = {}  # attempts by trial
+        self._heartbeat = leases.Heartbeat(self.renew, lease.heartbeat)
+        _opened.add(self)
+
+    @property
+    def owner(self) -> str:
+        """Name of the owner; a forked child has another one, and holds nothing."""
+        if self._owner[0] != os.getpid():
+            self._owner, self._handed = (os.getpid(), new_owner()), {}
+        return self._owner[1]
+
+    def attempt(self, number: int) -> int | None:
+        """The attempt of a trial that was handed out here; None for another one."""
+        return self._handed.get(number)
+
+    def begin(self) -> None:
+        """Begins or renews the lease, within a transaction."""
+        leases.renew(self._table.database, self.owner, self._lease)
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Renews the lease from now on while these trials run."""
+        self._handed |= {trial.id: trial.attempt for trial in trials}
+        if trials and self._table.database.shared:
+            self._heartbeat.start()
+
+    def remove(self, number: int) -> None:
+        """Holds a trial no longer."""
+        self._handed.pop(number, None)
+
+    def keep(self) -> None:
+        """Makes a lease without end, within a transaction."""
+        leases.renew(self._table.database, self.owner, None)
+
+    def renew(self) -> bool:
+        """Renews the lease; returns False if nothing runs here any more."""
+        database = self._table.database
+        if database.closed:
+            return False
+        running = {trial.id: trial.attempt for trial in self._table.trials() if trial.state == "running"}
+        self._handed = {n: attempt for n, attempt in self._handed.items() if running.get(n) == attempt}
+        if self._handed:
+            now = database.now()
+            database.aside(leases.EXTEND, (now, now + self._lease.seconds, self.owner))
+        return bool(self._handed)
+
+    def abandoned(self) -> list[Row]:
+        """The running rows whose owner is dead, or whose lease has expired."""
+        running = self._table.rows("WHERE state = 'running' ORDER BY id")
+        if not running:
+            return []
+        database = self._table.database
+        gone = leases.expired_owners(database) if self._table.has_leases else set()
+        if database.local:
+            open_owners = {holding.owner for holding in list(_opened)}
+            gone |= {row.owner for row in running if not has_live_owner(row.owner, open_owners)}
+        return [row for row in running if row.owner in gone]
+
+    def take(self, most: int | None) -> list[Trial]:
+        """Takes over at most so many abandoned rows, within a transaction; fails those without an attempt."""
+        table, taken = self._table, list[Row]()
+        now, revision = table.database.now(), table.next_revision()
+        for row in self.abandoned():
+            if row.attempt >= leases.ATTEMPTS:
+                table.put(row, state="failed", reason=leases.USED_UP, ended=now, revision=revision)
+            elif most is None or len(taken) < most:
+                again = row._replace(attempt=row.attempt + 1, started=now, owner=self.owner)
+                taken.append(table.put(again, revision=revision))
+        if taken:
+            self.begin()
+        leases.drop_unused(table.database)
+        return [trial_of(row, table.header.run) for row in taken]
+
+    def close(self) -> None:
+        """Ends the heartbeat; running trials stay running."""
+        _opened.discard(self)
+        self._heartbeat.stop()

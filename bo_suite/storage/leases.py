@@ -1,0 +1,111 @@
+"""Leases of those who evaluate: a running trial is theirs while they renew; then others may take it over.
+
+Times are those of the database's clock, so clocks of workers may differ.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bo_suite.errors import StorageError
+from bo_suite.storage.addresses import Lease
+from bo_suite.storage.database import Database
+from bo_suite.system.owners import author
+
+ATTEMPTS = 3
+"""Number of times that a trial is handed out before it is failed."""
+
+USED_UP = f"{ATTEMPTS} processes died while evaluating it"
+
+_RENEW = """INSERT INTO leases (owner, worker, started, renewed, expires) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (owner) DO UPDATE SET renewed = excluded.renewed, expires = excluded.expires"""
+
+EXTEND = "UPDATE leases SET renewed = ?, expires = ? WHERE owner = ? AND expires IS NOT NULL"
+"""Renews a lease; not of an owner whose trials are held."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds running trials.
+
+    Attributes:
+        owner: its unique name.
+        worker: user and host.
+        started: unix seconds of its first trial.
+        renewed: unix seconds of its last sign of life.
+        expires: unix seconds at which its trials are free; None if they are held until they are told.
+    """
+
+    owner: str
+    worker: str
+    started: float
+    renewed: float
+    expires: float | None
+
+
+def renew(database: Database, owner: str, lease: Lease | None) -> None:
+    """Begins or renews the lease of an owner, within a transaction; without a lease its trials are held."""
+    now = database.now()
+    expires = None if lease is None else now + lease.seconds
+    database.write(_RENEW, (owner, author(), now, now, expires))
+
+
+def holders(database: Database) -> list[Holder]:
+    """All leases, in order of beginning."""
+    rows = database.execute("SELECT owner, worker, started, renewed, expires FROM leases ORDER BY started")
+    return [Holder(*row) for row in rows]
+
+
+def expired_owners(database: Database) -> set[str]:
+    """The owners whose leases have expired."""
+    rows = database.execute("SELECT owner FROM leases WHERE expires < ?", (database.now(),))
+    return {owner for (owner,) in rows}
+
+
+def drop_unused(database: Database) -> None:
+    """Removes expired leases without a running trial, within a transaction."""
+    database.write(
+        "DELETE FROM leases WHERE expires < ? AND owner NOT IN "
+        "(SELECT owner FROM trials WHERE state = 'running')",
+        (database.now(),),
+    )
+
+
+class Heartbeat:
+    """A thread that renews a lease while there is something to hold.
+
+    Args:
+        beat: renews; returns False if nothing is held, which ends the thread. Bound to an object, which the
+            thread does not keep alive.
+        seconds: between two beats.
+    """
+
+    def __init__(self, beat: Callable[[], bool], seconds: float) -> None:
+        self._beat, self._seconds = weakref.WeakMethod(beat), seconds
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Starts the thread, unless it runs; again in a forked child."""
+        if self._thread is None or not self._thread.is_alive():
+            self._stop = threading.Event()
+            arguments = (self._beat, self._seconds, self._stop)
+            self._thread = threading.Thread(target=_run, args=arguments, daemon=True, name="bo_suite lease")
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread, soon."""
+        self._stop.set()
+
+
+def _run(method: "weakref.WeakMethod[Callable[[], bool]]", seconds: float, stop: threading.Event) -> None:
+    while not stop.wait(seconds):
+        beat = method()
+        try:
+            if beat is None or not beat():
+                return
+        except StorageError:  # those who ask and tell meet the same error, and say it
+            pass
+        finally:
+            del beat

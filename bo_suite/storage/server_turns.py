@@ -1,0 +1,78 @@
+"""Turns at a run in a PostgreSQL database: an advisory lock, for which clients wait a few seconds at most.
+
+A turn only saves work: the history itself keeps simultaneous asks apart. A client that was stopped in its
+turn loses it with its session, which the server ends.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from zlib import crc32
+
+from bo_suite.errors import StorageError
+from bo_suite.storage.database import Database
+from bo_suite.system.locks import FairLock
+
+PATIENCE_S = 5.0
+"""Seconds to wait for a turn: then it is better to ask beside the others than to wait."""
+
+_APPLICATION = 0x626F
+"""First part of the key of a lock, so that other programs have other locks."""
+
+_POLLS_S = (0.004, 0.25)
+"""First and longest time between two attempts."""
+
+
+class ServerTurns:
+    """Turns at one run.
+
+    Args:
+        database: of the run.
+        name: of the run in the whole server.
+    """
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database, self._lock = database, FairLock()
+        self._key = _APPLICATION, crc32(name.encode()) - 2**31
+
+    @contextmanager
+    def turn(self, timeout: float) -> Iterator[bool]:
+        """Waits for a turn, which lasts until the end of the block; a nested turn starts at once.
+
+        Args:
+            timeout: seconds after which the block runs anyway; at most PATIENCE_S are waited.
+
+        Yields:
+            Whether this is its turn.
+        """
+        deadline = time.monotonic() + min(timeout, PATIENCE_S)
+        if not self._lock.acquire(min(timeout, PATIENCE_S)):
+            yield False
+            return
+        try:
+            if self._lock.nested:
+                yield True
+                return
+            own = self._taken(deadline)
+            try:
+                yield own
+            finally:
+                if own:
+                    with suppress(StorageError):  # it was closed: its session has ended, and so has the turn
+                        self._database.execute("SELECT pg_advisory_unlock(?::int, ?::int)", self._key)
+        finally:
+            self._lock.release()
+
+    def forget(self) -> None:
+        """Nothing remains of a turn."""
+
+    def _taken(self, deadline: float) -> bool:
+        """Whether the turn has come before the deadline."""
+        pause = _POLLS_S[0]
+        while True:
+            if self._database.execute("SELECT pg_try_advisory_lock(?::int, ?::int)", self._key) == [(True,)]:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(pause)
+            pause = min(1.5 * pause, _POLLS_S[1])
