@@ -46,7 +46,7 @@ _SETTINGS = """
 """Of each connection: a client that was stopped in a transaction does not hold up the others."""
 
 _TABLES = (
-    "CREATE TABLE commits (only INTEGER PRIMARY KEY, number BIGINT NOT NULL) WITH (fillfactor = 10)",
+    "CREATE TABLE commits (id INTEGER PRIMARY KEY CHECK (id = 1), number BIGINT NOT NULL)",
     "INSERT INTO commits VALUES (1, 0)",
     """CREATE TABLE writers (writer TEXT PRIMARY KEY, number BIGINT NOT NULL,
         made TIMESTAMPTZ NOT NULL DEFAULT now())""",
