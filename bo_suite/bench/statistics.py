@@ -106,7 +106,7 @@ class Comparison:
 
 
 def compare(source: Records | str | Path) -> Comparison:
-    """Computes all tables of the records of a suite, or of the suite in a folder.
+    """Computes all tables of the records of a suite, or of the suite in a folder or at an address.
 
     Raises:
         StorageError: the folder holds no records.

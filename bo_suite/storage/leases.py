@@ -63,11 +63,11 @@ def expired_owners(database: Database) -> set[str]:
     return {owner for (owner,) in rows}
 
 
-def drop_unused(database: Database) -> None:
-    """Removes expired leases without a running trial, within a transaction."""
+def drop_unused(database: Database, table: str = "trials") -> None:
+    """Removes expired leases without a running row of a table, within a transaction."""
     database.write(
         "DELETE FROM leases WHERE expires < ? AND owner NOT IN "
-        "(SELECT owner FROM trials WHERE state = 'running')",
+        f"(SELECT owner FROM {table} WHERE state = 'running')",
         (database.now(),),
     )
 
