@@ -387,7 +387,7 @@ class History:
             return trial_of(row, table.header.run)
 
         result = table.stored(ended)
-        self._holding.remove(number)
         if isinstance(result, SupersededError):
             raise result
+        self._holding.remove(number)
         return result

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Address
@@ -15,6 +15,16 @@ ANSWER_S = 30.0
 
 OLDEST = 14
 """First supported version of the server."""
+
+_UNLESS_GIVEN: dict[str, Any] = {
+    "application_name": "bo_suite",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": int(1000 * ANSWER_S),
+}
+"""Parameters of a connection that an address may set otherwise."""
 
 _SETTINGS = """
     SET lock_timeout = '20s'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '10s';
@@ -57,16 +67,8 @@ def connected(address: Address, schema: str) -> Connection:
         psycopg.Error: there is none.
         StorageError: the server is too old.
     """
-    connection = Connection.connect(
-        address.connection,
-        autocommit=True,
-        application_name="bo_suite",
-        connect_timeout=10,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=int(1000 * ANSWER_S),
-    )
+    given = conninfo.conninfo_to_dict(address.connection)
+    connection = Connection.connect(autocommit=True, **{**_UNLESS_GIVEN, **given})
     try:
         version = connection.info.server_version
         if version < OLDEST * 10_000:
