@@ -20,6 +20,13 @@ _FORM = (
     "percent-encoded"
 )
 _OWN = ("run", "lease", "heartbeat")
+_SHOWN = (
+    *_OWN,
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "gssencmode", "krbsrvname"),
+    *("target_session_attrs", "load_balance_hosts", "connect_timeout", "service", "passfile"),
+)
+"""Parameters without secrets."""
+
 _LONGEST = 48
 """Bytes of the name of a run; PostgreSQL cuts names at 63."""
 
@@ -45,7 +52,7 @@ class Address:
 
     Attributes:
         connection: the address for libpq, with a password if there was one.
-        shown: the same without password and options.
+        shown: the same without secrets, for another process that gets its password otherwise.
         run: name of the run; each has a schema (namespace) of its own.
         lease: of the trials that are handed out here.
     """
@@ -56,7 +63,7 @@ class Address:
     lease: Lease = Lease()
 
     def __str__(self) -> str:
-        """The address without its password, which PGPASSWORD or a .pgpass file can give."""
+        """The address without secrets; PGPASSWORD or a .pgpass file can give a password."""
         return self.shown
 
 
@@ -82,7 +89,11 @@ def parsed(text: str) -> Address:
         raise StorageError(f"{_FORM}, got one that PostgreSQL's library cannot read") from None
     run = own.get("run", "default")
     check_run(run)
-    return Address(connection, _shown(parts, run), run, _lease(own))
+    lease = _lease(own)
+    shown = [(name, value) for name, value in pairs if name in _SHOWN and (name, value) != ("run", "default")]
+    return Address(
+        connection, _shown(parts) + (f"?{urlencode(shown, quote_via=quote)}" if shown else ""), run, lease
+    )
 
 
 def masked(text: str) -> str:
@@ -117,8 +128,8 @@ def _psycopg() -> tuple[Any, type[Exception]]:
     return conninfo, psycopg.Error
 
 
-def _shown(parts: "dict[str, object]", run: str) -> str:
-    """An address made of user, host, port, database and run alone."""
+def _shown(parts: "dict[str, object]") -> str:
+    """An address made of user, host, port and database alone."""
     user = f"{quote(str(parts['user']))}@" if "user" in parts else ""
     hosts, ports = (str(parts.get(name, "")).split(",") for name in ("host", "port"))
     ports = ports if len(ports) == len(hosts) else ports * len(hosts)
@@ -126,7 +137,7 @@ def _shown(parts: "dict[str, object]", run: str) -> str:
         quote(host) + (f":{port}" if port else "") for host, port in zip(hosts, ports, strict=True)
     )
     database = quote(str(parts.get("dbname", "")))
-    return f"postgresql://{user}{places}/{database}" + ("" if run == "default" else f"?run={quote(run)}")
+    return f"postgresql://{user}{places}/{database}"
 
 
 def _lease(own: dict[str, str]) -> Lease:
@@ -148,6 +159,6 @@ def _seconds(name: str, text: str | None, default: float) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0.1 <= seconds < math.inf:
-        raise StorageError(f"{name}= in an address must be a number of seconds >= 0.1, got {text!r:.30}")
+    if not 0.0 < seconds < math.inf:
+        raise StorageError(f"{name}= in an address must be a number of seconds above 0, got {text!r:.30}")
     return seconds
