@@ -262,13 +262,13 @@ def _bar(shown: bool, store: Store, jobs: Sequence[Job]) -> Iterator[Callable[[]
     with Progress(*columns, *left, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=len(keys))
 
-        shown = -math.inf
+        last = -math.inf
 
         def show(*, now: bool = False) -> None:
-            nonlocal shown
-            if not now and time.monotonic() < shown + _SHOWN:
+            nonlocal last
+            if not now and time.monotonic() < last + _SHOWN:
                 return
-            shown = time.monotonic()
+            last = time.monotonic()
             states = Counter(state for key, state in store.states().items() if key in keys)
             failures = [f"{states[state]} {state}" for state in ("crashed", "timed out") if states[state]]
             ended = sum(states.values()) - states["running"]

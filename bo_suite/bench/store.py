@@ -32,7 +32,7 @@ from bo_suite.storage import leases, schema
 from bo_suite.storage.addresses import Address, Lease
 from bo_suite.storage.database import Database, opened
 from bo_suite.storage.paths import shared_place
-from bo_suite.system.owners import has_live_owner, new_owner
+from bo_suite.system.owners import new_owner
 
 FILE = "suite.db"
 """Name of the file in the folder of a suite."""
@@ -294,13 +294,11 @@ class Store:
 
     def _are_free(self) -> Callable[[tuple[str, str]], bool]:
         """Tells, within a transaction, whether a unit of a state and an owner runs without a live owner."""
-        expired, local = leases.expired_owners(self._database), self._database.local
+        database, expired = self._database, leases.expired_owners(self._database)
         open_owners = {store.owner for store in list(_opened)}  # now: nobody claims during a transaction
 
         def is_free(unit: tuple[str, str]) -> bool:
-            state, owner = unit
-            dead = owner in expired or (local and not has_live_owner(owner, open_owners))
-            return state == "running" and dead
+            return unit[0] == "running" and leases.is_gone(database, unit[1], expired, open_owners)
 
         return is_free
 

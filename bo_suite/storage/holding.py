@@ -15,7 +15,7 @@ from bo_suite.storage.addresses import Lease
 from bo_suite.storage.rows import Row, trial_of
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Trial
-from bo_suite.system.owners import has_live_owner, is_at_work, new_owner
+from bo_suite.system.owners import new_owner
 
 _opened: "weakref.WeakSet[Holding]" = weakref.WeakSet()
 
@@ -84,12 +84,7 @@ class Holding:
         database, open_owners = self._table.database, {holding.owner for holding in list(_opened)}
         expired = leases.expired_owners(database) if self._table.has_leases else set()
 
-        def is_gone(owner: str) -> bool:
-            if database.local and not has_live_owner(owner, open_owners):
-                return True
-            return owner in expired and not (database.local and is_at_work(owner))
-
-        return [row for row in running if is_gone(row.owner)]
+        return [row for row in running if leases.is_gone(database, row.owner, expired, open_owners)]
 
     def take(self, most: int | None) -> list[Trial]:
         """Takes over at most so many abandoned rows, within a transaction; fails those without an attempt."""

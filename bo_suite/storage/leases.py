@@ -5,13 +5,13 @@ Times are those of the database's clock, so clocks of workers may differ.
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Lease
 from bo_suite.storage.database import Database
-from bo_suite.system.owners import author
+from bo_suite.system.owners import author, has_live_owner, is_at_work
 
 ATTEMPTS = 3
 """Number of times that a trial is handed out before it is failed."""
@@ -61,6 +61,20 @@ def expired_owners(database: Database) -> set[str]:
     """The owners whose leases have expired."""
     rows = database.execute("SELECT owner FROM leases WHERE expires < ?", (database.now(),))
     return {owner for (owner,) in rows}
+
+
+def is_gone(database: Database, owner: str, expired: Collection[str], open_owners: Collection[str]) -> bool:
+    """Whether others may take over what an owner has begun.
+
+    Args:
+        database: where it has begun it.
+        owner: its name.
+        expired: the owners whose leases have expired.
+        open_owners: owners of this process that are in use.
+    """
+    if database.local and not has_live_owner(owner, open_owners):
+        return True
+    return owner in expired and not (database.local and is_at_work(owner))
 
 
 def drop_unused(database: Database, table: str = "trials") -> None:
