@@ -17,7 +17,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,12 +242,21 @@ class History:
             TrialError: as in `tell`, or the traceback is not a string.
         """
         text = require_traceback(traceback)
-        outcome = {"reason": plain_text(reason), "transient": int(bool(transient)), "traceback": text}
+        outcome: dict[str, Any] = {
+            "reason": plain_text(reason),
+            "transient": int(bool(transient)),
+            "traceback": text,
+        }
         return self._end(trial, attempt, "failed", **outcome)
 
-    def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
-        """Ends a running trial that will not be evaluated; arguments and errors as in `fail`."""
-        return self._end(trial, attempt, "withdrawn", reason=plain_text(reason))
+    def withdraw(
+        self, trial: int, reason: str = "withdrawn", attempt: int | None = None, *, requeue: bool = False
+    ) -> Trial:
+        """Ends a running trial that will not be evaluated; arguments and errors as in `fail`.
+
+        With `requeue` its point is queued in the same transaction, unless it is outside of a narrowed space.
+        """
+        return self._end(trial, attempt, "withdrawn", requeue, reason=plain_text(reason))
 
     def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
         """Sets the outcome of a trial in any state, which is finished then; `changes` has what was there.
@@ -311,17 +320,21 @@ class History:
             write_change(table.database, "extend", None, before.to_dict(), space.to_dict())
             table.put_header(replace(table.header, space=space, since=table.largest("id") + 1, extended=True))
 
-    def reclaim(self) -> list[Trial]:
-        """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
+    def reclaim(self, most: int | None = None) -> list[Trial]:
+        """Takes over running trials of dead owners, each as one more attempt, and returns them.
+
+        Args:
+            most: maximum number of trials, the first ones; None for all.
+        """
         table = self._table
         with table.transaction():
-            running = table.rows("WHERE state = 'running' ORDER BY id")
-            revision, now = table.next_revision(), time.time()
             open_owners = {history.owner for history in list(_opened)}
+            running = table.rows("WHERE state = 'running' ORDER BY id")
+            lost = [row for row in running if not has_live_owner(row.owner, open_owners)]
+            revision, now = table.next_revision(), time.time()
             taken = [
                 table.put(row, attempt=row.attempt + 1, started=now, owner=self.owner, revision=revision)
-                for row in running
-                if not has_live_owner(row.owner, open_owners)
+                for row in lost[:most]
             ]
             return [trial_of(row, self._table.header.run) for row in taken]
 
@@ -352,13 +365,19 @@ class History:
         written = [table.put(row, id=number, **shared) for number, row in enumerate(rows, first)]
         return [trial_of(row, self._table.header.run) for row in written]
 
-    def _end(self, trial: int, attempt: int | None, state: str, **outcome: Any) -> Trial:
+    def _end(
+        self, trial: int, attempt: int | None, state: str, requeue: bool = False, **outcome: Any
+    ) -> Trial:
         table, number = self._table, operator.index(trial)
         with table.transaction():
             row = table.row(number)
             check_may_end(row, attempt, self.owner)
             revision = table.next_revision()
             ended = table.put(row, state=state, ended=time.time(), revision=revision, **outcome)
+            if requeue:
+                with suppress(SpaceError):
+                    point = table.header.space.check_some(json.loads(row.params))
+                    write_queued(table.database, [point])
             return trial_of(ended, self._table.header.run)
 
     def _change(self, action: Action, trial: int, changed_to: Callable[[Row], dict[str, Any]]) -> Trial:

@@ -76,8 +76,10 @@ class Storage(Protocol):
     ) -> Trial:
         """Ends a running trial that has no value."""
 
-    def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
-        """Ends a running trial that will not be evaluated."""
+    def withdraw(
+        self, trial: int, reason: str = "withdrawn", attempt: int | None = None, *, requeue: bool = False
+    ) -> Trial:
+        """Ends a running trial that will not be evaluated; with `requeue` its point is queued as well."""
 
     def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
         """Corrects the outcome of a trial in any state."""
@@ -91,8 +93,8 @@ class Storage(Protocol):
     def changes(self) -> list[Change]:
         """What was amended, forgotten and extended, in order of making."""
 
-    def reclaim(self) -> list[Trial]:
-        """Takes over the running trials of dead owners, each as one more attempt, and returns them."""
+    def reclaim(self, most: int | None = None) -> list[Trial]:
+        """Takes over running trials of dead owners, each as one more attempt, and returns them."""
 
     def close(self) -> None:
         """Releases the storage; running trials stay running."""
