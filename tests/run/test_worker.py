@@ -153,7 +153,7 @@ def test_a_second_sigterm_ends_the_grace(path: Path, start: Start) -> None:
 
 def test_an_evaluation_that_got_sigterm_before_its_worker_has_not_failed(path: Path, start: Start) -> None:
     """As a cluster sends it to all processes of a job."""
-    process = start("hangs_first")
+    process = start("hangs_first", grace=60)
     (child,) = until(lambda: calls(path))
     os.kill(child, signal.SIGTERM)
     time.sleep(0.1)
