@@ -249,7 +249,7 @@ def minimize(
     caught = names_of(catch)
     goals = Goals.of(direction, constraints)
     check_rules(callbacks, goals)
-    pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=_seconds(timeout))
+    pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=timeout_seconds(timeout))
     first = _starting_points(start, space)
     with closing(
         Optimizer(space, acquisition, seed, direction, budget, storage, constraints=constraints)
@@ -273,16 +273,20 @@ def _starting_points(start: Sequence[Params], space: object) -> list[Params]:
     """
     points = listed_points(start)
     if isinstance(space, Space):
-        if space.contexts:
-            raise SpaceError(
-                f"a context is given at each ask of an Optimizer, not to minimize, got {list(space.contexts)}"
-            )
+        check_no_context(space, "minimize")
         for point in points:
             space.check_some(point)
     return points
 
 
-def _seconds(timeout: object) -> float | None:
+def check_no_context(space: Space, function: str) -> None:
+    """Raises a SpaceError, which names the function that cannot be used, if the space has a context."""
+    if space.contexts:
+        law = f"a context is given at each ask of an Optimizer, not to {function}"
+        raise SpaceError(f"{law}, got {list(space.contexts)}")
+
+
+def timeout_seconds(timeout: object) -> float | None:
     """The timeout as a float, or None."""
     if timeout is None:
         return None
