@@ -52,7 +52,7 @@ class Address:
 
     Attributes:
         connection: the address for libpq, with a password if there was one.
-        shown: the same without secrets, with which another process can connect that gets its password otherwise.
+        shown: the same without secrets, for another process that gets its password otherwise.
         run: name of the run; each has a schema (namespace) of its own.
         lease: of the trials that are handed out here.
     """

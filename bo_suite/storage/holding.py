@@ -2,7 +2,8 @@
 
 A running trial belongs to the history that handed it out, its owner, while the owner renews its lease, which
 a thread does. Of a file, an owner is also dead if its process on this host is gone (or its process id now
-belongs to a process with another start time), or if it is a closed or collected history of this process.
+belongs to a process with another start time), or if it is a closed or collected history of this process; and
+a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew.
 """
 
 import os
@@ -14,7 +15,7 @@ from bo_suite.storage.addresses import Lease
 from bo_suite.storage.rows import Row, trial_of
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Trial
-from bo_suite.system.owners import has_live_owner, new_owner
+from bo_suite.system.owners import has_live_owner, is_at_work, new_owner
 
 _opened: "weakref.WeakSet[Holding]" = weakref.WeakSet()
 
@@ -80,12 +81,15 @@ class Holding:
         running = self._table.rows("WHERE state = 'running' ORDER BY id")
         if not running:
             return []
-        database = self._table.database
-        gone = leases.expired_owners(database) if self._table.has_leases else set()
-        if database.local:
-            open_owners = {holding.owner for holding in list(_opened)}
-            gone |= {row.owner for row in running if not has_live_owner(row.owner, open_owners)}
-        return [row for row in running if row.owner in gone]
+        database, open_owners = self._table.database, {holding.owner for holding in list(_opened)}
+        expired = leases.expired_owners(database) if self._table.has_leases else set()
+
+        def is_gone(owner: str) -> bool:
+            if database.local and not has_live_owner(owner, open_owners):
+                return True
+            return owner in expired and not (database.local and is_at_work(owner))
+
+        return [row for row in running if is_gone(row.owner)]
 
     def take(self, most: int | None) -> list[Trial]:
         """Takes over at most so many abandoned rows, within a transaction; fails those without an attempt."""

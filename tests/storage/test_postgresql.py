@@ -1,5 +1,6 @@
 """What a server may do to a history: lost answers, lost connections, restarts, stopped clients, failovers."""
 
+import concurrent.futures as futures
 import multiprocessing
 import os
 import signal
@@ -8,13 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from histories import HEADER, POINT, add, ask
+from histories import HEADER, POINT, SPACE, add, ask, outcome
 from postgres_server import Server
 from stalling_proxy import Proxy
 
+from bo_suite import Optimizer
 from bo_suite.errors import BoSuiteError, StorageError
 from bo_suite.storage import postgresql, postgresql_connection, server_turns
 from bo_suite.storage.headers import write_header
@@ -334,3 +337,38 @@ def test_a_failover_to_a_replica_that_has_everything_is_not_noticed() -> None:
             assert history.tell(trial.id, 0.5).value == 0.5
             assert history.trials()[1] == told
             assert ask(history).id == 2
+
+
+def test_both_engines_suggest_the_same_and_so_does_another_machine(postgres_url: str, tmp_path: Path) -> None:
+    places = [None, tmp_path / "run.db", postgres_url]
+    runs = [Optimizer(SPACE, seed=3, initial=4, storage=place) for place in places]
+    for number in range(7):
+        asked = [run.ask() for run in runs]
+        assert len({str(trial.params) for trial in asked}) == 1
+        fits = {str(trial.provenance.get("hyperparameters")) for trial in asked}
+        assert len(fits) == 1
+        if number == 5:
+            continue  # it stays pending
+        for run, trial in zip(runs, asked, strict=True):
+            run.tell(trial, outcome(trial.params))
+    assert fits != {"None"}, "a model was fitted"
+    for run in runs[1:]:
+        run.close()
+    again = [Optimizer.resume(place) for place in places if place is not None]
+    asked = [run.ask() for run in (runs[0], *again)]
+    assert len({str(trial.params) for trial in asked}) == 1
+    for run in again:
+        run.close()
+
+
+def test_those_who_ask_at_once_know_each_other(postgres_url: str) -> None:
+    """Four optimisers with connections of their own, as many processes have, ask in turn."""
+    runs = [Optimizer(SPACE, seed=3, initial=2, storage=postgres_url) for _ in range(4)]
+    for trial in runs[0].ask(2):
+        runs[0].tell(trial, outcome(trial.params))
+    with futures.ThreadPoolExecutor(4) as pool:
+        asked = list(pool.map(lambda run: run.ask(), runs))
+    assert sorted(trial.id for trial in asked) == [2, 3, 4, 5]
+    assert len({str(trial.params) for trial in asked}) == 4
+    for run in runs:
+        run.close()
