@@ -60,7 +60,7 @@ class ServerTurns:
             finally:
                 if own:
                     with suppress(StorageError):  # it was closed: its session has ended, and so has the turn
-                        self._database.execute("SELECT pg_advisory_unlock(?::int, ?::int)", self._key)
+                        self._leave()
         finally:
             self._lock.release()
 
@@ -75,7 +75,11 @@ class ServerTurns:
             wait = partial(self._came_within, min(left, _WAIT_S))
             if self._database.atomically(wait, writes=False):
                 return True
+            self._leave()  # it may have come at the instant at which the server gave up
         return False
+
+    def _leave(self) -> None:
+        self._database.execute("SELECT pg_advisory_unlock(?::int, ?::int)", self._key)
 
     def _came_within(self, seconds: float) -> bool:
         """Whether the turn has come within some seconds; ends the transaction if it has not."""
