@@ -271,7 +271,7 @@ def overshot_optuna(running: Any, budget: int, count: int) -> int:
         return len(study.get_trials(deepcopy=False)) - budget
 
 
-class _optuna_study:  # noqa: N801
+class _optuna_study:
     """A study in a database of its own."""
 
     def __init__(self, running: Any) -> None:

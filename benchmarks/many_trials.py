@@ -1,4 +1,4 @@
-"""A run with 100,000 trials: seconds of each verb, on a file and on a PostgreSQL server, beside Optuna's storage.
+"""A run with 100,000 trials: seconds of each verb, on SQLite and on PostgreSQL, beside Optuna's storage.
 
     pip install 'bo-suite[postgres]' optuna sqlalchemy
     python benchmarks/many_trials.py --out FILE
@@ -67,7 +67,6 @@ def measure(place: str, trials: int, repeats: int) -> dict[str, float]:
     first = Optimizer(stores.SPACE, storage=place)
     clock.once("load", lambda: first.add_all(rows))
     first.close()
-    del rows
     foreign = Optimizer.resume(place)
     optimizer = clock.once("open", lambda: Optimizer.resume(place))
     assert len(clock.once("first read", lambda: optimizer.trials)) == trials

@@ -1,4 +1,4 @@
-"""The stores that benchmarks measure, a file and a PostgreSQL server, and what a line of results says of them."""
+"""The stores that benchmarks measure, and what a line of results says of them."""
 
 import json
 import os

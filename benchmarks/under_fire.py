@@ -33,21 +33,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import stores
+from bo_suite.run.worker import work
+from fire_judge import AUDIT, Plan, Read, Result, examine
 from fire_objective import evaluation
 from stalling_proxy import Proxy
 
 from bo_suite import Optimizer
 from bo_suite.errors import StorageError, SupersededError
-from bo_suite.run.worker import work
 from bo_suite.storage import history
 from bo_suite.storage.addresses import Lease
 from bo_suite.storage.trial import Trial
@@ -62,38 +61,6 @@ processes = multiprocessing.get_context("forkserver")  # one import of torch ser
 processes.set_forkserver_preload(
     ["bo_suite.study.suggest", "bo_suite.acquisition", "bo_suite.storage.postgresql", "under_fire"]
 )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What happens.
-
-    Attributes:
-        budget: trials of the run.
-        kills: workers that get SIGKILL.
-        stops: workers that get SIGSTOP.
-        restarts: of the server.
-        partitions: times that half of the workers do not reach the server.
-        workers: at a time.
-        lease: seconds; the heartbeat is a third of it.
-        evaluation: seconds of the shortest and of the longest one.
-        seed: of the order of events.
-    """
-
-    budget: int
-    kills: int
-    stops: int
-    restarts: int = 0
-    partitions: int = 0
-    workers: int = 8
-    lease: float = 3.0
-    evaluation: tuple[float, float] = (0.05, 0.3)
-    seed: int = 5
-
-    @property
-    def outage(self) -> float:
-        """Seconds of a stop and of a partition."""
-        return 1.4 * self.lease
 
 
 # A worker.
@@ -220,14 +187,13 @@ class Crew:
 
 # The database, seen from beside.
 
-_AUDIT = "trial, attempt, state, owner, value, made"
 _SQLITE_AUDIT = """
     CREATE TABLE audit (number INTEGER PRIMARY KEY, trial, attempt, state, owner, value, made);
     CREATE TRIGGER audit_insert AFTER INSERT ON trials BEGIN {note} END;
     CREATE TRIGGER audit_update AFTER UPDATE ON trials BEGIN {note} END
 """.replace(
     "{note}",
-    f"INSERT INTO audit ({_AUDIT}) VALUES (NEW.id, NEW.attempt, NEW.state, NEW.owner, NEW.value, "
+    f"INSERT INTO audit ({AUDIT}) VALUES (NEW.id, NEW.attempt, NEW.state, NEW.owner, NEW.value, "
     "(julianday('now') - 2440587.5) * 86400.0);",
 )
 _POSTGRES_AUDIT = f"""
@@ -235,14 +201,11 @@ _POSTGRES_AUDIT = f"""
         owner TEXT, value FLOAT8, made FLOAT8);
     GRANT ALL ON audit TO {stores.ROLE};
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO public.audit ({_AUDIT}) VALUES (NEW.id, NEW.attempt, NEW.state, NEW.owner, NEW.value,
+        INSERT INTO public.audit ({AUDIT}) VALUES (NEW.id, NEW.attempt, NEW.state, NEW.owner, NEW.value,
             extract(epoch FROM clock_timestamp()));
         RETURN NEW; END $$;
     CREATE TRIGGER audit AFTER INSERT OR UPDATE ON {SCHEMA}.trials FOR EACH ROW EXECUTE FUNCTION note()
 """
-
-Read = Callable[[str], list[tuple[Any, ...]]]
-"""Rows of a statement, read beside the workers; `{schema}` stands for where the tables are."""
 
 
 def sqlite_read(path: Path) -> Read:
@@ -263,30 +226,6 @@ def postgres_read(running: Any) -> Read:
 # The experiment.
 
 
-@dataclass
-class Result:
-    """What was done, and what was found.
-
-    Attributes:
-        done: events by name.
-        hits: (process id, unix seconds) of workers that were killed.
-        outages: (first, last) unix seconds, and process ids that were stopped or cut off.
-        seconds: of all.
-        counts: what was found.
-        waits: seconds from the kill of a worker to the end of its trial.
-        wrong: what must not be.
-    """
-
-    engine: str
-    done: Counter[str] = field(default_factory=Counter)
-    hits: list[tuple[int, float]] = field(default_factory=list)
-    outages: list[tuple[float, float, list[int]]] = field(default_factory=list)
-    seconds: float = 0.0
-    counts: dict[str, int] = field(default_factory=dict)
-    waits: list[float] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-
-
 def sqlite_fire(plan: Plan, say: Callable[[str], None]) -> Result:
     """Kills and stops, on a file."""
     with tempfile.TemporaryDirectory() as place:
@@ -298,7 +237,7 @@ def sqlite_fire(plan: Plan, say: Callable[[str], None]) -> Result:
         result, draw = Result("sqlite"), random.Random(plan.seed)
         crew = Crew([str(path)], folder, plan, draw)
         _fire(plan, crew, sqlite_read(path), {}, result, say)
-        _examine(plan, sqlite_read(path), folder, result)
+        examine(plan, sqlite_read(path), folder, result)
         return result
 
 
@@ -331,7 +270,7 @@ def postgres_fire(plan: Plan, say: Callable[[str], None]) -> Result:
             crew.later(plan.outage, heal)
 
         _fire(plan, crew, postgres_read(running), {"restart": restart, "partition": partition}, result, say)
-        _examine(plan, postgres_read(running), folder, result)
+        examine(plan, postgres_read(running), folder, result)
         return result
 
 
@@ -377,106 +316,11 @@ def _fire(
     result.counts["started again, for want of a server"] = crew.restarted
 
 
-# What must hold.
-
-
-def ledger(folder: Path, kind: str) -> list[tuple[int, int, float]]:
-    """What workers have written; a line that a kill has cut off was not acknowledged."""
-    lines = (line for path in sorted(folder.glob(f"*.{kind}")) for line in path.read_text().splitlines(True))
-    return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]
-
-
-def _examine(plan: Plan, read: Read, folder: Path, result: Result) -> None:
-    """Compares the ledgers with the database, row by row."""
-    trials = read("SELECT id, attempt, state, value FROM {schema}.trials ORDER BY id")
-    audit = read(f"SELECT {_AUDIT} FROM {'public.' if result.engine != 'sqlite' else ''}audit ORDER BY number")
-    late = [
-        (number, form["attempt"], form["value"])
-        for number, after in read("SELECT trial, after FROM {schema}.changes WHERE action = 'late'")
-        if (form := json.loads(after))["state"] == "finished"
-    ]
-    compare(plan, trials, audit, (ledger(folder, "told"), ledger(folder, "refused"), late), result)
-    waits = list(abandoned(audit, result))
-    result.waits = sorted(round(wait, 2) for wait in waits if wait is not None)
-    result.counts["abandoned by a kill"] = len(waits)
-    result.counts["of these not hit again"] = len(result.waits)
-    result.counts["of these beyond two leases"] = sum(wait > 2 * plan.lease for wait in result.waits)
-
-
-def compare(
-    plan: Plan,
-    trials: Sequence[tuple[Any, ...]],
-    audit: Sequence[tuple[Any, ...]],
-    written: tuple[Sequence[tuple[int, int, float]], ...],
-    result: Result,
-) -> None:
-    """Counts what is lost, doubled or late, and notes what is wrong.
-
-    Args:
-        plan: of the run.
-        trials: id, attempt, state and value of each row, in order of id.
-        audit: each version of each row, in order of writing.
-        written: what was acknowledged, what was refused, and the outcomes that the database keeps as late.
-        result: gets the counts.
-    """
-    told, refused, late = written
-    stored = {number: (attempt, state, value) for number, attempt, state, value in trials}
-    acknowledged = Counter(number for number, _, _ in told)
-    ends = Counter(row[0] for row in audit if row[2] != "running")
-    wrong = {
-        "lost": [one for one in told if stored.get(one[0], (0, "", None))[1:] != ("finished", one[2])],
-        "late": [one for one in told if one[0] in stored and one[1] != stored[one[0]][0]],
-        "doubled": [number for number, count in (acknowledged | ends).items() if count > 1],
-        "gaps": [number for number, (found, *_) in enumerate(trials) if number != found][:1],
-        "over or under budget": [len(trials)] * (len(trials) != plan.budget),
-        "not ended": [number for number, (_, state, _) in stored.items() if state == "running"],
-        "refused and not kept": [one for one in refused if one not in late],
-    }
-    result.counts |= {"trials": len(trials), "acknowledged": len(told), "refused": len(late)}
-    result.counts["attempts"] = sum(attempt for _, attempt, _, _ in trials)
-    result.counts["used up"] = sum(state == "failed" for _, _, state, _ in trials)
-    for name, found in wrong.items():
-        result.counts[name] = len(found)
-        result.wrong += [f"{name}: {one}" for one in found]
-
-
-def abandoned(audit: Sequence[tuple[Any, ...]], result: Result) -> Iterator[float | None]:
-    """Of each trial that a killed worker held: seconds from the kill to the end of the trial.
-
-    None if its next worker was hit: killed, stopped or cut off.
-    """
-    versions: dict[int, list[tuple[Any, ...]]] = {}
-    for row in audit:
-        versions.setdefault(row[0], []).append(row)
-    deaths = dict(result.hits)
-    for rows in versions.values():
-        end = next((row for row in rows if row[2] != "running"), None)
-        for row, after in zip(rows, [*rows[1:], None], strict=True):
-            death = deaths.get(_pid(row[3]))
-            if row[2] != "running" or death is None or row[5] > death or (after and after[5] <= death):
-                continue
-            if after and after[1:3] == (row[1], "finished"):  # its last statement was on the way
-                continue
-            if end is None or after is None or after[1] != end[1]:
-                yield None
-            else:
-                yield None if _hit(_pid(after[3]), death, end[5], result) else end[5] - death
-
-
-def _pid(owner: str) -> int:
-    return int(owner.rsplit(":", 3)[1])
-
-
-def _hit(pid: int, first: float, last: float, result: Result) -> bool:
-    """Whether a worker was stopped or cut off between two instants."""
-    return any(began < last and ended > first and pid in pids for began, ended, pids in result.outages)
-
-
 # The table.
 
-_ROWS = ("started again, for want of a server", "trials", "attempts", "acknowledged", "refused", "used up", "lost", "doubled", "late", "gaps")
-_ROWS += ("over or under budget", "not ended", "refused and not kept", "abandoned by a kill")
-_ROWS += ("of these not hit again", "of these beyond two leases")
+_ROWS = ("started again, for want of a server", "trials", "attempts", "acknowledged", "refused", "used up")
+_ROWS += ("lost", "doubled", "late", "gaps", "over or under budget", "not ended", "refused and not kept")
+_ROWS += ("abandoned by a kill", "of these not hit again", "of these beyond two leases")
 
 
 def show(results: Sequence[Result], plans: Sequence[Plan]) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import fire_judge
 import under_fire
-from under_fire import Plan, Result
+from fire_judge import Plan, Result
 
 
 def quiet(text: str) -> None:
@@ -46,7 +47,7 @@ _OWNER = "host:{pid}:1:0"
 
 def judged(trials: Rows, audit: Rows, told: Rows, refused: Rows, late: Rows) -> list[str]:
     result = Result("sqlite")
-    under_fire.compare(Plan(2, 0, 0), trials, audit, (told, refused, late), result)
+    fire_judge.compare(Plan(2, 0, 0), trials, audit, (told, refused, late), result)
     return [line.partition(":")[0] for line in result.wrong]
 
 
@@ -83,7 +84,8 @@ def test_the_judge_notices(changed: dict[str, Rows], found: list[str]) -> None:
 
 
 def test_an_abandoned_trial_is_timed_from_the_kill_unless_the_next_worker_was_hit() -> None:
-    audit = [version(0, 1, "running", 1.0, 7), version(0, 2, "running", 3.0, 8), version(0, 2, "finished", 4.0, 8)]
+    audit = [version(0, 1, "running", 1.0, 7), version(0, 2, "running", 3.0, 8)]
+    audit += [version(0, 2, "finished", 4.0, 8)]
     for hits, outages, waits in (
         ([(7, 2.0)], [], [2.0]),
         ([(7, 0.5)], [], []),  # it held nothing yet
@@ -93,7 +95,7 @@ def test_an_abandoned_trial_is_timed_from_the_kill_unless_the_next_worker_was_hi
         ([(7, 2.0)], [(2.5, 3.5, [9])], [2.0]),
     ):
         result = Result("sqlite", hits=hits, outages=outages)
-        assert list(under_fire.abandoned(audit, result)) == waits, (hits, outages)
+        assert list(fire_judge.abandoned(audit, result)) == waits, (hits, outages)
     taken = [audit[0], audit[1], version(0, 3, "running", 6.0, 9), version(0, 3, "finished", 7.0, 9)]
     result = Result("sqlite", hits=[(7, 2.0), (8, 3.5)])
-    assert list(under_fire.abandoned(taken, result)) == [None, 3.5]
+    assert list(fire_judge.abandoned(taken, result)) == [None, 3.5]
