@@ -36,8 +36,8 @@ class Plan:
     restarts: int = 0
     partitions: int = 0
     workers: int = 8
-    lease: float = 3.0
-    evaluation: tuple[float, float] = (0.05, 0.3)
+    lease: float = 4.0
+    evaluation: tuple[float, float] = (0.1, 2.0)
     seed: int = 5
 
     @property

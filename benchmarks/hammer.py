@@ -5,8 +5,8 @@
 
 Sixteen processes share 2,000 trials, each of which takes 5 ms to evaluate, on a SQLite file and on a
 PostgreSQL server that is durable. "store" asks for random points through the turns, the transactions and the
-budget of `Optimizer.ask`, so the store is what is measured; "start" is an `Optimizer` of which all 2,000
-points are initial ones; "model" is the default acquisition. Afterwards: ids without gaps, each trial told by
+budget of `Optimizer.ask`, so the store is what is measured; "start" is an `Optimizer` of which all points are
+initial ones, "model" one with the default acquisition, both with fewer trials. Afterwards: ids without gaps, each trial told by
 one process, its stored value the acknowledged one, the budget exact. A conflict is an insertion that was
 refused since others had asked first, so that the ask was repeated.
 
@@ -355,7 +355,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--model-trials", type=int, default=200, help="with the default acquisition")
+    parser.add_argument("--model-trials", type=int, default=200, help='of "start" and "model"')
     parser.add_argument("--optuna-trials", type=int, default=2000, help="of Optuna")
     parser.add_argument("--processes", type=int, default=16)
     parser.add_argument("--crowd", type=int, default=0, help="also so many processes on one server")
@@ -371,7 +371,7 @@ def main() -> int:
             print("| " + " | ".join(map(str, show(row))) + " |", flush=True)
 
         for points in ("store", "start", "model"):
-            trials = options.model_trials if points == "model" else options.trials
+            trials = options.trials if points == "store" else options.model_trials
             note(hammer(Plan(f"{folder}/{points}.db", points, trials), options.processes))
             note(hammer(Plan(running.url(run=points), points, trials), options.processes, running))
         for sampler in ("random", "tpe"):

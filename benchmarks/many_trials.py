@@ -63,9 +63,9 @@ class Clock:
 def measure(place: str, trials: int, repeats: int) -> dict[str, float]:
     """Seconds of each verb of bo_suite."""
     draw, clock = random.Random(0).random, Clock(repeats)
-    rows = [Observation(stores.random_point(draw), draw()) for _ in range(trials)]
+    observations = [Observation(stores.random_point(draw), draw()) for _ in range(trials)]
     first = Optimizer(stores.SPACE, storage=place)
-    clock.once("load", lambda: first.add_all(rows))
+    clock.once("load", lambda: first.add_all(observations))
     first.close()
     foreign = Optimizer.resume(place)
     optimizer = clock.once("open", lambda: Optimizer.resume(place))

@@ -342,10 +342,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--budget", type=int, default=2000)
+    parser.add_argument("--budget", type=int, default=1200)
     parser.add_argument("--share", type=float, default=1.0, help="of the events and of the budget")
     parser.add_argument("--engine", choices=["both", "sqlite", "postgresql"], default="both")
-    parser.add_argument("--lease", type=float, default=3.0)
+    parser.add_argument("--lease", type=float, default=4.0)
     parser.add_argument("--out", type=Path, help="JSON lines to append to")
     options = parser.parse_args()
     budget, kills, stops, few = (round(options.share * n) for n in (options.budget, 200, 50, 20))
