@@ -6,11 +6,11 @@
 Sixteen processes share 2,000 trials, each of which takes 5 ms to evaluate, on a SQLite file and on a
 PostgreSQL server that is durable. "store" asks for random points through the turns, the transactions and the
 budget of `Optimizer.ask`, so the store is what is measured; "start" is an `Optimizer` of which all points are
-initial ones, "model" one with the default acquisition, both with fewer trials. Afterwards: ids without gaps, each trial told by
-one process, its stored value the acknowledged one, the budget exact. A conflict is an insertion that was
-refused since others had asked first, so that the ask was repeated.
+initial ones, "model" one with the default acquisition, both with fewer trials. Afterwards: ids without gaps,
+each trial told by one process, its stored value the acknowledged one, the budget exact. A conflict is an
+insertion that was refused since others had asked first, so that the ask was repeated.
 
-Optuna's `RDBStorage` does the same on the same server, in shares of 125 trials a process, and once with its
+Optuna's `RDBStorage` does the same on the same server, in equal shares of trials, and once with its
 `MaxTrialsCallback` for a budget. The script of its issue 6172 queues 50 trials, which 100 threads ask for.
 
 With `--crowd` 100 processes ask and tell on one server without evaluating.
@@ -24,8 +24,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -271,25 +272,18 @@ def overshot_optuna(running: Any, budget: int, count: int) -> int:
         return len(study.get_trials(deepcopy=False)) - budget
 
 
-class _optuna_study:
+@contextmanager
+def _optuna_study(running: Any) -> Iterator[tuple[str, Any]]:
     """A study in a database of its own."""
+    import optuna
 
-    def __init__(self, running: Any) -> None:
-        self._running = running
-
-    def __enter__(self) -> tuple[str, Any]:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        name = f"optuna{time.time_ns()}"
-        self._running.create_database(name)
-        self.storage = stores.optuna_storage(self._running, name)
-        study = optuna.create_study(study_name="hammer", storage=self.storage)
-        url = self._running.url(name).replace("postgresql://", "postgresql+psycopg://", 1)
-        return url, study
-
-    def __exit__(self, *_: object) -> None:
-        self.storage.engine.dispose()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    name = f"optuna{time.time_ns()}"
+    running.create_database(name)
+    storage = stores.optuna_storage(running, name)
+    url = running.url(name).replace("postgresql://", "postgresql+psycopg://", 1)
+    yield url, optuna.create_study(study_name="hammer", storage=storage)
+    storage.engine.dispose()
 
 
 def queue_optuna(running: Any, queued: int = 50, threads: int = 100) -> tuple[int, int]:
@@ -328,8 +322,18 @@ def queue(place: str, queued: int = 50, threads: int = 100) -> tuple[int, int]:
 
 # The tables.
 
-HEADINGS = ("store", "points", "processes", "trials", "trials/s", "ask ms: median, p99", "tell ms")
-HEADINGS += ("conflicts", "server CPU ms a trial", "lost, doubled or wrong")
+HEADINGS = (
+    "store",
+    "points",
+    "processes",
+    "trials",
+    "trials/s",
+    "ask ms: median, p99",
+    "tell ms",
+    "conflicts",
+    "server CPU ms a trial",
+    "lost, doubled or wrong",
+)
 
 
 def show(row: dict[str, Any]) -> list[object]:

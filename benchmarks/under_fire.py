@@ -43,6 +43,7 @@ import stores
 from bo_suite.run.worker import work
 from fire_judge import AUDIT, Plan, Read, Result, examine
 from fire_objective import evaluation
+from postgres_server import ROLE
 from stalling_proxy import Proxy
 
 from bo_suite import Optimizer
@@ -69,7 +70,7 @@ processes.set_forkserver_preload(
 def serve(place: str, folder: str, plan: Plan) -> None:
     """Works until the budget is spent, and writes what was acknowledged and what was refused to two files."""
     if "://" not in place:
-        history.Lease = partial(Lease, plan.lease, plan.lease / 3)  # type: ignore[misc,assignment]
+        history.Lease = partial(Lease, plan.lease, plan.lease / 3)  # type: ignore[attr-defined]
     try:
         optimizer = Optimizer.resume(place)
     except StorageError:  # a worker that never reached the server does not wait for it
@@ -199,7 +200,7 @@ _SQLITE_AUDIT = """
 _POSTGRES_AUDIT = f"""
     CREATE TABLE audit (number BIGINT GENERATED ALWAYS AS IDENTITY, trial BIGINT, attempt BIGINT, state TEXT,
         owner TEXT, value FLOAT8, made FLOAT8);
-    GRANT ALL ON audit TO {stores.ROLE};
+    GRANT ALL ON audit TO {ROLE};
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO public.audit ({AUDIT}) VALUES (NEW.id, NEW.attempt, NEW.state, NEW.owner, NEW.value,
             extract(epoch FROM clock_timestamp()));
@@ -220,7 +221,7 @@ def sqlite_read(path: Path) -> Read:
 
 def postgres_read(running: Any) -> Read:
     """Reads the run of a server."""
-    return lambda statement: running.execute(statement.replace("{schema}", SCHEMA), database=stores.ROLE)
+    return lambda statement: running.execute(statement.replace("{schema}", SCHEMA), database=ROLE)
 
 
 # The experiment.
@@ -248,7 +249,7 @@ def postgres_fire(plan: Plan, say: Callable[[str], None]) -> Result:
         running = stack.enter_context(stores.server(max_connections=100))
         proxies = [stack.enter_context(Proxy("127.0.0.1", running.port)) for _ in range(2)]
         _create(running.url(run=RUN), plan)
-        running.execute(_POSTGRES_AUDIT, database=stores.ROLE)
+        running.execute(_POSTGRES_AUDIT, database=ROLE)
         result, draw = Result("postgresql"), random.Random(plan.seed)
         lease = {"lease": plan.lease, "heartbeat": plan.lease / 3}
         crew = Crew([running.url(run=RUN, port=one.port, **lease) for one in proxies], folder, plan, draw)
@@ -318,9 +319,24 @@ def _fire(
 
 # The table.
 
-_ROWS = ("started again, for want of a server", "trials", "attempts", "acknowledged", "refused", "used up")
-_ROWS += ("lost", "doubled", "late", "gaps", "over or under budget", "not ended", "refused and not kept")
-_ROWS += ("abandoned by a kill", "of these not hit again", "of these beyond two leases")
+_ROWS = (
+    "started again, for want of a server",
+    "trials",
+    "attempts",
+    "acknowledged",
+    "refused",
+    "used up",
+    "lost",
+    "doubled",
+    "late",
+    "gaps",
+    "over or under budget",
+    "not ended",
+    "refused and not kept",
+    "abandoned by a kill",
+    "of these not hit again",
+    "of these beyond two leases",
+)
 
 
 def show(results: Sequence[Result], plans: Sequence[Plan]) -> None:
