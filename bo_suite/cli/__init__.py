@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bo_suite import __version__
-from bo_suite.cli import bench, edits, insight, report, run, tables, trials
+from bo_suite.cli import bench, edits, insight, report, run, tables, trials, worker
 from bo_suite.cli.console import write_any_character
 
 __all__ = ["app", "main"]
@@ -20,7 +20,7 @@ def _examples(*lines: str) -> str:
 
 _CODES = (
     "**Exit codes**\n\n0 done; 1 refused or failed; 2 wrong usage; 3 every point of the space has been "
-    "suggested; 130 interrupted. Any code but 0 comes with one sentence on stderr."
+    "suggested; 130 interrupted; 143 ended by SIGTERM. Any code but 0 comes with one sentence on stderr."
 )
 
 app = typer.Typer(
@@ -54,6 +54,13 @@ app.command(
         "bo-suite minimize hartmann6 --budget 8 --acquisition upper-confidence-bound --json",
     )
 )(run.minimize)
+app.command(
+    epilog=_examples(
+        "bo-suite worker shared.db tune:objective --space space.toml --budget 8",
+        "bo-suite worker shared.db tune:objective --space space.toml --until 2030-01-31T18:00",
+        "bo-suite worker shared.db tune:objective --space space.toml --budget 9 --grace 25 --json",
+    )
+)(worker.worker)
 app.command(
     epilog=_examples(
         "bo-suite ask run.db --space space.toml --seed 0",

@@ -91,13 +91,15 @@ class Holding:
 
         return [row for row in running if is_gone(row.owner)]
 
-    def take(self, most: int | None) -> list[Trial]:
+    def take(self, most: int | None, attempts: int | None) -> list[Trial]:
         """Takes over at most so many abandoned rows, within a transaction; fails those without an attempt."""
         table, taken = self._table, list[Row]()
         now, revision = table.database.now(), table.next_revision()
         for row in self.abandoned():
-            if row.attempt >= leases.ATTEMPTS:
-                table.put(row, state="failed", reason=leases.USED_UP, ended=now, revision=revision)
+            if attempts is not None and row.attempt >= attempts:
+                table.put(
+                    row, state="failed", reason=leases.USED_UP.format(attempts), ended=now, revision=revision
+                )
             elif most is None or len(taken) < most:
                 again = row._replace(attempt=row.attempt + 1, started=now, owner=self.owner)
                 taken.append(table.put(again, revision=revision))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from code_blocks import PAGES, ROOT, CodeBlock, code_blocks
+from fake_slurm import FakeSlurm
 
 from bo_suite.cli import app
 
@@ -53,12 +54,16 @@ def test_the_blocks_of_a_page_run(
     left_out = []
     for block in code_blocks(page):
         libraries = re.findall(r"^(?:from|import) (optuna|ray|ConfigSpace)\b", block.code, re.MULTILINE)
+        libraries += ["submitit"] * ("SlurmExecutor" in block.code)
         libraries += ["plotly"] * bool(re.search(r"^(?:report\(|bo-suite report)", block.code, re.MULTILINE))
         if missing := [library for library in libraries if find_spec(library) is None]:
             left_out.append(f"{block} needs {missing[0]}")
         elif block.language == "bash":
             run_bash(block)
-        elif "ray" in libraries:  # whose workers must get all that is defined here
+        elif {"ray", "submitit"} & set(libraries):  # whose workers must get all that is defined here
+            if "submitit" in libraries:
+                for name, value in FakeSlurm(tmp_path / "slurm").environment.items():
+                    monkeypatch.setenv(name, value)
             (tmp_path / "page.py").write_text(block.code)
             run_command([sys.executable, "page.py"], block)
         elif block.language == "python":

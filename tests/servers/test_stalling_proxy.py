@@ -140,6 +140,16 @@ def test_cut_between_commit_and_answer(postgres_server: Server, proxy: Proxy, pi
     assert proxy.cuts == 1
 
 
+def test_cut_waits_for_the_end_of_the_answer(postgres_server: Server, proxy: Proxy) -> None:
+    with connect(postgres_server, proxy) as connection:
+        proxy.cut_after(lambda message: b"repeat" in message)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute(
+                "SELECT repeat('x', 100000); SELECT pg_sleep(0.1); INSERT INTO told VALUES (1); COMMIT"
+            )
+    assert told(postgres_server) == [1]
+
+
 def test_cut_after_every_number_of_bytes(postgres_server: Server, proxy: Proxy) -> None:
     with connect(postgres_server, proxy) as connection:
         connection.prepare_threshold = None

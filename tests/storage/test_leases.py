@@ -142,7 +142,7 @@ def test_a_point_that_nobody_survives_fails_after_three_attempts(opened: Opener)
     until(lambda: last.reclaim() or last.trials()[0].state == "failed")
     (failed,) = last.trials()
     assert (failed.id, failed.state, failed.attempt) == (trial.id, "failed", 3)
-    assert failed.reason == leases.USED_UP
+    assert failed.reason == leases.USED_UP.format(3)
 
 
 def test_held_trials_wait_for_ever(opened: Opener) -> None:

@@ -22,6 +22,7 @@ from bo_suite.errors import BoSuiteError, StorageError
 from bo_suite.storage import postgresql, postgresql_connection, server_turns
 from bo_suite.storage.headers import write_header
 from bo_suite.storage.history import History
+from bo_suite.storage.postgresql_errors import Lost
 
 TABLES = "bo_suite_run_{}"
 
@@ -69,6 +70,32 @@ def test_a_commit_without_an_answer_is_found_and_not_repeated(
         (1, "finished", 1.0),
         (2, "finished", 2.0),
     ]
+
+
+def test_a_commit_that_arrives_after_the_client_has_given_it_up_is_not_repeated(
+    postgres_server: Server, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(History.open(postgres_url, HEADER)) as history:
+        ask(history)
+        database = history._table.database
+        assert isinstance(database, postgresql.PostgresDatabase)
+        executed, late = database._executed, []
+
+        def without_an_answer(statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+            if statement != "COMMIT" or late:
+                return executed(statement, values)
+            connection, database._connection = database._connection, None
+            assert connection is not None
+            late.append(threading.Timer(0.4, connection.execute, ["COMMIT"]))
+            late[0].start()
+            raise Lost("no answer")
+
+        monkeypatch.setattr(database, "_executed", without_an_answer)
+        assert ask(history).id == 1
+        late[0].join()
+        monkeypatch.undo()
+        assert len(history.trials()) == len(rows(postgres_server, postgres_url)) == 2
+        assert ask(history).id == 2
 
 
 def test_a_connection_that_is_cut_anywhere_costs_nothing(
