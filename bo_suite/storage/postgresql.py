@@ -145,7 +145,7 @@ class PostgresDatabase:
         return self._checked(self.number("SELECT number FROM commits"))
 
     def version_after(self, version: int) -> int:
-        return self._number if self._number in (version, version + 1) else -1
+        return self._number if self._number == version + self._wrote else -1
 
     def now(self) -> float:
         if self._inside and self._clock:
