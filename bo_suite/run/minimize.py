@@ -219,7 +219,7 @@ def minimize(
         seed: the same seed gives the same run (with several workers, in the same order of completion).
         workers: number of evaluations at once; more than one, or a timeout, means worker processes.
         executor: where to evaluate instead: an Executor, or a function that creates one.
-        storage: a file for the history; None keeps it in memory.
+        storage: a file for the history, or an address as that of `Optimizer`; None keeps it in memory.
         acquisition: how to choose points; None for the Optimizer's default.
         progress: whether to show a progress bar.
         callbacks: functions of the Optimizer and a trial, called after each stored evaluation; a string that

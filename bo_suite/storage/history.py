@@ -21,7 +21,7 @@ from bo_suite.storage.database import BUSY_TIMEOUT_S
 from bo_suite.storage.edits import change, replace_space
 from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.holding import Holding
-from bo_suite.storage.leases import Holder, holders
+from bo_suite.storage.leases import Holder
 from bo_suite.storage.paths import check_path, storage_place
 from bo_suite.storage.queue import read_queue, remove_queued, write_queued
 from bo_suite.storage.rows import Row, trial_of
@@ -322,8 +322,11 @@ class History:
 
     def holders(self) -> list[Holder]:
         """Who holds running trials, and until when."""
-        with self._table.database.session():
-            return holders(self._table.database) if self._table.has_leases else []
+        return self._table.database.atomically(self._holding.holders, writes=False)
+
+    def now(self) -> float:
+        """Unix seconds, by the clock of the times of trials and leases."""
+        return self._table.database.now()
 
     def close(self) -> None:
         """Closes the storage; running trials stay running."""
@@ -336,10 +339,7 @@ class History:
 
     def _added(self, observation: Observation) -> Row:
         """The row of an observation from elsewhere, without its id."""
-        now, space = (
-            self._table.database.now(),
-            self._table.header.space.unlisted,
-        )  # what is not suggested still teaches
+        now, space = self.now(), self._table.header.space.unlisted  # what is not suggested still teaches
         point = json.dumps(space.check(observation.params), allow_nan=False)
         if observation.reason is not None:
             return Row(params=point, state="failed", reason=plain_text(observation.reason), ended=now)

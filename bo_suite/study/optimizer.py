@@ -1,6 +1,5 @@
 """The ask-tell loop over a history that can be resumed."""
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.addresses import Address
 from bo_suite.storage.goals import Goals, Noise, Told
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
@@ -32,8 +32,6 @@ if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or ta
     from bo_suite.study.belief import Belief, Points
     from bo_suite.study.suggest import Suggester
 
-logger = logging.getLogger("bo_suite")
-
 
 class Optimizer:
     """Suggests points and learns from their outcomes.
@@ -48,7 +46,8 @@ class Optimizer:
         seed: equal seeds and data give equal suggestions.
         direction: "minimize" or "maximize", or one of these by name of each objective.
         budget: number of planned evaluations, if known; a small budget has fewer initial points.
-        storage: file that stores the history, created or continued; None to store it in memory.
+        storage: file that stores the history, or the address postgresql://user@host/database?run=NAME;
+            created or continued; None to store it in memory.
         device: device of the surrogates ("cpu", "cuda").
         initial: number of space-filling points before the model chooses; added observations count. None for
             the number in the storage or, if it has none, 6, or a third of a budget below 18.
@@ -81,12 +80,12 @@ class Optimizer:
 
     @staticmethod
     def resume(
-        path: str | Path, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
+        path: str | Path | Address, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
     ) -> "Optimizer":
-        """The Optimizer of a history file, in the state that the file stores.
+        """The Optimizer of a history, in the state that its file or database stores.
 
         Args:
-            path: the file.
+            path: the file, or the address of a run in a database.
             acquisition: required only if it has parts from outside the package, such as a kernel.
             device: device of the surrogates.
             functions: the constraint functions of the space, if it has any.
@@ -100,13 +99,12 @@ class Optimizer:
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles and copies as the path of the file, which the copy resumes; TypeError if there is none."""
-        place = self._history.place
-        if place is None:
+        """Pickles and copies as the place of the history, without password, which the copy resumes."""
+        if (place := self._history.place) is None:
             law = "an Optimizer must have a file (`storage=`) to be pickled or copied"
             raise TypeError(f"{law}, got one in memory")
         functions = self.space.constraints.functions
-        return Optimizer.resume, (str(place), self._suggester.acquisition, str(self._device), functions)
+        return Optimizer.resume, (place, self._suggester.acquisition, str(self._device), functions)
 
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()
@@ -316,6 +314,10 @@ class Optimizer:
     def reclaim(self) -> list[Trial]:
         """Takes over running trials whose process has died, and returns them to be evaluated again."""
         return self._history.reclaim()
+
+    def hold(self) -> None:
+        """Keeps the running trials of this Optimizer for those who evaluate them, also when it is closed."""
+        self._history.hold()
 
     def recommend(self, fixed: Params | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
