@@ -174,6 +174,6 @@ def _seconds(name: str, text: str | None, default: float) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0.1 <= seconds < math.inf:
-        raise StorageError(f"{name}= in an address must be a number of seconds >= 0.1, got {text!r:.30}")
+    if not 0.0 < seconds < math.inf:
+        raise StorageError(f"{name}= in an address must be a number of seconds above 0, got {text!r:.30}")
     return seconds

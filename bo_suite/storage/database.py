@@ -97,6 +97,9 @@ class Database(Protocol):
     def version(self) -> int:
         """A number that differs from all earlier ones once others have committed."""
 
+    def version_after(self, version: int) -> int:
+        """The version if nothing but our last commit came after a version; else -1, also if it is unknown."""
+
     def now(self) -> float:
         """Unix seconds, by the clock of the database."""
 

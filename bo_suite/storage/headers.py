@@ -82,21 +82,17 @@ def agreed_header(database: Database, expected: Header, stored: Header | None) -
     return agreed
 
 
-def stored_run(database: Database) -> str:
-    """The name of the history in the file; "" in a file of version 0.8."""
-    rows = database.execute("SELECT value FROM meta WHERE key = 'run'")
-    if not rows:
-        return ""
+def stored_marks(database: Database) -> tuple[str, str]:
+    """The name of the history, and the seal of its header, which any change of the header changes.
+
+    Both are "" in a file of version 0.8.
+    """
+    query = "SELECT key, value FROM meta WHERE key IN ('run', 'seal')"
+    texts = dict(database.execute(query))
     try:
-        return str(json.loads(rows[0][0]))
+        return str(json.loads(texts.get("run", '""'))), str(texts.get("seal", ""))
     except (TypeError, ValueError, RecursionError) as error:
         raise _header_error(database.name, f"run: {error}") from error
-
-
-def stored_seal(database: Database) -> str:
-    """The seal of the header in the file, which any change of the header changes; "" without one."""
-    rows = database.execute("SELECT value FROM meta WHERE key = 'seal'")
-    return str(rows[0][0]) if rows else ""
 
 
 def migrated(database: Database, header: Header) -> Header:
@@ -112,7 +108,7 @@ def migrated(database: Database, header: Header) -> Header:
     Raises:
         StorageError: a row is damaged.
     """
-    run = stored_run(database)
+    run, _ = stored_marks(database)
     if database.execute("SELECT value FROM meta WHERE key = 'schema'") == [(str(schema.VERSION),)]:
         return replace(header, run=run, schema=schema.VERSION)
     database.write(schema.BEGIN_MIGRATION.format(**database.types))

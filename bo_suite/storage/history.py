@@ -148,7 +148,8 @@ class History:
         table, sources = self._table, list(map(provenance_json, provenance))
 
         def inserted() -> list[Trial] | None:
-            if space not in (None, table.header.space) or expected not in (None, table.largest("id") + 1):
+            first = table.largest("id") + 1
+            if space not in (None, table.header.space) or expected not in (None, first):
                 return None
             rows = [
                 Row(params=self._point(point), asked=1, provenance=source)
@@ -156,7 +157,7 @@ class History:
             ]
             if not remove_queued(table.database, queued):
                 return None
-            return self._append(rows)
+            return self._append(rows, first)
 
         trials = table.stored(inserted)
         self._holding.add(trials or ())
@@ -169,7 +170,10 @@ class History:
             SpaceError: a point is not complete or not in the space.
             TrialError: a value or a std is not finite, or a std is below 0.
         """
-        return self._table.stored(lambda: self._append([self._added(one) for one in observations]))
+        table = self._table
+        return table.stored(
+            lambda: self._append([self._added(one) for one in observations], table.largest("id") + 1)
+        )
 
     def enqueue(self, points: Sequence[Params], *, repeats: bool = True) -> list[Queued]:
         """Stores points to be asked next, after those that are queued already, and returns them.
@@ -347,19 +351,19 @@ class History:
         outcome = self._table.header.goals.stored(told, observation.std)
         return Row(params=point, state="finished", ended=now, **outcome)
 
-    def _append(self, rows: Sequence[Row]) -> list[Trial]:
-        """Writes rows with new ids, within a transaction."""
+    def _append(self, rows: Sequence[Row], first: int) -> list[Trial]:
+        """Writes rows with ids from the first one on, within a transaction."""
         table = self._table
         shared = {"started": table.database.now(), "owner": self.owner, "revision": table.next_revision()}
-        first = table.largest("id") + 1
         written = [table.put(row, id=number, **shared) for number, row in enumerate(rows, first)]
         if any(row.state == "running" for row in rows):
             self._holding.begin()
         return [trial_of(row, self._table.header.run) for row in written]
 
     def _seen(self) -> Snapshot:
-        trials, queue = self.trials(), self.queue()
-        return Snapshot(self._table.header, trials, queue)
+        table, trials = self._table, self._table.trials()
+        queue = read_queue(table.database) if table.header.schema >= WITH_QUEUE else []
+        return Snapshot(table.header, trials, queue)
 
     def _end(
         self, trial: int, attempt: int | None, state: str, *, again: bool = False, **outcome: Any
@@ -383,7 +387,7 @@ class History:
             return trial_of(row, table.header.run)
 
         result = table.stored(ended)
-        self._holding.remove(number)
         if isinstance(result, SupersededError):
             raise result
+        self._holding.remove(number)
         return result

@@ -32,7 +32,7 @@ class Holding:
     def __init__(self, table: TrialTable, lease: Lease) -> None:
         self._table, self._lease = table, lease
         self._owner = (os.getpid(), new_owner())
-        self._handed: dict[int, int] = {}  # attempts by trial
+        self._handed: dict[int, int] = {}  # attempts of trials that have not ended here
         self._heartbeat = leases.Heartbeat(self.renew, lease.heartbeat)
         _opened.add(self)
 
@@ -58,7 +58,7 @@ class Holding:
             self._heartbeat.start()
 
     def remove(self, number: int) -> None:
-        """Holds a trial no longer."""
+        """Forgets a trial that has ended."""
         self._handed.pop(number, None)
 
     def keep(self) -> None:
@@ -70,12 +70,12 @@ class Holding:
         database = self._table.database
         if database.closed:
             return False
-        running = {trial.id: trial.attempt for trial in self._table.trials() if trial.state == "running"}
-        self._handed = {n: attempt for n, attempt in self._handed.items() if running.get(n) == attempt}
-        if self._handed:
+        running = [trial for trial in self._table.trials() if trial.state == "running"]
+        holds = any(self._handed.get(trial.id) == trial.attempt for trial in running)
+        if holds:
             now = database.now()
             database.aside(leases.EXTEND, (now, now + self._lease.seconds, self.owner))
-        return bool(self._handed)
+        return holds
 
     def abandoned(self) -> list[Row]:
         """The running rows whose owner is dead, or whose lease has expired."""

@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, TypeVar
 
@@ -23,27 +23,15 @@ from psycopg.pq import TransactionStatus
 from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Address
 from bo_suite.storage.database import NotWritable, failpoint
+from bo_suite.storage.postgresql_connection import Connection, connected
 from bo_suite.storage.postgresql_errors import Lost, error_of, is_passing
 from bo_suite.system.locks import FairLock
 
 PATIENCE_S = 600.0
 """Seconds to wait for a database that was reached before."""
 
-ANSWER_S = 30.0
-"""Seconds without an answer after which a connection counts as lost."""
-
-OLDEST = 14
-"""First supported version of the server."""
-
 _PAUSES_S = (0.05, 2.0)
 """First and longest pause between attempts."""
-
-_SETTINGS = """
-    SET lock_timeout = '20s'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '10s';
-    SET idle_session_timeout = '60s'; SET client_encoding = 'UTF8'; SET bytea_output = 'hex';
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
-"""
-"""Of each connection: a client that was stopped in a transaction does not hold up the others."""
 
 _TABLES = (
     "CREATE TABLE commits (id INTEGER PRIMARY KEY CHECK (id = 1), number BIGINT NOT NULL)",
@@ -63,30 +51,6 @@ logger = logging.getLogger("bo_suite")
 
 _inherited: list[Any] = []
 """Connections of the parent process, which a forked child must neither use nor close."""
-
-
-class _Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that is given up if the server, or the network, does not answer."""
-
-    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        return super().wait(_limited(gen), *args, **kwargs)
-
-
-def _limited(steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    """The same steps of communication, with an error once nothing has come for a while."""
-    deadline = time.monotonic() + ANSWER_S
-    try:
-        step = next(steps)
-        while True:
-            ready = yield step
-            if ready:
-                deadline = time.monotonic() + ANSWER_S
-            elif time.monotonic() > deadline:
-                raise psycopg.OperationalError(f"no answer for {ANSWER_S:g} s")
-            step = steps.send(ready)
-    except StopIteration as end:
-        result: T = end.value
-        return result
 
 
 class PostgresDatabase:
@@ -114,7 +78,7 @@ class PostgresDatabase:
         self._address, self._content = address, content
         self._lock, self._closed = FairLock(), False
         self._pid, self._writer = os.getpid(), uuid.uuid4().hex
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._number, self._clock = 0, 0.0  # of the latest commit that was seen, and of this transaction
         self._inside = self._wrote = self._has_written = False
         self._rewound = self._found = False
@@ -178,6 +142,9 @@ class PostgresDatabase:
 
     def version(self) -> int:
         return self._checked(self.number("SELECT number FROM commits"))
+
+    def version_after(self, version: int) -> int:
+        return self._number if self._number in (version, version + 1) else -1
 
     def now(self) -> float:
         if self._inside and self._clock:
@@ -315,7 +282,7 @@ class PostgresDatabase:
         text = self._address.without_secrets(str(error))
         return error_of(error, self.name, text, passing=passing)
 
-    def _connected(self) -> _Connection:
+    def _connected(self) -> Connection:
         """The connection, opened again if it was lost."""
         if self._rewound:
             raise self._gone_back()
@@ -328,27 +295,9 @@ class PostgresDatabase:
 
     def _connect(self) -> None:
         """Opens a connection; an error of psycopg if there is none."""
-        connection = _Connection.connect(
-            self._address.connection,
-            autocommit=True,
-            application_name="bo_suite",
-            connect_timeout=10,
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=int(1000 * ANSWER_S),
-        )
-        self._connection, self._pid = connection, os.getpid()
+        self._connection, self._pid = connected(self._address, self.schema), os.getpid()
         # Also runs at exit; in a forked child it does nothing.
-        self._finalizer = weakref.finalize(self, _close, connection, os.getpid())
-        version = connection.info.server_version
-        if version < OLDEST * 10_000:
-            raise StorageError(
-                f"PostgreSQL must be of version {OLDEST} or later, got {version // 10_000} ({self.name})"
-            )
-        connection.execute(_SETTINGS)
-        path = sql.Identifier(self.schema).as_string(connection)
-        connection.execute("SELECT set_config('search_path', %s, false)", (path,))
+        self._finalizer = weakref.finalize(self, _close, self._connection, os.getpid())
 
     def _find(self, *, create: bool) -> None:
         """Raises a StorageError if the run is missing; or creates its schema and the engine's tables."""
@@ -401,6 +350,6 @@ def schema_of(run: str, kind: str) -> str:
     return f"bo_suite_{kind}_{run}"
 
 
-def _close(connection: _Connection, pid: int) -> None:
+def _close(connection: Connection, pid: int) -> None:
     if os.getpid() == pid:  # a forked child must not close its parent's connection
         connection.close()

@@ -174,6 +174,9 @@ class SqliteDatabase:
     def version(self) -> int:
         return self.number("PRAGMA data_version")  # counts the commits of other connections
 
+    def version_after(self, version: int) -> int:
+        return -1
+
     def now(self) -> float:
         return time.time()
 

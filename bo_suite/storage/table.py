@@ -15,8 +15,7 @@ from bo_suite.storage.headers import (
     migrated,
     row_error,
     stored_header,
-    stored_run,
-    stored_seal,
+    stored_marks,
     write_header,
 )
 from bo_suite.storage.rows import Row, StoredRow, content_of, fault_in, sealed, trial_of
@@ -54,11 +53,12 @@ class TrialTable:
         self._written: list[Row] = []  # by the current transaction
         self._revision, self._version = 0, -1  # everything up to these was read
         self._newest, self._highest = 0, 0  # the largest revision in the file, and the largest ever seen
+        self._latest = 0  # the largest revision before the current transaction
         self._has_leases = False
         self.database = opened(place, create=header is not None, content="a history")
         try:
             self.header = self._open_file(header)
-            self._seal = stored_seal(self.database)
+            _, self._seal = stored_marks(self.database)
         except BaseException:
             self.database.close()
             raise
@@ -91,14 +91,14 @@ class TrialTable:
         if self.header.schema < schema.VERSION:
             self.database.atomically(self._migrate)
         with self.database.session():
-            before = self.header, self._seal
+            before, version = (self.header, self._seal), self._version
 
             def whole() -> T:
                 self._written = []
                 self.header, self._seal = before
-                self._check_run()
-                self.read_header()
-                if self.largest("revision") < self._newest:
+                self._read_own_header()
+                self._latest = self.largest("revision")
+                if self._latest < self._newest:
                     self._refresh()
                 if not self._has_leases and "leases" not in self.database.tables():
                     self.database.write(schema.LEASES.format(**self.database.types))
@@ -110,7 +110,8 @@ class TrialTable:
                 self.header, self._seal = before  # what was written may be undone: it is read again
                 raise
             finally:
-                self._version = -1  # our own commits do not count as those of others
+                self._version = -1  # it is read again
+            self._version = self.database.version_after(version)
             self._has_leases = True
             self._remember_written()
             return result
@@ -153,11 +154,11 @@ class TrialTable:
     def put_header(self, header: Header) -> None:
         """Writes another header."""
         write_header(self.database, header)
-        self.header, self._seal = header, stored_seal(self.database)
+        self.header, (_, self._seal) = header, stored_marks(self.database)
 
     def next_revision(self) -> int:
-        """A number above all revisions so far, also those of rows that were deleted from the file."""
-        return max(self.largest("revision"), self._newest, self._highest) + 1
+        """A number above all revisions before this transaction, also those of rows that were deleted."""
+        return max(self._latest, self._newest, self._highest) + 1
 
     def largest(self, column: str) -> int:
         """The largest number in a column; -1 if there are no rows."""
@@ -209,9 +210,9 @@ class TrialTable:
         return database.atomically(checked, writes=False)  # one state, while another process creates it
 
     def _migrate(self) -> None:
-        self._check_run()
+        self._read_own_header()
         self.header = migrated(self.database, self.header)
-        self._seal = stored_seal(self.database)
+        _, self._seal = stored_marks(self.database)
 
     def _read_again(self) -> None:
         self.read_header()
@@ -249,7 +250,17 @@ class TrialTable:
 
     def read_header(self) -> None:
         """Reads the header again if another process has changed it, such as the space."""
-        if (seal := stored_seal(self.database)) != self._seal:
+        self._read_header_with(stored_marks(self.database)[1])
+
+    def _read_own_header(self) -> None:
+        """The same, after a check that no other history has replaced the file."""
+        run, seal = stored_marks(self.database)
+        if self.database.shared and self.header.run not in ("", run):
+            raise self._replaced("another history")
+        self._read_header_with(seal)
+
+    def _read_header_with(self, seal: str) -> None:
+        if seal != self._seal:
             stored = stored_header(self.database, None)
             if stored is not None and self.header.run in ("", stored.run):
                 self.header, self._seal = self._with_functions(stored), seal
@@ -259,11 +270,6 @@ class TrialTable:
         if not self._functions:
             return header
         return replace(header, space=header.space.with_functions(self._functions))
-
-    def _check_run(self) -> None:
-        """Raises a StorageError if another history has replaced the file."""
-        if self.database.shared and self.header.run not in ("", stored_run(self.database)):
-            raise self._replaced("another history")
 
     def _check_course(self, rows: list[Row]) -> None:
         """Raises a StorageError if an ended trial is running in the file, which then is an older copy."""

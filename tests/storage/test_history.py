@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Space
-from bo_suite.storage import database as module, sqlite
+from bo_suite.storage import database as module
+from bo_suite.storage import sqlite
 from bo_suite.storage.history import History
 from bo_suite.storage.schema import VERSION
 from bo_suite.storage.sqlite import SqliteDatabase

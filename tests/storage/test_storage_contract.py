@@ -1,4 +1,4 @@
-"""The contract of `Storage`: every implementation passes these tests; add one by adding a row to OPEN."""
+"""The contract of `Storage`: every implementation passes these tests; add one to KINDS and `opener`."""
 
 import json
 import math
@@ -22,14 +22,13 @@ from bo_suite.storage.history import History
 from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Header, Observation
 
-OPEN: dict[str, Callable[[Path, Header], Storage]] = {
-    "disk": lambda folder, header: History.open(folder / "run.db", header),
-    "memory": lambda folder, header: History.open(None, header),
-}
-"""What opens an empty storage with a header, or the one in the folder."""
+KINDS = ["disk", "memory", "postgresql"]
+"""What stores a history."""
 
-SHARED = ["disk"]
-"""Implementations that processes may share."""
+SHARED = ["disk", "postgresql"]
+"""Those that processes may share."""
+
+Opener = Callable[[Header], Storage]
 
 NAMED = replace(
     HEADER, direction={"error": "minimize", "speed": "maximize"}, constraints={"memory": [None, 8.0]}
@@ -37,16 +36,29 @@ NAMED = replace(
 """Of a run with several objectives and a constraint."""
 
 
-@pytest.fixture(params=OPEN)
+def opener(kind: str, request: pytest.FixtureRequest, folder: Path) -> Opener:
+    """What opens an empty storage of a kind with a header, and later the same one."""
+    if kind == "memory":
+        return lambda header: History.open(None, header)
+    place = folder / "run.db" if kind == "disk" else request.getfixturevalue("postgres_url")
+    return lambda header: History.open(place, header)
+
+
+@pytest.fixture(params=SHARED)
+def open_shared(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    return opener(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=KINDS)
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    opened = OPEN[request.param](tmp_path, HEADER)
+    opened = opener(request.param, request, tmp_path)(HEADER)
     yield opened
     opened.close()
 
 
-@pytest.fixture(params=OPEN)
+@pytest.fixture(params=KINDS)
 def named(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    opened = OPEN[request.param](tmp_path, NAMED)
+    opened = opener(request.param, request, tmp_path)(NAMED)
     yield opened
     opened.close()
 
@@ -294,9 +306,8 @@ def test_an_outcome_that_is_not_finite_is_refused(storage: Storage, outcome: Any
     assert storage.trials() == [trial]
 
 
-@pytest.mark.parametrize("kind", SHARED)
-def test_a_taken_id_writes_nothing(tmp_path: Path, kind: str) -> None:
-    mine, theirs = (OPEN[kind](tmp_path, HEADER) for _ in range(2))
+def test_a_taken_id_writes_nothing(open_shared: Opener) -> None:
+    mine, theirs = (open_shared(HEADER) for _ in range(2))
     assert mine.insert([POINT], [{}], expected=0) is not None
     assert theirs.insert([POINT, POINT], [{}, {}], expected=0) is None
     assert len(theirs.trials()) == 1
@@ -388,9 +399,8 @@ def test_no_trial_shares_its_outcomes_with_the_cache(named: Storage) -> None:
     assert named.trials()[0].stds == {"error": 0.5}
 
 
-@pytest.mark.parametrize("kind", SHARED)
-def test_goals_of_another_run_are_refused(tmp_path: Path, kind: str) -> None:
-    OPEN[kind](tmp_path, NAMED).close()
+def test_goals_of_another_run_are_refused(open_shared: Opener) -> None:
+    open_shared(NAMED).close()
     for changes, law in (
         ({"direction": "minimize"}, "another direction"),
         ({"direction": {"error": "minimize"}}, "another direction"),
@@ -398,7 +408,7 @@ def test_goals_of_another_run_are_refused(tmp_path: Path, kind: str) -> None:
         ({"constraints": {"memory": [None, 9.0]}}, "another constraints"),
     ):
         with pytest.raises(StorageError, match=law):
-            OPEN[kind](tmp_path, replace(NAMED, **changes))
-    again = OPEN[kind](tmp_path, NAMED)
+            open_shared(replace(NAMED, **changes))
+    again = open_shared(NAMED)
     assert again.header == NAMED
     again.close()
