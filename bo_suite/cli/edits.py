@@ -234,7 +234,7 @@ def _check_queue(queue: Sequence["Params"], space: "Space", storage: Place) -> N
 
 @sentences()
 def history(storage: StorageArgument, as_json: JsonOption = False) -> None:
-    """List what was amended, forgotten, changed in the space or told too late: by whom, when, what was there."""
+    """List what was amended, forgotten, changed in the space or told too late, and what was there."""
     from bo_suite.study.summary import change_lines
 
     with existing(storage) as stored:

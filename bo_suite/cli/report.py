@@ -19,14 +19,16 @@ def report(
         Place,
         typer.Argument(
             metavar="RUN.DB|URL|DIR",
-            help="The file of a run's history, its address in a database, or the folder of a suite's records.",
+            help="The file of a run's history, its address in a database, or the folder of a suite.",
             parser=place_of,
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The page.", show_default="RUN.html beside RUN.db (here for a database), or DIR/report.html"
+            metavar="FILE",
+            help="The page.",
+            show_default="RUN.html beside RUN.db (here for a database), or DIR/report.html",
         ),
     ] = None,
     plot: Annotated[
@@ -53,9 +55,7 @@ def report(
         stop("--plot is for the folder of a suite (`bo-suite plot` draws a run), got a run", USAGE)
     picture = None if plot is None else picture_path(plot)
     try:
-        page, facts = (
-            _of_run(storage, out) if folder is None else _of_suite(folder, out, picture, highlight)
-        )
+        page, facts = _of_run(storage, out) if folder is None else _of_suite(folder, out, picture, highlight)
     except ImportError as error:
         stop(str(error), FAILURE)
     except OSError as error:

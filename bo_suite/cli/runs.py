@@ -30,7 +30,8 @@ def runs(
         Place, typer.Argument(metavar="URL", help="postgresql://user@host/database", parser=place_of)
     ],
     remove: Annotated[
-        str | None, typer.Option("--remove", metavar="NAME", help="Remove a run with all its trials, for ever.")
+        str | None,
+        typer.Option("--remove", metavar="NAME", help="Remove a run with all its trials, for ever."),
     ] = None,
     kind: Annotated[
         Literal["run", "suite"] | None, typer.Option("--kind", help="Only runs, or only suites.")
@@ -69,7 +70,7 @@ def _remove(database: "Address", found: "list[StoredRun]", name: str, *, yes: bo
         stop(f"the run to remove must be one of the database, got {name!r}, which {what}", FAILURE)
     (run,) = found
     content = f"{run.kind} {run.name} with {_number(run)} {_ROWS[run.kind]}"
-    if not yes and (as_json or not sys.stdin.isatty()):
+    if not yes and (as_json or not answerable()):
         stop(f"--remove needs --yes where it cannot ask; it would remove the {content}", USAGE)
     if not (yes or confirmed(f"Remove the {content}, for ever?")):
         stop("nothing was removed, since nobody has confirmed it", FAILURE)
@@ -78,6 +79,11 @@ def _remove(database: "Address", found: "list[StoredRun]", name: str, *, yes: bo
         print_json({"removed": _record(run)})
     else:
         print_lines(f"removed: the {content}")
+
+
+def answerable() -> bool:
+    """Whether somebody at a terminal can answer a question."""
+    return sys.stdin.isatty()
 
 
 def _record(run: "StoredRun") -> dict[str, object]:

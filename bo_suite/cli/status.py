@@ -18,7 +18,7 @@ from bo_suite.cli.console import (
     table_of,
 )
 from bo_suite.cli.options import JsonOption, StorageArgument, existing
-from bo_suite.values.describe import SHORT, shortened, visible
+from bo_suite.values.describe import shortened, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bo_suite.storage.goals import Goals
     from bo_suite.study.status import Evaluation, Status, Worker
 
-_MOST_WORKERS, _MOST_TRIALS = 20, 4
-"""Most workers that are shown, and most trials of one."""
+_MOST_WORKERS, _MOST_TRIALS, _REASON = 20, 4, 100
+"""Most workers that are shown, most trials of one, and most characters of a reason."""
 
 
 @sentences()
@@ -111,14 +111,17 @@ def _shown(seen: "Status", goals: "Goals") -> "list[RenderableType]":
     parts: list[RenderableType] = [Text(visible(line)) for line in lines]
     if seen.workers:
         rows = [_worker(worker) for worker in seen.workers[:_MOST_WORKERS]]
-        parts.append(table_of(("worker", "process", "state", "since", "last sign", "free in", "trials"), rows))
+        parts.append(
+            table_of(("worker", "process", "state", "since", "last sign", "free in", "trials"), rows)
+        )
         if more := len(seen.workers) - _MOST_WORKERS:
             parts += [Text(f"and {more} more workers (--json has all)")] * (more > 0)
     else:
         parts.append(Text("no worker holds a trial"))
     if seen.failures:
         failures = [
-            (str(one.trial), _since(seen.now, one.ended), shortened(one.reason, SHORT)) for one in seen.failures
+            (str(one.trial), _since(seen.now, one.ended), shortened(one.reason, _REASON))
+            for one in seen.failures
         ]
         parts.append(table_of(("failed", "ago", "reason"), failures))
     if seen.late:
@@ -141,7 +144,7 @@ def _pace(seen: "Status") -> str:
     text = f"ended: {rate.ten_minutes} in the last 10 minutes, {rate.hour} in the last hour"
     if rate.budget_spent is None:
         return text
-    return f"{text}; at {rate.per_hour:.3g} an hour the budget ends {_date(rate.budget_spent)}"
+    return f"{text}; at {rate.per_hour:,.4g} an hour the budget ends {_date(rate.budget_spent)}"
 
 
 def _worker(worker: "Worker") -> Sequence[str]:
@@ -149,7 +152,11 @@ def _worker(worker: "Worker") -> Sequence[str]:
     free = worker.expires_in
     trials = [_evaluation(one) for one in worker.trials[:_MOST_TRIALS]]
     more = [f"and {len(worker.trials) - _MOST_TRIALS} more"] * (len(worker.trials) > _MOST_TRIALS)
-    at = f"{worker.process}" if worker.name.endswith(f"@{worker.host}") else f"{worker.process} at {worker.host}"
+    at = (
+        f"{worker.process}"
+        if worker.name.endswith(f"@{worker.host}")
+        else f"{worker.process} at {worker.host}"
+    )
     return (
         *(worker.name or "unknown", at, worker.state, _span(worker.started_ago), _span(worker.silent)),
         "now" if worker.state == "abandoned" else "never" if free is None else _span(free),

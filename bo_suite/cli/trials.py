@@ -262,7 +262,9 @@ def plot(
     storage: StorageArgument,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A .png, .pdf or .svg.", show_default="RUN.png, beside RUN.db or here"),
+        typer.Option(
+            metavar="FILE", help="A .png, .pdf or .svg.", show_default="RUN.png, beside RUN.db or here"
+        ),
     ] = None,
     minimum: Annotated[float | None, typer.Option(help="The minimum, to plot the distance to it.")] = None,
     as_json: JsonOption = False,

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 import optuna
@@ -21,6 +20,7 @@ from bo_suite.integrations.translate import Dimension, Translation, same
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Space
 from bo_suite.space.when import Accepted, Interval, When
+from bo_suite.storage.addresses import Location
 from bo_suite.storage.goals import Told
 from bo_suite.storage.paths import storage_place
 from bo_suite.storage.trial import Trial
@@ -37,7 +37,7 @@ def from_optuna(
     study: "optuna.Study",
     acquisition: Acquisition | None = None,
     seed: int = 0,
-    storage: str | Path | None = None,
+    storage: Location | None = None,
 ) -> Optimizer:
     """Make an Optimizer with a study's trials, over the parameters that all of them have or explain.
 

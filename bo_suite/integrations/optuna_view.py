@@ -13,7 +13,7 @@ from bo_suite.errors import SpaceError
 from bo_suite.integrations.optuna_outcomes import CONSTRAINT, LARGEST
 from bo_suite.integrations.optuna_trials import to_distribution
 from bo_suite.space.parameters import Choice, Int, Parameter, Value
-from bo_suite.storage.addresses import Address
+from bo_suite.storage.addresses import Address, Location
 from bo_suite.storage.goals import VALUE, Constraint
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header, Trial
@@ -29,7 +29,7 @@ _STATES = {
 }
 
 
-def to_study(path: str | Path | Address) -> "optuna.Study":
+def to_study(path: Location) -> "optuna.Study":
     """Open a history, in a file or a database, as a read-only Optuna study, which follows it as it grows.
 
     Raises:
@@ -59,10 +59,10 @@ class HistoryStorage(optuna.storages.BaseStorage):
         RuntimeError: a method that writes was called.
     """
 
-    def __init__(self, path: str | Path | Address) -> None:
+    def __init__(self, path: Location) -> None:
         self._history = History.open(path, None)
         place = self._history.place
-        self._name = place.run if isinstance(place, Address) else Path(path).stem
+        self._name = place.run if isinstance(place, Address) else Path(str(place)).stem
         self._goals = self._history.header.goals
         self._latest: tuple[Header, dict[str, Any]] | None = None
 

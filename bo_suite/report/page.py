@@ -11,7 +11,7 @@ from bo_suite.pages.drawing import plotly_script
 from bo_suite.pages.words import seen, templates
 from bo_suite.report.facts import Models, RunRecord, run_facts
 from bo_suite.space.space import Params
-from bo_suite.storage.addresses import Address
+from bo_suite.storage.addresses import Address, Location
 from bo_suite.storage.history import History
 from bo_suite.storage.paths import output_of, storage_place
 from bo_suite.storage.trial import Trial
@@ -26,9 +26,7 @@ _SCRIPT = "<!-- the script that draws the figures -->"
 """Where the script goes; no text of a user contains it, since `<` is escaped in all of them."""
 
 
-def report_run(
-    storage: str | Path | Address, out: str | Path | None = None, functions: Sequence[Any] = ()
-) -> Path:
+def report_run(storage: Location, out: str | Path | None = None, functions: Sequence[Any] = ()) -> Path:
     """Writes the page of a history: what it found, what its model believes, how each point was chosen.
 
     The page is one file of about 5 MB, most of which is the script that draws its figures.
@@ -48,7 +46,7 @@ def report_run(
     """
     script = plotly_script()
     place = storage_place(storage)
-    place = place if isinstance(place, Address) else Path(storage)  # as it was given, for the page
+    place = place if isinstance(place, Address) else Path(str(storage))  # as it was given
     path = output_of(place, ".html") if out is None else Path(out)
     if isinstance(place, Path) and path.exists() and place.exists() and path.samefile(place):
         raise StorageError(f"the page must be another file than the history, got {str(path)!r} for both")

@@ -44,7 +44,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from bo_suite.errors import SpaceError, TrialError
@@ -55,6 +54,7 @@ from bo_suite.run.stopping import Callback, check_callbacks, check_rules
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.addresses import Location
 from bo_suite.storage.goals import Constraints, Direction, Goals, Told
 from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.arguments import listed_points
@@ -196,7 +196,7 @@ def minimize(
     seed: int = 0,
     workers: int = 1,
     executor: Executor | None = None,
-    storage: str | Path | None = None,
+    storage: Location | None = None,
     acquisition: "Acquisition | None" = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),

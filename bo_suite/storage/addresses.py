@@ -5,6 +5,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -72,7 +73,7 @@ class Address:
         return self
 
     def sibling(self, run: str) -> "Address":
-        """The address of another run of the same database; raises StorageError unless it can have the name."""
+        """The address of another run of the same database; a StorageError if it cannot have the name."""
         check_run(run)
         return replace(self, run=run, shown=_of_run(self.shown.partition("?")[0], run))
 
@@ -81,6 +82,10 @@ class Address:
         for name, secret in _parts(self.connection).items():
             text = text.replace(secret, "***") if secret and name in _secrets() else text
         return text
+
+
+Location = str | Path | Address
+"""Where a storage is: a path or an address."""
 
 
 def parsed(text: str) -> Address:

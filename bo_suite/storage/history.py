@@ -15,7 +15,7 @@ from typing import Any
 
 from bo_suite.errors import SupersededError
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.addresses import Address, Lease
+from bo_suite.storage.addresses import Address, Lease, Location
 from bo_suite.storage.changes import Change, outcome_of, read_changes, write_change
 from bo_suite.storage.database import BUSY_TIMEOUT_S
 from bo_suite.storage.edits import change, replace_space
@@ -60,9 +60,7 @@ class History:
         return self._table.header
 
     @staticmethod
-    def open(
-        path: str | Path | Address | None, header: Header | None, functions: Sequence[Any] = ()
-    ) -> "History":
+    def open(path: Location | None, header: Header | None, functions: Sequence[Any] = ()) -> "History":
         """The history at a place, which is created if it is missing; in memory if the path is None.
 
         Args:

@@ -92,13 +92,17 @@ class Holding:
             running.setdefault(row.owner, []).append(row)
         present = leases.holders(self._table.database) if self._table.has_leases else []
         gone = self._gone({*running, *(holder.owner for holder in present)})
-        known = [one for one in present if one.owner in running or not (one.expires is None or one.owner in gone)]
+        known = [
+            one for one in present if one.owner in running or not (one.expires is None or one.owner in gone)
+        ]
         without = running.keys() - {holder.owner for holder in known}
         for owner in sorted(without, key=lambda owner: running[owner][0].id):
             began = min(row.started for row in running[owner])
             known.append(leases.Holder(owner, "", began, began, None))
         return [
-            replace(one, trials=tuple(row.id for row in running.get(one.owner, ())), abandoned=one.owner in gone)
+            replace(
+                one, trials=tuple(row.id for row in running.get(one.owner, ())), abandoned=one.owner in gone
+            )
             for one in known
         ]
 

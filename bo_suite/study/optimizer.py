@@ -3,12 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.addresses import Address
+from bo_suite.storage.addresses import Location
 from bo_suite.storage.goals import Goals, Noise, Told
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
@@ -46,8 +45,7 @@ class Optimizer:
         seed: equal seeds and data give equal suggestions.
         direction: "minimize" or "maximize", or one of these by name of each objective.
         budget: number of planned evaluations, if known; a small budget has fewer initial points.
-        storage: file that stores the history, or the address postgresql://user@host/database?run=NAME;
-            created or continued; None to store it in memory.
+        storage: file, or address postgresql://user@host/database?run=NAME, of the history; None for memory.
         device: device of the surrogates ("cpu", "cuda").
         initial: number of space-filling points before the model chooses; added observations count. None for
             the number in the storage or, if it has none, 6, or a third of a budget below 18.
@@ -67,7 +65,7 @@ class Optimizer:
         seed: int = 0,
         direction: "Direction" = "minimize",
         budget: int | None = None,
-        storage: str | Path | None = None,
+        storage: Location | None = None,
         device: "str | torch.device" = "cpu",
         initial: int | None = None,
         repeats: bool | None = None,
@@ -80,7 +78,7 @@ class Optimizer:
 
     @staticmethod
     def resume(
-        path: str | Path | Address, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
+        path: Location, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
     ) -> "Optimizer":
         """The Optimizer of a history, in the state that its file or database stores.
 

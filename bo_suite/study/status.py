@@ -84,7 +84,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Late:
-    """An outcome of an attempt that another one had replaced: of which trial, by whom, when, and what it was."""
+    """An outcome of an attempt that another one had replaced: who told it, when, and what it was."""
 
     trial: int
     attempt: int | None

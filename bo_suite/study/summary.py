@@ -235,7 +235,9 @@ def change_lines(change: Change) -> list[str]:
         return differences(Space.from_dict(change.before), Space.from_dict(change.after))
     before, after = _outcome(change.before), _outcome(change.after)
     if change.action == "late":
-        return [f"attempt {change.after.get('attempt')} gave {after}, which was not taken; it was {before} then"]
+        return [
+            f"attempt {change.after.get('attempt')} gave {after}, which was not taken; it was {before} then"
+        ]
     return [f"{before} -> {after}"]
 
 

@@ -68,8 +68,8 @@ def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
 def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
     """One row a change: who changed what, when, and what was there before and after.
 
-    The outcomes of trials have columns of their own; the forms of spaces are in `before` and `after`. A "late"
-    change is an outcome of an earlier `attempt`: what is `after` was told, and not taken.
+    The outcomes of trials have columns of their own; the forms of spaces are in `before` and `after`. What is
+    `after` in a "late" change was told of an earlier `attempt`, and not taken.
     """
     import pandas as pd
 
