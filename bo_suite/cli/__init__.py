@@ -170,7 +170,12 @@ app.command(epilog=_examples("bo-suite dashboard run.db", "bo-suite dashboard ru
     report.dashboard
 )
 app.command(epilog=_examples("bo-suite status run.db", "bo-suite status run.db --json"))(status.status)
-app.command()(runs.runs)
+app.command(
+    epilog=_examples(
+        "bo-suite runs postgresql://me@db.lab/bo",
+        "bo-suite runs postgresql://me@db.lab/bo --remove svm --yes",
+    )
+)(runs.runs)
 app.command(epilog=_examples("bo-suite problems", "bo-suite problems --json"))(run.problems)
 
 

@@ -12,7 +12,7 @@ from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Lease
 from bo_suite.storage.content import check, is_number
 from bo_suite.storage.database import Database
-from bo_suite.system.owners import author, is_owner
+from bo_suite.system.owners import author, is_owner, process_of
 
 ATTEMPTS = 3
 """Number of times that a trial is handed out before it is failed."""
@@ -47,6 +47,11 @@ class Holder:
     expires: float | None
     trials: tuple[int, ...] = ()
     abandoned: bool = False
+
+    @property
+    def process(self) -> tuple[str, int]:
+        """Host and id of its process."""
+        return process_of(self.owner)
 
 
 def renew(database: Database, owner: str, lease: Lease | None) -> None:

@@ -12,7 +12,6 @@ from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import STATES, Snapshot, State, Trial, record
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.summary import best_trial, change_lines, pareto_trials
-from bo_suite.system.owners import process_of
 
 HOUR = 3600.0
 MINUTES = 600.0
@@ -207,7 +206,7 @@ def _workers(holders: Sequence[Holder], trials: Sequence[Trial], now: float) -> 
     workers = []
     for holder in holders:
         own = [running[number] for number in holder.trials if number in running]
-        host, process = process_of(holder.owner)
+        host, process = holder.process
         workers.append(
             Worker(
                 holder.owner,

@@ -186,7 +186,9 @@ def test_every_command(url: str, database: str, monkeypatch: pytest.MonkeyPatch)
     Path("space.toml").write_text(SPACE_FILE)
     Path("wider.toml").write_text(SPACE_FILE.replace("1.0", "2.0"))
     Path("past.csv").write_text("x,value\n0.3,0.75\n")
-    Path("tune.py").write_text("def f(params):\n    return params['x']\ndef bug(params):\n    raise KeyError\n")
+    Path("tune.py").write_text(
+        "def f(params):\n    return params['x']\ndef bug(params):\n    raise KeyError\n"
+    )
     monkeypatch.syspath_prepend(".")
     monkeypatch.setenv("COLUMNS", "200")
     ended = types.SimpleNamespace(run_server=lambda storage, host, port: None)
@@ -217,7 +219,9 @@ def test_what_cannot_be_reached_or_used_is_said_in_one_sentence(
     told(url).close()
 
     def of(**changes: Any) -> str:
-        address = postgres_server.url(**({"database": "doors", "user": "quiet", "password": SECRET} | changes))
+        address = postgres_server.url(
+            **({"database": "doors", "user": "quiet", "password": SECRET} | changes)
+        )
         for command in (["best", address], ["runs", address]):
             answer = CliRunner().invoke(app, command)
             assert answer.exit_code == 1
@@ -238,7 +242,9 @@ def test_what_cannot_be_reached_or_used_is_said_in_one_sentence(
         f"the run must exist to be resumed, got {parsed(missing)}, where there is none"
     )
     monkeypatch.setattr(postgresql_connection, "OLDEST", 99)
-    assert refused(lambda: Optimizer.resume(url)).startswith("PostgreSQL must be of version 99 or later, got ")
+    assert refused(lambda: Optimizer.resume(url)).startswith(
+        "PostgreSQL must be of version 99 or later, got "
+    )
 
 
 def test_a_run_of_another_space_seed_or_goals_is_refused(url: str) -> None:
@@ -333,7 +339,9 @@ def test_runs_are_listed_and_removed(database: str, monkeypatch: pytest.MonkeyPa
         ]
         assert (listed["kind"], listed["rows"]) == ("run", 5)
         assert listed["bytes"] > 8192
-        law = f"error: --remove needs --yes where it cannot ask; it would remove the run {run} with 5 trials\n"
+        law = (
+            f"error: --remove needs --yes where it cannot ask; it would remove the run {run} with 5 trials\n"
+        )
         assert removed(code=2, answer="y\n") == law
         assert removed("--json", code=2, terminal=True) == law
         assert "nothing was removed" in removed(answer="n\n", terminal=True, code=1)

@@ -153,7 +153,11 @@ def test_an_address_is_no_path(address: str) -> None:
         *("postgresql:/u:hush@db/bo", "postgresql:u:hush@db", "postgresql://u:hu@sh@db/bo"),
         *("postgresql://u:hu/sh@db/bo", "postgresql://u:hu?sh@db/bo", "postgresql://u:hu:sh@db/bo"),
         *("postgresql://u:hu#sh@db/bo", "postgresql://u:hu%zzsh@db/bo", "postgresql://u:hush@db:port/bo"),
-        *("postgresql://u:hush@db/bo?pasword=hush", "postgresql://u:hu\0sh@db/bo", "postgresql://u:hu\nsh@db"),
+        *(
+            "postgresql://u:hush@db/bo?pasword=hush",
+            "postgresql://u:hu\0sh@db/bo",
+            "postgresql://u:hu\nsh@db",
+        ),
         *("postgresql://u:hush\ud800@db/bo", "postgresql://u:hu,sh/x@db/bo"),
     ],
 )
@@ -217,7 +221,9 @@ def test_files_about_a_run_are_named_after_it() -> None:
 
 def test_an_address_in_the_wrong_place_is_not_repeated() -> None:
     text = "got postgresql://u:hush@db/bo and postgresql://u@db/bo?password=hush&run=a"
-    assert without_passwords(text) == "got postgresql://u:***@db/bo and postgresql://u@db/bo?password=***&run=a"
+    assert (
+        without_passwords(text) == "got postgresql://u:***@db/bo and postgresql://u@db/bo?password=***&run=a"
+    )
     for line in ([ADDRESS], ["best", ADDRESS, ADDRESS], ["minimize", ADDRESS], ["tell", "run.db", ADDRESS]):
         answer = CliRunner().invoke(app, line)
         assert answer.exit_code in (1, 2)
