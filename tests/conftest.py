@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from functools import cache, partial, wraps
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # before numpy and torch load: two busy cores, many small matrices
@@ -26,6 +27,9 @@ with warnings.catch_warnings():
 
 import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from postgres_server import Server
 
 _COMPILED = "compiled"  # numba can not keep what the hook has wrapped
 _ACQUISITION = Path(__file__).parents[1] / "bo_suite" / "acquisition"
@@ -101,3 +105,21 @@ def _log_level_as_it_was() -> Iterator[None]:
     level = logger.level
     yield
     logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator["Server"]:
+    """A PostgreSQL, started when the first test of this process asks for it."""
+    from postgres_server import Server
+
+    with Server() as server:
+        yield server
+
+
+_run_numbers = count()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: "Server") -> str:
+    """The URL of a run that no other test uses."""
+    return postgres_server.url(run=f"test_{next(_run_numbers)}")
