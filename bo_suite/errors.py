@@ -8,6 +8,7 @@ BoSuiteError
 ├── DataError (ValueError)           observations that no surrogate can use
 │   └── TableError                   rows of a table that are not what they should be
 ├── TrialError (ValueError)          an ask, tell or fail that breaks a rule
+│   ├── BudgetSpent                  the history has as many trials as were allowed
 │   └── SupersededError              an outcome of an attempt that another one has taken the place of
 ├── FitError (RuntimeError)          a surrogate could not be fitted
 ├── NumericalError (ArithmeticError) a matrix is not positive definite, or not finite
@@ -63,6 +64,10 @@ class TableError(DataError):
 
 class TrialError(BoSuiteError, ValueError):
     """An ask, tell or fail that breaks a rule: an unknown trial, one that has ended, or a wrong outcome."""
+
+
+class BudgetSpent(TrialError):
+    """The history has as many trials as were allowed, apart from withdrawn ones."""
 
 
 class SupersededError(TrialError):

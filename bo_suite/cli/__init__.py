@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from bo_suite import __version__
-from bo_suite.cli import bench, edits, insight, report, run, runs, status, tables, trials
+from bo_suite.cli import bench, edits, insight, report, run, runs, status, tables, trials, worker
 from bo_suite.cli.console import write_any_character
 from bo_suite.storage.paths import without_passwords
 
@@ -22,7 +22,7 @@ def _examples(*lines: str) -> str:
 
 _CODES = (
     "**Exit codes**\n\n0 done; 1 refused or failed; 2 wrong usage; 3 every point of the space has been "
-    "suggested; 130 interrupted. Any code but 0 comes with one sentence on stderr."
+    "suggested; 130 interrupted; 143 ended by SIGTERM. Any code but 0 comes with one sentence on stderr."
 )
 
 
@@ -72,6 +72,13 @@ app.command(
         "bo-suite minimize hartmann6 --budget 8 --acquisition upper-confidence-bound --json",
     )
 )(run.minimize)
+app.command(
+    epilog=_examples(
+        "bo-suite worker shared.db tune:objective --space space.toml --budget 8",
+        "bo-suite worker shared.db tune:objective --space space.toml --until 2030-01-31T18:00",
+        "bo-suite worker shared.db tune:objective --space space.toml --budget 9 --grace 25 --json",
+    )
+)(worker.worker)
 app.command(
     epilog=_examples(
         "bo-suite ask run.db --space space.toml --seed 0",

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a command that prints no trials need not import them
     from bo_suite.storage.goals import Goals
     from bo_suite.storage.trial import Header, Trial
 
-FAILURE, USAGE, EXHAUSTED, INTERRUPTED = 1, 2, 3, 130
+FAILURE, USAGE, EXHAUSTED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 
 _WIDEST = 8
 """Maximum number of parameters with a column each; more share one column."""
@@ -55,17 +55,23 @@ def sentences() -> Iterator[None]:
 
 
 @contextmanager
-def json_owns_stdout(active: bool) -> Iterator[None]:
-    """With --json, sends to stderr what a user's function or its processes write to stdout."""
+def json_owns_stdout(active: bool) -> Iterator[TextIO]:
+    """With --json, sends to stderr what a user's function or its processes write to stdout.
+
+    Yields:
+        Where JSON can be printed meanwhile.
+    """
     if not active:
-        yield
+        yield sys.stdout
         return
     sys.stdout.flush()
-    stdout = os.dup(1)
+    own, stdout = sys.stdout, os.dup(1)
+    if own is sys.__stdout__:  # else it is not what the processes of a function write to
+        own = open(stdout, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - it has no file of its own
     os.dup2(2, 1)
     try:
         with redirect_stdout(sys.stderr):
-            yield
+            yield own
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
@@ -80,8 +86,9 @@ def confirmed(question: str) -> bool:
         return False
 
 
-def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, allow_nan=False))
+def print_json(value: Any, stream: TextIO | None = None) -> None:
+    """Prints a value on a stream; None for stdout."""
+    typer.echo(json.dumps(value, allow_nan=False), stream)
 
 
 def print_lines(*lines: str) -> None:

@@ -133,6 +133,22 @@ TimeoutOption = Annotated[
         "--timeout", metavar="SECONDS", help="Kill an evaluation that takes longer; its trial has failed."
     ),
 ]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Start no evaluation after this time, such as 2030-01-31T18:00 (local time) or "
+        "2030-01-31T18:00+00:00, and hand back the one that is running.",
+    ),
+]
+RetriesOption = Annotated[
+    int, typer.Option("--retries", min=0, help="How often a failed evaluation is repeated.")
+]
+GraceOption = Annotated[
+    float,
+    typer.Option("--grace", metavar="SECONDS", min=0.0, help="Time that the evaluation gets after SIGTERM."),
+]
 TargetOption = Annotated[
     float | None,
     typer.Option("--target", metavar="VALUE", help="End when a value as good as this was observed."),

@@ -84,10 +84,10 @@ def minimize(
         from bo_suite.run import minimize as loop
 
         header = stored_header(storage)
-        rules = _rules(time_limit, target)
+        rules = chosen_rules(time_limit, target)
         chosen = find(objective, space, header)
         goals = chosen_goals(direction, constraint, header)
-        result = _result(
+        result = result_of(
             storage,
             lambda: loop.minimize(
                 chosen.function,
@@ -111,7 +111,7 @@ def minimize(
     _end(result, budget, [rule.reason for rule in rules])
 
 
-def _result(storage: Place | None, run: "Callable[[], Result]") -> "Result":
+def result_of(storage: Place | None, run: "Callable[[], Result]") -> "Result":
     """The result of a run; an exception of the user's function ends the command."""
     from bo_suite.run.raised import RemoteTraceback
 
@@ -129,8 +129,8 @@ def _print_result(
     result: "Result", files: dict[str, Place | None], budget: int, objective: str | None
 ) -> None:
     """Prints the result: as JSON if there is an objective, else for people."""
-    from bo_suite.run.running import spent
     from bo_suite.storage.trial import record
+    from bo_suite.study.asking import spent
 
     if objective is None:
         ended = "nothing was evaluated" if spent(result.trials, budget) else "ended early"
@@ -168,7 +168,8 @@ class _Target:
         self._rule.check_goals(goals)
 
 
-def _rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | _Target]":
+def chosen_rules(time_limit: float | None, target: float | None) -> "list[TimeLimit | _Target]":
+    """The rules of --time-limit and --target."""
     from bo_suite.run.stopping import TimeLimit
 
     rules: list[TimeLimit | _Target] = [] if time_limit is None else [TimeLimit(time_limit)]
@@ -195,7 +196,7 @@ def _explain(error: BaseException, storage: Place | None) -> NoReturn:
 
 def _end(result: "Result", budget: int, expected: Sequence[str]) -> None:
     """Ends with the exit code of the run: 0 if it ended by its budget or for an expected reason."""
-    from bo_suite.run.running import spent
+    from bo_suite.study.asking import spent
 
     if result.stopped == "interrupted":
         stop("interrupted; finished evaluations are stored", INTERRUPTED)

@@ -8,10 +8,10 @@ from typing import Any
 from bo_suite.integrations.folds import Journal, Record
 from bo_suite.integrations.sklearn_fit import CrossValidation, task
 from bo_suite.integrations.translate import Translation
-from bo_suite.run.running import ATTEMPTS
 from bo_suite.run.stopping import reason_to_stop
 from bo_suite.space.listing import exhausted
 from bo_suite.space.space import Params
+from bo_suite.storage.leases import ATTEMPTS, USED_UP
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 
@@ -100,9 +100,9 @@ class SearchRun:
     def _reclaimed(self) -> list[Trial]:
         """Trials whose process died, except those that are on record or killed too many processes."""
         interrupted = []
-        for trial in self.optimizer.reclaim():
+        for trial in self.optimizer.reclaim(attempts=None):
             if trial.id not in self.journal.records and trial.attempt > ATTEMPTS:
-                record = Record([], f"{ATTEMPTS} processes died while evaluating it")
+                record = Record([], USED_UP.format(ATTEMPTS))
                 self.journal.add(trial.id, record)
             if trial.id in self.journal.records:  # it died between two writes
                 self._end(trial, self.journal.records[trial.id])

@@ -77,11 +77,11 @@ def serve(handle: int) -> None:
     try:
         function = _loaded(pickle.loads(messages.get()))
     except BaseException as error:
-        channel.send_bytes(_pickled(Answer(error=TaskNotReadable(error_text(error)))))
+        channel.send_bytes(pickled(Answer(error=TaskNotReadable(error_text(error)))))
         return
-    channel.send_bytes(_pickled(Answer()))
+    channel.send_bytes(pickled(Answer()))
     while (task := messages.get()) != GOODBYE:
-        answer = _pickled(_called(function, task))
+        answer = pickled(_called(function, task))
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()
@@ -169,7 +169,8 @@ def _called(function: Callable[..., Any], task: bytes) -> Answer:
         return Answer(error=error)
 
 
-def _pickled(answer: Answer) -> bytes:
+def pickled(answer: Answer) -> bytes:
+    """An answer as bytes, of a TypeError if it cannot be pickled."""
     try:
         return bytes(cloudpickle.dumps(answer))
     except BaseException as error:

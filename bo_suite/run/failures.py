@@ -4,7 +4,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bo_suite.errors import TrialError
 from bo_suite.run.evaluate import Outcome
@@ -20,12 +20,26 @@ Caught = type[BaseException] | tuple[type[BaseException], ...]
 logger = logging.getLogger("bo_suite")
 
 
+def is_current(optimizer: "Optimizer", trial: Trial) -> bool:
+    """Whether the trial still runs as this attempt: no other process has ended it or taken it over."""
+    stored = optimizer.trial(trial.id)
+    return (stored.state, stored.attempt) == ("running", trial.attempt)
+
+
 class BugFound(Exception):
     """Ends a run: the exception of a trial shows that the function has a bug."""
 
     def __init__(self, trial: Trial, raised: Raised) -> None:
         super().__init__()
-        self.trial, self.raised = trial, raised
+        self._trial, self._raised = trial, raised
+
+    def again(self) -> NoReturn:
+        """Raises the exception of the trial, with a note that says where and why it ends the run."""
+        self._raised.again(
+            f"Trial {self._trial.id} failed like this, at {described(self._trial.params, SHORT)}, before any "
+            "evaluation had finished, which ends a run of bo_suite; catch=Exception records such failures "
+            "and continues."
+        )
 
 
 def names_of(catch: object) -> frozenset[str]:
@@ -118,9 +132,8 @@ class Retries:
         """Whether the trial is evaluated again after this outcome; if so, `next` returns it later."""
         if outcome.value is not None or self._repeated[trial.id] >= self._retries:
             return False
-        stored = self._optimizer.trial(trial.id)
-        if (stored.state, stored.attempt) != ("running", trial.attempt):
-            return False  # another process has ended it
+        if not is_current(self._optimizer, trial):
+            return False
         reason = visible(shortened(outcome.reason or "", SHORT))
         logger.info("trial %d is evaluated again, since it failed: %s", trial.id, reason)
         self._repeated[trial.id] += 1

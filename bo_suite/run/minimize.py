@@ -28,15 +28,16 @@ cannot be sent.
 
 **Retries.** A failed evaluation is repeated beside the running ones, and each repetition is logged at level
 INFO. The trial is then failed with the last reason and the number of tries. The death of a worker process is
-repeated, too (but not on an executor); an evaluation that exceeded its timeout is not. A run that ends
+repeated, too (on executors, on Slurm alone); an evaluation that exceeded its timeout is not. A run that ends
 repeats nothing. A timeout kills an evaluation with all processes that it has started, so that even one worker
 is a process; a task on an executor cannot be killed, so an executor with a timeout is refused.
 
 **Executors**: any `concurrent.futures.Executor`, such as `ThreadPoolExecutor`, loky's
-`get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`, Dask's `client.get_executor(pure=False)` or,
-in a script that is run by `mpiexec -n 3 python -m mpi4py.futures script.py`, mpi4py's `MPIPoolExecutor`. Dask
-itself runs a deadly point on `distributed.scheduler.allowed-failures` more workers each time. Set that to 0:
-a cluster whose workers all died waits for ever.
+`get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`,
+`bo_suite.integrations.slurm.SlurmExecutor`, Dask's `client.get_executor(pure=False)` or, in a script that is
+run by `mpiexec -n 3 python -m mpi4py.futures script.py`, mpi4py's `MPIPoolExecutor`. Dask itself runs a bad
+point on `distributed.scheduler.allowed-failures` more workers each time. Set that to 0: a cluster whose
+workers all died waits for ever. On Slurm each evaluation is a job, whose death is a failed trial at once.
 """
 
 import math
@@ -248,7 +249,7 @@ def minimize(
     caught = names_of(catch)
     goals = Goals.of(direction, constraints)
     check_rules(callbacks, goals)
-    pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=_seconds(timeout))
+    pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=timeout_seconds(timeout))
     first = _starting_points(start, space)
     with closing(
         Optimizer(space, acquisition, seed, direction, budget, storage, constraints=constraints)
@@ -272,16 +273,20 @@ def _starting_points(start: Sequence[Params], space: object) -> list[Params]:
     """
     points = listed_points(start)
     if isinstance(space, Space):
-        if space.contexts:
-            raise SpaceError(
-                f"a context is given at each ask of an Optimizer, not to minimize, got {list(space.contexts)}"
-            )
+        check_no_context(space, "minimize")
         for point in points:
             space.check_some(point)
     return points
 
 
-def _seconds(timeout: object) -> float | None:
+def check_no_context(space: Space, function: str) -> None:
+    """Raises a SpaceError, which names the function that cannot be used, if the space has a context."""
+    if space.contexts:
+        law = f"a context is given at each ask of an Optimizer, not to {function}"
+        raise SpaceError(f"{law}, got {list(space.contexts)}")
+
+
+def timeout_seconds(timeout: object) -> float | None:
     """The timeout as a float, or None."""
     if timeout is None:
         return None

@@ -108,6 +108,11 @@ class Processes:
         self._tasks.put((future, cloudpickle.dumps(arguments)))
         return future
 
+    def kill_calls(self) -> None:
+        """Kills the processes, which are replaced; the futures of running calls raise WorkerDied."""
+        for slot in self._slots:
+            slot.kill()
+
     def end(self, *, at_once: bool) -> None:
         """Ends the processes and their children.
 
@@ -137,6 +142,10 @@ class _Slot:
     def abandon(self) -> None:
         """Kills the process, and does not replace it."""
         self._abandoned.set()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills the process."""
         if (worker := self._worker) is not None:
             worker.kill()
 

@@ -4,28 +4,26 @@ import concurrent.futures as futures
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bo_suite.errors import SpaceExhausted, StorageError, TrialError, WorkersDied
+from bo_suite.errors import BudgetSpent, SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.run.evaluate import Outcome, TookTooLong, WorkerDied
 from bo_suite.run.failures import BugFound, Failures, Retries
-from bo_suite.run.stopping import Callback, first_deadline, reason_to_stop
+from bo_suite.run.stopping import Callback, Deadline, first_deadline, reason_to_stop
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import ExecutorPool
 from bo_suite.storage.trial import Trial
+from bo_suite.study.asking import spent
 from bo_suite.system.interrupt import TimeOver
-from bo_suite.values.describe import LONGEST, SHORT, described, error_text, visible
+from bo_suite.values.describe import LONGEST, described, error_text, visible
 
 if TYPE_CHECKING:
     from bo_suite.study.optimizer import Optimizer
 
 logger = logging.getLogger("bo_suite")
-
-ATTEMPTS = 3
-"""Number of processes that a point may kill before its trial is failed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,12 @@ class Watch:
         """Seconds to wait for running evaluations."""
         deadline = first_deadline(self.callbacks, self.optimizer)
         return math.inf if deadline is None else deadline.seconds_left(self.optimizer)
+
+    def over(self) -> str | None:
+        """The reason not to start an evaluation, if a time limit has passed; else None."""
+        deadlines = [callback for callback in self.callbacks if isinstance(callback, Deadline)]
+        reasons = (reason_to_stop(deadlines, self.optimizer, trial) for trial in self.optimizer.trials[-1:])
+        return next(reasons, None) or (self.time_over() if self.seconds_left() <= 0 else None)
 
     def time_over(self) -> str | None:
         """The reason to end the run if evaluations still run after that."""
@@ -72,13 +76,7 @@ class Workers:
             if not self.pool.works():
                 raise WorkersDied("the worker pool died while idle")
             return Outcome(None, "its worker process died"), True
-        try:
-            outcome: Outcome = self.pool.result(future)
-            return outcome, False
-        except WorkerDied as error:
-            return Outcome(None, str(error)), False
-        except TookTooLong as error:
-            return Outcome(None, str(error)), True
+        return outcome_in(self.pool, future)
 
     def abandon(self) -> None:
         """Ends the workers, and cancels what has not started."""
@@ -86,14 +84,20 @@ class Workers:
         self.runner.cancel()
 
 
-def spent(trials: Sequence[Trial], budget: int) -> str | None:
-    """A sentence if the budget was spent before the run began; else None."""
-    counted = _counted(trials)
-    if len(counted) < budget:
-        return None
-    running = sum(trial.state == "running" for trial in counted)
-    more = f", {running} of them running elsewhere" if running else ""
-    return f"the budget of {budget} was spent already: the storage has {len(counted)} trials{more}"
+def outcome_in(pool: ExecutorPool, future: "futures.Future[Any]") -> tuple[Outcome, bool]:
+    """The outcome of an evaluation that has ended, and whether a repetition would have the same one.
+
+    Raises:
+        WorkersDied: a dead worker process cannot be replaced.
+        TrialError: the executor did not run the evaluation.
+    """
+    try:
+        outcome: Outcome = pool.result(future)
+        return outcome, False
+    except WorkerDied as error:
+        return Outcome(None, str(error)), False
+    except TookTooLong as error:
+        return Outcome(None, str(error)), True
 
 
 class Run:
@@ -119,7 +123,7 @@ class Run:
 
     def evaluate(self) -> str | None:
         """Runs to the end; returns the reason if it ended before the budget was spent."""
-        self._lost.extend(_lost_trials(self._optimizer))
+        self._lost.extend(self._optimizer.reclaim())
         idle = None if self._lost else spent(self._optimizer.trials, self._budget)
         if idle:
             logger.warning("nothing is evaluated: %s", idle)
@@ -142,14 +146,10 @@ class Run:
                 return self._stopped or self._watch.time_over()
             if isinstance(error, KeyboardInterrupt):
                 return "interrupted"
-            if (refusal := _refusal(error)) is not None:
+            if (refusal := refusal_of(error)) is not None:
                 raise refusal from error
             raise
-        bug.raised.again(
-            f"Trial {bug.trial.id} failed like this, at {described(bug.trial.params, SHORT)}, before any "
-            "evaluation had finished, which ends a run of bo_suite; catch=Exception records such failures "
-            "and continues."
-        )
+        bug.again()
 
     def _next(self) -> Trial | None:
         """The next trial to evaluate: a repeated one, a lost one, or a new one while the budget lasts."""
@@ -160,8 +160,10 @@ class Run:
         if self._lost:
             return self._lost.popleft()
         try:
-            left = len(_counted(self._optimizer.trials)) < self._budget
-            trial, self._exhausted = self._optimizer.ask() if left else None, None
+            trial = self._optimizer.ask(budget=self._budget)
+            self._exhausted = None
+        except BudgetSpent:
+            self._exhausted = None
         except SpaceExhausted as error:
             self._exhausted = str(error)  # later outcomes may reveal noise, so that points are repeated
         return trial
@@ -177,13 +179,8 @@ class Run:
 
     def _store(self, trial: Trial, outcome: Outcome) -> str | None:
         """Stores an outcome; returns a reason to end the run, or None."""
-        bug = self._failures.bug(outcome, (other for _, other in self._workers.runner.ended()))
-        stored = _record(self._optimizer, trial, outcome, bug is not None)
-        if bug is not None and stored is not None:  # else another process has ended it
-            self._watch.show()
-            raise BugFound(trial, bug)
-        self._failures.passed(stored, outcome)
-        return self._watch(stored)
+        others = [other for _, other in self._workers.runner.ended()]
+        return settle(self._watch, self._failures, trial, outcome, others)
 
     def _cut_short(self) -> None:
         """Ends the workers, and stores outcomes that have arrived, as far as possible."""
@@ -198,10 +195,34 @@ class Run:
             for (trial, outcome), bug in zip(arrived, bugs, strict=True):
                 if trial.id in running:
                     with suppress(StorageError):
-                        _record(self._optimizer, trial, outcome, bug)
+                        store_outcome(self._optimizer, trial, outcome, bug)
 
 
-def _refusal(error: BaseException) -> TrialError | None:
+def settle(
+    watch: Watch, failures: Failures, trial: Trial, outcome: Outcome, others: Sequence[Outcome] = ()
+) -> str | None:
+    """Stores the outcome of an evaluation; returns a reason to end the run, or None.
+
+    Args:
+        watch: the optimizer of the run, and what happens after each trial.
+        failures: which failures are bugs of the program.
+        trial: the trial.
+        outcome: its outcome.
+        others: outcomes that have arrived and are not stored yet.
+
+    Raises:
+        BugFound: the outcome shows a bug of the program.
+    """
+    bug = failures.bug(outcome, others)
+    stored = store_outcome(watch.optimizer, trial, outcome, bug is not None)
+    if bug is not None and stored is not None:  # else another process has ended it
+        watch.show()
+        raise BugFound(trial, bug)
+    failures.passed(stored, outcome)
+    return watch(stored)
+
+
+def refusal_of(error: BaseException) -> TrialError | None:
     """The TrialError for workers that died, which says what to do; None for another error."""
     if isinstance(error, WorkersDied):
         return TrialError(
@@ -217,21 +238,7 @@ def _refusal(error: BaseException) -> TrialError | None:
     return None
 
 
-def _lost_trials(optimizer: "Optimizer") -> Iterator[Trial]:
-    """Running trials whose process died, except those that killed ATTEMPTS processes: these are failed."""
-    for trial in optimizer.reclaim():
-        if trial.attempt > ATTEMPTS:
-            optimizer.fail(trial, f"{ATTEMPTS} processes died while evaluating it")
-        else:
-            yield trial
-
-
-def _counted(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that count towards a budget."""
-    return [trial for trial in trials if trial.state != "withdrawn"]
-
-
-def _record(optimizer: "Optimizer", trial: Trial, outcome: Outcome, bug: bool) -> Trial | None:
+def store_outcome(optimizer: "Optimizer", trial: Trial, outcome: Outcome, bug: bool) -> Trial | None:
     """Tells or fails the trial; returns None, and changes nothing, if another process has ended it.
 
     Args:

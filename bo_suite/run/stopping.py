@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bo_suite.errors import DataError, FitError, NumericalError, TrialError
@@ -155,6 +156,39 @@ def _longest(optimizer: "Optimizer", since: float) -> float:
     trials = [trial for trial in optimizer.trials if trial.state in ("finished", "failed")]
     seconds = [(trial.ended or trial.started) - trial.started for trial in trials if trial.started >= since]
     return max([_LEAST_GRACE_S, *seconds])
+
+
+@dataclass(frozen=True)
+class Until:
+    """Ends a run at a moment of the clock.
+
+    No evaluation starts after that, and running ones are ended as those of `TimeLimit`, without a grace time.
+
+    Attributes:
+        moment: a datetime; without a time zone it is local time.
+
+    Raises:
+        DataError: it is no datetime.
+    """
+
+    moment: datetime
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.moment, datetime):
+            raise DataError(f"a moment must be a datetime, got {described(self.moment)}")
+
+    @property
+    def reason(self) -> str:
+        """Why the run ends."""
+        return f"it is {self.moment.isoformat(' ')}"
+
+    def __call__(self, optimizer: "Optimizer", trial: Trial) -> str | None:
+        """The reason to end the run, or None."""
+        return self.reason if self.seconds_left(optimizer) <= 0 else None
+
+    def seconds_left(self, optimizer: "Optimizer") -> float:
+        """Seconds to wait for running evaluations."""
+        return self.moment.timestamp() - time.time()
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,11 @@ class ExecutorPool:
                 raise self._refusal(error) from error
         return True
 
+    def kill_tasks(self) -> None:
+        """Kills the tasks in worker processes, which are replaced; their futures raise WorkerDied."""
+        if self._processes is not None:
+            self._processes.kill_calls()
+
     def abandon(self) -> None:
         """Kills the worker processes; `__exit__` then waits for no executor."""
         self._abandoned = True

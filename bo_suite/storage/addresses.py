@@ -25,6 +25,13 @@ _OWN = ("run", "lease", "heartbeat")
 _PLACE = re.compile(r"([^/:@]*(:[^/:@]*)?@)?([^/:@,\[\]]*|\[[\da-fA-F:.%]+\])(:\d*)?(,[^/@]*)?(/[^/@]*)?")
 """User, password, hosts and database. A password with a character that is not encoded would be taken for
 another part."""
+_SHOWN = (
+    *_OWN,
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "gssencmode", "krbsrvname"),
+    *("target_session_attrs", "load_balance_hosts", "connect_timeout", "service", "passfile"),
+)
+"""Parameters without secrets."""
+
 _LONGEST = 48
 """Bytes of the name of a run; PostgreSQL cuts names at 63."""
 
@@ -50,7 +57,7 @@ class Address:
 
     Attributes:
         connection: the address for libpq, with a password if there was one.
-        shown: the same without password and options.
+        shown: the same without secrets, for another process that gets its password otherwise.
         run: name of the run; each has a schema (namespace) of its own.
         lease: of the trials that are handed out here.
     """
@@ -61,13 +68,12 @@ class Address:
     lease: Lease = Lease()
 
     def __str__(self) -> str:
-        """The address without its password, which PGPASSWORD or a .pgpass file can give."""
+        """The address without secrets; PGPASSWORD or a .pgpass file can give a password."""
         return self.shown
 
     def __reduce__(self) -> "tuple[Any, ...]":
         """Pickles without secrets, since pickles are stored and sent."""
-        options = {name: text for name, text in _parts(self.connection).items() if name not in _secrets()}
-        return Address, (_psycopg()[0].make_conninfo("", **options), self.shown, self.run, self.lease)
+        return parsed, (self.shown,)
 
     def __deepcopy__(self, memo: object) -> "Address":
         return self
@@ -75,7 +81,9 @@ class Address:
     def sibling(self, run: str) -> "Address":
         """The address of another run of the same database; a StorageError if it cannot have the name."""
         check_run(run)
-        return replace(self, run=run, shown=_of_run(self.shown.partition("?")[0], run))
+        base, _, query = self.shown.partition("?")
+        others = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "run"]
+        return replace(self, run=run, shown=_with(base, [("run", run), *others]))
 
     def without_secrets(self, text: str) -> str:
         """A text in which the password, and other secrets of the connection, are replaced."""
@@ -106,7 +114,9 @@ def parsed(text: str) -> Address:
     connection = f"postgresql://{place}" + (f"?{urlencode(rest, quote_via=quote)}" if rest else "")
     parts, run = _parts(connection), own.get("run", "default")
     check_run(run)
-    return Address(connection, _shown(parts, run), run, _lease(own))
+    lease = _lease(own)
+    shown = [(name, value) for name, value in pairs if name in _SHOWN]
+    return Address(connection, _with(_shown(parts), shown), run, lease)
 
 
 def check_run(name: str) -> None:
@@ -144,20 +154,21 @@ def _secrets() -> frozenset[str]:
     return frozenset(one.keyword.decode() for one in Conninfo.get_defaults() if one.dispchar == b"*")
 
 
-def _shown(parts: dict[str, str], run: str) -> str:
-    """An address made of user, host, port, database and run alone."""
+def _shown(parts: dict[str, str]) -> str:
+    """An address made of user, host, port and database alone."""
     user = f"{quote(parts['user'], safe='')}@" if "user" in parts else ""
     hosts, ports = (parts.get(name, "").split(",") for name in ("host", "port"))
     ports = ports if len(ports) == len(hosts) else ports * len(hosts)
     places = ",".join(
         quote(host, safe="") + (f":{port}" if port else "") for host, port in zip(hosts, ports, strict=True)
     )
-    return _of_run(f"postgresql://{user}{places}/{quote(parts.get('dbname', ''), safe='')}", run)
+    return f"postgresql://{user}{places}/{quote(parts.get('dbname', ''), safe='')}"
 
 
-def _of_run(database: str, run: str) -> str:
-    """The address of a run of a database."""
-    return database if run == "default" else f"{database}?run={quote(run, safe='')}"
+def _with(address: str, pairs: list[tuple[str, str]]) -> str:
+    """An address with parameters, of which the name of the default run is left out."""
+    query = urlencode([pair for pair in pairs if pair != ("run", "default")], quote_via=quote, safe="")
+    return f"{address}?{query}" if query else address
 
 
 def _lease(own: dict[str, str]) -> Lease:

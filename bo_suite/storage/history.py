@@ -9,11 +9,11 @@ file on a local disk.
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from bo_suite.errors import SupersededError
+from bo_suite.errors import SpaceError, SupersededError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Address, Lease, Location
 from bo_suite.storage.changes import Change, outcome_of, read_changes, write_change
@@ -21,7 +21,7 @@ from bo_suite.storage.database import BUSY_TIMEOUT_S
 from bo_suite.storage.edits import change, replace_space
 from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.holding import Holding
-from bo_suite.storage.leases import Holder
+from bo_suite.storage.leases import ATTEMPTS, Holder
 from bo_suite.storage.paths import check_path, storage_place
 from bo_suite.storage.queue import read_queue, remove_queued, write_queued
 from bo_suite.storage.rows import Row, trial_of
@@ -248,9 +248,14 @@ class History:
         }
         return self._end(trial, attempt, "failed", **outcome)
 
-    def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
-        """Ends a running trial that will not be evaluated; arguments and errors as in `fail`."""
-        return self._end(trial, attempt, "withdrawn", reason=plain_text(reason))
+    def withdraw(
+        self, trial: int, reason: str = "withdrawn", attempt: int | None = None, *, requeue: bool = False
+    ) -> Trial:
+        """Ends a running trial that will not be evaluated; arguments and errors as in `fail`.
+
+        With `requeue` its point is queued in the same transaction, unless it is outside of a narrowed space.
+        """
+        return self._end(trial, attempt, "withdrawn", requeue, reason=plain_text(reason))
 
     def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
         """Sets the outcome of a trial in any state, which is finished then; `changes` has what was there.
@@ -300,23 +305,18 @@ class History:
         """
         self._table.stored(lambda: replace_space(self._table, before, space, values))
 
-    def reclaim(self, most: int | None = None) -> list[Trial]:
+    def reclaim(self, most: int | None = None, attempts: int | None = ATTEMPTS) -> list[Trial]:
         """Takes over running trials of dead owners and of expired leases, each as one more attempt.
-
-        Those that were handed out three times already are failed instead.
 
         Args:
             most: number of trials to take over; None for all.
+            attempts: number of attempts after which a trial is failed instead; None for any number.
         """
         if not self._table.database.atomically(self._holding.abandoned, writes=False):
             return []
-        taken = self._table.stored(lambda: self._holding.take(most))
+        taken = self._table.stored(lambda: self._holding.take(most, attempts))
         self._holding.add(taken)
         return taken
-
-    def hand_back(self, trial: int, attempt: int | None = None) -> Trial:
-        """Withdraws a running trial and queues its point, to be asked by another; errors as in `fail`."""
-        return self._end(trial, attempt, "withdrawn", again=True, reason="handed back")
 
     def hold(self) -> None:
         """Keeps the running trials of this history until they are told, also when this process has ended."""
@@ -364,9 +364,9 @@ class History:
         return Snapshot(table.header, trials, queue)
 
     def _end(
-        self, trial: int, attempt: int | None, state: str, *, again: bool = False, **outcome: Any
+        self, trial: int, attempt: int | None, state: str, requeue: bool = False, **outcome: Any
     ) -> Trial:
-        """Ends a running trial; with `again` its point is queued. A late outcome is kept as a change."""
+        """Ends a running trial, whose point may be queued; a late outcome is kept as a change."""
         table, number = self._table, operator.index(trial)
         attempt = self._holding.attempt(number) if attempt is None else attempt
 
@@ -378,8 +378,10 @@ class History:
                 late = {"attempt": attempt, "state": state, **outcome}
                 write_change(table.database, "late", number, outcome_of(row), late)
                 return error
-            if again:
-                write_queued(table.database, [json.loads(row.params)])
+            if requeue:
+                with suppress(SpaceError):
+                    point = table.header.space.check_some(json.loads(row.params))
+                    write_queued(table.database, [point])
             now, revision = table.database.now(), table.next_revision()
             row = table.put(row, state=state, ended=now, revision=revision, **outcome)
             return trial_of(row, table.header.run)

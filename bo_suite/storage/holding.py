@@ -2,8 +2,9 @@
 
 A running trial belongs to the history that handed it out, its owner, while the owner renews its lease, which
 a thread does. Of a file, an owner is also dead if its process on this host is gone (or its process id now
-belongs to a process with another start time), or if it is a closed or collected history of this process.
-Trials that are held stay with their owner whatever becomes of it.
+belongs to a process with another start time), or if it is a closed or collected history of this process; and
+a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew. Trials that
+are held stay with their owner whatever becomes of it.
 """
 
 import os
@@ -16,7 +17,7 @@ from bo_suite.storage.addresses import Lease
 from bo_suite.storage.rows import Row, trial_of
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Trial
-from bo_suite.system.owners import has_live_owner, new_owner
+from bo_suite.system.owners import has_live_owner, is_at_work, new_owner
 
 _opened: "weakref.WeakSet[Holding]" = weakref.WeakSet()
 
@@ -109,20 +110,26 @@ class Holding:
     def _gone(self, owners: set[str]) -> set[str]:
         """Those of some owners that are dead, or whose leases have expired."""
         database, leased = self._table.database, self._table.has_leases
-        gone = leases.expired_owners(database) & owners if leased else set()
-        if database.local:
-            kept = leases.held_owners(database) if leased else set()
-            open_owners = {holding.owner for holding in list(_opened)}
-            gone |= {owner for owner in owners - kept if not has_live_owner(owner, open_owners)}
-        return gone
+        expired = leases.expired_owners(database) if leased else set()
+        held = leases.held_owners(database) if leased else set()
+        open_owners = {holding.owner for holding in list(_opened)}
 
-    def take(self, most: int | None) -> list[Trial]:
+        def is_gone(owner: str) -> bool:
+            if database.local and owner not in held and not has_live_owner(owner, open_owners):
+                return True
+            return owner in expired and not (database.local and is_at_work(owner))
+
+        return {owner for owner in owners if is_gone(owner)}
+
+    def take(self, most: int | None, attempts: int | None) -> list[Trial]:
         """Takes over at most so many abandoned rows, within a transaction; fails those without an attempt."""
         table, taken = self._table, list[Row]()
         now, revision = table.database.now(), table.next_revision()
         for row in self.abandoned():
-            if row.attempt >= leases.ATTEMPTS:
-                table.put(row, state="failed", reason=leases.USED_UP, ended=now, revision=revision)
+            if attempts is not None and row.attempt >= attempts:
+                table.put(
+                    row, state="failed", reason=leases.USED_UP.format(attempts), ended=now, revision=revision
+                )
             elif most is None or len(taken) < most:
                 again = row._replace(attempt=row.attempt + 1, started=now, owner=self.owner)
                 taken.append(table.put(again, revision=revision))

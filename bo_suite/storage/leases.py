@@ -17,7 +17,8 @@ from bo_suite.system.owners import author, is_owner, process_of
 ATTEMPTS = 3
 """Number of times that a trial is handed out before it is failed."""
 
-USED_UP = f"{ATTEMPTS} processes died while evaluating it"
+USED_UP = "{} processes died while evaluating it"
+"""Why a trial has failed, with the number of attempts."""
 
 _RENEW = """INSERT INTO leases (owner, worker, started, renewed, expires) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (owner) DO UPDATE SET renewed = excluded.renewed, expires = excluded.expires"""

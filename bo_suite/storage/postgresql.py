@@ -44,6 +44,7 @@ _BEGIN = """WITH next AS (UPDATE commits SET number = number + 1 RETURNING numbe
     mine AS (INSERT INTO writers (writer, number) SELECT %s, number FROM next
         ON CONFLICT (writer) DO UPDATE SET number = excluded.number, made = now())
     SELECT number, extract(epoch FROM clock_timestamp())::float8 FROM next"""
+_LOCK = "SELECT number FROM commits FOR UPDATE"
 _STORED = "SELECT 1 FROM writers WHERE writer = ? AND number = ?"
 
 T = TypeVar("T")
@@ -126,9 +127,9 @@ class PostgresDatabase:
             self.execute(statement, values)
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        if self._inside:
-            return self._executed(statement, values)
         with self.session():
+            if self._inside:
+                return self._executed(statement, values)
             return self._patiently(lambda: self._executed(statement, values))
 
     def write(self, statement: str, values: Sequence[Any] = ()) -> None:
@@ -198,21 +199,19 @@ class PostgresDatabase:
         Args:
             work: what to do.
             level: of isolation.
-            doubtful: number and result of a commit that got no answer; it is looked up first.
+            doubtful: number and result of a commit that got no answer.
         """
-        while doubtful:
-            number, result = doubtful.pop()
-            if self._executed(
-                "SELECT 1 FROM writers WHERE writer = ? AND number = ?", (self._writer, number)
-            ):
-                self._number = max(self._number, number)
-                return result
         writes = level == "READ COMMITTED"
         self._executed(f"BEGIN ISOLATION LEVEL {level}")
         self._inside, self._wrote, self._clock = True, False, 0.0
         try:
             if writes:
                 failpoint("before BEGIN")
+                if doubtful and self._executed(_LOCK):  # waits for the end of that commit, if it still runs
+                    before, result = doubtful.pop()
+                    if self._executed(_STORED, (self._writer, before)):
+                        self._executed("ROLLBACK")
+                        return result
                 ((number, self._clock),) = self._executed(_BEGIN, (self._writer,)) or self._gone()
                 self._checked(number - 1)
             result = work()

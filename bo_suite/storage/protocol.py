@@ -9,7 +9,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Address
 from bo_suite.storage.changes import Change
 from bo_suite.storage.goals import Noise, Told
-from bo_suite.storage.leases import Holder
+from bo_suite.storage.leases import ATTEMPTS, Holder
 from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
 
 
@@ -78,8 +78,10 @@ class Storage(Protocol):
     ) -> Trial:
         """Ends a running trial that has no value."""
 
-    def withdraw(self, trial: int, reason: str = "withdrawn", attempt: int | None = None) -> Trial:
-        """Ends a running trial that will not be evaluated."""
+    def withdraw(
+        self, trial: int, reason: str = "withdrawn", attempt: int | None = None, *, requeue: bool = False
+    ) -> Trial:
+        """Ends a running trial that will not be evaluated; with `requeue` its point is queued as well."""
 
     def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
         """Corrects the outcome of a trial in any state."""
@@ -93,11 +95,8 @@ class Storage(Protocol):
     def changes(self) -> list[Change]:
         """What was amended, forgotten and extended, in order of making."""
 
-    def reclaim(self, most: int | None = None) -> list[Trial]:
-        """Takes over running trials of dead owners and expired leases, each as one more attempt."""
-
-    def hand_back(self, trial: int, attempt: int | None = None) -> Trial:
-        """Withdraws a running trial and queues its point, to be asked by another."""
+    def reclaim(self, most: int | None = None, attempts: int | None = ATTEMPTS) -> list[Trial]:
+        """Takes over running trials of dead owners and expired leases; fails those without an attempt."""
 
     def hold(self) -> None:
         """Keeps the running trials of this storage until they are told, also when this process has ended."""

@@ -97,7 +97,18 @@ def usable(device: object) -> Any:
     return usable_device(device)
 
 
-def check_batch(batch: object, space: Space) -> None:
+def checked_ask(
+    count: int | None, batch: object, fixed: Params | None, budget: int | None, space: Space
+) -> tuple[int, int | None]:
+    """The number of points to ask for and the budget, after a check of all arguments of `Optimizer.ask`."""
+    check_fixed(fixed, space, "ask")
+    if batch is not None:
+        _check_batch(batch, space)
+    number = 1 if count is None else require_int("count", count, at_least=1)
+    return number, None if budget is None else require_int("budget", budget, at_least=1)
+
+
+def _check_batch(batch: object, space: Space) -> None:
     """Raises a TrialError unless points can be chosen jointly by `batch` in the space."""
     from bo_suite.acquisition import SteinBatch
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bo_suite.errors import BoSuiteError
+from bo_suite.errors import BoSuiteError, BudgetSpent
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Snapshot, Trial, next_id
@@ -27,11 +27,11 @@ _LATEST = 64
 """Latest trials that are polled."""
 
 
-Suggest = Callable[[Snapshot], Sequence["Suggestion"]]
-"""Returns points to evaluate, given what a history holds."""
+Suggest = Callable[[Snapshot, int], Sequence["Suggestion"]]
+"""Returns so many points to evaluate, or fewer, given what a history holds."""
 
 
-def asked_in_turn(history: Storage, suggest: Suggest) -> list[Trial]:
+def asked_in_turn(history: Storage, suggest: Suggest, count: int, budget: int | None) -> list[Trial]:
     """Stores suggested points as running trials, given all trials stored before, and returns these.
 
     If others store trials during `suggest`, it runs again; after two attempts a point is accepted unless a
@@ -40,6 +40,11 @@ def asked_in_turn(history: Storage, suggest: Suggest) -> list[Trial]:
     Args:
         history: stores the trials.
         suggest: returns points to evaluate.
+        count: number of points, fewer if the budget has fewer left.
+        budget: maximum number of trials of the history that are not withdrawn, or None.
+
+    Raises:
+        BudgetSpent: no trial is left.
     """
     began = time.monotonic()
     with history.turn():
@@ -48,13 +53,28 @@ def asked_in_turn(history: Storage, suggest: Suggest) -> list[Trial]:
         attempts = 0
         while True:
             snapshot = history.snapshot()
-            suggestions = suggest(snapshot)
+            suggestions = suggest(snapshot, _allowed(snapshot.trials, count, budget))
             stored = _store(history, suggestions, snapshot.trials, snapshot.header.space)
             attempts += 1
             if stored is None and attempts >= _PATIENT_ASKS:
-                stored = _store_if_new(history, suggestions, snapshot.header.space)
+                stored = _store_if_new(history, suggestions, snapshot.header.space, budget)
             if stored is not None:
                 return stored
+
+
+def counted(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that count towards a budget."""
+    return [trial for trial in trials if trial.state != "withdrawn"]
+
+
+def spent(trials: Sequence[Trial], budget: int) -> str | None:
+    """A sentence if the budget was spent before; else None."""
+    present = counted(trials)
+    if len(present) < budget:
+        return None
+    running = sum(trial.state == "running" for trial in present)
+    more = f", {running} of them running elsewhere" if running else ""
+    return f"the budget of {budget} was spent already: the storage has {len(present)} trials{more}"
 
 
 def enqueued(history: Storage, points: Sequence[Params], repeats: bool = True) -> None:
@@ -107,13 +127,25 @@ def _await_outcomes(history: Storage) -> None:
         time.sleep(_POLL)
 
 
-def _store_if_new(history: Storage, suggestions: Sequence["Suggestion"], space: Space) -> list[Trial] | None:
+def _allowed(trials: Sequence[Trial], count: int, budget: int | None) -> int:
+    """How many of `count` trials the budget has left; raises BudgetSpent if it has none."""
+    if budget is None:
+        return count
+    if (sentence := spent(trials, budget)) is not None:
+        raise BudgetSpent(sentence)
+    return min(count, budget - len(counted(trials)))
+
+
+def _store_if_new(
+    history: Storage, suggestions: Sequence["Suggestion"], space: Space, budget: int | None
+) -> list[Trial] | None:
     """Stores suggestions that were made without the latest trials, unless one of these has the same point."""
     new = [suggestion.params for suggestion in suggestions if not suggestion.may_repeat]
     for _ in range(_PATIENT_ASKS):
         trials = history.trials()
         if any(trial.informative and trial.params in new for trial in trials):
             return None
-        if (stored := _store(history, suggestions, trials, space)) is not None:
+        allowed = suggestions[: _allowed(trials, len(suggestions), budget)]
+        if (stored := _store(history, allowed, trials, space)) is not None:
             return stored
     return None

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bo_suite.space.space import Space
+from bo_suite.space.space import Params, Space
 from bo_suite.storage.protocol import Storage
-from bo_suite.storage.trial import Header
+from bo_suite.storage.trial import Header, Snapshot
 from bo_suite.study.arguments import json_of
 
 if TYPE_CHECKING:
-    from bo_suite.acquisition import Acquisition
-    from bo_suite.study.suggest import Suggester
+    from bo_suite.acquisition import Acquisition, SteinBatch
+    from bo_suite.study.suggest import Suggester, Suggestion
 
 
 class Suggesters:
@@ -36,6 +36,13 @@ class Suggesters:
     def latest(self) -> "Suggester":
         """The Suggester of the present header."""
         return self.of(self._history.header)
+
+    def suggest(
+        self, batch: "SteinBatch | None", fixed: Params | None, snapshot: Snapshot, count: int
+    ) -> "list[Suggestion]":
+        """`Suggester.suggest` of what a history holds."""
+        suggester = self.of(snapshot.header)
+        return suggester.suggest(snapshot.trials, count, batch, fixed=fixed, queue=snapshot.queue)
 
     def of(self, header: Header) -> "Suggester":
         """The Suggester of a header."""

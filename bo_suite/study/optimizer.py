@@ -3,12 +3,13 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Location
-from bo_suite.storage.goals import Goals, Noise, Told
+from bo_suite.storage.goals import Constraints, Direction, Goals, Noise, Told
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
 from bo_suite.study import arguments
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or ta
 
     from bo_suite.acquisition import Acquisition, SteinBatch
     from bo_suite.space.parameters import Parameter
-    from bo_suite.storage.goals import Constraints, Direction
     from bo_suite.study.belief import Belief, Points
     from bo_suite.study.suggest import Suggester
 
@@ -63,13 +63,13 @@ class Optimizer:
         space: Space,
         acquisition: "Acquisition | None" = None,
         seed: int = 0,
-        direction: "Direction" = "minimize",
+        direction: Direction = "minimize",
         budget: int | None = None,
         storage: Location | None = None,
         device: "str | torch.device" = "cpu",
         initial: int | None = None,
         repeats: bool | None = None,
-        constraints: "Constraints | None" = None,
+        constraints: Constraints | None = None,
     ) -> None:
         settings = arguments.Settings(budget, initial, repeats)
         header = arguments.header_of(space, acquisition, seed, Goals.of(direction, constraints), settings)
@@ -80,10 +80,10 @@ class Optimizer:
     def resume(
         path: Location, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
     ) -> "Optimizer":
-        """The Optimizer of a history, in the state that its file or database stores.
+        """The Optimizer of a history, in the state that is stored.
 
         Args:
-            path: the file, or the address of a run in a database.
+            path: the file, or the address of the database.
             acquisition: required only if it has parts from outside the package, such as a kernel.
             device: device of the surrogates.
             functions: the constraint functions of the space, if it has any.
@@ -97,10 +97,9 @@ class Optimizer:
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles and copies as the place of the history, without password, which the copy resumes."""
+        """Pickles and copies as the place of the storage, which the copy resumes; TypeError if in memory."""
         if (place := self._history.place) is None:
-            law = "an Optimizer must have a file (`storage=`) to be pickled or copied"
-            raise TypeError(f"{law}, got one in memory")
+            raise TypeError("an Optimizer must have a `storage` to be pickled or copied, got one in memory")
         functions = self.space.constraints.functions
         return Optimizer.resume, (place, self._suggester.acquisition, str(self._device), functions)
 
@@ -124,9 +123,14 @@ class Optimizer:
         return self._history.header.goals
 
     @property
-    def direction(self) -> "Direction":
+    def direction(self) -> Direction:
         """ "minimize" or "maximize", or one of these by name of each objective."""
         return self._history.header.direction
+
+    @property
+    def budget(self) -> int | None:
+        """Number of planned evaluations, if it is known."""
+        return self._history.header.budget
 
     @property
     def trials(self) -> list[Trial]:
@@ -154,47 +158,42 @@ class Optimizer:
         return pareto_trials(self.trials, self.goals, self.space)
 
     @overload
-    def ask(self, *, fixed: Params | None = None) -> Trial: ...
+    def ask(self, *, fixed: Params | None = None, budget: int | None = None) -> Trial: ...
     @overload
     def ask(
-        self, count: int, batch: "SteinBatch | None" = None, fixed: Params | None = None
+        self,
+        count: int,
+        batch: "SteinBatch | None" = None,
+        fixed: Params | None = None,
+        budget: int | None = None,
     ) -> list[Trial]: ...
     def ask(
         self,
         count: int | None = None,
         batch: "SteinBatch | None" = None,
         fixed: Params | None = None,
+        budget: int | None = None,
     ) -> Trial | list[Trial]:
         """The next trial, or a list of `count` trials to be evaluated in parallel.
 
         Points of `enqueue` that agree with `fixed` come first. Others are chosen one after another, given the
-        earlier ones as pending. After the initial points, `batch` chooses them jointly; it is meant for
-        `Bore`, whose score is a logit. The list is shorter if a finite space has fewer new points left.
-
-        On return the trials are stored as running, and later suggestions take them into account. Threads and
-        processes that ask on one history take turns.
+        earlier ones as pending. The list is shorter if a finite space or the budget has fewer left. On return
+        the trials are stored as running, and later suggestions know them. Threads and processes take turns.
 
         Args:
             count: number of trials.
-            batch: chooses the points jointly.
-            fixed: values by name of some parameters in every trial, and of every context; the others are
-                chosen given these.
+            batch: chooses the points after the initial ones jointly, for `Bore`, whose score is a logit.
+            fixed: values by name of some parameters in every trial, and of every context.
+            budget: maximum number of trials of the history, whoever asks, apart from withdrawn ones.
 
         Raises:
+            BudgetSpent: the history has as many trials.
             SpaceExhausted: a finite space has no new point left, or none with the fixed values.
             SpaceError: a fixed parameter is unknown or does not have the value, or a context is not given.
-            TrialError: count < 1, or a batch that is not a SteinBatch or is used in a space with fidelities.
+            TrialError: count or budget < 1, or a batch is not a SteinBatch, or the space has fidelities.
         """
-        arguments.check_fixed(fixed, self.space, "ask")  # before waiting for other threads
-        if batch is not None:
-            arguments.check_batch(batch, self.space)
-        number = 1 if count is None else require_int("count", count, at_least=1)
-        asked = asked_in_turn(
-            self._history,
-            lambda snapshot: self._suggesters.of(snapshot.header).suggest(
-                snapshot.trials, number, batch, fixed=fixed, queue=snapshot.queue
-            ),
-        )
+        number, most = arguments.checked_ask(count, batch, fixed, budget, self.space)
+        asked = asked_in_turn(self._history, partial(self._suggesters.suggest, batch, fixed), number, most)
         return asked if count is not None else asked[0]
 
     def enqueue(self, points: Params | Sequence[Params], repeats: bool = True) -> None:
@@ -226,8 +225,7 @@ class Optimizer:
             std: standard deviation of its noise, if known, or these by name.
 
         Raises:
-            TrialError: a value is not finite, a name is unknown, or the trial is unknown, has ended or was
-                handed out again.
+            TrialError: a value is not finite, or a name or the trial is unknown, ended or handed out again.
         """
         number, attempt = self._id(trial)
         return logged(self._history.tell(number, value, std, attempt), self._history)
@@ -252,10 +250,14 @@ class Optimizer:
         failed = self._history.fail(number, reason, attempt, transient=by_chance, traceback=traceback)
         return logged(failed, self._history)
 
-    def withdraw(self, trial: Trial | int) -> Trial:
-        """Stores that a running trial will not be evaluated, so that its point may be suggested again."""
-        number, attempt = self._id(trial)
-        return logged(self._history.withdraw(number, attempt=attempt), self._history)
+    def withdraw(self, trial: Trial | int, requeue: bool = False) -> Trial:
+        """Stores that a running trial will not be evaluated; its point may be suggested again.
+
+        With `requeue` its point is queued for anyone, as by `enqueue`: its evaluation was broken off.
+        """
+        (number, attempt), again = self._id(trial), flag("requeue", requeue, TrialError)
+        reason = "handed back" if again else "withdrawn"
+        return logged(self._history.withdraw(number, reason, attempt, requeue=again), self._history)
 
     def add(self, params: Params, value: Told, std: Noise = None) -> Trial:
         """Stores an observation from elsewhere as a finished trial.
@@ -309,9 +311,9 @@ class Optimizer:
         """
         return extend(self._history, parameters, values or {}, self._suggesters.check)
 
-    def reclaim(self) -> list[Trial]:
-        """Takes over running trials whose process has died, and returns them to be evaluated again."""
-        return self._history.reclaim()
+    def reclaim(self, most: int | None = None, attempts: int | None = 3) -> list[Trial]:
+        """Takes over abandoned trials, to be evaluated again; fails those that had so many attempts."""
+        return self._history.reclaim(most, attempts)
 
     def hold(self) -> None:
         """Keeps the running trials of this Optimizer for those who evaluate them, also when it is closed."""

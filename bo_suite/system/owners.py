@@ -78,6 +78,17 @@ def is_process_alive(owner: str) -> bool:
     return now is not None and not (now and start and now != start)
 
 
+def is_at_work(owner: str) -> bool:
+    """Whether the owner's process can be seen from here, is alive, and was not stopped (SIGSTOP)."""
+    machine, number, _, _ = owner.rsplit(":", 3)
+    if machine != _machine() or not is_process_alive(owner):
+        return False
+    try:
+        return Path(f"/proc/{number}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"T", b"t")
+    except OSError:  # the system does not report states
+        return True
+
+
 def start_time(pid: int) -> str | None:
     """Start time of a living process, "" if the system does not report it; None if there is no process."""
     with suppress(OSError):

@@ -85,7 +85,7 @@ def test_the_copy_suggests_what_the_original_would(tmp_path: Path) -> None:
 def test_an_optimizer_in_memory_says_what_to_do(way: str) -> None:
     with pytest.raises(TypeError) as caught:
         WAYS[way](Optimizer(SPACE))
-    law = "an Optimizer must have a file (`storage=`) to be pickled or copied, got one in memory"
+    law = "an Optimizer must have a `storage` to be pickled or copied, got one in memory"
     assert str(caught.value) == law
 
 

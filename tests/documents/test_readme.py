@@ -9,11 +9,16 @@ import types
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from code_blocks import PAGES, ROOT, CodeBlock, code_blocks
+from fake_slurm import FakeSlurm
 
 from bo_suite.cli import app
+
+if TYPE_CHECKING:
+    from postgres_server import Server
 
 WRITTEN = re.compile(r"""[\w/-]+\.(?:db|png|toml|html|csv)\b|(?<=--out )[\w/-]+|(?<=out=")[\w/-]+""")
 """Names of files and folders in a code block."""
@@ -38,17 +43,27 @@ def test_no_page_writes_the_files_of_another() -> None:
 
 @pytest.mark.filterwarnings("ignore:A not p.d.")  # BoTorch, of two of its candidates that are close
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
-def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(tmp_path)
+    if any("postgresql:///" in block.code for block in code_blocks(page)):
+        server = request.getfixturevalue("postgres_server")
+        set_database(server, monkeypatch)
+        request.addfinalizer(lambda: remove_database(server))
     left_out = []
     for block in code_blocks(page):
         libraries = re.findall(r"^(?:from|import) (optuna|ray|ConfigSpace)\b", block.code, re.MULTILINE)
+        libraries += ["submitit"] * ("SlurmExecutor" in block.code)
         libraries += ["plotly"] * bool(re.search(r"^(?:report\(|bo-suite report)", block.code, re.MULTILINE))
         if missing := [library for library in libraries if find_spec(library) is None]:
             left_out.append(f"{block} needs {missing[0]}")
         elif block.language == "bash":
             run_bash(block)
-        elif "ray" in libraries:  # whose workers must get all that is defined here
+        elif {"ray", "submitit"} & set(libraries):  # whose workers must get all that is defined here
+            if "submitit" in libraries:
+                for name, value in FakeSlurm(tmp_path / "slurm").environment.items():
+                    monkeypatch.setenv(name, value)
             (tmp_path / "page.py").write_text(block.code)
             run_command([sys.executable, "page.py"], block)
         elif block.language == "python":
@@ -57,6 +72,25 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
             exec(compile(block.padded, str(page), "exec"), module.__dict__)
     if left_out:
         pytest.skip("; ".join(left_out))
+
+
+def set_database(server: "Server", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a database `tuning`, and says in the environment where it is."""
+    server.execute("CREATE DATABASE tuning")
+    for name, value in (
+        ("PGHOST", "127.0.0.1"),
+        ("PGPORT", str(server.port)),
+        ("PGUSER", "postgres"),
+        ("PGPASSWORD", server.password),
+    ):
+        monkeypatch.setenv(name, value)
+
+
+def remove_database(server: "Server") -> None:
+    """Removes the database, and the roles that a page makes."""
+    server.execute("DROP DATABASE tuning WITH (FORCE)")
+    for role in ("bo_worker", "bo_reader"):
+        server.execute(f"DROP ROLE IF EXISTS {role}")
 
 
 def run_bash(block: CodeBlock) -> None:

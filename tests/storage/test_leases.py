@@ -14,8 +14,9 @@ from histories import HEADER, POINT, ask
 
 from bo_suite import Optimizer
 from bo_suite.errors import SupersededError, TrialError
+from bo_suite.storage import history as history_module
 from bo_suite.storage import leases
-from bo_suite.storage.addresses import Lease, parsed
+from bo_suite.storage.addresses import Lease
 from bo_suite.storage.history import History
 from bo_suite.system import owners
 
@@ -29,6 +30,7 @@ def opened(
 ) -> Iterator[Opener]:
     """Opens the run as if each history were of another host, where no process can be seen."""
     monkeypatch.setattr("bo_suite.storage.holding.has_live_owner", lambda owner, open_owners: True)
+    monkeypatch.setattr("bo_suite.storage.holding.is_at_work", lambda owner: False)
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
     histories = []
 
@@ -140,7 +142,7 @@ def test_a_point_that_nobody_survives_fails_after_three_attempts(opened: Opener)
     until(lambda: last.reclaim() or last.trials()[0].state == "failed")
     (failed,) = last.trials()
     assert (failed.id, failed.state, failed.attempt) == (trial.id, "failed", 3)
-    assert failed.reason == leases.USED_UP
+    assert failed.reason == leases.USED_UP.format(3)
 
 
 def test_held_trials_wait_for_ever(opened: Opener) -> None:
@@ -176,8 +178,9 @@ def test_a_heartbeat_ends_with_what_it_holds(opened: Opener) -> None:
     assert mine._holding._heartbeat._thread is not thread, "and begins again"
 
 
-def _evaluate(place: str, ready: Any, resume: Any) -> None:
-    history = History.open(parsed(place), HEADER)
+def _evaluate(place: Any, ready: Any, resume: Any) -> None:
+    history_module.Lease = lambda: Lease(0.9, 0.3)  # type: ignore[assignment, misc]
+    history = History.open(place, HEADER)
     ask(history)
     ready.set()
     assert resume.wait(60)
@@ -187,15 +190,20 @@ def _evaluate(place: str, ready: Any, resume: Any) -> None:
         os._exit(17)
 
 
-def test_a_process_that_is_stopped_for_longer_than_its_lease_loses_its_trial(postgres_url: str) -> None:
+@pytest.mark.parametrize("kind", ["disk", "postgresql"])
+def test_a_process_that_is_stopped_for_longer_than_its_lease_loses_its_trial(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     processes = multiprocessing.get_context("spawn")
     ready, resume = processes.Event(), processes.Event()
-    place = f"{postgres_url}&lease=0.9&heartbeat=0.3"
+    place: Any = tmp_path / "run.db"
+    if kind == "postgresql":
+        place = f"{request.getfixturevalue('postgres_url')}&lease=0.9&heartbeat=0.3"
     child = processes.Process(target=_evaluate, args=(place, ready, resume))
     child.start()
     try:
         assert ready.wait(60)
-        with closing(History.open(postgres_url, HEADER)) as history:
+        with closing(History.open(place, HEADER)) as history:
             time.sleep(1.2)
             assert history.reclaim() == [], "it lives"
             assert child.pid is not None
@@ -210,6 +218,20 @@ def test_a_process_that_is_stopped_for_longer_than_its_lease_loses_its_trial(pos
     finally:
         child.kill()
         child.join()
+
+
+def test_a_process_on_this_host_that_cannot_renew_keeps_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bo_suite.storage.history.Lease", lambda: Lease(0.1, 0.03))
+    mine, theirs = (History.open(tmp_path / "run.db", HEADER) for _ in range(2))
+    trial = ask(mine)
+    silence(mine)
+    time.sleep(0.2)
+    assert theirs.reclaim() == []
+    assert mine.tell(trial.id, 0.5).attempt == 1
+    mine.close()
+    theirs.close()
 
 
 def test_a_closed_history_of_a_file_gives_its_trials_free_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a server may do to a history: lost answers, lost connections, restarts, stopped clients, failovers."""
 
+import concurrent.futures as futures
 import multiprocessing
 import os
 import signal
@@ -8,17 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from histories import HEADER, POINT, add, ask
+from histories import HEADER, POINT, SPACE, add, ask, outcome
 from postgres_server import Server
 from stalling_proxy import Proxy
 
+from bo_suite import Optimizer
 from bo_suite.errors import BoSuiteError, StorageError
 from bo_suite.storage import postgresql, postgresql_connection, server_turns
 from bo_suite.storage.headers import write_header
 from bo_suite.storage.history import History
+from bo_suite.storage.postgresql_errors import Lost
 
 TABLES = "bo_suite_run_{}"
 
@@ -66,6 +70,32 @@ def test_a_commit_without_an_answer_is_found_and_not_repeated(
         (1, "finished", 1.0),
         (2, "finished", 2.0),
     ]
+
+
+def test_a_commit_that_arrives_after_the_client_has_given_it_up_is_not_repeated(
+    postgres_server: Server, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(History.open(postgres_url, HEADER)) as history:
+        ask(history)
+        database = history._table.database
+        assert isinstance(database, postgresql.PostgresDatabase)
+        executed, late = database._executed, []
+
+        def without_an_answer(statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+            if statement != "COMMIT" or late:
+                return executed(statement, values)
+            connection, database._connection = database._connection, None
+            assert connection is not None
+            late.append(threading.Timer(0.4, connection.execute, ["COMMIT"]))
+            late[0].start()
+            raise Lost("no answer")
+
+        monkeypatch.setattr(database, "_executed", without_an_answer)
+        assert ask(history).id == 1
+        late[0].join()
+        monkeypatch.undo()
+        assert len(history.trials()) == len(rows(postgres_server, postgres_url)) == 2
+        assert ask(history).id == 2
 
 
 def test_a_connection_that_is_cut_anywhere_costs_nothing(
@@ -334,3 +364,38 @@ def test_a_failover_to_a_replica_that_has_everything_is_not_noticed() -> None:
             assert history.tell(trial.id, 0.5).value == 0.5
             assert history.trials()[1] == told
             assert ask(history).id == 2
+
+
+def test_both_engines_suggest_the_same_and_so_does_another_machine(postgres_url: str, tmp_path: Path) -> None:
+    places = [None, tmp_path / "run.db", postgres_url]
+    runs = [Optimizer(SPACE, seed=3, initial=4, storage=place) for place in places]
+    for number in range(7):
+        asked = [run.ask() for run in runs]
+        assert len({str(trial.params) for trial in asked}) == 1
+        fits = {str(trial.provenance.get("hyperparameters")) for trial in asked}
+        assert len(fits) == 1
+        if number == 5:
+            continue  # it stays pending
+        for run, trial in zip(runs, asked, strict=True):
+            run.tell(trial, outcome(trial.params))
+    assert fits != {"None"}, "a model was fitted"
+    for run in runs[1:]:
+        run.close()
+    again = [Optimizer.resume(place) for place in places if place is not None]
+    asked = [run.ask() for run in (runs[0], *again)]
+    assert len({str(trial.params) for trial in asked}) == 1
+    for run in again:
+        run.close()
+
+
+def test_those_who_ask_at_once_know_each_other(postgres_url: str) -> None:
+    """Four optimisers with connections of their own, as many processes have, ask in turn."""
+    runs = [Optimizer(SPACE, seed=3, initial=2, storage=postgres_url) for _ in range(4)]
+    for trial in runs[0].ask(2):
+        runs[0].tell(trial, outcome(trial.params))
+    with futures.ThreadPoolExecutor(4) as pool:
+        asked = list(pool.map(lambda run: run.ask(), runs))
+    assert sorted(trial.id for trial in asked) == [2, 3, 4, 5]
+    assert len({str(trial.params) for trial in asked}) == 4
+    for run in runs:
+        run.close()
