@@ -7,7 +7,7 @@ import typer
 
 from bo_suite.cli.bench import summary
 from bo_suite.cli.console import FAILURE, USAGE, print_json, print_lines, sentences, stop
-from bo_suite.cli.options import JsonOption, StorageArgument, picture_path
+from bo_suite.cli.options import JsonOption, Place, StorageArgument, picture_path, place_of
 
 if TYPE_CHECKING:
     from bo_suite.bench import Comparison
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 @sentences()
 def report(
     storage: Annotated[
-        Path,
+        Place,
         typer.Argument(
-            metavar="RUN.DB|DIR", help="The file of a run's history, or the folder of a suite's records."
+            metavar="RUN.DB|URL|DIR",
+            help="The file of a run's history, its address in a database, or the folder of a suite.",
+            parser=place_of,
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The page.", show_default="RUN.html beside RUN.db, or DIR/report.html"
+            metavar="FILE",
+            help="The page.",
+            show_default="RUN.html beside RUN.db (here for a database), or DIR/report.html",
         ),
     ] = None,
     plot: Annotated[
@@ -46,12 +50,12 @@ def report(
     """
     if highlight is not None and plot is None:
         stop("--highlight needs --plot", USAGE)
-    of_run = storage.is_file()
-    if of_run and plot is not None:
-        stop("--plot is for the folder of a suite (`bo-suite plot` draws a run), got a file", USAGE)
+    folder = storage if isinstance(storage, Path) and not storage.is_file() else None
+    if folder is None and plot is not None:
+        stop("--plot is for the folder of a suite (`bo-suite plot` draws a run), got a run", USAGE)
     picture = None if plot is None else picture_path(plot)
     try:
-        page, facts = _of_run(storage, out) if of_run else _of_suite(storage, out, picture, highlight)
+        page, facts = _of_run(storage, out) if folder is None else _of_suite(folder, out, picture, highlight)
     except ImportError as error:
         stop(str(error), FAILURE)
     except OSError as error:
@@ -62,7 +66,7 @@ def report(
         print_lines(f"report: {page}", *([] if picture is None else [f"plot: {picture}"]))
 
 
-def _of_run(storage: Path, out: Path | None) -> tuple[Path, dict[str, Any]]:
+def _of_run(storage: Place, out: Path | None) -> tuple[Path, dict[str, Any]]:
     from bo_suite.report import report_run
 
     return report_run(storage, out), {}
