@@ -157,7 +157,9 @@ def hand_back(
 ) -> None:
     """Withdraw a running trial and queue its point, which the next `ask` or worker gets."""
     with existing(storage) as history:
-        print_trial(history.hand_back(trial, attempt), history.header, as_json=as_json)
+        print_trial(
+            history.withdraw(trial, "handed back", attempt, requeue=True), history.header, as_json=as_json
+        )
 
 
 @sentences()

@@ -1,4 +1,4 @@
-"""What may name a storage: a path or an address; others are refused at every door, no password is repeated."""
+"""What may name a storage: a path or an address; others are refused, and no password is repeated."""
 
 import logging
 import os
@@ -162,14 +162,14 @@ def test_an_address_is_no_path(address: str) -> None:
     ],
 )
 def test_a_malformed_address_is_refused_and_not_repeated(address: str) -> None:
-    with pytest.raises(StorageError, match="^an address must be like postgresql://user@host") as caught:
+    with pytest.raises(StorageError, match=r"^an address must be like postgresql://user@host") as caught:
         storage_place(address)
     said = said_by(caught.value)
     assert not any(secret in said for secret in ("hush", "hu@", "sh@", "hu%", "hu/", "'hu", "\nsh"))
 
 
 def test_a_path_that_was_an_address_has_lost_a_slash() -> None:
-    with pytest.raises(StorageError, match="must be text, got a path, which has lost a slash$"):
+    with pytest.raises(StorageError, match=r"must be text, got a path, which has lost a slash$"):
         storage_place(Path("postgresql://u:hush@db/bo"))
 
 
