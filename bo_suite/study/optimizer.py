@@ -251,7 +251,7 @@ class Optimizer:
         return logged(failed, self._history)
 
     def withdraw(self, trial: Trial | int, requeue: bool = False) -> Trial:
-        """Stores that a running trial will not be evaluated; with `requeue` its point is queued for anyone."""
+        """Stores that a running trial will not be evaluated; with `requeue` its point is queued."""
         (number, attempt), again = self._id(trial), flag("requeue", requeue, TrialError)
         reason = "handed back" if again else "withdrawn"
         return logged(self._history.withdraw(number, reason, attempt, requeue=again), self._history)

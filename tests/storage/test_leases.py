@@ -29,8 +29,8 @@ def opened(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Opener]:
     """Opens the run as if each history were of another host, where no process can be seen."""
-    monkeypatch.setattr("bo_suite.storage.holding.has_live_owner", lambda owner, open_owners: True)
-    monkeypatch.setattr("bo_suite.storage.holding.is_at_work", lambda owner: False)
+    monkeypatch.setattr("bo_suite.storage.leases.has_live_owner", lambda owner, open_owners: True)
+    monkeypatch.setattr("bo_suite.storage.leases.is_at_work", lambda owner: False)
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
     histories = []
 
