@@ -12,6 +12,7 @@ from bo_suite.bench.feasibility import feasible, first_feasible
 from bo_suite.bench.rows import COLUMNS, Row, checked_rows
 from bo_suite.bench.store import FILE, suite_database, suite_place
 from bo_suite.errors import StorageError
+from bo_suite.storage.addresses import Location
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class Records:
     environments: pd.DataFrame
 
     @staticmethod
-    def read(folder: str | Path) -> "Records":
+    def read(folder: Location) -> "Records":
         """The records of all ended units of a suite.
 
         Args:

@@ -18,13 +18,14 @@ from bo_suite.bench.statistics import Comparison, compare
 from bo_suite.bench.store import suite_place
 from bo_suite.pages.drawing import plotly_script
 from bo_suite.pages.words import seen
+from bo_suite.storage.addresses import Location
 from bo_suite.values.cells import inert
 
 SCRIPT = "plotly.min.js"
 """Draws the figures of a page; lies beside it."""
 
 
-def report(folder: str | Path, out: Path | None = None) -> Path:
+def report(folder: Location, out: Path | None = None) -> Path:
     """Writes the report of a suite: a page, the script that draws its figures, and CSV tables.
 
     The page needs no network: all it loads is plotly.min.js, which is written beside it. It states intervals,
@@ -55,11 +56,11 @@ def report(folder: str | Path, out: Path | None = None) -> Path:
     return path
 
 
-def _page(folder: str | Path) -> Path:
+def _page(folder: Location) -> Path:
     """Where the page of a suite is written."""
     place = suite_place(folder)
     if isinstance(place, Path):
-        return Path(folder) / "report.html"
+        return place / "report.html"
     beside = Path(re.sub(r"[^\w.-]", "_", place.run) + "_report")
     beside.mkdir(exist_ok=True)
     return beside / "report.html"

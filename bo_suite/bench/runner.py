@@ -9,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -43,6 +42,7 @@ from bo_suite.problems.outcomes import AnyProblem
 from bo_suite.run.evaluate import TaskEnded
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
+from bo_suite.storage.addresses import Location
 from bo_suite.values.describe import described, error_text
 from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
@@ -64,7 +64,7 @@ def run_suite(
     methods: str | AnyMethod | Sequence[str | AnyMethod],
     seeds: Sequence[int],
     budget: int,
-    out: str | Path,
+    out: Location,
     executor: Executor | None = None,
     *,
     workers: int | None = None,

@@ -29,7 +29,7 @@ from bo_suite.bench.rows import (
 from bo_suite.bench.unit import Unit
 from bo_suite.errors import StorageError
 from bo_suite.storage import leases, schema
-from bo_suite.storage.addresses import Address, Lease
+from bo_suite.storage.addresses import Address, Lease, Location
 from bo_suite.storage.database import Database, opened
 from bo_suite.storage.paths import shared_place
 from bo_suite.system.owners import new_owner
@@ -104,7 +104,7 @@ class Store:
         out: the folder or the address of the suite.
     """
 
-    def __init__(self, out: str | Path) -> None:
+    def __init__(self, out: Location) -> None:
         self.owner = new_owner()
         self._place = place = suite_place(out)
         try:
@@ -294,11 +294,11 @@ class Store:
 
     def _are_free(self) -> Callable[[tuple[str, str]], bool]:
         """Tells, within a transaction, whether a unit of a state and an owner runs without a live owner."""
-        database, expired = self._database, leases.expired_owners(self._database)
         open_owners = {store.owner for store in list(_opened)}  # now: nobody claims during a transaction
 
         def is_free(unit: tuple[str, str]) -> bool:
-            return unit[0] == "running" and leases.is_gone(database, unit[1], expired, open_owners)
+            state, owner = unit
+            return state == "running" and owner in leases.gone_owners(self._database, [owner], open_owners)
 
         return is_free
 

@@ -7,7 +7,7 @@ import typer
 
 from bo_suite.cli.bench import summary
 from bo_suite.cli.console import FAILURE, USAGE, print_json, print_lines, sentences, stop
-from bo_suite.cli.options import JsonOption, StorageArgument, picture_path
+from bo_suite.cli.options import JsonOption, Place, StorageArgument, picture_path, place_of
 
 if TYPE_CHECKING:
     from bo_suite.bench import Comparison
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @sentences()
 def report(
     storage: Annotated[
-        str,
+        Place,
         typer.Argument(
             metavar="RUN.DB|DIR|URL",
             help="The file of a run's history, the folder of a suite's records, or the address of either.",
+            parser=place_of,
         ),
     ],
     out: Annotated[
@@ -27,7 +28,7 @@ def report(
         typer.Option(
             metavar="FILE",
             help="The page.",
-            show_default="RUN.html beside RUN.db, DIR/report.html, or NAME_report/report.html here",
+            show_default="RUN.html beside RUN.db or here, DIR/report.html, or NAME_report/report.html here",
         ),
     ] = None,
     plot: Annotated[
@@ -65,29 +66,26 @@ def report(
         print_lines(f"report: {page}", *([] if picture is None else [f"plot: {picture}"]))
 
 
-def _is_suite(storage: str) -> bool:
+def _is_suite(storage: Place) -> bool:
     """Whether a suite is at a place, or nothing."""
-    from bo_suite.storage.paths import storage_place
-
-    place = storage_place(storage)
-    if place is None or isinstance(place, Path):
-        return not Path(storage).is_file()
+    if isinstance(storage, Path):
+        return not storage.is_file()
     from bo_suite.storage.runs import has_run
 
-    suite = has_run(place, "suite")
-    if suite and has_run(place):
-        stop(f"{place} is both a run and a suite: report one by `report_run` or `bench.report`", FAILURE)
+    suite = has_run(storage, "suite")
+    if suite and has_run(storage):
+        stop(f"{storage} is both a run and a suite: report one by `report_run` or `bench.report`", FAILURE)
     return suite
 
 
-def _of_run(storage: str, out: Path | None) -> tuple[Path, dict[str, Any]]:
+def _of_run(storage: Place, out: Path | None) -> tuple[Path, dict[str, Any]]:
     from bo_suite.report import report_run
 
     return report_run(storage, out), {}
 
 
 def _of_suite(
-    source: str, out: Path | None, picture: Path | None, highlight: str | None
+    source: Place, out: Path | None, picture: Path | None, highlight: str | None
 ) -> tuple[Path, dict[str, Any]]:
     """The path of the page, and what it says in JSON values."""
     from bo_suite import bench

@@ -24,7 +24,7 @@ from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Address
 from bo_suite.storage.database import NotWritable, failpoint
 from bo_suite.storage.postgresql_connection import Connection, connected
-from bo_suite.storage.postgresql_errors import Lost, error_of, is_passing, without_password
+from bo_suite.storage.postgresql_errors import Lost, error_of, is_passing
 from bo_suite.system.locks import FairLock
 
 PATIENCE_S = 600.0
@@ -148,7 +148,7 @@ class PostgresDatabase:
         return self._checked(self.number("SELECT number FROM commits"))
 
     def version_after(self, version: int) -> int:
-        return self._number if self._number in (version, version + 1) else -1
+        return self._number if self._number == version + self._wrote else -1
 
     def now(self) -> float:
         if self._inside and self._clock:
@@ -284,7 +284,7 @@ class PostgresDatabase:
         if lost:
             self._discard()
         passing = lost or is_passing(error, self._has_written)
-        text = without_password(str(error), self._address.connection)
+        text = self._address.without_secrets(str(error))
         return error_of(error, self.name, text, passing=passing)
 
     def _connected(self) -> Connection:
