@@ -157,7 +157,8 @@ def hand_back(
 ) -> None:
     """Withdraw a running trial and queue its point, which the next `ask` or worker gets."""
     with existing(storage) as history:
-        print_trial(history.hand_back(trial, attempt), history.header, as_json=as_json)
+        handed_back = history.withdraw(trial, "handed back", attempt, requeue=True)
+        print_trial(handed_back, history.header, as_json=as_json)
 
 
 @sentences()

@@ -3,8 +3,8 @@
 A running trial belongs to the history that handed it out, its owner, while the owner renews its lease, which
 a thread does. Of a file, an owner is also dead if its process on this host is gone (or its process id now
 belongs to a process with another start time), or if it is a closed or collected history of this process; and
-a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew. Trials that
-are held stay with their owner whatever becomes of it.
+a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew. Held
+trials stay with their owner whatever becomes of it.
 """
 
 import os

@@ -251,10 +251,7 @@ class Optimizer:
         return logged(failed, self._history)
 
     def withdraw(self, trial: Trial | int, requeue: bool = False) -> Trial:
-        """Stores that a running trial will not be evaluated; its point may be suggested again.
-
-        With `requeue` its point is queued for anyone, as by `enqueue`: its evaluation was broken off.
-        """
+        """Stores that a running trial will not be evaluated; its point may come again, with `requeue` next."""
         (number, attempt), again = self._id(trial), flag("requeue", requeue, TrialError)
         reason = "handed back" if again else "withdrawn"
         return logged(self._history.withdraw(number, reason, attempt, requeue=again), self._history)
@@ -389,7 +386,7 @@ class Optimizer:
     def to_frame(self, history: bool = False) -> "pd.DataFrame":
         """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields.
 
-        With `history` one row per change instead: what was amended, forgotten or extended, by whom and when.
+        With `history` one row per change instead: what was amended, forgotten, extended or told too late.
         """
         return frame_of_changes(self._history.changes()) if history else to_frame(self.trials, self.goals)
 

@@ -159,10 +159,10 @@ def test_held_trials_wait_for_ever(opened: Opener) -> None:
 def test_a_trial_that_is_handed_back_is_asked_next(opened: Opener) -> None:
     mine, theirs = opened(60.0), opened(60.0)
     trial = ask(mine)
-    assert mine.hand_back(trial.id, 1).state == "withdrawn"
+    assert mine.withdraw(trial.id, "handed back", 1, requeue=True).state == "withdrawn"
     assert [queued.params for queued in theirs.queue()] == [POINT]
     with pytest.raises(TrialError, match="a trial ends once"):
-        mine.hand_back(trial.id, 1)
+        mine.withdraw(trial.id, "handed back", 1, requeue=True)
 
 
 def test_a_heartbeat_ends_with_what_it_holds(opened: Opener) -> None:
