@@ -157,8 +157,9 @@ def hand_back(
 ) -> None:
     """Withdraw a running trial and queue its point, which the next `ask` or worker gets."""
     with existing(storage) as history:
-        handed_back = history.withdraw(trial, "handed back", attempt, requeue=True)
-        print_trial(handed_back, history.header, as_json=as_json)
+        print_trial(
+            history.withdraw(trial, "handed back", attempt, requeue=True), history.header, as_json=as_json
+        )
 
 
 @sentences()

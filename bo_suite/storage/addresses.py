@@ -119,6 +119,22 @@ def parsed(text: str) -> Address:
     return Address(connection, _with(_shown(parts), shown), run, lease)
 
 
+def masked(text: str) -> str:
+    """A text, such as an argument of a command, without the password of an address in it.
+
+    What follows an address that cannot be read, or that has spaces or quotes behind it, is left out.
+    """
+    if (found := re.search(SCHEME.pattern, text, re.IGNORECASE)) is None:
+        return text
+    before, address = text[: found.start()], text[found.start() :]
+    try:
+        if re.search(r"[\s'\"]", address.strip()) is None:
+            return before + str(parsed(address))
+    except StorageError:
+        pass
+    return f"{before}postgresql:..."
+
+
 def check_run(name: str) -> None:
     """Raises a StorageError unless a run can have the name."""
     if not (name.isprintable() and 0 < len(name.encode("utf-8", "replace")) <= _LONGEST):

@@ -3,8 +3,8 @@
 A running trial belongs to the history that handed it out, its owner, while the owner renews its lease, which
 a thread does. Of a file, an owner is also dead if its process on this host is gone (or its process id now
 belongs to a process with another start time), or if it is a closed or collected history of this process; and
-a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew. Held
-trials stay with their owner whatever becomes of it.
+a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew. Trials
+that are held stay with their owner whatever becomes of it.
 """
 
 import os
@@ -17,7 +17,7 @@ from bo_suite.storage.addresses import Lease
 from bo_suite.storage.rows import Row, trial_of
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Trial
-from bo_suite.system.owners import has_live_owner, is_at_work, new_owner
+from bo_suite.system.owners import new_owner
 
 _opened: "weakref.WeakSet[Holding]" = weakref.WeakSet()
 
@@ -109,17 +109,9 @@ class Holding:
 
     def _gone(self, owners: set[str]) -> set[str]:
         """Those of some owners that are dead, or whose leases have expired."""
-        database, leased = self._table.database, self._table.has_leases
-        expired = leases.expired_owners(database) if leased else set()
-        held = leases.held_owners(database) if leased else set()
         open_owners = {holding.owner for holding in list(_opened)}
-
-        def is_gone(owner: str) -> bool:
-            if database.local and owner not in held and not has_live_owner(owner, open_owners):
-                return True
-            return owner in expired and not (database.local and is_at_work(owner))
-
-        return {owner for owner in owners if is_gone(owner)}
+        leased = self._table.has_leases
+        return leases.gone_owners(self._table.database, owners, open_owners, leased=leased)
 
     def take(self, most: int | None, attempts: int | None) -> list[Trial]:
         """Takes over at most so many abandoned rows, within a transaction; fails those without an attempt."""

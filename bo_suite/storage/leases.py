@@ -5,14 +5,14 @@ Times are those of the database's clock, so clocks of workers may differ.
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Lease
 from bo_suite.storage.content import check, is_number
 from bo_suite.storage.database import Database
-from bo_suite.system.owners import author, is_owner, process_of
+from bo_suite.system.owners import author, has_live_owner, is_at_work, is_owner, process_of
 
 ATTEMPTS = 3
 """Number of times that a trial is handed out before it is failed."""
@@ -87,11 +87,32 @@ def held_owners(database: Database) -> set[str]:
     return {owner for (owner,) in database.execute("SELECT owner FROM leases WHERE expires IS NULL")}
 
 
-def drop_unused(database: Database) -> None:
-    """Removes leases without a running trial that have expired or have no end, within a transaction."""
+def gone_owners(
+    database: Database, owners: Collection[str], open_owners: Collection[str], *, leased: bool = True
+) -> set[str]:
+    """Those of some owners from whom others may take over what they have begun.
+
+    Args:
+        database: where they have begun it.
+        owners: their names.
+        open_owners: owners of this process that are in use.
+        leased: whether it has a table of leases.
+    """
+    expired, held = (expired_owners(database), held_owners(database)) if leased else (set(), set())
+
+    def is_gone(owner: str) -> bool:
+        if database.local and owner not in held and not has_live_owner(owner, open_owners):
+            return True
+        return owner in expired and not (database.local and is_at_work(owner))
+
+    return {owner for owner in owners if is_gone(owner)}
+
+
+def drop_unused(database: Database, table: str = "trials") -> None:
+    """Removes leases without a running row of a table that have expired or have no end, in a transaction."""
     database.write(
         "DELETE FROM leases WHERE (expires < ? OR expires IS NULL) AND owner NOT IN "
-        "(SELECT owner FROM trials WHERE state = 'running')",
+        f"(SELECT owner FROM {table} WHERE state = 'running')",
         (database.now(),),
     )
 

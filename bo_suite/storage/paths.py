@@ -43,11 +43,26 @@ def storage_place(storage: object) -> Path | Address | None:
         return storage
     if isinstance(storage, str | os.PathLike) and ":memory:" in str(storage):
         raise StorageError("the storage must be None for a history in memory, got ':memory:'")
-    if isinstance(storage, str) and SCHEME.match(storage):
-        return parsed(storage)
-    if isinstance(storage, os.PathLike) and SCHEME.match(str(storage)):
+    return shared_place("the storage", storage)
+
+
+def shared_place(what: str, place: object) -> Path | Address:
+    """The absolute path of a local file or folder, or an address.
+
+    Args:
+        what: what it is, for error messages.
+        place: a str, a path or an address.
+
+    Raises:
+        StorageError: it is another address, or not a valid path.
+    """
+    if isinstance(place, Address):
+        return place
+    if isinstance(place, str) and SCHEME.match(place):
+        return parsed(place)
+    if isinstance(place, os.PathLike) and SCHEME.match(str(place)):
         raise StorageError("the address of a database must be text, got a path, which has lost a slash")
-    return _path("the storage", storage, f"a path, such as 'run.db', or an address like {EXAMPLE}")
+    return _path(what, place, f"a path, such as 'run.db', or an address like {EXAMPLE}")
 
 
 def local_path(what: str, path: object) -> Path:

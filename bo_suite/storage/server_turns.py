@@ -7,6 +7,7 @@ turn loses it with its session, which the server ends.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from zlib import crc32
 
 from bo_suite.errors import StorageError
@@ -19,8 +20,8 @@ PATIENCE_S = 5.0
 _APPLICATION = 0x626F
 """First part of the key of a lock, so that other programs have other locks."""
 
-_POLLS_S = (0.004, 0.25)
-"""First and longest time between two attempts."""
+_WAIT_S = 1.0
+"""Longest time for which the connection waits, and can be used for nothing else, such as a heartbeat."""
 
 
 class ServerTurns:
@@ -59,7 +60,7 @@ class ServerTurns:
             finally:
                 if own:
                     with suppress(StorageError):  # it was closed: its session has ended, and so has the turn
-                        self._database.execute("SELECT pg_advisory_unlock(?::int, ?::int)", self._key)
+                        self._leave()
         finally:
             self._lock.release()
 
@@ -67,12 +68,24 @@ class ServerTurns:
         """Nothing remains of a turn."""
 
     def _taken(self, deadline: float) -> bool:
-        """Whether the turn has come before the deadline."""
-        pause = _POLLS_S[0]
-        while True:
-            if self._database.execute("SELECT pg_try_advisory_lock(?::int, ?::int)", self._key) == [(True,)]:
+        """Whether the turn has come before the deadline; the server lets clients in by order of asking."""
+        if self._database.execute("SELECT pg_try_advisory_lock(?::int, ?::int)", self._key) == [(True,)]:
+            return True
+        while (left := deadline - time.monotonic()) > 0:
+            wait = partial(self._came_within, min(left, _WAIT_S))
+            if self._database.atomically(wait, writes=False):
                 return True
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(pause)
-            pause = min(1.5 * pause, _POLLS_S[1])
+            self._leave()  # it may have come at the instant at which the server gave up
+        return False
+
+    def _leave(self) -> None:
+        self._database.execute("SELECT pg_advisory_unlock(?::int, ?::int)", self._key)
+
+    def _came_within(self, seconds: float) -> bool:
+        """Whether the turn has come within some seconds; ends the transaction if it has not."""
+        self._database.execute(f"SET LOCAL lock_timeout = {max(1, round(1000 * seconds))}")
+        try:
+            self._database.execute("SELECT pg_advisory_lock(?::int, ?::int)", self._key)
+        except StorageError:
+            return False
+        return True

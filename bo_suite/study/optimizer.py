@@ -89,7 +89,7 @@ class Optimizer:
             functions: the constraint functions of the space, if it has any.
 
         Raises:
-            StorageError, TrialError: the file is no history or needs the acquisition, or there is no device.
+            StorageError, TrialError: it is no history or needs the acquisition, or there is no device.
         """
         optimizer = object.__new__(Optimizer)
         optimizer._device = arguments.usable(device)
@@ -100,8 +100,8 @@ class Optimizer:
         """Pickles and copies as the place of the storage, which the copy resumes; TypeError if in memory."""
         if (place := self._history.place) is None:
             raise TypeError("an Optimizer must have a `storage` to be pickled or copied, got one in memory")
-        functions = self.space.constraints.functions
-        return Optimizer.resume, (place, self._suggester.acquisition, str(self._device), functions)
+        device, functions = str(self._device), self.space.constraints.functions
+        return Optimizer.resume, (place, self._suggester.acquisition, device, functions)
 
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()
@@ -251,7 +251,7 @@ class Optimizer:
         return logged(failed, self._history)
 
     def withdraw(self, trial: Trial | int, requeue: bool = False) -> Trial:
-        """Stores that a running trial will not be evaluated; its point may come again, with `requeue` next."""
+        """Stores that a running trial will not be evaluated; with `requeue` its point is queued."""
         (number, attempt), again = self._id(trial), flag("requeue", requeue, TrialError)
         reason = "handed back" if again else "withdrawn"
         return logged(self._history.withdraw(number, reason, attempt, requeue=again), self._history)
@@ -386,7 +386,7 @@ class Optimizer:
     def to_frame(self, history: bool = False) -> "pd.DataFrame":
         """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields.
 
-        With `history` one row per change instead: what was amended, forgotten, extended or told too late.
+        With `history` one row per change instead: what was amended, forgotten or extended, by whom and when.
         """
         return frame_of_changes(self._history.changes()) if history else to_frame(self.trials, self.goals)
 

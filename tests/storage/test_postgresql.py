@@ -210,6 +210,29 @@ def test_turns_are_taken_one_by_one(postgres_url: str, monkeypatch: pytest.Monke
             assert theirs
 
 
+def test_a_turn_that_comes_when_the_wait_has_ended_is_left(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may give a lock and report a timeout, since a process can wake up after both."""
+    with (
+        closing(History.open(postgres_url, HEADER)) as one,
+        closing(History.open(postgres_url, HEADER)) as two,
+    ):
+
+        def come_and_give_up(turns: Any, seconds: float) -> bool:
+            one._turns._leave()
+            assert came_within(turns, seconds)
+            return False
+
+        came_within = server_turns.ServerTurns._came_within
+        monkeypatch.setattr(server_turns.ServerTurns, "_came_within", come_and_give_up)
+        monkeypatch.setattr(server_turns, "PATIENCE_S", 0.05)
+        with one.turn(), two.turn():
+            pass
+        with one.turn() as mine:
+            assert mine
+
+
 @pytest.mark.parametrize(
     ("code", "law"),
     [

@@ -308,6 +308,7 @@ def test_an_outcome_that_is_not_finite_is_refused(storage: Storage, outcome: Any
 
 def test_a_taken_id_writes_nothing(open_shared: Opener) -> None:
     mine, theirs = (open_shared(HEADER) for _ in range(2))
+    assert theirs.trials() == []
     assert mine.insert([POINT], [{}], expected=0) is not None
     assert theirs.insert([POINT, POINT], [{}, {}], expected=0) is None
     assert len(theirs.trials()) == 1
