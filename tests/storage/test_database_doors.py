@@ -178,7 +178,7 @@ COMMANDS = (
     ("minimize tune:bug --storage {}x --space space.toml", "trials 'postgresql://quiet@"),
     ("runs {}", "trials or units"),
     ("runs {} --json", '"name": "default"'),
-    ("report {} --plot a.png", "--plot is for the folder of a suite"),
+    ("report {} --plot a.png", "--plot is for a suite"),
 )
 
 

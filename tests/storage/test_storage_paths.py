@@ -88,15 +88,15 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     "HistoryStorage": HistoryStorage,
     "History": lambda storage: History.open(storage, None),
     "report_run": report_run,
+    "run_suite": lambda folder: run_suite("branin", "random", [0], 1, folder, progress=False),
+    "Records": Records.read,
+    "report": report,
 }
 """What takes a path or an address."""
 
 LOCAL_DOORS: dict[str, Callable[[Any], Any]] = {
     "BOSearchCV": searched,
     "BoSuiteSearch": tuned,
-    "run_suite": lambda folder: run_suite("branin", "random", [0], 1, folder, progress=False),
-    "Records": Records.read,
-    "report": report,
 }
 """What takes a path alone."""
 
