@@ -24,11 +24,9 @@ Opener = Callable[[], History]
 
 
 @pytest.fixture(params=["disk", "postgresql"])
-def opened(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Opener]:
-    """Opens the same run again, as if each history were of another host, where no process can be seen."""
-    monkeypatch.setattr("bo_suite.storage.leases.is_at_work", lambda owner: False)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same run again, as if each history were of a process that cannot be seen to be at work."""
+    request.getfixturevalue("monkeypatch").setattr("bo_suite.storage.leases.is_at_work", lambda owner: False)
     disk = request.param == "disk"
     place = str(tmp_path / "run.db") if disk else request.getfixturevalue("postgres_url")
     histories = []
