@@ -232,19 +232,20 @@ def report(path: Path) -> str:
 
 
 def _target(runs: pd.DataFrame) -> float | None:
-    """The median regret of sequential runs after the first number of evaluations; None without such runs."""
-    regrets = [one[AT[0] - 1] for one in _of(runs, 1)["regrets"]]
-    return max(float(np.median(regrets)), SMALLEST_TARGET) if regrets else None
+    """Regret of the median log10 of sequential runs after the first evaluations; None without such runs."""
+    logs = _logs(_of(runs, 1), AT[0])
+    return max(10 ** float(np.median(logs)), SMALLEST_TARGET) if logs else None
+
+
+def _logs(runs: pd.DataFrame, evaluations: int) -> list[float]:
+    """log10 regrets of runs after some evaluations."""
+    return [float(np.log10(max(regrets[evaluations - 1], FLOOR))) for regrets in runs["regrets"]]
 
 
 def _regrets(groups: Groups, counts: list[int]) -> str:
     table = [["problem", "method", "seeds", *(f"{n}: {workers}" for n in AT for workers in counts)]]
     for key, runs in groups.items():
-        cells = [
-            _median([np.log10(max(one[n - 1], FLOOR)) for one in _of(runs, workers)["regrets"]], ".2f")
-            for n in AT
-            for workers in counts
-        ]
+        cells = (_median(_logs(_of(runs, workers), n), ".2f") for n in AT for workers in counts)
         table.append([*key, _seeds(runs), *cells])
     return _markdown(table)
 
@@ -270,7 +271,7 @@ def _until(runs: pd.DataFrame, target: float) -> tuple[list[float], list[float]]
     """Evaluations and simulated times of each run until its regret is at most the target; inf if never."""
     needed, times = [], []
     for regrets, ends in zip(runs["regrets"], runs["ends"], strict=True):
-        below = np.flatnonzero(regrets <= target)
+        below = np.flatnonzero(regrets <= target * (1 + 1e-9))  # the target went through a logarithm
         needed.append(float(below[0] + 1) if len(below) else np.inf)
         times.append(ends[below[0]] if len(below) else np.inf)
     return needed, times
