@@ -320,7 +320,9 @@ class History:
 
     def hold(self) -> None:
         """Keeps the running trials of this history until they are told, also when this process has ended."""
-        self._table.stored(self._holding.keep)
+        with self._table.database.session():
+            self._table.stored(self._holding.keep)
+            self._holding.rename()
 
     def holders(self) -> list[Holder]:
         """Who holds running trials, and until when."""

@@ -66,6 +66,10 @@ class Holding:
         """Makes a lease without end, within a transaction."""
         leases.renew(self._table.database, self.owner, None)
 
+    def rename(self) -> None:
+        """Takes another name, so that trials from now on have a lease of their own beside those held."""
+        self._owner = (os.getpid(), new_owner())
+
     def renew(self) -> bool:
         """Renews the lease; returns False if nothing runs here any more."""
         database = self._table.database

@@ -127,15 +127,15 @@ class Heartbeat:
     """
 
     def __init__(self, beat: Callable[[], bool], seconds: float) -> None:
-        self._beat, self._seconds = weakref.WeakMethod(beat), seconds
+        self._beat, self._seconds = weakref.WeakMethod(beat), min(seconds, threading.TIMEOUT_MAX)
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._stop, self._ending = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Starts the thread, unless it runs; again in a forked child."""
-        if self._thread is None or not self._thread.is_alive():
-            self._stop = threading.Event()
-            arguments = (self._beat, self._seconds, self._stop)
+        if self._thread is None or not self._thread.is_alive() or self._ending.is_set():
+            self._stop, self._ending = threading.Event(), threading.Event()
+            arguments = (self._beat, self._seconds, self._stop, self._ending)
             self._thread = threading.Thread(target=_run, args=arguments, daemon=True, name="bo_suite lease")
             self._thread.start()
 
@@ -144,13 +144,22 @@ class Heartbeat:
         self._stop.set()
 
 
-def _run(method: "weakref.WeakMethod[Callable[[], bool]]", seconds: float, stop: threading.Event) -> None:
+_Beat = weakref.WeakMethod[Callable[[], bool]]
+
+
+def _run(method: _Beat, seconds: float, stop: threading.Event, ending: threading.Event) -> None:
     while not stop.wait(seconds):
-        beat = method()
-        try:
-            if beat is None or not beat():
-                return
-        except StorageError:  # those who ask and tell meet the same error, and say it
-            pass
-        finally:
-            del beat
+        if _holds(method):
+            continue
+        ending.set()  # from here on `start` begins another thread, so what was begun before is seen now
+        if not _holds(method):
+            return
+
+
+def _holds(method: _Beat) -> bool:
+    """Whether something is held, as far as the storage says."""
+    beat = method()
+    try:
+        return beat is not None and beat()
+    except StorageError:  # those who ask and tell meet the same error, and say it
+        return True

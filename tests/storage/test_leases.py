@@ -156,6 +156,52 @@ def test_held_trials_wait_for_ever(opened: Opener) -> None:
     assert theirs.tell(trial.id, 0.5).value == 0.5
 
 
+def test_held_trials_stay_held_when_more_are_asked_for(opened: Opener) -> None:
+    mine, theirs = opened(0.3), opened(60.0)
+    held = ask(mine)
+    mine.hold()
+    later = ask(mine)
+    silence(mine)
+    (taken,) = until(theirs.reclaim)
+    assert taken.id == later.id
+    assert theirs.reclaim() == []
+    assert mine.tell(held.id, 0.5).value == 0.5
+
+
+class Holder:
+    """What a heartbeat asks; with `late` it begins to hold something while it is asked for the first time."""
+
+    def __init__(self, seconds: float, late: bool = False) -> None:
+        self.held, self.late, self.beats = not late, late, 0
+        self.heartbeat = leases.Heartbeat(self.beat, seconds)
+        self.heartbeat.start()
+
+    def beat(self) -> bool:
+        held = self.held
+        self.beats += held
+        if self.late and not held:
+            self.held = True
+            self.heartbeat.start()
+        return held
+
+
+def test_a_trial_that_begins_as_the_heartbeat_ends_has_one() -> None:
+    holder = Holder(0.01, late=True)
+    until(lambda: holder.beats > 2)
+    holder.heartbeat.stop()
+
+
+def test_a_heartbeat_may_be_very_slow() -> None:
+    holder = Holder(1e12)
+    thread = holder.heartbeat._thread
+    assert thread is not None
+    thread.join(0.1)
+    assert thread.is_alive()
+    holder.heartbeat.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
 def test_a_trial_that_is_handed_back_is_asked_next(opened: Opener) -> None:
     mine, theirs = opened(60.0), opened(60.0)
     trial = ask(mine)
