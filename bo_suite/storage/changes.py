@@ -2,14 +2,16 @@
 what was told too late."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zlib import crc32
 
+from bo_suite.storage.content import is_number, is_whole, parsed
 from bo_suite.storage.database import Database
 from bo_suite.storage.headers import row_error
 from bo_suite.storage.rows import Row
+from bo_suite.storage.trial import STATES
 from bo_suite.system.owners import author
 from bo_suite.values.copies import Copied
 
@@ -70,9 +72,34 @@ def read_changes(database: Database) -> list[Change]:
     for *content, seal in database.execute("SELECT * FROM changes ORDER BY id"):
         if seal != _seal(tuple(content)):
             raise row_error(database, content[1], f"a change {content[0]!r:.20} that differs from its seal")
-        number, trial, action, by, made, before, after = content
-        changes.append(Change(number, trial, action, by, made, json.loads(before), json.loads(after)))
+        forms = [parsed(f"change {content[0]!r:.20} of {database.name}", text) for text in content[5:]]
+        change = Change(*content[:5], *forms)
+        if not _is_whole(change, forms):
+            raise row_error(database, change.trial, f"a change {change.id!r:.20} that bo_suite has not made")
+        changes.append(change)
     return changes
+
+
+def _is_whole(change: Change, forms: Sequence[Any]) -> bool:
+    """Whether a change is one that can be shown: anybody may have written it."""
+    if not (all(isinstance(form, dict) for form in forms) and is_number(change.made)):
+        return False
+    if change.action == "extend" or change.trial is None:
+        return change.action == "extend" and change.trial is None
+    return change.action in get_args(Action) and all(map(_is_outcome, forms))
+
+
+def _is_outcome(form: Mapping[str, Any]) -> bool:
+    values = {} if form.get("outcomes") is None else parsed("outcomes of a change", form["outcomes"])
+    if not isinstance(values, dict):
+        return False
+    numbers = [form.get("value"), form.get("std"), *values.values()]
+    return (
+        form.get("state") in STATES
+        and isinstance(form.get("reason"), str | None)
+        and (form.get("attempt") is None or is_whole(form["attempt"], 1))
+        and all(number is None or is_number(number) for number in numbers)
+    )
 
 
 def _seal(content: tuple[Any, ...]) -> str:

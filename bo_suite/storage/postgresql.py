@@ -14,7 +14,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -145,7 +145,8 @@ class PostgresDatabase:
         return int(self.execute(statement, values)[0][0])
 
     def version(self) -> int:
-        return self._checked(self.number("SELECT number FROM commits"))
+        ((number,),) = self.execute("SELECT number FROM commits") or self._gone()
+        return self._checked(number)
 
     def version_after(self, version: int) -> int:
         return self._number if self._number == version + self._wrote else -1
@@ -208,16 +209,16 @@ class PostgresDatabase:
             doubtful: number and result of a commit that got no answer.
         """
         writes = level == "READ COMMITTED"
-        self._executed(f"BEGIN ISOLATION LEVEL {level}")
-        self._inside, self._wrote, self._clock = True, False, 0.0
         try:
+            self._executed(f"BEGIN ISOLATION LEVEL {level}")
+            self._inside, self._wrote, self._clock = True, False, 0.0
             if writes:
                 failpoint("before BEGIN")
                 if doubtful and self._executed(_LOCK):  # waits for the end of that commit, if it still runs
-                    before, result = doubtful.pop()
+                    before, result = doubtful[0]
                     if self._executed(_STORED, (self._writer, before)):
-                        self._executed("ROLLBACK")
                         return result
+                    doubtful.clear()
                 ((number, self._clock),) = self._executed(_BEGIN, (self._writer,)) or self._gone()
                 self._checked(number - 1)
             result = work()
@@ -291,6 +292,8 @@ class PostgresDatabase:
         """The connection, opened again if it was lost."""
         if self._rewound:
             raise self._gone_back()
+        if not self._inside:
+            self._roll_back()  # what Ctrl-C has left open
         if self._connection is None or self._connection.closed:
             if self._inside:
                 raise Lost(f"the connection was lost in a transaction ({self.name})")
@@ -338,7 +341,7 @@ class PostgresDatabase:
         self._number = number
         return number
 
-    def _gone(self) -> "list[tuple[int, float]]":
+    def _gone(self) -> NoReturn:
         raise StorageError(f"the {self._kind} was removed while it was open, got {self.name}")
 
     def _gone_back(self) -> StorageError:

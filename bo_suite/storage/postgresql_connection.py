@@ -28,10 +28,11 @@ _UNLESS_GIVEN: dict[str, Any] = {
 
 _SETTINGS = """
     SET lock_timeout = '20s'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '10s';
-    SET idle_session_timeout = '60s'; SET client_encoding = 'UTF8'; SET bytea_output = 'hex';
+    SET idle_session_timeout = '60s'; SET client_encoding = 'UTF8'; SET extra_float_digits = 3;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """
-"""Of each connection: a client that was stopped in a transaction does not hold up the others."""
+"""Of each connection, whatever the role has: a client that was stopped in a transaction does not hold up the
+others, and numbers come back as they were stored."""
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def connected(address: Address, schema: str) -> Connection:
 
     Raises:
         psycopg.Error: there is none.
-        StorageError: the server is too old.
+        StorageError: the server is too old, or the database has another encoding.
     """
     given = conninfo.conninfo_to_dict(address.connection)
     connection = Connection.connect(autocommit=True, **{**_UNLESS_GIVEN, **given})
@@ -74,6 +75,12 @@ def connected(address: Address, schema: str) -> Connection:
         if version < OLDEST * 10_000:
             raise StorageError(
                 f"PostgreSQL must be of version {OLDEST} or later, got {version // 10_000} ({address})"
+            )
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in ("UTF8", "SQL_ASCII"):
+            raise StorageError(
+                f"the encoding of the database must be UTF8, which has every character, got {encoding} "
+                f"({address}); create it with ENCODING 'UTF8' TEMPLATE template0"
             )
         connection.execute(_SETTINGS)
         path = sql.Identifier(schema).as_string(connection)

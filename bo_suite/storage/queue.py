@@ -6,6 +6,7 @@ from zlib import crc32
 
 from bo_suite.errors import StorageError
 from bo_suite.space.space import Params
+from bo_suite.storage.content import check, parsed
 from bo_suite.storage.database import Database
 from bo_suite.storage.trial import Queued
 
@@ -33,7 +34,10 @@ def read_queue(database: Database) -> list[Queued]:
                 f"each queued point must be as it was stored, got point {number!r:.20} of {database.name}, "
                 "which was changed since, by its seal"
             )
-        queued.append(Queued(number, json.loads(text)))
+        name = f"queued point {number!r:.20} of {database.name}"
+        point = parsed(name, text)
+        check(isinstance(point, dict), name, "values by name", text)
+        queued.append(Queued(number, point))
     return queued
 
 

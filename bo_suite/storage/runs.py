@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -11,6 +10,7 @@ from psycopg import sql
 from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Address
 from bo_suite.storage.postgresql import schema_of
+from bo_suite.storage.postgresql_connection import Connection, connected
 from bo_suite.storage.postgresql_errors import error_of
 
 _KINDS = ("run", "suite")
@@ -49,10 +49,8 @@ def runs(address: Address) -> list[StoredRun]:
 
 
 def has_run(address: Address, kind: str = "run") -> bool:
-    """Whether a run is there."""
-    with _connected(address) as connection:
-        query = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename IN ('meta', 'units')"
-        return connection.execute(query, (schema_of(address.run, kind),)).fetchone() is not None
+    """Whether a run is there, with the tables that a process fills after it has made the run."""
+    return _has_table(address, kind, "meta", "units")
 
 
 def remove_run(address: Address, kind: str = "run") -> None:
@@ -61,14 +59,21 @@ def remove_run(address: Address, kind: str = "run") -> None:
     Raises:
         StorageError: there is no such run, or the role has no right to remove it.
     """
-    if not has_run(address, kind):
+    if not _has_table(address, kind, "commits"):
         raise StorageError(f"the {kind} to remove must exist, got {address}")
     with _connected(address) as connection:
         name = sql.Identifier(schema_of(address.run, kind))
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(name))
 
 
-def _described(connection: "psycopg.Connection[Any]", schema: str, name: str, kind: str) -> StoredRun:
+def _has_table(address: Address, kind: str, *names: str) -> bool:
+    """Whether a run has one of some tables."""
+    with _connected(address) as connection:
+        query = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = ANY(%s)"
+        return connection.execute(query, (schema_of(address.run, kind), list(names))).fetchone() is not None
+
+
+def _described(connection: Connection, schema: str, name: str, kind: str) -> StoredRun:
     table = sql.Identifier(schema, "trials" if kind == "run" else "units")
     size = (
         "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c "
@@ -83,9 +88,9 @@ def _described(connection: "psycopg.Connection[Any]", schema: str, name: str, ki
 
 
 @contextmanager
-def _connected(address: Address) -> "Iterator[psycopg.Connection[Any]]":
+def _connected(address: Address) -> Iterator[Connection]:
     try:
-        with psycopg.connect(address.connection, autocommit=True, connect_timeout=10) as connection:
+        with connected(address, schema_of(address.run, "run")) as connection:
             yield connection
     except psycopg.Error as error:
         text = address.without_secrets(str(error))

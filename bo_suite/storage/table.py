@@ -111,9 +111,9 @@ class TrialTable:
                 raise
             finally:
                 self._version = -1  # it is read again
-            self._version = self.database.version_after(version)
             self._has_leases = True
             self._remember_written()
+            self._version = self.database.version_after(version)
             return result
 
     @property

@@ -1,6 +1,7 @@
 """Rows that another user of a shared database has written: an error or other data, never code that runs."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -12,10 +13,11 @@ from histories import HEADER, ask
 from postgres_server import Server
 
 from bo_suite import Optimizer
-from bo_suite.errors import BoSuiteError
+from bo_suite.errors import BoSuiteError, StorageError
 from bo_suite.storage.headers import write_header
 from bo_suite.storage.history import History
 from bo_suite.storage.rows import Row, sealed
+from bo_suite.study.status import status_of
 
 HOSTILE = ("os:system", "subprocess.Popen", "builtins:exec", "__import__('os').system('touch owned')")
 
@@ -91,3 +93,49 @@ def test_a_queued_point_of_another_program_is_refused(history: History, postgres
     )
     with pytest.raises(BoSuiteError):
         used(postgres_url)
+
+
+@pytest.mark.parametrize("text", ["[1]", "[" * 100_000, "7", "nonsense"])
+def test_a_queued_point_that_is_none_is_refused(history: History, postgres_url: str, text: str) -> None:
+    seal = f"{crc32(repr(text).encode()):08x}"
+    database = history._table.database
+    database.atomically(
+        lambda: database.write("INSERT INTO queue (params, seal) VALUES (?, ?)", (text, seal))
+    )
+    with pytest.raises(StorageError, match=r"queued point 1 of postgresql.* must be"):
+        used(postgres_url)
+
+
+@pytest.mark.parametrize(
+    ("trial", "action", "made", "before", "after"),
+    [
+        (0, "late", 1.0, "[" * 100_000, "{}"),
+        (0, "late", 1.0, "[1]", "3"),
+        (0, "late", 1.0, "{}", "{}"),
+        (0, "late", 1.0, '{"state": "running"}', '{"state": "finished", "value": "1"}'),
+        (0, "late", 1.0, '{"state": "running"}', '{"state": "finished", "outcomes": "[1]"}'),
+        (0, "late", 1.0, '{"state": "running"}', '{"state": "failed", "attempt": "x"}'),
+        (0, "late", math.inf, '{"state": "running"}', '{"state": "failed"}'),
+        (None, "late", 1.0, '{"state": "running"}', '{"state": "failed"}'),
+        (0, "extend", 1.0, '{"state": "running"}', '{"state": "failed"}'),
+        (0, "eval", 1.0, '{"state": "running"}', '{"state": "failed"}'),
+    ],
+)
+def test_a_change_that_is_none_is_refused(
+    history: History, trial: int | None, action: str, made: float, before: str, after: str
+) -> None:
+    content = (1, trial, action, "a@b", made, before, after)
+    seal = f"{crc32(repr(content).encode()):08x}"
+    database = history._table.database
+    database.atomically(
+        lambda: database.write("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*content, seal))
+    )
+    with pytest.raises(StorageError, match="change 1 "):
+        status_of(history)
+
+
+def test_a_run_without_its_counter_is_refused(history: History) -> None:
+    database = history._table.database
+    database.atomically(lambda: database.write("DELETE FROM commits"))
+    with pytest.raises(StorageError, match="the run was removed"):
+        history.trials()

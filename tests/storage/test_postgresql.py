@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from histories import HEADER, POINT, SPACE, add, ask, outcome
@@ -20,9 +22,12 @@ from stalling_proxy import Proxy
 from bo_suite import Optimizer
 from bo_suite.errors import BoSuiteError, StorageError
 from bo_suite.storage import postgresql, postgresql_connection, server_turns
+from bo_suite.storage.addresses import parsed
+from bo_suite.storage.database import opened
 from bo_suite.storage.headers import write_header
 from bo_suite.storage.history import History
 from bo_suite.storage.postgresql_errors import Lost
+from bo_suite.storage.runs import has_run, remove_run, runs
 
 TABLES = "bo_suite_run_{}"
 
@@ -96,6 +101,106 @@ def test_a_commit_that_arrives_after_the_client_has_given_it_up_is_not_repeated(
         monkeypatch.undo()
         assert len(history.trials()) == len(rows(postgres_server, postgres_url)) == 2
         assert ask(history).id == 2
+
+
+def test_a_commit_is_not_repeated_if_the_question_about_it_gets_no_answer_either(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(History.open(postgres_url, HEADER)) as history:
+        database = history._table.database
+        assert isinstance(database, postgresql.PostgresDatabase)
+        executed, silent = database._executed, ["COMMIT", postgresql._STORED]
+
+        def without_an_answer(statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+            found = executed(statement, values)
+            if silent and statement == silent[0]:
+                silent.pop(0)
+                database._discard()
+                raise Lost("no answer")
+            return found
+
+        monkeypatch.setattr(database, "_executed", without_an_answer)
+        assert ask(history).id == 0
+        assert silent == []
+        assert [trial.id for trial in history.trials()] == [0]
+
+
+def test_ctrl_c_in_any_statement_leaves_nothing_open(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        closing(History.open(postgres_url, HEADER)) as history,
+        closing(History.open(postgres_url, None)) as other,
+    ):
+        database = history._table.database
+        assert isinstance(database, postgresql.PostgresDatabase)
+        executed, left = database._executed, 0
+
+        def interrupted(statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+            nonlocal left
+            left -= 1
+            found = executed(statement, values)
+            if left == 0:
+                if number % 2 and database._connection is not None:  # between a question and its answer
+                    database._connection.pgconn.send_query(b"SELECT 1")
+                raise KeyboardInterrupt
+            return found
+
+        monkeypatch.setattr(database, "_executed", interrupted)
+        for number in count(1):
+            left = number
+            with suppress(KeyboardInterrupt):
+                history.trials()
+                history.tell(ask(history).id, 0.5)
+            if left > 0:
+                break
+            assert history.trials() == other.trials()
+            ask(other)  # would wait for a transaction that was left open
+        assert number > 15
+
+
+def test_ctrl_c_after_a_commit_does_not_hide_it(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(History.open(postgres_url, HEADER)) as history:
+        history.trials()
+
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(history._table, "_remember_written", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ask(history)
+        monkeypatch.undo()
+        assert [trial.id for trial in history.trials()] == [0]
+
+
+def test_settings_of_a_role_change_no_number(postgres_url: str) -> None:
+    settings = "-c extra_float_digits=-10 -c statement_timeout=1000 -c DateStyle=German"
+    with closing(History.open(f"{postgres_url}&options={quote(settings)}", HEADER)) as history:
+        assert history._table.database.execute("SHOW statement_timeout") == [("0",)]
+        trial = history.tell(ask(history).id, 0.1 + 0.2)
+        with closing(History.open(history.place, None)) as other:
+            assert other.trials() == [trial]
+
+
+def test_a_database_that_lacks_characters_is_refused(postgres_server: Server) -> None:
+    for name, encoding in (("latin", "LATIN1"), ("bytes", "SQL_ASCII")):
+        postgres_server.execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' "
+            "OWNER bo_suite"
+        )
+    with pytest.raises(StorageError, match=r"the encoding of the database must be UTF8, .* got LATIN1"):
+        History.open(postgres_server.url("latin"), HEADER)
+    with closing(History.open(postgres_server.url("bytes", run="é"), HEADER)) as history:
+        assert history.fail(ask(history).id, "→ 😀").reason == "→ 😀"
+    assert [run.name for run in runs(parsed(postgres_server.url("bytes")))] == ["é"]
+
+
+def test_a_run_that_was_never_filled_can_be_removed(postgres_server: Server, postgres_url: str) -> None:
+    address = parsed(postgres_url)
+    opened(address, create=True, content="a history").close()
+    assert not has_run(address)
+    remove_run(address)
+    assert address.run not in [run.name for run in runs(address)]
 
 
 def test_a_connection_that_is_cut_anywhere_costs_nothing(
