@@ -40,7 +40,6 @@ from pathlib import Path
 from typing import Any
 
 import stores
-from bo_suite.run.worker import work
 from fire_judge import AUDIT, Plan, Read, Result, examine
 from fire_objective import evaluation
 from postgres_server import ROLE
@@ -48,6 +47,7 @@ from stalling_proxy import Proxy
 
 from bo_suite import Optimizer
 from bo_suite.errors import StorageError, SupersededError
+from bo_suite.run.worker import work
 from bo_suite.storage import history
 from bo_suite.storage.addresses import Lease
 from bo_suite.storage.trial import Trial

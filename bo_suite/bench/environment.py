@@ -13,6 +13,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_info
 
 from bo_suite import __version__
+from bo_suite.storage.addresses import masked
 
 _LIBRARIES = (
     "torch",
@@ -54,10 +55,10 @@ def environment() -> str:
 
 
 def command() -> str:
-    """The command that this process was started with, as one would type it."""
-    if Path(sys.argv[0]).name == "bo-suite":
-        return shlex.join(["bo-suite", *sys.argv[1:]])
-    return shlex.join(["python", *sys.orig_argv[1:]])
+    """The command that this process was started with, as one would type it, without passwords."""
+    of_cli = Path(sys.argv[0]).name == "bo-suite"
+    words = ["bo-suite", *sys.argv[1:]] if of_cli else ["python", *sys.orig_argv[1:]]
+    return shlex.join(map(masked, words))
 
 
 def _threads() -> int:

@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 
 from bo_suite.bench.feasibility import feasible, first_feasible
-from bo_suite.bench.rows import COLUMNS, Row, check_version, read_rows
-from bo_suite.bench.store import CONTENT, FILE
+from bo_suite.bench.rows import COLUMNS, Row, checked_rows
+from bo_suite.bench.store import FILE, suite_database, suite_place
 from bo_suite.errors import StorageError
-from bo_suite.storage.database import opened
-from bo_suite.storage.paths import local_path
+from bo_suite.storage.addresses import Location
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +44,23 @@ class Records:
     environments: pd.DataFrame
 
     @staticmethod
-    def read(folder: str | Path) -> "Records":
-        """The records of all ended units in the folder of a suite.
+    def read(folder: Location) -> "Records":
+        """The records of all ended units of a suite.
+
+        Args:
+            folder: the folder or the address of the suite.
 
         Raises:
             StorageError: there are no records, or they cannot be read.
         """
-        path = local_path("the folder of a suite", folder) / FILE
-        if not path.is_file():
+        place = suite_place(folder)
+        if isinstance(place, Path) and not (place / FILE).is_file():
             raise StorageError(
                 f"the folder of a suite must hold {FILE}, which `bo-suite bench` makes, got {str(folder)!r}"
             )
-        with closing(opened(path, create=False, log=True, content=CONTENT)) as database:
+        with closing(suite_database(place, create=False)) as database:
             database.read_only()
-            rows = database.atomically(  # one state, while runners may be writing
-                lambda: read_rows(database, check_version(database)), writes=False
-            )
+            rows = checked_rows(database)
         with_units = {row[0] for row in rows.units}
         problems = _frame("problems", [row for row in rows.problems if row[0] in with_units])
         units = _frame("units", [row for row in rows.units if row[3] != "running"]).drop(columns="owner")

@@ -6,6 +6,7 @@ spreadsheet.
 """
 
 import csv
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -14,43 +15,55 @@ from bo_suite.bench.page import page_facts
 from bo_suite.bench.records import Records
 from bo_suite.bench.sentences import environment
 from bo_suite.bench.statistics import Comparison, compare
+from bo_suite.bench.store import suite_place
 from bo_suite.pages.drawing import plotly_script
 from bo_suite.pages.words import seen
+from bo_suite.storage.addresses import Location
 from bo_suite.values.cells import inert
 
 SCRIPT = "plotly.min.js"
 """Draws the figures of a page; lies beside it."""
 
 
-def report(folder: str | Path, out: Path | None = None) -> Path:
-    """Writes the report of the suite in a folder: a page, the script that draws its figures, and CSV tables.
+def report(folder: Location, out: Path | None = None) -> Path:
+    """Writes the report of a suite: a page, the script that draws its figures, and CSV tables.
 
     The page needs no network: all it loads is plotly.min.js, which is written beside it. It states intervals,
     the number of seeds, and what crashed, timed out or failed; `compare` defines its numbers.
 
     Args:
-        folder: of a suite that `run_suite` has written.
-        out: where to write the page; `report.html` in the folder by default.
+        folder: the folder or the address of a suite that `run_suite` has written.
+        out: where to write the page; by default `report.html` in the folder, or in a new folder
+            `NAME_report` for a suite NAME in a database.
 
     Returns:
         The path of the page.
 
     Raises:
-        DataError: the folder holds no unit that has ended, or its records do not fit together.
+        DataError: the suite holds no unit that has ended, or its records do not fit together.
         ImportError: plotly or jinja2 is not installed.
     """
     script = plotly_script()
-    folder = Path(folder)
     records = Records.read(folder)
     comparison = compare(records)
     commands = records.environments["command"].dropna().astype(str)
     page = render(records, comparison, "\n".join(dict.fromkeys(commands)))
-    path = folder / "report.html" if out is None else Path(out)
+    path = _page(folder) if out is None else Path(out)
     for name, frame in tables(records, comparison).items():
         _inert(frame).to_csv(path.parent / name, index=False, quoting=csv.QUOTE_NONNUMERIC)
     (path.parent / SCRIPT).write_text(script, encoding="utf-8")
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _page(folder: Location) -> Path:
+    """Where the page of a suite is written."""
+    place = suite_place(folder)
+    if isinstance(place, Path):
+        return place / "report.html"
+    beside = Path(re.sub(r"[^\w.-]", "_", place.run) + "_report")
+    beside.mkdir(exist_ok=True)
+    return beside / "report.html"
 
 
 def _inert(frame: pd.DataFrame) -> pd.DataFrame:

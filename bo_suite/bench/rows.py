@@ -43,7 +43,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of a suite, checked and in order; the last value of each is its hash, or None."""
+    """All rows of a suite, in order; the last value of each is its hash, or None."""
 
     problems: list[Row]
     methods: list[Row]
@@ -52,36 +52,60 @@ class Rows:
     evaluations: list[Row]
 
 
-def read_rows(database: Database, version: str) -> Rows:
-    """The rows of a suite; to be called within a transaction.
-
-    Args:
-        database: the file of the suite.
-        version: version of the file, "1", "2" or "3".
+def checked_rows(database: Database) -> Rows:
+    """The rows of a suite at one moment, while runners may be writing.
 
     Raises:
         StorageError: the file is damaged, or a field has a wrong value.
     """
+
+    def read() -> tuple[Rows, str]:
+        version = check_version(database)
+        return read_rows(database, version), version
+
+    rows, version = database.atomically(read, writes=False)
+    check_rows(database.name, rows, version)  # takes longer than a server waits in a transaction
+    return rows
+
+
+def read_rows(database: Database, version: str) -> Rows:
+    """The rows of a suite, which are not checked yet; to be called within a transaction.
+
+    Args:
+        database: of the suite.
+        version: version of the tables, "1", "2" or "3".
+
+    Raises:
+        StorageError: the file is damaged.
+    """
     database.check_integrity()
-    others = database.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')")
-    check(not others, database.name, "a file of tables alone, without views and triggers", others)
+    others = database.programs()
+    check(not others, database.name, "tables alone, without views and triggers", others)
     tables = {}
     for table, columns in COLUMNS.items():
         hash_column = "digest" if version != "1" else "NULL"
         there = ["NULL" if name == "outcomes" and version != "3" else name for name in columns]
         query = f"SELECT {', '.join(there)}, {hash_column} FROM {table} ORDER BY {_ORDERS[table]}"
         tables[table] = database.execute(query)
-    rows = Rows(**tables)
+    return Rows(**tables)
+
+
+def check_rows(name: str, rows: Rows, version: str) -> None:
+    """Raises a StorageError if a field has a wrong value, or is not what was stored.
+
+    Args:
+        name: of the database.
+        rows: all rows.
+        version: of the tables.
+    """
     for table, columns in COLUMNS.items():
-        for row in tables[table]:
-            name = f"{database.name}: the row {_key(table, row)} of {table}"
-            _check_fields(name, columns, _FIELDS[table], row)
-    _check_references(database.name, rows)
+        for row in getattr(rows, table):
+            _check_fields(f"{name}: the row {_key(table, row)} of {table}", columns, _FIELDS[table], row)
+    _check_references(name, rows)
     if version != "1":
         for table, key, row, expected in _expected(rows):
-            name = f"{database.name}: the row {key} of {table}"
-            check(row[-1] == expected, name, "what was stored", row[-1])
-    return rows
+            if row[-1] != expected:
+                check(False, f"{name}: the row {key} of {table}", "what was stored", row[-1])
 
 
 def row_digest(row: Sequence[Any]) -> str:

@@ -2,13 +2,13 @@
 
 import concurrent.futures as futures
 import logging
+import math
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -42,14 +42,18 @@ from bo_suite.problems.outcomes import AnyProblem
 from bo_suite.run.evaluate import TaskEnded
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
+from bo_suite.storage.addresses import Location
 from bo_suite.values.describe import described, error_text
 from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
 
 logger = logging.getLogger("bo_suite")
 
-_WAIT = 0.5
-"""Seconds between two polls of the units of other runners."""
+_WAITS = (0.5, 5.0)
+"""First and longest time between two polls of the units of other runners, in seconds."""
+
+_SHOWN = 1.0
+"""Seconds between two updates of the progress bar, each of which reads the states of all units."""
 
 _PATIENCE = 10.0
 """Seconds of waiting for other runners after which a warning is logged."""
@@ -60,7 +64,7 @@ def run_suite(
     methods: str | AnyMethod | Sequence[str | AnyMethod],
     seeds: Sequence[int],
     budget: int,
-    out: str | Path,
+    out: Location,
     executor: Executor | None = None,
     *,
     workers: int | None = None,
@@ -69,12 +73,13 @@ def run_suite(
     again: Collection[str] = (),
     progress: bool = True,
 ) -> Records:
-    """Runs every method on every problem with every seed, and stores each unit in the folder when it ends.
+    """Runs every method on every problem with every seed, and stores each unit of the suite when it ends.
 
     A run with the folder of an earlier one continues it: after a crash, a kill, or with more seeds. Several
-    runners on one machine can share a folder and its units. A method that raises, is too slow or kills its
-    process costs that unit alone, which is recorded as crashed or timed out, with its evaluations unless its
-    process died.
+    runners can share the units: those of a folder on one machine, those of a database on any number. The
+    units of a runner that has died are free for others once its process or its lease has ended. A method
+    that raises, is too slow or kills its process costs that unit alone, which is recorded as crashed or timed
+    out, with its evaluations unless its process died.
 
     Args:
         problems: names of problems or suites, separated by commas or in a list, or Problems and
@@ -84,7 +89,9 @@ def run_suite(
             seed), and its noise on these and the point: at equal points methods meet equal noise. Runs on one
             problem are paired, others are independent.
         budget: number of evaluations of each unit.
-        out: folder of the records, created if it does not exist.
+        out: folder of the records, created if it does not exist, or the address of a suite in a PostgreSQL
+            database, `postgresql://user@host/database?run=NAME` (`&lease=SECONDS` that a runner may be
+            silent, 120 by default).
         executor: runs the units; None for worker processes. Any `concurrent.futures.Executor`, which stays
             open, or a function that makes one, called again if its workers break. On Ray,
             `bo_suite.integrations.ray.RayExecutor()`; on Dask, `client.get_executor(pure=False)`, since by
@@ -96,18 +103,18 @@ def run_suite(
         together: most seeds of a cheap problem that run as one tensor program, if the method can do so
             (`run_replicates`). With 1 each runs alone, which measures times of single suggestions.
         again: states of units that are deleted and run again: "crashed" after a method was repaired, "timed
-            out", or "running" after a runner on another machine has died, which cannot be detected here.
+            out", or "running" for those of runners that have died, before their leases end.
         progress: whether to show a progress bar.
 
     Returns:
-        All records of the folder, with those of earlier runs.
+        All records of the suite, with those of earlier runs.
 
     Raises:
         DataError: an unknown problem or method, nothing to run, a method that does not accept the goals of a
             problem, a problem or method that cannot be pickled, or an executor that breaks repeatedly.
         TrialError: a number that is not an integer or is out of range.
         ImportError: the library of a method is not installed.
-        StorageError: the folder cannot be used, or holds another budget, time limit, problem or method of a
+        StorageError: the suite cannot be used, or holds another budget, time limit, problem or method of a
             name.
     """
     limits = Limits(budget, time_limit)
@@ -122,7 +129,7 @@ def run_suite(
         check_picklable(jobs)
     # one thread for all arithmetic, as in worker processes: seconds must be comparable
     with (
-        closing(Store(out)) as store,
+        Store(out) as store,
         ExecutorPool(count, executor, Job.__call__, "a unit") as pool,
         one_thread() if in_this_process else nullcontext(),
     ):
@@ -150,7 +157,7 @@ def _cores() -> int:
 
 
 class _Runner:
-    """Runs jobs and stores their units in a folder."""
+    """Runs jobs and stores their units."""
 
     def __init__(
         self, store: Store, pool: ExecutorPool, workers: int, minima: dict[str, float | None]
@@ -159,7 +166,7 @@ class _Runner:
         self._tasks = TaskRunner[Job](lambda job: pool.submit(job), workers, worked=True)
         self._queue, self._retries = deque[Job](), deque[Job]()
         self._command = command()
-        self._waited = 0.0
+        self._waited, self._pause, self._told = 0.0, _WAITS[0], False
 
     def run(self, jobs: Sequence[Job], show: Callable[[], None]) -> None:
         """Runs jobs until every unit has ended, here or in another runner."""
@@ -179,7 +186,8 @@ class _Runner:
             self._pool.abandon()
             for job, (units, where) in self._tasks.ended():
                 with suppress(StorageError):
-                    self._store_units(job, units, where)
+                    if not isinstance(error, StorageError):  # a server may take minutes to give up again
+                        self._store_units(job, units, where)
             if isinstance(error, WorkersDied):
                 raise DataError(
                     "worker processes died before they ran a unit; does the script have "
@@ -199,15 +207,18 @@ class _Runner:
 
     def _wait(self, jobs: Sequence[Job]) -> None:
         """Waits for other runners; logs a warning once."""
-        self._waited += _WAIT
-        if self._waited == _PATIENCE:
-            count = sum(len(job.keys) for job in jobs)
+        if self._waited >= _PATIENCE and not self._told:
+            self._told = True
             logger.warning(
-                "waiting for up to %d units that another runner works on; if that runner has died, pass "
-                'again=["running"] (bo-suite bench --again running)',
-                count,
+                "waiting for up to %d units that other runners work on; those of a runner that has died are "
+                'free %g s after its last sign of life, or at once with again=["running"] (bo-suite bench '
+                "--again running)",
+                sum(len(job.keys) for job in jobs),
+                self._store.lease.seconds,
             )
-        time.sleep(_WAIT)
+        time.sleep(self._pause)
+        self._waited += self._pause
+        self._pause = min(1.2 * self._pause, _WAITS[1])
 
     def _next_job(self) -> Job | None:
         """The next job with its units that no runner has claimed; None if no job is left."""
@@ -251,7 +262,13 @@ def _bar(shown: bool, store: Store, jobs: Sequence[Job]) -> Iterator[Callable[[]
     with Progress(*columns, *left, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=len(keys))
 
-        def show() -> None:
+        last = -math.inf
+
+        def show(*, now: bool = False) -> None:
+            nonlocal last
+            if not now and time.monotonic() < last + _SHOWN:
+                return
+            last = time.monotonic()
             states = Counter(state for key, state in store.states().items() if key in keys)
             failures = [f"{states[state]} {state}" for state in ("crashed", "timed out") if states[state]]
             ended = sum(states.values()) - states["running"]
@@ -259,3 +276,4 @@ def _bar(shown: bool, store: Store, jobs: Sequence[Job]) -> Iterator[Callable[[]
 
         show()
         yield show
+        show(now=True)

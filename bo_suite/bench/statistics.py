@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from bo_suite.bench.ranks import Ranks, ranks
 from bo_suite.bench.records import Records
 from bo_suite.bench.sentences import summary_sentences
 from bo_suite.bench.trajectories import Trajectories, common_units, finals, trajectories
+from bo_suite.storage.addresses import Location
 from bo_suite.values.describe import visible
 
 _ROUNDING = 1e-9  # of a problem's span
@@ -105,14 +105,14 @@ class Comparison:
         return "\n".join([text, "", *self.sentences])
 
 
-def compare(source: Records | str | Path) -> Comparison:
-    """Computes all tables of the records of a suite, or of the suite in a folder.
+def compare(source: Records | Location) -> Comparison:
+    """Computes all tables of the records of a suite, or of the suite in a folder or at an address.
 
     Raises:
         StorageError: the folder holds no records.
         DataError: no unit has ended, or the records do not fit together.
     """
-    records = Records.read(source) if isinstance(source, str | Path) else source
+    records = Records.read(source) if isinstance(source, Location) else source
     paths = trajectories(records)
     timed, final, ranked, paired = paths.over_seconds(), finals(paths), ranks(paths), pairs(paths)
     return Comparison(

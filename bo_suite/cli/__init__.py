@@ -3,13 +3,15 @@
 Commands import what they need when they run, so that `bo-suite --help` does not load torch.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bo_suite import __version__
-from bo_suite.cli import bench, edits, insight, report, run, tables, trials, worker
+from bo_suite.cli import bench, edits, insight, report, run, runs, status, tables, trials, worker
 from bo_suite.cli.console import write_any_character
+from bo_suite.storage.paths import without_passwords
 
 __all__ = ["app", "main"]
 
@@ -23,8 +25,24 @@ _CODES = (
     "suggested; 130 interrupted; 143 ended by SIGTERM. Any code but 0 comes with one sentence on stderr."
 )
 
+
+_UsageError: Any = typer.BadParameter.__base__  # of the click that typer has, or imports
+
+
+class _Commands(TyperGroup):
+    """The commands; what they say of wrong arguments repeats no password."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            error.message = without_passwords(error.message)
+            raise
+
+
 app = typer.Typer(
     name="bo-suite",
+    cls=_Commands,
     help="Optimise expensive functions in few evaluations, compare optimisers, and lose no result.",
     epilog=_examples(
         "bo-suite minimize branin --budget 12 --storage run.db --plot run.png",
@@ -82,6 +100,7 @@ app.command(
     )
 )(trials.fail)
 app.command(epilog=_examples("bo-suite withdraw run.db 2"))(trials.withdraw)
+app.command(epilog=_examples("bo-suite hand-back run.db 3"))(trials.hand_back)
 app.command(epilog=_examples("bo-suite best run.db", "bo-suite best run.db --json"))(trials.best)
 app.command(
     epilog=_examples(
@@ -157,6 +176,13 @@ app.command(
 app.command(epilog=_examples("bo-suite dashboard run.db", "bo-suite dashboard run.db --port 8081"))(
     report.dashboard
 )
+app.command(epilog=_examples("bo-suite status run.db", "bo-suite status run.db --json"))(status.status)
+app.command(
+    epilog=_examples(
+        "bo-suite runs postgresql://me@db.lab/bo",
+        "bo-suite runs postgresql://me@db.lab/bo --remove svm --yes",
+    )
+)(runs.runs)
 app.command(epilog=_examples("bo-suite problems", "bo-suite problems --json"))(run.problems)
 
 

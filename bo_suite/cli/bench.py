@@ -1,6 +1,6 @@
 """`bo-suite bench`: comparing optimisers."""
 
-from pathlib import Path
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +26,12 @@ def bench(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the records; a run with records there continues.")
+        str,
+        typer.Option(
+            metavar="DIR|URL",
+            help="Folder of the records, or postgresql://user@host/database?run=NAME; a run with records "
+            "there continues.",
+        ),
     ],
     methods: Annotated[
         str,
@@ -67,6 +72,7 @@ def bench(
     """
     with json_owns_stdout(as_json):
         from bo_suite.bench import compare, run_suite
+        from bo_suite.storage.addresses import masked
 
         records = run_suite(
             suite,
@@ -83,7 +89,9 @@ def bench(
     if as_json:
         print_json(summary(records, comparison))
     else:
-        print_lines(*str(comparison).split("\n"), "", f"records: {out} (bo-suite report {out} draws them)")
+        place = shlex.quote(masked(out))
+        where = f"records: {place} (bo-suite report {place} draws them)"
+        print_lines(*str(comparison).split("\n"), "", where)
 
 
 def _methods(names: str, python: list[str]) -> "list[AnyMethod]":

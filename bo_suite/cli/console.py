@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import typer
 
 from bo_suite.errors import BoSuiteError, SpaceExhausted, TableError
+from bo_suite.storage.paths import without_passwords
 from bo_suite.values.describe import SHORT, shortened, visible
 
 if TYPE_CHECKING:  # a command that prints no trials need not import them
+    from rich.table import Table
+
     from bo_suite.space.space import Params, Space
     from bo_suite.storage.goals import Goals
     from bo_suite.storage.trial import Header, Trial
@@ -30,7 +33,7 @@ _WIDEST = 8
 
 def stop(message: str, code: int) -> NoReturn:
     """Prints an error and ends the command with an exit code."""
-    typer.echo(f"error: {visible(message)}", err=True)
+    typer.echo(f"error: {visible(without_passwords(message))}", err=True)
     raise typer.Exit(code)
 
 
@@ -74,6 +77,15 @@ def json_owns_stdout(active: bool) -> Iterator[TextIO]:
         os.close(stdout)
 
 
+def confirmed(question: str) -> bool:
+    """Whether the user says yes; no if there is nobody to answer."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo(err=True)
+        return False
+
+
 def print_json(value: Any, stream: TextIO | None = None) -> None:
     """Prints a value on a stream; None for stdout."""
     typer.echo(json.dumps(value, allow_nan=False), stream)
@@ -94,8 +106,14 @@ def write_any_character() -> None:
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table for people, as wide as the terminal."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+
+    Console(highlight=False).print(table_of(headings, rows))
+
+
+def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """A table for people."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -104,7 +122,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(Text(visible(heading)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    return table
 
 
 def print_trials(trials: Sequence["Trial"], space: "Space", goals: "Goals") -> None:

@@ -13,6 +13,7 @@ import typer
 from bo_suite.cli.console import (
     FAILURE,
     USAGE,
+    confirmed,
     print_json,
     print_lines,
     print_points,
@@ -33,6 +34,7 @@ from bo_suite.cli.goals import (
 from bo_suite.cli.options import (
     IdArgument,
     JsonOption,
+    Place,
     SeedOption,
     SpaceOption,
     StorageArgument,
@@ -176,7 +178,7 @@ def space(
     _edit_space(storage, edit, values or [], yes=yes, as_json=as_json)
 
 
-def _show_space(storage: Path, *, as_json: bool) -> None:
+def _show_space(storage: Place, *, as_json: bool) -> None:
     from bo_suite.study.summary import change_lines
 
     with existing(storage) as history:
@@ -191,7 +193,7 @@ def _show_space(storage: Path, *, as_json: bool) -> None:
         print_lines(f"changed {_date(change)} by {change.author}:", *change_lines(change))
 
 
-def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_json: bool) -> None:
+def _edit_space(storage: Place, file: Path, texts: list[str], *, yes: bool, as_json: bool) -> None:
     from bo_suite.space.space import Space
     from bo_suite.space.text import values_in
     from bo_suite.study.extension import differences, extended
@@ -210,7 +212,7 @@ def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_js
             optimizer.extend(wanted, values)
         else:
             print_lines(*lines, f"{outside} of {len(points)} trials will lie outside")
-            if not (yes or _confirmed("Change the space?")):
+            if not (yes or confirmed("Change the space?")):
                 stop("the space was not changed, since nobody has confirmed it", FAILURE)
             optimizer.extend(wanted, values)
     if as_json:
@@ -219,7 +221,7 @@ def _edit_space(storage: Path, file: Path, texts: list[str], *, yes: bool, as_js
         print_lines("the space was changed" if lines else "the space is that of the file already")
 
 
-def _check_queue(queue: Sequence["Params"], space: "Space", storage: Path) -> None:
+def _check_queue(queue: Sequence["Params"], space: "Space", storage: Place) -> None:
     """Raises a SpaceError unless all queued points lie in a changed space."""
     for point in queue:
         try:
@@ -230,18 +232,9 @@ def _check_queue(queue: Sequence["Params"], space: "Space", storage: Path) -> No
             raise SpaceError(f"{law}, got {point}: {error}") from error
 
 
-def _confirmed(question: str) -> bool:
-    """Whether the user says yes; no if there is nobody to answer."""
-    try:
-        return typer.confirm(question, err=True)
-    except typer.Abort:
-        typer.echo(err=True)
-        return False
-
-
 @sentences()
 def history(storage: StorageArgument, as_json: JsonOption = False) -> None:
-    """List what was amended, forgotten and changed in the space: by whom, when, and what was there."""
+    """List what was amended, forgotten, changed in the space or told too late, and what was there."""
     from bo_suite.study.summary import change_lines
 
     with existing(storage) as stored:
@@ -250,7 +243,7 @@ def history(storage: StorageArgument, as_json: JsonOption = False) -> None:
         print_json([_change_record(change) for change in changes])
         return
     if not changes:
-        print_lines("nothing was amended, forgotten or changed in the space")
+        print_lines("nothing was amended, forgotten, changed in the space or told too late")
         return
     rows = []
     for change in changes:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bo_suite.cli.console import FAILURE, USAGE, stop
-from bo_suite.errors import SpaceError
+from bo_suite.errors import SpaceError, StorageError
 
 if TYPE_CHECKING:  # each command imports what it needs when it runs
     from bo_suite.acquisition import Acquisition
     from bo_suite.run.minimize import Result
     from bo_suite.space.space import Params, Space
+    from bo_suite.storage.addresses import Address
     from bo_suite.storage.goals import Goals
     from bo_suite.storage.history import History
     from bo_suite.storage.trial import Header
@@ -31,7 +32,33 @@ class State(StrEnum):
     withdrawn = "withdrawn"
 
 
-StorageArgument = Annotated[Path, typer.Argument(metavar="RUN.DB", help="The file of the run's history.")]
+if TYPE_CHECKING:
+    Place = Path | Address
+else:
+    Place = Path  # typer has no unions
+"""Where a history is, in what a command was given; as text it has no password."""
+
+
+def place_of(text: str) -> Place:
+    """The path or the address of a storage."""
+    from bo_suite.storage.addresses import Address
+    from bo_suite.storage.paths import storage_place
+
+    try:
+        place = storage_place(text)
+    except StorageError as error:
+        stop(str(error), FAILURE)
+    return place if isinstance(place, Address) else Path(text)  # as it was given, for messages
+
+
+StorageArgument = Annotated[
+    Place,
+    typer.Argument(
+        metavar="RUN.DB|URL",
+        help="The file of the run's history, or postgresql://user@host/database?run=NAME.",
+        parser=place_of,
+    ),
+]
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="The id of the trial, as `ask` printed it.")]
 AttemptOption = Annotated[
     int | None,
@@ -81,8 +108,13 @@ BudgetOption = Annotated[
     int, typer.Option("--budget", min=1, help="Number of trials, those in the history included.")
 ]
 HistoryOption = Annotated[
-    Path | None,
-    typer.Option("--storage", metavar="RUN.DB", help="Store the history here, or continue the one here."),
+    Place | None,
+    typer.Option(
+        "--storage",
+        metavar="RUN.DB|URL",
+        help="Store the history in this file or database, or continue the one there.",
+        parser=place_of,
+    ),
 ]
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=1, help="Number of evaluations at once, a process each.")
@@ -132,8 +164,8 @@ PlotOption = Annotated[
 
 
 @contextmanager
-def existing(storage: Path) -> Iterator["History"]:
-    """The history in a file, which needs no optimiser to be read or told."""
+def existing(storage: Place) -> Iterator["History"]:
+    """The history at a place, which needs no optimiser to be read or told."""
     from bo_suite.storage.history import History
 
     with closing(History.open(storage, None)) as history:
@@ -141,11 +173,11 @@ def existing(storage: Path) -> Iterator["History"]:
 
 
 @contextmanager
-def created(storage: Path, space: "Space", goals: "Goals", seed: int) -> Iterator["History"]:
-    """The history in a file, which is created if it is missing.
+def created(storage: Place, space: "Space", goals: "Goals", seed: int) -> Iterator["History"]:
+    """The history at a place, which is created if it is missing.
 
     Args:
-        storage: the file.
+        storage: the file or the address.
         space: of the history.
         goals: of the run.
         seed: of the run.
@@ -158,7 +190,7 @@ def created(storage: Path, space: "Space", goals: "Goals", seed: int) -> Iterato
         yield history
 
 
-def searched_space(space: Path | None, header: "Header | None", storage: Path) -> "Space":
+def searched_space(space: Path | None, header: "Header | None", storage: Place) -> "Space":
     """The space of the option, else that of the history."""
     from bo_suite.space.space import Space
 
@@ -192,8 +224,8 @@ def headings_in(space: "Space", columns: list[str] | None) -> dict[str, str]:
     return {name: column[len(name) + 1 :] for name, column in names}
 
 
-def stored_header(storage: Path | None) -> "Header | None":
-    """The header of the history in a file; None if there is no file."""
+def stored_header(storage: Place | None) -> "Header | None":
+    """The header of the history at a place; None if there is none."""
     from bo_suite.storage.paths import exists
 
     if storage is None or not exists(storage):

@@ -7,7 +7,7 @@ import typer
 
 from bo_suite.cli.bench import summary
 from bo_suite.cli.console import FAILURE, USAGE, print_json, print_lines, sentences, stop
-from bo_suite.cli.options import JsonOption, StorageArgument, picture_path
+from bo_suite.cli.options import JsonOption, Place, StorageArgument, picture_path, place_of
 
 if TYPE_CHECKING:
     from bo_suite.bench import Comparison
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 @sentences()
 def report(
     storage: Annotated[
-        Path,
+        Place,
         typer.Argument(
-            metavar="RUN.DB|DIR", help="The file of a run's history, or the folder of a suite's records."
+            metavar="RUN.DB|DIR|URL",
+            help="The file of a run's history, the folder of a suite's records, or the address of either.",
+            parser=place_of,
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The page.", show_default="RUN.html beside RUN.db, or DIR/report.html"
+            metavar="FILE",
+            help="The page.",
+            show_default="RUN.html beside RUN.db or here, DIR/report.html, or NAME_report/report.html here",
         ),
     ] = None,
     plot: Annotated[
@@ -46,9 +50,9 @@ def report(
     """
     if highlight is not None and plot is None:
         stop("--highlight needs --plot", USAGE)
-    of_run = storage.is_file()
+    of_run = not _is_suite(storage)
     if of_run and plot is not None:
-        stop("--plot is for the folder of a suite (`bo-suite plot` draws a run), got a file", USAGE)
+        stop("--plot is for a suite (`bo-suite plot` draws a run), got a run", USAGE)
     picture = None if plot is None else picture_path(plot)
     try:
         page, facts = _of_run(storage, out) if of_run else _of_suite(storage, out, picture, highlight)
@@ -62,21 +66,33 @@ def report(
         print_lines(f"report: {page}", *([] if picture is None else [f"plot: {picture}"]))
 
 
-def _of_run(storage: Path, out: Path | None) -> tuple[Path, dict[str, Any]]:
+def _is_suite(storage: Place) -> bool:
+    """Whether a suite is at a place, or nothing."""
+    if isinstance(storage, Path):
+        return not storage.is_file()
+    from bo_suite.storage.runs import has_run
+
+    suite = has_run(storage, "suite")
+    if suite and has_run(storage):
+        stop(f"{storage} is both a run and a suite: report one by `report_run` or `bench.report`", FAILURE)
+    return suite
+
+
+def _of_run(storage: Place, out: Path | None) -> tuple[Path, dict[str, Any]]:
     from bo_suite.report import report_run
 
     return report_run(storage, out), {}
 
 
 def _of_suite(
-    folder: Path, out: Path | None, picture: Path | None, highlight: str | None
+    source: Place, out: Path | None, picture: Path | None, highlight: str | None
 ) -> tuple[Path, dict[str, Any]]:
     """The path of the page, and what it says in JSON values."""
     from bo_suite import bench
 
     if picture is not None:
-        _draw(bench.compare(folder), picture, highlight)
-    page, records = bench.report(folder, out), bench.Records.read(folder)
+        _draw(bench.compare(source), picture, highlight)
+    page, records = bench.report(source, out), bench.Records.read(source)
     return page, summary(records, bench.compare(records))
 
 

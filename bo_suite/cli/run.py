@@ -1,7 +1,7 @@
 """`bo-suite minimize` and `bo-suite problems`: whole runs."""
 
+import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -28,6 +28,7 @@ from bo_suite.cli.options import (
     HistoryOption,
     JsonOption,
     ObjectiveArgument,
+    Place,
     PlotOption,
     SeedOption,
     SpaceOption,
@@ -110,7 +111,7 @@ def minimize(
     _end(result, budget, [rule.reason for rule in rules])
 
 
-def result_of(storage: Path | None, run: "Callable[[], Result]") -> "Result":
+def result_of(storage: Place | None, run: "Callable[[], Result]") -> "Result":
     """The result of a run; an exception of the user's function ends the command."""
     from bo_suite.run.raised import RemoteTraceback
 
@@ -125,7 +126,7 @@ def result_of(storage: Path | None, run: "Callable[[], Result]") -> "Result":
 
 
 def _print_result(
-    result: "Result", files: dict[str, Path | None], budget: int, objective: str | None
+    result: "Result", files: dict[str, Place | None], budget: int, objective: str | None
 ) -> None:
     """Prints the result: as JSON if there is an objective, else for people."""
     from bo_suite.storage.trial import record
@@ -175,7 +176,7 @@ def chosen_rules(time_limit: float | None, target: float | None) -> "list[TimeLi
     return rules if target is None else [*rules, _Target(target)]
 
 
-def _explain(error: BaseException, storage: Path | None) -> NoReturn:
+def _explain(error: BaseException, storage: Place | None) -> NoReturn:
     """Ends the command with the traceback of an exception of the user's function, and a sentence."""
     from bo_suite.run.raised import traceback_text
 
@@ -183,7 +184,7 @@ def _explain(error: BaseException, storage: Path | None) -> NoReturn:
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("bo_suite"):
         trace = trace.tb_next  # frames of this package
     typer.echo(traceback_text(BaseException.with_traceback(error, trace)), err=True)
-    again = f"bo-suite trials {'RUN.db' if storage is None else storage} --why"
+    again = f"bo-suite trials {'RUN.db' if storage is None else shlex.quote(str(storage))} --why"
     see = f"with --storage RUN.db, `{again}` would show" if storage is None else f"`{again}` shows"
     what = " ".join(error_text(error, SHORT).split())
     stop(
@@ -206,7 +207,7 @@ def _end(result: "Result", budget: int, expected: Sequence[str]) -> None:
         stop(f"all {len(result.trials)} evaluations failed, the last with {last}", FAILURE)
 
 
-def _summary(result: "Result", files: dict[str, Path | None], ended: str) -> None:
+def _summary(result: "Result", files: dict[str, Place | None], ended: str) -> None:
     """Prints the best trials, how the run ended, and the names of its files."""
     from bo_suite.study.summary import ranked
 

@@ -101,7 +101,7 @@ def export(
         else:
             typer.echo(text.encode("utf-8", "surrogatepass"), nl=False)
         return
-    if out.exists() and out.samefile(storage):
+    if isinstance(storage, Path) and out.exists() and out.samefile(storage):
         stop(f"the table must be another file than the history, got {out} for both", FAILURE)
     write_csv(trials, header.space, out, header.goals)
     if as_json:

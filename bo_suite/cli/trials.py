@@ -65,8 +65,10 @@ def ask(
 ) -> None:
     """Suggest a point, and store it as a running trial until `tell` or `fail`.
 
-    The first ask needs --space and creates the file; later ones need the file alone. If the worker of a point
-    is lost, its trial stays running: evaluate it again (`bo-suite trials run.db --state running`) or fail it.
+    The first ask needs --space and creates the history; later ones need its file or address alone. If the
+    worker of a point is lost, its trial stays running: evaluate it again (`bo-suite trials run.db --state
+    running`) or fail it. In a database it is held for you, and no worker takes it over: `bo-suite hand-back`
+    gives it to the others.
     """
     from bo_suite.space.space import Space
     from bo_suite.storage.trial import record
@@ -89,11 +91,13 @@ def ask(
     )
     with closing(optimizer):
         trials = optimizer.ask(count or 1, fixed=values)
-    if as_json:
-        records = [record(trial) for trial in trials]
-        print_json(records[0] if count is None else records)
-    else:
-        print_trials(trials, searched, goals)
+        if as_json:
+            records = [record(trial) for trial in trials]
+            print_json(records[0] if count is None else records)
+        else:
+            print_trials(trials, searched, goals)
+        if not isinstance(storage, Path):
+            optimizer.hold()
 
 
 @sentences()
@@ -142,6 +146,20 @@ def withdraw(
     """Store that a running trial will not be evaluated; nothing is learnt from it."""
     with existing(storage) as history:
         print_trial(history.withdraw(trial, attempt=attempt), history.header, as_json=as_json)
+
+
+@sentences()
+def hand_back(
+    storage: StorageArgument,
+    trial: IdArgument,
+    attempt: AttemptOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Withdraw a running trial and queue its point, which the next `ask` or worker gets."""
+    with existing(storage) as history:
+        print_trial(
+            history.withdraw(trial, "handed back", attempt, requeue=True), history.header, as_json=as_json
+        )
 
 
 @sentences()
@@ -246,7 +264,9 @@ def plot(
     storage: StorageArgument,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A .png, .pdf or .svg.", show_default="RUN.png beside RUN.db"),
+        typer.Option(
+            metavar="FILE", help="A .png, .pdf or .svg.", show_default="RUN.png, beside RUN.db or here"
+        ),
     ] = None,
     minimum: Annotated[float | None, typer.Option(help="The minimum, to plot the distance to it.")] = None,
     as_json: JsonOption = False,
@@ -256,10 +276,11 @@ def plot(
     With several objectives it shows the hypervolume of the Pareto front.
     """
     from bo_suite.run.minimize import Result
+    from bo_suite.storage.paths import output_of
 
     with existing(storage) as history:
         listed, header = history.trials(), history.header
-    picture = picture_path(out or storage.with_suffix(".png"))
+    picture = picture_path(out or output_of(storage, ".png"))
     run = Result(tuple(listed), header.direction, None, header.space, header.constraints)
     draw_convergence(run, minimum, picture)
     if as_json:

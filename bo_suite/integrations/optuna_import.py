@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 import optuna
@@ -21,7 +20,9 @@ from bo_suite.integrations.translate import Dimension, Translation, same
 from bo_suite.space.parameters import Choice, Float, Int, Parameter
 from bo_suite.space.space import Space
 from bo_suite.space.when import Accepted, Interval, When
+from bo_suite.storage.addresses import Location
 from bo_suite.storage.goals import Told
+from bo_suite.storage.paths import storage_place
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.values.describe import described
@@ -36,7 +37,7 @@ def from_optuna(
     study: "optuna.Study",
     acquisition: Acquisition | None = None,
     seed: int = 0,
-    storage: str | Path | None = None,
+    storage: Location | None = None,
 ) -> Optimizer:
     """Make an Optimizer with a study's trials, over the parameters that all of them have or explain.
 
@@ -48,7 +49,7 @@ def from_optuna(
         study: with complete or pruned trials.
         acquisition: the Optimizer's.
         seed: the Optimizer's.
-        storage: path of a file to create.
+        storage: path of a file to create, or the address of a run in a database.
 
     Raises:
         ValueError: the study has no complete trial with a parameter, or the package has no counterpart of a
@@ -67,7 +68,8 @@ def from_optuna(
     )
     if optimizer.trials:
         optimizer.close()
-        raise TrialError(f"a storage must be new to be filled from a study, got {storage} with trials in it")
+        place = storage_place(storage)
+        raise TrialError(f"a storage must be new to be filled from a study, got {place} with trials in it")
     translated = to_trials(trials, translation, study)
     _log_left_out(trials, translated, translation)
     for trial in translated:

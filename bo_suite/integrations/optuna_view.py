@@ -13,6 +13,7 @@ from bo_suite.errors import SpaceError
 from bo_suite.integrations.optuna_outcomes import CONSTRAINT, LARGEST
 from bo_suite.integrations.optuna_trials import to_distribution
 from bo_suite.space.parameters import Choice, Int, Parameter, Value
+from bo_suite.storage.addresses import Address, Location
 from bo_suite.storage.goals import VALUE, Constraint
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header, Trial
@@ -28,8 +29,8 @@ _STATES = {
 }
 
 
-def to_study(path: str | Path) -> "optuna.Study":
-    """Open a history file as a read-only Optuna study, which follows the file as it grows.
+def to_study(path: Location) -> "optuna.Study":
+    """Open a history, in a file or a database, as a read-only Optuna study, which follows it as it grows.
 
     Raises:
         StorageError: the file is missing, or is no history.
@@ -51,16 +52,17 @@ class HistoryStorage(optuna.storages.BaseStorage):
     them, in a space without fidelities that was not narrowed.
 
     Args:
-        path: the file; the study is named after it, without the suffix.
+        path: the file, without whose suffix the study is named, or the address of a run in a database.
 
     Raises:
         StorageError: the file is missing, or is no history.
         RuntimeError: a method that writes was called.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: Location) -> None:
         self._history = History.open(path, None)
-        self._name = Path(path).stem
+        place = self._history.place
+        self._name = place.run if isinstance(place, Address) else Path(str(place)).stem
         self._goals = self._history.header.goals
         self._latest: tuple[Header, dict[str, Any]] | None = None
 

@@ -86,7 +86,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         _check_goal(metric, mode)
         if space is not None:
             translated(space)
-        file = None if storage is None else local_path("the storage", storage)
+        file = None if storage is None else local_path("the storage of a BoSuiteSearch", storage)
         super().__init__(metric=metric, mode=mode)
         self._metric: str | None = metric
         self._mode: str | None = mode

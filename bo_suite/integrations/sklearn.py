@@ -31,6 +31,7 @@ from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
 from bo_suite.run.stopping import Callback, check_callbacks
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.paths import local_path
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.values.describe import described
 from bo_suite.values.numbers import require_int
@@ -70,7 +71,7 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score: as in
             RandomizedSearchCV.
         acquisition: chooses the candidates; None for the Optimizer's default.
-        storage: path of the history file; None to store nothing.
+        storage: path of the history file, beside which the folds are stored; None to store nothing.
         timeout: seconds after which no new batch begins; at least one candidate is evaluated.
         callbacks: each is called with the Optimizer and the trial after each ended trial, in order; if one
             returns a string, the search ends after the batch.
@@ -246,6 +247,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         check_random_state(self.random_state)
         check_callbacks(self.callbacks)
         timeout, error_score = self.timeout, self.error_score
+        if isinstance(self.storage, str | os.PathLike):
+            local_path("the storage of a search, beside which it stores folds,", self.storage)
         for name, valid, law in (
             ("callbacks", isinstance(self.callbacks, list | tuple), "a list"),
             ("points_to_evaluate", isinstance(self.points_to_evaluate, list | tuple), "a list"),

@@ -24,6 +24,7 @@ from bo_suite.report.outcomes import (
 )
 from bo_suite.report.slices import contour_figure, slice_figures
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.addresses import Address
 from bo_suite.storage.changes import Change
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import STATES, Header, State, Trial
@@ -46,13 +47,13 @@ class RunRecord:
     """What a history holds.
 
     Attributes:
-        path: its file.
+        place: its file, or where it is in a database.
         header: space, direction and settings.
         trials: all trials.
         changes: what was amended, forgotten and changed in the space.
     """
 
-    path: Path
+    place: Path | Address
     header: Header
     trials: Sequence[Trial]
     changes: Sequence[Change]
@@ -80,7 +81,7 @@ def run_facts(run: RunRecord, models: Models) -> dict[str, Any]:
     feasible = feasible_count(run.trials, goals)
     greys = {"outside of the space": space.constraints.stated, "likely to be infeasible": feasible}
     return {
-        "name": run.path.name,
+        "name": run.place.run if isinstance(run.place, Address) else run.place.name,
         "named": goals.named,
         "objective": goals.objectives[0].name,
         "direction": goals.objectives[0].direction,
@@ -280,7 +281,7 @@ def _settings(header: Header) -> list[tuple[str, str]]:
 
 def _commands(run: RunRecord) -> list[tuple[str, str]]:
     """What one may do next, and the command for it."""
-    file = shlex.quote(str(run.path))
+    file = shlex.quote(str(run.place))
     more = f"--budget {len(run.trials) + 10}"
     failed = any(trial.state == "failed" for trial in run.trials)
     contexts = run.header.space.contexts  # which are given at each ask, and so in no loop
@@ -289,7 +290,7 @@ def _commands(run: RunRecord) -> list[tuple[str, str]]:
     return [
         ("Ask for the next point", ask),
         *([] if contexts else [("Continue a function", loop)]),
-        ("Continue in Python", f"optimizer = bo_suite.Optimizer.resume({str(run.path)!r})"),
+        ("Continue in Python", f"optimizer = bo_suite.Optimizer.resume({str(run.place)!r})"),
         *([("Read the tracebacks of failures", f"bo-suite trials {file} --why")] if failed else []),
         ("Write this page anew", f"bo-suite report {file}"),
     ]

@@ -11,7 +11,9 @@ from bo_suite.pages.drawing import plotly_script
 from bo_suite.pages.words import seen, templates
 from bo_suite.report.facts import Models, RunRecord, run_facts
 from bo_suite.space.space import Params
+from bo_suite.storage.addresses import Address, Location
 from bo_suite.storage.history import History
+from bo_suite.storage.paths import output_of, storage_place
 from bo_suite.storage.trial import Trial
 from bo_suite.study.model import Suggesters
 
@@ -24,14 +26,14 @@ _SCRIPT = "<!-- the script that draws the figures -->"
 """Where the script goes; no text of a user contains it, since `<` is escaped in all of them."""
 
 
-def report_run(storage: str | Path, out: str | Path | None = None, functions: Sequence[Any] = ()) -> Path:
+def report_run(storage: Location, out: str | Path | None = None, functions: Sequence[Any] = ()) -> Path:
     """Writes the page of a history: what it found, what its model believes, how each point was chosen.
 
     The page is one file of about 5 MB, most of which is the script that draws its figures.
 
     Args:
-        storage: the file of the history.
-        out: where to write the page; by default RUN.html beside RUN.db.
+        storage: the file of the history, or the address of a run in a database.
+        out: where to write the page; by default RUN.html, beside RUN.db or, for a database, here.
         functions: the constraint functions of the space, if it has any; without them the page has no figures
             of the model.
 
@@ -43,12 +45,13 @@ def report_run(storage: str | Path, out: str | Path | None = None, functions: Se
         ImportError: plotly or jinja2 is not installed.
     """
     script = plotly_script()
-    file = Path(storage)
-    path = file.with_suffix(".html") if out is None else Path(out)
-    if path.exists() and file.exists() and path.samefile(file):
+    place = storage_place(storage)
+    place = place if isinstance(place, Address) else Path(str(storage))  # as it was given
+    path = output_of(place, ".html") if out is None else Path(out)
+    if isinstance(place, Path) and path.exists() and place.exists() and path.samefile(place):
         raise StorageError(f"the page must be another file than the history, got {str(path)!r} for both")
-    with closing(History.open(file, None, functions)) as history:
-        page = render(history, file)
+    with closing(History.open(place, None, functions)) as history:
+        page = render(history, place)
     try:
         path.write_text(page.replace(_SCRIPT, f"<script>{script}</script>", 1), encoding="utf-8")
     except OSError as error:
@@ -56,18 +59,18 @@ def report_run(storage: str | Path, out: str | Path | None = None, functions: Se
     return path
 
 
-def render(history: History, path: Path) -> str:
+def render(history: History, place: Path | Address) -> str:
     """The page of a run without the script that draws its figures.
 
     Args:
         history: of the run.
-        path: its file, for the page.
+        place: where it is, for the page.
 
     Raises:
         StorageError: the acquisition of the history has parts from outside the package.
     """
     trials = history.trials()
-    run = RunRecord(path, history.header, trials, history.changes())
+    run = RunRecord(place, history.header, trials, history.changes())
     facts = run_facts(run, _models(history, trials))
     facts |= {"undrawn": "The figure is drawn by JavaScript.", "script": _SCRIPT}
     return seen(_environment().get_template("run.html.j2").render(facts))

@@ -45,7 +45,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from bo_suite.errors import SpaceError, TrialError
@@ -56,6 +55,7 @@ from bo_suite.run.stopping import Callback, check_callbacks, check_rules
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.addresses import Location
 from bo_suite.storage.goals import Constraints, Direction, Goals, Told
 from bo_suite.storage.trial import Finished, Trial
 from bo_suite.study.arguments import listed_points
@@ -197,7 +197,7 @@ def minimize(
     seed: int = 0,
     workers: int = 1,
     executor: Executor | None = None,
-    storage: str | Path | None = None,
+    storage: Location | None = None,
     acquisition: "Acquisition | None" = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -220,7 +220,7 @@ def minimize(
         seed: the same seed gives the same run (with several workers, in the same order of completion).
         workers: number of evaluations at once; more than one, or a timeout, means worker processes.
         executor: where to evaluate instead: an Executor, or a function that creates one.
-        storage: a file for the history; None keeps it in memory.
+        storage: a file for the history, or an address as that of `Optimizer`; None keeps it in memory.
         acquisition: how to choose points; None for the Optimizer's default.
         progress: whether to show a progress bar.
         callbacks: functions of the Optimizer and a trial, called after each stored evaluation; a string that

@@ -52,7 +52,9 @@ class Database(Protocol):
         shared: whether other processes can use it.
         local: whether all who use it are on one machine.
         writable: False if it can only be read.
-        types: of columns, by name: "real", "integer" and "counter", a key that is never used again.
+        types: of columns, by name: "real", "integer", "text" in order of its bytes, "long", a text that is
+            not repeated, and "counter", a key that is never used again; and "rowid", which follows the
+            columns of a table whose rows are ordered by rowid.
     """
 
     name: str
@@ -112,6 +114,9 @@ class Database(Protocol):
     def tables(self) -> list[str]:
         """Names of the tables."""
 
+    def programs(self) -> list[str]:
+        """Names of views and triggers, which run statements that are not ours."""
+
     def prepare(self) -> None:
         """Checks what can be checked before the first write, and sets how commits are stored."""
 
@@ -135,7 +140,9 @@ class Database(Protocol):
         """Closes the database."""
 
 
-def opened(place: "Path | Address | None", *, create: bool, log: bool = False, content: str) -> Database:
+def opened(
+    place: "Path | Address | None", *, create: bool, log: bool = False, content: str, kind: str = "run"
+) -> Database:
     """The database at a place; with `create` it may be a new one.
 
     Args:
@@ -143,6 +150,7 @@ def opened(place: "Path | Address | None", *, create: bool, log: bool = False, c
         create: whether to create it if it is missing.
         log: whether a file is in write-ahead mode.
         content: what it contains, for error messages, such as "a history".
+        kind: what it is on a server, "run" or "suite".
 
     Raises:
         StorageError: it cannot be opened.
@@ -150,7 +158,7 @@ def opened(place: "Path | Address | None", *, create: bool, log: bool = False, c
     if isinstance(place, Address):
         from bo_suite.storage.postgresql import PostgresDatabase
 
-        return PostgresDatabase(place, create=create, content=content)
+        return PostgresDatabase(place, create=create, content=content, kind=kind)
     from bo_suite.storage.sqlite import SqliteDatabase
 
     return SqliteDatabase(place, create=create, log=log, content=content)

@@ -15,13 +15,13 @@ from typing import Any
 
 from bo_suite.errors import SpaceError, SupersededError
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.addresses import Address, Lease
+from bo_suite.storage.addresses import Address, Lease, Location
 from bo_suite.storage.changes import Change, outcome_of, read_changes, write_change
 from bo_suite.storage.database import BUSY_TIMEOUT_S
 from bo_suite.storage.edits import change, replace_space
 from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.holding import Holding
-from bo_suite.storage.leases import ATTEMPTS, Holder, holders
+from bo_suite.storage.leases import ATTEMPTS, Holder
 from bo_suite.storage.paths import check_path, storage_place
 from bo_suite.storage.queue import read_queue, remove_queued, write_queued
 from bo_suite.storage.rows import Row, trial_of
@@ -60,9 +60,7 @@ class History:
         return self._table.header
 
     @staticmethod
-    def open(
-        path: str | Path | Address | None, header: Header | None, functions: Sequence[Any] = ()
-    ) -> "History":
+    def open(path: Location | None, header: Header | None, functions: Sequence[Any] = ()) -> "History":
         """The history at a place, which is created if it is missing; in memory if the path is None.
 
         Args:
@@ -326,8 +324,11 @@ class History:
 
     def holders(self) -> list[Holder]:
         """Who holds running trials, and until when."""
-        with self._table.database.session():
-            return holders(self._table.database) if self._table.has_leases else []
+        return self._table.database.atomically(self._holding.holders, writes=False)
+
+    def now(self) -> float:
+        """Unix seconds, by the clock of the times of trials and leases."""
+        return self._table.database.now()
 
     def close(self) -> None:
         """Closes the storage; running trials stay running."""
@@ -340,10 +341,7 @@ class History:
 
     def _added(self, observation: Observation) -> Row:
         """The row of an observation from elsewhere, without its id."""
-        now, space = (
-            self._table.database.now(),
-            self._table.header.space.unlisted,
-        )  # what is not suggested still teaches
+        now, space = self.now(), self._table.header.space.unlisted  # what is not suggested still teaches
         point = json.dumps(space.check(observation.params), allow_nan=False)
         if observation.reason is not None:
             return Row(params=point, state="failed", reason=plain_text(observation.reason), ended=now)

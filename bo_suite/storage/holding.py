@@ -3,19 +3,21 @@
 A running trial belongs to the history that handed it out, its owner, while the owner renews its lease, which
 a thread does. Of a file, an owner is also dead if its process on this host is gone (or its process id now
 belongs to a process with another start time), or if it is a closed or collected history of this process; and
-a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew.
+a process on this host that is alive and was not stopped keeps its trials, even if it cannot renew. Trials
+that are held stay with their owner whatever becomes of it.
 """
 
 import os
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bo_suite.storage import leases
 from bo_suite.storage.addresses import Lease
 from bo_suite.storage.rows import Row, trial_of
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Trial
-from bo_suite.system.owners import has_live_owner, is_at_work, new_owner
+from bo_suite.system.owners import new_owner
 
 _opened: "weakref.WeakSet[Holding]" = weakref.WeakSet()
 
@@ -81,15 +83,35 @@ class Holding:
         running = self._table.rows("WHERE state = 'running' ORDER BY id")
         if not running:
             return []
-        database, open_owners = self._table.database, {holding.owner for holding in list(_opened)}
-        expired = leases.expired_owners(database) if self._table.has_leases else set()
+        gone = self._gone({row.owner for row in running})
+        return [row for row in running if row.owner in gone]
 
-        def is_gone(owner: str) -> bool:
-            if database.local and not has_live_owner(owner, open_owners):
-                return True
-            return owner in expired and not (database.local and is_at_work(owner))
+    def holders(self) -> list[leases.Holder]:
+        """All who hold running trials, with these, and those whose lease has not expired without one."""
+        running: dict[str, list[Row]] = {}
+        for row in self._table.rows("WHERE state = 'running' ORDER BY id"):
+            running.setdefault(row.owner, []).append(row)
+        present = leases.holders(self._table.database) if self._table.has_leases else []
+        gone = self._gone({*running, *(holder.owner for holder in present)})
+        known = [
+            one for one in present if one.owner in running or not (one.expires is None or one.owner in gone)
+        ]
+        without = running.keys() - {holder.owner for holder in known}
+        for owner in sorted(without, key=lambda owner: running[owner][0].id):
+            began = min(row.started for row in running[owner])
+            known.append(leases.Holder(owner, "", began, began, None))
+        return [
+            replace(
+                one, trials=tuple(row.id for row in running.get(one.owner, ())), abandoned=one.owner in gone
+            )
+            for one in known
+        ]
 
-        return [row for row in running if is_gone(row.owner)]
+    def _gone(self, owners: set[str]) -> set[str]:
+        """Those of some owners that are dead, or whose leases have expired."""
+        open_owners = {holding.owner for holding in list(_opened)}
+        leased = self._table.has_leases
+        return leases.gone_owners(self._table.database, owners, open_owners, leased=leased)
 
     def take(self, most: int | None, attempts: int | None) -> list[Trial]:
         """Takes over at most so many abandoned rows, within a transaction; fails those without an attempt."""

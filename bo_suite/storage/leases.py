@@ -5,13 +5,14 @@ Times are those of the database's clock, so clocks of workers may differ.
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Lease
+from bo_suite.storage.content import check, is_number
 from bo_suite.storage.database import Database
-from bo_suite.system.owners import author
+from bo_suite.system.owners import author, has_live_owner, is_at_work, is_owner, process_of
 
 ATTEMPTS = 3
 """Number of times that a trial is handed out before it is failed."""
@@ -28,14 +29,16 @@ EXTEND = "UPDATE leases SET renewed = ?, expires = ? WHERE owner = ? AND expires
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds running trials.
+    """Who holds running trials, or has held some a short time ago.
 
     Attributes:
         owner: its unique name.
-        worker: user and host.
+        worker: user and host; "" in a file of an earlier version, which has no leases.
         started: unix seconds of its first trial.
         renewed: unix seconds of its last sign of life.
         expires: unix seconds at which its trials are free; None if they are held until they are told.
+        trials: ids of its running trials.
+        abandoned: whether others may take them over.
     """
 
     owner: str
@@ -43,6 +46,13 @@ class Holder:
     started: float
     renewed: float
     expires: float | None
+    trials: tuple[int, ...] = ()
+    abandoned: bool = False
+
+    @property
+    def process(self) -> tuple[str, int]:
+        """Host and id of its process."""
+        return process_of(self.owner)
 
 
 def renew(database: Database, owner: str, lease: Lease | None) -> None:
@@ -53,8 +63,16 @@ def renew(database: Database, owner: str, lease: Lease | None) -> None:
 
 
 def holders(database: Database) -> list[Holder]:
-    """All leases, in order of beginning."""
+    """All leases, in order of beginning, without their trials.
+
+    Raises:
+        StorageError: a row is damaged.
+    """
     rows = database.execute("SELECT owner, worker, started, renewed, expires FROM leases ORDER BY started")
+    for owner, worker, *times in rows:
+        whole = is_owner(owner) and isinstance(worker, str)
+        whole = whole and all(map(is_number, times[:2])) and (times[2] is None or is_number(times[2]))
+        check(whole, f"{database.name}: a lease", "one that bo_suite has written", owner)
     return [Holder(*row) for row in rows]
 
 
@@ -64,11 +82,37 @@ def expired_owners(database: Database) -> set[str]:
     return {owner for (owner,) in rows}
 
 
-def drop_unused(database: Database) -> None:
-    """Removes expired leases without a running trial, within a transaction."""
+def held_owners(database: Database) -> set[str]:
+    """The owners whose trials are held until they are told."""
+    return {owner for (owner,) in database.execute("SELECT owner FROM leases WHERE expires IS NULL")}
+
+
+def gone_owners(
+    database: Database, owners: Collection[str], open_owners: Collection[str], *, leased: bool = True
+) -> set[str]:
+    """Those of some owners from whom others may take over what they have begun.
+
+    Args:
+        database: where they have begun it.
+        owners: their names.
+        open_owners: owners of this process that are in use.
+        leased: whether it has a table of leases.
+    """
+    expired, held = (expired_owners(database), held_owners(database)) if leased else (set(), set())
+
+    def is_gone(owner: str) -> bool:
+        if database.local and owner not in held and not has_live_owner(owner, open_owners):
+            return True
+        return owner in expired and not (database.local and is_at_work(owner))
+
+    return {owner for owner in owners if is_gone(owner)}
+
+
+def drop_unused(database: Database, table: str = "trials") -> None:
+    """Removes leases without a running row of a table that have expired or have no end, in a transaction."""
     database.write(
-        "DELETE FROM leases WHERE expires < ? AND owner NOT IN "
-        "(SELECT owner FROM trials WHERE state = 'running')",
+        "DELETE FROM leases WHERE (expires < ? OR expires IS NULL) AND owner NOT IN "
+        f"(SELECT owner FROM {table} WHERE state = 'running')",
         (database.now(),),
     )
 

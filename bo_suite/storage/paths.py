@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from bo_suite.errors import StorageError
-from bo_suite.storage.addresses import SCHEME, Address, parsed
+from bo_suite.storage.addresses import EXAMPLE, SCHEME, Address, parsed
 from bo_suite.values.describe import described
 
 _ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]+):[/\\]", re.IGNORECASE)
@@ -24,6 +24,15 @@ _HOST = re.compile(
 """Connection settings of a database, in any order."""
 
 
+_SECRET = re.compile(r"(?<=//)([^/\s:@]*):[^\s@]*@")
+"""User and password of an address in a text."""
+
+
+def without_passwords(text: str) -> str:
+    """A text in which passwords are replaced, such as of an address that was given for something else."""
+    return _SECRET.sub(r"\1:***@", re.sub(r"(?i)\b((?:password|passwd|pwd)=)[^\s&;]+", r"\1***", text))
+
+
 def storage_place(storage: object) -> Path | Address | None:
     """The absolute path of a storage, or its address; None if the storage is None.
 
@@ -34,11 +43,26 @@ def storage_place(storage: object) -> Path | Address | None:
         return storage
     if isinstance(storage, str | os.PathLike) and ":memory:" in str(storage):
         raise StorageError("the storage must be None for a history in memory, got ':memory:'")
-    if isinstance(storage, str) and SCHEME.match(storage):
-        return parsed(storage)
-    if isinstance(storage, os.PathLike) and SCHEME.match(os.fspath(storage)):
+    return shared_place("the storage", storage)
+
+
+def shared_place(what: str, place: object) -> Path | Address:
+    """The absolute path of a local file or folder, or an address.
+
+    Args:
+        what: what it is, for error messages.
+        place: a str, a path or an address.
+
+    Raises:
+        StorageError: it is another address, or not a valid path.
+    """
+    if isinstance(place, Address):
+        return place
+    if isinstance(place, str) and SCHEME.match(place):
+        return parsed(place)
+    if isinstance(place, os.PathLike) and SCHEME.match(str(place)):
         raise StorageError("the address of a database must be text, got a path, which has lost a slash")
-    return local_path("the storage", storage)
+    return _path(what, place, f"a path, such as 'run.db', or an address like {EXAMPLE}")
 
 
 def local_path(what: str, path: object) -> Path:
@@ -51,16 +75,20 @@ def local_path(what: str, path: object) -> Path:
     Raises:
         StorageError: it is an address such as `postgresql://...`, or not a valid path.
     """
+    if isinstance(path, Address):
+        path = str(path)
+    return _path(what, path, "a path on a local disk, such as 'run.db'")
+
+
+def _path(what: str, path: object, law: str) -> Path:
+    """The absolute path; `law` says what it must be."""
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise StorageError(f"{what} must be a path, got an object of type {type(text).__name__}")
     if ":memory:" in text:
         raise StorageError(f"{what} must be a path on a local disk, got ':memory:'")
     if (kind := _address(text)) is not None:
-        raise StorageError(
-            f"{what} must be a path on a local disk, such as 'run.db' (databases and other addresses are not "
-            f"supported), got {kind}"
-        )
+        raise StorageError(f"{what} must be {law}, got {kind}")
     if "\0" in text:
         raise StorageError(f"the path of a storage must not contain a NUL character, got {described(text)}")
     try:
@@ -84,6 +112,13 @@ def exists(storage: object) -> bool:
 
         return has_run(place)
     return place is not None and place.exists()
+
+
+def output_of(storage: Path | Address, suffix: str) -> Path:
+    """Where a file about a run goes: beside the run's file, or named after a run of a database, here."""
+    if isinstance(storage, Address):
+        return Path(re.sub(r"[^\w.-]", "_", storage.run) + suffix)
+    return storage.with_suffix(suffix)
 
 
 def check_path(file: Path | None, *, must_exist: bool) -> None:

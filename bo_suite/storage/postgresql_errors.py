@@ -1,7 +1,6 @@
 """What went wrong in PostgreSQL, in one sentence and without secrets."""
 
 import psycopg
-from psycopg import conninfo
 
 from bo_suite.errors import StorageError
 from bo_suite.storage.database import NotWritable
@@ -62,12 +61,6 @@ def error_of(error: psycopg.Error, name: str, text: str, *, passing: bool) -> St
     if passing:
         return Lost(message)
     return (NotWritable if code in (_READ_ONLY, _NO_RIGHT) else StorageError)(message)
-
-
-def without_password(text: str, connection: str) -> str:
-    """A text in which the password of a connection is replaced."""
-    password = conninfo.conninfo_to_dict(connection).get("password")
-    return text.replace(str(password), "***") if password else text
 
 
 def _sentence(text: str) -> str:

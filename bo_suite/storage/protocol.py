@@ -104,5 +104,8 @@ class Storage(Protocol):
     def holders(self) -> list[Holder]:
         """Who holds running trials, and until when."""
 
+    def now(self) -> float:
+        """Unix seconds, by the clock of the times of trials and leases."""
+
     def close(self) -> None:
         """Releases the storage; running trials stay running."""

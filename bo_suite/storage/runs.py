@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -11,7 +11,7 @@ from psycopg import sql
 from bo_suite.errors import StorageError
 from bo_suite.storage.addresses import Address
 from bo_suite.storage.postgresql import schema_of
-from bo_suite.storage.postgresql_errors import error_of, without_password
+from bo_suite.storage.postgresql_errors import error_of
 
 _KINDS = ("run", "suite")
 
@@ -68,12 +68,6 @@ def remove_run(address: Address, kind: str = "run") -> None:
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(name))
 
 
-def at(address: Address, run: str) -> Address:
-    """The address of another run of the same database."""
-    base = str(address).partition("?")[0]
-    return replace(address, run=run, shown=base if run == "default" else f"{base}?run={run}")
-
-
 def _described(connection: "psycopg.Connection[Any]", schema: str, name: str, kind: str) -> StoredRun:
     table = sql.Identifier(schema, "trials" if kind == "run" else "units")
     size = (
@@ -94,6 +88,6 @@ def _connected(address: Address) -> "Iterator[psycopg.Connection[Any]]":
         with psycopg.connect(address.connection, autocommit=True, connect_timeout=10) as connection:
             yield connection
     except psycopg.Error as error:
-        text = without_password(str(error), address.connection)
+        text = address.without_secrets(str(error))
         lost = error.sqlstate is None
         raise StorageError(str(error_of(error, str(address), text, passing=lost))) from None

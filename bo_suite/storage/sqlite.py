@@ -67,6 +67,9 @@ class SqliteDatabase:
         "real": "REAL",
         "integer": "INTEGER",
         "counter": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "text": "TEXT",
+        "long": "TEXT UNIQUE",
+        "rowid": "",  # every table has it
     }
 
     def __init__(self, path: Path | None, *, create: bool, log: bool = False, content: str) -> None:
@@ -194,6 +197,10 @@ class SqliteDatabase:
                 f"{self.name} was copied without its log: copy {self.name}-wal, which holds its trials, too"
             )
         return names
+
+    def programs(self) -> list[str]:
+        query = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+        return [name for (name,) in self.execute(query)]
 
     def prepare(self) -> None:
         self.check_folder()

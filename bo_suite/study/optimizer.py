@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.addresses import Location
 from bo_suite.storage.goals import Constraints, Direction, Goals, Noise, Told
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
@@ -45,8 +45,7 @@ class Optimizer:
         seed: equal seeds and data give equal suggestions.
         direction: "minimize" or "maximize", or one of these by name of each objective.
         budget: number of planned evaluations, if known; a small budget has fewer initial points.
-        storage: path of a file, or postgresql://user@host/database?run=NAME, created or continued; None for
-            memory.
+        storage: file, or address postgresql://user@host/database?run=NAME, of the history; None for memory.
         device: device of the surrogates ("cpu", "cuda").
         initial: number of space-filling points before the model chooses; added observations count. None for
             the number in the storage or, if it has none, 6, or a third of a budget below 18.
@@ -66,7 +65,7 @@ class Optimizer:
         seed: int = 0,
         direction: Direction = "minimize",
         budget: int | None = None,
-        storage: str | Path | None = None,
+        storage: Location | None = None,
         device: "str | torch.device" = "cpu",
         initial: int | None = None,
         repeats: bool | None = None,
@@ -79,7 +78,7 @@ class Optimizer:
 
     @staticmethod
     def resume(
-        path: str | Path, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
+        path: Location, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
     ) -> "Optimizer":
         """The Optimizer of a history, in the state that is stored.
 
@@ -90,7 +89,7 @@ class Optimizer:
             functions: the constraint functions of the space, if it has any.
 
         Raises:
-            StorageError, TrialError: the file is no history or needs the acquisition, or there is no device.
+            StorageError, TrialError: it is no history or needs the acquisition, or there is no device.
         """
         optimizer = object.__new__(Optimizer)
         optimizer._device = arguments.usable(device)
@@ -101,8 +100,8 @@ class Optimizer:
         """Pickles and copies as the place of the storage, which the copy resumes; TypeError if in memory."""
         if (place := self._history.place) is None:
             raise TypeError("an Optimizer must have a `storage` to be pickled or copied, got one in memory")
-        functions = self.space.constraints.functions
-        return Optimizer.resume, (str(place), self._suggester.acquisition, str(self._device), functions)
+        device, functions = str(self._device), self.space.constraints.functions
+        return Optimizer.resume, (place, self._suggester.acquisition, device, functions)
 
     def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
         self.opened = time.monotonic()
@@ -252,10 +251,7 @@ class Optimizer:
         return logged(failed, self._history)
 
     def withdraw(self, trial: Trial | int, requeue: bool = False) -> Trial:
-        """Stores that a running trial will not be evaluated; its point may be suggested again.
-
-        With `requeue` its point is queued for anyone, as by `enqueue`: its evaluation was broken off.
-        """
+        """Stores that a running trial will not be evaluated; with `requeue` its point is queued."""
         (number, attempt), again = self._id(trial), flag("requeue", requeue, TrialError)
         reason = "handed back" if again else "withdrawn"
         return logged(self._history.withdraw(number, reason, attempt, requeue=again), self._history)
@@ -315,6 +311,10 @@ class Optimizer:
     def reclaim(self, most: int | None = None, attempts: int | None = 3) -> list[Trial]:
         """Takes over abandoned trials, to be evaluated again; fails those that had so many attempts."""
         return self._history.reclaim(most, attempts)
+
+    def hold(self) -> None:
+        """Keeps the running trials of this Optimizer for those who evaluate them, also when it is closed."""
+        self._history.hold()
 
     def recommend(self, fixed: Params | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.

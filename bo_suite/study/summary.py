@@ -233,16 +233,21 @@ def change_lines(change: Change) -> list[str]:
     """What a change has changed, as text: a line for each parameter, or one for the outcome of a trial."""
     if change.trial is None:
         return differences(Space.from_dict(change.before), Space.from_dict(change.after))
-    return [f"{_outcome(change.before)} -> {_outcome(change.after)}"]
+    before, after = _outcome(change.before), _outcome(change.after)
+    if change.action == "late":
+        return [
+            f"attempt {change.after.get('attempt')} gave {after}, which was not taken; it was {before} then"
+        ]
+    return [f"{before} -> {after}"]
 
 
 def _outcome(outcome: Mapping[str, Any]) -> str:
     """An outcome of a change as text: its value and noise, or the state and why there is no value."""
     if outcome.get("outcomes") is not None:
         return ", ".join(f"{name} {value}" for name, value in json.loads(outcome["outcomes"]).items())
-    if outcome["value"] is None:
-        return f"{outcome['state']} ({outcome['reason']})" if outcome["reason"] else str(outcome["state"])
-    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome["std"] else "")
+    if outcome.get("value") is None:
+        return f"{outcome['state']} ({outcome['reason']})" if outcome.get("reason") else str(outcome["state"])
+    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome.get("std") else "")
 
 
 def ended_text(trial: Trial, best: float | None) -> str:

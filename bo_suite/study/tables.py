@@ -68,7 +68,8 @@ def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
 def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
     """One row a change: who changed what, when, and what was there before and after.
 
-    The outcomes of trials have columns of their own; the forms of spaces are in `before` and `after`.
+    The outcomes of trials have columns of their own; the forms of spaces are in `before` and `after`. What is
+    `after` in a "late" change was told of an earlier `attempt`, and not taken.
     """
     import pandas as pd
 
@@ -78,6 +79,8 @@ def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
         "author": [_escaped(change.author) for change in changes],
         "made": _times([change.made for change in changes]),
     }
+    if any(change.action == "late" for change in changes):
+        columns["attempt"] = pd.array([change.after.get("attempt") for change in changes], dtype="Int64")
     for side in ("before", "after"):
         forms = [getattr(change, side) for change in changes]
         outcomes = [{} if change.trial is None else form for change, form in zip(changes, forms, strict=True)]

@@ -35,6 +35,12 @@ def is_owner(text: object) -> bool:
     return len(fields) == 4 and fields[1].isdecimal() and len(fields[1]) < 20
 
 
+def process_of(owner: str) -> tuple[str, int]:
+    """The host and the process id in the name of an owner."""
+    machine, number, _, _ = owner.rsplit(":", 3)
+    return machine.rsplit("/", 2)[0] if machine.count("/") >= 2 else machine, int(number)
+
+
 def is_own(owner: str) -> bool:
     """Whether the owner belongs to this process."""
     machine, number, start, _ = owner.rsplit(":", 3)

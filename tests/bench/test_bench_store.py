@@ -1,14 +1,18 @@
-"""The folder of a suite: claims, what is stored as a whole, and records that cannot be read."""
+"""The units of a suite on both engines: claims, what is stored as a whole, what cannot be read."""
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from histories import HEADER
 
 from bo_suite.bench.environment import environment
 from bo_suite.bench.evaluation import Evaluation
@@ -17,7 +21,11 @@ from bo_suite.bench.store import FILE, Store
 from bo_suite.bench.unit import Unit
 from bo_suite.errors import StorageError
 from bo_suite.storage import database
+from bo_suite.storage.addresses import Lease, parsed
+from bo_suite.storage.history import History
+from bo_suite.storage.runs import runs
 
+ELSEWHERE = "elsewhere:1::x"
 UNITS = [("p", "m", 0), ("p", "m", 1), ("p", "n", 0)]
 
 
@@ -32,15 +40,32 @@ def end(store: Store, *units: Unit, minimum: float | None = 0.25) -> None:
     store.finish(units, environment(), "the command", minimum)
 
 
+@pytest.fixture(params=["folder", "postgresql"])
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a suite is stored."""
+    return str(tmp_path) if request.param == "folder" else request.getfixturevalue("postgres_url")
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path)
-    yield store
-    store.close()
+def store(out: str) -> Iterator[Store]:
+    with Store(out) as store:
+        yield store
 
 
-def test_a_unit_is_claimed_once_and_not_again_when_it_has_ended(store: Store, tmp_path: Path) -> None:
-    other = Store(tmp_path)
+def changed(store: Store, statement: str, *values: object) -> None:
+    """Does something to the tables that no runner would do."""
+    store._database.atomically(lambda: store._database.write(statement, values))
+
+
+def go_elsewhere(store: Store) -> None:
+    """Makes the claims of a runner those of another one, on another host, that is silent."""
+    store._heartbeat.stop()
+    for table in ("units", "leases"):
+        changed(store, f"UPDATE {table} SET owner = ? WHERE owner = ?", ELSEWHERE, store.owner)
+
+
+def test_a_unit_is_claimed_once_and_not_again_when_it_has_ended(store: Store, out: str) -> None:
+    other = Store(out)
     assert store.claim(UNITS[:2]) == UNITS[:2]
     assert store.claim(UNITS[:2]) == []
     assert other.claim(UNITS) == UNITS[2:]
@@ -72,37 +97,70 @@ input()
     store.close()
 
 
-def test_a_unit_that_somebody_has_taken_over_is_left_to_them(store: Store, tmp_path: Path) -> None:
+def test_a_unit_that_somebody_has_taken_over_is_left_to_them(store: Store, out: str) -> None:
     store.claim(UNITS[:2])
-    with sqlite3.connect(tmp_path / FILE) as connection:
-        connection.execute("UPDATE units SET owner = 'elsewhere:1::x' WHERE seed = 0")
-    connection.close()
+    changed(store, "UPDATE units SET owner = ? WHERE seed = 0", ELSEWHERE)
     end(store, unit(0), unit(1))
-    records = Records.read(tmp_path)
+    records = Records.read(out)
     assert list(records.units["seed"]) == [1]
     assert set(records.evaluations["seed"]) == {1}
     assert store.states()[UNITS[0]] == "running"
     assert store.claim(UNITS[:2]) == [], "a process of another host counts as alive"
     end(store, unit(1, "crashed", 1))
-    assert list(Records.read(tmp_path).units["state"]) == ["finished"], "and what has ended stays"
+    assert list(Records.read(out).units["state"]) == ["finished"], "and what has ended stays"
 
 
-def test_units_are_stored_all_or_none(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_claims_of_a_silent_runner_are_free_when_its_lease_has_expired(store: Store, out: str) -> None:
+    other = Store(out)
+    other.lease = Lease(0.3, 0.1)
+    assert other.claim(UNITS) == UNITS
+    go_elsewhere(other)
+    end(store, unit(0))
+    assert store.claim(UNITS) == [], "its lease lasts"
+    time.sleep(0.4)
+    assert store.claim(UNITS[:2]) == UNITS[:2]
+    assert store.claim(UNITS[:2]) == [], "they have another owner"
+    other.owner = ELSEWHERE
+    end(other, unit(0, "crashed"))
+    assert set(store.states().values()) == {"running"}, "it comes too late for this one"
+    end(other, Unit("p", "n", 0, "crashed", "why", 1.0, 1, ()))
+    end(store, unit(0))
+    assert store.states() == {UNITS[0]: "finished", UNITS[1]: "running", UNITS[2]: "crashed"}
+    assert store.claim([("p", "n", 1)])
+    assert store._database.execute("SELECT owner FROM leases") == [(store.owner,)], "it has no unit left"
+    other.close()
+
+
+def test_a_runner_renews_its_lease_until_it_closes(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bo_suite.bench.store.Lease", lambda: Lease(60.0, 0.1))
+    store = Store(out if out.startswith("/") else f"{out}&lease=60&heartbeat=0.1")
+    store.claim(UNITS)
+    ((began, first),) = store._database.execute("SELECT started, expires FROM leases")
+    deadline = time.monotonic() + 20.0
+    while store._database.execute("SELECT expires FROM leases") == [(first,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert store._database.execute("SELECT started FROM leases") == [(began,)]
+    store.close()
+    assert not store.renew(), "the thread ends"
+
+
+def test_units_are_stored_all_or_none(store: Store, out: str) -> None:
     store.claim(UNITS[:2])
     broken = unit(1)
     object.__setattr__(broken, "evaluations", (unit().evaluations[0], None))
     with pytest.raises(AttributeError):
         end(store, unit(0), broken)
     assert set(store.states().values()) == {"running"}
-    records = Records.read(tmp_path)
+    records = Records.read(out)
     assert records.units.empty
     assert records.evaluations.empty
     end(store, unit(0), unit(1))
-    assert len(Records.read(tmp_path).evaluations) == 4
+    assert len(Records.read(out).evaluations) == 4
 
 
 def test_an_interrupt_at_any_statement_leaves_units_whole_or_unstored(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.claim(UNITS[:2])
     for stop in range(100):
@@ -120,19 +178,19 @@ def test_an_interrupt_at_any_statement_leaves_units_whole_or_unstored(
                 break
             except KeyboardInterrupt:
                 pass
-        assert len(Records.read(tmp_path).evaluations) == 4 * ("after COMMIT" in moments)
-    assert stop > 15
-    assert len(Records.read(tmp_path).evaluations) == 4
+        assert len(Records.read(out).evaluations) == 4 * ("after COMMIT" in moments)
+    assert stop > 10
+    assert len(Records.read(out).evaluations) == 4
 
 
-def test_records_are_what_was_stored(store: Store, tmp_path: Path) -> None:
+def test_records_are_what_was_stored(store: Store, out: str) -> None:
     store.agree("problems", "problem", "p", {"minimum": 0.25, "noise": 1.0, "dim": 1, "budget": 2})
     store.agree("problems", "problem", "unused", {"minimum": None})
     store.claim(UNITS)
     failed = Evaluation({"x": 0.0}, None, None, 0.1, 0.2, 0.3, {"source": "design"}, "too far")
     end(store, Unit("p", "m", 0, "timed out", "late", 2.5, 3, (failed,)), unit(1))
     end(store, Unit("p", "n", 0, "finished", None, 0.5, 1, unit().evaluations), minimum=None)
-    records = Records.read(tmp_path)
+    records = Records.read(out)
     assert records.problems.to_dict("records")[0]["minimum"] == 0.25
     assert list(records.problems["problem"]) == ["p"]
     first = records.units.drop(columns="first_feasible").to_dict("records")[0]
@@ -182,12 +240,12 @@ def test_units_are_forgotten_by_their_state(store: Store) -> None:
     assert store.claim(units) == units[1:]
 
 
-def test_many_runners_open_one_new_folder_at_once_and_share_its_units(tmp_path: Path) -> None:
+def test_many_runners_open_one_new_suite_at_once_and_share_its_units(out: str) -> None:
     units, claimed, barrier = [("p", "m", seed) for seed in range(40)], [], threading.Barrier(6)
 
     def claim() -> None:
         barrier.wait()
-        store = Store(tmp_path / "new")
+        store = Store(out)
         claimed.extend(found for one in units for found in store.claim([one]))
         barrier.wait()  # to close frees what was claimed
         store.close()
@@ -198,6 +256,23 @@ def test_many_runners_open_one_new_folder_at_once_and_share_its_units(tmp_path: 
     for thread in threads:
         thread.join()
     assert sorted(claimed) == units
+
+
+def test_a_suite_that_is_not_in_a_database_is_an_error_that_names_it(postgres_url: str) -> None:
+    shown = str(parsed(postgres_url))
+    with pytest.raises(
+        StorageError, match=rf"^the suite must exist .*got {re.escape(shown)}, where there is"
+    ):
+        Records.read(postgres_url)
+    History.open(postgres_url, HEADER).close()
+    with pytest.raises(StorageError, match=r"^the suite must exist"):
+        Records.read(postgres_url)
+    Store(postgres_url).close()
+    assert Records.read(postgres_url).units.empty
+    assert sorted(run.kind for run in runs(parsed(postgres_url)) if run.name == parsed(postgres_url).run) == [
+        "run",
+        "suite",
+    ]
 
 
 def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ def changed(folder: Path, *statements: str, values: Sequence[Any] = ()) -> None:
     connection.close()
 
 
+def rows(folder: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        return connection.execute(query).fetchall()
+
+
 def as_version_1(folder: Path) -> None:
     """As 0.8.0 wrote it: without hashes."""
     as_version_2(folder)
@@ -53,7 +59,21 @@ def as_version_1(folder: Path) -> None:
 
 def as_version_2(folder: Path) -> None:
     """As 0.9.0 wrote it: without outcomes by name."""
+    without_leases(folder)
     changed(folder, "ALTER TABLE evaluations DROP COLUMN outcomes", "UPDATE meta SET value = '2'")
+
+
+def without_leases(folder: Path) -> None:
+    """As it was written before there were leases, with a table that is stored by its key."""
+    ((table,),) = rows(folder, "SELECT sql FROM sqlite_master WHERE name = 'evaluations'")
+    changed(
+        folder,
+        "DROP TABLE leases",
+        "ALTER TABLE evaluations RENAME TO others",
+        f"{table} WITHOUT ROWID",
+        "INSERT INTO evaluations SELECT * FROM others",
+        "DROP TABLE others",
+    )
 
 
 def reads(folder: Path) -> list[Any]:
@@ -172,7 +192,9 @@ def test_a_change_that_leaves_rows_valid_is_an_error_too(
             read()
 
 
-@pytest.mark.parametrize(("version", "age"), [("1", as_version_1), ("2", as_version_2)])
+@pytest.mark.parametrize(
+    ("version", "age"), [("1", as_version_1), ("2", as_version_2), ("3", without_leases)]
+)
 def test_older_records_are_read_and_brought_to_this_version_when_they_are_continued(
     version: str, age: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -185,6 +207,7 @@ def test_older_records_are_read_and_brought_to_this_version_when_they_are_contin
     assert connection.execute("SELECT value FROM meta").fetchone() == (version,), "reading changes nothing"
     after = run_suite("branin", "random", range(3), 3, tmp_path, workers=1, progress=False)
     assert connection.execute("SELECT value FROM meta").fetchone() == ("3",)
+    assert connection.execute("SELECT count(*) FROM leases").fetchone() == (1,)
     for table in COLUMNS:
         assert connection.execute(f"SELECT count(*) FROM {table} WHERE digest IS NULL").fetchone() == (0,)
     connection.close()

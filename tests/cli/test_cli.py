@@ -491,7 +491,7 @@ class TestHelp:
         "name",
         [pytest.param(name, marks=[pytest.mark.slow] if name == "bench" else []) for name in ["", *COMMANDS]],
     )
-    def test_the_examples_run(self, name, run_db, monkeypatch):
+    def test_the_examples_run(self, name, run_db, monkeypatch, request):
         if name == "dashboard":  # a server that has ended
             pytest.importorskip("optuna")
             ended = types.SimpleNamespace(run_server=lambda storage, host, port: None)
@@ -509,6 +509,10 @@ class TestHelp:
             History.open(run_db, None).close()
             Path(run_db).unlink()
             call("ask run.db --space space.toml --count 3")
+        if name == "runs":
+            address = request.getfixturevalue("postgres_url").partition("?")[0]
+            Optimizer(Space({"x": Float(0, 1)}), storage=f"{address}?run=svm").close()
+            examples = [one.replace("postgresql://me@db.lab/bo", address) for one in examples]
         if name == "report":
             call("bench branin --methods random,sobol --budget 4 --workers 1 --out first")
         for example in examples:

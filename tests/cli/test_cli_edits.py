@@ -203,7 +203,7 @@ class TestQueue:
             ("predict run.db lr=0.01", 1, "missing ['depth', 'act']"),
             ("predict run.db lr=0.01 depth=1 act=3 --interval 2", 1, "`0 < interval < 1` must hold"),
             ("importance run.db", 1, "importances need 3 finished trials, got 2"),
-            ("report run.db --plot run.png", 2, "--plot is for the folder of a suite"),
+            ("report run.db --plot run.png", 2, "--plot is for a suite"),
             ("report run.db --out run.db", 1, "the page must be another file than the history"),
             ("report run.db --out none/run.html", 1, "cannot be written"),
             ("report past.csv", 1, "past.csv"),

@@ -273,7 +273,7 @@ def test_a_database_that_has_lost_trials_is_used_no_longer(
             lambda: ask(history),
         ]
         for call in calls:
-            with pytest.raises(StorageError, match="has lost trials that it had stored, as after a failover"):
+            with pytest.raises(StorageError, match="has lost what it had stored, as after a failover"):
                 call()
     with closing(History.open(postgres_url, None)) as again:
         assert again.trials() == [trial]
