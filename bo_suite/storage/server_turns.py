@@ -14,7 +14,7 @@ from bo_suite.errors import StorageError
 from bo_suite.storage.database import Database
 from bo_suite.system.locks import FairLock
 
-PATIENCE_S = 5.0
+PATIENCE_S = 10.0
 """Seconds to wait for a turn: then it is better to ask beside the others than to wait."""
 
 _APPLICATION = 0x626F
