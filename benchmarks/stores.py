@@ -101,7 +101,7 @@ def append(out: Path | None, rows: Sequence[dict[str, Any]]) -> None:
         "sqlite": sqlite3.sqlite_version,
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
-        "load": [round(number, 1) for number in os.getloadavg()],
+        "load_average": [round(number, 1) for number in os.getloadavg()],
         "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def _page(folder: Location) -> Path:
     """Where the page of a suite is written."""
     place = suite_place(folder)
     if isinstance(place, Path):
-        return place / "report.html"
+        return Path(str(folder)) / "report.html"
     beside = Path(re.sub(r"[^\w.-]", "_", place.run) + "_report")
     beside.mkdir(exist_ok=True)
     return beside / "report.html"

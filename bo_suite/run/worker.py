@@ -44,6 +44,7 @@ from bo_suite.run.minimize import Function, Result, check_no_context, timeout_se
 from bo_suite.run.running import Watch, outcome_in, refusal_of, settle, store_outcome
 from bo_suite.run.stopping import Callback, check_callbacks, check_rules
 from bo_suite.run.workers import ExecutorPool
+from bo_suite.storage.addresses import Address, Lease
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.system.interrupt import TimeOver
@@ -60,7 +61,8 @@ _LOOK_S = 2.0
 """Seconds between looks whether a trial was taken over."""
 
 _FIRST_NAP_S, _LONGEST_NAP_S = 0.1, 5.0
-"""Seconds between looks whether trials of others have ended; each nap is twice as long as the last."""
+"""Seconds between looks whether trials of others have ended; each nap is twice as long as the last one, but
+not longer than a heartbeat, so that what is abandoned is taken over soon."""
 
 
 def work(
@@ -232,7 +234,9 @@ class _Worker:
         bug.again()
 
     def _loop(self) -> str | None:
-        nap = _FIRST_NAP_S
+        place = self._optimizer.place
+        lease = place.lease if isinstance(place, Address) else Lease()
+        nap, longest = _FIRST_NAP_S, min(_LONGEST_NAP_S, lease.heartbeat)
         while (reason := self._stopped or self._end.reason()) is None:
             before = self._optimizer.trials
             trial = self._next()
@@ -243,7 +247,7 @@ class _Worker:
                 return self._exhausted
             else:  # what runs elsewhere may be handed back, or abandoned
                 self._end.wait(nap)
-                nap = min(2 * nap, _LONGEST_NAP_S)
+                nap = min(2 * nap, longest)
         return reason
 
     def _next(self) -> Trial | None:

@@ -8,7 +8,7 @@ file on a local disk.
 
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ class History:
         """
         table, sources = self._table, list(map(provenance_json, provenance))
 
-        def inserted() -> list[Trial] | None:
+        def inserted() -> list[Row] | None:
             first = table.largest("id") + 1
             if space not in (None, table.header.space) or expected not in (None, first):
                 return None
@@ -157,7 +157,8 @@ class History:
                 return None
             return self._append(rows, first)
 
-        trials = table.stored(inserted)
+        rows = table.stored(inserted)
+        trials = None if rows is None else self._trials_of(rows)
         self._holding.add(trials or ())
         return trials
 
@@ -169,9 +170,8 @@ class History:
             TrialError: a value or a std is not finite, or a std is below 0.
         """
         table = self._table
-        return table.stored(
-            lambda: self._append([self._added(one) for one in observations], table.largest("id") + 1)
-        )
+        rows = table.stored(lambda: self._append(map(self._added, observations), table.largest("id") + 1))
+        return self._trials_of(rows)
 
     def enqueue(self, points: Sequence[Params], *, repeats: bool = True) -> list[Queued]:
         """Stores points to be asked next, after those that are queued already, and returns them.
@@ -320,9 +320,7 @@ class History:
 
     def hold(self) -> None:
         """Keeps the running trials of this history until they are told, also when this process has ended."""
-        with self._table.database.session():
-            self._table.stored(self._holding.keep)
-            self._holding.rename()
+        self._holding.keep()
 
     def holders(self) -> list[Holder]:
         """Who holds running trials, and until when."""
@@ -351,14 +349,20 @@ class History:
         outcome = self._table.header.goals.stored(told, observation.std)
         return Row(params=point, state="finished", ended=now, **outcome)
 
-    def _append(self, rows: Sequence[Row], first: int) -> list[Trial]:
-        """Writes rows with ids from the first one on, within a transaction."""
+    def _append(self, rows: Iterable[Row], first: int) -> list[Row]:
+        """Writes rows with ids from the first one on, within a transaction, each as soon as it is made.
+
+        A server ends a transaction in which nothing happens for seconds.
+        """
         table = self._table
         shared = {"started": table.database.now(), "owner": self.owner, "revision": table.next_revision()}
         written = [table.put(row, id=number, **shared) for number, row in enumerate(rows, first)]
-        if any(row.state == "running" for row in rows):
+        if any(row.state == "running" for row in written):
             self._holding.begin()
-        return [trial_of(row, self._table.header.run) for row in written]
+        return written
+
+    def _trials_of(self, rows: Sequence[Row]) -> list[Trial]:
+        return [trial_of(row, self._table.header.run) for row in rows]
 
     def _seen(self) -> Snapshot:
         table, trials = self._table, self._table.trials()

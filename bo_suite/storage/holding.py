@@ -63,12 +63,10 @@ class Holding:
         self._handed.pop(number, None)
 
     def keep(self) -> None:
-        """Makes a lease without end, within a transaction."""
-        leases.renew(self._table.database, self.owner, None)
-
-    def rename(self) -> None:
-        """Takes another name, so that trials from now on have a lease of their own beside those held."""
-        self._owner = (os.getpid(), new_owner())
+        """Makes a lease without end, and takes another name, so that later trials have another lease."""
+        with self._table.database.session():
+            self._table.stored(lambda: leases.renew(self._table.database, self.owner, None))
+            self._owner = (os.getpid(), new_owner())
 
     def renew(self) -> bool:
         """Renews the lease; returns False if nothing runs here any more."""

@@ -14,14 +14,11 @@ from bo_suite.errors import StorageError
 from bo_suite.storage.database import Database
 from bo_suite.system.locks import FairLock
 
-PATIENCE_S = 5.0
+PATIENCE_S = 10.0
 """Seconds to wait for a turn: then it is better to ask beside the others than to wait."""
 
 _APPLICATION = 0x626F
 """First part of the key of a lock, so that other programs have other locks."""
-
-_WAIT_S = 1.0
-"""Longest time for which the connection waits, and can be used for nothing else, such as a heartbeat."""
 
 
 class ServerTurns:
@@ -30,10 +27,11 @@ class ServerTurns:
     Args:
         database: of the run.
         name: of the run in the whole server.
+        longest: seconds for which the connection may wait, and can be used for nothing else.
     """
 
-    def __init__(self, database: Database, name: str) -> None:
-        self._database, self._lock = database, FairLock()
+    def __init__(self, database: Database, name: str, longest: float) -> None:
+        self._database, self._lock, self._longest = database, FairLock(), longest
         self._key = _APPLICATION, crc32(name.encode()) - 2**31
 
     @contextmanager
@@ -72,7 +70,7 @@ class ServerTurns:
         if self._database.execute("SELECT pg_try_advisory_lock(?::int, ?::int)", self._key) == [(True,)]:
             return True
         while (left := deadline - time.monotonic()) > 0:
-            wait = partial(self._came_within, min(left, _WAIT_S))
+            wait = partial(self._came_within, min(left, self._longest))
             if self._database.atomically(wait, writes=False):
                 return True
             self._leave()  # it may have come at the instant at which the server gave up

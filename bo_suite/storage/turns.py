@@ -57,7 +57,9 @@ if hasattr(os, "register_at_fork"):
 
 def turns_at(place: Path | Address | None, database: Database) -> "Turns | ServerTurns":
     """The turns at the history in a file, a database or memory."""
-    return ServerTurns(database, str(place)) if isinstance(place, Address) else Turns(place)
+    if isinstance(place, Address):
+        return ServerTurns(database, str(place), place.lease.heartbeat)
+    return Turns(place)
 
 
 class Turns:

@@ -20,6 +20,9 @@ logger = logging.getLogger("bo_suite")
 _PATIENT_ASKS = 2
 """Attempts to suggest in view of the latest trials; after these, any point that is new is accepted."""
 
+_QUICK_TRIES = 50
+"""Attempts to store points that were not suggested in view of the latest trials."""
+
 _MOMENT, _POLL = 0.005, 0.0002
 """Seconds to wait for quick evaluations, and between two polls of their trials."""
 
@@ -141,7 +144,7 @@ def _store_if_new(
 ) -> list[Trial] | None:
     """Stores suggestions that were made without the latest trials, unless one of these has the same point."""
     new = [suggestion.params for suggestion in suggestions if not suggestion.may_repeat]
-    for _ in range(_PATIENT_ASKS):
+    for _ in range(_QUICK_TRIES):  # each of them costs little beside another suggestion
         trials = history.trials()
         if any(trial.informative and trial.params in new for trial in trials):
             return None

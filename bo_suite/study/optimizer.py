@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.addresses import Location
+from bo_suite.storage.addresses import Address, Location
 from bo_suite.storage.goals import Constraints, Direction, Goals, Noise, Told
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
@@ -133,6 +134,11 @@ class Optimizer:
         return self._history.header.budget
 
     @property
+    def place(self) -> Path | Address | None:
+        """Where the run is stored; None if in memory."""
+        return self._history.place
+
+    @property
     def trials(self) -> list[Trial]:
         """All trials, ordered by id."""
         return self._history.trials()
@@ -145,11 +151,7 @@ class Optimizer:
 
     @property
     def best(self) -> Finished:
-        """The feasible trial with the best value; in a space with fidelities, among trials at the target.
-
-        Raises:
-            TrialError: no such trial is finished, or there are several objectives.
-        """
+        """The feasible trial with the best value, at the target fidelity; a TrialError if there is none."""
         return best_trial(self.trials, self.goals, self.space)
 
     @property
@@ -233,10 +235,9 @@ class Optimizer:
     def fail(
         self, trial: Trial | int, reason: str, transient: bool = False, traceback: str | None = None
     ) -> Trial:
-        """Stores that a running trial has failed; later suggestions avoid regions where trials fail.
+        """Stores that a running trial, or that of an id, has failed; suggestions avoid where trials fail.
 
         Args:
-            trial: the trial, or its id.
             reason: why it failed.
             transient: whether the cause does not depend on the point, such as a lost connection. The model
                 then ignores the trial, and its point may be suggested again.
@@ -304,7 +305,7 @@ class Optimizer:
 
         Raises:
             SpaceError: a parameter becomes one of another kind or has a single number left, a new one has no
-                value, an earlier point has no place in the new space, or a queued point is outside of it.
+                value, or an earlier or a queued point has no place in the new space.
         """
         return extend(self._history, parameters, values or {}, self._suggesters.check)
 
@@ -313,7 +314,7 @@ class Optimizer:
         return self._history.reclaim(most, attempts)
 
     def hold(self) -> None:
-        """Keeps the running trials of this Optimizer for those who evaluate them, also when it is closed."""
+        """Keeps the running trials for those who evaluate them, also when this process has ended."""
         self._history.hold()
 
     def recommend(self, fixed: Params | None = None) -> Any:
@@ -386,7 +387,7 @@ class Optimizer:
     def to_frame(self, history: bool = False) -> "pd.DataFrame":
         """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields.
 
-        With `history` one row per change instead: what was amended, forgotten or extended, by whom and when.
+        With `history` one row per change: amended, forgotten, extended, or told too late, by whom and when.
         """
         return frame_of_changes(self._history.changes()) if history else to_frame(self.trials, self.goals)
 

@@ -18,7 +18,7 @@ from bo_suite.errors import DataError, SpaceError, TrialError
 from bo_suite.run import worker
 from bo_suite.run.stopping import TargetValue, Until
 from bo_suite.run.worker import work
-from bo_suite.storage import holding
+from bo_suite.storage import leases
 from bo_suite.system.owners import start_time
 
 SPACE = Space({"x": Float(0.0, 1.0)})
@@ -240,7 +240,7 @@ def test_an_evaluation_whose_trial_was_taken_over_is_killed(
         until(lambda: calls(path))
         other = Optimizer.resume(path)
         with monkeypatch.context() as patch:
-            patch.setattr(holding, "has_live_owner", lambda owner, open_owners: False)
+            patch.setattr(leases, "has_live_owner", lambda owner, open_owners: False)
             (trial,) = other.reclaim()
         killed.extend(until(lambda: [pid for pid in calls(path) if is_dead(pid)]))
         until(lambda: sum(trial.state == "finished" for trial in other.trials) == 3)

@@ -28,6 +28,7 @@ from bo_suite.storage.headers import write_header
 from bo_suite.storage.history import History
 from bo_suite.storage.postgresql_errors import Lost
 from bo_suite.storage.runs import has_run, remove_run, runs
+from bo_suite.storage.trial import Observation
 
 TABLES = "bo_suite_run_{}"
 
@@ -297,6 +298,22 @@ def test_a_client_that_was_stopped_in_a_transaction_or_a_turn_does_not_hold_up_o
         finally:
             child.kill()
             child.join()
+
+
+def test_many_observations_are_stored_while_the_transaction_is_kept_awake(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, added = postgresql_connection._SETTINGS, History._added
+
+    def slowly(history: History, observation: Observation) -> Any:
+        time.sleep(0.2)
+        return added(history, observation)
+
+    monkeypatch.setattr(postgresql_connection, "_SETTINGS", settings.replace("= '10s'", "= '600ms'"))
+    monkeypatch.setattr(postgresql, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(History, "_added", slowly)
+    with closing(History.open(postgres_url, HEADER)) as history:
+        assert len(history.add_all([Observation(POINT, 1.0)] * 5)) == 5
 
 
 def test_turns_are_taken_one_by_one(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
