@@ -63,13 +63,12 @@ def test_workers_in_every_state(opened: Opener) -> None:
     one, two = ask(working), ask(working)
     waiting.tell(ask(waiting).id, 0.5)
     kept, lost = ask(held), ask(abandoned)
+    owners = [one.owner for one in (abandoned, held, working, waiting)]
     held.hold()
     silence(abandoned)
     status = status_of(watching)
     assert [worker.state for worker in status.workers] == ["abandoned", "held", "working", "waiting"]
-    assert [worker.owner for worker in status.workers] == [
-        one.owner for one in (abandoned, held, working, waiting)
-    ]
+    assert [worker.owner for worker in status.workers] == owners
     numbers = [[one.trial for one in worker.trials] for worker in status.workers]
     assert numbers == [[lost.id], [kept.id], [one.id, two.id], []]
     first, second, third, fourth = status.workers
