@@ -180,6 +180,8 @@ def _look(path: str, pipe: Any) -> None:
         copy = shutil.copy(path, Path(name) / "copy.db")
         for words in (["best"], ["trials", "--json"], ["trials"], ["tell", "x"], ["ask"]):
             CliRunner().invoke(app, [words[0], str(copy), *words[1:]])
+        with closing(Optimizer.resume(copy)) as optimizer:
+            optimizer.to_frame()
         plot_convergence([], "minimize")
     if os.getuid() == 0:
         os.setuid(65534)  # permissions do not bind root
