@@ -30,9 +30,9 @@ def test_a_kill_before_and_after_each_writing_statement() -> None:
     assert result.problems == []
     assert result.resumed_equal == result.files > 50
     assert result.kills == sum(result.moments.values()) >= result.files - 1
-    creation = ["PRAGMA application_id", "CREATE TABLE meta", "CREATE TABLE trials"]
-    creation += ["CREATE INDEX", "REPLACE INTO meta", "DELETE FROM meta"]
-    calls = ["BEGIN", "REPLACE INTO trials", "COMMIT"]
+    creation = ["PRAGMA application_id", "CREATE TABLE meta", "CREATE TABLE trials", "CREATE TABLE IF NOT"]
+    creation += ["CREATE INDEX", "INSERT INTO meta", "DELETE FROM meta"]
+    calls = ["BEGIN", "INSERT INTO trials", "INSERT INTO leases", "COMMIT"]
     for statement in creation + calls:
         for when in ("before", "after"):
             assert any(moment.startswith(f"{when} {statement}") for moment in result.moments), statement
