@@ -96,7 +96,7 @@ def work(path: str, ledger: str, count: int, kill_at: int | None, pause: float =
         optimizer = Optimizer.resume(path)
     except StorageError:  # only the first children: nothing is stored yet
         optimizer = Optimizer(SPACE, seed=SEED, storage=path)
-    start, left = time.perf_counter(), optimizer.reclaim()
+    start, left = time.perf_counter(), optimizer.reclaim(attempts=None)
     note("resumed", len(optimizer.trials), len(left))
     while left or len(optimizer.trials) < count:
         trial = left.pop(0) if left else optimizer.ask()

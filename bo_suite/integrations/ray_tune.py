@@ -291,7 +291,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
                 f"the storage must hold the {needed} trials of the restored search, got {len(trials)} "
                 f"in {self._file}"
             )
-        interrupted = {trial.id: trial for trial in optimizer.reclaim()}
+        interrupted = {trial.id: trial for trial in optimizer.reclaim(attempts=None)}
         for name, (number, _) in self._known.items():
             if number in interrupted:
                 self._known[name] = (number, interrupted.pop(number).attempt)
