@@ -100,7 +100,7 @@ class Rate:
         ten_minutes: in the last ten minutes.
         hour: in the last hour.
         per_hour: of the last hour, or of the time since the first trial of a younger run.
-        budget_spent: unix seconds at which the whole budget will have ended at this rate; None if unknown.
+        budget_spent: unix seconds at which all of the budget will have ended; None if unknown, or if it has.
     """
 
     ten_minutes: int
@@ -240,7 +240,7 @@ def _rate(trials: Sequence[Trial], left: int | None, now: float) -> Rate:
     window = min(HOUR, max(now - min((trial.started for trial in asked), default=now), 1.0))
     per_hour = hour * HOUR / window
     open_ones = None if left is None else left + sum(trial.state == "running" for trial in trials)
-    spent = None if open_ones is None or not per_hour else now + open_ones / per_hour * HOUR
+    spent = now + open_ones / per_hour * HOUR if open_ones and per_hour else None
     return Rate(minutes, hour, per_hour, spent)
 
 

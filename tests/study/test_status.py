@@ -140,6 +140,16 @@ def test_rates_and_the_end_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> Non
         assert status_of(optimizer).rate.per_hour == status_of(optimizer).rate.hour == 30
 
 
+def test_a_budget_that_is_spent_has_no_end_to_come(opened: Opener) -> None:
+    history = opened()
+    history.tell(ask(history).id, 0.5)
+    with closing(Optimizer(HEADER.space, seed=HEADER.seed, budget=1, storage=history.place)) as optimizer:
+        status = status_of(optimizer)
+    assert status.left == 0
+    assert status.rate.hour == 1
+    assert status.rate.budget_spent is None
+
+
 def test_late_outcomes_are_shown_everywhere(opened: Opener) -> None:
     mine, theirs = opened(), opened()
     told_too_late(mine, theirs)
