@@ -11,9 +11,30 @@ from bo_suite.values.copies import Copied
 from bo_suite.values.describe import SHORT, shortened
 from bo_suite.values.display import html_table, shown_point, shown_text, shown_value
 
-State = Literal["running", "finished", "failed", "withdrawn"]
+State = Literal["running", "finished", "failed", "withdrawn", "stopped", "paused"]
 
-STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn")
+STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn", "stopped", "paused")
+
+Verdict = Literal["continue", "stop", "pause"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """An intermediate outcome of an evaluation.
+
+    Attributes:
+        step: number of the step, from 1 on.
+        value: the outcome after the step, in the user's units and direction.
+        seconds: that the evaluation has taken up to this step, over all attempts.
+        attempt: the attempt that reported it.
+        verdict: what was decided at this step; None if nothing is decided yet.
+    """
+
+    step: int
+    value: float
+    seconds: float
+    attempt: int
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,7 @@ class Trial:
     traceback: str | None = field(default=None, repr=False)  # of the exception that it failed with
     outcomes: Mapping[str, float | None] | None = None  # by name; NaN as None; None if `value` is all
     stds: Mapping[str, float] | None = None  # standard deviations of their noise, of those that are known
+    reports: tuple[Report, ...] = ()  # intermediate outcomes by ascending step, of each the latest attempt's
     run: str = field(default="", repr=False, compare=False)  # name of the history that it belongs to
 
     def __hash__(self) -> int:
@@ -46,6 +68,11 @@ class Trial:
     def _repr_html_(self) -> str:
         rows = [(name, shown_value(value)) for name, value in self.params.items()]
         return html_table(f"trial {self.id}, {self.state}{_outcome(self)}", (), rows)
+
+    @property
+    def step(self) -> int:
+        """The last step that was reported; 0 if none was."""
+        return self.reports[-1].step if self.reports else 0
 
     @property
     def informative(self) -> bool:
