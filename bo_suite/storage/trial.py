@@ -1,7 +1,7 @@
 """The records of a trial, of a queued point, and of what holds for all trials of a history."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,8 @@ State = Literal["running", "finished", "failed", "withdrawn", "stopped", "paused
 STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn", "stopped", "paused")
 
 Verdict = Literal["continue", "stop", "pause"]
+
+VERDICTS: tuple[Verdict, ...] = ("continue", "stop", "pause")
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def next_id(trials: Sequence[Trial]) -> int:
 
 def record(trial: Trial) -> dict[str, Any]:
     """The fields of a trial, in JSON values."""
-    return {column.name: getattr(trial, column.name) for column in fields(trial) if column.name != "run"}
+    values = {column.name: getattr(trial, column.name) for column in fields(trial) if column.name != "run"}
+    return values | {"reports": [asdict(report) for report in trial.reports]}
 
 
 def round_hyperparameters(hyperparameters: Sequence[float]) -> list[float]:
