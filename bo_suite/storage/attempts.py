@@ -5,7 +5,7 @@ import math
 import operator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, SupportsFloat, cast
+from typing import Any, SupportsFloat
 
 from bo_suite.errors import SpaceError, SupersededError, TrialError
 from bo_suite.storage.changes import outcome_of, write_change
@@ -182,6 +182,7 @@ def checked_step(step: object) -> int:
 
 def checked_verdict(verdict: object) -> Verdict:
     """The verdict; a TrialError if it is none."""
-    if verdict not in VERDICTS:
-        raise TrialError(f"a verdict must be one of {', '.join(VERDICTS)}, got {described(verdict)}")
-    return cast(Verdict, verdict)
+    for known in VERDICTS:
+        if isinstance(verdict, str) and verdict == known:
+            return known
+    raise TrialError(f"a verdict must be one of {', '.join(VERDICTS)}, got {described(verdict)}")

@@ -98,7 +98,7 @@ else:
 
 @dataclass(frozen=True)
 class Header:
-    """What holds for all trials of a history; the acquisition is in JSON form."""
+    """What holds for all trials of a history; the acquisition and the scheduler are in JSON form."""
 
     space: Space
     seed: int
@@ -110,6 +110,7 @@ class Header:
     since: int = 0  # id of the first trial since the space or an outcome was last changed
     extended: bool = False  # whether the space was changed, so that points of trials may be outside
     constraints: Constraints | None = None  # intervals by name of an outcome, or None
+    scheduler: Any = None
     run: str = field(default="", compare=False)  # a unique name; "" in files of version 0.8
     schema: int = field(default=0, compare=False)  # version of the file when it was last read or written
 
