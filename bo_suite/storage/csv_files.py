@@ -54,7 +54,8 @@ def read_csv(
     outcomes by name by `value_NAME` or NAME. A blank cell of an outcome by name says that it was not
     measured, "nan" that its measurement failed. The columns `std` (or `std_NAME`), `state` and `reason`, and
     those of constraints, may be missing: a row with a reason alone has failed, as one in the state "failed".
-    Rows in the states "running", "withdrawn", "stopped" and "paused" are left out. Rows may repeat points, but no `id`.
+    Rows in the states "running", "withdrawn", "stopped" and "paused" are left out. Rows may repeat points,
+    but no `id`.
 
     Args:
         path: the file.

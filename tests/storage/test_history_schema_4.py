@@ -124,7 +124,7 @@ def test_what_its_seals_do_not_fit_is_named_and_not_migrated(path: Path, column:
     assert version(path) == 4
 
 
-@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_during_the_migration_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
