@@ -14,6 +14,8 @@ _STORED = {
     "acquisition.thompson": "ThompsonSampling",
     "classifiers.gp": "GPClassifier",
     "classifiers.mlp": "MLPClassifier",
+    "kernels.decay": "Decay",
+    "kernels.learning_curves": "ExponentialDecay",
     "kernels.stationary": "Matern52",
     "optim.maximize": "Search",
     "surrogates.auto": "AutoGP",

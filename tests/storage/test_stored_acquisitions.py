@@ -50,7 +50,7 @@ NO_RECIPES = {
         ),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
-    "kernels": ("Conditional", "ConditionalFeatures", "Described", "Layout", "Part", "Parameters"),
+    "kernels": ("Conditional", "ConditionalFeatures", "Described", "Layout", "Mixture", "Part", "Parameters"),
     "surrogates": (
         *("Paths", "FitTrace", "SparseProcess", "Lookahead", "WarmStart", "ExactProcess", "Model"),
         *(
@@ -137,6 +137,7 @@ def test_a_default_one_of_every_class_is_restored_as_a_part(name: str) -> None:
         "AffineCost": lambda one: KnowledgeGradient(cost=one),
         "RootGamma": lambda one: Bore(MLPClassifier(), one),
         "SteinBatch": None,
+        "Decay": None,
     }
     keys = (attribute, module.split(".")[-1], module.split(".")[1])
     holder = next(holders[key] for key in keys if key in holders)
