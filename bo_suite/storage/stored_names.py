@@ -19,6 +19,7 @@ _STORED = {
     "kernels.stationary": "Matern52",
     "optim.maximize": "Search",
     "surrogates.auto": "AutoGP",
+    "surrogates.curves.freeze_thaw": "FreezeThaw",
     "surrogates.exact": "ExactGP",
     "surrogates.inducing": "GreedyVariance KMeans Subset",
     "surrogates.likelihoods": "BernoulliLogit BernoulliProbit Gaussian Poisson StudentT",

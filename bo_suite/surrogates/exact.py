@@ -113,7 +113,7 @@ class ExactGP:
         )
         constant, function = split_mean(self.mean)
         function = with_mean_of(kernel, theta, function)
-        fitted, white = _constant_and_white(chol, without_function(data, function).y, constant)
+        fitted, white = constant_and_white(chol, without_function(data, function).y, constant)
         basis = Basis(kernel, theta, data.x, chol)
         return ExactProcess(basis, white, PriorMean(fitted, function), noise, jitter)
 
@@ -195,7 +195,7 @@ class _Objective:
         if isinstance(self.kernel, KernelWithMean):
             mean = self.kernel.prior_mean(theta, x)
             y = y - mean[0]
-        constant, white = _constant_and_white(chol, y, self.constant)
+        constant, white = constant_and_white(chol, y, self.constant)
         alpha = solve_lower(chol, white[..., None], transposed=True)
         squares = white.square().sum(-1)
         if self.constant is None:
@@ -218,7 +218,7 @@ class _Objective:
         return torch.where(info == 0, value, torch.inf), gradient
 
 
-def _constant_and_white(chol: Tensor, y: Tensor, constant: float | None) -> tuple[Tensor, Tensor]:
+def constant_and_white(chol: Tensor, y: Tensor, constant: float | None) -> tuple[Tensor, Tensor]:
     """The constant prior mean m of each replicate, and L⁻¹ (y - m 1).
 
     When None, m = argmax N(y | m 1, L Lᵀ) N(m | 0, 1) = 1ᵀ K⁻¹ y / (1ᵀ K⁻¹ 1 + 1).
