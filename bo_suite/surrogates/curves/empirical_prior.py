@@ -17,6 +17,9 @@ from bo_suite.linalg import jittered_cholesky, solve_lower
 _SMALLEST = 1e-10
 """Smallest eigenvalue of the covariance, in units of the variance of the outcomes."""
 
+_ROUGH = 0.01
+"""Variance of the noise in the covariance to which one is shrunk, where that of a level is 1."""
+
 _SPREAD = 0.5
 """Standard deviation of the logarithm of the factor by which a fit scales the covariance, under its prior."""
 
@@ -53,7 +56,8 @@ class EmpiricalPrior:
         The expected mean and covariance of each curve given its outcomes are averaged (Dempster, Laird and
         Rubin 1977). With M steps and K curves, the average covariance S is shrunk to (w S_0 + K S) / (w + K),
         the maximum under an inverse Wishart prior with M + 2 degrees of freedom if w = 2M + 3. S_0 is that of
-        a level plus a decay (`Decay` at its start), with the average variance of the outcomes at a step.
+        a level plus a decay (`Decay` at its start) plus a little noise, with the average variance of the
+        outcomes at a step.
 
         Args:
             runs: curves, one a row (k, t), NaN where an outcome is missing, at evenly spaced steps; or
@@ -143,7 +147,7 @@ class _Problem:
         scale = float(squares[counts > 1].mean()) if bool((counts > 1).any()) else 0.0
         scale = scale or float(y[seen].var(correction=0)) or 1.0
         decay, _ = Decay().gram(Decay().start(), grid)
-        target = decay + 1.0
+        target = decay + 1.0 + _ROUGH * torch.eye(len(grid), **CPU_DOUBLES)
         target = target * (scale * len(grid) / target.trace())
         kinds, kind_of = torch.unique(seen, dim=0, return_inverse=True)
         patterns = [(kind.nonzero()[:, 0], y[kind_of == index][:, kind]) for index, kind in enumerate(kinds)]
@@ -190,7 +194,8 @@ class _Problem:
         values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
         if float(values[0]) >= self.smallest:
             return covariance
-        return (vectors * values.clamp(min=self.smallest)) @ vectors.mT
+        clipped: Tensor = (vectors * values.clamp(min=self.smallest)) @ vectors.mT
+        return clipped
 
 
 def _interpolation(grid: jt.Float[Tensor, " t"], steps: jt.Float[Tensor, " m"]) -> jt.Float[Tensor, "m t"]:
