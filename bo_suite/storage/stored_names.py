@@ -1,4 +1,4 @@
-"""The classes that a stored acquisition may name: no other class is ever made from a file."""
+"""The classes that a stored acquisition or scheduler may name: no other class is ever made from a file."""
 
 from collections.abc import Mapping
 
@@ -18,6 +18,8 @@ _STORED = {
     "kernels.learning_curves": "ExponentialDecay",
     "kernels.stationary": "Matern52",
     "optim.maximize": "Search",
+    "run.schedulers.asha": "ASHA",
+    "run.schedulers.promotion": "PromotionASHA",
     "surrogates.auto": "AutoGP",
     "surrogates.curves.freeze_thaw": "FreezeThaw",
     "surrogates.exact": "ExactGP",
