@@ -61,7 +61,7 @@ NO_RECIPES = {
             "Collapsed",
             "CollapsedObjective",
         ),
-        *("Basis", "PriorMean", "CurvesProcess", "Group", "Reduction"),
+        *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),
     "integrations": (
