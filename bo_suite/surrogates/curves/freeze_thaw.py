@@ -217,7 +217,8 @@ class _Objective:
         value = 0.5 * (squares + n * math.log(2.0 * math.pi)) - self.offset
         value = value + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1) + reduction.rest.sum(-1)
 
-        by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha[..., :, None] * alpha[..., None, :])
+        by_k = torch.cholesky_inverse(chol)
+        by_k.sub_(alpha[..., :, None] * alpha[..., None, :]).mul_(0.5)
         by_variance = by_k.diagonal(dim1=-2, dim2=-1)
         by_covariance = reduction.by_covariance(alpha, by_variance, size)
         by_noise = by_covariance.diagonal(dim1=-2, dim2=-1).sum(-1) * noise
