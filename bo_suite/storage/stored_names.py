@@ -1,4 +1,4 @@
-"""The classes that a stored acquisition may name: no other class is ever made from a file."""
+"""The classes that a stored acquisition or scheduler may name: no other class is ever made from a file."""
 
 from collections.abc import Mapping
 
@@ -16,6 +16,8 @@ _STORED = {
     "classifiers.mlp": "MLPClassifier",
     "kernels.stationary": "Matern52",
     "optim.maximize": "Search",
+    "run.schedulers.asha": "ASHA",
+    "run.schedulers.promotion": "PromotionASHA",
     "surrogates.auto": "AutoGP",
     "surrogates.exact": "ExactGP",
     "surrogates.inducing": "GreedyVariance KMeans Subset",
