@@ -63,7 +63,7 @@ class OptimizerTuner:
         if not self.scheduled:
             return "continue"
         answer: Literal["continue", "stop"]
-        answer = self.optimizer.report(trial, step, value, seconds=seconds)  # type: ignore[attr-defined]
+        answer = self.optimizer.report(trial, step, value, seconds=seconds)
         return answer
 
     def tell(self, trial: int, value: float) -> None:
