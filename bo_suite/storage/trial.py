@@ -77,6 +77,11 @@ class Trial:
         return self.reports[-1].step if self.reports else 0
 
     @property
+    def measured(self) -> bool:
+        """Whether it is finished with a value of the only objective: not one of an earlier step."""
+        return self.state == "finished" and self.value is not None
+
+    @property
     def informative(self) -> bool:
         """Whether later suggestions use it: not if it was withdrawn or failed by chance."""
         return self.state != "withdrawn" and not self.transient
