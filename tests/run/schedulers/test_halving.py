@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bo_suite import Float, Optimizer, Space
 from bo_suite.errors import ArgumentError
-from bo_suite.run.schedulers import ASHA, PromotionASHA
+from bo_suite.run.schedulers import ASHA, PASHA, Hyperband, MedianRule, PromotionASHA
 from bo_suite.storage.trial import Report, State, Trial
 from bo_suite.study.scheduling import Progress, Scheduler
 from bo_suite.testing import check_scheduler
@@ -141,7 +141,11 @@ def test_arguments_that_make_no_rungs_are_refused(kind: Any) -> None:
     assert kind(max_step=52).factor == 3
 
 
-@pytest.mark.parametrize("scheduler", [ASHA(52), ASHA(9, 2, 2), PromotionASHA(52)], ids=repr)
+@pytest.mark.parametrize(
+    "scheduler",
+    [ASHA(52), ASHA(9, 2, 2), PromotionASHA(52), Hyperband(27), PASHA(52), MedianRule(52)],
+    ids=repr,
+)
 def test_ours_keep_the_contract(scheduler: Scheduler) -> None:
     check_scheduler(scheduler)
 
