@@ -1,13 +1,176 @@
-"""The model of the learning curves of a run."""
+"""Learning curves of trials, and what they say about outcomes at the last step."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import CPU_DOUBLES, Curves
+from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.storage.trial import Trial
-from bo_suite.study.beliefs import belief_about
-from bo_suite.study.suggest import Suggester
+from bo_suite.study.outcomes import OutcomeTransform
+from bo_suite.surrogates import EmpiricalPrior
+
+_STEPS = 12
+"""Largest number of steps at which curves are compared."""
+
+_MOST_CURVES = 500
+"""Largest number of curves, the latest ones, that the prior of all is learnt from."""
+
+_INFORMATIVE = 0.5
+"""Share of the prior variance below which what a running trial has reported counts as an observation."""
+
+_LARGEST_NOISE = 1e4
+"""Variance of an observation that says nothing, where outcomes have variance 1."""
 
 
-def curve_belief(suggester: Suggester, trials: Sequence[Trial]) -> Any:
-    """What is known of the outcomes at the last step: the model of those of the finished trials."""
-    return belief_about(suggester, trials, None)
+@dataclass(frozen=True, eq=False)
+class LearningCurves:
+    """The curves of the trials of one run, and their outcomes at the last step, observed or expected.
+
+    A normal distribution of curves is learnt from all of them (`EmpiricalPrior.fit`). That trials were stopped
+    because of what they had reported does no harm, since these reports are among the data (Rubin 1976). Given
+    the reports of a trial, its outcome at the last step is N(m, v). As an observation of the function at its
+    point, it is what the reports add to N(m_0, v_0), the prior of all curves: the value
+    (m / v - m_0 / v_0) w with noise variance w, where 1 / w = 1 / v - 1 / v_0.
+
+    Attributes:
+        trials: with a report or an outcome, in the order given.
+        steps: at which curves are compared, divided by the last step; ascending, the last one is 1.
+        y: outcomes on the scale of a surrogate, NaN where none was reported.
+        transform: of losses to that scale.
+        value: of each trial as an observation.
+        noise: its variance, NaN for the outcome of a finished trial.
+        mean: m.
+        variance: v, 0 for a finished trial.
+    """
+
+    trials: tuple[Trial, ...]
+    steps: jt.Float[Tensor, " t"]
+    y: jt.Float[Tensor, "n t"]
+    transform: OutcomeTransform
+    value: jt.Float[Tensor, " n"]
+    noise: jt.Float[Tensor, " n"]
+    mean: jt.Float[Tensor, " n"]
+    variance: jt.Float[Tensor, " n"]
+
+    @staticmethod
+    def of(trials: Sequence[Trial], sign: float, max_step: int) -> "LearningCurves | None":
+        """The curves of trials; None if no unfinished one has a report.
+
+        Args:
+            trials: of one run, with one objective.
+            sign: 1 if a smaller outcome is better, -1 if a larger one is.
+            max_step: the last step of a whole evaluation.
+        """
+        with_curve = tuple(trial for trial in trials if is_measured(trial) or is_partial(trial))
+        if not any(map(is_partial, with_curve)):
+            return None
+        steps = _grid(with_curve, max_step)
+        losses = sign * torch.tensor([_on_grid(trial, steps) for trial in with_curve], **CPU_DOUBLES)
+        seen = ~losses.isnan()
+        last = (seen * torch.arange(1, len(steps) + 1)).argmax(-1, keepdim=True)
+        transform = OutcomeTransform.fit(losses.gather(-1, last)[:, 0])
+        y = transform(losses.nan_to_num(nan=1.0).flatten()).reshape(losses.shape)
+        y = torch.where(seen, y, torch.nan)
+        grid = torch.tensor(steps, **CPU_DOUBLES) / max_step
+        recent = y[-_MOST_CURVES:]
+        prior = EmpiricalPrior.fit(Curves(recent[:, :0], grid, recent))
+        mean, variance = _at_the_end(prior, y)
+        value, noise = _added(prior, mean, variance)
+        return LearningCurves(with_curve, grid, y, transform, value, noise, mean, variance)._standardised()
+
+    @property
+    def observed(self) -> jt.Bool[Tensor, " n"]:
+        """Which trials count as observations: all but those that run and have said little so far."""
+        running = torch.tensor([trial.state == "running" for trial in self.trials], device="cpu")
+        return ~running | (self.variance < _INFORMATIVE * (self.variance + self.noise))
+
+    def probability_of_improvement(self, trial: Trial) -> float:
+        """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""
+        index = next(number for number, one in enumerate(self.trials) if one.id == trial.id)
+        finished = self.noise.isnan()
+        if not bool(finished.any()):
+            return 1.0
+        gap = self.mean[finished].min() - self.mean[index]
+        return float(torch.special.ndtr(gap / self.variance[index].clamp(min=1e-12).sqrt()))
+
+    def _standardised(self) -> "LearningCurves":
+        """The same with values of mean 0 and variance 1."""
+        location, spread = self.value.mean(), self.value.std(correction=0)
+        spread = spread if float(spread) > 1e-9 else torch.ones_like(spread)
+        moved = {name: (getattr(self, name) - location) / spread for name in ("y", "value", "mean")}
+        scaled = {name: getattr(self, name) / spread.square() for name in ("noise", "variance")}
+        old = self.transform
+        transform = replace(old, shift=old.shift + old.spread * location, spread=old.spread * spread)
+        return replace(self, transform=transform, **moved, **scaled)
+
+
+def is_partial(trial: Trial) -> bool:
+    """Whether a trial has reported, and has no outcome at the last step."""
+    return trial.state in ("running", "stopped", "paused") and trial.step > 0
+
+
+def is_measured(trial: Trial) -> bool:
+    """Whether a trial has an outcome at the last step."""
+    return trial.state == "finished" and trial.value is not None
+
+
+def curve_belief(trials: Sequence[Trial], sign: float, max_step: int | None) -> LearningCurves:
+    """The curves of a run in which a trial has reported to a scheduler."""
+    assert max_step is not None
+    curves = LearningCurves.of(trials, sign, max_step)
+    assert curves is not None
+    return curves
+
+
+def _grid(trials: Sequence[Trial], max_step: int) -> list[int]:
+    """At most `_STEPS` reported steps, about in geometric progression, and the last step."""
+    reported = {report.step for trial in trials for report in trial.reports} | {max_step}
+    first = min(reported)
+    ratio = (max_step / first) ** (1.0 / max(_STEPS - 1, 1))
+    wanted = [first * ratio**index for index in range(_STEPS)]
+    ordered = sorted(reported)
+    nearest = {min(ordered, key=lambda step: abs(math.log(step / one))) for one in wanted}
+    return sorted(nearest | {max_step})
+
+
+def _on_grid(trial: Trial, steps: Sequence[int]) -> list[float]:
+    """The latest report of a trial at each step of a grid since the step before it, NaN where none is."""
+    values, before = [], 0
+    for step in steps:
+        inside = [report.value for report in trial.reports if before < report.step <= step]
+        values.append(inside[-1] if inside else math.nan)
+        before = step
+    if trial.state == "finished" and trial.value is not None:
+        values[-1] = trial.value
+    elif trial.step < steps[-1]:
+        values[-1] = math.nan  # a report between the last two steps of the grid is not one of the last step
+    return values
+
+
+def _at_the_end(prior: EmpiricalPrior, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of curves at the last step, given their outcomes."""
+    mean, variance = torch.empty_like(y[:, 0]), torch.empty_like(y[:, 0])
+    kinds, kind_of = torch.unique(~y.isnan(), dim=0, return_inverse=True)
+    for index, kind in enumerate(kinds):
+        rows, at = kind_of == index, kind.nonzero()[:, 0]
+        chol, _ = jittered_cholesky(prior.covariance[at][:, at])
+        residual = (y[rows][:, at] - prior.values[at]).mT
+        white = solve_lower(chol, torch.cat((prior.covariance[at, -1:], residual), -1))
+        mean[rows] = prior.values[-1] + white[:, 1:].mT @ white[:, 0]
+        variance[rows] = prior.covariance[-1, -1] - white[:, 0].square().sum()
+    ended = ~y[:, -1].isnan()
+    return torch.where(ended, y[:, -1], mean), torch.where(ended, 0.0, variance.clamp(min=1e-9))
+
+
+def _added(prior: EmpiricalPrior, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """What curves add to the prior, as observations and their noise; the noise of an outcome is NaN."""
+    ended, before = variance == 0.0, prior.covariance[-1, -1]
+    safe = torch.where(ended, 0.5 * before, variance)
+    noise = 1.0 / (1.0 / safe - 1.0 / before).clamp(min=1.0 / (_LARGEST_NOISE * float(before)))
+    value = prior.values[-1] + (mean - prior.values[-1]) * noise / safe
+    return torch.where(ended, mean, value), torch.where(ended, torch.nan, noise)

@@ -13,8 +13,7 @@ from bo_suite.storage.serialization import restored
 from bo_suite.storage.trial import Trial
 from bo_suite.study.arguments import check_scheduler
 from bo_suite.study.asking import logged
-from bo_suite.study.model import Suggesters
-from bo_suite.study.scheduling import Progress, Scheduler
+from bo_suite.study.scheduling import CurveModel, Progress, Scheduler
 from bo_suite.values.numbers import number_of
 
 Answer = Literal["continue", "stop"]
@@ -30,20 +29,24 @@ class Judge:
     Args:
         history: stores the trials.
         scheduler: None for that of the history.
-        suggesters: have the model of the curves, for schedulers that look at it.
 
     Raises:
         StorageError: the scheduler of the history must be given again.
         TrialError: it is no scheduler.
     """
 
-    def __init__(self, history: Storage, scheduler: Scheduler | None, suggesters: Suggesters) -> None:
-        self._history, self._suggesters = history, suggesters
+    def __init__(self, history: Storage, scheduler: Scheduler | None) -> None:
+        self._history = history
         if scheduler is None and history.header.scheduler is not None:
             scheduler = restored(history.header.scheduler, "a scheduler")
         if scheduler is not None:
             check_scheduler(scheduler)
         self.scheduler = scheduler
+
+    @property
+    def max_step(self) -> int | None:
+        """The last step of a whole evaluation; None without a scheduler."""
+        return None if self.scheduler is None else self.scheduler.max_step
 
     def report(
         self,
@@ -118,11 +121,12 @@ class Judge:
         return checked_verdict(self.scheduler.verdict(latest, self._progress(trials)))
 
     def _progress(self, trials: Sequence[Trial]) -> Progress:
-        header = self._history.header
+        header, last = self._history.header, self.max_step
         sign = header.goals.objectives[0].sign
-        return Progress(trials, header.seed, sign, lambda: self._curves(trials))
 
-    def _curves(self, trials: Sequence[Trial]) -> Any:
-        from bo_suite.study.curves import curve_belief
+        def curves() -> CurveModel:
+            from bo_suite.study.curves import curve_belief
 
-        return curve_belief(self._suggesters.latest, trials)
+            return curve_belief(trials, sign, last)
+
+        return Progress(trials, header.seed, sign, curves)

@@ -19,13 +19,21 @@ class Suggesters:
         history: stores the trials.
         acquisition: chooses the points; None for that of the history.
         device: of the surrogates.
+        max_step: the last step of a whole evaluation, if there is a scheduler.
 
     Raises:
         StorageError: the acquisition of the history has parts that must be given again.
     """
 
-    def __init__(self, history: Storage, acquisition: "Acquisition | None", device: Any) -> None:
-        self._history, self._acquisition, self._device = history, acquisition, device
+    def __init__(
+        self,
+        history: Storage,
+        acquisition: "Acquisition | None",
+        device: Any,
+        max_step: int | None = None,
+    ) -> None:
+        self._history, self._acquisition = history, acquisition
+        self._device, self._max_step = device, max_step
         self._latest: tuple[Header, Suggester] | None = None
         if acquisition is None and history.header.acquisition is not None:
             from bo_suite.storage.serialization import from_json
@@ -74,4 +82,5 @@ class Suggesters:
             header.since,
             bool(header.repeats),
             torch.device(self._device),
+            self._max_step,
         )

@@ -8,10 +8,11 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import CPU_DOUBLES, Dataset
+from bo_suite.data import CPU_DOUBLES, Curves, Dataset
 from bo_suite.space.space import Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
+from bo_suite.study.curves import LearningCurves, is_measured, is_partial
 from bo_suite.study.named import NamedOutcomes
 from bo_suite.study.outcomes import OutcomeTransform
 
@@ -58,10 +59,14 @@ class Observations:
         space: of the parameters that vary.
         goals: objectives and constraints.
         device: device of the Datasets.
+        max_step: the last step of a whole evaluation, if trials report; None if nothing is learnt from reports.
     """
 
-    def __init__(self, space: Space, goals: Goals, device: torch.device) -> None:
-        self._space, self._goals, self._device = space, goals, device
+    def __init__(
+        self, space: Space, goals: Goals, device: torch.device, max_step: int | None = None
+    ) -> None:
+        self._space, self._goals, self._device, self._max_step = space, goals, device, max_step
+        self._latest: tuple[tuple[Trial, ...], LearningCurves | None] = ((), None)
         self._encoded: tuple[dict[int, tuple[Trial, int]], Tensor, Tensor] = (
             {},
             space.encode([]),
@@ -71,9 +76,12 @@ class Observations:
     def dataset(self, trials: Sequence[Trial]) -> Dataset:
         """The trials in order: finished trials are observations, failed ones failures, running ones pending.
 
-        A finished trial in which the measurement of an outcome failed is a failure too. Of stopped and paused
-        trials it is known that their points are taken.
+        A finished trial in which the measurement of an outcome failed is a failure too. What unfinished trials
+        have reported is an observation with noise, as `LearningCurves` says; the points of stopped and paused
+        ones are taken. The curves themselves are `Dataset.curves`.
         """
+        if (curves := self.curves(trials)) is not None:
+            return self._with_curves(trials, curves).to(self._device)
         finished = [trial for trial in trials if trial.state == "finished"]
         failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
         running = [trial for trial in trials if trial.state == "running"]
@@ -101,8 +109,49 @@ class Observations:
 
     def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
         """The map from outcomes (smaller is better) to the surrogate's scale; needs one of the objective."""
+        if (curves := self.curves(trials)) is not None:
+            return curves.transform
         measured = [trial for trial in trials if trial.measured]
         return _transform(self._losses(measured), _if_any(self._rows(measured)[1]))
+
+    def curves(self, trials: Sequence[Trial]) -> LearningCurves | None:
+        """The learning curves of trials; None if no unfinished one has reported, or reports are not used."""
+        if self._max_step is None or not any(map(is_partial, trials)):
+            return None
+        key = tuple(trials)
+        if self._latest[0] != key:
+            sign = self._goals.objectives[0].sign
+            self._latest = key, LearningCurves.of(key, sign, self._max_step)  # in one assignment
+        return self._latest[1]
+
+    def _with_curves(self, trials: Sequence[Trial], curves: LearningCurves) -> Dataset:
+        """Observations of trials some of which have reported."""
+        failed = [
+            trial
+            for trial in trials
+            if (trial.state == "failed" and trial.informative)
+            or (trial.state == "finished" and not is_measured(trial))
+        ]
+        ended = [trial for trial in trials if trial.state in ("stopped", "paused")]
+        rows, outside = self._rows([*curves.trials, *failed, *ended])
+        n, observed = len(curves.trials), curves.observed
+        at_rows = {trial.id for trial, known in zip(curves.trials, observed.tolist(), strict=True) if known}
+        pending = [one.params for one in trials if one.state == "running" and one.id not in at_rows]
+        taken = rows[n + len(failed) :]
+        stds = torch.tensor([math.nan if one.std is None else one.std for one in curves.trials], **CPU_DOUBLES)
+        losses = curves.transform.inverse(curves.value)  # for the slope of the transform there
+        noise = torch.where(stds.isnan(), curves.noise, curves.transform.noise(losses, stds))[observed]
+        return Dataset(
+            rows[:n][observed],
+            curves.value[observed],
+            None if bool(noise.isnan().all()) else noise,
+            self._space.encode(pending),
+            replace(self._space.columns, narrowed=bool(outside.any())),
+            failures=rows[n : n + len(failed)] if failed else None,
+            outside=_if_any(outside[:n][observed]),
+            curves=Curves(rows[:n], curves.steps, curves.y),
+            stopped=taken if len(taken) else None,
+        )
 
     def _losses(self, trials: Sequence[Trial]) -> Tensor:
         """Values of the only objective, smaller is better."""

@@ -114,8 +114,8 @@ class Optimizer:
     def _begin(self, history: History, acquisition: Any, scheduler: Scheduler | None) -> None:
         self.opened = time.monotonic()
         self._history = history
-        self._suggesters = Suggesters(history, acquisition, self._device)
-        self._judge = Judge(history, scheduler, self._suggesters)
+        self._judge = Judge(history, scheduler)
+        self._suggesters = Suggesters(history, acquisition, self._device, self._judge.max_step)
 
     @property
     def _suggester(self) -> "Suggester":

@@ -4,9 +4,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from bo_suite.storage.trial import Report, Trial, Verdict
+
+
+class CurveModel(Protocol):
+    """What the learning curves of a run say about outcomes at the last step."""
+
+    def probability_of_improvement(self, trial: Trial) -> float:
+        """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Progress:
     trials: Sequence[Trial]
     seed: int
     sign: float
-    curves: Callable[[], Any]
+    curves: Callable[[], CurveModel]
 
     def loss(self, trial: Trial, rung: int) -> float | None:
         """The value at the first reported step of at least `rung`, smaller is better; None before that."""

@@ -96,6 +96,7 @@ class Suggester:
         since: id of the first trial whose fit may start the next one: earlier ones had another past.
         repeats: whether a point may be evaluated again, under noise, before the space is exhausted.
         device: device of the surrogates.
+        max_step: the last step of a whole evaluation, if a scheduler judges what trials report.
         searched: the space of the parameters that vary, in which rows are encoded.
         observations: makes Datasets of trials.
 
@@ -112,6 +113,7 @@ class Suggester:
     since: int = 0
     repeats: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    max_step: int | None = None
     searched: Space = field(init=False, repr=False, compare=False)
     observations: Observations = field(init=False, repr=False, compare=False)
 
@@ -120,7 +122,7 @@ class Suggester:
         searched = self.space.varying
         check_searchable(searched.dim)
         object.__setattr__(self, "searched", searched)
-        object.__setattr__(self, "observations", Observations(searched, self.goals, self.device))
+        object.__setattr__(self, "observations", Observations(searched, self.goals, self.device, self.max_step))
 
     def suggest(
         self,
