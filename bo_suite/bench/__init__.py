@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bo_suite.bench.replicates import Replicates, run_replicates
     from bo_suite.bench.reporting import report
     from bo_suite.bench.runner import run_suite
+    from bo_suite.bench.simulation import Simulation, simulate
     from bo_suite.bench.statistics import Comparison, compare
     from bo_suite.bench.suite import Suite, get_suite, suites
 
@@ -36,6 +37,7 @@ __all__ = [
     "Records",
     "Replicates",
     "Run",
+    "Simulation",
     "SubprocessMethod",
     "Suite",
     "Task",
@@ -46,6 +48,7 @@ __all__ = [
     "report",
     "run_replicates",
     "run_suite",
+    "simulate",
     "suites",
 ]
 
@@ -57,6 +60,7 @@ _HOMES = {
     "replicates": ("Replicates", "run_replicates"),
     "reporting": ("report",),
     "runner": ("run_suite",),
+    "simulation": ("Simulation", "simulate"),
     "statistics": ("Comparison", "compare"),
     "suite": ("Suite", "get_suite", "suites"),
 }

@@ -42,7 +42,7 @@ def check_problem(problem: Problem) -> None:
     copy = pickle.loads(pickle.dumps(problem))
     require(copy.name == name, f"{name}: the name must survive pickling, got {copy.name!r}")
     require(copy.space == problem.space, f"{name}: the space must survive pickling")
-    points = _random_points(problem.space, _POINTS)
+    points = random_points(problem.space, _POINTS)
     tolerance = 1e-6 * max(1.0, abs(problem.best_known or 0.0))
     _check_values(problem, copy, points, tolerance)
     for point in problem.minimizers:
@@ -130,6 +130,7 @@ def _check_noise(problem: Problem, points: list[Params]) -> None:
     require(changed != noises, f"{name}: another seed must give other noise, got {noises} twice")
 
 
-def _random_points(space: Space, count: int) -> list[Params]:
+def random_points(space: Space, count: int) -> list[Params]:
+    """So many points, uniform on the scale of each parameter; always the same ones."""
     uniform = torch.from_numpy(np.random.default_rng(0).random((count, space.dim)))
     return space.decode(space.encoding.sample_from_unit(uniform))
