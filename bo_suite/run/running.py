@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import BudgetSpent, SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.run.evaluate import Outcome, TookTooLong, WorkerDied
-from bo_suite.run.failures import BugFound, Failures, Retries
+from bo_suite.run.failures import BugFound, Failures, Retries, is_current
 from bo_suite.run.report_server import ReportServer
 from bo_suite.run.stopping import Callback, Deadline, first_deadline, reason_to_stop
 from bo_suite.run.task_runner import TaskRunner
@@ -282,6 +282,9 @@ def store_outcome(optimizer: "Optimizer", trial: Trial, outcome: Outcome, bug: b
         outcome: its outcome.
         bug: whether the program has a bug, so that nothing is learnt about the point.
     """
+    if outcome.ended and not is_current(optimizer, trial):
+        logger.warning("trial %d was taken over by another process, so its evaluation has ended", trial.id)
+        return None
     try:
         if outcome.value is not None:
             return optimizer.tell(trial, outcome.value)
