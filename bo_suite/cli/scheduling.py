@@ -32,7 +32,7 @@ MinStepOption = Annotated[
     ),
 ]
 FactorOption = Annotated[
-    float | None,
+    int | None,
     typer.Option("--factor", help="One of so many trials goes on at each rung.", show_default="that of NAME"),
 ]
 CheckpointsOption = Annotated[
@@ -52,7 +52,7 @@ def is_scheduled(scheduler: "Scheduler | None", header: "Header | None") -> bool
 
 
 def named_scheduler(
-    name: str | None, max_step: int | None, min_step: int | None, factor: float | None
+    name: str | None, max_step: int | None, min_step: int | None, factor: int | None
 ) -> "Scheduler | None":
     """The scheduler of a name with the steps and the factor of options; None without a name.
 

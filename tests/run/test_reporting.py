@@ -161,9 +161,11 @@ def test_a_report_that_breaks_a_rule_raises_what_it_breaks(workers: int) -> None
             except TrialError as error:
                 texts.append(str(error))
         assert len(texts) == 6, texts
-        assert "must increase" in texts[0] and "must increase" in texts[1] and "max_step" in texts[2]
+        assert all("must increase" in text for text in texts[:2]), texts
+        assert "max_step" in texts[2]
         assert "`a step >= 1` must hold" in texts[3]
-        assert "integer" in texts[4] and "number" in texts[5]
+        assert "integer" in texts[4]
+        assert "number" in texts[5]
         report(3, 1.0)
         raise TrialError(texts[0])
 
@@ -312,7 +314,7 @@ def test_where_checkpoints_are(tmp_path: Path, storage: str | None) -> None:
     if place is not None:
         assert folders[0].parent == tmp_path / "run.db.checkpoints"
         place.unlink()
-        with pytest.raises(TrialError, match="must be of this run .* another run"):
+        with pytest.raises(TrialError, match=r"must be of this run .* another run"):
             run(f, 2, storage=place)
 
 
