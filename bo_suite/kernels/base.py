@@ -100,3 +100,13 @@ class PreparedKernel(Protocol):
 
     def prepared(self, theta: jt.Float[Tensor, "*b p"], z: jt.Float[Tensor, "*b n d"]) -> CrossTo:
         """`cross` as a function of x."""
+
+
+@runtime_checkable
+class KernelWithMean(Protocol):
+    """A kernel with a prior mean, which `ExactGP` adds to its own; sparse surrogates leave it out."""
+
+    def prior_mean(
+        self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
+    ) -> tuple[jt.Float[Tensor, "*b m"], Pullback]:
+        """Prior mean of rows, differentiable by autograd; the map of w (*b m) to d (w · mean) / d theta."""

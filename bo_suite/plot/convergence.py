@@ -43,7 +43,7 @@ class Course:
     def of(trials: Sequence[Trial], goals: Goals, space: Space | None) -> "Course":
         """The course of trials; with a space of those at its target fidelity."""
         shown = trials if space is None else trials_at_target(trials, space)
-        finished = [trial for trial in shown if trial.value is not None]
+        finished = [trial for trial in shown if trial.measured]
         feasible = {trial.id for trial in finished if goals.is_feasible(outcomes_of(trial, goals))}
         return Course(
             sorted((trial.id, trial.value) for trial in finished if trial.value is not None),

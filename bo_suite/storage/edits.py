@@ -8,8 +8,9 @@ from typing import Any
 from bo_suite.errors import SpaceError, StorageError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.changes import Action, outcome_of, write_change
+from bo_suite.storage.goals import Goals, Noise, Told
 from bo_suite.storage.queue import read_queue
-from bo_suite.storage.rows import Row, trial_of
+from bo_suite.storage.rows import Row
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Trial
 
@@ -28,7 +29,16 @@ def change(
         if row.state != "running":  # earlier fits are no start for the next one
             table.put_header(replace(table.header, since=table.largest("id") + 1))
         row = changed
-    return trial_of(row, table.header.run)
+    return table.trial_of(row)
+
+
+def corrected(row: Row, goals: Goals, value: Told, std: Noise) -> dict[str, Any]:
+    """The fields of a row whose outcome is corrected; arguments and errors as `History.amend`."""
+    outcomes, stds = (json.loads(text or "{}") for text in (row.outcomes, row.stds))
+    outcome = goals.amended(value, std, outcomes, stds)
+    if std is None and row.outcomes is None:
+        outcome["std"] = row.std
+    return outcome | {"state": "finished", "reason": None, "transient": 0, "traceback": None}
 
 
 def replace_space(table: TrialTable, before: Space, space: Space, values: Params) -> None:

@@ -20,10 +20,10 @@ from bo_suite.storage.validation import describe_space_difference
 _PLAIN = ("seed", "direction", "budget", "acquisition", "run")
 """Fields of a header that are stored unchanged."""
 
-_OPTIONAL = ("initial", "repeats", "since", "extended", "constraints")
-"""Such fields that files of versions before 0.9 do not have."""
+_OPTIONAL = ("initial", "repeats", "since", "extended", "constraints", "scheduler")
+"""Such fields that files of earlier versions do not have."""
 
-_CHANGEABLE = ("budget", "acquisition", "initial", "repeats")
+_CHANGEABLE = ("budget", "acquisition", "initial", "repeats", "scheduler")
 """Fields whose stored value is used if none is given, and replaced if another one is."""
 
 
@@ -184,6 +184,7 @@ def _parsed(texts: Mapping[str, str], name: str) -> Header:
         since=fields.get("since", 0),
         extended=fields.get("extended", False),
         constraints=fields.get("constraints"),
+        scheduler=fields.get("scheduler"),
         **plain,
     )
 

@@ -8,28 +8,29 @@ file on a local disk.
 
 import json
 import operator
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
-from bo_suite.errors import SpaceError, SupersededError
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.added import append, observed_row
 from bo_suite.storage.addresses import Address, Lease, Location
-from bo_suite.storage.changes import Change, outcome_of, read_changes, write_change
+from bo_suite.storage.attempts import Attempts, checked_report, checked_step, checked_verdict
+from bo_suite.storage.changes import Change, read_changes
 from bo_suite.storage.database import BUSY_TIMEOUT_S
-from bo_suite.storage.edits import change, replace_space
+from bo_suite.storage.edits import change, corrected, replace_space
 from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.holding import Holding
 from bo_suite.storage.leases import ATTEMPTS, Holder
 from bo_suite.storage.paths import check_path, storage_place
 from bo_suite.storage.queue import read_queue, remove_queued, write_queued
-from bo_suite.storage.rows import Row, trial_of
+from bo_suite.storage.rows import Row
 from bo_suite.storage.schema import WITH_QUEUE
 from bo_suite.storage.table import TrialTable
-from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
+from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial, Verdict
 from bo_suite.storage.turns import turns_at
-from bo_suite.storage.validation import check_may_end, provenance_json, require_traceback
+from bo_suite.storage.validation import provenance_json, require_traceback
 from bo_suite.values.describe import plain_text
 
 
@@ -47,6 +48,7 @@ class History:
         self._table = TrialTable(place, header, functions)
         self._turns = turns_at(place, self._table.database)
         self._holding = Holding(self._table, place.lease if isinstance(place, Address) else Lease())
+        self._attempts = Attempts(self._table, self._holding)
 
     @property
     def header(self) -> Header:
@@ -155,10 +157,10 @@ class History:
             ]
             if not remove_queued(table.database, queued):
                 return None
-            return self._append(rows, first)
+            return append(table, self._holding, rows)
 
         rows = table.stored(inserted)
-        trials = None if rows is None else self._trials_of(rows)
+        trials = None if rows is None else list(map(table.trial_of, rows))
         self._holding.add(trials or ())
         return trials
 
@@ -170,8 +172,13 @@ class History:
             TrialError: a value or a std is not finite, or a std is below 0.
         """
         table = self._table
-        rows = table.stored(lambda: self._append(map(self._added, observations), table.largest("id") + 1))
-        return self._trials_of(rows)
+
+        def added() -> list[Row]:
+            now, header = self.now(), table.header
+            return append(table, self._holding, (observed_row(one, header, now) for one in observations))
+
+        rows = table.stored(added)
+        return list(map(table.trial_of, rows))
 
     def enqueue(self, points: Sequence[Params], *, repeats: bool = True) -> list[Queued]:
         """Stores points to be asked next, after those that are queued already, and returns them.
@@ -217,7 +224,57 @@ class History:
             TrialError: the outcome breaks a rule of `Goals.stored`, or the trial is unknown, has ended or was
                 handed out again; its state does not change.
         """
-        return self._end(trial, attempt, "finished", **self._table.header.goals.stored(value, std))
+        return self._attempts.end(trial, attempt, "finished", **self._table.header.goals.stored(value, std))
+
+    def report(
+        self,
+        trial: int,
+        step: int,
+        value: SupportsFloat,
+        seconds: SupportsFloat | None = None,
+        attempt: int | None = None,
+        verdict: Verdict | None = None,
+    ) -> Trial:
+        """Stores an intermediate outcome of a running trial; on return it is on the disk.
+
+        The value replaces that of an earlier attempt at the same step, whose verdict stands.
+
+        Args:
+            trial: its id.
+            step: number of the step, from 1 on; increases within an attempt.
+            value: the outcome after the step.
+            seconds: that the evaluation took so far; None for those of this attempt, and of earlier ones up
+                to their last report.
+            attempt: as in `tell`.
+            verdict: what is decided, which takes effect as in `decide`; None to decide later.
+
+        Raises:
+            SupersededError: another attempt is the current one.
+            TrialError: an argument breaks a rule, or the trial is unknown or has ended.
+        """
+        return self._attempts.report(trial, checked_report(step, value, seconds, verdict), attempt)
+
+    def decide(self, trial: int, step: int, verdict: Verdict, attempt: int | None = None) -> Trial:
+        """Stores the verdict of a report that has none.
+
+        "stop" and "pause" end the attempt: the trial is stopped or paused, and has the value of the report.
+
+        Raises:
+            SupersededError: another attempt is the current one.
+            TrialError: there is no such report of this attempt, or it is decided, or the trial has ended.
+        """
+        return self._attempts.decide(trial, checked_step(step), checked_verdict(verdict), attempt)
+
+    def promote(self, trial: int, expected_attempt: int) -> Trial | None:
+        """Continues a paused trial as one more attempt, which belongs to this history.
+
+        Returns:
+            The running trial; None, with nothing written, if it is not paused at that attempt any more.
+
+        Raises:
+            TrialError: the trial is unknown.
+        """
+        return self._attempts.promote(trial, expected_attempt)
 
     def fail(
         self,
@@ -246,7 +303,7 @@ class History:
             "transient": int(bool(transient)),
             "traceback": text,
         }
-        return self._end(trial, attempt, "failed", **outcome)
+        return self._attempts.end(trial, attempt, "failed", **outcome)
 
     def withdraw(
         self, trial: int, reason: str = "withdrawn", attempt: int | None = None, *, requeue: bool = False
@@ -255,7 +312,7 @@ class History:
 
         With `requeue` its point is queued in the same transaction, unless it is outside of a narrowed space.
         """
-        return self._end(trial, attempt, "withdrawn", requeue, reason=plain_text(reason))
+        return self._attempts.end(trial, attempt, "withdrawn", requeue, reason=plain_text(reason))
 
     def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
         """Sets the outcome of a trial in any state, which is finished then; `changes` has what was there.
@@ -269,16 +326,12 @@ class History:
         Raises:
             TrialError: the value or the std is not finite, or the trial is unknown.
         """
+        table, number = self._table, operator.index(trial)
 
-        def corrected(row: Row) -> dict[str, Any]:
-            outcomes, stds = (json.loads(text or "{}") for text in (row.outcomes, row.stds))
-            outcome = self._table.header.goals.amended(value, std, outcomes, stds)
-            if std is None and row.outcomes is None:
-                outcome["std"] = row.std
-            return outcome | {"state": "finished", "reason": None, "transient": 0, "traceback": None}
+        def amended(row: Row) -> dict[str, Any]:
+            return corrected(row, table.header.goals, value, std)
 
-        number = operator.index(trial)
-        return self._table.stored(lambda: change(self._table, "amend", number, corrected))
+        return table.stored(lambda: change(table, "amend", number, amended))
 
     def forget(self, trial: int, reason: str) -> Trial:
         """Withdraws a trial in any state, and removes its outcome; `changes` has what was there.
@@ -339,61 +392,7 @@ class History:
     def _point(self, params: Params) -> str:
         return json.dumps(self._table.header.space.check(params), allow_nan=False)
 
-    def _added(self, observation: Observation) -> Row:
-        """The row of an observation from elsewhere, without its id."""
-        now, space = self.now(), self._table.header.space.unlisted  # what is not suggested still teaches
-        point = json.dumps(space.check(observation.params), allow_nan=False)
-        if observation.reason is not None:
-            return Row(params=point, state="failed", reason=plain_text(observation.reason), ended=now)
-        told: Any = observation.value  # the check refuses None
-        outcome = self._table.header.goals.stored(told, observation.std)
-        return Row(params=point, state="finished", ended=now, **outcome)
-
-    def _append(self, rows: Iterable[Row], first: int) -> list[Row]:
-        """Writes rows with ids from the first one on, within a transaction, each as soon as it is made.
-
-        A server ends a transaction in which nothing happens for seconds.
-        """
-        table = self._table
-        shared = {"started": table.database.now(), "owner": self.owner, "revision": table.next_revision()}
-        written = [table.put(row, id=number, **shared) for number, row in enumerate(rows, first)]
-        if any(row.state == "running" for row in written):
-            self._holding.begin()
-        return written
-
-    def _trials_of(self, rows: Sequence[Row]) -> list[Trial]:
-        return [trial_of(row, self._table.header.run) for row in rows]
-
     def _seen(self) -> Snapshot:
         table, trials = self._table, self._table.trials()
         queue = read_queue(table.database) if table.header.schema >= WITH_QUEUE else []
         return Snapshot(table.header, trials, queue)
-
-    def _end(
-        self, trial: int, attempt: int | None, state: str, requeue: bool = False, **outcome: Any
-    ) -> Trial:
-        """Ends a running trial, whose point may be queued; a late outcome is kept as a change."""
-        table, number = self._table, operator.index(trial)
-        attempt = self._holding.attempt(number) if attempt is None else attempt
-
-        def ended() -> Trial | SupersededError:
-            row = table.row(number)
-            try:
-                check_may_end(row, attempt, self.owner)
-            except SupersededError as error:
-                late = {"attempt": attempt, "state": state, **outcome}
-                write_change(table.database, "late", number, outcome_of(row), late)
-                return error
-            if requeue:
-                with suppress(SpaceError):
-                    point = table.header.space.check_some(json.loads(row.params))
-                    write_queued(table.database, [point])
-            now, revision = table.database.now(), table.next_revision()
-            row = table.put(row, state=state, ended=now, revision=revision, **outcome)
-            return trial_of(row, table.header.run)
-
-        result = table.stored(ended)
-        if isinstance(result, SupersededError):
-            raise result
-        self._holding.remove(number)
-        return result

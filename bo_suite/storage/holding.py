@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from bo_suite.storage import leases
 from bo_suite.storage.addresses import Lease
-from bo_suite.storage.rows import Row, trial_of
+from bo_suite.storage.rows import Row
 from bo_suite.storage.table import TrialTable
 from bo_suite.storage.trial import Trial
 from bo_suite.system.owners import new_owner
@@ -120,17 +120,31 @@ class Holding:
         table, taken = self._table, list[Row]()
         now, revision = table.database.now(), table.next_revision()
         for row in self.abandoned():
-            if attempts is not None and row.attempt >= attempts:
+            pauses = sum(report.verdict == "pause" for report in table.reports.of(row.id))
+            if attempts is not None and row.attempt - pauses >= attempts:
                 table.put(
                     row, state="failed", reason=leases.USED_UP.format(attempts), ended=now, revision=revision
                 )
             elif most is None or len(taken) < most:
-                again = row._replace(attempt=row.attempt + 1, started=now, owner=self.owner)
-                taken.append(table.put(again, revision=revision))
+                taken.append(self.handed_out(row))
         if taken:
             self.begin()
         leases.drop_unused(table.database)
-        return [trial_of(row, table.header.run) for row in taken]
+        return [table.trial_of(row) for row in taken]
+
+    def handed_out(self, row: Row) -> Row:
+        """Writes a row as running here in another attempt, within a transaction."""
+        table = self._table
+        spent = max((report.seconds for report in table.reports.of(row.id)), default=0.0)
+        return table.put(
+            row,
+            state="running",
+            attempt=row.attempt + 1,
+            started=table.database.now(),
+            owner=self.owner,
+            spent=spent,
+            revision=table.next_revision(),
+        )
 
     def close(self) -> None:
         """Ends the heartbeat; running trials stay running."""

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsFloat
 
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Address
 from bo_suite.storage.changes import Change
 from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.leases import ATTEMPTS, Holder
-from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial
+from bo_suite.storage.trial import Header, Observation, Queued, Snapshot, Trial, Verdict
 
 
 class Storage(Protocol):
@@ -66,6 +66,23 @@ class Storage(Protocol):
 
     def tell(self, trial: int, value: Told, std: Noise = None, attempt: int | None = None) -> Trial:
         """Finishes a running trial."""
+
+    def report(
+        self,
+        trial: int,
+        step: int,
+        value: SupportsFloat,
+        seconds: SupportsFloat | None = None,
+        attempt: int | None = None,
+        verdict: Verdict | None = None,
+    ) -> Trial:
+        """Stores an intermediate outcome of a running trial."""
+
+    def decide(self, trial: int, step: int, verdict: Verdict, attempt: int | None = None) -> Trial:
+        """Stores the verdict of a report; "stop" and "pause" end the attempt."""
+
+    def promote(self, trial: int, expected_attempt: int) -> Trial | None:
+        """Continues a paused trial here; None if it is not paused any more."""
 
     def fail(
         self,

@@ -9,7 +9,7 @@ from zlib import crc32
 from bo_suite.errors import SpaceError
 from bo_suite.space.space import Params
 from bo_suite.storage.content import is_number, is_whole
-from bo_suite.storage.trial import STATES, Trial
+from bo_suite.storage.trial import STATES, Report, Trial
 from bo_suite.system.owners import is_owner
 
 
@@ -33,6 +33,7 @@ class Row(NamedTuple):
     traceback: str | None = None
     outcomes: str | None = None
     stds: str | None = None
+    spent: float = 0.0  # seconds that earlier attempts took
 
 
 Canonical = Callable[[object], Params]
@@ -42,9 +43,12 @@ StoredRow = tuple[Any, ...]
 
 _FIRST = Row._fields.index("transient")
 """Number of columns in version 1, which had no seals; version 2 added `transient`, version 3 `traceback`,
-and version 5 `outcomes` and `stds`."""
+version 5 `outcomes` and `stds`, and version 6 `spent`."""
 
-_TRIAL_FIELDS = frozenset(field.name for field in fields(Trial)) - {"run"}
+_MEASURED = ("finished", "stopped", "paused")
+"""States of trials that have an outcome."""
+
+_TRIAL_FIELDS = frozenset(field.name for field in fields(Trial)) - {"run", "reports"}
 
 
 def sealed(row: Row) -> StoredRow:
@@ -61,11 +65,12 @@ def content_of(stored: StoredRow) -> Row:
     return Row(*(stored if len(stored) == _FIRST else stored[:-1]))
 
 
-def trial_of(row: Row, run: str) -> Trial:
+def trial_of(row: Row, run: str, reports: tuple[Report, ...] = ()) -> Trial:
     """The trial of a row that has been checked; its JSON is decoded when it is read."""
     columns = {name: value for name, value in row._asdict().items() if name in _TRIAL_FIELDS}
     trial = object.__new__(Trial)
-    trial.__dict__.update(columns, asked=bool(row.asked), transient=bool(row.transient), run=run)
+    flags = {"asked": bool(row.asked), "transient": bool(row.transient)}
+    trial.__dict__.update(columns, **flags, reports=reports, run=run)
     return trial
 
 
@@ -161,10 +166,10 @@ _REQUIREMENTS: dict[str, _Check] = {
     "params": _params,
     "state": _needs(f"one of {', '.join(STATES)}", lambda value, row: value in STATES),
     "value": _needs(
-        "a finite number of a finished trial",
+        "a finite number of a finished, stopped or paused trial",
         lambda value, row: (
             is_number(value)
-            if row.state == "finished" and (value is not None or row.outcomes is None)
+            if row.state in _MEASURED and (value is not None or row.outcomes is None)
             else value is None
         ),
     ),
@@ -192,12 +197,10 @@ _REQUIREMENTS: dict[str, _Check] = {
         lambda value, row: value is None or (isinstance(value, str) and row.state == "failed"),
     ),
     "outcomes": _needs(
-        "finite numbers or null by name, of a finished trial, or null",
+        "finite numbers or null by name, of a finished, stopped or paused trial, or null",
         lambda value, row: (
             value is None
-            or (
-                row.state == "finished" and _numbers_by_name(value, lambda one: one is None or is_number(one))
-            )
+            or (row.state in _MEASURED and _numbers_by_name(value, lambda one: one is None or is_number(one)))
         ),
     ),
     "stds": _needs(
@@ -207,4 +210,5 @@ _REQUIREMENTS: dict[str, _Check] = {
             or (row.outcomes is not None and _numbers_by_name(value, lambda one: is_number(one) and one >= 0))
         ),
     ),
+    "spent": _needs("a number of seconds >= 0", lambda value, row: is_number(value) and value >= 0),
 }

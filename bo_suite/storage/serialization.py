@@ -1,4 +1,4 @@
-"""The JSON form of an acquisition, so that a history can be resumed without passing it again.
+"""The JSON form of an acquisition or a scheduler, so that a history is resumed without passing it again.
 
 The form comes from a file that anybody may have written. So each class name is looked up in a fixed table of
 this package's classes and never imported from the file, and each value is checked against the type that its
@@ -58,36 +58,49 @@ def from_json(form: object) -> "Acquisition":
     """
     from bo_suite.acquisition.base import Acquisition
 
-    try:
-        acquisition = _restored(form)
-    except RecursionError:
-        raise StorageError("the stored acquisition is nested too deeply") from None
+    acquisition = restored(form, "an acquisition")
     if not isinstance(acquisition, Acquisition):
         raise StorageError(f"the stored acquisition must be an acquisition, got {form!r:.200}")
     return acquisition
 
 
-def _restored(form: object) -> Any:
+def restored(form: object, what: str) -> Any:
+    """The object of a form that `to_json` returned; it may be of any class that can be stored.
+
+    Args:
+        form: the form.
+        what: "an acquisition" or "a scheduler", for the message.
+
+    Raises:
+        StorageError: as `from_json`.
+    """
+    try:
+        return _restored(form, what)
+    except RecursionError:
+        raise StorageError(f"the form of {what} is nested too deeply") from None
+
+
+def _restored(form: object, what: str) -> Any:
     if form is None or isinstance(form, bool | int | float | str):
         return form
     if isinstance(form, list):
-        return tuple(_restored(item) for item in form)
+        return tuple(_restored(item, what) for item in form)
     if not isinstance(form, dict):
-        raise StorageError(f"a part of a stored acquisition must be a JSON value, got {form!r:.200}")
+        raise StorageError(f"a stored part of {what} must be a JSON value, got {form!r:.200}")
     name, fields = form.get("type"), form.get("fields")
     if "foreign" in form or (isinstance(name, str) and name in GIVEN_AGAIN):
         raise StorageError(
-            "an acquisition with parts from outside bo_suite must be given again to resume, "
+            f"{what} with parts from outside bo_suite must be given again to resume, "
             f"got a history made with {form.get('foreign', form)!s:.500}"
         )
     if not isinstance(name, str) or name not in CLASSES:
         raise StorageError(
-            "a part of a stored acquisition must be of a class that this version of bo_suite knows, "
+            f"a stored part of {what} must be of a class that this version of bo_suite knows, "
             f"got {name!r:.200}"
         )
     if not isinstance(fields, dict) or len(form) != 2:
         raise StorageError(f"a stored {name} must have `type` and `fields` alone, got {form!r:.200}")
-    return _instance(name, {key: _restored(value) for key, value in fields.items()})
+    return _instance(name, {key: _restored(value, what) for key, value in fields.items()})
 
 
 def _instance(name: str, fields: dict[str, Any]) -> Any:
@@ -115,11 +128,13 @@ def _declared(name: str) -> tuple[Any, dict[str, Any]]:
 
     The types of the fields `kernel` and `mean` also admit objects from outside the package; files do not.
     """
-    from bo_suite.kernels import Kernel
-
     module, _, attribute = CLASSES[name].partition(":")
     kind = getattr(import_module(module), attribute)
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind) if field.init]
-    narrowed: dict[str, Any] = {"kernel": Kernel | None, "mean": float | None}
+    narrowed: dict[str, Any] = {"mean": float | None}
+    if "kernel" in names:  # torch is imported for it
+        from bo_suite.kernels import Kernel
+
+        narrowed["kernel"] = Kernel | None
     return kind, {key: narrowed.get(key, hints[key]) for key in names}

@@ -1,4 +1,4 @@
-"""The classes that a stored acquisition may name: no other class is ever made from a file."""
+"""The classes that a stored acquisition or scheduler may name: no other class is ever made from a file."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,14 @@ _STORED = {
     "acquisition.thompson": "ThompsonSampling",
     "classifiers.gp": "GPClassifier",
     "classifiers.mlp": "MLPClassifier",
+    "kernels.decay": "Decay",
+    "kernels.learning_curves": "ExponentialDecay",
     "kernels.stationary": "Matern52",
     "optim.maximize": "Search",
+    "run.schedulers.asha": "ASHA",
+    "run.schedulers.promotion": "PromotionASHA",
     "surrogates.auto": "AutoGP",
+    "surrogates.curves.freeze_thaw": "FreezeThaw",
     "surrogates.exact": "ExactGP",
     "surrogates.inducing": "GreedyVariance KMeans Subset",
     "surrogates.likelihoods": "BernoulliLogit BernoulliProbit Gaussian Poisson StudentT",

@@ -1,6 +1,6 @@
 """The rows of a history file, with the trials that were read from it; what `History`'s verbs are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,6 +18,7 @@ from bo_suite.storage.headers import (
     stored_marks,
     write_header,
 )
+from bo_suite.storage.reports import ReportTable, with_reports
 from bo_suite.storage.rows import Row, StoredRow, content_of, fault_in, sealed, trial_of
 from bo_suite.storage.trial import Header, Trial
 
@@ -33,6 +34,7 @@ class TrialTable:
     Attributes:
         header: as it was last read or written; another process may change it.
         database: the file, the server, or memory.
+        reports: of the trials, as they were last read; within `stored`, all of them.
 
     Args:
         place: the file, the address of the server, or None.
@@ -56,6 +58,7 @@ class TrialTable:
         self._latest = 0  # the largest revision before the current transaction
         self._has_leases = False
         self.database = opened(place, create=header is not None, content="a history")
+        self.reports = ReportTable(self.database)
         try:
             self.header = self._open_file(header)
             _, self._seal = stored_marks(self.database)
@@ -95,11 +98,13 @@ class TrialTable:
 
             def whole() -> T:
                 self._written = []
+                self.reports.drop_written()
                 self.header, self._seal = before
                 self._read_own_header()
                 self._latest = self.largest("revision")
                 if self._latest < self._newest:
                     self._refresh()
+                self._read_reports()
                 if not self._has_leases and "leases" not in self.database.tables():
                     self.database.write(schema.LEASES.format(**self.database.types))
                 return work()
@@ -108,6 +113,7 @@ class TrialTable:
                 result = self.database.atomically(whole)
             except BaseException:
                 self.header, self._seal = before  # what was written may be undone: it is read again
+                self.reports.drop_written()
                 raise
             finally:
                 self._version = -1  # it is read again
@@ -150,6 +156,10 @@ class TrialTable:
         self.database.write(schema.PUT, sealed(changed))
         self._written.append(changed)
         return changed
+
+    def trial_of(self, row: Row) -> Trial:
+        """The trial of a row, with its reports."""
+        return trial_of(row, self.header.run, self.reports.of(row.id))
 
     def put_header(self, header: Header) -> None:
         """Writes another header."""
@@ -230,13 +240,24 @@ class TrialTable:
             self._check_course(rows)
             self._highest = max(self._highest, self._newest)
             self._trials, self._revision, self._newest = {}, 0, 0
+            self.reports.forget()
+        self._read_reports()
         self._remember(rows)
         self._revision = self._newest
 
+    def _read_reports(self) -> None:
+        """Reads the reports that have changed, and updates their trials in memory."""
+        if self.header.schema >= schema.WITH_REPORTS:
+            self._update_reports(self.reports.read())
+
+    def _update_reports(self, changed: Iterable[int]) -> None:
+        for number in changed:
+            if (trial := self._trials.get(number)) is not None:
+                self._trials[number] = with_reports(trial, self.reports.of(number))
+
     def _remember(self, rows: list[Row]) -> None:
         """Updates the trials in memory; rows of new trials come last."""
-        run = self.header.run
-        self._trials.update({row.id: trial_of(row, run) for row in rows})
+        self._trials.update({row.id: self.trial_of(row) for row in rows})
         self._newest = max([self._newest, *(row.revision for row in rows)])
 
     def _remember_written(self) -> None:
@@ -244,6 +265,7 @@ class TrialTable:
 
         These are read at the next call of `trials`.
         """
+        self._update_reports(self.reports.remember_written())
         last = next(reversed(self._trials), -1)
         self._remember([row for row in self._written if row.id in self._trials or row.id > last])
         self._newest = max([self._newest, *(row.revision for row in self._written)])
@@ -272,10 +294,14 @@ class TrialTable:
         return replace(header, space=header.space.with_functions(self._functions))
 
     def _check_course(self, rows: list[Row]) -> None:
-        """Raises a StorageError if an ended trial is running in the file, which then is an older copy."""
+        """Raises a StorageError if an ended trial is running in the file, which then is an older copy.
+
+        A paused trial may have been continued as another attempt."""
         for row in rows:
             before = self._trials.get(row.id)
-            if before is not None and row.state == "running" and before.state != "running":
+            if before is None or row.state != "running" or before.state == "running":
+                continue
+            if before.state != "paused" or row.attempt <= before.attempt:
                 raise self._replaced(f"an earlier state of trial {row.id}")
 
     def _replaced(self, content: str) -> StorageError:

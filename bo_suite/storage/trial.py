@@ -1,7 +1,7 @@
 """The records of a trial, of a queued point, and of what holds for all trials of a history."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,8 @@ State = Literal["running", "finished", "failed", "withdrawn", "stopped", "paused
 STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn", "stopped", "paused")
 
 Verdict = Literal["continue", "stop", "pause"]
+
+VERDICTS: tuple[Verdict, ...] = ("continue", "stop", "pause")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class Trial:
         return self.reports[-1].step if self.reports else 0
 
     @property
+    def measured(self) -> bool:
+        """Whether it is finished with a value of the only objective: not one of an earlier step."""
+        return self.state == "finished" and self.value is not None
+
+    @property
     def informative(self) -> bool:
         """Whether later suggestions use it: not if it was withdrawn or failed by chance."""
         return self.state != "withdrawn" and not self.transient
@@ -96,7 +103,7 @@ else:
 
 @dataclass(frozen=True)
 class Header:
-    """What holds for all trials of a history; the acquisition is in JSON form."""
+    """What holds for all trials of a history; the acquisition and the scheduler are in JSON form."""
 
     space: Space
     seed: int
@@ -108,6 +115,7 @@ class Header:
     since: int = 0  # id of the first trial since the space or an outcome was last changed
     extended: bool = False  # whether the space was changed, so that points of trials may be outside
     constraints: Constraints | None = None  # intervals by name of an outcome, or None
+    scheduler: Any = None
     run: str = field(default="", compare=False)  # a unique name; "" in files of version 0.8
     schema: int = field(default=0, compare=False)  # version of the file when it was last read or written
 
@@ -163,7 +171,8 @@ def next_id(trials: Sequence[Trial]) -> int:
 
 def record(trial: Trial) -> dict[str, Any]:
     """The fields of a trial, in JSON values."""
-    return {column.name: getattr(trial, column.name) for column in fields(trial) if column.name != "run"}
+    values = {column.name: getattr(trial, column.name) for column in fields(trial) if column.name != "run"}
+    return values | {"reports": [asdict(report) for report in trial.reports]}
 
 
 def round_hyperparameters(hyperparameters: Sequence[float]) -> list[float]:

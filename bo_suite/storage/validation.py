@@ -36,13 +36,14 @@ def provenance_json(provenance: Mapping[str, Any]) -> str:
         raise TrialError(f"{requirement}, got {described(provenance)}") from error
 
 
-def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
+def check_is_current(law: str, row: Row, attempt: int | None, owner: str) -> None:
     """Raises a TrialError if a trial has ended, or a SupersededError if another attempt is the current one.
 
     Args:
+        law: first part of the message if it has ended.
         row: the row of the trial.
-        attempt: the attempt to end; None for the only one, or for that of the owner.
-        owner: the owner that ends it.
+        attempt: the attempt that is to end or to report; None for the only one, or for that of the owner.
+        owner: the owner of that attempt.
     """
     if attempt is None and row.attempt > 1 and row.owner != owner:
         raise TrialError(
@@ -51,13 +52,13 @@ def check_may_end(row: Row, attempt: int | None, owner: str) -> None:
         )
     if attempt is not None and attempt != row.attempt:
         raise SupersededError(
-            f"only the current attempt ends a trial: trial {row.id} was handed out again as attempt "
+            f"only the current attempt of a trial counts: trial {row.id} was handed out again as attempt "
             f"{row.attempt}, got attempt {attempt}"
         )
     if row.state != "running":
         reason = shortened(row.reason or "", SHORT)
         how = f", with value {row.value}" if row.value is not None else f" ({row.outcomes or reason})"
-        raise TrialError(f"a trial ends once: trial {row.id} is already {row.state}{how}")
+        raise TrialError(f"{law}: trial {row.id} is already {row.state}{how}")
 
 
 def describe_space_difference(stored: Space, passed: Space) -> str:

@@ -8,7 +8,9 @@ from bo_suite.errors import SpaceError, TrialError
 from bo_suite.space.checks import check_searchable
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
+from bo_suite.storage.serialization import to_json
 from bo_suite.storage.trial import Header, Trial
+from bo_suite.study.scheduling import Scheduler
 from bo_suite.values.describe import described
 from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
@@ -25,11 +27,13 @@ class Settings:
         budget: number of planned evaluations, or None.
         initial: number of space-filling points, or None.
         repeats: whether points may be evaluated again under noise, or None.
+        scheduler: stops trials while they run, or None.
     """
 
     budget: int | None
     initial: int | None
     repeats: bool | None
+    scheduler: Scheduler | None = None
 
 
 def header_of(
@@ -44,6 +48,7 @@ def header_of(
         raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
     check_searchable(space.varying.dim)  # before a file is created
     budget, initial, repeats = settings.budget, settings.initial, settings.repeats
+    scheduler = settings.scheduler
     if repeats and goals.several:
         raise TrialError(
             "repeats must be False or None with several objectives: what a repeat teaches is unknown"
@@ -57,6 +62,7 @@ def header_of(
         acquisition=None if acquisition is None else json_of(acquisition, space, goals),
         repeats=None if repeats is None else flag("repeats", repeats, TrialError),
         constraints=goals.limits,
+        scheduler=None if scheduler is None else scheduler_form(scheduler, space, goals),
     )
 
 
@@ -80,12 +86,37 @@ def trial_id(trial: Trial | int, run: str) -> tuple[int, int | None]:
 def json_of(acquisition: "Acquisition", space: Space, goals: Goals) -> Any:
     """The JSON form of an acquisition, which must support the space and the goals."""
     from bo_suite.acquisition.base import require_support
-    from bo_suite.storage.serialization import to_json
     from bo_suite.study.suggest import check_acquisition
 
     check_acquisition(acquisition)
     require_support(acquisition, space.aspects | goals.aspects)
     return to_json(acquisition)
+
+
+def scheduler_form(scheduler: object, space: Space, goals: Goals) -> Any:
+    """The JSON form of a scheduler, which must fit the space and the goals.
+
+    Raises:
+        TrialError: it is no scheduler, or does not fit.
+    """
+    check_scheduler(scheduler)
+    if space.fidelities:
+        raise TrialError(
+            f"a run has either a scheduler or fidelities, got {scheduler!r:.200} and the fidelities "
+            f"{list(space.fidelities)}: remove one or the other"
+        )
+    if goals.several or goals.constraints:
+        what = "several objectives" if goals.several else "constraints"
+        raise TrialError(f"a scheduler needs one objective without constraints, got {what}")
+    return to_json(scheduler)
+
+
+def check_scheduler(scheduler: object) -> None:
+    """Raises a TrialError unless the object is a scheduler."""
+    if isinstance(scheduler, type) or not isinstance(scheduler, Scheduler):
+        law = "a scheduler must be an object with max_step, rungs, verdict and promoted, such as ASHA(52)"
+        raise TrialError(f"{law}, got {described(scheduler)}")
+    require_int("max_step", scheduler.max_step, at_least=1)
 
 
 def usable(device: object) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bo_suite.errors import BoSuiteError, BudgetSpent
+from bo_suite.errors import BoSuiteError, BudgetSpent, SpaceExhausted
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Snapshot, Trial, next_id
@@ -33,17 +33,23 @@ _LATEST = 64
 Suggest = Callable[[Snapshot, int], Sequence["Suggestion"]]
 """Returns so many points to evaluate, or fewer, given what a history holds."""
 
+Promoted = Callable[[Sequence[Trial]], Trial | None]
+"""Returns the paused trial that is continued next, or None, given all trials."""
 
-def asked_in_turn(history: Storage, suggest: Suggest, count: int, budget: int | None) -> list[Trial]:
-    """Stores suggested points as running trials, given all trials stored before, and returns these.
+
+def asked_in_turn(
+    history: Storage, promoted: Promoted, suggest: Suggest, count: int, budget: int | None
+) -> list[Trial]:
+    """Continues paused trials, stores suggested points as running trials, and returns all of these.
 
     If others store trials during `suggest`, it runs again; after two attempts a point is accepted unless a
     trial has it.
 
     Args:
         history: stores the trials.
-        suggest: returns points to evaluate.
-        count: number of points, fewer if the budget has fewer left.
+        promoted: chooses paused trials, which come first and count for no budget.
+        suggest: returns points to evaluate, given all trials.
+        count: number of trials, fewer if the budget or the space has fewer left.
         budget: maximum number of trials of the history that are not withdrawn, or None.
 
     Raises:
@@ -53,16 +59,15 @@ def asked_in_turn(history: Storage, suggest: Suggest, count: int, budget: int | 
     with history.turn():
         if time.monotonic() - began > _POLL:  # another thread or process has just asked
             _await_outcomes(history)
-        attempts = 0
-        while True:
-            snapshot = history.snapshot()
-            suggestions = suggest(snapshot, _allowed(snapshot.trials, count, budget))
-            stored = _store(history, suggestions, snapshot.trials, snapshot.header.space)
-            attempts += 1
-            if stored is None and attempts >= _PATIENT_ASKS:
-                stored = _store_if_new(history, suggestions, snapshot.header.space, budget)
-            if stored is not None:
-                return stored
+        continued = _continued(history, promoted, count)
+        if len(continued) == count:
+            return continued
+        try:
+            return continued + _suggested(history, suggest, count - len(continued), budget)
+        except (BudgetSpent, SpaceExhausted):
+            if continued:
+                return continued
+            raise
 
 
 def counted(trials: Sequence[Trial]) -> list[Trial]:
@@ -104,6 +109,29 @@ def logged(trial: Trial, history: Storage) -> Trial:
             best = best_trial(history.trials(), history.header.goals, history.header.space).value
         logger.info("%s", ended_text(trial, best))
     return trial
+
+
+def _continued(history: Storage, promoted: Promoted, count: int) -> list[Trial]:
+    """At most so many paused trials, which run again."""
+    continued: list[Trial] = []
+    while len(continued) < count and (trial := promoted(history.trials())) is not None:
+        if (again := history.promote(trial.id, trial.attempt)) is not None:  # or another one was faster
+            continued.append(again)
+    return continued
+
+
+def _suggested(history: Storage, suggest: Suggest, count: int, budget: int | None) -> list[Trial]:
+    """New trials at suggested points."""
+    attempts = 0
+    while True:
+        snapshot = history.snapshot()
+        suggestions = suggest(snapshot, _allowed(snapshot.trials, count, budget))
+        stored = _store(history, suggestions, snapshot.trials, snapshot.header.space)
+        attempts += 1
+        if stored is None and attempts >= _PATIENT_ASKS:
+            stored = _store_if_new(history, suggestions, snapshot.header.space, budget)
+        if stored is not None:
+            return stored
 
 
 def _store(

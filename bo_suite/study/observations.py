@@ -98,7 +98,7 @@ class Observations:
 
     def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
         """The map from outcomes (smaller is better) to the surrogate's scale; needs one of the objective."""
-        measured = [trial for trial in trials if trial.value is not None]
+        measured = [trial for trial in trials if trial.measured]
         return _transform(self._losses(measured), _if_any(self._rows(measured)[1]))
 
     def _losses(self, trials: Sequence[Trial]) -> Tensor:

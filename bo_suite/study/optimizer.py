@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, SupportsFloat, overload
 
 from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Params, Space
@@ -16,9 +16,11 @@ from bo_suite.storage.trial import Finished, Observation, Trial
 from bo_suite.study import arguments
 from bo_suite.study.asking import asked_in_turn, enqueued, logged
 from bo_suite.study.extension import extend
+from bo_suite.study.judging import Answer, Judge
 from bo_suite.study.model import Suggesters
+from bo_suite.study.scheduling import Scheduler
 from bo_suite.study.summary import RegretBound, best_trial, html_of_best, overview, pareto_trials
-from bo_suite.study.tables import frame_of_changes, to_frame
+from bo_suite.study.tables import frame_of_changes, frame_of_reports, to_frame
 from bo_suite.values.display import shown_text
 from bo_suite.values.numbers import require_int
 from bo_suite.values.scalars import flag
@@ -53,6 +55,7 @@ class Optimizer:
         repeats: whether a point may be evaluated again where that teaches most, if outcomes are noisy. None
             for the answer in the storage or, if it has none, no: only once a finite space is exhausted.
         constraints: (low, high) by name of an outcome, None for an open end; True if it must be True.
+        scheduler: stops trials that `report`, such as ASHA(52). None for that of the storage, if it has one.
 
     Raises:
         SpaceError, TrialError: an argument breaks a rule, or the device is not available.
@@ -71,30 +74,33 @@ class Optimizer:
         initial: int | None = None,
         repeats: bool | None = None,
         constraints: Constraints | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
-        settings = arguments.Settings(budget, initial, repeats)
+        settings = arguments.Settings(budget, initial, repeats, scheduler)
         header = arguments.header_of(space, acquisition, seed, Goals.of(direction, constraints), settings)
         self._device = arguments.usable(device)
-        self._begin(History.open(storage, header), acquisition)
+        self._begin(History.open(storage, header), acquisition, scheduler)
 
     @staticmethod
     def resume(
-        path: Location, acquisition: Any = None, device: Any = "cpu", functions: Sequence[Any] = ()
+        path: Location,
+        acquisition: Any = None,
+        device: Any = "cpu",
+        functions: Sequence[Any] = (),
+        scheduler: Scheduler | None = None,
     ) -> "Optimizer":
-        """The Optimizer of a history, in the state that is stored.
+        """The Optimizer of a history, in the state that is stored in a file or a database.
 
         Args:
-            path: the file, or the address of the database.
             acquisition: required only if it has parts from outside the package, such as a kernel.
-            device: device of the surrogates.
             functions: the constraint functions of the space, if it has any.
+            scheduler: required only if it is from outside the package.
 
-        Raises:
-            StorageError, TrialError: it is no history or needs the acquisition, or there is no device.
+        Raises a StorageError if it is no history or needs an argument, and a TrialError without the device.
         """
         optimizer = object.__new__(Optimizer)
         optimizer._device = arguments.usable(device)
-        optimizer._begin(History.open(path, None, functions), acquisition)
+        optimizer._begin(History.open(path, None, functions), acquisition, scheduler)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -102,12 +108,14 @@ class Optimizer:
         if (place := self._history.place) is None:
             raise TypeError("an Optimizer must have a `storage` to be pickled or copied, got one in memory")
         device, functions = str(self._device), self.space.constraints.functions
-        return Optimizer.resume, (place, self._suggester.acquisition, device, functions)
+        acquisition, scheduler = self._suggester.acquisition, self._judge.scheduler
+        return Optimizer.resume, (place, acquisition, device, functions, scheduler)
 
-    def _begin(self, history: History, acquisition: "Acquisition | None") -> None:
+    def _begin(self, history: History, acquisition: Any, scheduler: Scheduler | None) -> None:
         self.opened = time.monotonic()
         self._history = history
         self._suggesters = Suggesters(history, acquisition, self._device)
+        self._judge = Judge(history, scheduler, self._suggesters)
 
     @property
     def _suggester(self) -> "Suggester":
@@ -127,6 +135,11 @@ class Optimizer:
     def direction(self) -> Direction:
         """ "minimize" or "maximize", or one of these by name of each objective."""
         return self._history.header.direction
+
+    @property
+    def scheduler(self) -> Scheduler | None:
+        """Stops trials while they run; None if there is none."""
+        return self._judge.scheduler
 
     @property
     def budget(self) -> int | None:
@@ -163,11 +176,7 @@ class Optimizer:
     def ask(self, *, fixed: Params | None = None, budget: int | None = None) -> Trial: ...
     @overload
     def ask(
-        self,
-        count: int,
-        batch: "SteinBatch | None" = None,
-        fixed: Params | None = None,
-        budget: int | None = None,
+        self, count: int, batch: Any = None, fixed: Params | None = None, budget: int | None = None
     ) -> list[Trial]: ...
     def ask(
         self,
@@ -178,9 +187,10 @@ class Optimizer:
     ) -> Trial | list[Trial]:
         """The next trial, or a list of `count` trials to be evaluated in parallel.
 
-        Points of `enqueue` that agree with `fixed` come first. Others are chosen one after another, given the
-        earlier ones as pending. The list is shorter if a finite space or the budget has fewer left. On return
-        the trials are stored as running, and later suggestions know them. Threads and processes take turns.
+        Paused trials that the scheduler continues come first, whatever the budget; their `step` is above 0.
+        Then points of `enqueue`. Others are chosen one after another, given the earlier ones as pending. The
+        list is shorter if a finite space or the budget has fewer left. On return the trials are stored as
+        running, and later suggestions know them. Threads and processes take turns.
 
         Args:
             count: number of trials.
@@ -195,16 +205,14 @@ class Optimizer:
             TrialError: count or budget < 1, or a batch is not a SteinBatch, or the space has fidelities.
         """
         number, most = arguments.checked_ask(count, batch, fixed, budget, self.space)
-        asked = asked_in_turn(self._history, partial(self._suggesters.suggest, batch, fixed), number, most)
+        promoted, suggest = self._judge.promoted, partial(self._suggesters.suggest, batch, fixed)
+        asked = asked_in_turn(self._history, partial(promoted, fixed), suggest, number, most)
         return asked if count is not None else asked[0]
 
     def enqueue(self, points: Params | Sequence[Params], repeats: bool = True) -> None:
-        """Stores points to be asked next, in order; the model chooses what one lacks.
+        """Stores points to be asked next, in order; the model chooses what one lacks. Raises SpaceError.
 
         Without `repeats` those are left out that a trial or another queued point has.
-
-        Raises:
-            SpaceError: a parameter is unknown, or does not have the value.
         """
         enqueued(self._history, arguments.listed_points(points), repeats)
 
@@ -221,7 +229,6 @@ class Optimizer:
         """Stores the outcome of a running trial; on return it survives a crash of the process or the machine.
 
         Args:
-            trial: the trial, or its id.
             value: the outcome, in the user's units and direction, or outcomes by name. One that is left out
                 was not measured; NaN says that its measurement failed.
             std: standard deviation of its noise, if known, or these by name.
@@ -232,19 +239,35 @@ class Optimizer:
         number, attempt = self._id(trial)
         return logged(self._history.tell(number, value, std, attempt), self._history)
 
+    def report(
+        self, trial: Trial | int, step: int, value: SupportsFloat, seconds: SupportsFloat | None = None
+    ) -> Answer:
+        """Stores an intermediate outcome of a running trial; "stop" if its evaluation is to end now.
+
+        The trial has ended then as stopped, or as paused if `ask` may continue it, with this value; there is
+        nothing to tell. A value that is not finite fails it. At the last step nothing is decided.
+
+        Args:
+            step: number of the step, such as an epoch, from 1 on; increases within an attempt.
+            value: the outcome after the step, in the user's units and direction.
+            seconds: that the evaluation took up to this step; None for those since it was handed out.
+
+        Raises:
+            TrialError: an argument breaks a rule, or the trial is unknown, ended or handed out again.
+        """
+        return self._judge.report(*self._id(trial), step, value, seconds)
+
     def fail(
         self, trial: Trial | int, reason: str, transient: bool = False, traceback: str | None = None
     ) -> Trial:
-        """Stores that a running trial, or that of an id, has failed; suggestions avoid where trials fail.
+        """Stores that a running trial has failed, and why; suggestions avoid where trials fail.
 
         Args:
-            reason: why it failed.
             transient: whether the cause does not depend on the point, such as a lost connection. The model
                 then ignores the trial, and its point may be suggested again.
             traceback: of the exception, as `traceback.format_exc()` returns it; 10,000 characters are stored.
 
-        Raises:
-            TrialError: the trial is unknown or has ended, or an argument is of a wrong type.
+        Raises a TrialError if the trial is unknown or has ended, or an argument is of a wrong type.
         """
         number, attempt = self._id(trial)
         by_chance = flag("transient", transient, TrialError)
@@ -258,12 +281,7 @@ class Optimizer:
         return logged(self._history.withdraw(number, reason, attempt, requeue=again), self._history)
 
     def add(self, params: Params, value: Told, std: Noise = None) -> Trial:
-        """Stores an observation from elsewhere as a finished trial.
-
-        Raises:
-            SpaceError: a parameter is missing, unknown or out of range.
-            TrialError: as `tell`.
-        """
+        """Stores an observation from elsewhere as a finished trial; raises a SpaceError, or as `tell`."""
         return self._history.add_all([Observation(params, value, std)])[0]
 
     def add_failed(self, params: Params, reason: str) -> Trial:
@@ -277,13 +295,8 @@ class Optimizer:
     def amend(self, trial: Trial | int, value: Told, std: Noise = None) -> Trial:
         """Corrects the outcome of a trial in any state, which is finished then; see `to_frame(history=True)`.
 
-        Args:
-            trial: the trial, or its id.
-            value: the outcome, in the user's units and direction; of outcomes by name those to correct.
-            std: standard deviation of its noise; None for the one that is stored.
-
-        Raises:
-            TrialError: the value is not finite, or the trial is unknown.
+        Of outcomes by name, those that are left out stay, and so does a std of None. Raises a TrialError if
+        the value is not finite, or the trial is unknown.
         """
         return self._history.amend(self._id(trial)[0], value, std)
 
@@ -297,15 +310,9 @@ class Optimizer:
     def extend(self, parameters: "Mapping[str, Parameter] | Space", values: Params | None = None) -> Space:
         """Changes and returns the space; trials left outside still teach the model, and are not suggested.
 
-        A range may become wider or narrower, options may be added or left out, a parameter may be added.
-
-        Args:
-            parameters: the changed and the new parameters, by name.
-            values: of the new parameters in all earlier trials.
-
-        Raises:
-            SpaceError: a parameter becomes one of another kind or has a single number left, a new one has no
-                value, or an earlier or a queued point has no place in the new space.
+        New parameters need `values` in earlier trials. Raises a SpaceError if a parameter becomes one of
+        another kind or has a single number left, a new one has no value, or an earlier or a queued point has
+        no place in the new space.
         """
         return extend(self._history, parameters, values or {}, self._suggesters.check)
 
@@ -320,16 +327,12 @@ class Optimizer:
     def recommend(self, fixed: Params | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
-        The model is that of `belief`. Under noise the point is better than `best`, whose value may be luck.
-        Without noise it is the best trial's point, or one that is predicted to be better by more than its
-        standard deviation. Fidelities are at the target. With several objectives, at most ten points.
+        Under noise it is better than `best`, whose value may be luck. Without noise it is the best trial's
+        point, or one that is predicted to be better by more than its standard deviation. Fidelities are at
+        the target. With several objectives, at most ten points. `fixed` has a value of every context.
 
-        Args:
-            fixed: values by name of some parameters, and of every context.
-
-        Raises:
-            SpaceError: a fixed parameter is unknown or does not have the value, or a context is not given.
-            FitError, NumericalError, TrialError: the model cannot be fitted, or no trial is finished.
+        Raises a SpaceError if a fixed value is wrong or that of a context is missing, a TrialError if no
+        trial is finished, a FitError or a NumericalError if the model cannot be fitted.
         """
         arguments.check_fixed(fixed, self.space, "recommend")
         from bo_suite.study.recommend_front import recommended
@@ -339,16 +342,10 @@ class Optimizer:
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
 
-        min over evaluated points of mean + w σ, minus min over the space of mean - w σ, both in the user's
-        units (Makarova et al. 2022, equation 3). docs/loop.md says how often it has held.
-
-        Args:
-            width: w, number of standard deviations; None for w² = 2 log(d n² π² / (6 · 0.1)), 4 to 6
-                (Srinivas et al. 2010, lemma 5.1).
-
-        Raises:
-            TrialError: no trial is finished, the width is not above 0, or there are constraints.
-            FitError, NumericalError: the model cannot be fitted.
+        min over evaluated points of mean + w σ, minus min over the space of mean - w σ (Makarova et al. 2022,
+        equation 3), with w = `width` or, if that is None, w² = 2 log(d n² π² / (6 · 0.1)), 4 to 6 (Srinivas
+        et al. 2010, lemma 5.1). docs/loop.md says how often it has held. Raises a TrialError if no trial is
+        finished, the width is not above 0 or there are constraints, and errors as `recommend`.
         """
         from bo_suite.study.recommend import regret_bound
 
@@ -384,12 +381,15 @@ class Optimizer:
             return html_of_best(self.trials, self.goals, self.space)
         return None
 
-    def to_frame(self, history: bool = False) -> "pd.DataFrame":
+    def to_frame(self, history: bool = False, reports: bool = False) -> "pd.DataFrame":
         """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields.
 
         With `history` one row per change: amended, forgotten, extended, or told too late, by whom and when.
+        With `reports` one row per report: `id`, `step`, `value`, `seconds`, `attempt` and `verdict`.
         """
-        return frame_of_changes(self._history.changes()) if history else to_frame(self.trials, self.goals)
+        if history:
+            return frame_of_changes(self._history.changes())
+        return frame_of_reports(self.trials) if reports else to_frame(self.trials, self.goals)
 
     def close(self) -> None:
         """Closes the storage."""

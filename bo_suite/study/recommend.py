@@ -205,7 +205,7 @@ def finished_trials(trials: Sequence[Trial], what: str) -> list[Finished]:
     Raises:
         TrialError: no trial is finished.
     """
-    finished = [cast(Finished, trial) for trial in trials if trial.value is not None]
+    finished = [cast(Finished, trial) for trial in trials if trial.measured]
     if not finished:
         raise TrialError(f"{what} before a trial has finished, got {len(trials)} trials")
     return finished

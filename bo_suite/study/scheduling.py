@@ -36,7 +36,7 @@ class Progress:
 
 @runtime_checkable
 class Scheduler(Protocol):
-    """Decides which trials go on at a step. A frozen configuration: its answers depend on `Progress` alone."""
+    """Decides which trials go on at a step; a frozen value, whose answers depend on `Progress` alone."""
 
     @property
     def max_step(self) -> int:

@@ -46,7 +46,7 @@ def best_trial(trials: Sequence[Trial], goals: Goals, space: Space) -> Finished:
     if goals.several:
         names = [objective.name for objective in goals.objectives]
         raise TrialError(f"one objective must be given for a best trial, got {names}: see `pareto`")
-    finished = [trial for trial in trials if trial.value is not None]
+    finished = [trial for trial in trials if trial.measured]
     if not finished:
         reasons = [" ".join((trial.reason or "").split()) for trial in trials if trial.state == "failed"]
         last = f"; {len(reasons)} failed, the last with: {shortened(reasons[-1], SHORT)}" if reasons else ""
@@ -258,13 +258,14 @@ def ended_text(trial: Trial, best: float | None) -> str:
         best: the best value so far, if there is one.
     """
     seconds = f"{(trial.ended or trial.started) - trial.started:.3g} s"
+    what = f"was {trial.state} at step {trial.step}" if trial.state in ("stopped", "paused") else "finished"
     if outcomes := trial.outcomes:
         numbers = ((name, math.nan if value is None else value) for name, value in outcomes.items())
         values = ", ".join(f"{name} {number:.6g}" for name, number in numbers)
-        return f"trial {trial.id} finished: {values} in {seconds}"
+        return f"trial {trial.id} {what}: {values} in {seconds}"
     if trial.value is not None:
         so_far = "" if best is None else f" (best {best:.6g})"
-        return f"trial {trial.id} finished: {trial.value:.6g} in {seconds}{so_far}"
+        return f"trial {trial.id} {what}: {trial.value:.6g} in {seconds}{so_far}"
     if trial.state == "withdrawn":
         return f"trial {trial.id} was withdrawn after {seconds}"
     reason = shortened(" ".join((trial.reason or "").split()), SHORT)

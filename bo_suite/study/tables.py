@@ -65,6 +65,22 @@ def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
     return columns
 
 
+def frame_of_reports(trials: Sequence[Trial]) -> "pd.DataFrame":
+    """One row a report of each trial: its id and the fields of the report."""
+    import pandas as pd
+
+    rows = [(trial.id, report) for trial in trials for report in trial.reports]
+    columns: dict[str, Any] = {
+        "id": pd.Series([number for number, _ in rows], dtype="int64"),
+        "step": pd.Series([report.step for _, report in rows], dtype="int64"),
+        "value": _numbers([report.value for _, report in rows]),
+        "seconds": _numbers([report.seconds for _, report in rows]),
+        "attempt": pd.Series([report.attempt for _, report in rows], dtype="int64"),
+        "verdict": pd.Series([report.verdict for _, report in rows], dtype="object"),
+    }
+    return pd.DataFrame(columns)
+
+
 def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
     """One row a change: who changed what, when, and what was there before and after.
 

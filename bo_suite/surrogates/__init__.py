@@ -1,10 +1,11 @@
 """Surrogates: frozen configurations whose `fit` returns an immutable Gaussian process.
 
-Their parts are in `inducing` (selections of inducing inputs), `paths` (draws that are functions) and
-`variational` (likelihoods, natural gradients and ways to train an `SVGP`).
+Their parts are in `curves` (models of learning curves), `inducing` (selections of inducing inputs), `paths`
+(draws that are functions) and `variational` (likelihoods, natural gradients and ways to train an `SVGP`).
 """
 
 from bo_suite.surrogates.auto import AutoGP
+from bo_suite.surrogates.curves import CurvesProcess, FreezeThaw
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import (
@@ -23,8 +24,10 @@ __all__ = [
     "SGPR",
     "SVGP",
     "AutoGP",
+    "CurvesProcess",
     "ExactGP",
     "ExactProcess",
+    "FreezeThaw",
     "Hyperparameters",
     "PriorMean",
     "Process",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels import Kernel
+from bo_suite.kernels import Kernel, KernelWithMean
 from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
@@ -23,6 +23,7 @@ from bo_suite.surrogates.prior_mean import (
     PriorMean,
     check_mean,
     split_mean,
+    with_mean_of,
     without_function,
 )
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
@@ -43,7 +44,8 @@ class ExactGP:
 
     y = m(x) + f(x) + e, with f ~ GP(0, k) and e ~ N(0, noise), log noise ~ Cauchy(`noise_location`,
     `noise_spread`) unless an observation's variance is given: the wide tail lets outcomes without noise reach
-    a noise of next to nothing. The prior mean m is a constant ~ N(0, 1), maximised in closed form, or `mean`.
+    a noise of next to nothing. The prior mean m is a constant ~ N(0, 1), maximised in closed form, or `mean`,
+    plus that of a `KernelWithMean`.
 
     Attributes:
         kernel: `Matern52` over the data's columns when None; else one of `bo_suite.kernels` or any
@@ -110,7 +112,8 @@ class ExactGP:
             k + torch.diag_embed(observation_noise(noise, data.noise, data.y.shape[-1])[0])
         )
         constant, function = split_mean(self.mean)
-        fitted, white = _constant_and_white(chol, without_function(data, function).y, constant)
+        function = with_mean_of(kernel, theta, function)
+        fitted, white = constant_and_white(chol, without_function(data, function).y, constant)
         basis = Basis(kernel, theta, data.x, chol)
         return ExactProcess(basis, white, PriorMean(fitted, function), noise, jitter)
 
@@ -188,8 +191,11 @@ class _Objective:
         k, pullback = self.kernel.gram(theta, x)
         diagonal, fitted = observation_noise(log_noise.exp(), data.noise, n)
         chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(diagonal))
-        y = data.y.expand(*hyperparameters.shape[:-1], n)
-        constant, white = _constant_and_white(chol, y, self.constant)
+        y, mean = data.y.expand(*hyperparameters.shape[:-1], n), None
+        if isinstance(self.kernel, KernelWithMean):
+            mean = self.kernel.prior_mean(theta, x)
+            y = y - mean[0]
+        constant, white = constant_and_white(chol, y, self.constant)
         alpha = solve_lower(chol, white[..., None], transposed=True)
         squares = white.square().sum(-1)
         if self.constant is None:
@@ -205,11 +211,14 @@ class _Objective:
             log_noise, self.surrogate.noise_location, self.surrogate.noise_spread
         )
         value = value - prior - noise_prior
-        gradient = torch.cat((pullback(by_k) - by_prior, (by_noise - by_noise_prior)[..., None]), -1)
+        by_theta = pullback(by_k) - by_prior
+        if mean is not None:
+            by_theta = by_theta - mean[1](alpha[..., 0])
+        gradient = torch.cat((by_theta, (by_noise - by_noise_prior)[..., None]), -1)
         return torch.where(info == 0, value, torch.inf), gradient
 
 
-def _constant_and_white(chol: Tensor, y: Tensor, constant: float | None) -> tuple[Tensor, Tensor]:
+def constant_and_white(chol: Tensor, y: Tensor, constant: float | None) -> tuple[Tensor, Tensor]:
     """The constant prior mean m of each replicate, and L⁻¹ (y - m 1).
 
     When None, m = argmax N(y | m 1, L Lᵀ) N(m | 0, 1) = 1ᵀ K⁻¹ y / (1ᵀ K⁻¹ 1 + 1).

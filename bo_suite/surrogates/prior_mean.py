@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset
 from bo_suite.errors import DataError
+from bo_suite.kernels import Kernel, KernelWithMean
 from bo_suite.values.describe import described
 
 MeanFunction = Callable[[Tensor], Tensor]
@@ -60,6 +61,15 @@ def check_mean(mean: object) -> None:
 def split_mean(mean: float | MeanFunction | None) -> tuple[float | None, MeanFunction | None]:
     """The constant of a surrogate's `mean`, None if it is to be fitted, and the function, None for zero."""
     return (0.0, mean) if callable(mean) else (mean, None)
+
+
+def with_mean_of(kernel: Kernel, theta: Tensor, function: MeanFunction | None) -> MeanFunction | None:
+    """The function plus the prior mean that the kernel comes with; None for zero."""
+    if not isinstance(kernel, KernelWithMean):
+        return function
+    if function is None:
+        return lambda x: kernel.prior_mean(theta, x)[0]
+    return lambda x: kernel.prior_mean(theta, x)[0] + function(x)
 
 
 def without_function(data: Dataset, function: MeanFunction | None) -> Dataset:

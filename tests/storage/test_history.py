@@ -400,7 +400,7 @@ def test_trials_reads_only_what_changed(path: Path) -> None:
     changed = history.trials()
     assert (changed[150].value, changed[3].value, len(changed)) == (1.0, 2.0, 201)
     assert sum(new is not old for new, old in zip(changed, first, strict=False)) == 2
-    assert len(statements) == 7, "one state of the file"
+    assert len(statements) == 8, "one state of the file"
     assert history.trials() == changed
     assert statements[7:] == ["PRAGMA data_version"], "nothing changed: no row is looked at"
     history._table.database.connection.set_trace_callback(None)

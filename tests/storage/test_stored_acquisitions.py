@@ -29,7 +29,7 @@ from bo_suite.kernels import Matern52
 from bo_suite.storage.field_types import is_of_type
 from bo_suite.storage.serialization import from_json, to_json
 from bo_suite.storage.stored_names import CLASSES, GIVEN_AGAIN
-from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP
+from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, FreezeThaw
 
 ROOT = Path(bo_suite.__file__).parent
 LINE = Space({"x": Float(0.0, 1.0)})
@@ -50,7 +50,7 @@ NO_RECIPES = {
         ),
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
-    "kernels": ("Conditional", "ConditionalFeatures", "Described", "Layout", "Part", "Parameters"),
+    "kernels": ("Conditional", "ConditionalFeatures", "Described", "Layout", "Mixture", "Part", "Parameters"),
     "surrogates": (
         *("Paths", "FitTrace", "SparseProcess", "Lookahead", "WarmStart", "ExactProcess", "Model"),
         *(
@@ -61,7 +61,7 @@ NO_RECIPES = {
             "Collapsed",
             "CollapsedObjective",
         ),
-        *("Basis", "PriorMean"),
+        *("Basis", "PriorMean", "CurvesProcess", "Group", "Reduction"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),
     "integrations": (
@@ -137,6 +137,7 @@ def test_a_default_one_of_every_class_is_restored_as_a_part(name: str) -> None:
         "AffineCost": lambda one: KnowledgeGradient(cost=one),
         "RootGamma": lambda one: Bore(MLPClassifier(), one),
         "SteinBatch": None,
+        "Decay": lambda one: LogExpectedImprovement(FreezeThaw(steps=one)),
     }
     keys = (attribute, module.split(".")[-1], module.split(".")[1])
     holder = next(holders[key] for key in keys if key in holders)

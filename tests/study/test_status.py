@@ -18,7 +18,10 @@ from bo_suite.cli.status import _redraw, _span
 from bo_suite.errors import StorageError, SupersededError
 from bo_suite.storage.history import History
 from bo_suite.storage.sqlite import SqliteDatabase
+from bo_suite.storage.trial import STATES
 from bo_suite.study.status import Status, status_of
+
+NONE = dict.fromkeys(STATES, 0)
 
 Opener = Callable[[], History]
 
@@ -81,7 +84,7 @@ def test_workers_in_every_state(opened: Opener) -> None:
     for worker in (third, fourth):
         assert worker.expires_in is not None
         assert 60.0 < worker.expires_in <= 120.0
-    assert status.counts == {"running": 4, "finished": 1, "failed": 0, "withdrawn": 0}
+    assert status.counts == {**NONE, "running": 4, "finished": 1}
     assert watching.reclaim()[0].id == lost.id
     held.tell(kept.id, 1.0)
     states = [worker.state for worker in status_of(watching).workers]
@@ -126,7 +129,7 @@ def test_rates_and_the_end_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> Non
         assert rate.per_hour == pytest.approx(40 / (40 * 60 + 30) * 3600)
         assert (status.left, status.queued) == (100 - 42, 2)
         assert rate.budget_spent == pytest.approx(clock[0] + 59 / rate.per_hour * 3600)
-        assert status.counts == {"running": 1, "finished": 31, "failed": 10, "withdrawn": 1}
+        assert status.counts == {**NONE, "running": 1, "finished": 31, "failed": 10, "withdrawn": 1}
         assert [one.reason for one in status.failures] == [f"reason {n}" for n in (39, 35, 31, 27, 23)]
         assert [one.transient for one in status.failures] == [True, False, False, False, False]
         assert status.best is not None

@@ -62,9 +62,7 @@ class OptimizerTuner:
         """Passes the report on."""
         if not self.scheduled:
             return "continue"
-        answer: Literal["continue", "stop"]
-        answer = self.optimizer.report(trial, step, value, seconds=seconds)  # type: ignore[attr-defined]
-        return answer
+        return self.optimizer.report(trial, step, value, seconds=seconds)
 
     def tell(self, trial: int, value: float) -> None:
         """Ends the trial."""

@@ -1,0 +1,6 @@
+"""Schedulers: they stop trials while they run, or pause them to continue the best ones."""
+
+from bo_suite.run.schedulers.asha import ASHA
+from bo_suite.run.schedulers.promotion import PromotionASHA
+
+__all__ = ["ASHA", "PromotionASHA"]

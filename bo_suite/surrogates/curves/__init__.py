@@ -1,0 +1,6 @@
+"""Models of learning curves: surrogates that read `Dataset.curves`."""
+
+from bo_suite.surrogates.curves.freeze_thaw import FreezeThaw
+from bo_suite.surrogates.curves.posterior import CurvesProcess
+
+__all__ = ["CurvesProcess", "FreezeThaw"]
