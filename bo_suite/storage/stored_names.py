@@ -61,6 +61,7 @@ GIVEN_AGAIN = _homes(
         "integrations.botorch": "BoTorchAcquisition",
         "integrations.botorch_surrogate": "BoTorchSurrogate ModelKernel",
         "kernels.gpytorch_kernel": "GPyTorchKernel",
+        "surrogates.curves.empirical_prior": "EmpiricalPrior",
         "surrogates.inducing": "Given",
         "surrogates.likelihoods": "MonteCarloLikelihood",
     }

@@ -1,6 +1,7 @@
 """Models of learning curves: surrogates that read `Dataset.curves`."""
 
+from bo_suite.surrogates.curves.empirical_prior import EmpiricalPrior
 from bo_suite.surrogates.curves.freeze_thaw import FreezeThaw
 from bo_suite.surrogates.curves.posterior import CurvesProcess
 
-__all__ = ["CurvesProcess", "FreezeThaw"]
+__all__ = ["CurvesProcess", "EmpiricalPrior", "FreezeThaw"]
