@@ -71,8 +71,8 @@ class ReportServer:
             self._open = False
         receivers.pop(self._key, None)
         if self._listener is not None:
-            with suppress(OSError, EOFError, AuthenticationError):  # ends the wait for a connection
-                connection.Client(self._listener.address, authkey=self._secret).close()
+            with suppress(OSError):  # ends the wait for a connection
+                connection.Client(self._listener.address).close()
             self._listener.close()
         if self._temporary and self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -127,7 +127,7 @@ class ReportServer:
         """The way to it from other processes, to which it listens from now on."""
         with self._lock:
             if self._listener is None:
-                self._listener = _listener(self._secret)
+                self._listener = _listener()
                 threading.Thread(
                     target=self._accept, args=(self._listener,), daemon=True, name="bo_suite reports"
                 ).start()
@@ -140,22 +140,24 @@ class ReportServer:
         while self._open:
             try:
                 channel = listener.accept()
-            except (AuthenticationError, EOFError, ConnectionError):
-                continue  # one that does not know the secret, or has just died
+            except ConnectionError:
+                continue
             except OSError:
                 return  # it is closed
             threading.Thread(target=self._serve, args=(channel,), daemon=True).start()
 
     def _serve(self, channel: "connection.Connection[Any, Any]") -> None:
-        """Answers the requests of one process until it closes the connection."""
-        with channel, suppress(EOFError, OSError):
+        """Answers the requests of one process that knows the secret until it closes the connection."""
+        with channel, suppress(AuthenticationError, EOFError, OSError):
+            connection.deliver_challenge(channel, self._secret)  # as a Client with an authkey expects it
+            connection.answer_challenge(channel, self._secret)
             while True:
                 channel.send_bytes(answered(channel.recv_bytes(LONGEST_MESSAGE), self))
 
 
-def _listener(secret: bytes) -> connection.Listener:
+def _listener() -> connection.Listener:
     """A socket in a private folder, or on the loopback device where its path would be too long."""
     try:
-        return connection.Listener(backlog=_BACKLOG, authkey=secret)
+        return connection.Listener(backlog=_BACKLOG)
     except OSError:
-        return connection.Listener(("localhost", 0), backlog=_BACKLOG, authkey=secret)
+        return connection.Listener(("localhost", 0), backlog=_BACKLOG)
