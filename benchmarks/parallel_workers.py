@@ -40,7 +40,7 @@ from bo_suite import Optimizer
 from bo_suite.bench.environment import environment
 from bo_suite.bench.method import Task, inside
 from bo_suite.bench.peers.baselines import Random
-from bo_suite.bench.peers.optuna_study import _suggested
+from bo_suite.bench.peers.optuna_study import suggested
 from bo_suite.bench.suite import named_problem
 from bo_suite.bench.unit import seed_on
 from bo_suite.problems import Problem
@@ -92,7 +92,7 @@ class OptunaAsker:
 
     def ask(self) -> tuple[Any, Params]:
         trial = self._study.ask()
-        return trial, inside(self._space, _suggested(trial, self._space))
+        return trial, inside(self._space, suggested(trial, self._space))
 
     def tell(self, trial: Any, value: float) -> None:
         self._study.tell(trial, value)

@@ -1,10 +1,12 @@
 """What a scheduler is, and what it may look at."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol, runtime_checkable
 
-from bo_suite.storage.trial import Trial, Verdict
+from bo_suite.storage.trial import Report, Trial, Verdict
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,21 @@ class Progress:
 
     def loss(self, trial: Trial, rung: int) -> float | None:
         """The value at the first reported step of at least `rung`, smaller is better; None before that."""
-        value = next((report.value for report in trial.reports if report.step >= rung), None)
-        return None if value is None else self.sign * value
+        return self.sign * _first(trial.reports, rung).value if trial.step >= rung else None
 
     def losses(self, rung: int) -> dict[int, float]:
         """By id, the losses of all trials that have reached a rung and were not withdrawn."""
-        losses = ((trial.id, self.loss(trial, rung)) for trial in self.trials if trial.state != "withdrawn")
-        return {number: loss for number, loss in losses if loss is not None}
+        losses = {}
+        for trial in self.trials:  # many end below most rungs: look at the last report first
+            reports = trial.reports
+            if reports and reports[-1].step >= rung and trial.state != "withdrawn":
+                losses[trial.id] = self.sign * _first(reports, rung).value
+        return losses
+
+
+def _first(reports: Sequence[Report], rung: int) -> Report:
+    """The first report at or above a rung that the last one has reached."""
+    return reports[bisect_left(reports, rung, key=attrgetter("step"))]
 
 
 @runtime_checkable

@@ -43,7 +43,7 @@ class OptunaStudy:
         return SeededOutcomes(lambda seeded: _OutcomeStudy(seeded, self.sampler), task)
 
 
-def _suggested(trial: Any, space: Space) -> Params:
+def suggested(trial: Any, space: Space) -> Params:
     """The point that a trial suggests: each parameter after its parents, if it is active."""
     point: Params = {}
     always = [name for name, parameter in space if parameter.when is None]
@@ -66,7 +66,7 @@ def _suggest(trial: Any, name: str, parameter: Parameter) -> Any:
 
 def grouped_tpe(seed: int) -> Any:
     """TPESampler as its documentation advises for conditional spaces: a joint model of each group."""
-    return _optuna().samplers.TPESampler(multivariate=True, group=True, seed=seed)
+    return quiet_optuna().samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
 def _sampler(name: str, seed: int) -> Any:
@@ -75,7 +75,8 @@ def _sampler(name: str, seed: int) -> Any:
     return getattr(import_module(home), kind)(seed=seed)
 
 
-def _optuna() -> Any:
+def quiet_optuna() -> Any:
+    """Optuna, which logs errors only."""
     optuna = import_module("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
@@ -83,14 +84,14 @@ def _optuna() -> Any:
 
 class _Study:
     def __init__(self, task: Task, sampler: str) -> None:
-        self._optuna = _optuna()
+        self._optuna = quiet_optuna()
         self._space = task.space
         self._study = self._optuna.create_study(sampler=_sampler(sampler, task.seed))
         self._trial: Any = None
 
     def ask(self) -> Params:
         self._trial = self._study.ask()
-        return _suggested(self._trial, self._space)
+        return suggested(self._trial, self._space)
 
     def tell(self, params: Params, value: float) -> None:
         self._study.tell(self._trial, value)
@@ -100,14 +101,14 @@ class _Study:
 
     def add(self, params: Params, value: float) -> None:
         told = self._optuna.trial.FixedTrial(to_levels(self._space, params))
-        _suggested(told, self._space)
+        suggested(told, self._space)
         make = self._optuna.trial.create_trial
         self._study.add_trial(make(params=told.params, distributions=told.distributions, value=value))
 
 
 class _OutcomeStudy:
     def __init__(self, task: OutcomeTask, sampler: str) -> None:
-        self._optuna = _optuna()
+        self._optuna = quiet_optuna()
         self._space = task.space
         self._goals = task.goals
         directions = [one.direction for one in task.goals.objectives]
@@ -116,7 +117,7 @@ class _OutcomeStudy:
 
     def ask(self) -> Params:
         self._trial = self._study.ask()
-        return _suggested(self._trial, self._space)
+        return suggested(self._trial, self._space)
 
     def tell(self, params: Params, outcomes: Mapping[str, float]) -> None:
         _, violations = rows_of(self._goals, outcomes)

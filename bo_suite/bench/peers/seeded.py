@@ -4,12 +4,14 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
 from bo_suite.bench.method import OutcomeTask, Task, inside
+from bo_suite.bench.simulation.tuner import CurveTask, Job, Tuner
 from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Params, Space
 from bo_suite.system.locks import FairLock
@@ -111,6 +113,32 @@ class SeededOutcomes:
     def provenance(self) -> dict[str, Any]:
         """Nothing: libraries record none."""
         return {}
+
+
+class SeededTuner:
+    """A `Tuner` of a library, with points, warnings and generators as in `SeededPeer`."""
+
+    def __init__(self, make: Callable[[CurveTask], Tuner], task: CurveTask) -> None:
+        self._space = task.space
+        self._own = _OwnGenerators(task.seed)
+        with self._own.in_place():
+            self._library = make(task)
+
+    def ask(self) -> Job | None:
+        """What a free worker does next, at a point of the space."""
+        with self._own.in_place():
+            job = self._library.ask()
+        return job and replace(job, params=inside(self._space, job.params))
+
+    def report(self, trial: int, step: int, value: float, seconds: float) -> Literal["continue", "stop"]:
+        """Takes an outcome after a step and decides whether the trial goes on."""
+        with self._own.in_place():
+            return self._library.report(trial, step, value, seconds)
+
+    def tell(self, trial: int, value: float) -> None:
+        """Takes the outcome of a trial that has reached the last step."""
+        with self._own.in_place():
+            self._library.tell(trial, value)
 
 
 class _OwnGenerators:

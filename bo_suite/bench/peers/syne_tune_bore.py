@@ -28,7 +28,8 @@ class SyneTuneBore:
         return SeededPeer(_Scheduler, task)
 
 
-def _domain(spaces: Any, parameter: Parameter) -> Any:
+def syne_tune_domain(spaces: Any, parameter: Parameter) -> Any:
+    """The domain of a parameter, of the module `syne_tune.config_space`."""
     if isinstance(parameter, Choice):
         kind = spaces.ordinal if parameter.ordered else spaces.choice
         return kind(list(parameter.options))
@@ -42,7 +43,7 @@ class _Scheduler:
         baselines = import_module("syne_tune.optimizer.baselines")
         ask_tell = import_module("syne_tune.optimizer.schedulers.ask_tell_scheduler")
         logging.getLogger("syne_tune").setLevel(logging.ERROR)
-        config = {name: _domain(spaces, parameter) for name, parameter in task.space}
+        config = {name: syne_tune_domain(spaces, parameter) for name, parameter in task.space}
         self._loop = ask_tell.AskTellScheduler(baselines.BORE(config, "loss", random_seed=task.seed))
         self._trial: Any = None
 

@@ -6,6 +6,7 @@ of the scenario. The network needs the extra `bo-suite[curves]`.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -94,19 +95,27 @@ class LCBench:
         """The accuracies and times; raises a SpaceError if params are not a point of the space."""
         return self.curves([params])[0]
 
-    def curves(self, points: list[Params]) -> list[Curve]:
+    def curves(self, points: Sequence[Params]) -> list[Curve]:
         """The curves of many points, each equal to that of the point alone."""
+        outputs = self._outputs(points, np.arange(1.0, _EPOCHS + 1))
+        return [Curve(_clipped(one[:, _ACCURACY]), _increasing(one[:, _TIME])) for one in outputs]
+
+    def values_at(self, points: Sequence[Params], step: int) -> _Array:
+        """The accuracies of many points after one epoch, each equal to that in the point's curve; (n,)."""
+        return _clipped(self._outputs(points, np.array([float(step)]))[:, 0, _ACCURACY])
+
+    def _outputs(self, points: Sequence[Params], epochs: _Array) -> _Array:
+        """The network's output of each point and epoch, (n, epochs, 6)."""
         if not points:
-            return []
+            return np.zeros((0, len(epochs), 6))
         network, codes = _session(str(_folder(self.folder)))
         checked = [_SPACE.check(point) for point in points]
         numbers = np.array([[point[name] for name in _COLUMNS] for point in checked])
-        epochs = np.tile(np.arange(1.0, _EPOCHS + 1), len(points))[:, None]
-        rows = np.hstack([epochs, np.repeat(numbers, _EPOCHS, axis=0)]).astype(np.float32)
+        repeated = np.repeat(numbers, len(epochs), axis=0)
+        rows = np.hstack([np.tile(epochs, len(points))[:, None], repeated]).astype(np.float32)
         task = np.full((len(rows), 1), codes[str(self.task)], dtype=np.int32)
-        output = network.run(None, {"x_cat": task, "x_cont": rows})[0]
-        outputs = np.asarray(output, dtype=np.float64).reshape(len(points), _EPOCHS, -1)
-        return [Curve(np.clip(one[:, _ACCURACY], 0.0, 100.0), _increasing(one[:, _TIME])) for one in outputs]
+        output = np.asarray(network.run(None, {"x_cat": task, "x_cont": rows})[0], dtype=np.float64)
+        return output.reshape(len(points), len(epochs), -1)
 
 
 def lcbench_tasks(folder: str | None = None) -> tuple[int, ...]:
@@ -128,6 +137,10 @@ def _folder(folder: str | None) -> Path:
             f"lcbench needs its data: pass their `folder`, or set {_VARIABLE} to the one above it"
         )
     return Path(os.environ[_VARIABLE]) / "lcbench" if folder is None else Path(folder)
+
+
+def _clipped(accuracies: _Array) -> _Array:
+    return np.asarray(np.clip(accuracies, 0.0, 100.0))
 
 
 def _increasing(seconds: _Array) -> _Array:

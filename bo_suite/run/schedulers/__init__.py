@@ -1,6 +1,9 @@
 """Schedulers: they stop trials while they run, or pause them to continue the best ones."""
 
 from bo_suite.run.schedulers.asha import ASHA
+from bo_suite.run.schedulers.hyperband import Hyperband
+from bo_suite.run.schedulers.median import MedianRule
+from bo_suite.run.schedulers.pasha import PASHA
 from bo_suite.run.schedulers.promotion import PromotionASHA
 
-__all__ = ["ASHA", "PromotionASHA"]
+__all__ = ["ASHA", "PASHA", "Hyperband", "MedianRule", "PromotionASHA"]

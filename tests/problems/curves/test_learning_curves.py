@@ -97,6 +97,8 @@ def test_rows_of_lcbench_are_epochs_and_values_in_the_order_of_the_network(folde
     assert both[1].seconds[-1] == pytest.approx(32 * 52 - 16)
     assert LCBench(7, folder).curves([]) == []
     assert LCBench(12, folder).curve(POINT).values[0] == 6.0
+    assert LCBench(12, folder).values_at([POINT, POINT], 5).tolist() == [14.0, 14.0]
+    assert LCBench(12, folder).values_at([], 5).tolist() == []
 
 
 def test_the_folder_may_come_from_the_environment(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
