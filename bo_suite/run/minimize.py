@@ -131,6 +131,7 @@ class Result:
             what a callback returned), or had nothing to do (the budget was spent before); else None.
         space: the search space.
         constraints: intervals of outcomes by name, or None.
+        scheduler: stopped trials while they ran; None if none did.
     """
 
     trials: Sequence[Trial]
@@ -138,6 +139,7 @@ class Result:
     stopped: str | None
     space: Space
     constraints: Constraints | None = None
+    scheduler: "Scheduler | None" = None
 
     @property
     def goals(self) -> Goals:
@@ -293,7 +295,8 @@ def minimize(
             watch = Watch(callbacks, optimizer, show)
             run = Run(watch, budget, Workers(pool, runner), failures, Retries(optimizer, retries))
             stopped = run.evaluate()
-        return Result(tuple(optimizer.trials), goals.direction, stopped, optimizer.space, goals.limits)
+        trials, space, judge = tuple(optimizer.trials), optimizer.space, optimizer.scheduler
+        return Result(trials, goals.direction, stopped, space, goals.limits, judge)
 
 
 @contextmanager
