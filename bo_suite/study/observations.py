@@ -136,9 +136,8 @@ class Observations:
         at_rows = {trial.id for trial, known in zip(curves.trials, observed.tolist(), strict=True) if known}
         pending = [one.params for one in trials if one.state == "running" and one.id not in at_rows]
         taken = rows[n + len(failed) :]
-        stds = torch.tensor(
-            [math.nan if one.std is None else one.std for one in curves.trials], **CPU_DOUBLES
-        )
+        stds = torch.tensor([one.std or math.nan for one in curves.trials], **CPU_DOUBLES)
+        seconds = torch.tensor([seconds_per_step(one) for one in curves.trials], **CPU_DOUBLES)
         losses = curves.transform.inverse(curves.value)  # for the slope of the transform there
         noise = torch.where(stds.isnan(), curves.noise, curves.transform.noise(losses, stds))[observed]
         return Dataset(
