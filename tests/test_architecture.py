@@ -34,7 +34,7 @@ ALLOWED = {
         "storage study surrogates system values"
     ),
     "integrations": "acquisition data errors kernels linalg run space storage study surrogates values",
-    "testing": "acquisition bench classifiers data errors linalg problems space storage surrogates",
+    "testing": "acquisition bench classifiers data errors linalg problems space storage study surrogates",
     "report": "errors pages plot space storage study values",
     "cli": "acquisition bench errors integrations plot problems report run space storage study values",
 }

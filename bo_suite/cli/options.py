@@ -30,6 +30,8 @@ class State(StrEnum):
     finished = "finished"
     failed = "failed"
     withdrawn = "withdrawn"
+    stopped = "stopped"
+    paused = "paused"
 
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """`bo-suite minimize` and `bo-suite problems`: whole runs."""
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -42,6 +43,15 @@ from bo_suite.cli.options import (
     picture_path,
     stored_header,
 )
+from bo_suite.cli.scheduling import (
+    CheckpointsOption,
+    FactorOption,
+    MaxStepOption,
+    MinStepOption,
+    SchedulerOption,
+    is_scheduled,
+    named_scheduler,
+)
 from bo_suite.errors import BoSuiteError
 from bo_suite.values.describe import SHORT, error_text, shortened
 
@@ -50,8 +60,12 @@ if TYPE_CHECKING:
     from bo_suite.run.stopping import TimeLimit
     from bo_suite.space.space import Space
     from bo_suite.storage.goals import Goals
-    from bo_suite.storage.trial import Trial
+    from bo_suite.storage.trial import State, Trial
     from bo_suite.study.optimizer import Optimizer
+
+
+_EARLY: "tuple[State, ...]" = ("stopped", "paused")
+"""States of trials that were not evaluated to the end."""
 
 
 @sentences()
@@ -69,6 +83,11 @@ def minimize(
     target: TargetOption = None,
     catch: CatchOption = False,
     acquisition: AcquisitionOption = None,
+    scheduler: SchedulerOption = None,
+    max_step: MaxStepOption = None,
+    min_step: MinStepOption = None,
+    factor: FactorOption = None,
+    checkpoints: CheckpointsOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,7 +104,8 @@ def minimize(
 
         header = stored_header(storage)
         rules = chosen_rules(time_limit, target)
-        chosen = find(objective, space, header)
+        ending = named_scheduler(scheduler, max_step, min_step, factor)
+        chosen = find(objective, space, header, reports=is_scheduled(ending, header))
         goals = chosen_goals(direction, constraint, header)
         result = result_of(
             storage,
@@ -102,6 +122,8 @@ def minimize(
                 constraints=goals.limits,
                 catch=Exception if catch else (),
                 timeout=timeout,
+                scheduler=ending,
+                checkpoints=checkpoints,
             ),
         )
         if picture is not None:
@@ -202,7 +224,10 @@ def _end(result: "Result", budget: int, expected: Sequence[str]) -> None:
         stop("interrupted; finished evaluations are stored", INTERRUPTED)
     if result.stopped is not None and result.stopped not in (*expected, spent(result.trials, budget)):
         stop(result.stopped, EXHAUSTED)
-    if not any(trial.state == "finished" for trial in result.trials):
+    states = Counter(trial.state for trial in result.trials)
+    if not states["finished"] and (states["stopped"] or states["paused"]):
+        stop(f"no evaluation was finished, {states['stopped']} stopped, {states['paused']} paused", FAILURE)
+    if not states["finished"]:
         last = shortened(" ".join((result.trials[-1].reason or "").split()), SHORT)
         stop(f"all {len(result.trials)} evaluations failed, the last with {last}", FAILURE)
 
@@ -211,13 +236,15 @@ def _summary(result: "Result", files: dict[str, Place | None], ended: str) -> No
     """Prints the best trials, how the run ended, and the names of its files."""
     from bo_suite.study.summary import ranked
 
-    finished, failed = (sum(trial.state == s for trial in result.trials) for s in ("finished", "failed"))
+    states = Counter(trial.state for trial in result.trials)
+    finished = states["finished"]
+    others = "".join(f", {states[state]} {state}" for state in _EARLY if states[state])
     best = ranked(result.trials, result.goals, result.space)
     if best:
         print_trials(best[:5], result.space, result.goals)
     if finished:
         text = _best(result) if best else "none at the target fidelity"
-        print_lines(f"best: {text}, of {finished} evaluated, {failed} failed")
+        print_lines(f"best: {text}, of {finished} evaluated, {states['failed']} failed{others}")
     if result.stopped is not None:
         print_lines(f"{ended}: {result.stopped}")
     if files["storage"] is not None:

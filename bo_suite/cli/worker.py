@@ -37,6 +37,15 @@ from bo_suite.cli.options import (
     stored_header,
 )
 from bo_suite.cli.run import chosen_rules, result_of
+from bo_suite.cli.scheduling import (
+    CheckpointsOption,
+    FactorOption,
+    MaxStepOption,
+    MinStepOption,
+    SchedulerOption,
+    is_scheduled,
+    named_scheduler,
+)
 from bo_suite.errors import BoSuiteError
 from bo_suite.values.describe import visible
 
@@ -73,6 +82,11 @@ def worker(
     direction: DirectionOption = None,
     constraint: ConstraintOption = None,
     acquisition: AcquisitionOption = None,
+    scheduler: SchedulerOption = None,
+    max_step: MaxStepOption = None,
+    min_step: MinStepOption = None,
+    factor: FactorOption = None,
+    checkpoints: CheckpointsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate trials of a run that any number of workers share, one at a time, a line each.
@@ -93,7 +107,8 @@ def worker(
         rules = [*_until(until), *chosen_rules(time_limit, target)]
         if not rules and budget is None and (header is None or header.budget is None):
             stop("a worker needs an end: --budget, --until, --time-limit or --target, got none", USAGE)
-        chosen = find(objective, space, header)
+        ending = named_scheduler(scheduler, max_step, min_step, factor)
+        chosen = find(objective, space, header, reports=is_scheduled(ending, header))
         goals = chosen_goals(direction, constraint, header)
         with closing(
             Optimizer(
@@ -104,6 +119,7 @@ def worker(
                 budget,
                 storage,
                 constraints=goals.limits,
+                scheduler=ending,
             )
         ) as optimizer:
             total = "" if optimizer.budget is None else f" of {optimizer.budget}"
@@ -118,6 +134,7 @@ def worker(
                     catch=Exception if catch else (),
                     timeout=timeout,
                     grace=grace,
+                    checkpoints=checkpoints,
                 ),
             )
     if result.stopped == "interrupted":

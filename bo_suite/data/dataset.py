@@ -33,6 +33,7 @@ class Dataset:
         failures: rows whose evaluation has failed; None if none has.
         outside: which observations lie outside of the space, which was larger before; None if none does.
         curves: outcomes after earlier steps of these and other configurations; None if none was reported.
+        stopped: other rows whose evaluation was stopped or paused; None if none was.
 
     Raises:
         DataError: the shapes do not fit together, or a value is not finite.
@@ -48,6 +49,7 @@ class Dataset:
     failures: jt.Float[Tensor, "*b f d"] | None = None
     outside: jt.Bool[Tensor, "*b n"] | None = None
     curves: Curves | None = None
+    stopped: jt.Float[Tensor, "*b s d"] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, Columns):
@@ -67,8 +69,9 @@ class Dataset:
                 raise DataError(f"{name} must have the shape of y, got {tuple(tensor.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where unknown")
-        if self.failures is not None and self.failures.shape[-1] != self.x.shape[-1]:
-            raise DataError(f"failures must be (*b, f, d), got {tuple(self.failures.shape)}")
+        for name in ("failures", "stopped"):
+            if (tensor := getattr(self, name)) is not None and tensor.shape[-1] != self.x.shape[-1]:
+                raise DataError(f"{name} must be (*b, {name[0]}, d), got {tuple(tensor.shape)}")
         levels, d = self.columns.levels, self.x.shape[-1]
         if levels and len(levels) != d:
             raise DataError(f"levels must have one entry per column, got {levels} for {d} columns")
@@ -106,10 +109,10 @@ class Dataset:
 
     @property
     def taken(self) -> jt.Float[Tensor, "*b t d"]:
-        """Rows that must not be suggested: observed, failed and pending ones."""
+        """Rows that must not be suggested: observed, failed, stopped and pending ones."""
         observed = self.x if self.outcomes is None else self.outcomes.x
-        failed = () if self.failures is None else (self.failures,)
-        return torch.cat((observed, *failed, self.pending), -2)
+        others = (rows for rows in (self.failures, self.stopped) if rows is not None)
+        return torch.cat((observed, *others, self.pending), -2)
 
     def within_space(self, rows: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m d"]:
         """The rows moved to where the next row may be: into the space, the fixed columns and the region."""

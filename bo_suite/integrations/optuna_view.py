@@ -26,6 +26,8 @@ _STATES = {
     "finished": optuna.trial.TrialState.COMPLETE,
     "failed": optuna.trial.TrialState.FAIL,
     "withdrawn": optuna.trial.TrialState.FAIL,
+    "stopped": optuna.trial.TrialState.PRUNED,
+    "paused": optuna.trial.TrialState.RUNNING,  # Optuna has no state for it
 }
 
 
@@ -161,9 +163,11 @@ class HistoryStorage(optuna.storages.BaseStorage):
             "source": trial.provenance.get("source", "added"),
             "transient": trial.transient or None,
             "withdrawn": trial.state == "withdrawn" or None,
+            "paused": trial.state == "paused" or None,
             "outside": not self._history.header.space.contains(trial.params) or None,
         }
         values, state = self._values(trial), _STATES[trial.state]
+        ended = None if trial.ended is None or trial.state == "paused" else trial.ended
         if trial.outcomes is not None:
             attributes |= {"outcomes": trial.outcomes, "stds": trial.stds}
         if values is None and state == optuna.trial.TrialState.COMPLETE:
@@ -174,12 +178,12 @@ class HistoryStorage(optuna.storages.BaseStorage):
             value=None,
             values=values,
             datetime_start=datetime.fromtimestamp(trial.started),
-            datetime_complete=None if trial.ended is None else datetime.fromtimestamp(trial.ended),
+            datetime_complete=None if ended is None else datetime.fromtimestamp(ended),
             params=dict(trial.params),
             distributions={name: distributions[name] for name in trial.params},
             user_attrs={name: value for name, value in attributes.items() if value is not None},
             system_attrs=self._constraints(trial),
-            intermediate_values={},
+            intermediate_values={report.step: report.value for report in trial.reports},
             trial_id=trial.id,
         )
 

@@ -65,31 +65,36 @@ class StepKernel(Protocol):
     ) -> tuple[jt.Float[Tensor, "*b t t"], Pullback]:
         """k(t, t), and the map of a symmetric matrix W (*b t t) to d sum(W * k) / d theta."""
 
-    def mean(self, steps: jt.Float[Tensor, " t"]) -> jt.Float[Tensor, " t"]:
-        """Mean of a curve at the steps, which does not depend on theta."""
+    def prior_mean(
+        self, theta: jt.Float[Tensor, "*b p"], steps: jt.Float[Tensor, " t"]
+    ) -> tuple[jt.Float[Tensor, "*b t"], Pullback]:
+        """Mean of a curve less its level, and the map of w (*b t) to d (w · mean) / d theta."""
 
 
 @dataclass(frozen=True)
 class Decay:
-    """Deviations from a curve's level that decay: k(r, s) = v κ(r + s), with κ as in `Mixture` and mean 0.
+    """Deviations from a curve's level that decay: k(r, s) = v κ(r + s), with κ as in `Mixture`.
 
-    Theta is (log α, log λ̄, log √v). Priors: log α ~ N(0, 1), log λ̄ ~ N(log 5, 1.5²), so that half of a
-    deviation is gone after a fifth of the steps, and log √v ~ N(log ½, 1).
+    Their mean is m √v κ(r): curves may approach their levels from one side. Theta is (log α, log λ̄, log √v,
+    m). Priors: log α ~ N(0, 1), log λ̄ ~ N(log 5, 1.5²), so that half of a deviation is gone after a fifth of
+    the steps, log √v ~ N(log ½, 1), and m ~ N(0, 1).
     """
 
     def start(self) -> jt.Float[Tensor, " p"]:
         """The medians of the prior."""
-        return torch.tensor([0.0, math.log(5.0), math.log(0.5)], dtype=torch.float64, device="cpu")
+        return torch.tensor([0.0, math.log(5.0), math.log(0.5), 0.0], dtype=torch.float64, device="cpu")
 
     def bounds(self) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
-        """α, λ̄ and √v in [0.001, 100]."""
-        return torch.full_like(self.start(), LEAST), torch.full_like(self.start(), MOST)
+        """α, λ̄ and √v in [0.001, 100], m in [-5, 5]."""
+        lower, upper = torch.full_like(self.start(), LEAST), torch.full_like(self.start(), MOST)
+        lower[-1], upper[-1] = -5.0, 5.0
+        return lower, upper
 
     def log_prior(
         self, theta: jt.Float[Tensor, "*b p"]
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
         """Log density of theta, up to a constant, and its gradient."""
-        spread = theta.new_tensor([1.0, 1.5, 1.0])
+        spread = theta.new_tensor([1.0, 1.5, 1.0, 1.0])
         standard = (theta - self.start().to(theta)) / spread
         return -0.5 * standard.square().sum(-1), -standard / spread
 
@@ -97,18 +102,36 @@ class Decay:
         self, theta: jt.Float[Tensor, "*b p"], steps: jt.Float[Tensor, " t"]
     ) -> tuple[jt.Float[Tensor, "*b t t"], Pullback]:
         """k(t, t), and the map of a symmetric matrix W to d sum(W * k) / d theta."""
-        log_shape, log_rate, log_deviation = theta[..., None, None].unbind(-3)
+        log_shape, log_rate, log_deviation, _ = theta[..., None, None].unbind(-3)
         mixture = Mixture.of(log_shape, log_rate, steps[:, None] + steps)
         variance = torch.exp(2.0 * log_deviation)
         k = variance * mixture.value
 
         def pullback(weights: Tensor) -> Tensor:
             scaled = weights * variance
-            each = (scaled * mixture.by_shape, scaled * mixture.by_rate, 2.0 * weights * k)
+            each = (
+                scaled * mixture.by_shape,
+                scaled * mixture.by_rate,
+                2.0 * weights * k,
+                torch.zeros_like(k),
+            )
             return torch.stack([one.sum((-2, -1)) for one in each], -1)
 
         return k, pullback
 
-    def mean(self, steps: jt.Float[Tensor, " t"]) -> jt.Float[Tensor, " t"]:
-        """Zero."""
-        return torch.zeros_like(steps)
+    def prior_mean(
+        self, theta: jt.Float[Tensor, "*b p"], steps: jt.Float[Tensor, " t"]
+    ) -> tuple[jt.Float[Tensor, "*b t"], Pullback]:
+        """m √v κ(t), and the map of w (*b t) to d (w · mean) / d theta."""
+        log_shape, log_rate, log_deviation, mean = theta[..., None].unbind(-2)
+        mixture, deviation = Mixture.of(log_shape, log_rate, steps), log_deviation.exp()
+        amplitude = mean * deviation
+
+        def pullback(weights: Tensor) -> Tensor:
+            each = (
+                *(amplitude * mixture.by_shape, amplitude * mixture.by_rate),
+                *(amplitude * mixture.value, deviation * mixture.value),
+            )
+            return torch.stack([(weights * one).sum(-1) for one in each], -1)
+
+        return amplitude * mixture.value, pullback

@@ -5,7 +5,7 @@ import math
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from bo_suite.errors import BoSuiteError, TrialError
 from bo_suite.run.raised import Raised, is_out_of_memory, kinds_of, traceback_text
@@ -33,6 +33,28 @@ class TookTooLong(TaskEnded):
     """A task exceeded its timeout and was killed with its process."""
 
 
+class EvaluationEnded(BoSuiteError):
+    """An evaluation reports again after it was told to stop, or after its run has ended."""
+
+
+class Reporting(Protocol):
+    """What a function gets as its second argument in a run with a scheduler; `Reporter` is one.
+
+    Attributes:
+        ended: whether the evaluation was told to stop, so that nothing is expected of it any more.
+        last: the value at the largest step that was reported; None if there is none.
+    """
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def last(self) -> float | None: ...
+
+    def close(self) -> None:
+        """Closes the connection to the run, if there is one."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The result of one call: a finite value or values by name, or the reason why there is none.
@@ -43,6 +65,8 @@ class Outcome:
         traceback: traceback of the exception, as text.
         kinds: names of the exception's class and its base classes.
         raised: the exception, if it may end the run.
+        ended: whether a report has ended the trial before, so that there is nothing to store; the reason is
+            then what the function raised after that, or None.
     """
 
     value: float | dict[str, float] | None
@@ -50,12 +74,17 @@ class Outcome:
     traceback: str | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = field(default=(), repr=False)
     raised: Raised | None = field(default=None, repr=False, compare=False)
+    ended: bool = False
 
 
 def evaluate(
-    function: Callable[[dict[str, Any]], Told], goals: Goals, params: dict[str, Any], with_raised: bool
+    function: Callable[..., Told | None],
+    goals: Goals,
+    params: dict[str, Any],
+    with_raised: bool,
+    report: Reporting | None = None,
 ) -> Outcome:
-    """The outcome of function(params), which gets a copy of params.
+    """The outcome of function(params), or of function(params, report); it gets a copy of params.
 
     An exception, a NaN or a value of another type becomes a reason; so does a BaseException, such as a panic
     in Rust code. Only a KeyboardInterrupt is raised.
@@ -67,17 +96,31 @@ def evaluate(
         with_raised: whether to return an exception, or a TrialError about a value of a wrong type, in
             `raised`, since it may be a bug of the program. A value that is not finite is not a bug, nor is a
             lack of memory, since points differ in the memory that they need.
+        report: the second argument, in a run with a scheduler; None for a function of params alone. If the
+            function then returns None, its outcome is the last reported value.
     """
     try:
-        raw = function(copy.deepcopy(params))
+        if report is None:
+            raw = function(copy.deepcopy(params))
+        else:
+            raw = function(copy.deepcopy(params), report)
+            raw = report.last if raw is None and not report.ended else raw
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if report is not None and report.ended:
+            quiet = isinstance(error, EvaluationEnded)
+            return Outcome(None, None if quiet else error_text(error, _REASON), ended=True)
         trace = error.__traceback__
         BaseException.with_traceback(error, trace and trace.tb_next)  # without this function's frame
         kinds, text = kinds_of(error), traceback_text(error)
         raised = Raised(error, text) if with_raised and not is_out_of_memory(kinds) else None
         return Outcome(None, error_text(error, _REASON), text, kinds, raised)
+    finally:
+        if report is not None:
+            report.close()
+    if report is not None and report.ended:
+        return Outcome(None, None, ended=True)
     if is_mapping(raw):
         return _named_outcome(raw, goals, with_raised)
     value = None if goals.several else number_of(raw)

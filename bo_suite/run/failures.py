@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Caught = type[BaseException] | tuple[type[BaseException], ...]
 
+_WORKED = ("finished", "stopped", "paused")
+"""States of trials whose evaluations have shown that the function works."""
+
 logger = logging.getLogger("bo_suite")
 
 
@@ -75,7 +78,7 @@ class Failures:
     def all_so_far(self) -> bool:
         """Whether no evaluation of the history has finished yet."""
         if not self._finished:
-            self._finished = any(trial.state == "finished" for trial in self._optimizer.trials)
+            self._finished = any(trial.state in _WORKED for trial in self._optimizer.trials)
         return not self._finished
 
     def bug(self, outcome: Outcome, others: Iterable[Outcome] = ()) -> Raised | None:
@@ -88,7 +91,7 @@ class Failures:
         raised = outcome.raised
         if raised is None or not self._caught.isdisjoint(outcome.kinds):
             return None
-        if not self.all_so_far() or any(other.value is not None for other in others):
+        if not self.all_so_far() or any(other.value is not None or other.ended for other in others):
             return None
         return raised
 
@@ -123,7 +126,7 @@ class Retries:
 
     def counted(self, trial: Trial, outcome: Outcome) -> Outcome:
         """The outcome; if it is a failure and failures are repeated, with the number of tries."""
-        if outcome.value is not None or not self._retries:
+        if outcome.value is not None or outcome.ended or not self._retries:
             return outcome
         count = 1 + self._repeated[trial.id]
         return replace(outcome, reason=f"{outcome.reason} ({count} {'try' if count == 1 else 'tries'})")

@@ -40,25 +40,33 @@ point on `distributed.scheduler.allowed-failures` more workers each time. Set th
 workers all died waits for ever. On Slurm each evaluation is a job, whose death is a failed trial at once.
 """
 
-import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from bo_suite.errors import SpaceError, TrialError
+from bo_suite.errors import TrialError
+from bo_suite.run.arguments import (
+    Function,
+    check_function,
+    checked_folder,
+    starting_points,
+    timeout_seconds,
+)
 from bo_suite.run.evaluate import evaluate
 from bo_suite.run.failures import Caught, Failures, Retries, names_of
-from bo_suite.run.running import Run, Watch, Workers
+from bo_suite.run.report_server import ReportServer
+from bo_suite.run.running import Evaluations, Run, Watch, Workers
 from bo_suite.run.stopping import Callback, check_callbacks, check_rules
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Location
-from bo_suite.storage.goals import Constraints, Direction, Goals, Told
-from bo_suite.storage.trial import Finished, Trial
-from bo_suite.study.arguments import listed_points
+from bo_suite.storage.goals import Constraints, Direction, Goals
+from bo_suite.storage.trial import Finished, State, Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.summary import (
     best_text,
@@ -69,19 +77,16 @@ from bo_suite.study.summary import (
     trials_at_target,
 )
 from bo_suite.study.tables import to_frame
-from bo_suite.values.describe import described
 from bo_suite.values.display import shown_text
 from bo_suite.values.numbers import require_int
-from bo_suite.values.scalars import flag, python_scalar
+from bo_suite.values.scalars import flag
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bo_suite.acquisition import Acquisition
     from bo_suite.study.belief import Belief
-
-Function = Callable[[Params], Told]
-"""Takes a dict of parameters and returns a number, or numbers by name; NaN if there is none."""
+    from bo_suite.study.scheduling import Scheduler
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,8 +100,12 @@ _OTHER_NAMES = {
     **dict.fromkeys(("random_state", "random_seed"), "seed="),
     **dict.fromkeys(("x0", "points_to_evaluate", "initial_points"), "start=, a list of points"),
     "callback": "callbacks=, a list",
+    "pruner": "scheduler=, such as bo_suite.run.schedulers.ASHA(max_step=100)",
 }
 """What to write, by the name of an argument in other libraries."""
+
+_ENDED: tuple[State, ...] = ("stopped", "paused", "failed")
+"""States of trials that are not evaluated, other than finished."""
 
 
 def _explains_other_names(function: Callable[P, R]) -> Callable[P, R]:
@@ -207,6 +216,8 @@ def minimize(
     timeout: float | None = None,
     start: Sequence[Params] = (),
     constraints: Constraints | None = None,
+    scheduler: "Scheduler | None" = None,
+    checkpoints: str | Path | None = None,
 ) -> Result:
     """Minimise f over the space in `budget` evaluations, those already in the storage included.
 
@@ -232,68 +243,57 @@ def minimize(
         start: points to evaluate first, such as known good settings, but for those that the storage has; the
             model chooses the parameters that one lacks.
         constraints: (low, high) by name of an outcome that must lie between; see `Optimizer`.
+        scheduler: ends bad evaluations while they run, or pauses them; None for that of the storage, if it
+            has one. Then f is called as f(params, report): see `bo_suite.run.reporting.Reporter`.
+        checkpoints: the folder in which `report.folder` is; None for one beside the file of the storage, or
+            for a temporary one if there is no storage. With a database it must be given.
 
     Raises:
         SpaceError: a point to start from is not of the space, or the space has a context.
-        TrialError: an argument is wrong, f or an executor cannot be used, or f returned no number before an
-            evaluation had finished.
+        TrialError: an argument is wrong, f, an executor or a scheduler cannot be used, or f returned no
+            number before an evaluation had finished.
         StorageError: the file cannot be used, or belongs to another space, seed or goals.
         BaseException: what f raised before an evaluation had finished.
     """
     require_int("workers", workers, at_least=1)
     require_int("retries", retries, at_least=0)
     progress = flag("progress", progress, TrialError)
-    if not callable(f):
-        raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
+    check_function(f, reports=scheduler is not None)
     check_callbacks(callbacks)
     caught = names_of(catch)
     goals = Goals.of(direction, constraints)
     check_rules(callbacks, goals)
     pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=timeout_seconds(timeout))
-    first = _starting_points(start, space)
+    first = starting_points(start, space)
     with closing(
-        Optimizer(space, acquisition, seed, direction, budget, storage, constraints=constraints)
+        Optimizer(
+            space,
+            acquisition,
+            seed,
+            direction,
+            budget,
+            storage,
+            constraints=constraints,
+            scheduler=scheduler,
+        )
     ) as optimizer:
+        scheduled = optimizer.scheduler is not None
+        check_function(f, reports=scheduled)
+        folder = checked_folder(checkpoints, scheduled=scheduled)
         if first:
             optimizer.enqueue(first, repeats=False)
         failures = Failures(optimizer, caught)
-        runner = TaskRunner[Trial](lambda trial: pool.submit(trial.params, failures.all_so_far()), workers)
-        with _bar(progress, optimizer, budget) as show, pool:
+        with (
+            _bar(progress, optimizer, budget) as show,
+            ReportServer(optimizer, folder) as reports,
+            pool,
+        ):
+            evaluations = Evaluations(pool, reports, failures)
+            runner = TaskRunner[Trial](evaluations.submit, workers)
             watch = Watch(callbacks, optimizer, show)
             run = Run(watch, budget, Workers(pool, runner), failures, Retries(optimizer, retries))
             stopped = run.evaluate()
         return Result(tuple(optimizer.trials), goals.direction, stopped, optimizer.space, goals.limits)
-
-
-def _starting_points(start: Sequence[Params], space: object) -> list[Params]:
-    """The points to start from, checked before a file is created.
-
-    Raises:
-        SpaceError: one is not of the space, or the space has a context, which no function can be asked at.
-    """
-    points = listed_points(start)
-    if isinstance(space, Space):
-        check_no_context(space, "minimize")
-        for point in points:
-            space.check_some(point)
-    return points
-
-
-def check_no_context(space: Space, function: str) -> None:
-    """Raises a SpaceError, which names the function that cannot be used, if the space has a context."""
-    if space.contexts:
-        law = f"a context is given at each ask of an Optimizer, not to {function}"
-        raise SpaceError(f"{law}, got {list(space.contexts)}")
-
-
-def timeout_seconds(timeout: object) -> float | None:
-    """The timeout as a float, or None."""
-    if timeout is None:
-        return None
-    seconds = python_scalar(timeout)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise TrialError(f"a timeout must be a number of seconds above 0, or None, got {described(timeout)}")
-    return float(seconds)
 
 
 @contextmanager
@@ -311,10 +311,11 @@ def _bar(shown: bool, optimizer: Optimizer, budget: int) -> Iterator[Callable[[]
         task = progress.add_task("", total=budget)
 
         def show() -> None:
-            ended = [trial for trial in optimizer.trials if trial.state in ("finished", "failed")]
-            failed = sum(trial.state == "failed" for trial in ended)
-            text = _best_so_far(optimizer) + f", {failed} failed" * bool(failed)
-            progress.update(task, completed=len(ended), description=text)
+            states = Counter(trial.state for trial in optimizer.trials)
+            others = [(states[state], state) for state in _ENDED if states[state]]
+            text = ", ".join([_best_so_far(optimizer), *(f"{count} {state}" for count, state in others)])
+            completed = states["finished"] + sum(count for count, _ in others)
+            progress.update(task, completed=completed, description=text)
 
         show()
         yield show

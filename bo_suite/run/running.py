@@ -6,12 +6,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.errors import BudgetSpent, SpaceExhausted, StorageError, TrialError, WorkersDied
 from bo_suite.run.evaluate import Outcome, TookTooLong, WorkerDied
-from bo_suite.run.failures import BugFound, Failures, Retries
+from bo_suite.run.failures import BugFound, Failures, Retries, is_current
+from bo_suite.run.report_server import ReportServer
 from bo_suite.run.stopping import Callback, Deadline, first_deadline, reason_to_stop
 from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import ExecutorPool
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from bo_suite.study.optimizer import Optimizer
 
 logger = logging.getLogger("bo_suite")
+
+_UNHEARD = "its reports have not reached the process of the run"
+"""Why a trial has failed that runs as before, though its evaluation was told to end."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,19 @@ class Workers:
         self.runner.cancel()
 
 
+@dataclass(frozen=True)
+class Evaluations:
+    """Starts evaluations: where they run, what receives their reports, and which failures are bugs."""
+
+    pool: ExecutorPool
+    reports: ReportServer
+    failures: Failures
+
+    def submit(self, trial: Trial) -> "futures.Future[Any]":
+        """Starts the evaluation of a trial."""
+        return self.pool.submit(trial.params, self.failures.all_so_far(), *self.reports.reporters(trial))
+
+
 def outcome_in(pool: ExecutorPool, future: "futures.Future[Any]") -> tuple[Outcome, bool]:
     """The outcome of an evaluation that has ended, and whether a repetition would have the same one.
 
@@ -124,7 +141,9 @@ class Run:
     def evaluate(self) -> str | None:
         """Runs to the end; returns the reason if it ended before the budget was spent."""
         self._lost.extend(self._optimizer.reclaim())
-        idle = None if self._lost else spent(self._optimizer.trials, self._budget)
+        trials = self._optimizer.trials
+        paused = any(trial.state == "paused" for trial in trials)  # one of these may be continued
+        idle = None if self._lost or paused else spent(trials, self._budget)
         if idle:
             logger.warning("nothing is evaluated: %s", idle)
         runner, seconds_left = self._workers.runner, self._watch.seconds_left
@@ -213,6 +232,10 @@ def settle(
     Raises:
         BugFound: the outcome shows a bug of the program.
     """
+    if (ended := _ended_by_a_report(watch.optimizer, trial, outcome)) is not None:
+        if ended.state == "failed":
+            failures.passed(ended, replace(outcome, reason=ended.reason))
+        return watch(ended)
     bug = failures.bug(outcome, others)
     stored = store_outcome(watch.optimizer, trial, outcome, bug is not None)
     if bug is not None and stored is not None:  # else another process has ended it
@@ -220,6 +243,18 @@ def settle(
         raise BugFound(trial, bug)
     failures.passed(stored, outcome)
     return watch(stored)
+
+
+def _ended_by_a_report(optimizer: "Optimizer", trial: Trial, outcome: Outcome) -> Trial | None:
+    """The trial if a report of this evaluation has ended it, so that there is nothing to store; else None."""
+    if optimizer.scheduler is None:
+        return None
+    stored = optimizer.trial(trial.id)
+    if stored.state == "running" or stored.attempt != trial.attempt:
+        return None
+    if outcome.ended and outcome.reason is not None:
+        logger.info("trial %d had ended before its evaluation raised %s", trial.id, visible(outcome.reason))
+    return stored if outcome.ended or stored.state in ("stopped", "paused") else None
 
 
 def refusal_of(error: BaseException) -> TrialError | None:
@@ -247,9 +282,14 @@ def store_outcome(optimizer: "Optimizer", trial: Trial, outcome: Outcome, bug: b
         outcome: its outcome.
         bug: whether the program has a bug, so that nothing is learnt about the point.
     """
+    if outcome.ended and not is_current(optimizer, trial):
+        logger.warning("trial %d was taken over by another process, so its evaluation has ended", trial.id)
+        return None
     try:
         if outcome.value is not None:
             return optimizer.tell(trial, outcome.value)
+        if outcome.ended:
+            return optimizer.fail(trial, _UNHEARD, transient=True)
         return optimizer.fail(trial, outcome.reason or "no reason given", bug, outcome.traceback)
     except TrialError as error:
         logger.warning("an outcome was not stored: %s", visible(str(error)))

@@ -34,14 +34,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from bo_suite.errors import BudgetSpent, SpaceExhausted, StorageError, TrialError
+from bo_suite.run.arguments import (
+    Function,
+    check_function,
+    check_no_context,
+    checked_folder,
+    timeout_seconds,
+)
 from bo_suite.run.evaluate import Outcome, evaluate
 from bo_suite.run.failures import BugFound, Caught, Failures, Retries, is_current, names_of
-from bo_suite.run.minimize import Function, Result, check_no_context, timeout_seconds
-from bo_suite.run.running import Watch, outcome_in, refusal_of, settle, store_outcome
+from bo_suite.run.minimize import Result
+from bo_suite.run.report_server import ReportServer
+from bo_suite.run.running import Evaluations, Watch, outcome_in, refusal_of, settle, store_outcome
 from bo_suite.run.stopping import Callback, check_callbacks, check_rules
 from bo_suite.run.workers import ExecutorPool
 from bo_suite.storage.addresses import Address, Lease
@@ -74,6 +83,7 @@ def work(
     catch: Caught = (),
     timeout: float | None = None,
     grace: float = 0.0,
+    checkpoints: str | Path | None = None,
 ) -> Result:
     """Evaluates trials of a shared storage, one at a time, until all workers together have spent the budget.
 
@@ -90,6 +100,7 @@ def work(
         catch: as in `minimize`.
         timeout: as in `minimize`.
         grace: seconds that the evaluation gets after SIGTERM.
+        checkpoints: as in `minimize`; a folder that the machines of all workers share.
 
     Returns:
         As `minimize`; if SIGTERM has ended the worker, `stopped` is "terminated".
@@ -101,8 +112,8 @@ def work(
         StorageError: the storage cannot be used any more.
         BaseException: what f raised before an evaluation had finished.
     """
-    if not callable(f):
-        raise TrialError(f"f must be a function of a dict of parameters, got {described(f)}")
+    check_function(f, reports=optimizer.scheduler is not None)
+    folder = checked_folder(checkpoints, scheduled=optimizer.scheduler is not None)
     limit = optimizer.budget if budget is None else require_int("budget", budget, at_least=1)
     check_callbacks(callbacks)
     if limit is None and not callbacks:
@@ -115,8 +126,9 @@ def work(
     pool = ExecutorPool(1, None, partial(evaluate, f, optimizer.goals), timeout=seconds)
     watch = Watch(callbacks, optimizer, lambda: None)
     end = _End(watch, _grace_seconds(grace))
-    with pool, _sigterm_handled_by(end.terminate):
-        stopped = _Worker(watch, limit, pool, (failures, Retries(optimizer, retries)), end).run()
+    with ReportServer(optimizer, folder) as reports, pool, _sigterm_handled_by(end.terminate):
+        child = Evaluations(pool, reports, failures)
+        stopped = _Worker(watch, limit, child, Retries(optimizer, retries), end).run()
     goals = optimizer.goals
     return Result(tuple(optimizer.trials), goals.direction, stopped, optimizer.space, goals.limits)
 
@@ -191,8 +203,8 @@ class _Worker:
     Args:
         watch: the optimizer, and what happens after each trial.
         budget: number of trials of the history, or None.
-        pool: a child process.
-        judges: which failures are bugs, and which are repeated.
+        child: the process that evaluates.
+        retries: which failures are repeated.
         end: whether to end.
     """
 
@@ -200,12 +212,12 @@ class _Worker:
         self,
         watch: Watch,
         budget: int | None,
-        pool: ExecutorPool,
-        judges: tuple[Failures, Retries],
+        child: Evaluations,
+        retries: Retries,
         end: _End,
     ) -> None:
-        self._watch, self._budget, self._pool, self._end = watch, budget, pool, end
-        self._failures, self._retries = judges
+        self._watch, self._budget, self._retries, self._end = watch, budget, retries, end
+        self._child, self._pool, self._failures = child, child.pool, child.failures
         self._optimizer = watch.optimizer
         self._held: _Held | None = None
         self._exhausted: str | None = None
@@ -273,7 +285,7 @@ class _Worker:
         """
         if self._end.reason() is not None:
             raise TimeOver
-        future = self._pool.submit(held.trial.params, self._failures.all_so_far())
+        future = self._child.submit(held.trial)
         held.future = future
         future.add_done_callback(self._end.wake)
         while not future.done():
@@ -304,8 +316,9 @@ class _Worker:
             self._stopped = settle(self._watch, self._failures, trial, outcome)
 
     def _overtaken(self, trial: Trial) -> bool:
+        """Whether another process has ended the trial or taken it over; its own report has not ended it."""
         try:
-            return not is_current(self._optimizer, trial)
+            return not (is_current(self._optimizer, trial) or self._child.reports.has_stopped(trial))
         except StorageError as error:  # the evaluation is worth more than this look
             logger.warning("the storage does not answer while trial %d runs: %s", trial.id, error_text(error))
             return False

@@ -31,7 +31,8 @@ class PastTrials:
 
     Attributes:
         observations: in the order of the rows; `History.add_all` stores them.
-        left_out: number of rows that are no observations, by why: "running", "withdrawn", "failed by chance".
+        left_out: number of rows that are no observations, by why: "running", "withdrawn", "stopped",
+            "paused", "failed by chance".
         unused: headings of columns that were not read.
     """
 
@@ -53,7 +54,8 @@ def read_csv(
     outcomes by name by `value_NAME` or NAME. A blank cell of an outcome by name says that it was not
     measured, "nan" that its measurement failed. The columns `std` (or `std_NAME`), `state` and `reason`, and
     those of constraints, may be missing: a row with a reason alone has failed, as one in the state "failed".
-    Rows in the states "running" and "withdrawn" are left out. Rows may repeat points, but no `id`.
+    Rows in the states "running", "withdrawn", "stopped" and "paused" are left out. Rows may repeat points,
+    but no `id`.
 
     Args:
         path: the file.

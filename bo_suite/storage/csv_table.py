@@ -31,6 +31,9 @@ OTHERS = ("id", "state", "reason", "transient")
 
 _DELIMITERS = (",", ";", "\t")
 
+_NO_OUTCOME = ("running", "withdrawn", "stopped", "paused")
+"""States of rows that are no observations: a value in one is that of an earlier step."""
+
 _SAY_WHICH = "`columns` and `value` (--column and --value) say which column is what"
 
 _MOST_SHOWN = 20
@@ -204,7 +207,7 @@ class CsvRow:
         """Why the row is no observation; None if it is one."""
         state = self.other("state").lower()
         by_chance = state == "failed" and self.other("transient").lower() in ("true", "1")
-        return state if state in ("running", "withdrawn") else "failed by chance" if by_chance else None
+        return state if state in _NO_OUTCOME else "failed by chance" if by_chance else None
 
     def point(self, forms: Forms, *, within: bool) -> Params:
         """The values of the active parameters; those that break a rule are left out, and are faults."""

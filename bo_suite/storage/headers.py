@@ -129,6 +129,13 @@ def row_error(database: Database, number: object, fault: str) -> StorageError:
     return StorageError(f"{requirement}, got trial {number!r:.50} of {database.name} with {fault}")
 
 
+def replaced_error(database: Database, content: str) -> StorageError:
+    """The error for a file that is not the one that was opened any more, or an older copy of it."""
+    return StorageError(
+        f"{database.name} was replaced while it was open, and now holds {content}; nothing more is stored"
+    )
+
+
 def _header_error(name: str, fault: str) -> StorageError:
     """The error for a damaged header."""
     return StorageError(f"the header of {name} must be intact, got {fault}")

@@ -7,7 +7,7 @@ from zlib import crc32
 from bo_suite.storage import schema
 from bo_suite.storage.content import is_number, is_whole
 from bo_suite.storage.database import Database
-from bo_suite.storage.headers import row_error
+from bo_suite.storage.headers import replaced_error, row_error
 from bo_suite.storage.trial import VERDICTS, Report, Trial
 
 
@@ -36,7 +36,7 @@ class ReportTable:
         """Reads what has changed, before a transaction writes; returns the ids of the trials concerned.
 
         Raises:
-            StorageError: a row is damaged.
+            StorageError: a row is damaged, or reports are gone, so that the file is an older copy.
         """
         database = self._database
         rows = database.execute("SELECT trial, revision FROM reports ORDER BY revision DESC LIMIT 1")
@@ -46,21 +46,20 @@ class ReportTable:
         last = rows[0][1] if rows else 0
         if last == self._revision:
             return frozenset()
-        lost: Set[int] = frozenset()
-        if last < self._revision:  # rows were deleted
-            lost = self._reports.keys()
-            self.forget()
-        changed = database.execute(
-            "SELECT * FROM reports WHERE revision > ? ORDER BY trial, step", (self._revision,)
-        )
+        after = self._revision if last > self._revision else 0
+        query = "SELECT * FROM reports WHERE revision > ? ORDER BY trial, step"
         added: dict[int, dict[int, Report]] = {}
-        for row in changed:
+        for row in database.execute(query, (after,)):
             self._check(row)
             added.setdefault(row[0], {})[row[1]] = Report(*row[1:6])
+        if after == 0:
+            for number, before in self._reports.items():
+                if not added.get(number, {}).keys() >= {report.step for report in before}:
+                    raise replaced_error(database, f"an earlier state of trial {number}")
         for number, reports in added.items():
             self._reports[number] = _merged(self._reports.get(number, ()), reports)
-        self._revision = last
-        return added.keys() | lost
+        self._highest, self._revision = max(self._highest, self._revision), last
+        return added.keys()
 
     def forget(self) -> None:
         """Reads everything at the next `read`."""

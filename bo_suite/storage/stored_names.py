@@ -25,6 +25,7 @@ _STORED = {
     "run.schedulers.promotion": "PromotionASHA",
     "surrogates.auto": "AutoGP",
     "surrogates.curves.freeze_thaw": "FreezeThaw",
+    "surrogates.curves.joint": "DecayGP",
     "surrogates.exact": "ExactGP",
     "surrogates.inducing": "GreedyVariance KMeans Subset",
     "surrogates.likelihoods": "BernoulliLogit BernoulliProbit Gaussian Poisson StudentT",

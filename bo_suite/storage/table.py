@@ -13,6 +13,7 @@ from bo_suite.storage.database import NotText, NotWritable, opened
 from bo_suite.storage.headers import (
     agreed_header,
     migrated,
+    replaced_error,
     row_error,
     stored_header,
     stored_marks,
@@ -278,7 +279,7 @@ class TrialTable:
         """The same, after a check that no other history has replaced the file."""
         run, seal = stored_marks(self.database)
         if self.database.shared and self.header.run not in ("", run):
-            raise self._replaced("another history")
+            raise replaced_error(self.database, "another history")
         self._read_header_with(seal)
 
     def _read_header_with(self, seal: str) -> None:
@@ -302,13 +303,7 @@ class TrialTable:
             if before is None or row.state != "running" or before.state == "running":
                 continue
             if before.state != "paused" or row.attempt <= before.attempt:
-                raise self._replaced(f"an earlier state of trial {row.id}")
-
-    def _replaced(self, content: str) -> StorageError:
-        return StorageError(
-            f"{self.database.name} was replaced while it was open, and now holds {content}; nothing more is "
-            "stored"
-        )
+                raise replaced_error(self.database, f"an earlier state of trial {row.id}")
 
     def _check(self, rows: list[StoredRow]) -> None:
         canonical = self.header.canonical

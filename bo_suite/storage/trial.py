@@ -170,9 +170,10 @@ def next_id(trials: Sequence[Trial]) -> int:
 
 
 def record(trial: Trial) -> dict[str, Any]:
-    """The fields of a trial, in JSON values."""
-    values = {column.name: getattr(trial, column.name) for column in fields(trial) if column.name != "run"}
-    return values | {"reports": [asdict(report) for report in trial.reports]}
+    """The fields of a trial in JSON values; its reports only if there are any."""
+    names = (column.name for column in fields(trial) if column.name not in ("run", "reports"))
+    reports = {"reports": [asdict(report) for report in trial.reports]} if trial.reports else {}
+    return {name: getattr(trial, name) for name in names} | reports
 
 
 def round_hyperparameters(hyperparameters: Sequence[float]) -> list[float]:

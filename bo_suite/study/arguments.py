@@ -100,15 +100,20 @@ def scheduler_form(scheduler: object, space: Space, goals: Goals) -> Any:
         TrialError: it is no scheduler, or does not fit.
     """
     check_scheduler(scheduler)
+    check_judgeable(space, goals)
+    return to_json(scheduler)
+
+
+def check_judgeable(space: Space, goals: Goals) -> None:
+    """Raises a TrialError unless a scheduler can judge trials of the space and the goals."""
     if space.fidelities:
         raise TrialError(
-            f"a run has either a scheduler or fidelities, got {scheduler!r:.200} and the fidelities "
-            f"{list(space.fidelities)}: remove one or the other"
+            "a run has either a scheduler or fidelities, got a scheduler and the fidelities "
+            f"{list(space.target_fidelity)}: remove one or the other"
         )
     if goals.several or goals.constraints:
         what = "several objectives" if goals.several else "constraints"
         raise TrialError(f"a scheduler needs one objective without constraints, got {what}")
-    return to_json(scheduler)
 
 
 def check_scheduler(scheduler: object) -> None:

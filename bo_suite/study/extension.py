@@ -9,6 +9,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.space.table import digest_of
 from bo_suite.space.when import Interval
 from bo_suite.storage.protocol import Storage
+from bo_suite.study.arguments import check_judgeable
 from bo_suite.values.describe import described
 
 
@@ -29,6 +30,8 @@ def extend(
     before = history.header.space
     after, complete = extended(before, parameters, values)
     check(after)
+    if history.header.scheduler is not None:
+        check_judgeable(after, history.header.goals)
     if after != before:
         history.extend(before, after, complete)
     return after

@@ -1,6 +1,7 @@
 """What the scheduler of a run decides: which trials stop at a report, and which paused one is continued."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
@@ -104,13 +105,16 @@ class Judge:
             return False
         decided = max((one.step for one in trial.reports if one.verdict is not None), default=0)
         rungs = self.scheduler.rungs(trial, self._progress(trials))
-        return any(decided < rung <= step for rung in rungs)
+        reached = bisect_right(rungs, step)
+        return reached > 0 and rungs[reached - 1] > decided
 
     def _verdict(self, trial: Trial) -> Any:
-        """What the scheduler says of a trial, in view of all that is stored."""
+        """What the scheduler says of a running trial, in view of all that is stored."""
         assert self.scheduler is not None
         trials = self._history.trials()
         latest = next((one for one in trials if one.id == trial.id), trial)
+        if latest.state != "running":
+            return "continue"  # another process has ended it: this is refused
         return checked_verdict(self.scheduler.verdict(latest, self._progress(trials)))
 
     def _progress(self, trials: Sequence[Trial]) -> Progress:

@@ -71,14 +71,16 @@ class Observations:
     def dataset(self, trials: Sequence[Trial]) -> Dataset:
         """The trials in order: finished trials are observations, failed ones failures, running ones pending.
 
-        A finished trial in which the measurement of an outcome failed is a failure too.
+        A finished trial in which the measurement of an outcome failed is a failure too. Of stopped and paused
+        trials it is known that their points are taken.
         """
         finished = [trial for trial in trials if trial.state == "finished"]
         failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
         running = [trial for trial in trials if trial.state == "running"]
-        rows, outside = self._rows([*finished, *failed])
-        n = len(finished)
-        failures = rows[n:]
+        stopped = [trial for trial in trials if trial.state in ("stopped", "paused")]
+        rows, outside = self._rows([*finished, *failed, *stopped])
+        n, ended = len(finished), len(finished) + len(failed)
+        failures = rows[n:ended]
         if self._goals.named:
             named = NamedOutcomes.of(self._goals, finished)
             data = self._named(named, rows[:n], outside[:n])
@@ -93,6 +95,7 @@ class Observations:
             columns=replace(self._space.columns, narrowed=bool(outside.any())),
             pending=self._space.encode([trial.params for trial in running]),
             failures=failures if len(failures) else None,
+            stopped=rows[ended:] if stopped else None,
         )
         return data.to(self._device)
 

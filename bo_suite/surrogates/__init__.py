@@ -5,7 +5,7 @@ Their parts are in `curves` (models of learning curves), `inducing` (selections 
 """
 
 from bo_suite.surrogates.auto import AutoGP
-from bo_suite.surrogates.curves import CurvesProcess, EmpiricalPrior, FreezeThaw
+from bo_suite.surrogates.curves import CurvesProcess, DecayGP, EmpiricalPrior, FreezeThaw
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import (
@@ -25,6 +25,7 @@ __all__ = [
     "SVGP",
     "AutoGP",
     "CurvesProcess",
+    "DecayGP",
     "EmpiricalPrior",
     "ExactGP",
     "ExactProcess",

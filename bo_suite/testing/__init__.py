@@ -9,6 +9,7 @@ from bo_suite.testing.curves import check_learning_curves
 from bo_suite.testing.method import check_method
 from bo_suite.testing.outcomes import check_outcome_method, check_outcome_problem
 from bo_suite.testing.problem import check_problem
+from bo_suite.testing.scheduler import check_scheduler
 from bo_suite.testing.surrogate import check_surrogate
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "check_outcome_method",
     "check_outcome_problem",
     "check_problem",
+    "check_scheduler",
     "check_surrogate",
 ]

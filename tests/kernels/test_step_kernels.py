@@ -83,7 +83,8 @@ def test_matrices_are_positive_semidefinite(seed: int) -> None:
     k = KERNEL.gram(theta, x)[0]
     assert bool((torch.linalg.eigvalsh(k).amin(-1) > -1e-12 * k.diagonal(dim1=-2, dim2=-1).amax(-1)).all())
     steps = x[0, :, -1].sort().values
-    k = Decay().gram(theta[:, -3:], steps)[0]
+    of_decay = torch.cat((theta[:, -3:], torch.zeros(4, 1, dtype=torch.float64)), -1)
+    k = Decay().gram(of_decay, steps)[0]
     assert bool((torch.linalg.eigvalsh(k).amin(-1) > -1e-12 * k.diagonal(dim1=-2, dim2=-1).amax(-1)).all())
 
 
@@ -121,16 +122,16 @@ def test_gradients_agree_with_autograd_and_finite_differences() -> None:
 
 def test_gradients_of_decays_and_priors_agree_with_finite_differences() -> None:
     steps = torch.linspace(0.1, 1.0, 5, dtype=torch.float64)
-    theta = Decay().start() + torch.tensor([0.3, -0.4, 0.2], dtype=torch.float64)
+    theta = Decay().start() + torch.tensor([0.3, -0.4, 0.2, 0.7], dtype=torch.float64)
     weights = torch.randn(5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     symmetric = weights + weights.mT
-    pulled = Decay().gram(theta, steps)[1](symmetric)
-    assert_close(
-        pulled, slope_by(theta, lambda t: (Decay().gram(t, steps)[0] * symmetric).sum()), atol=1e-7, rtol=1e-6
-    )
-    assert_close(
-        Decay().log_prior(theta)[1], slope_by(theta, lambda t: Decay().log_prior(t)[0]), atol=1e-7, rtol=1e-6
-    )
+    decay = Decay()
+    slope = slope_by(theta, lambda t: (decay.gram(t, steps)[0] * symmetric).sum())
+    assert_close(decay.gram(theta, steps)[1](symmetric), slope, **CLOSE)
+    slope = slope_by(theta, lambda t: decay.log_prior(t)[0])
+    assert_close(decay.log_prior(theta)[1], slope, **CLOSE)
+    slope = slope_by(theta, lambda t: decay.prior_mean(t, steps)[0] @ weights[0])
+    assert_close(decay.prior_mean(theta, steps)[1](weights[0]), slope, **CLOSE)
     wide = thetas()
     slope = slope_by(wide, lambda t: KERNEL.log_prior(t, DIM)[0])
     assert_close(KERNEL.log_prior(wide, DIM)[1], slope, **CLOSE)

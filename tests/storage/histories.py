@@ -46,6 +46,13 @@ trial 9 forgotten, the space got a parameter, and two partial points were queued
 FOURTH_CONTENTS = json.loads((DATA / "history_schema_4.json").read_text())
 """Its trials, queue and changes, and the trials that were asked next."""
 
+FIFTH = "history_schema_5.db"
+"""Twelve trials with outcomes by name of when files had schema 5, without reports: 0 is added, 3 and 8 have
+failed, 5 failed by chance, 7 was withdrawn, 11 runs, and 1 was amended; a partial point is queued."""
+
+FIFTH_CONTENTS = json.loads((DATA / "history_schema_5.json").read_text())
+"""Its trials, queue and changes, and the trials that were asked next."""
+
 CONTENTS = json.loads((DATA / "history_0_8_0.json").read_text())
 """By file: its trials, and the trial that 0.8.0 asks next."""
 

@@ -118,7 +118,7 @@ def test_every_bad_row_is_listed_with_its_line(tmp_path: Path) -> None:
             "it must have 8 cells, got 4",
             "a std must be a finite number >= 0, got -1",
             "a failed row must have no value, got 0.5",
-            "a state must be one of ['running', 'finished', 'failed', 'withdrawn'], got 'lost'",
+            "'withdrawn', 'stopped', 'paused'], got 'lost'",
             "got inf",
         ),
         strict=True,

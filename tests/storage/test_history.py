@@ -402,7 +402,7 @@ def test_trials_reads_only_what_changed(path: Path) -> None:
     assert sum(new is not old for new, old in zip(changed, first, strict=False)) == 2
     assert len(statements) == 8, "one state of the file"
     assert history.trials() == changed
-    assert statements[7:] == ["PRAGMA data_version"], "nothing changed: no row is looked at"
+    assert statements[8:] == ["PRAGMA data_version"], "nothing changed: no row is looked at"
     history._table.database.connection.set_trace_callback(None)
     history.trials().clear()
     assert len(history.trials()) == 201, "the list is the caller's"

@@ -110,7 +110,7 @@ def test_any_write_migrates_it_and_loses_nothing(path: Path, write: str) -> None
     assert sum(same) >= 11, "one trial at most has changed"
     assert found["changes"][:3] == STORED["changes"]
     names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
-    assert names[-4:] == ["traceback", "outcomes", "stds", "seal"]
+    assert names[-5:] == ["traceback", "outcomes", "stds", "spent", "seal"]
 
 
 @pytest.mark.parametrize(("column", "value"), [("value", 0.5), ("std", 9.0), ("ended", 5.0), ("seal", "")])
@@ -124,7 +124,7 @@ def test_what_its_seals_do_not_fit_is_named_and_not_migrated(path: Path, column:
     assert version(path) == 4
 
 
-@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_during_the_migration_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:

@@ -21,6 +21,7 @@ from stalling_proxy import Proxy
 
 from bo_suite import Optimizer
 from bo_suite.errors import BoSuiteError, StorageError
+from bo_suite.storage import history as history_module
 from bo_suite.storage import postgresql, postgresql_connection, server_turns
 from bo_suite.storage.addresses import parsed
 from bo_suite.storage.database import opened
@@ -303,15 +304,15 @@ def test_a_client_that_was_stopped_in_a_transaction_or_a_turn_does_not_hold_up_o
 def test_many_observations_are_stored_while_the_transaction_is_kept_awake(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, added = postgresql_connection._SETTINGS, History._added
+    settings, row = postgresql_connection._SETTINGS, history_module.observed_row
 
-    def slowly(history: History, observation: Observation) -> Any:
+    def slowly(*arguments: Any) -> Any:
         time.sleep(0.2)
-        return added(history, observation)
+        return row(*arguments)
 
     monkeypatch.setattr(postgresql_connection, "_SETTINGS", settings.replace("= '10s'", "= '600ms'"))
     monkeypatch.setattr(postgresql, "PATIENCE_S", 0.5)
-    monkeypatch.setattr(History, "_added", slowly)
+    monkeypatch.setattr(history_module, "observed_row", slowly)
     with closing(History.open(postgres_url, HEADER)) as history:
         assert len(history.add_all([Observation(POINT, 1.0)] * 5)) == 5
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bo_suite import Int, Space
-from bo_suite.errors import SpaceError, StorageError, TrialError
+from bo_suite.errors import SpaceError, StorageError, SupersededError, TrialError
 from bo_suite.storage.history import History
 from bo_suite.storage.protocol import Storage
-from bo_suite.storage.trial import Header, Observation
+from bo_suite.storage.trial import Header, Observation, Report, Trial
 
 KINDS = ["disk", "memory", "postgresql"]
 """What stores a history."""
@@ -36,7 +37,7 @@ NAMED = replace(
 """Of a run with several objectives and a constraint."""
 
 
-def opener(kind: str, request: pytest.FixtureRequest, folder: Path) -> Opener:
+def opener(kind: str, request: Any, folder: Path) -> Opener:
     """What opens an empty storage of a kind with a header, and later the same one."""
     if kind == "memory":
         return lambda header: History.open(None, header)
@@ -413,3 +414,231 @@ def test_goals_of_another_run_are_refused(open_shared: Opener) -> None:
     again = open_shared(NAMED)
     assert again.header == NAMED
     again.close()
+
+
+def fields_of(trial: Trial) -> list[tuple[int, float, int, str | None]]:
+    return [(one.step, one.value, one.attempt, one.verdict) for one in trial.reports]
+
+
+def test_reports_are_stored_by_step(storage: Storage) -> None:
+    trial, other = ask(storage), ask(storage, depth=2)
+    assert (trial.reports, trial.step) == ((), 0)
+    first = storage.report(trial.id, 1, 0.75, seconds=2, verdict="continue")
+    second = storage.report(trial.id, np.int64(3), np.float32(0.5), seconds=5.5)
+    assert (second.state, second.value, second.ended, second.step) == ("running", None, None, 3)
+    assert second.reports == (
+        Report(1, 0.75, 2.0, 1, "continue"),
+        Report(3, 0.5, 5.5, 1, None),
+    )
+    assert second.reports[:1] == first.reports
+    decided = storage.decide(trial.id, 3, "continue")
+    assert (decided.state, fields_of(decided)[1]) == ("running", (3, 0.5, 1, "continue"))
+    assert storage.trials() == [decided, other]
+    timed = storage.report(other.id, 1, 1.0, verdict="continue")
+    assert 0.0 <= timed.reports[0].seconds < 600.0, "since it was handed out"
+    told = storage.tell(trial.id, 0.25)
+    assert (told.value, told.reports) == (0.25, decided.reports)
+    assert storage.trials() == [told, timed]
+    assert storage.trial(trial.id) == told
+
+
+@pytest.mark.parametrize(("verdict", "state"), [("stop", "stopped"), ("pause", "paused")])
+def test_a_verdict_ends_the_attempt_with_the_value_of_the_report(
+    storage: Storage, verdict: Any, state: str
+) -> None:
+    trial, atonce = ask(storage), ask(storage, depth=2)
+    storage.report(trial.id, 1, 0.75, verdict="continue")
+    storage.report(trial.id, 3, 0.5)
+    ended = storage.decide(trial.id, 3, verdict)
+    assert (ended.state, ended.value, ended.std, ended.step) == (state, 0.5, None, 3)
+    assert fields_of(ended)[-1] == (3, 0.5, 1, verdict)
+    assert ended.ended is not None
+    same = storage.report(atonce.id, 2, 0.5, verdict=verdict)
+    assert (same.state, same.value) == (state, 0.5)
+    assert storage.trials() == [ended, same]
+    calls = (
+        lambda: storage.report(trial.id, 4, 0.5),
+        lambda: storage.decide(trial.id, 3, "continue"),
+        lambda: storage.tell(trial.id, 0.5),
+        lambda: storage.fail(trial.id, "no"),
+        lambda: storage.withdraw(trial.id),
+    )
+    for call in calls:
+        with pytest.raises(TrialError, match=f"trial 0 is already {state}"):
+            call()
+    assert storage.trials() == [ended, same]
+    assert all(not holder.trials for holder in storage.holders()), "nothing runs"
+    amended = storage.amend(trial.id, 0.25)
+    assert (amended.state, amended.value, amended.reports) == ("finished", 0.25, ended.reports)
+    forgotten = storage.forget(atonce.id, "wrong bottle")
+    assert (forgotten.state, forgotten.value, forgotten.reports) == ("withdrawn", None, same.reports)
+    assert storage.trials() == [amended, forgotten]
+
+
+def test_a_paused_trial_is_continued_once_and_its_earlier_attempt_is_over(storage: Storage) -> None:
+    trial = ask(storage)
+    storage.report(trial.id, 1, 0.75, seconds=10.0, verdict="continue")
+    storage.report(trial.id, 3, 0.5, seconds=30.0, verdict="pause")
+    assert storage.promote(trial.id, 2) is None, "it is at attempt 1"
+    again = storage.promote(trial.id, 1)
+    assert again is not None
+    assert (again.state, again.attempt, again.step, again.value, again.ended) == ("running", 2, 3, None, None)
+    assert storage.promote(trial.id, 1) is None
+    assert storage.trials() == [again]
+    assert [holder.trials for holder in storage.holders()] == [(0,)]
+    for late in (
+        lambda: storage.report(trial.id, 4, 0.5, attempt=1),
+        lambda: storage.decide(trial.id, 3, "stop", attempt=1),
+        lambda: storage.tell(trial.id, 0.5, attempt=1),
+    ):
+        with pytest.raises(SupersededError, match="handed out again as attempt 2"):
+            late()
+    restarted = storage.report(trial.id, 1, 0.7, verdict="continue")
+    assert fields_of(restarted) == [(1, 0.7, 2, "continue"), (3, 0.5, 1, "pause")]
+    assert 30.0 <= restarted.reports[0].seconds < 630.0, "earlier attempts count"
+    repeated = storage.report(trial.id, 3, 0.4)
+    assert (repeated.state, fields_of(repeated)[1]) == ("running", (3, 0.4, 2, "pause")), "it stands"
+    with pytest.raises(TrialError, match="step 3 of trial 0, which is decided already"):
+        storage.decide(trial.id, 3, "stop")
+    last = storage.report(trial.id, 4, 0.3, verdict="continue")
+    assert storage.tell(trial.id, 0.3, attempt=2).reports == last.reports
+    assert storage.promote(trial.id, 2) is None
+    with pytest.raises(TrialError, match="unknown id 9"):
+        storage.promote(9, 1)
+
+
+def test_reports_that_break_a_rule_change_nothing(storage: Storage) -> None:
+    storage.report(ask(storage).id, 3, 0.5)
+    before = storage.trials()
+    for arguments, message in (
+        ((0, 3, 0.5), "the steps of an attempt must increase, got step 3 of trial 0 after step 3"),
+        ((0, 2, 0.5), "the steps of an attempt must increase, got step 2 of trial 0 after step 3"),
+        ((0, 0, 0.5), "`step >= 1` must hold, got 0"),
+        ((0, 4.0, 0.5), "step must be an integer, got 4.0"),
+        ((0, True, 0.5), "step must be an integer, got True"),
+        ((0, 2**70, 0.5), "must hold"),
+        ((0, 4, math.nan), "the value of a report must be a finite number, at step 4, got nan"),
+        ((0, 4, "0.5"), "must be a finite number"),
+        ((0, 4, 0.5, -1.0), "seconds must be a finite number >= 0, got -1.0"),
+        ((0, 4, 0.5, math.inf), "seconds must be a finite number >= 0, got inf"),
+        ((0, 4, 0.5, None, None, "end"), "a verdict must be one of continue, stop, pause, got 'end'"),
+        ((1, 4, 0.5), "unknown id 1"),
+    ):
+        with pytest.raises(TrialError, match=re.escape(message)):
+            storage.report(*arguments)  # type: ignore[arg-type]
+    for step, verdict, message in (
+        (4, "stop", "got step 4 of trial 0, which is not reported by this attempt"),
+        (3, "end", "a verdict must be one of"),
+        (0, "stop", "`step >= 1` must hold"),
+    ):
+        with pytest.raises(TrialError, match=re.escape(message)):
+            storage.decide(0, step, verdict)  # type: ignore[arg-type]
+    assert storage.trials() == before
+    storage.close()
+    with pytest.raises(StorageError, match="closed"):
+        storage.report(0, 4, 0.5)
+
+
+def test_processes_see_the_reports_of_each_other(open_shared: Opener) -> None:
+    one, two = open_shared(HEADER), open_shared(HEADER)
+    first, second = ask(one), ask(two, depth=2)
+    assert len(one.trials()) == len(two.trials()) == 2
+    for step in (1, 2, 4):
+        one.report(first.id, step, 1.0 / step, seconds=step, verdict="continue")
+        two.report(second.id, step, 2.0 / step, seconds=step, verdict="pause" if step == 4 else "continue")
+        assert one.trials() == two.trials()
+    assert [trial.step for trial in one.trials()] == [4, 4]
+    again = one.promote(second.id, 1)
+    assert two.promote(second.id, 1) is None, "the other was faster"
+    assert two.trial(second.id) == again
+    with pytest.raises(SupersededError):
+        two.report(second.id, 5, 0.1, attempt=1)
+    third = open_shared(HEADER)
+    assert third.trials() == one.trials() == two.trials()
+    for opened in (one, two, third):
+        opened.close()
+
+
+def test_pauses_are_not_deaths(tmp_path: Path) -> None:
+    """Two attempts end by a pause, three by a death, which are as many as are allowed."""
+    open_shared = opener("disk", None, tmp_path)
+    storage = open_shared(HEADER)
+    trial = ask(storage)
+    for step in (1, 3):
+        storage.report(trial.id, step, 0.5, seconds=step, verdict="pause")
+        assert storage.promote(trial.id, trial.attempt + (step == 3)) is not None
+    for attempt in (4, 5):
+        storage.close()
+        storage = open_shared(HEADER)
+        (taken,) = storage.reclaim(attempts=3)
+        assert (taken.attempt, taken.step) == (attempt, 3)
+    assert storage.report(trial.id, 9, 0.4).reports[-1].seconds >= 3.0
+    storage.close()
+    storage = open_shared(HEADER)
+    assert storage.reclaim(attempts=3) == []
+    assert [(one.state, one.reason, one.step) for one in storage.trials()] == [
+        ("failed", "3 processes died while evaluating it", 9)
+    ]
+    storage.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["report", "decide", "promote", "tell", "ask"]),
+            st.integers(0, 2),
+            st.integers(1, 4),
+            st.sampled_from(["continue", "stop", "pause", None]),
+        ),
+        max_size=30,
+    )
+)
+def test_any_sequence_of_reports_agrees_with_plain_dicts(steps: list[tuple[str, int, int, Any]]) -> None:
+    storage = History.open(None, HEADER)
+    reports: list[dict[int, tuple[float, int, str | None]]] = []
+    states: list[list[Any]] = []
+    for count, (verb, number, step, verdict) in enumerate(steps):
+        value = float(count)
+        if verb == "ask":
+            ask(storage, depth=1 + count % 12)
+            reports.append({})
+            states.append(["running", None, 1])
+            continue
+        if number >= len(states):
+            continue
+        own, state = reports[number], states[number]
+        runs = state[0] == "running"
+        applies = {
+            "report": runs and step > max((at for at, one in own.items() if one[1] == state[2]), default=0),
+            "decide": runs and step in own and own[step][1:] == (state[2], None) and verdict is not None,
+            "promote": True,
+            "tell": runs,
+        }[verb]
+        calls: dict[str, Callable[[], Any]] = {
+            "report": lambda: storage.report(number, step, value, 0.0, verdict=verdict),  # noqa: B023
+            "decide": lambda: storage.decide(number, step, verdict),  # noqa: B023
+            "promote": lambda: storage.promote(number, state[2]),  # noqa: B023
+            "tell": lambda: storage.tell(number, value),  # noqa: B023
+        }
+        if not applies:
+            with pytest.raises(TrialError):
+                calls[verb]()
+            continue
+        calls[verb]()
+        if verb == "promote":
+            states[number] = ["running", None, state[2] + 1] if state[0] == "paused" else state
+            continue
+        if verb == "tell":
+            states[number][:2] = ["finished", value]
+            continue
+        stands = own[step][2] if step in own else None
+        value = own[step][0] if verb == "decide" else value
+        own[step] = (value, state[2], verdict if stands is None else stands)
+        if stands is None and verdict in ("stop", "pause"):
+            states[number][:2] = ["stopped" if verdict == "stop" else "paused", value]
+    found = storage.trials()
+    assert [[one.state, one.value, one.attempt] for one in found] == states
+    assert [{r.step: (r.value, r.attempt, r.verdict) for r in one.reports} for one in found] == reports
+    assert all(list(own) == sorted(own) for own in ([r.step for r in one.reports] for one in found))
+    storage.close()

@@ -119,6 +119,13 @@ class EmpiricalPrior:
         k = torch.exp(2.0 * theta[..., None]) * self.cov(steps, steps)
         return k, lambda weights: 2.0 * (weights * k).sum((-2, -1))[..., None]
 
+    def prior_mean(
+        self, theta: jt.Float[Tensor, "*b 1"], steps: jt.Float[Tensor, " t"]
+    ) -> tuple[jt.Float[Tensor, "*b t"], Pullback]:
+        """`mean` at the steps, which does not depend on theta, and the map of w to zero."""
+        mean = self.mean(steps).expand(*theta.shape[:-1], -1)
+        return mean, lambda _: torch.zeros_like(theta)
+
 
 @dataclass(frozen=True, eq=False)
 class _Problem:

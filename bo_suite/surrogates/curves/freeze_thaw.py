@@ -31,7 +31,7 @@ from bo_suite.surrogates.warm_start import GRADIENT_TOLERANCE, MANY, search_star
 class FreezeThaw:
     """y_i(t) = m(t) + a(x_i) + e_i(t) + noise: freeze-thaw regression on curves, with MAP hyperparameters.
 
-    The level a ~ GP(m, k_x) is shared between configurations, the deviations e_i ~ GP(0, k_t) of the curves
+    The level a ~ GP(c, k_x) is shared between configurations, the deviations e_i ~ GP(0, k_t) of the curves
     are independent of each other (Swersky, Snoek and Adams 2014). Each curve is one observation of its level,
     so that evidence, gradients and posterior of n curves with T steps take O(n³ + T³ + n T²), not O(n³ T³).
     It is exact: curves may stop anywhere, and a curve with missing steps costs one more factor of T x T.
@@ -87,18 +87,18 @@ class FreezeThaw:
         covariance, noise = self.steps.gram(of_steps, curves.steps)[0], log_noise.exp()
         noisy = covariance + noise[..., None, None] * torch.eye(len(curves.steps)).to(covariance)
         n, size = curves.y.shape[-2:]
-        reduction = Reduction.of(problem.groups, n, noisy)
+        mean, _ = self.steps.prior_mean(of_steps, curves.steps)
+        reduction = Reduction.of(problem.groups, n, mean, noisy)
         value, variance = reduction.level
         k, _ = problem.kernel.gram(theta, curves.x)
         chol, jitter = jittered_cholesky(
             k + torch.diag_embed(variance), k.diagonal(dim1=-2, dim2=-1).mean(-1)
         )
         constant, white = constant_and_white(chol, value, problem.constant)
-        mean = self.steps.mean(curves.steps)
         target = ExactProcess(
             Basis(problem.kernel, theta, curves.x, chol),
             white,
-            PriorMean(constant + mean[-1], problem.function),
+            PriorMean(constant + mean[..., -1], problem.function),
             covariance[..., -1, -1] + noise,
             jitter,
         )
@@ -146,7 +146,7 @@ class _Objective:
     Attributes:
         surrogate: with the priors.
         kernel: k_x.
-        curves: outcomes less the mean over steps and the mean function.
+        curves: outcomes less the mean function.
         constant: prior mean of the level; None for the most probable one.
         function: mean function of the level; None for zero.
         groups: the curves again.
@@ -163,7 +163,7 @@ class _Objective:
     def of(surrogate: FreezeThaw, data: Dataset) -> "_Objective":
         curves = curves_of(data)
         constant, function = split_mean(surrogate.level.mean)
-        y = curves.y - surrogate.steps.mean(curves.steps)
+        y = curves.y
         if function is not None:
             with torch.no_grad():
                 y = y - PriorMean(y.new_zeros(data.batch_shape), function)(curves.x)[..., None]
@@ -203,7 +203,8 @@ class _Objective:
         noise = log_noise.exp()
         covariance, pullback_steps = surrogate.steps.gram(of_steps, curves.steps)
         covariance = covariance + noise[..., None, None] * torch.eye(size).to(covariance)
-        reduction = Reduction.of(self.groups, n, covariance)
+        mean, pullback_mean = surrogate.steps.prior_mean(of_steps, curves.steps)
+        reduction = Reduction.of(self.groups, n, mean, covariance)
         level, variance = reduction.level
 
         x = curves.x.expand(*hyperparameters.shape[:-1], *curves.x.shape[-2:])
@@ -217,9 +218,10 @@ class _Objective:
         value = 0.5 * (squares + n * math.log(2.0 * math.pi)) - self.offset
         value = value + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1) + reduction.rest.sum(-1)
 
-        by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha[..., :, None] * alpha[..., None, :])
+        by_k = torch.cholesky_inverse(chol)
+        by_k.sub_(alpha[..., :, None] * alpha[..., None, :]).mul_(0.5)
         by_variance = by_k.diagonal(dim1=-2, dim2=-1)
-        by_covariance = reduction.by_covariance(alpha, by_variance, size)
+        by_mean, by_covariance = reduction.gradients(alpha, by_variance, size)
         by_noise = by_covariance.diagonal(dim1=-2, dim2=-1).sum(-1) * noise
         prior, by_prior = self.kernel.log_prior(theta, x.shape[-1])
         steps_prior, by_steps_prior = surrogate.steps.log_prior(of_steps)
@@ -227,6 +229,7 @@ class _Objective:
             log_noise, surrogate.level.noise_location, surrogate.level.noise_spread
         )
         value = value - prior - steps_prior - noise_prior
-        by_theta, by_steps = pullback(by_k) - by_prior, pullback_steps(by_covariance) - by_steps_prior
+        by_theta = pullback(by_k) - by_prior
+        by_steps = pullback_steps(by_covariance) + pullback_mean(by_mean) - by_steps_prior
         gradient = torch.cat((by_theta, by_steps, (by_noise - by_noise_prior)[..., None]), -1)
         return torch.where((info == 0) & ~reduction.failed, value, torch.inf), gradient

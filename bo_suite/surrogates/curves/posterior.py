@@ -38,7 +38,7 @@ class CurvesProcess:
     target: ExactProcess
     hyperparameters: Hyperparameters
     curves: Curves
-    step_mean: jt.Float[Tensor, " t"]
+    step_mean: jt.Float[Tensor, "*b t"]
     covariance: jt.Float[Tensor, "*b t t"]
     observation_noise: jt.Float[Tensor, "*b"]
     slope: jt.Float[Tensor, "*b n t"]
@@ -57,7 +57,7 @@ class CurvesProcess:
     def all_curves(self) -> tuple[jt.Float[Tensor, "*b n t"], jt.Float[Tensor, "*b n t"]]:
         """Posterior mean and variance of every curve at all steps, without the noise of reports."""
         level, variance = self._level(self.curves.x)
-        mean = self.step_mean + self.slope * level[..., None] + self.shift
+        mean = self.step_mean[..., None, :] + self.slope * level[..., None] + self.shift
         return mean, self.slope.square() * variance[..., None] + self.spread.clamp(min=0.0)
 
     def at_step(self, step: int) -> tuple[jt.Float[Tensor, "*b n"], jt.Float[Tensor, "*b n n"]]:
@@ -67,7 +67,7 @@ class CurvesProcess:
             step: index on the grid; -1 for the last step.
         """
         level, slope, x = self._level(self.curves.x)[0], self.slope[..., step], self.curves.x
-        mean = self.step_mean[step] + slope * level + self.shift[..., step]
+        mean = self.step_mean[..., step, None] + slope * level + self.shift[..., step]
         cov = slope[..., :, None] * slope[..., None, :] * self.target.cov(x, x)
         return mean, cov + torch.diag_embed(self.spread[..., step].clamp(min=0.0))
 
@@ -78,7 +78,7 @@ class CurvesProcess:
     def _level(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance of a(x)."""
         mean, variance = self.target.mean_and_var(x)
-        return mean - self.step_mean[-1], variance
+        return mean - self.step_mean[..., -1:], variance
 
     def _deviation(self, index: int) -> Tensor:
         """K - K_tT C⁻¹ K_Tt of one curve."""

@@ -17,12 +17,12 @@ UNKNOWN = 1e14
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """Curves y_i ~ N(a_i 1, C_i), where C_i are the rows and columns of C at the steps observed.
+    """Curves y_i ~ N(m + a_i 1, C_i), where C_i are the rows and columns of C at the steps observed.
 
-    As a function of the level a_i, the density is that of one observation b_i / s_i with variance 1 / s_i,
-    where s = 1ᵀ C⁻¹ 1, b = 1ᵀ C⁻¹ y and q = yᵀ C⁻¹ y, times exp(-rest). Curves that stop at different steps
-    share one factor, because the factor of a leading block is the leading block of the factor: all n curves
-    of T steps take O(T³ + n T²).
+    With y short for y - m, the density is, as a function of the level a_i, that of one observation b_i / s_i
+    with variance 1 / s_i, times exp(-rest), where s = 1ᵀ C⁻¹ 1, b = 1ᵀ C⁻¹ y and q = yᵀ C⁻¹ y. Curves that
+    stop at different steps share one factor, because the factor of a leading block is the leading block of
+    the factor: all n curves of T steps take O(T³ + n T²).
 
     Attributes:
         factors: each group, with W = L⁻¹ of L Lᵀ = C at its steps.
@@ -40,13 +40,18 @@ class Reduction:
     failed: jt.Bool[Tensor, "*b"]
 
     @staticmethod
-    def of(groups: tuple[Group, ...], n: int, covariance: jt.Float[Tensor, "*b t t"]) -> "Reduction":
-        """The reduction of n curves in groups, with C = `covariance`."""
+    def of(
+        groups: tuple[Group, ...],
+        n: int,
+        mean: jt.Float[Tensor, "*b t"],
+        covariance: jt.Float[Tensor, "*b t t"],
+    ) -> "Reduction":
+        """The reduction of n curves in groups, with m = `mean` and C = `covariance`."""
         statistics = covariance.new_zeros(4, *covariance.shape[:-2], n + 1)
         failed = torch.zeros(covariance.shape[:-2], dtype=torch.bool, device=covariance.device)
         factors = []
         for group in groups:
-            factor, info = _Factor.of(group, covariance)
+            factor, info = _Factor.of(group, mean, covariance)
             factors.append(factor)
             failed = failed | (info != 0)
             index = factor.members.expand(4, *factor.statistics.shape[1:])
@@ -65,10 +70,10 @@ class Reduction:
         positive = torch.where(known, self.precision, 1.0)
         return self.linear / positive, torch.where(known, 1.0 / positive, UNKNOWN)
 
-    def by_covariance(
+    def gradients(
         self, by_value: jt.Float[Tensor, "*b n"], by_variance: jt.Float[Tensor, "*b n"], size: int
-    ) -> jt.Float[Tensor, "*b t t"]:
-        """Gradient by C of sum(rest) plus a function of the levels.
+    ) -> tuple[jt.Float[Tensor, "*b t"], jt.Float[Tensor, "*b t t"]]:
+        """Gradients by m and by C of sum(rest) plus a function of the levels.
 
         Args:
             by_value: gradient of the function by the value of each level.
@@ -80,14 +85,17 @@ class Reduction:
         by_linear = torch.where(known, by_value * variance - value, 0.0)
         by_precision = -by_value * value * variance - by_variance * variance.square()
         by_precision = torch.where(known, by_precision + 0.5 * value.square() + 0.5 * variance, 0.0)
-        total = by_linear.new_zeros(*by_linear.shape[:-1], size, size)
+        by_mean = by_linear.new_zeros(*by_linear.shape[:-1], size)
+        by_covariance = by_linear.new_zeros(*by_mean.shape, size)
         for factor in self.factors:
             steps = factor.group.steps
-            total[..., steps[:, None], steps] += factor.by_covariance(by_linear, by_precision)
-        return total
+            by_own_mean, by_own_covariance = factor.gradients(by_linear, by_precision)
+            by_mean[..., steps] += by_own_mean
+            by_covariance[..., steps[:, None], steps] += by_own_covariance
+        return by_mean, by_covariance
 
     def solved(self, n: int, size: int) -> tuple[jt.Float[Tensor, "*b n t"], jt.Float[Tensor, "*b n t"]]:
-        """C⁻¹ 1 and C⁻¹ y of each curve, 0 at the steps that were not observed."""
+        """C⁻¹ 1 and C⁻¹ (y - m) of each curve, 0 at the steps that were not observed."""
         both = self.precision.new_zeros(2, *self.precision.shape[:-1], n + 1, size)
         for factor in self.factors:
             values = torch.stack((factor.ones_solved, factor.y_solved))
@@ -114,7 +122,7 @@ class _Factor:
         group: curves.
         inverse: W.
         ones: L⁻¹ 1 of each curve, 0 at the steps that were not observed.
-        y: likewise, L⁻¹ y.
+        y: likewise, L⁻¹ (y - m).
         log_pivots: 2 log diag L.
     """
 
@@ -125,14 +133,16 @@ class _Factor:
     log_pivots: Tensor
 
     @staticmethod
-    def of(group: Group, covariance: Tensor) -> tuple["_Factor", Tensor]:
+    def of(group: Group, mean: Tensor, covariance: Tensor) -> tuple["_Factor", Tensor]:
+        """With the status of the Cholesky factor, 0 of a success."""
         own = covariance[..., group.steps[:, None], group.steps]
         chol, info = torch.linalg.cholesky_ex(own)
         inverse = solve_lower(chol, torch.eye(len(group.steps), dtype=own.dtype, device=own.device))
         seen = group.observed.to(own)
         ones = seen * inverse.sum(-1)[..., None, :]
         log_pivots = 2.0 * chol.diagonal(dim1=-2, dim2=-1).log()
-        return _Factor(group, inverse, ones, seen * (group.y @ inverse.mT), log_pivots), info
+        residuals = torch.where(group.observed, group.y - mean[..., None, group.steps], 0.0)
+        return _Factor(group, inverse, ones, seen * (residuals @ inverse.mT), log_pivots), info
 
     @property
     def members(self) -> Tensor:
@@ -154,14 +164,15 @@ class _Factor:
 
     @cached_property
     def y_solved(self) -> Tensor:
-        """C⁻¹ y of each curve."""
+        """C⁻¹ (y - m) of each curve."""
         return self.y @ self.inverse
 
-    def by_covariance(self, by_linear: Tensor, by_precision: Tensor) -> Tensor:
-        """Gradient by C at the group's steps, given those by b and s of all curves."""
+    def gradients(self, by_linear: Tensor, by_precision: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients by m and C at the group's steps, given those by b and s of all curves."""
         inside = self.members.clamp(max=by_linear.shape[-1] - 1)
         linear, precision = (each.gather(-1, inside)[..., None] for each in (by_linear, by_precision))
         u, r = self.ones_solved, self.y_solved
         half = (0.5 * precision * u + 0.5 * linear * r).mT @ u
         counts = self.group.observed.to(u).sum(-2)[..., None]
-        return 0.5 * (self.inverse.mT @ (counts * self.inverse) - r.mT @ r) - half - half.mT
+        by_covariance = 0.5 * (self.inverse.mT @ (counts * self.inverse) - r.mT @ r) - half - half.mT
+        return -(linear * u + r).sum(-2), by_covariance

@@ -191,5 +191,8 @@ def test_its_gradients_agree_with_finite_differences() -> None:
     assert_close(prior.gram(theta, steps)[1](weights)[0], (up - down) / 2e-6, atol=1e-7, rtol=1e-6)
     up, down = (prior.log_prior(theta + step)[0] for step in (1e-6, -1e-6))
     assert_close(prior.log_prior(theta)[1][0], (up - down) / 2e-6, atol=1e-7, rtol=1e-6)
+    mean, pullback = prior.prior_mean(theta, steps)
+    assert_close(mean, prior.mean(steps))
+    assert_close(pullback(weights[0]), torch.zeros_like(theta))
     lower, upper = prior.bounds()
     assert bool(((lower < prior.start()) & (prior.start() < upper)).all())

@@ -83,8 +83,13 @@ class Dense:
         return self.all_steps[seen[:, None], seen] + noise
 
     @property
+    def mean(self) -> Tensor:
+        """Of the curves at all steps, less that of the level."""
+        return Decay().prior_mean(self.theta[D + 1 : -1], self.curves.steps)[0].repeat(N)
+
+    @property
     def y(self) -> Tensor:
-        return self.curves.y.flatten()[self.seen]
+        return (self.curves.y.flatten() - self.mean)[self.seen]
 
     @property
     def constant(self) -> Tensor:
@@ -127,12 +132,13 @@ def test_posterior_is_that_of_dense_regression(kind: str) -> None:
     x = torch.rand(4, D, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     level = dense.level(x, dense.curves.x).repeat_interleave(T, -1)
     mean, cov = dense.given(level, dense.level(x, x))
-    assert_close(process.mean(x), mean, **CLOSE)
+    assert_close(process.mean(x), mean + dense.mean[-1], **CLOSE)
     assert_close(process.cov(x, x), cov, **CLOSE)
     assert_close(process.var(x), cov.diagonal(), **CLOSE)
     assert_close(process.noise, dense.deviation[-1, -1] + theta[-1].exp())
 
     mean, cov = dense.given(dense.all_steps, dense.all_steps)
+    mean = mean + dense.mean
     means, variances = process.all_curves()
     assert_close(means, mean.reshape(N, T), **CLOSE)
     assert_close(variances, cov.diagonal().reshape(N, T), **CLOSE)
