@@ -48,6 +48,7 @@ class _Pruned:
         self._space = task.space
         self._max_step = task.max_step
         self._study = optuna.create_study(
+            study_name=f"seed {task.seed}",  # at random without; HyperbandPruner draws by it
             direction=task.direction,
             sampler=optuna.samplers.TPESampler(seed=task.seed),
             pruner=pruner(task.max_step),
