@@ -133,7 +133,7 @@ class Extrapolation:
 
 
 def _draw_fates(axes: "Axes", reports: Reports) -> None:
-    """One line for each fate, with gaps between trials and a mark at the end of each curve; the best in red."""
+    """One line for each fate, with gaps between trials and a mark at each end; the best in red."""
     best = reports.best
     for state, style in _STYLES.items():
         trials = [one for one in reports.trials if one.state == state and one is not best]

@@ -85,7 +85,7 @@ def plot_rungs(run: Run | Location) -> "Figure":
     reports = Reports.of(run)
     rungs = rungs_of(reports)
     figure, ((counts,), (axes,)) = new_figure(2, height=5.0, ratios=(1.0, 2.6))
-    places = np.arange(len(rungs))
+    places = list(range(len(rungs)))
     reached = [len(rung.trials) for rung in rungs]
     going = [sum(rung.went_on) for rung in rungs]
     counts.bar(places, reached, 0.72, color=MIST, label="reached")

@@ -80,7 +80,7 @@ def plot_simulated_time(
     times = np.geomspace(low, last, 400) if log else np.linspace(low, last, 400)
     unit, name = next(((size, name) for over, size, name in _UNITS if last >= over), (1.0, "seconds"))
     courses = {method: _Course.of(runs, times, sign) for method, runs in results.items()}
-    floor = None if best is None else _floor(courses.values(), sign * best)
+    floor = None if best is None else _floor(list(courses.values()), sign * best)
     for index, (method, course) in enumerate(courses.items()):
         style, width = _STYLES[index], 2.6 if method == highlight else 1.6
         if floor is not None and best is not None:
