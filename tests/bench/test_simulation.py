@@ -10,11 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bo_suite import Choice, Space
+from bo_suite import Choice, Optimizer, Space
 from bo_suite.bench import simulate
-from bo_suite.bench.simulation import BoSuiteCurves, CurveTask, Event, Job, RandomCurves, Simulation
+from bo_suite.bench.simulation import (
+    BoSuiteCurves,
+    CurveTask,
+    DrawnTrials,
+    Event,
+    Job,
+    OptimizerTuner,
+    RandomCurves,
+    Simulation,
+)
 from bo_suite.errors import DataError
 from bo_suite.problems.curves import Curve, LearningCurves, SlowStarters
+from bo_suite.run.schedulers import ASHA, PASHA, Hyperband, MedianRule, PromotionASHA
 from bo_suite.space.space import Params
 from bo_suite.storage.trial import Trial, Verdict
 from bo_suite.study.scheduling import Progress
@@ -309,3 +319,21 @@ def test_an_optimizer_without_a_scheduler_is_told_whole_evaluations() -> None:
     finished = [trial for trial in tuner.optimizer.trials if trial.state == "finished"]
     assert [trial.value for trial in finished] == [t.final for t in simulation.trials if t.fate == "finished"]
     assert len(tuner.optimizer.trials) == len(finished) + 2
+
+
+@pytest.mark.parametrize("make", [ASHA, Hyperband, MedianRule, PASHA, PromotionASHA])
+def test_an_optimizer_and_plain_lists_decide_alike(make: type) -> None:
+    problem = SlowStarters(10)
+    optimizer = Optimizer(problem.space, scheduler=make(10), initial=1000)  # Sobol points alone
+    stored = simulate(problem, OptimizerTuner(optimizer), workers=3, seconds=70.0)
+    points = iter([dict(trial.params) for trial in sorted(stored.trials, key=lambda trial: trial.id)])
+    task = CurveTask.of(problem, 0)
+    listed = simulate(problem, DrawnTrials(task, lambda: next(points), make(10)), workers=3, seconds=70.0)
+    assert stored == listed
+    trials = {trial.id: trial for trial in optimizer.trials}
+    fates = {"finished": "finished", "stopped": "stopped", "paused": "stopped", "running": "running"}
+    assert [fates[trials[one.id].state] for one in stored.trials] == [one.fate for one in stored.trials]
+    seconds = {one.id: problem.curve(one.params).seconds for one in stored.trials}
+    for trial in trials.values():
+        assert [report.seconds for report in trial.reports] == list(seconds[trial.id][: trial.step])
+    assert len({one.fate for one in stored.trials}) > 1
