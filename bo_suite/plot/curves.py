@@ -2,16 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from bo_suite.data import Seeds
-from bo_suite.errors import TrialError
-from bo_suite.linalg.environment import numerical_environment
 from bo_suite.plot.convergence import value_axis
 from bo_suite.plot.reports import Reports
 from bo_suite.plot.run import Run
@@ -28,12 +22,8 @@ from bo_suite.plot.style import (
 )
 from bo_suite.storage.addresses import Location
 from bo_suite.storage.goals import VALUE
-from bo_suite.storage.trial import State, Trial
-from bo_suite.study.curves import is_partial
-from bo_suite.study.observations import Observations
-from bo_suite.study.outcomes import HALF_WIDTH
-from bo_suite.surrogates import FreezeThaw
-from bo_suite.values.describe import described
+from bo_suite.storage.trial import State
+from bo_suite.study.extrapolation import Extrapolation
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
     from matplotlib.axes import Axes
@@ -76,7 +66,11 @@ def plot_curves(run: Run | Location, *, trial: int | None = None) -> "Figure":
         FitError, NumericalError: the model of a curve cannot be fitted.
     """
     reports = Reports.of(run)
-    expected = None if trial is None else Extrapolation.of(reports, trial)
+    expected = (
+        None
+        if trial is None
+        else Extrapolation.of(reports.trials, reports.space, reports.goals, reports.max_step, trial)
+    )
     figure, ((axes,),) = new_figure(height=4.4)
     if expected is None:
         _draw_fates(axes, reports)
@@ -84,52 +78,6 @@ def plot_curves(run: Run | Location, *, trial: int | None = None) -> "Figure":
         _draw_extrapolation(axes, reports, expected)
     _finish(axes, reports, expected)
     return figure
-
-
-@dataclass(frozen=True, eq=False)
-class Extrapolation:
-    """What is expected of the curve of a trial, in the user's units.
-
-    Attributes:
-        trial: the trial.
-        steps: from the first to the last one.
-        mean: posterior mean of the curve.
-        low: lower end of its 90 % interval.
-        high: upper end.
-    """
-
-    trial: Trial
-    steps: npt.NDArray[np.float64]
-    mean: npt.NDArray[np.float64]
-    low: npt.NDArray[np.float64]
-    high: npt.NDArray[np.float64]
-
-    @staticmethod
-    def of(reports: Reports, number: int) -> "Extrapolation":
-        """The extrapolation of a trial by a model of all curves; errors as `plot_curves`."""
-        trial = next((one for one in reports.trials if one.id == number), None)
-        if trial is None or not is_partial(trial):
-            what = "unknown" if trial is None else f"{trial.state} with {len(trial.reports)} reports"
-            raise TrialError(
-                "a trial must be running, stopped or paused and have a report to be extrapolated, "
-                f"got {described(number)}, which is {what}"
-            )
-        informative = [one for one in reports.trials if one.informative]
-        observations = Observations(
-            reports.space.varying, reports.goals, torch.device("cpu"), reports.max_step
-        )
-        data, curves = observations.dataset(informative), observations.curves(informative)
-        assert data.curves is not None
-        assert curves is not None
-        index = next(place for place, one in enumerate(curves.trials) if one.id == number)
-        with numerical_environment(), torch.no_grad():
-            process = FreezeThaw().fit(data, Seeds.of(0, len(informative)))
-            mean, covariance = process.curve(index)
-        reach = HALF_WIDTH * covariance.diagonal().clamp(min=0.0).sqrt()
-        ends = torch.stack((mean - reach, mean, mean + reach))
-        low, middle, high = (reports.sign * curves.transform.capped_inverse(ends)).sort(0).values
-        steps = (curves.steps * reports.max_step).round()
-        return Extrapolation(trial, steps.numpy(), middle.numpy(), low.numpy(), high.numpy())
 
 
 def _draw_fates(axes: "Axes", reports: Reports) -> None:

@@ -11,10 +11,9 @@ from bo_suite import Float, Optimizer, Space
 from bo_suite.bench.simulation import Event, Simulation
 from bo_suite.errors import DataError, TrialError
 from bo_suite.plot import plot_curves, plot_rungs, plot_simulated_time
-from bo_suite.plot.curves import Extrapolation
-from bo_suite.plot.reports import Reports
 from bo_suite.run.minimize import Result
 from bo_suite.run.schedulers import ASHA, MedianRule, PromotionASHA
+from bo_suite.study.extrapolation import Extrapolation
 
 SPACE = Space({"x": Float(0, 1)})
 
@@ -105,12 +104,12 @@ def test_the_extrapolation_of_a_running_trial_has_its_reports_and_ends_near_its_
     sign = 1.0 if direction == "minimize" else -1.0
     running = optimizer.trials[-1]
     assert (running.state, running.step) == ("running", 5)
-    expected = Extrapolation.of(Reports.of(optimizer), running.id)
+    expected = Extrapolation.of(optimizer.trials, SPACE, optimizer.goals, 27, running.id)
     assert (expected.low <= expected.mean).all()
     assert (expected.mean <= expected.high).all()
-    assert list(expected.steps)[-1] == 27
+    assert expected.steps.tolist()[-1] == 27
     width = expected.high - expected.low
-    assert width[-1] > 2 * width[list(expected.steps).index(running.step)], "it is known there"
+    assert width[-1] > 2 * width[expected.steps.tolist().index(running.step)], "it is known there"
     true = sign * level(0.05, 27)
     margin = 0.5 * width[-1]
     assert expected.low[-1] - margin <= true <= expected.high[-1] + margin
