@@ -32,6 +32,12 @@ repeated, too (on executors, on Slurm alone); an evaluation that exceeded its ti
 repeats nothing. A timeout kills an evaluation with all processes that it has started, so that even one worker
 is a process; a task on an executor cannot be killed, so an executor with a timeout is refused.
 
+**Reports.** With a scheduler f is called as f(params, report), and `report(step, value)` stores an
+intermediate outcome and answers "continue" or "stop". What f returns after "stop" is not used; None stands
+for the last reported value. Reports arrive from threads and from other processes of the host, and from other
+machines if the storage is a database. A trial that was stopped or paused shows that f works: later exceptions
+are no bugs. A paused trial that the scheduler continues is evaluated again, with the same `report.folder`.
+
 **Executors**: any `concurrent.futures.Executor`, such as `ThreadPoolExecutor`, loky's
 `get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`,
 `bo_suite.integrations.slurm.SlurmExecutor`, Dask's `client.get_executor(pure=False)` or, in a script that is

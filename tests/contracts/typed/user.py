@@ -29,6 +29,7 @@ from bo_suite.classifiers import MLPClassifier
 from bo_suite.errors import BoSuiteError, SpaceExhausted, TrialError
 from bo_suite.plot import plot_contour, plot_convergence, plot_importance, plot_slices
 from bo_suite.problems import Problem, get_problem
+from bo_suite.run.reporting import Reporter
 from bo_suite.run.schedulers import ASHA, PromotionASHA
 from bo_suite.run.stopping import RegretBelow, TargetValue, TimeLimit
 from bo_suite.space.parameters import Parameter
@@ -139,6 +140,24 @@ minimize(partial(scaled, 2.0), one)
 minimize(Tuned(np.zeros(3)), one)
 
 minimize(text, one)  # type: ignore[arg-type]
+
+
+def trains(params: dict[str, Any], report: Reporter) -> None:
+    for epoch in range(report.step + 1, 10):
+        (report.folder / "model").write_bytes(b"")
+        if report(epoch, 0.5) == "stop":
+            return
+
+
+def trains_and_returns(params: dict[str, Any], report: Reporter) -> float | None:
+    return 0.5 if report(step=1, value=np.float32(0.5)) == "continue" else None
+
+
+minimize(trains, one, scheduler=ASHA(9), checkpoints="checkpoints")
+minimize(
+    trains_and_returns, one, scheduler=ASHA(max_step=9, min_step=1, factor=3), checkpoints=Path("folder")
+)
+minimize(trains, one, scheduler="asha")  # type: ignore[arg-type]
 minimize(two_arguments, one)  # type: ignore[arg-type]
 minimize(of_floats, {"x": Float(0, 1)})  # type: ignore[arg-type]
 minimize(of_floats, one, budget="30")  # type: ignore[arg-type]
