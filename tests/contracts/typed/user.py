@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from bo_suite.errors import BoSuiteError, SpaceExhausted, TrialError
 from bo_suite.plot import plot_contour, plot_convergence, plot_importance, plot_slices
 from bo_suite.problems import Problem, get_problem
 from bo_suite.run.reporting import Reporter
-from bo_suite.run.schedulers import ASHA
+from bo_suite.run.schedulers import ASHA, PromotionASHA
 from bo_suite.run.stopping import RegretBelow, TargetValue, TimeLimit
 from bo_suite.space.parameters import Parameter
 from bo_suite.surrogates import SGPR, AutoGP, ExactGP
@@ -234,6 +234,10 @@ result.trials[0].value + 1  # type: ignore[operator]
 
 optimizer = Optimizer(space, seed=0, direction="maximize", budget=30, storage=Path("run.db"), device="cpu")
 again: Optimizer = Optimizer.resume("run.db")
+stopping = Optimizer(one, scheduler=ASHA(max_step=52, factor=4), storage="stopping.db")
+resumed = Optimizer.resume("stopping.db", scheduler=PromotionASHA(52))
+curves: pd.DataFrame = stopping.to_frame(reports=True)
+Optimizer(one, scheduler="asha")  # type: ignore[arg-type]
 for _ in range(8):
     t = optimizer.ask()
     optimizer.tell(t, (t.params["x"] - 0.3) ** 2)
@@ -241,6 +245,10 @@ for _ in range(8):
     optimizer.tell(t, np.float32(1.0))
     optimizer.tell(t, torch.tensor(1.0), std=np.float64(0.1))
     optimizer.tell(t, "0.3")  # type: ignore[arg-type]
+    answer: Literal["continue", "stop"] = optimizer.report(t, 3, np.float32(0.5), seconds=1.5)
+    optimizer.report(t.id, step=4, value=0.25)
+    optimizer.report(t, "3", 0.5)  # type: ignore[arg-type]
+    steps: list[int] = [report.step for report in t.reports]
     optimizer.tell(t, None)  # type: ignore[arg-type]
 batch: list[Trial] = optimizer.ask(4)
 first, *others = optimizer.ask(count=4)
