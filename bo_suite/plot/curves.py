@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bo_suite.plot.convergence import value_axis
-from bo_suite.plot.reports import Reports
+from bo_suite.plot.reports import LOG_FROM, Reports
 from bo_suite.plot.run import Run
 from bo_suite.plot.style import (
     INK,
@@ -40,9 +40,6 @@ _STYLES: dict[State, LineStyle] = {
 
 _MOST_RUNGS = 12
 """Most rungs that are drawn; more, such as those at every step, would be a grid."""
-
-_LOG_FROM = 20.0
-"""Ratio of the last step and the first reported one from which the axis of steps is logarithmic."""
 
 
 def plot_curves(run: Run | Location, *, trial: int | None = None) -> "Figure":
@@ -168,9 +165,8 @@ def label_steps(axes: "Axes", reports: Reports) -> None:
     """The axis of steps: logarithmic if they span much, with the rungs and the last step as its ticks."""
     from matplotlib.ticker import MaxNLocator, NullLocator
 
-    first = min(report.step for trial in reports.trials for report in trial.reports[:1])
-    last, rungs = reports.max_step, reports.rungs()
-    log = last >= _LOG_FROM * first
+    first, last, rungs = reports.first, reports.max_step, reports.rungs()
+    log = last >= LOG_FROM * first
     axes.set_xlabel("step")
     if log:
         axes.set_xscale("log")
@@ -197,6 +193,5 @@ def _title(reports: Reports, expected: Extrapolation | None) -> str:
             f"trial {expected.trial.id}, {state} at step {expected.trial.step}: "
             f"{mean:.4g} ({low:.4g} to {high:.4g}) expected at step {reports.max_step}"
         )
-    spent = sum(trial.step for trial in reports.trials)
-    with_curve = [trial for trial in reports.trials if trial.reports]
-    return f"{len(with_curve)} trials, {spent:,} of {len(with_curve) * reports.max_step:,} steps"
+    count = len(reports.reporting)
+    return f"{count} trials, {reports.spent:,} of {count * reports.max_step:,} steps"

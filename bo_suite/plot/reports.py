@@ -16,6 +16,9 @@ from bo_suite.study.curves import is_measured
 from bo_suite.study.scheduling import CurveModel, Progress, Scheduler
 from bo_suite.study.summary import trials_at_target
 
+LOG_FROM = 20.0
+"""Ratio of the last step and the first reported one from which an axis of steps is logarithmic."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reports:
@@ -77,6 +80,11 @@ class Reports:
         return max(trial.step for trial in self.trials) if self.scheduler is None else self.scheduler.max_step
 
     @property
+    def first(self) -> int:
+        """The first step that any trial has reported."""
+        return min(trial.reports[0].step for trial in self.trials if trial.reports)
+
+    @property
     def progress(self) -> Progress:
         """The trials as a scheduler sees them, but for the seed."""
         return Progress(self.trials, 0, self.sign, _no_model)
@@ -96,6 +104,16 @@ class Reports:
         if is_measured(trial) and trial.step < self.max_step and trial.value is not None:
             return [*steps, self.max_step], [*values, trial.value]
         return steps, values
+
+    @property
+    def reporting(self) -> Sequence[Trial]:
+        """The trials that have reported."""
+        return [trial for trial in self.trials if trial.reports]
+
+    @property
+    def spent(self) -> int:
+        """How many steps these have taken; those of a finished one are all."""
+        return sum(self.curve(trial)[0][-1] for trial in self.reporting)
 
     @property
     def best(self) -> Trial | None:
