@@ -23,6 +23,13 @@ _MOST_CURVES = 500
 _TOLERANCE = 1e-4
 """Relative growth of the log density below which the prior is not improved any more."""
 
+_WEIGHT = 6.0
+"""Number of curves that the shape of the prior counts for, beside those of the run."""
+
+_TEMPER = 3.5
+"""Factor of the variance of an expected outcome. Curves differ more than those of one normal distribution: on
+17 development tasks of lcbench, squared errors were 3 to 4 times the variance that it gives."""
+
 _INFORMATIVE = 0.5
 """Share of the prior variance below which what a running trial has reported counts as an observation."""
 
@@ -38,7 +45,8 @@ class LearningCurves:
     stopped because of what they had reported does no harm, since these reports are among the data (Rubin
     1976). Given the reports of a trial, its outcome at the last step is N(m, v). As an observation of the
     function at its point, it is what the reports add to N(m_0, v_0), the prior of all curves: the value
-    (m / v - m_0 / v_0) w with noise variance w, where 1 / w = 1 / v - 1 / v_0.
+    (m / v - m_0 / v_0) w with noise variance w, where 1 / w = 1 / v - 1 / v_0. Both variances, v and w, are
+    multiplied by 3.5, which makes the errors of expected outcomes as large as their variance says.
 
     Attributes:
         trials: with a report or an outcome, in the order given.
@@ -81,16 +89,17 @@ class LearningCurves:
         y = torch.where(seen, y, torch.nan)
         grid = torch.tensor(steps, **CPU_DOUBLES) / max_step
         recent = y[-_MOST_CURVES:]
-        prior = EmpiricalPrior.fit(Curves(recent[:, :0], grid, recent), tolerance=_TOLERANCE)
+        prior = EmpiricalPrior.fit(Curves(recent[:, :0], grid, recent), weight=_WEIGHT, tolerance=_TOLERANCE)
         mean, variance = _at_the_end(prior, y)
         value, noise = _added(prior, mean, variance)
+        noise, variance = _TEMPER * noise, _TEMPER * variance
         return LearningCurves(with_curve, grid, y, transform, value, noise, mean, variance)._standardised()
 
     @property
     def observed(self) -> jt.Bool[Tensor, " n"]:
         """Which trials count as observations: all but those that run and have said little so far."""
         running = torch.tensor([trial.state == "running" for trial in self.trials], device="cpu")
-        return ~running | (self.variance < _INFORMATIVE * (self.variance + self.noise))
+        return ~running | (self.variance > (1.0 - _INFORMATIVE) * self.noise)  # 1 - v / w = v / v_0
 
     def probability_of_improvement(self, trial: Trial) -> float:
         """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""
