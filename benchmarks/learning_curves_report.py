@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from bo_suite.bench.bootstrap import percentile_interval, resampled_counts
+from bo_suite.bench.bootstrap import LEAST_SEEDS, fewest, percentile_interval, resampled_counts
 from bo_suite.bench.signed_ranks import differences, holm, rank_biserial, signed_rank_p
 
 Record = dict[str, Any]
@@ -68,8 +68,11 @@ def common(records: Sequence[Record]) -> dict[tuple[int, int], dict[str, Record]
 
 
 def mean_ranks(areas: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean rank of each column, and the ends of its interval."""
+    """The mean rank of each column, and the ends of its interval; NaN if a task has fewer than 5 seeds."""
     ranks = stats.rankdata(areas, axis=1)
+    if fewest(strata) < LEAST_SEEDS:
+        unknown = np.full(areas.shape[1], np.nan)
+        return ranks.mean(axis=0), unknown, unknown
     low, high = percentile_interval(resampled_counts(strata) @ ranks / len(ranks))
     return ranks.mean(axis=0), low, high
 
@@ -149,7 +152,7 @@ def print_workers(
         table.add_row(
             name,
             f"{ranks[index]:.2f}",
-            f"{low[index]:.2f} to {high[index]:.2f}",
+            "" if math.isnan(low[index]) else f"{low[index]:.2f} to {high[index]:.2f}",
             f"{100 * areas[:, index].mean():.2f}",
             *(f"{regret:.2f}" for regret in regrets),
             f"{statistics.fmean(map(math.isfinite, times)):.2f}",

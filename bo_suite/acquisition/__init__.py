@@ -12,6 +12,7 @@ from bo_suite.acquisition.improvement import LogExpectedImprovement, NoisyExpect
 from bo_suite.acquisition.knowledge_gradient import AffineCost, Cost, KnowledgeGradient
 from bo_suite.acquisition.lines import discrete_knowledge_gradient, log_discrete_knowledge_gradient
 from bo_suite.acquisition.per_cost import PerCost
+from bo_suite.acquisition.rung_improvement import RungImprovement
 from bo_suite.acquisition.scalarised import Scalarised
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.thompson import ThompsonSampling
@@ -28,6 +29,7 @@ __all__ = [
     "NoisyExpectedImprovement",
     "PerCost",
     "RootGamma",
+    "RungImprovement",
     "Scalarised",
     "Score",
     "SteinBatch",

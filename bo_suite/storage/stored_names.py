@@ -10,6 +10,7 @@ _STORED = {
     "acquisition.improvement": "LogExpectedImprovement NoisyExpectedImprovement",
     "acquisition.knowledge_gradient": "AffineCost KnowledgeGradient",
     "acquisition.per_cost": "PerCost",
+    "acquisition.rung_improvement": "RungImprovement",
     "acquisition.scalarised": "Scalarised",
     "acquisition.stein": "SteinBatch",
     "acquisition.thompson": "ThompsonSampling",

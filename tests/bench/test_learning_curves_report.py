@@ -102,6 +102,8 @@ def test_mean_ranks_are_of_the_areas() -> None:
     assert ranks.tolist() == [1.5, 1.5, 3.0]
     assert low[2] == high[2] == 3.0
     assert low[0] < 1.5 < high[0]
+    _, low, high = mean_ranks(areas[:4], np.array(["a"] * 4))
+    assert np.isnan([low, high]).all()
 
 
 def test_the_report_has_a_row_a_method() -> None:

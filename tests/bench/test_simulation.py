@@ -149,6 +149,18 @@ def test_a_schedule_of_two_workers_by_hand() -> None:
     assert simulation.events[7] == Event(7.0, 2, 1, 4.0, 1)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_asha_keeps_the_schedules_that_were_found_by_hand(workers: int) -> None:
+    by_hand = shown(simulate(FOUR, Scripted(4, rungs=(1, 2)), workers))
+    points = iter([{"i": number % 4} for number in range(10)])
+    listed = DrawnTrials(CurveTask.of(FOUR, 0), lambda: next(points), ASHA(4, factor=2))
+    optimizer = Optimizer(FOUR.space, scheduler=ASHA(4, factor=2), budget=4)
+    optimizer.enqueue([{"i": number} for number in range(4)])
+    for tuner in (listed, OptimizerTuner(optimizer)):
+        simulation = simulate(FOUR, tuner, workers, seconds=by_hand[-1][0])
+        assert [event for event in shown(simulation) if event[1] < 4] == by_hand
+
+
 def test_a_paused_trial_goes_on_from_its_step_and_pays_for_the_rest_only() -> None:
     problem = Listed(values=((1.0, 1.0), (2.0, 0.0), (3.0, 3.0), (4.0, 4.0)), paces=(3, 2, 1, 1))
     simulation = simulate(problem, Scripted(4, rungs=(1,), pausing=True))

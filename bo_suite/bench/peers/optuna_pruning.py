@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bo_suite.bench.peers.optuna_study import quiet_optuna, suggested
-from bo_suite.bench.peers.seeded import SeededTuner
+from bo_suite.bench.peers.seeded_tuner import SeededTuner
 from bo_suite.bench.simulation.tuner import CurveTask, Job
 
 
