@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_suite.plot.convergence import value_axis
-from bo_suite.plot.reports import LOG_FROM, Reports
+from bo_suite.plot.reports import LOG_FROM, Reports, scale_values
 from bo_suite.plot.run import Run
 from bo_suite.plot.style import (
     INK,
@@ -15,13 +14,10 @@ from bo_suite.plot.style import (
     MIST,
     RED,
     LineStyle,
-    draw_name,
     new_figure,
     plain_log_ticks,
-    short_name,
 )
 from bo_suite.storage.addresses import Location
-from bo_suite.storage.goals import VALUE
 from bo_suite.storage.trial import State
 from bo_suite.study.extrapolation import Extrapolation
 
@@ -145,18 +141,9 @@ def _draw_extrapolation(axes: "Axes", reports: Reports, expected: Extrapolation)
 
 def _finish(axes: "Axes", reports: Reports, expected: Extrapolation | None) -> None:
     """Scales, rungs, names, title and legend."""
-    drawn = [value for trial in reports.trials for value in reports.curve(trial)[1]]
-    axis = value_axis([reports.sign * value for value in drawn], reports.sign)
-    if axis.log:
-        axes.set_yscale("log")
-    if axis.limits is not None:
-        axes.set_ylim(*axis.limits)
     label_steps(axes, reports)
     axes.set_ylabel("value")
-    if reports.name != VALUE:
-        draw_name(axes.yaxis.label, short_name(reports.name))
-    axes.grid(axis="y", color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
+    scale_values(axes, reports, [value for trial in reports.trials for value in reports.curve(trial)[1]])
     axes.set_title(_title(reports, expected), loc="left", fontsize=11)
     axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
 

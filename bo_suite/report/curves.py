@@ -91,7 +91,7 @@ def _figure(reports: Reports) -> "Figure":
 
 
 def _scale(figure: "Figure", reports: Reports) -> None:
-    """The axes, and the rungs as vertical lines."""
+    """The axes, with the rungs as ticks that have grid lines."""
     drawn = [value for trial in reports.trials for value in reports.curve(trial)[1]]
     axis = value_axis([reports.sign * value for value in drawn], reports.sign)
     title = "Value" if reports.name == VALUE else name_text(reports.name)
@@ -105,7 +105,6 @@ def _scale(figure: "Figure", reports: Reports) -> None:
     if last >= LOG_FROM * reports.first:
         figure.update_xaxes(type="log")
     if 0 < len(rungs) <= _MOST_RUNGS:
-        figure.update_xaxes(tickvals=[*rungs, last], ticktext=[str(step) for step in (*rungs, last)])
-        for rung in rungs:
-            figure.add_vline(rung, line={"color": "#c9ccd2", "width": 1}, layer="below")
+        ticks = [*rungs, last]
+        figure.update_xaxes(tickvals=ticks, ticktext=[str(step) for step in ticks], showgrid=True)
     figure.update_layout(legend=LEGEND)
