@@ -118,7 +118,11 @@ class LearningCurves:
         While none is finished, what a trial is expected to reach there, negated.
         """
         mean, variance, best = self._expected(trial)
-        return -float(mean) if best is None else float(log_expected_improvement(mean[None], variance[None], best[None]))
+        return (
+            -float(mean)
+            if best is None
+            else float(log_expected_improvement(mean[None], variance[None], best[None]))
+        )
 
     def _expected(self, trial: Trial) -> tuple[Tensor, Tensor, Tensor | None]:
         """Mean and variance of a trial at the last step, and the best finished one, if there is any."""
