@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_suite.acquisition.improvement import log_expected_improvement
 from bo_suite.data import CPU_DOUBLES, Curves
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.storage.trial import Trial
@@ -108,12 +109,27 @@ class LearningCurves:
 
     def probability_of_improvement(self, trial: Trial) -> float:
         """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""
+        mean, variance, best = self._expected(trial)
+        return 1.0 if best is None else float(torch.special.ndtr((best - mean) / variance.sqrt()))
+
+    def log_expected_improvement(self, trial: Trial) -> float:
+        """Log of the expected improvement of a trial at the last step on all finished ones.
+
+        While none is finished, what a trial is expected to reach there, negated.
+        """
+        mean, variance, best = self._expected(trial)
+        return (
+            -float(mean)
+            if best is None
+            else float(log_expected_improvement(mean[None], variance[None], best[None]))
+        )
+
+    def _expected(self, trial: Trial) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean and variance of a trial at the last step, and the best finished one, if there is any."""
         index = next(number for number, one in enumerate(self.trials) if one.id == trial.id)
         finished = self.noise.isnan()
-        if not bool(finished.any()):
-            return 1.0
-        gap = self.mean[finished].min() - self.mean[index]
-        return float(torch.special.ndtr(gap / self.variance[index].clamp(min=1e-12).sqrt()))
+        best = self.mean[finished].min() if bool(finished.any()) else None
+        return self.mean[index], self.variance[index].clamp(min=1e-12), best
 
     def _standardised(self) -> "LearningCurves":
         """The same with values of mean 0 and variance 1."""

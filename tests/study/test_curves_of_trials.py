@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from bo_suite import Float, Optimizer, Space
+from bo_suite.acquisition import AdaptiveImprovement
 from bo_suite.data import Curves
 from bo_suite.problems.curves import SlowStarters
 from bo_suite.run.schedulers import ASHA
 from bo_suite.storage.trial import Report, Trial
 from bo_suite.study.curves import LearningCurves, seconds_per_step
 from bo_suite.study.observations import Observations
+from bo_suite.study.provenance import fingerprint
 from bo_suite.surrogates import EmpiricalPrior
 
 T = 27
@@ -171,6 +173,13 @@ def test_known_noise_of_a_finished_trial_stays_known():
     value = torch.tensor([noisy.value], dtype=torch.float64)
     difference = (transform(value + 1e-6) - transform(value - 1e-6)) / 2e-6
     assert float(slope) == pytest.approx(float(difference[0]), rel=1e-3)
+
+
+def test_a_fit_to_reports_depends_on_the_last_one():
+    before, after = [trial(0, 3, "running")], [trial(0, 4, "running")]
+    acquisition = AdaptiveImprovement()
+    assert fingerprint(acquisition, before) == fingerprint(acquisition, after)
+    assert fingerprint(acquisition, before, reports=True) != fingerprint(acquisition, after, reports=True)
 
 
 def test_seconds_of_a_step_are_those_of_the_last_report():
