@@ -8,18 +8,19 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from bo_suite.integrations.ending import check_ending
 from bo_suite.integrations.optuna_curves import Steps
-from bo_suite.run.schedulers import PASHA, PromotionASHA
 from bo_suite.storage.attempts import checked_verdict
 from bo_suite.storage.content import check, is_whole
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import VERDICTS, State, Trial, Verdict
-from bo_suite.study.arguments import check_scheduler
 from bo_suite.study.curves import LearningCurves, curve_belief
 from bo_suite.study.scheduling import Progress, Scheduler
 from bo_suite.values.numbers import require_int
 
 logger = logging.getLogger("bo_suite")
+
+_ENDS = "a scheduler of an Optuna study must end trials, since Optuna cannot continue a paused one"
 
 _JUDGED = "bo_suite:judged"
 """System attribute of a trial: its number, the last step at which it was judged, and the verdict."""
@@ -58,9 +59,7 @@ class BoSuitePruner(optuna.pruners.BasePruner):
     """
 
     def __init__(self, scheduler: Scheduler, first_step: int = 0, seed: int = 0) -> None:
-        check_scheduler(scheduler)
-        if isinstance(scheduler, PromotionASHA | PASHA):
-            raise ValueError(_NO_PAUSE.format(f"{type(scheduler).__name__}, which pauses them"))
+        check_ending(scheduler, _ENDS)
         self.scheduler = scheduler
         self.steps = Steps(require_int("first_step", first_step, at_least=0), scheduler.max_step)
         self._seed = require_int("seed", seed)
@@ -93,7 +92,7 @@ class BoSuitePruner(optuna.pruners.BasePruner):
         if reached and rungs[reached - 1] > judged:
             verdict = checked_verdict(self.scheduler.verdict(own, progress))
             if verdict == "pause":
-                raise ValueError(_NO_PAUSE.format("the verdict 'pause'"))
+                raise ValueError(f"{_ENDS}, got the verdict 'pause'")
             fields: Any = [trial.number, step, verdict]
             study._storage.set_trial_system_attr(trial._trial_id, _JUDGED, fields)
         return verdict == "stop"
@@ -130,11 +129,6 @@ class BoSuitePruner(optuna.pruners.BasePruner):
                 "not learnt from, got step %d",
                 *(last, self.steps.first, self.steps.last, step),
             )
-
-
-_NO_PAUSE = (
-    "a scheduler of an Optuna study must end trials, since Optuna cannot continue a paused one, got {}"
-)
 
 
 def steps_of(study: "optuna.Study", goals: Goals) -> Steps | None:

@@ -11,11 +11,10 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from bo_suite.integrations.ending import check_ending
 from bo_suite.integrations.folds import Fold
 from bo_suite.integrations.sklearn_fit import CandidateScore, CrossValidation, FitCall, OneSplit, scored
-from bo_suite.run.schedulers import PASHA, PromotionASHA
 from bo_suite.storage.trial import Trial
-from bo_suite.study.arguments import check_scheduler
 from bo_suite.study.curves import LearningCurves, curve_belief
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.scheduling import Progress, Scheduler
@@ -81,10 +80,9 @@ class Steps:
         if scheduler is None or not isinstance(name, str):
             law = "a search in steps needs a scheduler, and a step such as 'n_estimators' or 'partial_fit'"
             raise ValueError(f"{law}, got scheduler = {described(scheduler)} and step = {described(name)}")
-        check_scheduler(scheduler)
-        if isinstance(scheduler, PromotionASHA | PASHA):
-            law = "a search must have a scheduler that ends candidates, since it keeps no paused ones"
-            raise ValueError(f"{law}, got {type(scheduler).__name__}")
+        check_ending(
+            scheduler, "a search needs a scheduler that ends candidates, since it keeps no paused ones"
+        )
         if name != _CALLS:
             _check_parameter(clone(estimator), name, names)
         elif not hasattr(estimator, _CALLS):
