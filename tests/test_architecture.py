@@ -121,6 +121,21 @@ def test_what_a_plain_ask_loads() -> None:
     assert {"numpy", "threadpoolctl"} <= loaded
 
 
+REPORT = """
+import sys
+from bo_suite import Float, Optimizer, Space
+from bo_suite.run.schedulers import ASHA, Hyperband
+from bo_suite.storage.history import History
+optimizer = Optimizer(Space({"x": Float(0, 1)}), scheduler=ASHA(9))
+optimizer._history.insert([{"x": 0.5}], [{}], expected=0)
+print(*(optimizer.report(0, step, 1.0 / step) for step in (1, 3, 9)), *sys.modules)
+"""
+
+
+def test_a_report_to_a_scheduler_without_a_model_loads_nothing_heavy() -> None:
+    assert loaded_with(REPORT) & {*HEAVY, "stop"} == set()
+
+
 def test_problems_load_neither_botorch_nor_scikit_learn() -> None:
     loaded = loaded_with("import sys, bo_suite.problems; print(*sys.modules)")
     assert loaded & {"botorch", "gpytorch", "sklearn"} == set()

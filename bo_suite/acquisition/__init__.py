@@ -11,6 +11,8 @@ from bo_suite.acquisition.hypervolume_improvement import LogExpectedHypervolumeI
 from bo_suite.acquisition.improvement import LogExpectedImprovement, NoisyExpectedImprovement
 from bo_suite.acquisition.knowledge_gradient import AffineCost, Cost, KnowledgeGradient
 from bo_suite.acquisition.lines import discrete_knowledge_gradient, log_discrete_knowledge_gradient
+from bo_suite.acquisition.per_cost import PerCost
+from bo_suite.acquisition.rung_improvement import RungImprovement
 from bo_suite.acquisition.scalarised import Scalarised
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.thompson import ThompsonSampling
@@ -25,7 +27,9 @@ __all__ = [
     "LogExpectedHypervolumeImprovement",
     "LogExpectedImprovement",
     "NoisyExpectedImprovement",
+    "PerCost",
     "RootGamma",
+    "RungImprovement",
     "Scalarised",
     "Score",
     "SteinBatch",

@@ -178,8 +178,8 @@ def improvement_on(
 ) -> ImprovementScore:
     """The score of improvement on a value, averaged over fantasies of the pending points, if any."""
     if data.pending.shape[-2]:
-        draws = _draws(seeds, fantasies, data.pending)
-        return _fantasise(process, data.pending, best, draws)
+        draws = draws_at(seeds, fantasies, data.pending)
+        return fantasise(process, data.pending, best, draws)
     return ImprovementScore(process, best, process.hyperparameters)
 
 
@@ -223,7 +223,7 @@ class NoisyExpectedImprovement:
         points = torch.cat((data.pending, promising), -2)
         counts = torch.cat((won.new_ones(data.pending.shape[:-1]), won), -1)
         best = data.y.new_full((*data.batch_shape, 1), torch.inf)
-        return _fantasise(process, points, best, _draws(seeds, self.fantasies, points), counts)
+        return fantasise(process, points, best, draws_at(seeds, self.fantasies, points), counts)
 
 
 def at_least_one(name: str, count: int) -> None:
@@ -261,13 +261,17 @@ def _promising(
         return rows.gather(-2, chosen[..., None].expand(*chosen.shape, x.shape[-1])), won
 
 
-def _draws(seeds: Seeds, count: int, points: Tensor) -> Tensor:
+def draws_at(seeds: Seeds, count: int, points: jt.Float[Tensor, "*b q d"]) -> jt.Float[Tensor, "*b s q"]:
     """Standard normal numbers for `count` joint samples at the points."""
     return seeds.split("fantasies").quasi_normal(count, points.shape[-2], points)
 
 
-def _fantasise(
-    process: Process, points: Tensor, best: Tensor, draws: Tensor, counts: Tensor | None = None
+def fantasise(
+    process: Process,
+    points: jt.Float[Tensor, "*b q d"],
+    best: jt.Float[Tensor, "*b 1"],
+    draws: jt.Float[Tensor, "*b s q"],
+    counts: jt.Bool[Tensor, "*b q"] | None = None,
 ) -> ImprovementScore:
     """The score given joint samples of f at the points; points that `counts` excludes are ignored.
 

@@ -132,7 +132,7 @@ def print_trials(trials: Sequence["Trial"], space: "Space", goals: "Goals") -> N
         _outcomes(trials, goals) if goals.named else (("value",), [(outcome(t),) for t in trials])
     )
     rows = [
-        (str(trial.id), *([trial.state] if states else []), *cells)
+        (str(trial.id), *([trial.fate] if states else []), *cells)
         for trial, cells in zip(trials, outcomes, strict=True)
     ]
     headings = ("trial", *(["state"] if states else []), *columns)

@@ -225,9 +225,8 @@ def _end(result: "Result", budget: int, expected: Sequence[str]) -> None:
     if result.stopped is not None and result.stopped not in (*expected, spent(result.trials, budget)):
         stop(result.stopped, EXHAUSTED)
     states = Counter(trial.state for trial in result.trials)
-    if not states["finished"] and (states["stopped"] or states["paused"]):
-        stop(f"no evaluation was finished, {states['stopped']} stopped, {states['paused']} paused", FAILURE)
-    if not states["finished"]:
+    early = states["stopped"] + states["paused"]
+    if not (states["finished"] or early):
         last = shortened(" ".join((result.trials[-1].reason or "").split()), SHORT)
         stop(f"all {len(result.trials)} evaluations failed, the last with {last}", FAILURE)
 
@@ -245,6 +244,8 @@ def _summary(result: "Result", files: dict[str, Place | None], ended: str) -> No
     if finished:
         text = _best(result) if best else "none at the target fidelity"
         print_lines(f"best: {text}, of {finished} evaluated, {states['failed']} failed{others}")
+    elif others:
+        print_lines(f"best: none, as no trial has come to its last step{others}")
     if result.stopped is not None:
         print_lines(f"{ended}: {result.stopped}")
     if files["storage"] is not None:

@@ -20,6 +20,7 @@ class Curves:
         steps: ascending steps divided by the largest step, in (0, 1]; the last one is 1.
         y: outcomes after each step, on the scale of `Dataset.y`; NaN where none was reported. A row of NaN
             alone says nothing: it fills up a replicate with fewer configurations than another.
+        seconds: that a step of each configuration takes, NaN where that is not known; None if it never is.
 
     Raises:
         DataError: the shapes do not fit together, a step is out of order or range, or a value is infinite.
@@ -28,6 +29,7 @@ class Curves:
     x: jt.Float[Tensor, "*b n d"]
     steps: jt.Float[Tensor, " t"]
     y: jt.Float[Tensor, "*b n t"]
+    seconds: jt.Float[Tensor, "*b n"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("x", "steps", "y"):
@@ -51,4 +53,5 @@ class Curves:
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "Curves":
         """The curves with another form of the tensors that have replicates."""
         x = change(self.x)
-        return replace(self, x=x, steps=self.steps.to(x.device), y=change(self.y))
+        seconds = None if self.seconds is None else change(self.seconds)
+        return replace(self, x=x, steps=self.steps.to(x.device), y=change(self.y), seconds=seconds)

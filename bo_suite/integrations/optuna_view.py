@@ -166,7 +166,7 @@ class HistoryStorage(optuna.storages.BaseStorage):
             "paused": trial.state == "paused" or None,
             "outside": not self._history.header.space.contains(trial.params) or None,
         }
-        values, state = self._values(trial), _STATES[trial.state]
+        values, state = None if trial.state == "paused" else self._values(trial), _STATES[trial.state]
         ended = None if trial.ended is None or trial.state == "paused" else trial.ended
         if trial.outcomes is not None:
             attributes |= {"outcomes": trial.outcomes, "stds": trial.stds}

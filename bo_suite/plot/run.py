@@ -17,6 +17,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Direction, Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.belief import Belief
+from bo_suite.study.scheduling import Scheduler
 from bo_suite.study.views import OutcomeView
 from bo_suite.values.describe import described, plain_text
 
@@ -60,6 +61,10 @@ class Run(_HasModel, Protocol):
     @property
     def goals(self) -> Goals:
         """The objectives and the constraints."""
+
+    @property
+    def scheduler(self) -> Scheduler | None:
+        """Stops trials while they run; None if there is none."""
 
 
 def is_run(run: object) -> TypeGuard[Run]:

@@ -142,6 +142,15 @@ def name_ticks(axis: "Axis", positions: Sequence[float], names: Sequence[str]) -
         draw_name(tick, name)
 
 
+def plain_log_ticks(axis: "Axis") -> None:
+    """Ticks at 1, 2, 5, 10, ... of a logarithmic axis, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
 def legend_entries(figure: "Figure") -> "tuple[list[Artist], list[str]]":
     """Return handles and labels of all panels, one for each label, in the order of drawing."""
     entries: dict[str, Artist] = {}

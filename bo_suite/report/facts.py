@@ -238,7 +238,7 @@ def _row(trial: Trial, goals: Goals, space: Space) -> dict[str, Any]:
     outside = not space.contains(point)
     return {
         "id": trial.id,
-        "state": trial.state
+        "state": trial.fate
         + (" by chance" if trial.transient else "")
         + (", outside the space" if outside else ""),
         "outcomes": outcome_texts(trial, goals),
@@ -263,8 +263,6 @@ def _change(change: Change) -> dict[str, Any]:
 
 def _settings(header: Header) -> list[tuple[str, str]]:
     """The settings of the run that are set, as text."""
-    acquisition = header.acquisition
-    kind = acquisition.get("type", "") if isinstance(acquisition, dict) else ""
     goals = header.goals
     aims = ", ".join(f"{one.direction} {one.name}" for one in goals.objectives)
     settings: dict[str, object] = {
@@ -274,9 +272,16 @@ def _settings(header: Header) -> list[tuple[str, str]]:
         "budget": header.budget,
         "initial points": header.initial,
         "repeats": header.repeats,
-        "acquisition": str(kind).rpartition(".")[2] or None,
+        "acquisition": _class_in(header.acquisition),
+        "scheduler": _class_in(header.scheduler),
     }
     return [(name, str(value)) for name, value in settings.items() if value is not None]
+
+
+def _class_in(form: object) -> str | None:
+    """The name of the class of a stored form; None if there is none."""
+    kind = form.get("type", "") if isinstance(form, dict) else ""
+    return str(kind).rpartition(".")[2] or None
 
 
 def _commands(run: RunRecord) -> list[tuple[str, str]]:

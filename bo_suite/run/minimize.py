@@ -32,6 +32,12 @@ repeated, too (on executors, on Slurm alone); an evaluation that exceeded its ti
 repeats nothing. A timeout kills an evaluation with all processes that it has started, so that even one worker
 is a process; a task on an executor cannot be killed, so an executor with a timeout is refused.
 
+**Reports.** With a scheduler f is called as f(params, report), and `report(step, value)` stores an
+intermediate outcome and answers "continue" or "stop". What f returns after "stop" is not used; None stands
+for the last reported value. Reports arrive from threads and from other processes of the host, and from other
+machines if the storage is a database. A trial that was stopped or paused shows that f works: later exceptions
+are no bugs. A paused trial that the scheduler continues is evaluated again, with the same `report.folder`.
+
 **Executors**: any `concurrent.futures.Executor`, such as `ThreadPoolExecutor`, loky's
 `get_reusable_executor`, `bo_suite.integrations.ray.RayExecutor`,
 `bo_suite.integrations.slurm.SlurmExecutor`, Dask's `client.get_executor(pure=False)` or, in a script that is
@@ -131,6 +137,7 @@ class Result:
             what a callback returned), or had nothing to do (the budget was spent before); else None.
         space: the search space.
         constraints: intervals of outcomes by name, or None.
+        scheduler: stopped trials while they ran; None if none did.
     """
 
     trials: Sequence[Trial]
@@ -138,6 +145,7 @@ class Result:
     stopped: str | None
     space: Space
     constraints: Constraints | None = None
+    scheduler: "Scheduler | None" = None
 
     @property
     def goals(self) -> Goals:
@@ -293,7 +301,8 @@ def minimize(
             watch = Watch(callbacks, optimizer, show)
             run = Run(watch, budget, Workers(pool, runner), failures, Retries(optimizer, retries))
             stopped = run.evaluate()
-        return Result(tuple(optimizer.trials), goals.direction, stopped, optimizer.space, goals.limits)
+        trials, space, judge = tuple(optimizer.trials), optimizer.space, optimizer.scheduler
+        return Result(trials, goals.direction, stopped, space, goals.limits, judge)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError, connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsFloat
 
 from bo_suite.errors import (
     ArgumentError,
@@ -100,7 +100,7 @@ class Reporter:
     def __reduce__(self) -> tuple[Any, ...]:
         return Reporter, (self._trial, self._attempt, self._receiver, self._checkpoints)
 
-    def __call__(self, step: int, value: float) -> Answer:
+    def __call__(self, step: int, value: SupportsFloat) -> Answer:
         """Stores an intermediate outcome; on return it survives a crash.
 
         Steps ascend. An evaluation that repeats a failed one may report its steps again: they are stored

@@ -130,7 +130,8 @@ def work(
         child = Evaluations(pool, reports, failures)
         stopped = _Worker(watch, limit, child, Retries(optimizer, retries), end).run()
     goals = optimizer.goals
-    return Result(tuple(optimizer.trials), goals.direction, stopped, optimizer.space, goals.limits)
+    trials, space, judge = tuple(optimizer.trials), optimizer.space, optimizer.scheduler
+    return Result(trials, goals.direction, stopped, space, goals.limits, judge)
 
 
 def worker_name() -> str:

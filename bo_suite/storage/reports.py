@@ -22,6 +22,7 @@ class ReportTable:
         self._database = database
         self._reports: dict[int, tuple[Report, ...]] = {}
         self._revision, self._highest = 0, 0  # the last one that was read, and the largest ever seen
+        self._stale = False  # whether everything is read again
         self._written: list[tuple[int, Report]] = []  # by the current transaction
 
     def of(self, trial: int) -> tuple[Report, ...]:
@@ -44,27 +45,28 @@ class ReportTable:
             if not is_whole(revision, 1):
                 raise row_error(database, number, f"a report of revision {revision!r:.50}")
         last = rows[0][1] if rows else 0
-        if last == self._revision:
+        if last == self._revision and not self._stale:
             return frozenset()
-        after = self._revision if last > self._revision else 0
+        after = self._revision if last > self._revision and not self._stale else 0
         query = "SELECT * FROM reports WHERE revision > ? ORDER BY trial, step"
         added: dict[int, dict[int, Report]] = {}
         for row in database.execute(query, (after,)):
             self._check(row)
             added.setdefault(row[0], {})[row[1]] = Report(*row[1:6])
         if after == 0:
+            present = {number for (number,) in database.execute("SELECT id FROM trials")}
             for number, before in self._reports.items():
-                if not added.get(number, {}).keys() >= {report.step for report in before}:
+                if number in present and not added.get(number, {}).keys() >= {one.step for one in before}:
                     raise replaced_error(database, f"an earlier state of trial {number}")
+            self._reports, self._stale = {}, False
         for number, reports in added.items():
             self._reports[number] = _merged(self._reports.get(number, ()), reports)
         self._highest, self._revision = max(self._highest, self._revision), last
         return added.keys()
 
-    def forget(self) -> None:
-        """Reads everything at the next `read`."""
-        self._highest = max(self._highest, self._revision)
-        self._reports, self._revision = {}, 0
+    def distrust(self) -> None:
+        """Reads everything at the next `read`, after rows of trials were deleted."""
+        self._stale = True
 
     def put(self, trial: int, report: Report) -> None:
         """Writes a report in place of that of the same step, within a transaction that has called `read`."""

@@ -9,6 +9,8 @@ _STORED = {
     "acquisition.hypervolume_improvement": "LogExpectedHypervolumeImprovement",
     "acquisition.improvement": "LogExpectedImprovement NoisyExpectedImprovement",
     "acquisition.knowledge_gradient": "AffineCost KnowledgeGradient",
+    "acquisition.per_cost": "PerCost",
+    "acquisition.rung_improvement": "RungImprovement",
     "acquisition.scalarised": "Scalarised",
     "acquisition.stein": "SteinBatch",
     "acquisition.thompson": "ThompsonSampling",

@@ -215,6 +215,7 @@ class TrialTable:
                 if stored is not None:  # SQLite does not say which row is damaged
                     self.header = stored
                     self.rows("ORDER BY id")
+                    self._read_reports()
                 raise
             return stored
 
@@ -241,7 +242,7 @@ class TrialTable:
             self._check_course(rows)
             self._highest = max(self._highest, self._newest)
             self._trials, self._revision, self._newest = {}, 0, 0
-            self.reports.forget()
+            self.reports.distrust()
         self._read_reports()
         self._remember(rows)
         self._revision = self._newest
@@ -300,9 +301,10 @@ class TrialTable:
         A paused trial may have been continued as another attempt."""
         for row in rows:
             before = self._trials.get(row.id)
-            if before is None or row.state != "running" or before.state == "running":
+            if before is None or row.state != "running":
                 continue
-            if before.state != "paused" or row.attempt <= before.attempt:
+            continued = before.state == "paused" and row.attempt > before.attempt
+            if (before.state != "running" and not continued) or row.attempt < before.attempt:
                 raise replaced_error(self.database, f"an earlier state of trial {row.id}")
 
     def _check(self, rows: list[StoredRow]) -> None:

@@ -65,16 +65,21 @@ class Trial:
         return hash((self.id, self.attempt, self.state))
 
     def __repr__(self) -> str:
-        return shown_text(f"Trial({self.id}, {self.state}{_outcome(self)}: {shown_point(self.params)})")
+        return shown_text(f"Trial({self.id}, {self.fate}{_outcome(self)}: {shown_point(self.params)})")
 
     def _repr_html_(self) -> str:
         rows = [(name, shown_value(value)) for name, value in self.params.items()]
-        return html_table(f"trial {self.id}, {self.state}{_outcome(self)}", (), rows)
+        return html_table(f"trial {self.id}, {self.fate}{_outcome(self)}", (), rows)
 
     @property
     def step(self) -> int:
         """The last step that was reported; 0 if none was."""
         return self.reports[-1].step if self.reports else 0
+
+    @property
+    def fate(self) -> str:
+        """The state as text, of a stopped or paused trial with the step, whose value it has."""
+        return f"{self.state} at step {self.step}" if self.state in ("stopped", "paused") else self.state
 
     @property
     def measured(self) -> bool:

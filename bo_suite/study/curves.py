@@ -20,6 +20,9 @@ _STEPS = 12
 _MOST_CURVES = 500
 """Largest number of curves, the latest ones, that the prior of all is learnt from."""
 
+_TOLERANCE = 1e-4
+"""Relative growth of the log density below which the prior is not improved any more."""
+
 _INFORMATIVE = 0.5
 """Share of the prior variance below which what a running trial has reported counts as an observation."""
 
@@ -31,10 +34,10 @@ _LARGEST_NOISE = 1e4
 class LearningCurves:
     """The curves of the trials of one run, and their outcomes at the last step, observed or expected.
 
-    A normal distribution of curves is learnt from all of them (`EmpiricalPrior.fit`). That trials were stopped
-    because of what they had reported does no harm, since these reports are among the data (Rubin 1976). Given
-    the reports of a trial, its outcome at the last step is N(m, v). As an observation of the function at its
-    point, it is what the reports add to N(m_0, v_0), the prior of all curves: the value
+    A normal distribution of curves is learnt from all of them (`EmpiricalPrior.fit`). That trials were
+    stopped because of what they had reported does no harm, since these reports are among the data (Rubin
+    1976). Given the reports of a trial, its outcome at the last step is N(m, v). As an observation of the
+    function at its point, it is what the reports add to N(m_0, v_0), the prior of all curves: the value
     (m / v - m_0 / v_0) w with noise variance w, where 1 / w = 1 / v - 1 / v_0.
 
     Attributes:
@@ -59,7 +62,7 @@ class LearningCurves:
 
     @staticmethod
     def of(trials: Sequence[Trial], sign: float, max_step: int) -> "LearningCurves | None":
-        """The curves of trials; None if no unfinished one has a report.
+        """The curves of trials; None if no unfinished one has reported.
 
         Args:
             trials: of one run, with one objective.
@@ -78,7 +81,7 @@ class LearningCurves:
         y = torch.where(seen, y, torch.nan)
         grid = torch.tensor(steps, **CPU_DOUBLES) / max_step
         recent = y[-_MOST_CURVES:]
-        prior = EmpiricalPrior.fit(Curves(recent[:, :0], grid, recent))
+        prior = EmpiricalPrior.fit(Curves(recent[:, :0], grid, recent), tolerance=_TOLERANCE)
         mean, variance = _at_the_end(prior, y)
         value, noise = _added(prior, mean, variance)
         return LearningCurves(with_curve, grid, y, transform, value, noise, mean, variance)._standardised()
@@ -117,6 +120,12 @@ def is_partial(trial: Trial) -> bool:
 def is_measured(trial: Trial) -> bool:
     """Whether a trial has an outcome at the last step."""
     return trial.state == "finished" and trial.value is not None
+
+
+def seconds_per_step(trial: Trial) -> float:
+    """The seconds that a step of the trial takes, by its last report; NaN if that is not known."""
+    seconds = trial.reports[-1].seconds / trial.step if trial.reports else 0.0
+    return seconds if seconds > 0.0 else math.nan
 
 
 def curve_belief(trials: Sequence[Trial], sign: float, max_step: int | None) -> LearningCurves:

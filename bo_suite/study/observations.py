@@ -12,7 +12,7 @@ from bo_suite.data import CPU_DOUBLES, Curves, Dataset
 from bo_suite.space.space import Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
-from bo_suite.study.curves import LearningCurves, is_measured, is_partial
+from bo_suite.study.curves import LearningCurves, is_measured, is_partial, seconds_per_step
 from bo_suite.study.named import NamedOutcomes
 from bo_suite.study.outcomes import OutcomeTransform
 
@@ -59,12 +59,10 @@ class Observations:
         space: of the parameters that vary.
         goals: objectives and constraints.
         device: device of the Datasets.
-        max_step: the last step of a whole evaluation, if trials report; None if nothing is learnt from reports.
+        max_step: the last step of a whole evaluation; None if nothing is learnt from reports.
     """
 
-    def __init__(
-        self, space: Space, goals: Goals, device: torch.device, max_step: int | None = None
-    ) -> None:
+    def __init__(self, space: Space, goals: Goals, device: torch.device, max_step: int | None = None) -> None:
         self._space, self._goals, self._device, self._max_step = space, goals, device, max_step
         self._latest: tuple[tuple[Trial, ...], LearningCurves | None] = ((), None)
         self._encoded: tuple[dict[int, tuple[Trial, int]], Tensor, Tensor] = (
@@ -76,9 +74,9 @@ class Observations:
     def dataset(self, trials: Sequence[Trial]) -> Dataset:
         """The trials in order: finished trials are observations, failed ones failures, running ones pending.
 
-        A finished trial in which the measurement of an outcome failed is a failure too. What unfinished trials
-        have reported is an observation with noise, as `LearningCurves` says; the points of stopped and paused
-        ones are taken. The curves themselves are `Dataset.curves`.
+        A finished trial in which the measurement of an outcome failed is a failure too. What unfinished
+        trials have reported is an observation with noise, as `LearningCurves` says; the points of stopped and
+        paused ones are taken. The curves themselves are `Dataset.curves`.
         """
         if (curves := self.curves(trials)) is not None:
             return self._with_curves(trials, curves).to(self._device)
@@ -138,7 +136,8 @@ class Observations:
         at_rows = {trial.id for trial, known in zip(curves.trials, observed.tolist(), strict=True) if known}
         pending = [one.params for one in trials if one.state == "running" and one.id not in at_rows]
         taken = rows[n + len(failed) :]
-        stds = torch.tensor([math.nan if one.std is None else one.std for one in curves.trials], **CPU_DOUBLES)
+        stds = torch.tensor([one.std or math.nan for one in curves.trials], **CPU_DOUBLES)
+        seconds = torch.tensor([seconds_per_step(one) for one in curves.trials], **CPU_DOUBLES)
         losses = curves.transform.inverse(curves.value)  # for the slope of the transform there
         noise = torch.where(stds.isnan(), curves.noise, curves.transform.noise(losses, stds))[observed]
         return Dataset(
@@ -149,7 +148,7 @@ class Observations:
             replace(self._space.columns, narrowed=bool(outside.any())),
             failures=rows[n : n + len(failed)] if failed else None,
             outside=_if_any(outside[:n][observed]),
-            curves=Curves(rows[:n], curves.steps, curves.y),
+            curves=Curves(rows[:n], curves.steps, curves.y, seconds),
             stopped=taken if len(taken) else None,
         )
 

@@ -15,6 +15,7 @@ from bo_suite.acquisition.base import Acquisition, Score
 from bo_suite.acquisition.feasibility import Feasibility
 from bo_suite.acquisition.forecast import Forecast, Forecaster
 from bo_suite.acquisition.likely import LikelyScore, build_score
+from bo_suite.acquisition.per_cost import PerCostScore
 from bo_suite.acquisition.stein import SteinBatch
 from bo_suite.acquisition.success import SuccessProbability
 from bo_suite.data import Dataset, Seeds
@@ -281,6 +282,7 @@ def _notes(score: Score, runs: int) -> Sequence[Mapping[str, Any]]:
 def _views(score: Score, row: Tensor) -> tuple[Forecast | None, float | None]:
     """What the score expects of a row of one run, if it can say, and the probability that it is feasible."""
     inner: object = score.score if isinstance(score, LikelyScore) else score
+    inner = inner.score if isinstance(inner, PerCostScore) else inner
     feasibility = score.feasibility if isinstance(score, LikelyScore) else None
     with torch.no_grad():
         forecast = inner.forecast(row[None]) if isinstance(inner, Forecaster) else None

@@ -122,7 +122,9 @@ class Suggester:
         searched = self.space.varying
         check_searchable(searched.dim)
         object.__setattr__(self, "searched", searched)
-        object.__setattr__(self, "observations", Observations(searched, self.goals, self.device, self.max_step))
+        object.__setattr__(
+            self, "observations", Observations(searched, self.goals, self.device, self.max_step)
+        )
 
     def suggest(
         self,

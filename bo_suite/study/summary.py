@@ -258,7 +258,7 @@ def ended_text(trial: Trial, best: float | None) -> str:
         best: the best value so far, if there is one.
     """
     seconds = f"{(trial.ended or trial.started) - trial.started:.3g} s"
-    what = f"was {trial.state} at step {trial.step}" if trial.state in ("stopped", "paused") else "finished"
+    what = trial.fate if trial.state == "finished" else f"was {trial.fate}"
     if outcomes := trial.outcomes:
         numbers = ((name, math.nan if value is None else value) for name, value in outcomes.items())
         values = ", ".join(f"{name} {number:.6g}" for name, number in numbers)

@@ -20,7 +20,8 @@ def to_frame(trials: Sequence[Trial], goals: Goals) -> "pd.DataFrame":
 
     Between them are the noise, the reason, the source of the point, and the times: `started` and `ended` in
     UTC, and the `seconds` between. Outcomes by name have a column `value_NAME` each, in place of `value`, and
-    `std_NAME` if a noise is known; `feasible` says whether a trial meets all constraints.
+    `std_NAME` if a noise is known; `feasible` says whether a trial meets all constraints. Trials that have
+    reported have a `step`: the value of a stopped or paused one is that of its last step.
     """
     import pandas as pd
 
@@ -34,6 +35,7 @@ def to_frame(trials: Sequence[Trial], goals: Goals) -> "pd.DataFrame":
         **(_stds(trials, goals) if goals.named else {}),
         "reason": [trial.reason for trial in trials],
         "attempt": [trial.attempt for trial in trials],
+        **({"step": [trial.step for trial in trials]} if any(trial.reports for trial in trials) else {}),
         "source": [source.get("source", "added") for source in sources],
         "fit_ms": [source.get("fit_ms") for source in sources],
         "search_ms": [source.get("search_ms") for source in sources],

@@ -10,11 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bo_suite import Choice, Space
+from bo_suite import Choice, Optimizer, Space
 from bo_suite.bench import simulate
-from bo_suite.bench.simulation import BoSuiteCurves, CurveTask, Event, Job, RandomCurves, Simulation
+from bo_suite.bench.simulation import (
+    BoSuiteCurves,
+    CurveTask,
+    DrawnTrials,
+    Event,
+    Job,
+    OptimizerTuner,
+    RandomCurves,
+    Simulation,
+)
 from bo_suite.errors import DataError
 from bo_suite.problems.curves import Curve, LearningCurves, SlowStarters
+from bo_suite.run.schedulers import ASHA, PASHA, Hyperband, MedianRule, PromotionASHA
 from bo_suite.space.space import Params
 from bo_suite.storage.trial import Trial, Verdict
 from bo_suite.study.scheduling import Progress
@@ -137,6 +147,18 @@ def test_a_schedule_of_two_workers_by_hand() -> None:
     assert shown(simulation) == expected
     assert [event.worker for event in simulation.events if event.trial == 3] == [0, 0, 0, 0]
     assert simulation.events[7] == Event(7.0, 2, 1, 4.0, 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_asha_keeps_the_schedules_that_were_found_by_hand(workers: int) -> None:
+    by_hand = shown(simulate(FOUR, Scripted(4, rungs=(1, 2)), workers))
+    points = iter([{"i": number % 4} for number in range(10)])
+    listed = DrawnTrials(CurveTask.of(FOUR, 0), lambda: next(points), ASHA(4, factor=2))
+    optimizer = Optimizer(FOUR.space, scheduler=ASHA(4, factor=2), budget=4)
+    optimizer.enqueue([{"i": number} for number in range(4)])
+    for tuner in (listed, OptimizerTuner(optimizer)):
+        simulation = simulate(FOUR, tuner, workers, seconds=by_hand[-1][0])
+        assert [event for event in shown(simulation) if event[1] < 4] == by_hand
 
 
 def test_a_paused_trial_goes_on_from_its_step_and_pays_for_the_rest_only() -> None:
@@ -309,3 +331,21 @@ def test_an_optimizer_without_a_scheduler_is_told_whole_evaluations() -> None:
     finished = [trial for trial in tuner.optimizer.trials if trial.state == "finished"]
     assert [trial.value for trial in finished] == [t.final for t in simulation.trials if t.fate == "finished"]
     assert len(tuner.optimizer.trials) == len(finished) + 2
+
+
+@pytest.mark.parametrize("make", [ASHA, Hyperband, MedianRule, PASHA, PromotionASHA])
+def test_an_optimizer_and_plain_lists_decide_alike(make: type) -> None:
+    problem = SlowStarters(10)
+    optimizer = Optimizer(problem.space, scheduler=make(10), initial=1000)  # Sobol points alone
+    stored = simulate(problem, OptimizerTuner(optimizer), workers=3, seconds=70.0)
+    points = iter([dict(trial.params) for trial in sorted(stored.trials, key=lambda trial: trial.id)])
+    task = CurveTask.of(problem, 0)
+    listed = simulate(problem, DrawnTrials(task, lambda: next(points), make(10)), workers=3, seconds=70.0)
+    assert stored == listed
+    trials = {trial.id: trial for trial in optimizer.trials}
+    fates = {"finished": "finished", "stopped": "stopped", "paused": "stopped", "running": "running"}
+    assert [fates[trials[one.id].state] for one in stored.trials] == [one.fate for one in stored.trials]
+    seconds = {one.id: problem.curve(one.params).seconds for one in stored.trials}
+    for trial in trials.values():
+        assert [report.seconds for report in trial.reports] == list(seconds[trial.id][: trial.step])
+    assert len({one.fate for one in stored.trials}) > 1

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import types
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -226,6 +226,21 @@ class TestAskAndTell:
         assert as_json("withdraw run.db 4")["state"] == "withdrawn"
         assert [trial["id"] for trial in as_json("trials run.db --state withdrawn")] == [4]
         assert "trial 4 is already withdrawn" in refused("tell run.db 4 1.0", 1)
+
+    def test_trials_that_were_stopped_while_they_ran(self, run_db):
+        with closing(History.open(run_db, None)) as history:
+            history.reclaim()
+            history.report(3, 7, 0.5, seconds=2.0, verdict="stop")
+            history.report(4, 2, 9.0, verdict="pause")
+        assert re.search(r"3 +stopped at step 7 +0.5", call("trials run.db").stdout)
+        (stopped,) = as_json("trials run.db --state stopped")
+        report = {"step": 7, "value": 0.5, "seconds": 2.0, "attempt": 2, "verdict": "stop"}
+        assert (stopped["id"], stopped["value"], stopped["reports"]) == (3, 0.5, [report])
+        assert [trial["id"] for trial in as_json("trials run.db --state paused")] == [4]
+        assert as_json("best run.db")["state"] == "finished"
+        counts = as_json("status run.db")["counts"]
+        assert (counts["stopped"], counts["paused"], counts["running"]) == (1, 1, 0)
+        assert "trial 3 is already stopped, with value 0.5" in refused("tell run.db 3 1.0 --attempt 2", 1)
 
     def test_a_trial_that_was_handed_out_again_is_ended_by_its_attempt(self, run_db):
         resumed = Optimizer.resume(run_db)  # that of `run_db` is closed: its trials are free

@@ -66,7 +66,7 @@ def test_a_run_with_a_scheduler_and_a_worker_that_joins_it() -> None:
 
 def test_names_of_schedulers_are_read_in_any_form() -> None:
     line = "minimize reporting:pauses --budget 2 --storage run.db --scheduler promotion-asha --max-step 9"
-    assert "no evaluation was finished, 0 stopped, 2 paused" in call(line, 1).stderr
+    assert "best: none, as no trial has come to its last step, 2 paused" in call(line).stdout
     optimizer = Optimizer.resume("run.db")
     assert optimizer.scheduler == PromotionASHA(9)
     optimizer.close()

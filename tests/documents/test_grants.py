@@ -41,7 +41,9 @@ def test_a_worker_can_ask_and_a_reader_can_look(granted: Server) -> None:
     Optimizer(SPACE, storage=owner).close()
     with closing(Optimizer.resume(worker)) as optimizer:
         optimizer.enqueue({"x": 0.5})
-        optimizer.tell(optimizer.ask(), 1.0)
+        trial = optimizer.ask()
+        optimizer.report(trial, 1, 3.0)
+        optimizer.tell(trial, 1.0)
         optimizer.amend(0, 2.0)
         running = optimizer.ask()
         assert optimizer.reclaim() == []

@@ -16,6 +16,7 @@ import pytest
 from bo_suite import Choice, Float, Int, Optimizer, Space
 from bo_suite.acquisition import Bore
 from bo_suite.errors import StorageError, TrialError
+from bo_suite.run.schedulers import ASHA
 
 optuna = pytest.importorskip("optuna")
 
@@ -496,6 +497,28 @@ def test_a_history_is_a_study_to_look_at(tmp_path: Path) -> None:
         assert study._storage.get_trial(trial._trial_id) == trial
     frame = study.trials_dataframe()
     assert list(frame["params_x"]) == [trial.params["x"] for trial in opt.trials]
+
+
+def test_stopped_and_paused_trials_have_their_curves_in_a_study(tmp_path: Path) -> None:
+    with closing(Optimizer(MIXED, storage=tmp_path / "run.db", scheduler=ASHA(9, 3, 2))) as opt:
+        for trial, value in zip(opt.ask(3), (1.0, 2.0, 0.5), strict=True):
+            opt.report(trial, 2, value + 1.0)
+            opt.report(trial, 3, value)
+        opt.tell(0, 0.75)
+        opt._history.report(2, 4, 0.25, verdict="pause")
+    study = to_study(tmp_path / "run.db")
+    finished, stopped, paused = study.trials
+    assert [(one.state.name, one.values) for one in study.trials] == [
+        ("COMPLETE", [0.75]),
+        ("PRUNED", [2.0]),
+        ("RUNNING", None),
+    ]
+    assert stopped.intermediate_values == {2: 3.0, 3: 2.0}
+    assert paused.intermediate_values == {2: 1.5, 3: 0.5, 4: 0.25}
+    assert paused.user_attrs["paused"] is True
+    assert study.best_trial == finished
+    for one in study.trials:
+        one._validate()
 
 
 def test_a_study_follows_changes_of_its_history(tmp_path: Path) -> None:

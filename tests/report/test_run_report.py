@@ -17,6 +17,7 @@ from bo_suite.errors import StorageError
 from bo_suite.pages.drawing import plotly_script
 from bo_suite.report import report_run
 from bo_suite.report.page import render
+from bo_suite.run.schedulers import ASHA
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header, Observation
 from bo_suite.values.describe import visible
@@ -79,6 +80,20 @@ def run_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.extend({"depth": Int(1, 11), "act": Choice(["relu", "gelu"])})
         optimizer.ask()
     return path
+
+
+def test_stopped_and_paused_trials_are_counted_and_no_best_ones(tmp_path: Path) -> None:
+    with closing(Optimizer(MIXED, storage=tmp_path / "run.db", scheduler=ASHA(9, 3, 2))) as optimizer:
+        for trial, value in zip(optimizer.ask(4), (1.0, 2.0, 0.5, 0.75), strict=True):
+            optimizer.report(trial, 3, value)
+        optimizer.tell(0, 1.0)
+        optimizer._history.report(2, 4, 0.25, verdict="pause")
+    page = page_of(tmp_path / "run.db")
+    assert "The best value is 1, of trial 0." in page.words
+    assert "4 trials: 1 running, 1 finished, 1 stopped, 1 paused." in page.words
+    assert "stopped at step 3" in page.words
+    assert "paused at step 4" in page.words
+    assert "scheduler" in page.words
 
 
 def test_the_page_says_what_the_optimizer_says(run_db: Path) -> None:

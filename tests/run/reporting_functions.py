@@ -1,6 +1,7 @@
 """Functions that report while they are evaluated; imports little, since child processes load it."""
 
 import os
+import platform
 import signal
 import time
 from typing import Any
@@ -91,3 +92,8 @@ def serve(path: str, function: str) -> None:
     optimizer = Optimizer.resume(path)
     work(globals()[function], optimizer)
     optimizer.close()
+
+
+def move_away() -> None:
+    """Gives this process the name of another machine."""
+    platform.node = lambda: "elsewhere"

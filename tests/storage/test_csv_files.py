@@ -214,14 +214,17 @@ def test_what_is_written_is_read_back_equal(
 
 def test_what_teaches_nothing_is_written_and_left_out(tmp_path: Path) -> None:
     with closing(Optimizer(SPACE)) as optimizer:
-        first, second, third, _ = optimizer.ask(4)
+        first, second, third, _, fifth, sixth = optimizer.ask(6)
         optimizer.tell(first, 1.0)
+        optimizer._history.report(fifth.id, 3, 2.0, verdict="stop")
+        optimizer._history.report(sixth.id, 3, 2.0, verdict="pause")
         optimizer.fail(second, "connection lost", transient=True)
         optimizer.withdraw(third)
         text = csv_text(optimizer.trials, SPACE)
     assert text.splitlines()[0] == "id,lr,depth,act,value,std,state,reason,transient"
     past = read(tmp_path, text)
-    assert past.left_out == {"failed by chance": 1, "withdrawn": 1, "running": 1}
+    left_out = ("failed by chance", "withdrawn", "running", "stopped", "paused")
+    assert past.left_out == dict.fromkeys(left_out, 1)
     assert past.observations == (Observation(first.params, 1.0),)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bo_suite.bench.peers.optuna_study import quiet_optuna, suggested
-from bo_suite.bench.peers.seeded import SeededTuner
+from bo_suite.bench.peers.seeded_tuner import SeededTuner
 from bo_suite.bench.simulation.tuner import CurveTask, Job
 
 
@@ -48,6 +48,7 @@ class _Pruned:
         self._space = task.space
         self._max_step = task.max_step
         self._study = optuna.create_study(
+            study_name=f"seed {task.seed}",  # at random without; HyperbandPruner draws by it
             direction=task.direction,
             sampler=optuna.samplers.TPESampler(seed=task.seed),
             pruner=pruner(task.max_step),

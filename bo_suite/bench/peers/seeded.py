@@ -4,14 +4,12 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from bo_suite.bench.method import OutcomeTask, Task, inside
-from bo_suite.bench.simulation.tuner import CurveTask, Job, Tuner
 from bo_suite.space.parameters import Choice
 from bo_suite.space.space import Params, Space
 from bo_suite.system.locks import FairLock
@@ -52,12 +50,12 @@ class OutcomeLibrary(Protocol):
 class SeededPeer:
     """A `Run` of a library whose points lie in the space, and which leaves the process as it was.
 
-    Its warnings are silenced. The library draws from random generators of its own, see `_OwnGenerators`.
+    Its warnings are silenced. The library draws from random generators of its own, see `OwnGenerators`.
     """
 
     def __init__(self, make: Callable[[Task], Library], task: Task) -> None:
         self._space = task.space
-        self._own = _OwnGenerators(task.seed)
+        self._own = OwnGenerators(task.seed)
         with self._own.in_place():
             self._library = make(task)
 
@@ -91,7 +89,7 @@ class SeededOutcomes:
 
     def __init__(self, make: Callable[[OutcomeTask], OutcomeLibrary], task: OutcomeTask) -> None:
         self._space = task.space
-        self._own = _OwnGenerators(task.seed)
+        self._own = OwnGenerators(task.seed)
         with self._own.in_place():
             self._library = make(task)
 
@@ -115,33 +113,7 @@ class SeededOutcomes:
         return {}
 
 
-class SeededTuner:
-    """A `Tuner` of a library, with points, warnings and generators as in `SeededPeer`."""
-
-    def __init__(self, make: Callable[[CurveTask], Tuner], task: CurveTask) -> None:
-        self._space = task.space
-        self._own = _OwnGenerators(task.seed)
-        with self._own.in_place():
-            self._library = make(task)
-
-    def ask(self) -> Job | None:
-        """What a free worker does next, at a point of the space."""
-        with self._own.in_place():
-            job = self._library.ask()
-        return job and replace(job, params=inside(self._space, job.params))
-
-    def report(self, trial: int, step: int, value: float, seconds: float) -> Literal["continue", "stop"]:
-        """Takes an outcome after a step and decides whether the trial goes on."""
-        with self._own.in_place():
-            return self._library.report(trial, step, value, seconds)
-
-    def tell(self, trial: int, value: float) -> None:
-        """Takes the outcome of a trial that has reached the last step."""
-        with self._own.in_place():
-            self._library.tell(trial, value)
-
-
-class _OwnGenerators:
+class OwnGenerators:
     """The states of the global random generators of Python, NumPy and PyTorch that a library draws from.
 
     They are seeded by the task, put in place for each call, and replaced by those of the process after it. So
@@ -157,6 +129,7 @@ class _OwnGenerators:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
+        """While a call of the library runs; its warnings are silenced."""
         with _one_at_a_time:
             process_state = _generators()
             _restore(self._generators)

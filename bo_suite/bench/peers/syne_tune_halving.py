@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Literal
 
-from bo_suite.bench.peers.seeded import SeededTuner
+from bo_suite.bench.peers.seeded_tuner import SeededTuner
 from bo_suite.bench.peers.syne_tune_bore import syne_tune_domain
 from bo_suite.bench.simulation.tuner import CurveTask, Job
 

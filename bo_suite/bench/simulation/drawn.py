@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 import torch
@@ -106,5 +106,5 @@ def _new_trial(number: int, params: Params) -> Trial:
     )
 
 
-def _no_model() -> None:
+def _no_model() -> NoReturn:
     raise AssertionError("random search has no model of the curves")

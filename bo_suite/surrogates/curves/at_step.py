@@ -15,19 +15,20 @@ class AtStep:
 
     Attributes:
         joint: the process over rows (x, r).
-        step: r, in units of the largest step.
+        step: r, in units of the largest step; one number, or one for each replicate.
     """
 
     joint: Process
-    step: float = 1.0
+    step: float | jt.Float[Tensor, "*b"] = 1.0
 
-    def at(self, step: float) -> "AtStep":
+    def at(self, step: float | jt.Float[Tensor, "*b"]) -> "AtStep":
         """The same process at another step."""
         return replace(self, step=step)
 
     def rows(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m e"]:
         """The rows (x, r): e = d + 1."""
-        return torch.cat((x, torch.full_like(x[..., :1], self.step)), -1)
+        step = torch.as_tensor(self.step, dtype=x.dtype, device=x.device)
+        return torch.cat((x, step[..., None, None].expand(*x.shape[:-1], 1)), -1)
 
     @property
     def noise(self) -> jt.Float[Tensor, "*b"]:

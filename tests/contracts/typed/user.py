@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ from bo_suite.classifiers import MLPClassifier
 from bo_suite.errors import BoSuiteError, SpaceExhausted, TrialError
 from bo_suite.plot import plot_contour, plot_convergence, plot_importance, plot_slices
 from bo_suite.problems import Problem, get_problem
+from bo_suite.run.reporting import Reporter
+from bo_suite.run.schedulers import ASHA, PromotionASHA
 from bo_suite.run.stopping import RegretBelow, TargetValue, TimeLimit
 from bo_suite.space.parameters import Parameter
 from bo_suite.surrogates import SGPR, AutoGP, ExactGP
@@ -138,6 +140,24 @@ minimize(partial(scaled, 2.0), one)
 minimize(Tuned(np.zeros(3)), one)
 
 minimize(text, one)  # type: ignore[arg-type]
+
+
+def trains(params: dict[str, Any], report: Reporter) -> None:
+    for epoch in range(report.step + 1, 10):
+        (report.folder / "model").write_bytes(b"")
+        if report(epoch, 0.5) == "stop":
+            return
+
+
+def trains_and_returns(params: dict[str, Any], report: Reporter) -> float | None:
+    return 0.5 if report(step=1, value=np.float32(0.5)) == "continue" else None
+
+
+minimize(trains, one, scheduler=ASHA(9), checkpoints="checkpoints")
+minimize(
+    trains_and_returns, one, scheduler=ASHA(max_step=9, min_step=1, factor=3), checkpoints=Path("folder")
+)
+minimize(trains, one, scheduler="asha")  # type: ignore[arg-type]
 minimize(two_arguments, one)  # type: ignore[arg-type]
 minimize(of_floats, {"x": Float(0, 1)})  # type: ignore[arg-type]
 minimize(of_floats, one, budget="30")  # type: ignore[arg-type]
@@ -214,6 +234,10 @@ result.trials[0].value + 1  # type: ignore[operator]
 
 optimizer = Optimizer(space, seed=0, direction="maximize", budget=30, storage=Path("run.db"), device="cpu")
 again: Optimizer = Optimizer.resume("run.db")
+stopping = Optimizer(one, scheduler=ASHA(max_step=52, factor=4), storage="stopping.db")
+resumed = Optimizer.resume("stopping.db", scheduler=PromotionASHA(52))
+curves: pd.DataFrame = stopping.to_frame(reports=True)
+Optimizer(one, scheduler="asha")  # type: ignore[arg-type]
 for _ in range(8):
     t = optimizer.ask()
     optimizer.tell(t, (t.params["x"] - 0.3) ** 2)
@@ -221,6 +245,10 @@ for _ in range(8):
     optimizer.tell(t, np.float32(1.0))
     optimizer.tell(t, torch.tensor(1.0), std=np.float64(0.1))
     optimizer.tell(t, "0.3")  # type: ignore[arg-type]
+    answer: Literal["continue", "stop"] = optimizer.report(t, 3, np.float32(0.5), seconds=1.5)
+    optimizer.report(t.id, step=4, value=0.25)
+    optimizer.report(t, "3", 0.5)  # type: ignore[arg-type]
+    steps: list[int] = [report.step for report in t.reports]
     optimizer.tell(t, None)  # type: ignore[arg-type]
 batch: list[Trial] = optimizer.ask(4)
 first, *others = optimizer.ask(count=4)

@@ -96,6 +96,8 @@ def test_the_worst_at_a_rung_are_stopped_and_the_best_is_a_finished_one(
     frame = optimizer.to_frame()
     assert frame["state"].tolist() == ["finished", "running", "running", "stopped", "running"]
     assert frame["value"].tolist()[3] == sign * 9.0
+    assert frame["step"].tolist() == [9, 3, 3, 3, 3]
+    assert repr(stopped).startswith(f"Trial(3, stopped at step 3, value={sign * 9:g}: x=")
     assert optimizer.ask(budget=6).id == 5
     with pytest.raises(BudgetSpent, match="has 6 trials"):
         optimizer.ask(budget=6)
