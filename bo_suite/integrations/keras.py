@@ -12,7 +12,7 @@ except ModuleNotFoundError as missing:
     raise ImportError("ReportCallback needs keras, which `pip install 'bo-suite[keras]'` brings") from missing
 
 
-class ReportCallback(keras.callbacks.Callback):  # type: ignore[misc]
+class ReportCallback(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
     """Reports a metric after each epoch; a "stop" ends the training after this epoch.
 
     The step is the number of epochs that are done, also those before the `initial_epoch` of `fit`. Epochs

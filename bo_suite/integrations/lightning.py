@@ -15,7 +15,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 
-class ReportCallback(Callback):
+class ReportCallback(Callback):  # type: ignore[misc, unused-ignore]
     """Reports a metric of the validation after each epoch; a "stop" ends the training after this epoch.
 
     The step is the number of epochs that are done, also those before a checkpoint that `fit` went on from. Of

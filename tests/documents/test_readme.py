@@ -47,13 +47,16 @@ def test_the_blocks_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     if any("postgresql:///" in block.code for block in code_blocks(page)):
         server = request.getfixturevalue("postgres_server")
         set_database(server, monkeypatch)
         request.addfinalizer(lambda: remove_database(server))
     left_out = []
     for block in code_blocks(page):
-        libraries = re.findall(r"^(?:from|import) (optuna|ray|ConfigSpace)\b", block.code, re.MULTILINE)
+        libraries = re.findall(
+            r"^(?:from|import) (optuna|ray|ConfigSpace|lightning|keras)\b", block.code, re.MULTILINE
+        )
         libraries += ["submitit"] * ("SlurmExecutor" in block.code)
         libraries += ["plotly"] * bool(re.search(r"^(?:report\(|bo-suite report)", block.code, re.MULTILINE))
         if missing := [library for library in libraries if find_spec(library) is None]:
