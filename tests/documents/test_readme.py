@@ -63,7 +63,8 @@ def test_the_blocks_of_a_page_run(
             left_out.append(f"{block} needs {missing[0]}")
         elif block.language == "bash":
             run_bash(block)
-        elif {"ray", "submitit"} & set(libraries):  # whose workers must get all that is defined here
+        elif {"ray", "submitit", "lightning", "keras"} & set(libraries):
+            # their workers must get all that is defined here, or they warn of themselves
             if "submitit" in libraries:
                 for name, value in FakeSlurm(tmp_path / "slurm").environment.items():
                     monkeypatch.setenv(name, value)
