@@ -21,6 +21,7 @@ _STORED = {
     "kernels.stationary": "Matern52",
     "optim.maximize": "Search",
     "run.schedulers.asha": "ASHA",
+    "run.schedulers.curve_promotion": "CurvePromotion",
     "run.schedulers.curve_stopping": "CurveStopping",
     "run.schedulers.hyperband": "Hyperband",
     "run.schedulers.median": "MedianRule",

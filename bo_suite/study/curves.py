@@ -1,13 +1,16 @@
 """Learning curves of trials, and what they say about outcomes at the last step."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jaxtyping as jt
+import numpy as np
 import torch
 from torch import Tensor
 
+from bo_suite.acquisition.improvement import log_expected_improvement
 from bo_suite.data import CPU_DOUBLES, Curves
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.storage.trial import Trial
@@ -15,13 +18,23 @@ from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.surrogates import EmpiricalPrior
 
 _STEPS = 12
-"""Largest number of steps at which curves are compared."""
+"""Number of steps at which curves are compared, at most, beside those at which trials have ended."""
+
+_ENDS = 6
+"""Number of such steps, those with the most trials."""
 
 _MOST_CURVES = 500
 """Largest number of curves, the latest ones, that the prior of all is learnt from."""
 
 _TOLERANCE = 1e-4
 """Relative growth of the log density below which the prior is not improved any more."""
+
+_WEIGHT = 6.0
+"""Number of curves that the shape of the prior counts for, beside those of the run."""
+
+_TEMPER = 3.5
+"""Factor of the variance of an expected outcome. Curves differ more than those of one normal distribution: on
+17 development tasks of lcbench, squared errors were 3 to 4 times the variance that it gives."""
 
 _INFORMATIVE = 0.5
 """Share of the prior variance below which what a running trial has reported counts as an observation."""
@@ -38,7 +51,8 @@ class LearningCurves:
     stopped because of what they had reported does no harm, since these reports are among the data (Rubin
     1976). Given the reports of a trial, its outcome at the last step is N(m, v). As an observation of the
     function at its point, it is what the reports add to N(m_0, v_0), the prior of all curves: the value
-    (m / v - m_0 / v_0) w with noise variance w, where 1 / w = 1 / v - 1 / v_0.
+    (m / v - m_0 / v_0) w with noise variance w, where 1 / w = 1 / v - 1 / v_0. Both variances, v and w, are
+    multiplied by 3.5, which makes the errors of expected outcomes as large as their variance says.
 
     Attributes:
         trials: with a report or an outcome, in the order given.
@@ -81,25 +95,41 @@ class LearningCurves:
         y = torch.where(seen, y, torch.nan)
         grid = torch.tensor(steps, **CPU_DOUBLES) / max_step
         recent = y[-_MOST_CURVES:]
-        prior = EmpiricalPrior.fit(Curves(recent[:, :0], grid, recent), tolerance=_TOLERANCE)
+        prior = EmpiricalPrior.fit(Curves(recent[:, :0], grid, recent), weight=_WEIGHT, tolerance=_TOLERANCE)
         mean, variance = _at_the_end(prior, y)
         value, noise = _added(prior, mean, variance)
+        noise, variance = _TEMPER * noise, _TEMPER * variance
         return LearningCurves(with_curve, grid, y, transform, value, noise, mean, variance)._standardised()
 
     @property
     def observed(self) -> jt.Bool[Tensor, " n"]:
         """Which trials count as observations: all but those that run and have said little so far."""
         running = torch.tensor([trial.state == "running" for trial in self.trials], device="cpu")
-        return ~running | (self.variance < _INFORMATIVE * (self.variance + self.noise))
+        return ~running | (self.variance > (1.0 - _INFORMATIVE) * self.noise)  # 1 - v / w = v / v_0
 
     def probability_of_improvement(self, trial: Trial) -> float:
         """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""
+        mean, variance, best = self._expected(trial)
+        return 1.0 if best is None else float(torch.special.ndtr((best - mean) / variance.sqrt()))
+
+    def log_expected_improvement(self, trial: Trial) -> float:
+        """Log of the expected improvement of a trial at the last step on all finished ones.
+
+        While none is finished, what a trial is expected to reach there, negated.
+        """
+        mean, variance, best = self._expected(trial)
+        return (
+            -float(mean)
+            if best is None
+            else float(log_expected_improvement(mean[None], variance[None], best[None]))
+        )
+
+    def _expected(self, trial: Trial) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean and variance of a trial at the last step, and the best finished one, if there is any."""
         index = next(number for number, one in enumerate(self.trials) if one.id == trial.id)
         finished = self.noise.isnan()
-        if not bool(finished.any()):
-            return 1.0
-        gap = self.mean[finished].min() - self.mean[index]
-        return float(torch.special.ndtr(gap / self.variance[index].clamp(min=1e-12).sqrt()))
+        best = self.mean[finished].min() if bool(finished.any()) else None
+        return self.mean[index], self.variance[index].clamp(min=1e-12), best
 
     def _standardised(self) -> "LearningCurves":
         """The same with values of mean 0 and variance 1."""
@@ -137,27 +167,26 @@ def curve_belief(trials: Sequence[Trial], sign: float, max_step: int | None) -> 
 
 
 def _grid(trials: Sequence[Trial], max_step: int) -> list[int]:
-    """At most `_STEPS` reported steps, about in geometric progression, and the last step."""
-    reported = {report.step for trial in trials for report in trial.reports} | {max_step}
-    first = min(reported)
-    ratio = (max_step / first) ** (1.0 / max(_STEPS - 1, 1))
-    wanted = [first * ratio**index for index in range(_STEPS)]
-    ordered = sorted(reported)
-    nearest = {min(ordered, key=lambda step: abs(math.log(step / one))) for one in wanted}
-    return sorted(nearest | {max_step})
+    """Some reported steps about in geometric progression, where trials have ended, and the last step."""
+    reported = sorted({report.step for trial in trials for report in trial.reports} | {max_step})
+    ratio = (max_step / reported[0]) ** (1.0 / (_STEPS - 1))
+    wanted = [reported[0] * ratio**index for index in range(_STEPS)]
+    nearest = {min(reported, key=lambda step: abs(math.log(step / one))) for one in wanted}
+    ends = Counter(trial.step for trial in trials if trial.state in ("stopped", "paused"))
+    judged = {
+        trial.step for trial in trials if trial.state == "running" and trial.reports[-1].verdict is None
+    }
+    return sorted(nearest | {step for step, _ in ends.most_common(_ENDS)} | judged | {max_step})
 
 
 def _on_grid(trial: Trial, steps: Sequence[int]) -> list[float]:
-    """The latest report of a trial at each step of a grid since the step before it, NaN where none is."""
-    values, before = [], 0
-    for step in steps:
-        inside = [report.value for report in trial.reports if before < report.step <= step]
-        values.append(inside[-1] if inside else math.nan)
-        before = step
-    if trial.state == "finished" and trial.value is not None:
-        values[-1] = trial.value
-    elif trial.step < steps[-1]:
-        values[-1] = math.nan  # a report between the last two steps of the grid is not one of the last step
+    """The curve of a trial at the steps of a grid: linear between reports, NaN outside of these."""
+    points = {report.step: report.value for report in trial.reports}
+    if is_measured(trial) and trial.value is not None:
+        points[steps[-1]] = trial.value
+    values: list[float] = np.interp(
+        steps, sorted(points), [points[step] for step in sorted(points)], math.nan, math.nan
+    ).tolist()
     return values
 
 

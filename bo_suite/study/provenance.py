@@ -18,14 +18,22 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 """An address in a repr, which differs between processes."""
 
 
-def fingerprint(acquisition: Acquisition, trials: Sequence[Trial]) -> str:
-    """A hash of what a fit depends on: the acquisition, outcomes and failures, but not pending trials."""
+def fingerprint(acquisition: Acquisition, trials: Sequence[Trial], *, reports: bool = False) -> str:
+    """A hash of what a fit depends on: the acquisition, outcomes and failures, but not pending trials.
+
+    Args:
+        acquisition: whose fit it is.
+        trials: that it depends on.
+        reports: whether it depends on what trials have reported.
+    """
     digest = hashlib.blake2b(_ADDRESS.sub("", repr(acquisition)).encode(), digest_size=8)
     for trial in trials:
         if trial.state != "running":
             outcomes = trial.outcomes
             named = () if outcomes is None else (outcomes, trial.stds)
             digest.update(repr((trial.id, trial.value, trial.std, *named)).encode())
+        if reports and trial.reports:
+            digest.update(repr((trial.id, trial.reports[-1])).encode())
     return digest.hexdigest()
 
 

@@ -15,6 +15,12 @@ class CurveModel(Protocol):
     def probability_of_improvement(self, trial: Trial) -> float:
         """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""
 
+    def log_expected_improvement(self, trial: Trial) -> float:
+        """Log of the expected improvement of a trial at the last step on all finished ones.
+
+        While none is finished, what a trial is expected to reach there, negated.
+        """
+
 
 @dataclass(frozen=True)
 class Progress:

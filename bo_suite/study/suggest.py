@@ -150,7 +150,7 @@ class Suggester:
             SpaceError: a fixed parameter is unknown, or does not have the value.
         """
         informative = [trial for trial in trials if trial.informative]
-        fitted_to = fingerprint(self.acquisition, informative)
+        fitted_to = fingerprint(self.acquisition, informative, reports=self.max_step is not None)
         start = last_start([one for one in informative if one.id >= self.since], fitted_to, self.device)
         first = next_id(trials) if number is None else number
         requests = self._requests(informative, first, count, self.space.check_some(fixed or {}), queue, batch)
