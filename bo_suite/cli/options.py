@@ -284,3 +284,13 @@ def draw_convergence(result: "Result", minimum: float | None, path: Path) -> Non
         plot_convergence(result, minimum=minimum).savefig(path)
     except OSError as error:
         stop(f"the plot cannot be written: {error}", FAILURE)
+
+
+def draw_curves(storage: Place, trial: int | None, path: Path) -> None:
+    """Saves the plot of the learning curves of a run, or of what is expected of one of them."""
+    from bo_suite.plot import plot_curves
+
+    try:
+        plot_curves(storage, trial=trial).savefig(path)
+    except OSError as error:
+        stop(f"the plot cannot be written: {error}", FAILURE)

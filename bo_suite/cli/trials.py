@@ -38,6 +38,7 @@ from bo_suite.cli.options import (
     StorageArgument,
     chosen_seed,
     draw_convergence,
+    draw_curves,
     existing,
     fixed_values,
     named_acquisition,
@@ -269,21 +270,32 @@ def plot(
         ),
     ] = None,
     minimum: Annotated[float | None, typer.Option(help="The minimum, to plot the distance to it.")] = None,
+    curves: Annotated[bool, typer.Option("--curves", help="Plot the learning curves instead.")] = False,
+    trial: Annotated[
+        int | None, typer.Option(metavar="ID", help="Plot what is expected of the learning curve of a trial.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Save the convergence plot, of trials at the target fidelity if the space has fidelities.
 
-    With several objectives it shows the hypervolume of the Pareto front.
+    With several objectives it shows the hypervolume of the Pareto front. With `--curves` or `--trial` the
+    plot is that of the learning curves of trials that have reported.
     """
     from bo_suite.run.minimize import Result
     from bo_suite.storage.paths import output_of
 
+    of_curves = curves or trial is not None
+    if of_curves and minimum is not None:
+        stop("--minimum is for the convergence plot, got it with --curves or --trial", USAGE)
     with existing(storage) as history:
         listed, header = history.trials(), history.header
-    picture = picture_path(out or output_of(storage, ".png"))
+    picture = picture_path(out or output_of(storage, ".curves.png" if of_curves else ".png"))
     run = Result(tuple(listed), header.direction, None, header.space, header.constraints)
-    draw_convergence(run, minimum, picture)
+    if of_curves:
+        draw_curves(storage, trial, picture)
+    else:
+        draw_convergence(run, minimum, picture)
     if as_json:
         print_json({"plot": str(picture)})
     else:
-        print_lines(f"convergence: {picture}")
+        print_lines(f"{'curves' if of_curves else 'convergence'}: {picture}")

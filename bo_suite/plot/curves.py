@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_suite.plot.convergence import value_axis
-from bo_suite.plot.reports import Reports
+from bo_suite.plot.reports import LOG_FROM, Reports, scale_values
 from bo_suite.plot.run import Run
 from bo_suite.plot.style import (
     INK,
@@ -15,13 +14,10 @@ from bo_suite.plot.style import (
     MIST,
     RED,
     LineStyle,
-    draw_name,
     new_figure,
     plain_log_ticks,
-    short_name,
 )
 from bo_suite.storage.addresses import Location
-from bo_suite.storage.goals import VALUE
 from bo_suite.storage.trial import State
 from bo_suite.study.extrapolation import Extrapolation
 
@@ -40,9 +36,6 @@ _STYLES: dict[State, LineStyle] = {
 
 _MOST_RUNGS = 12
 """Most rungs that are drawn; more, such as those at every step, would be a grid."""
-
-_LOG_FROM = 20.0
-"""Ratio of the last step and the first reported one from which the axis of steps is logarithmic."""
 
 
 def plot_curves(run: Run | Location, *, trial: int | None = None) -> "Figure":
@@ -148,18 +141,9 @@ def _draw_extrapolation(axes: "Axes", reports: Reports, expected: Extrapolation)
 
 def _finish(axes: "Axes", reports: Reports, expected: Extrapolation | None) -> None:
     """Scales, rungs, names, title and legend."""
-    drawn = [value for trial in reports.trials for value in reports.curve(trial)[1]]
-    axis = value_axis([reports.sign * value for value in drawn], reports.sign)
-    if axis.log:
-        axes.set_yscale("log")
-    if axis.limits is not None:
-        axes.set_ylim(*axis.limits)
     label_steps(axes, reports)
     axes.set_ylabel("value")
-    if reports.name != VALUE:
-        draw_name(axes.yaxis.label, short_name(reports.name))
-    axes.grid(axis="y", color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
+    scale_values(axes, reports, [value for trial in reports.trials for value in reports.curve(trial)[1]])
     axes.set_title(_title(reports, expected), loc="left", fontsize=11)
     axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
 
@@ -168,9 +152,8 @@ def label_steps(axes: "Axes", reports: Reports) -> None:
     """The axis of steps: logarithmic if they span much, with the rungs and the last step as its ticks."""
     from matplotlib.ticker import MaxNLocator, NullLocator
 
-    first = min(report.step for trial in reports.trials for report in trial.reports[:1])
-    last, rungs = reports.max_step, reports.rungs()
-    log = last >= _LOG_FROM * first
+    first, last, rungs = reports.first, reports.max_step, reports.rungs()
+    log = last >= LOG_FROM * first
     axes.set_xlabel("step")
     if log:
         axes.set_xscale("log")
@@ -197,6 +180,5 @@ def _title(reports: Reports, expected: Extrapolation | None) -> str:
             f"trial {expected.trial.id}, {state} at step {expected.trial.step}: "
             f"{mean:.4g} ({low:.4g} to {high:.4g}) expected at step {reports.max_step}"
         )
-    spent = sum(trial.step for trial in reports.trials)
-    with_curve = [trial for trial in reports.trials if trial.reports]
-    return f"{len(with_curve)} trials, {spent:,} of {len(with_curve) * reports.max_step:,} steps"
+    count = len(reports.reporting)
+    return f"{count} trials, {reports.spent:,} of {count * reports.max_step:,} steps"

@@ -3,18 +3,30 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bo_suite.errors import TrialError
+from bo_suite.plot.convergence import value_axis
 from bo_suite.plot.run import Run, require_run
+from bo_suite.plot.style import draw_name, plain_log_ticks, short_name
 from bo_suite.space.space import Space
 from bo_suite.storage.addresses import Location
-from bo_suite.storage.goals import Goals
+from bo_suite.storage.goals import VALUE, Goals
 from bo_suite.storage.history import History
 from bo_suite.storage.serialization import restored
 from bo_suite.storage.trial import Trial
 from bo_suite.study.curves import is_measured
 from bo_suite.study.scheduling import CurveModel, Progress, Scheduler
 from bo_suite.study.summary import trials_at_target
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
+    from matplotlib.axes import Axes
+
+LOG_FROM = 20.0
+"""Ratio of the last step and the first reported one from which an axis of steps is logarithmic."""
+
+_PLAIN = 1e-3, 1e4
+"""Outcomes between these are plain numbers beside a logarithmic axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +89,11 @@ class Reports:
         return max(trial.step for trial in self.trials) if self.scheduler is None else self.scheduler.max_step
 
     @property
+    def first(self) -> int:
+        """The first step that any trial has reported."""
+        return min(trial.reports[0].step for trial in self.trials if trial.reports)
+
+    @property
     def progress(self) -> Progress:
         """The trials as a scheduler sees them, but for the seed."""
         return Progress(self.trials, 0, self.sign, _no_model)
@@ -98,11 +115,36 @@ class Reports:
         return steps, values
 
     @property
+    def reporting(self) -> Sequence[Trial]:
+        """The trials that have reported."""
+        return [trial for trial in self.trials if trial.reports]
+
+    @property
+    def spent(self) -> int:
+        """How many steps these have taken; those of a finished one are all."""
+        return sum(self.curve(trial)[0][-1] for trial in self.reporting)
+
+    @property
     def best(self) -> Trial | None:
         """The best finished trial that is in the space; None if there is none."""
         finished = [trial for trial in trials_at_target(self.trials, self.space) if is_measured(trial)]
         inside = [trial for trial in finished if self.space.contains(trial.params)]
         return min(inside, key=lambda trial: self.sign * (trial.value or 0.0), default=None)
+
+
+def scale_values(axes: "Axes", reports: Reports, values: Sequence[float]) -> None:
+    """The axis of outcomes: logarithmic if positive ones span decades, without a few bad ones, and named."""
+    axis = value_axis([reports.sign * value for value in values], reports.sign)
+    if axis.log:
+        axes.set_yscale("log")
+        if min(values) > _PLAIN[0] and max(values) < _PLAIN[1]:
+            plain_log_ticks(axes.yaxis)
+    if axis.limits is not None:
+        axes.set_ylim(*axis.limits)
+    if reports.name != VALUE:
+        draw_name(axes.yaxis.label, short_name(reports.name))
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
 
 
 def _no_model() -> CurveModel:

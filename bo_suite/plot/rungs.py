@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_suite.errors import TrialError
-from bo_suite.plot.convergence import value_axis
-from bo_suite.plot.reports import Reports
+from bo_suite.plot.reports import Reports, scale_values
 from bo_suite.plot.run import Run
-from bo_suite.plot.style import INK, MIST, RED, draw_name, new_figure, short_name
+from bo_suite.plot.style import INK, MIST, RED, new_figure
 from bo_suite.storage.addresses import Location
-from bo_suite.storage.goals import VALUE
 from bo_suite.storage.trial import Trial
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and most runs draw nothing
@@ -114,20 +112,11 @@ def plot_rungs(run: Run | Location) -> "Figure":
         axes.plot(
             *zip(*own, strict=True), "-o", color=RED, markersize=6, markeredgecolor="white", label="best"
         )
-    values = [reports.sign * value for rung in rungs for value in rung.values]
-    axis = value_axis(values, reports.sign)
-    if axis.log:
-        axes.set_yscale("log")
-    if axis.limits is not None:
-        axes.set_ylim(*axis.limits)
     axes.set_xlim(*counts.get_xlim())
     axes.set_xticks(places, labels=[*(f"{rung.step}" for rung in rungs[:-1]), f"{rungs[-1].step}\n(last)"])
     axes.set_xlabel("step of the rung")
     axes.set_ylabel("value there")
-    if reports.name != VALUE:
-        draw_name(axes.yaxis.label, short_name(reports.name))
-    axes.grid(axis="y", color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
+    scale_values(axes, reports, [value for rung in rungs for value in rung.values])
     axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
     return figure
 

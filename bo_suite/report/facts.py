@@ -13,6 +13,7 @@ from bo_suite.errors import BoSuiteError, FitError, NumericalError, TrialError
 from bo_suite.plot.cross_validation import held_out
 from bo_suite.plot.run import axis_of
 from bo_suite.report.axes import MOST_PARAMETERS
+from bo_suite.report.curves import curves_facts
 from bo_suite.report.figures import convergence_figure, held_out_figure, importance_figure
 from bo_suite.report.lines import MOST_LINES, parallel_figure
 from bo_suite.report.outcomes import (
@@ -94,6 +95,7 @@ def run_facts(run: RunRecord, models: Models) -> dict[str, Any]:
         "ended": _ended(run, counts),
         "front": _front(run),
         "convergence": None if goals.several else convergence_figure(run.trials, goals, space),
+        "curves": curves_facts(run.trials, run.header),
         "models": (described := _models(run, models)),
         "model": next((one["model"] for one in described if one["model"]), None),
         "recommended": _recommended(models, space),

@@ -21,6 +21,7 @@ import bo_suite
 from bo_suite import Float, Int, Optimizer, Space
 from bo_suite.cli import app
 from bo_suite.errors import StorageError
+from bo_suite.run.schedulers import ASHA
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Header
 from bo_suite.study.summary import explanation
@@ -482,6 +483,16 @@ class TestPlotAndProblems:
         assert as_json("plot run.db") == {"plot": "run.png"}
         assert Path("run.png").read_bytes().startswith(b"\x89PNG")
         assert "convergence: run.svg" in call("plot run.db --out run.svg --minimum -1").stdout
+
+    def test_learning_curves(self, folder):
+        with closing(Optimizer(Space({"x": Float(0, 1)}), storage="run.db", scheduler=ASHA(9))) as optimizer:
+            for trial, value in zip(optimizer.ask(3), (0.5, 0.4, 0.6), strict=True):
+                optimizer.report(trial, 1, value)
+        assert "curves: run.curves.png" in call("plot run.db --curves").stdout
+        assert Path("run.curves.png").read_bytes().startswith(b"\x89PNG")
+        assert as_json("plot run.db --trial 0 --out one.svg") == {"plot": "one.svg"}
+        assert call("plot run.db --trial 0 --minimum 1", 2).stdout == ""
+        assert "which is unknown" in call("plot run.db --trial 7", 1).stderr
 
     def test_problems(self):
         known = {one["name"]: one for one in as_json("problems")}

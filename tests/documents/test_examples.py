@@ -45,6 +45,19 @@ def test_a_network_is_tuned_and_the_run_goes_on_where_it_was(tmp_path: Path) -> 
     assert (tmp_path / "mlp.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_bad_trainings_end_early_and_their_curves_are_drawn(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    said = run(
+        "early_stopping.py", "--budget", "7", "--storage", str(tmp_path / "a.db"), "--out", str(folder)
+    )
+    spent, whole = map(int, re.search(r"(\d+) epochs instead of (\d+)", said).groups())
+    assert whole == 7 * 81
+    assert spent < whole
+    assert (folder / "curves.png").stat().st_size > 10_000
+    assert (folder / "rungs.png").stat().st_size > 10_000
+
+
 def test_a_chemists_month_ends_near_the_best_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     said = run("lab.py", "--out", str(folder))

@@ -94,6 +94,13 @@ def test_stopped_and_paused_trials_are_counted_and_no_best_ones(tmp_path: Path) 
     assert "stopped at step 3" in page.words
     assert "paused at step 4" in page.words
     assert "scheduler" in page.words
+    assert "4 trials took 19 steps; evaluated to the end, they would have taken 36." in page.words
+    (curves,) = (one for one in figures_in(page) if any("stopped (" in str(line) for line in one["data"]))
+    lines = {line["name"]: line for line in curves["data"]}
+    assert list(lines) == ["stopped (1)", "paused (1)", "running (1)", "best, trial 0"]
+    assert (lines["paused (1)"]["x"], lines["paused (1)"]["y"]) == ([3, 4, None], [0.5, 0.25, None])
+    assert (lines["best, trial 0"]["x"], lines["best, trial 0"]["y"]) == ([3, 9], [1.0, 1.0])
+    assert curves["layout"]["xaxis"]["tickvals"] == [3, 6, 9]
 
 
 def test_the_page_says_what_the_optimizer_says(run_db: Path) -> None:
