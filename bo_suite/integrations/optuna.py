@@ -35,6 +35,7 @@ except ModuleNotFoundError as missing:
 from bo_suite.integrations.optuna_cache import SEARCHED, StudyCaches, Translations
 from bo_suite.integrations.optuna_import import from_optuna
 from bo_suite.integrations.optuna_outcomes import goals_of
+from bo_suite.integrations.optuna_pruner import BoSuitePruner, steps_of
 from bo_suite.integrations.optuna_space import conditions_of, drawn
 from bo_suite.integrations.optuna_tree import Evidence, Tree
 from bo_suite.integrations.optuna_trials import (
@@ -51,7 +52,7 @@ from bo_suite.integrations.optuna_trials import (
 
 logger = logging.getLogger("bo_suite")
 
-__all__ = ["BoSuiteSampler", "from_optuna"]
+__all__ = ["BoSuitePruner", "BoSuiteSampler", "from_optuna"]
 
 _ALONE = "value"
 """Name of a parameter that is drawn alone: a Space may refuse its own name."""
@@ -63,7 +64,8 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
     How trials count:
 
     - complete trials count by their values; of several objectives one of infinite value was not measured;
-    - pruned trials count by their last intermediate value, but no better than the median complete trial;
+    - pruned trials count by their last intermediate value, but no better than the median complete trial; if
+      the pruner of the study is a BoSuitePruner, they and running ones count by their curves;
     - failed trials, trials with an infinite value and trials pruned before their first report count as
       failures, from which the probability of success is modelled;
     - values of `trial.set_constraint` count whatever becomes of the trial;
@@ -233,9 +235,17 @@ class BoSuiteSampler(optuna.samplers.BaseSampler):
         """Choose a point given the other trials; repeat one at random if the space is exhausted."""
         space = translation.space
         default = default_acquisition(space.aspects | goals.aspects, len(goals.objectives))
-        size = initial_size(None, space)
+        size, steps = initial_size(None, space), steps_of(study, goals)
         suggester = self._studies.of(study).suggester(
-            translation, Suggester(space, self._acquisition or default, self._seed, goals, size)
+            translation,
+            Suggester(
+                space,
+                self._acquisition or default,
+                self._seed,
+                goals,
+                size,
+                max_step=None if steps is None else steps.last,
+            ),
         )
         try:
             (suggestion,) = suggester.suggest(others, number=trial.number, fixed=fixed or None)

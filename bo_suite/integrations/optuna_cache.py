@@ -11,7 +11,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from bo_suite.integrations.optuna_curves import Steps
 from bo_suite.integrations.optuna_outcomes import Measured, goals_of, measured_by_number
+from bo_suite.integrations.optuna_pruner import steps_of
 from bo_suite.integrations.optuna_tree import DimensionOf, Evidence, Tree
 from bo_suite.integrations.optuna_trials import to_translation, translated
 from bo_suite.integrations.translate import Translation
@@ -104,7 +106,7 @@ class StudyCache:
     def trials(
         self, trials: Sequence[FrozenTrial], translation: Translation, study: "optuna.Study"
     ) -> list[Trial]:
-        """Return `to_trials(trials, translation, study)`."""
+        """Return `to_trials(trials, translation, study)`; with their curves beside a BoSuitePruner."""
         return self._in(translation).trials(trials, study)
 
     def suggester(self, translation: Translation, suggester: Suggester) -> Suggester:
@@ -129,26 +131,32 @@ class _Translated:
 
     Attributes:
         translation: to that space.
+        steps: how steps are counted, if the trials have curves.
         finished: stamp and translation of each finished trial, by number; None if it was left out.
         suggester: the suggester that has encoded them.
     """
 
     translation: Translation
+    steps: Steps | None = None
     finished: dict[int, tuple[Any, Trial | None]] = field(default_factory=dict)
     suggester: Suggester | None = None
 
     def trials(self, trials: Sequence[FrozenTrial], study: "optuna.Study") -> list[Trial]:
-        measured = measured_by_number(trials, goals_of(study, trials))
+        goals = goals_of(study, trials)
+        if (steps := steps_of(study, goals)) != self.steps:
+            self.steps, self.finished = steps, {}
+        measured = measured_by_number(trials, goals)
         return [one for trial in trials if (one := self._one(trial, measured)) is not None]
 
     def _one(self, trial: FrozenTrial, measured: Mapping[int, Measured]) -> Trial | None:
         stamp, outcome = _stamp(trial), measured.get(trial.number)
         cached_stamp, cached = self.finished.get(trial.number, (None, None))
-        if cached_stamp == stamp and (cached is None or _has(cached, outcome)):
+        learnt = cached is None or self.steps is not None or _has(cached, outcome)
+        if cached_stamp == stamp and learnt:  # that of a trial with a curve never changes
             return cached
         if cached_stamp is not None and cached_stamp != stamp:
             self.suggester = None  # it holds the rows of a deleted study
-        translation = next(translated([trial], measured, self.translation), None)
+        translation = next(translated([trial], measured, self.translation, self.steps), None)
         if trial.state.is_finished():
             self.finished[trial.number] = stamp, translation
         return translation

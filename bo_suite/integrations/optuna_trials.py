@@ -20,6 +20,7 @@ from optuna.samplers import PartialFixedSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from bo_suite.errors import SpaceError, StorageError
+from bo_suite.integrations.optuna_curves import Steps
 from bo_suite.integrations.optuna_outcomes import Measured, goals_of, measured_by_number
 from bo_suite.integrations.optuna_space import dimension_of, nearest
 from bo_suite.integrations.translate import Translation
@@ -129,17 +130,32 @@ def to_trials(trials: Sequence[FrozenTrial], translation: Translation, study: "o
 
 
 def translated(
-    trials: Sequence[FrozenTrial], measured: Mapping[int, Measured], translation: Translation
+    trials: Sequence[FrozenTrial],
+    measured: Mapping[int, Measured],
+    translation: Translation,
+    steps: Steps | None = None,
 ) -> Iterator[Trial]:
-    """Translate trials given what they measured, without those that have no point in the space."""
+    """Translate trials given what they measured, without those that have no point in the space.
+
+    Args:
+        trials: of one study.
+        measured: by number of the trial.
+        translation: to the space.
+        steps: how steps are counted, if trials have curves: then pruned ones are stopped, with the last value
+            that they have reported.
+    """
     for trial in trials:
         suggestion = remembered(trial, translation.space)
         try:
             params = translation.ours(_point(trial, suggestion, translation))
         except SpaceError:
             continue
-        outcome = measured.get(trial.number)
+        outcome, reports = measured.get(trial.number), () if steps is None else steps.reports(trial)
         state = "finished" if outcome is not None else "failed" if trial.state.is_finished() else "running"
+        if steps is not None and steps.stopped(trial):
+            state, outcome = "stopped", Measured(reports[-1].value)
+        elif steps is not None and trial.state == TrialState.PRUNED:
+            state, outcome = "failed", None
         yield Trial(
             trial.number,
             params,
@@ -153,6 +169,7 @@ def translated(
             0.0,
             None,
             outcomes=None if outcome is None else outcome.outcomes,
+            reports=reports,
         )
 
 

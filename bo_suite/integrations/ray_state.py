@@ -104,6 +104,7 @@ def state_of(file: str, content: bytes, own: State) -> State:
         "_points": own["_points"],
         "_rewards": own["_rewards"],
         "_starts": form["starts"],
+        "_scheduler": own["_scheduler"],  # that of the history, if it is None
         "_copy": None if form["history"] is None else base64.b64decode(form["history"]),
     }
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from bo_suite.acquisition import Acquisition
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
+from bo_suite.integrations.ending import check_ending
 from bo_suite.integrations.ray_space import by_name, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.integrations.starts import not_asked
@@ -23,6 +24,7 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.paths import local_path
 from bo_suite.storage.trial import Trial, next_id
 from bo_suite.study.optimizer import Optimizer
+from bo_suite.study.scheduling import Scheduler
 from bo_suite.values.describe import described, visible
 from bo_suite.values.numbers import require_finite
 
@@ -31,9 +33,12 @@ _results: Any = import_module("ray.tune.result")
 
 _SAVED = (
     *("_space", "_metric", "_mode", "_acquisition", "_seed", "_storage", "_limit"),
-    *("_known", "_live", "_reported", "_copy", "_points", "_rewards", "_starts"),
+    *("_known", "_live", "_reported", "_copy", "_points", "_rewards", "_starts", "_scheduler"),
 )
 """Attributes in a state; all others follow from them and the history."""
+
+ENDS = "a scheduler of Ray Tune's trials must end them, since paused ones are not continued"
+"""What must hold of a scheduler, as the beginning of a sentence."""
 
 logger = logging.getLogger("bo_suite")
 
@@ -64,10 +69,12 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         points_to_evaluate: configurations to begin with, nested or flat; missing parameters are chosen given
             the others. A continued history does not ask for them again.
         evaluated_rewards: values of these configurations, which must be complete and are not run.
+        scheduler: ends trials, such as ASHA(max_step=50), if the TuneConfig has a BoSuiteScheduler; one that
+            pauses trials is refused.
 
     Raises:
-        ValueError: the space cannot be searched, the metric or mode is invalid, or a point is not in the
-        space.
+        ValueError: the space cannot be searched, the metric or mode is invalid, a point is not in the space,
+            or a scheduler is none, or pauses.
         StorageError: the file cannot be used, or belongs to another space, seed or direction.
     """
 
@@ -82,8 +89,11 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         storage: str | Path | None = None,
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
         evaluated_rewards: Sequence[float] | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
         _check_goal(metric, mode)
+        if scheduler is not None:
+            check_ending(scheduler, ENDS)
         if space is not None:
             translated(space)
         file = None if storage is None else local_path("the storage of a BoSuiteSearch", storage)
@@ -91,7 +101,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         self._metric: str | None = metric
         self._mode: str | None = mode
         self._space, self._acquisition, self._seed = space, acquisition, seed
-        self._storage = None if file is None else str(file)
+        self._storage, self._scheduler = None if file is None else str(file), scheduler
         self._points = [dict(point) for point in _points(points_to_evaluate, evaluated_rewards)]
         self._rewards = None if evaluated_rewards is None else list(evaluated_rewards)
         self._starts: list[Params] | None = None  # the translated points, once there is a space
@@ -192,6 +202,8 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         last = self._reported.pop(trial_id, None)
         reported = (result or {}).get(self.metric)
         value, reason = self._outcome(last if reported is None else reported, result, error)
+        if trial is not None and (trial.state == "stopped" or (trial.state == "failed" and trial.reports)):
+            return  # by a report
         try:
             if value is not None and (trial is None or trial.state == "failed"):
                 self._observe(trial_id, self._config(result) if trial is None else trial.params, value)
@@ -281,7 +293,12 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         self._file = self._storage or self._temporary()
         direction = {"min": "minimize", "max": "maximize"}[mode]
         optimizer = Optimizer(
-            self._translation.space, self._acquisition, self._seed, direction, storage=self._file
+            self._translation.space,
+            self._acquisition,
+            self._seed,
+            direction,
+            storage=self._file,
+            scheduler=self._scheduler,
         )
         trials = optimizer.trials
         needed = 1 + max((number for number, _ in self._known.values()), default=-1)

@@ -27,12 +27,14 @@ from bo_suite.integrations.sklearn_results import (
     scorers_of,
 )
 from bo_suite.integrations.sklearn_run import SearchRun
+from bo_suite.integrations.sklearn_steps import Steps
 from bo_suite.integrations.starts import not_asked
 from bo_suite.integrations.translate import Translation
 from bo_suite.run.stopping import Callback, check_callbacks
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.paths import local_path
 from bo_suite.study.optimizer import Optimizer
+from bo_suite.study.scheduling import Scheduler
 from bo_suite.values.describe import described
 from bo_suite.values.numbers import require_int
 
@@ -84,10 +86,17 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
             lie; None for an end that is open.
         points_to_evaluate: parameters of the first candidates, such as the estimator's defaults, in values of
             the estimator; missing parameters are chosen given the others. They count among the n_iter.
+        scheduler: stops candidates while they are fitted, such as ASHA(max_step=100); with `step`. One that
+            pauses candidates is refused, and so are several objectives or constraints.
+        step: what the scheduler counts: the name of a parameter such as "n_estimators", of an estimator whose
+            `warm_start` goes on to a larger number; or "partial_fit" for calls of that method with all
+            training data. Each candidate is fitted from rung to rung and scored there; its value is the mean
+            over the folds at its last step. The best candidate is one that has all steps, if there is one,
+            and `best_estimator_` is fitted with all steps.
 
     Attributes:
         cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_,
-            multimetric_: as in RandomizedSearchCV.
+            multimetric_: as in RandomizedSearchCV. With a scheduler `cv_results_` has the column "n_steps".
         pareto_: indices of the candidates that meet the constraints and that no other one dominates.
         trials_: all trials of the history, with states, values, noise and reasons of failure.
         stopped_: why the search ended before n_iter candidates, or None.
@@ -120,6 +129,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         objectives: Sequence[str] | Mapping[str, str] | None = None,
         constraints: Mapping[str, Any] | None = None,
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
+        scheduler: Scheduler | None = None,
+        step: str | None = None,
     ) -> None:
         self.search_space = search_space
         self.n_iter = n_iter
@@ -132,6 +143,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.objectives = objectives
         self.constraints = constraints
         self.points_to_evaluate = points_to_evaluate
+        self.scheduler = scheduler
+        self.step = step
         super().__init__(
             estimator,
             scoring=scoring,
@@ -169,25 +182,30 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.scorer_ = scorers_of(self.estimator, self.scoring, self.refit)
         call = FitCall.of(self, X, y, params)
         with task(None, self, "fit", 1 + bool(self.refit)) as context:
-            self._search(call, translation, starts, context)
+            steps = self._search(call, translation, starts, context)
             if self.refit:
                 with task(context, self, "refit-with-best-params", 0):
-                    self._fit_best(call)
+                    self._fit_best(call, steps)
         return self
 
-    def _search(self, call: FitCall, translation: Translation, starts: list[Params], context: Any) -> None:
-        """Evaluate candidates, and set the attributes that do not need a refit."""
+    def _search(
+        self, call: FitCall, translation: Translation, starts: list[Params], context: Any
+    ) -> Steps | None:
+        """Evaluate candidates, and set the attributes that need no refit; return how they are fitted."""
+        seed = self._seed()
+        steps = Steps.of(self, translation.all_names, seed)
         splitter = check_cv(self.cv, call.y, classifier=is_classifier(self.estimator))
         splits = call.splits(splitter)
         goals = SearchGoals.of(self.objectives, self.constraints, self.refit, self._metrics())
         optimizer = Optimizer(
             translation.space,
             self.acquisition,
-            self._seed(),
+            seed,
             goals.goals.direction,
             self.n_iter,
             self.storage,
             constraints=goals.goals.limits,
+            scheduler=self.scheduler,
         )
         with closing(optimizer), task(context, self, "search", None) as search_context:
             data = None if self.storage is None else call.fingerprint()
@@ -196,11 +214,12 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
             )
             splits = journal.splits(splits, call.samples, _is_constant(splitter))
             evaluate = CrossValidation(self, call, splits, splitter, goals)
-            run = SearchRun(self, optimizer, translation, journal, evaluate)
+            run = SearchRun(self, optimizer, translation, journal, evaluate, steps)
             self.stopped_ = run.go(not_asked(starts, optimizer.trials), search_context)
             self.trials_ = optimizer.trials
             self.n_splits_ = len(splits)
             self._set_results(run)
+        return steps
 
     def _set_results(self, run: SearchRun) -> None:
         """Set `cv_results_` and the best candidate.
@@ -219,23 +238,28 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         points = [run.translation.theirs(trial.params) for trial, _ in ended]
         folds = [record.folds or [blank] * self.n_splits_ for _, record in ended]
         self.cv_results_ = cv_results(points, folds)
+        if run.steps is not None:
+            self.cv_results_["n_steps"] = np.array([trial.step for trial, _ in ended])
         front = {trial.id for trial in run.optimizer.pareto}
         self.pareto_ = np.flatnonzero([trial.id in front for trial, _ in ended])
         self.multimetric_ = isinstance(fold["test_scores"], Mapping)
         if self.refit or not self.multimetric_:
             metric = self.refit if self.multimetric_ else "score"
             feasible = run.evaluate.goals.feasible(folds)
+            if run.steps is not None:
+                feasible = np.array([trial.state == "finished" for trial, _ in ended])
             self.best_index_ = best_index(self.cv_results_, self.refit, metric, feasible)
             self.best_params_ = points[self.best_index_]
             if not callable(self.refit):
                 self.best_score_ = self.cv_results_[f"mean_test_{metric}"][self.best_index_]
 
-    def _fit_best(self, call: FitCall) -> None:
+    def _fit_best(self, call: FitCall, steps: Steps | None) -> None:
         """Fit the best candidate to all data."""
         self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
         targets = () if call.y is None else (call.y,)
+        fit = self.best_estimator_.fit if steps is None else steps.whole(self.best_estimator_, call)
         started = time.time()
-        self.best_estimator_.fit(call.X, *targets, **call.fit_params)
+        fit(call.X, *targets, **call.fit_params)
         self.refit_time_ = time.time() - started
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
@@ -275,7 +299,8 @@ class BOSearchCV(BaseSearchCV):  # type: ignore[misc]
         elif not isinstance(scoring, str | list | tuple | set):
             scoring = _scorer_name(scoring)
         names = sorted(scoring) if isinstance(scoring, set) else scoring
-        return f"{names}, {self.refit}" if isinstance(self.refit, str) else f"{names}"
+        named = f"{names}, {self.refit}" if isinstance(self.refit, str) else f"{names}"
+        return named if self.step is None else f"{named}, in steps of {self.step}"
 
     def _metrics(self) -> list[str] | None:
         """Names of the metrics; None of a function, which may return several."""

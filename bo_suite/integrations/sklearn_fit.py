@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ except ImportError:  # scikit-learn < 1.9
         return method
 
 
-__all__ = ["CandidateScore", "CrossValidation", "FitCall", "task", "with_callbacks"]
+__all__ = ["CandidateScore", "CrossValidation", "FitCall", "OneSplit", "scored", "task", "with_callbacks"]
 
 _ALL_FAILED = re.compile(r"\s*All the \d+ fits failed")
 """How the message of `cross_validate` begins if the estimator could not be fitted on any split."""
@@ -132,6 +133,18 @@ class CrossValidation:
         if search.verbose > 0:
             total = len(points) * count
             print(f"Fitting {count} folds for each of {len(points)} candidates, totalling {total} fits")
+        arguments = [(search.estimator, point) for point in points for _ in self.splits]
+        fits = self.parallel(_fit_and_score, arguments)
+        return [self.score(point, fits[k * count : (k + 1) * count]) for k, point in enumerate(points)]
+
+    def parallel(self, fit: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Call a function for each candidate on each split, in `n_jobs` processes.
+
+        Args:
+            fit: takes its arguments, the data, a splitter of one split, and arguments of `cross_validate`.
+            arguments: of each call, in order of the candidates and then of the splits.
+        """
+        search = self.search
         routed = get_config()["enable_metadata_routing"]
         routing = get_routing_for_object(self.splitter) if routed else None
         settings = {
@@ -140,14 +153,13 @@ class CrossValidation:
             "error_score": search.error_score,
             "return_train_score": search.return_train_score,
         }
-        fits = Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch)(
-            delayed(_fit_and_score)(search.estimator, point, self.call, _Split(*split, routing), settings)
-            for point in points
-            for split in self.splits
+        results: list[Any] = Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch)(
+            delayed(fit)(*own, self.call, OneSplit(*split, routing), settings)
+            for own, split in zip(arguments, cycle(self.splits), strict=False)
         )
-        return [self._score(point, fits[k * count : (k + 1) * count]) for k, point in enumerate(points)]
+        return results
 
-    def _score(self, point: Mapping[str, Any], fits: list[Fold]) -> CandidateScore:
+    def score(self, point: Mapping[str, Any], fits: list[Fold]) -> CandidateScore:
         """Combine the folds of one candidate; folds that could not be fitted have `error_score`."""
         search = self.search
         reports = [fit["report"] for fit in fits if "report" in fit]
@@ -170,7 +182,7 @@ class CrossValidation:
 
 
 @dataclass(frozen=True, eq=False)
-class _Split:
+class OneSplit:
     """A splitter of one split, with the metadata requests of the splitter that drew it."""
 
     train: np.ndarray
@@ -188,10 +200,14 @@ class _Split:
 
 
 def _fit_and_score(
-    estimator: Any, point: Mapping[str, Any], call: FitCall, split: _Split, settings: dict[str, Any]
+    estimator: Any, point: Mapping[str, Any], call: FitCall, split: OneSplit, settings: dict[str, Any]
 ) -> Fold:
-    """Fit and score one candidate on one split; a fit that failed has a `report` and no scores."""
-    candidate = clone(estimator).set_params(**clone(point, safe=False))
+    """Fit and score one candidate on one split."""
+    return scored(clone(estimator).set_params(**clone(point, safe=False)), call, split, settings)
+
+
+def scored(candidate: Any, call: FitCall, split: OneSplit, settings: dict[str, Any]) -> Fold:
+    """Fit and score an estimator on one split; a fit that failed has a `report` and no scores."""
     started = time.perf_counter()
     try:
         result = cross_validate(candidate, call.X, call.y, cv=split, **settings)

@@ -7,10 +7,12 @@ from typing import Any
 
 from bo_suite.integrations.folds import Journal, Record
 from bo_suite.integrations.sklearn_fit import CrossValidation, task
+from bo_suite.integrations.sklearn_steps import Candidate, Steps
 from bo_suite.integrations.translate import Translation
 from bo_suite.run.stopping import reason_to_stop
 from bo_suite.space.listing import exhausted
 from bo_suite.space.space import Params
+from bo_suite.storage.goals import VALUE
 from bo_suite.storage.leases import ATTEMPTS, USED_UP
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
@@ -23,6 +25,7 @@ class SearchRun:
     """One search: batches of trials are asked for, evaluated and told.
 
     Attributes:
+        steps: how candidates are fitted in steps; None if each is fitted at once.
         report: scikit-learn's report of the last failed fit.
     """
 
@@ -31,6 +34,7 @@ class SearchRun:
     translation: Translation
     journal: Journal
     evaluate: CrossValidation
+    steps: Steps | None = None
     report: str = field(default="", init=False)
 
     def go(self, starts: list[Params], context: Any) -> str | None:
@@ -88,6 +92,8 @@ class SearchRun:
 
     def _evaluate(self, batch: list[Trial]) -> str | None:
         """Evaluate and tell the trials; return a callback's reason to end the search."""
+        if self.steps is not None:
+            return self._evaluate_in_steps(batch, self.steps)
         reasons = []
         points = [self.translation.theirs(trial.params) for trial in batch]
         for trial, score in zip(batch, self.evaluate(points), strict=True):
@@ -97,14 +103,43 @@ class SearchRun:
             reasons.append(reason_to_stop(self.search.callbacks, self.optimizer, ended))
         return next(filter(None, reasons), None)
 
+    def _evaluate_in_steps(self, batch: list[Trial], steps: Steps) -> str | None:
+        """Fit the trials from rung to rung, side by side, until each is stopped or has all steps."""
+        optimizer, reasons = self.optimizer, []
+        candidates = [Candidate(trial, self.translation.theirs(trial.params)) for trial in batch]
+        while candidates:
+            going, scores = [], steps.advance(candidates, self.evaluate, optimizer)
+            for candidate, score in zip(candidates, scores, strict=True):
+                trial, record = candidate.trial, score.record
+                self.report = score.report or self.report
+                self.journal.add(trial.id, record)
+                if record.reason is None:
+                    value = self.evaluate.goals.means(record.folds)[VALUE]
+                    if steps.goes_on(candidate, value, optimizer):
+                        going.append(candidate)
+                        continue
+                ended = optimizer.trial(trial.id)
+                if ended.state == "running":
+                    ended = self._end(trial, record)
+                reasons.append(reason_to_stop(self.search.callbacks, optimizer, ended))
+            candidates = going
+        return next(filter(None, reasons), None)
+
+    def _is_whole(self, trial: Trial) -> bool:
+        """Whether the record of a running trial is that of its end."""
+        record = self.journal.records.get(trial.id)
+        if record is None or record.reason is not None or self.steps is None:
+            return record is not None
+        return trial.step == self.steps.scheduler.max_step
+
     def _reclaimed(self) -> list[Trial]:
         """Trials whose process died, except those that are on record or killed too many processes."""
         interrupted = []
         for trial in self.optimizer.reclaim(attempts=None):
-            if trial.id not in self.journal.records and trial.attempt > ATTEMPTS:
+            if not self._is_whole(trial) and trial.attempt > ATTEMPTS:
                 record = Record([], USED_UP.format(ATTEMPTS))
                 self.journal.add(trial.id, record)
-            if trial.id in self.journal.records:  # it died between two writes
+            if self._is_whole(trial):  # it died between two writes
                 self._end(trial, self.journal.records[trial.id])
             else:
                 interrupted.append(trial)

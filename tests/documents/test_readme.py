@@ -47,20 +47,24 @@ def test_the_blocks_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     if any("postgresql:///" in block.code for block in code_blocks(page)):
         server = request.getfixturevalue("postgres_server")
         set_database(server, monkeypatch)
         request.addfinalizer(lambda: remove_database(server))
     left_out = []
     for block in code_blocks(page):
-        libraries = re.findall(r"^(?:from|import) (optuna|ray|ConfigSpace)\b", block.code, re.MULTILINE)
+        libraries = re.findall(
+            r"^(?:from|import) (optuna|ray|ConfigSpace|lightning|keras)\b", block.code, re.MULTILINE
+        )
         libraries += ["submitit"] * ("SlurmExecutor" in block.code)
         libraries += ["plotly"] * bool(re.search(r"^(?:report\(|bo-suite report)", block.code, re.MULTILINE))
         if missing := [library for library in libraries if find_spec(library) is None]:
             left_out.append(f"{block} needs {missing[0]}")
         elif block.language == "bash":
             run_bash(block)
-        elif {"ray", "submitit"} & set(libraries):  # whose workers must get all that is defined here
+        elif {"ray", "submitit", "lightning", "keras"} & set(libraries):
+            # their workers must get all that is defined here, or they warn of themselves
             if "submitit" in libraries:
                 for name, value in FakeSlurm(tmp_path / "slurm").environment.items():
                     monkeypatch.setenv(name, value)

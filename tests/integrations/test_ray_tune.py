@@ -724,7 +724,7 @@ def test_a_driver_that_was_taken_for_dead_cannot_end_the_trials_of_the_next(
     second.restore(str(tmp_path / "state.pkl"))
     first.restore(str(tmp_path / "state.pkl"))  # alive after all, and of the first attempt
     first.on_trial_complete("a", {"loss": 9.0})
-    assert "only the current attempt ends a trial" in caplog.text
+    assert "only the current attempt of a trial counts" in caplog.text
     second.on_trial_complete("a", {"loss": 1.0})
     assert [trial.value for trial in second.optimizer.trials] == [1.0]
 
