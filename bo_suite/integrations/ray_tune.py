@@ -172,7 +172,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         return nested({self._paths[name]: value for name, value in flat.items()})
 
     def continued(self, trial: Trial) -> bool:
-        """Note the attempt of a trial; return whether Ray knows the trial, and so its scheduler continues it."""
+        """Note the attempt of a trial; return whether Ray knows it, so that Ray's scheduler continues it."""
         name = next((name for name, (number, _) in self._known.items() if number == trial.id), None)
         if name is not None:
             self._known[name] = (trial.id, trial.attempt)
