@@ -1,6 +1,6 @@
 """Schedulers for libraries in which no trial can be paused."""
 
-from bo_suite.run.schedulers import PASHA, PromotionASHA
+from bo_suite.run.schedulers import PASHA, CurvePromotion, PromotionASHA
 from bo_suite.study.arguments import check_scheduler
 
 
@@ -12,5 +12,5 @@ def check_ending(scheduler: object, law: str) -> None:
         law: what must hold, as the beginning of a sentence.
     """
     check_scheduler(scheduler)
-    if isinstance(scheduler, PromotionASHA | PASHA):
+    if isinstance(scheduler, CurvePromotion | PASHA | PromotionASHA):
         raise ValueError(f"{law}, got {type(scheduler).__name__}, which pauses them")

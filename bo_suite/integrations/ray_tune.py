@@ -16,16 +16,17 @@ from typing import Any
 
 from bo_suite.acquisition import Acquisition
 from bo_suite.errors import SpaceError, SpaceExhausted, StorageError, TrialError
-from bo_suite.integrations.ending import check_ending
+from bo_suite.integrations.ray_arguments import check_goal, checked_points
 from bo_suite.integrations.ray_space import by_name, nested, translated
 from bo_suite.integrations.ray_state import state_of, state_text
 from bo_suite.integrations.starts import not_asked
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.paths import local_path
 from bo_suite.storage.trial import Trial, next_id
+from bo_suite.study.arguments import check_scheduler
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.scheduling import Scheduler
-from bo_suite.values.describe import described, visible
+from bo_suite.values.describe import visible
 from bo_suite.values.numbers import require_finite
 
 _search: Any = import_module("ray.tune.search")
@@ -36,9 +37,6 @@ _SAVED = (
     *("_known", "_live", "_reported", "_copy", "_points", "_rewards", "_starts", "_scheduler"),
 )
 """Attributes in a state; all others follow from them and the history."""
-
-ENDS = "a scheduler of Ray Tune's trials must end them, since paused ones are not continued"
-"""What must hold of a scheduler, as the beginning of a sentence."""
 
 logger = logging.getLogger("bo_suite")
 
@@ -69,12 +67,11 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         points_to_evaluate: configurations to begin with, nested or flat; missing parameters are chosen given
             the others. A continued history does not ask for them again.
         evaluated_rewards: values of these configurations, which must be complete and are not run.
-        scheduler: ends trials, such as ASHA(max_step=50), if the TuneConfig has a BoSuiteScheduler; one that
-            pauses trials is refused.
+        scheduler: ends or pauses trials, such as ASHA(max_step=50), if the TuneConfig has a BoSuiteScheduler.
 
     Raises:
         ValueError: the space cannot be searched, the metric or mode is invalid, a point is not in the space,
-            or a scheduler is none, or pauses.
+            or a scheduler is none.
         StorageError: the file cannot be used, or belongs to another space, seed or direction.
     """
 
@@ -91,9 +88,9 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         evaluated_rewards: Sequence[float] | None = None,
         scheduler: Scheduler | None = None,
     ) -> None:
-        _check_goal(metric, mode)
+        check_goal(metric, mode)
         if scheduler is not None:
-            check_ending(scheduler, ENDS)
+            check_scheduler(scheduler)
         if space is not None:
             translated(space)
         file = None if storage is None else local_path("the storage of a BoSuiteSearch", storage)
@@ -102,7 +99,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         self._mode: str | None = mode
         self._space, self._acquisition, self._seed = space, acquisition, seed
         self._storage, self._scheduler = None if file is None else str(file), scheduler
-        self._points = [dict(point) for point in _points(points_to_evaluate, evaluated_rewards)]
+        self._points = [dict(point) for point in checked_points(points_to_evaluate, evaluated_rewards)]
         self._rewards = None if evaluated_rewards is None else list(evaluated_rewards)
         self._starts: list[Params] | None = None  # the translated points, once there is a space
         self._limit: int | None = None
@@ -140,7 +137,7 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         Raises:
             ValueError: the space cannot be searched, or the metric or mode differs from the earlier one.
         """
-        _check_goal(metric, mode)
+        check_goal(metric, mode)
         before, now = (self._metric, self._mode), (metric, mode)
         if any(old and new and old != new for old, new in zip(before, now, strict=True)):
             raise ValueError(f"the metric and mode were {before} before, got {now}")
@@ -167,10 +164,20 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
                 trial = self._next()
             except SpaceExhausted:
                 return str(self.FINISHED)
+            if self.continued(trial):
+                return None
             self._known[trial_id] = (trial.id, trial.attempt)
             self._live.add(trial_id)
         flat = self._translation.theirs(optimizer.trial(self._known[trial_id][0]).params)
         return nested({self._paths[name]: value for name, value in flat.items()})
+
+    def continued(self, trial: Trial) -> bool:
+        """Note the attempt of a trial; return whether Ray knows it, so that Ray's scheduler continues it."""
+        name = next((name for name, (number, _) in self._known.items() if number == trial.id), None)
+        if name is not None:
+            self._known[name] = (trial.id, trial.attempt)
+            self._live.add(name)
+        return name is not None
 
     def _next(self) -> Trial:
         """Return an interrupted trial, or else one of a point to start from, or else a suggestion."""
@@ -202,8 +209,9 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
         last = self._reported.pop(trial_id, None)
         reported = (result or {}).get(self.metric)
         value, reason = self._outcome(last if reported is None else reported, result, error)
-        if trial is not None and (trial.state == "stopped" or (trial.state == "failed" and trial.reports)):
-            return  # by a report
+        by_report = ("stopped", "paused", "failed" if value is None else "")
+        if trial is not None and trial.reports and trial.state in by_report:
+            return
         try:
             if value is not None and (trial is None or trial.state == "failed"):
                 self._observe(trial_id, self._config(result) if trial is None else trial.params, value)
@@ -370,26 +378,3 @@ class BoSuiteSearch(_search.Searcher):  # type: ignore[misc]
             raise TrialError(f"{params} has a value already, got {value}")
         trial = self.optimizer.add(params, value)
         self._known[trial_id] = (trial.id, trial.attempt)
-
-
-def _points(points: Any, rewards: Any) -> Sequence[Mapping[str, Any]]:
-    """Return the points to start from; raise a ValueError unless they are dicts, each with a reward."""
-    starts = [] if points is None else points
-    if not (isinstance(starts, Sequence) and all(isinstance(point, Mapping) for point in starts)):
-        raise ValueError(f"points_to_evaluate must be a list of configurations, got {described(points)}")
-    if rewards is not None and not (isinstance(rewards, Sequence) and len(rewards) == len(starts)):
-        raise ValueError(
-            f"evaluated_rewards must be a list of {len(starts)} values, one for each of points_to_evaluate, "
-            f"got {described(rewards)}"
-        )
-    return starts
-
-
-def _check_goal(metric: object, mode: object) -> None:
-    if metric is not None and not (isinstance(metric, str) and metric):
-        advice = ""
-        if isinstance(metric, list | tuple | set | Mapping):
-            advice = ": Ray Tune has one metric, so search for several objectives by minimize or an Optimizer"
-        raise ValueError(f"the metric must be a name, got {described(metric)}{advice}")
-    if mode not in (None, "min", "max"):
-        raise ValueError(f"the mode must be 'min' or 'max', got {mode!r}")

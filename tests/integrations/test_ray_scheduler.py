@@ -14,7 +14,7 @@ import pytest
 
 from bo_suite import Float, Optimizer, Space
 from bo_suite.errors import TrialError
-from bo_suite.run.schedulers import ASHA, PASHA, PromotionASHA
+from bo_suite.run.schedulers import ASHA, PromotionASHA
 
 WHY = "needs ray[tune], which `pip install 'bo-suite[ray]'` brings"
 tune = pytest.importorskip("ray.tune", exc_type=ImportError, reason=WHY)
@@ -136,10 +136,33 @@ def test_the_search_is_found_in_a_limiter() -> None:
     BoSuiteScheduler().on_trial_add(SimpleNamespace(search_alg=wrapped), None)
 
 
-@pytest.mark.parametrize("scheduler", [PromotionASHA(LAST), PASHA(LAST)])
-def test_schedulers_that_pause_are_refused(scheduler: Any) -> None:
-    with pytest.raises(ValueError, match="paused ones are not continued, got P"):
-        search_of(scheduler)
+def test_a_paused_trial_is_continued_before_a_new_one() -> None:
+    run = Run(search_of(PromotionASHA(LAST)))
+    for name, value in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
+        run.begin(name)
+        assert run.result(name, 1, value) == "PAUSE"
+    assert run.search.suggest("d") is None  # b goes on in place of a new trial
+    trials = [tune.experiment.Trial("t", trial_id=name, stub=True) for name in "abc"]
+    for trial in trials:
+        trial.status = trial.PAUSED
+    stopped: list[Any] = []
+    controller = SimpleNamespace(
+        search_alg=SimpleNamespace(searcher=run.search, is_finished=lambda: True),
+        get_trials=lambda: trials,
+        stop_trial=stopped.append,
+    )
+    assert run.scheduler.choose_trial_to_run(controller) is trials[1]
+    assert run.scheduler.choose_trial_to_run(controller) is trials[1]
+    trials[1].status = trials[1].RUNNING
+    assert run.scheduler.choose_trial_to_run(controller) is None
+    assert [run.result("b", step, 1.0) for step in (1, 2, 3)] == ["CONTINUE", "CONTINUE", "PAUSE"]
+    trials[1].status = trials[1].PAUSED
+    assert stopped == []
+    assert run.scheduler.choose_trial_to_run(controller) is None
+    assert stopped == trials  # nothing runs, and nothing is promoted
+    for name in "abc":
+        run.search.on_trial_complete(name)
+    assert [trial.state for trial in run.search.optimizer.trials] == ["paused"] * 3
 
 
 def test_bad_steps_are_refused() -> None:
@@ -169,18 +192,21 @@ def train(config: dict[str, Any]) -> None:
         tune.report({"loss": (config["x"] - 0.3) ** 2 + 1.0 / step})
 
 
-@pytest.mark.slow
-def test_a_run_on_a_cluster_ends_hopeless_trials(cluster: Path) -> None:
-    search = BoSuiteSearch(storage=cluster / "history.db", scheduler=ASHA(LAST))
+def tuned(folder: Path, scheduler: Any) -> tuple[Any, list[Any]]:
+    search = BoSuiteSearch(storage=folder / "history.db", scheduler=scheduler)
     plan = {"search_alg": search, "scheduler": BoSuiteScheduler(), "metric": "loss", "mode": "min"}
     tuner = tune.Tuner(
         train,
         param_space={"x": tune.uniform(0, 1)},
         tune_config=tune.TuneConfig(num_samples=8, max_concurrent_trials=2, reuse_actors=True, **plan),
-        run_config=tune.RunConfig(name="run", storage_path=str(cluster), verbose=0),
+        run_config=tune.RunConfig(name="run", storage_path=str(folder), verbose=0),
     )
-    results = tuner.fit()
-    trials = search.optimizer.trials
+    return tuner.fit(), search.optimizer.trials
+
+
+@pytest.mark.slow
+def test_a_run_on_a_cluster_ends_hopeless_trials(cluster: Path) -> None:
+    results, trials = tuned(cluster, ASHA(LAST))
     assert len(results) == len(trials) == 8
     assert results.num_errors == 0
     assert sorted(result.metrics["training_iteration"] for result in results) == sorted(
@@ -188,3 +214,13 @@ def test_a_run_on_a_cluster_ends_hopeless_trials(cluster: Path) -> None:
     )
     assert all(trial.step == LAST for trial in trials if trial.state == "finished")
     assert {trial.state for trial in trials} == {"finished", "stopped"}
+
+
+@pytest.mark.slow
+def test_a_run_on_a_cluster_continues_the_best_of_the_paused_trials(cluster: Path) -> None:
+    results, trials = tuned(cluster, PromotionASHA(LAST, factor=2))
+    assert len(results) == len(trials) == 8
+    assert results.num_errors == 0
+    assert {trial.state for trial in trials} == {"finished", "paused"}
+    assert {trial.step for trial in trials} <= {1, 2, 4, 8, LAST}
+    assert all(trial.attempt > 1 for trial in trials if trial.step > 1)
