@@ -113,9 +113,9 @@ class Observations:
         return _transform(self._losses(measured), _if_any(self._rows(measured)[1]))
 
     def observed(self, trials: Sequence[Trial]) -> list[Trial]:
-        """The trials whose outcomes are the rows of `dataset`, in their order: finished ones, with one objective.
+        """The trials whose outcomes are the rows of `dataset`, in their order, with one objective.
 
-        If unfinished trials have reported, those that count as observations are among them.
+        These are the finished ones. If others have reported, those that count as observations are among them.
         """
         if (curves := self.curves(trials)) is None:
             return [trial for trial in trials if trial.measured]
