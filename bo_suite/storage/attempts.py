@@ -5,6 +5,7 @@ import math
 import operator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, SupportsFloat
 
 from bo_suite.errors import SpaceError, SupersededError, TrialError
@@ -79,13 +80,14 @@ class Attempts:
             row = table.row(number)
             check_is_current("only a running trial is reported", row, attempt, self._holding.owner)
             earlier = table.reports.of(number)
-            last = max((one.step for one in earlier if one.attempt == row.attempt), default=0)
+            last = next((one.step for one in reversed(earlier) if one.attempt == row.attempt), 0)
             if report.step <= last:
                 raise TrialError(
                     f"the steps of an attempt must increase, got step {report.step} of trial {number} after "
                     f"step {last}"
                 )
-            decided = next((one.verdict for one in earlier if one.step == report.step), None)
+            again = takewhile(lambda one: one.step >= report.step, reversed(earlier))
+            decided = next((one.verdict for one in again if one.step == report.step), None)
             seconds = report.seconds
             if math.isnan(seconds):
                 seconds = row.spent + max(table.database.now() - row.started, 0.0)

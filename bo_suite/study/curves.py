@@ -62,9 +62,9 @@ class LearningCurves:
         y: outcomes on the scale of a surrogate, NaN where none was reported.
         transform: of losses to that scale.
         value: of each trial as an observation.
-        noise: its variance, NaN for the outcome of a finished trial.
+        noise: its variance, NaN for an outcome at the last step.
         mean: m.
-        variance: v, 0 for a finished trial.
+        variance: v, 0 for an outcome at the last step.
     """
 
     trials: tuple[Trial, ...]
@@ -111,7 +111,8 @@ class LearningCurves:
     def observed(self) -> jt.Bool[Tensor, " n"]:
         """Which trials count as observations: all but those that run and have said little so far."""
         running = torch.tensor([trial.state == "running" for trial in self.trials], device="cpu")
-        return ~running | (self.variance > (1.0 - _INFORMATIVE) * self.noise)  # 1 - v / w = v / v_0
+        informed = self.variance > (1.0 - _INFORMATIVE) * self.noise  # 1 - v / w = v / v_0
+        return ~running | informed | self.noise.isnan()
 
     def probability_of_improvement(self, trial: Trial) -> float:
         """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""

@@ -71,7 +71,7 @@ class Judge:
             return "stop"
         judged = self._is_judged(number, at)
         trial = history.report(number, at, value, seconds, attempt, None if judged else "continue")
-        if not judged or next(one.verdict for one in trial.reports if one.step == at) is not None:
+        if not judged or next(one.verdict for one in reversed(trial.reports) if one.step == at) is not None:
             return "continue"
         trial = history.decide(number, at, self._verdict(trial), trial.attempt)
         if trial.state == "running":
@@ -107,7 +107,7 @@ class Judge:
         trial = self._history.trial(number)
         if self.scheduler is None or trial is None or step >= self.scheduler.max_step:
             return False
-        decided = max((one.step for one in trial.reports if one.verdict is not None), default=0)
+        decided = next((one.step for one in reversed(trial.reports) if one.verdict is not None), 0)
         rungs = self.scheduler.rungs(trial, self._progress(trials))
         reached = bisect_right(rungs, step)
         return reached > 0 and rungs[reached - 1] > decided

@@ -187,6 +187,13 @@ def test_a_dataset_has_observations_of_unfinished_trials():
     assert torch.allclose(observations.transform(trials)(loss), data.y[:1])
 
 
+def test_a_running_trial_that_has_reported_the_last_step_is_an_observation():
+    trials = [*some_trials(), trial(20, T, "running")]
+    curves = LearningCurves.of(trials, 1.0, T)
+    assert bool(curves.observed[-1])
+    assert bool(curves.noise[-1].isnan())
+
+
 def test_known_noise_of_a_finished_trial_stays_known():
     trials = some_trials()
     noisy = Trial(
