@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bo_suite.run.schedulers.rungs import checked_ladder, highest_rung, ladder
+from bo_suite.run.schedulers.rungs import checked_ladder, highest_rung, ladder, verdict_among
 from bo_suite.storage.trial import Trial, Verdict
 from bo_suite.study.scheduling import Progress
 
@@ -43,11 +43,7 @@ class ASHA:
     def verdict(self, trial: Trial, progress: Progress) -> Verdict:
         """ "stop" unless the trial is among the best at the highest rung that it has reached."""
         rung = highest_rung(self.rungs(trial, progress), trial.step)
-        losses = progress.losses(rung)
-        if len(losses) < self.factor:
-            return "continue"
-        worst = sorted(losses.values())[len(losses) // self.factor - 1]
-        return "continue" if losses[trial.id] <= worst else "stop"
+        return verdict_among(progress.losses(rung), trial.id, self.factor)
 
     def promoted(self, progress: Progress) -> int | None:
         """None: no trial is paused."""

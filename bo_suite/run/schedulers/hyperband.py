@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
-from bo_suite.run.schedulers.rungs import checked_ladder, highest_rung, ladder
+from bo_suite.run.schedulers.rungs import checked_ladder, highest_rung, ladder, verdict_among
 from bo_suite.storage.trial import Trial, Verdict
 from bo_suite.study.scheduling import Progress
 
@@ -68,10 +68,7 @@ class Hyperband:
             for number, loss in progress.losses(rung).items()
             if self.bracket(number, progress.seed) == own
         }
-        if len(losses) < self.factor:
-            return "continue"
-        worst = sorted(losses.values())[len(losses) // self.factor - 1]
-        return "continue" if losses[trial.id] <= worst else "stop"
+        return verdict_among(losses, trial.id, self.factor)
 
     def promoted(self, progress: Progress) -> int | None:
         """None: no trial is paused."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from bo_suite.run.schedulers.rungs import checked_ladder, highest_rung, ladder
+from bo_suite.run.schedulers.rungs import checked_ladder, ladder, promotable
 from bo_suite.storage.trial import Trial, Verdict
 from bo_suite.study.scheduling import Progress
 
@@ -55,18 +55,7 @@ class PASHA:
 
     def promoted(self, progress: Progress) -> int | None:
         """The best trial that may go on, at the highest rung below the top that has one."""
-        top = self.top(progress)
-        for rung in sorted((rung for rung in self._rungs if rung < top), reverse=True):
-            losses = progress.losses(rung)
-            best = sorted(losses, key=lambda number: (losses[number], number))[: len(losses) // self.factor]
-            paused = {
-                trial.id
-                for trial in progress.trials
-                if trial.state == "paused" and highest_rung(self._rungs, trial.step) == rung
-            }
-            if (promoted := next((number for number in best if number in paused), None)) is not None:
-                return promoted
-        return None
+        return promotable(progress, self._rungs, self.factor, self.top(progress))
 
     def top(self, progress: Progress) -> int:
         """The step beyond which no trial is continued: a rung, or max_step."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bo_suite.run.schedulers.rungs import checked_ladder, highest_rung, ladder
+from bo_suite.run.schedulers.rungs import checked_ladder, ladder, promotable
 from bo_suite.storage.trial import Trial, Verdict
 from bo_suite.study.scheduling import Progress
 
@@ -47,18 +47,7 @@ class PromotionASHA:
 
     def promoted(self, progress: Progress) -> int | None:
         """The best trial that may go on, at the highest rung that has one; the earliest of equal ones."""
-        paused = {
-            trial.id: highest_rung(self._rungs, trial.step)
-            for trial in progress.trials
-            if trial.state == "paused"
-        }
-        for rung in sorted(set(paused.values()), reverse=True):
-            losses = progress.losses(rung)
-            best = sorted(losses, key=lambda number: (losses[number], number))[: len(losses) // self.factor]
-            for number in best:
-                if paused.get(number) == rung:
-                    return number
-        return None
+        return promotable(progress, self._rungs, self.factor, self.max_step)
 
     @property
     def _rungs(self) -> tuple[int, ...]:
