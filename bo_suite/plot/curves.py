@@ -181,4 +181,6 @@ def _title(reports: Reports, expected: Extrapolation | None) -> str:
             f"{mean:.4g} ({low:.4g} to {high:.4g}) expected at step {reports.max_step}"
         )
     count = len(reports.reporting)
-    return f"{count} trials, {reports.spent:,} of {count * reports.max_step:,} steps"
+    return (
+        f"{count} trial{'' if count == 1 else 's'}, {reports.spent:,} of {count * reports.max_step:,} steps"
+    )

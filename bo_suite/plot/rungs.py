@@ -80,6 +80,8 @@ def plot_rungs(run: Run | Location) -> "Figure":
         TrialError: no trial has reported, no scheduler judges the trials, or there are several objectives.
         StorageError: there is no history at the place.
     """
+    from matplotlib.ticker import MaxNLocator
+
     reports = Reports.of(run)
     rungs = rungs_of(reports)
     figure, ((counts,), (axes,)) = new_figure(2, height=5.0, ratios=(1.0, 2.6))
@@ -93,6 +95,7 @@ def plot_rungs(run: Run | Location) -> "Figure":
         text = f"{number}" if place == places[-1] else f"{going[place]} of {number}"
         counts.annotate(text, (place, number), (0, 2), textcoords="offset points", ha="center", fontsize=9)
     counts.set(ylabel="trials", ylim=(0, 1.18 * max(reached)))
+    counts.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     counts.set_xticks([])
     counts.set_xlim(-0.6, len(rungs) - 0.4)
     for kept, style, label in (
@@ -118,6 +121,7 @@ def plot_rungs(run: Run | Location) -> "Figure":
     axes.set_ylabel("value there")
     scale_values(axes, reports, [value for rung in rungs for value in rung.values])
     axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
+    figure.align_ylabels()
     return figure
 
 

@@ -204,3 +204,13 @@ def test_figures_can_be_saved(draw, tmp_path: Path):
     picture = tmp_path / "run.png"
     draw(evaluated(ASHA(9), last=9)).savefig(picture, dpi=30)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("values", [(-5.0,), (1e300, -1e300, 0.0, 1e-300), (2.0, 2.0)])
+@pytest.mark.parametrize("draw", [plot_curves, plot_rungs])
+def test_one_report_equal_ones_and_extreme_ones_can_be_drawn(values, draw, tmp_path: Path):
+    optimizer = Optimizer(SPACE, scheduler=ASHA(9), initial=100)
+    for value in values:
+        optimizer.report(optimizer.ask(), 1, value)
+    draw(optimizer).savefig(tmp_path / "run.png", dpi=30)
+    assert (tmp_path / "run.png").stat().st_size > 0

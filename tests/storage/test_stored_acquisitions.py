@@ -67,7 +67,7 @@ NO_RECIPES = {
     "integrations": (
         *("Record", "Journal", "ConditionedProcess", "AcquisitionContext", "BoTorchScore", "Dimension"),
         *("Translation", "FitCall", "CandidateScore", "CrossValidation", "Measured"),
-        *("SearchGoals", "SearchRun", "Tree", "Evidence"),
+        *("SearchGoals", "SearchRun", "Tree", "Evidence", "Steps", "Candidate", "OneSplit"),
     ),
 }
 """Classes of the rooms that recipes are made of, which are no part of one."""
