@@ -60,6 +60,7 @@ def held_out(belief: Belief) -> HeldOut:
             f"got {type(process).__name__}"
         )
     mean, variance = leave_one_out(process, y)
+    y, mean, variance = (each[belief.rows] for each in (y, mean, variance))
     reach = HALF_WIDTH * variance.sqrt()
     ends = belief.values(torch.stack((mean - reach, mean, mean + reach)).cpu())
     low, middle, high = ends.sort(0).values

@@ -247,8 +247,8 @@ def section_over(
 
 
 def closeness(belief: Belief, point: Params, free: Sequence[str]) -> Tensor:
-    """How close each observation is to a point, apart from the free parameters: at most 1, if they agree."""
-    rows, row = belief.data.x.cpu(), belief.encode([point])[0]
+    """How close each finished trial is to a point, apart from the free parameters; 1 if they agree."""
+    rows, row = belief.data.x[belief.rows].cpu(), belief.encode([point])[0]
     differences = rows - row
     unordered = list(belief.searched.unordered)
     differences[:, unordered] = (differences[:, unordered] != 0).to(differences)

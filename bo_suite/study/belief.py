@@ -66,12 +66,13 @@ class Belief:
     Attributes:
         space: the user's space.
         direction: "minimize" or "maximize".
-        trials: the finished trials, in the order of the rows of `data`.
+        trials: the finished trials.
         data: what the process was fitted to.
         surrogate: the configuration that was fitted.
         process: the fitted process.
         transform: the map from outcomes, smaller is better, to the scale of the process.
         seeds: of the fit, and of what is drawn from it.
+        rows: index of the row of `data` of each trial; other rows are of trials that have only reported.
     """
 
     space: Space
@@ -82,6 +83,7 @@ class Belief:
     process: Process
     transform: OutcomeTransform
     seeds: Seeds
+    rows: jt.Int64[Tensor, " n"]
 
     @cached_property
     def searched(self) -> Space:
@@ -282,6 +284,7 @@ def belief_of(suggester: Suggester, trials: Sequence[Trial]) -> Belief:
     with numerical_environment(), torch.no_grad():
         process = surrogate.fit(data, seeds)
     transform = suggester.observations.transform(trials)
+    observed = [trial.measured for trial in suggester.observations.observed(trials)]
     return Belief(
         suggester.space,
         suggester.goals.objectives[0].direction,
@@ -291,6 +294,7 @@ def belief_of(suggester: Suggester, trials: Sequence[Trial]) -> Belief:
         process,
         transform,
         seeds,
+        torch.tensor(observed, device=data.x.device).nonzero()[:, 0],
     )
 
 

@@ -1,9 +1,11 @@
 """Learning curves of trials, and what they say about outcomes at the last step."""
 
 import math
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import jaxtyping as jt
 import numpy as np
@@ -79,14 +81,18 @@ class LearningCurves:
 
     @staticmethod
     def of(trials: Sequence[Trial], sign: float, max_step: int) -> "LearningCurves | None":
-        """The curves of trials; None if no unfinished one has reported.
+        """The curves of trials up to the last step; None if no unfinished one has reported.
 
         Args:
             trials: of one run, with one objective.
             sign: 1 if a smaller outcome is better, -1 if a larger one is.
             max_step: the last step of a whole evaluation.
         """
-        with_curve = tuple(trial for trial in trials if is_measured(trial) or is_partial(trial))
+        with_curve = tuple(
+            trial
+            for trial in trials
+            if is_measured(trial) or (is_partial(trial) and trial.reports[0].step <= max_step)
+        )
         if not any(map(is_partial, with_curve)):
             return None
         steps = _grid(with_curve, max_step)
@@ -184,8 +190,12 @@ def curve_belief(trials: Sequence[Trial], sign: float, max_step: int | None) -> 
 
 
 def _grid(trials: Sequence[Trial], max_step: int) -> list[int]:
-    """Some reported steps about in geometric progression, where trials have ended, and the last step."""
-    reported = sorted({report.step for trial in trials for report in trial.reports} | {max_step})
+    """Some reported steps about in geometric progression, where trials have ended, and the last step.
+
+    There is a step between the first and the last report of each trial.
+    """
+    all_steps = {report.step for trial in trials for report in trial.reports} | {max_step}
+    reported = sorted(step for step in all_steps if step <= max_step)
     ratio = (max_step / reported[0]) ** (1.0 / (_STEPS - 1))
     wanted = [reported[0] * ratio**index for index in range(_STEPS)]
     nearest = {min(reported, key=lambda step: abs(math.log(step / one))) for one in wanted}
@@ -193,7 +203,13 @@ def _grid(trials: Sequence[Trial], max_step: int) -> list[int]:
     judged = {
         trial.step for trial in trials if trial.state == "running" and trial.reports[-1].verdict is None
     }
-    return sorted(nearest | {step for step, _ in ends.most_common(_ENDS)} | judged | {max_step})
+    chosen = nearest | {step for step, _ in ends.most_common(_ENDS)} | judged
+    grid = sorted({step for step in chosen if step < max_step} | {max_step})
+    for trial in sorted(filter(is_partial, trials), key=attrgetter("step")):
+        last = min(trial.step, max_step)
+        if grid[bisect_right(grid, last) - 1] < trial.reports[0].step:
+            insort(grid, last)
+    return grid
 
 
 def _on_grid(trial: Trial, steps: Sequence[int]) -> list[float]:

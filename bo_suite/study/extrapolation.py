@@ -58,7 +58,7 @@ class Extrapolation:
             FitError, NumericalError: the model cannot be fitted.
         """
         trial = next((one for one in trials if one.id == number), None)
-        if trial is None or not is_partial(trial):
+        if trial is None or not is_partial(trial) or trial.reports[0].step > max_step:
             what = "unknown" if trial is None else f"{trial.state} with {len(trial.reports)} reports"
             raise TrialError(
                 "a trial must be running, stopped or paused and have a report to be extrapolated, "

@@ -223,9 +223,16 @@ def _outcomes_in_units(belief: Belief) -> Dataset:
     if belief.data.noise is not None:
         std = [math.nan if trial.std is None else trial.std for trial in belief.trials]
         noise = (torch.tensor(std, **CPU_DOUBLES) / unit / scale).clamp(max=_LARGEST_STD).square()
-    data = belief.data
+    data, rows = belief.data, belief.rows
     y = (capped - capped.mean()) / scale
-    return replace(data, y=y.to(data.y), noise=None if noise is None else noise.to(data.y))
+    return replace(
+        data,
+        x=data.x[rows],
+        y=y.to(data.y),
+        noise=None if noise is None else noise.to(data.y),
+        outside=None if data.outside is None else data.outside[rows],
+        curves=None,
+    )
 
 
 def _losses(belief: Belief, trials: Sequence[Finished]) -> Tensor:

@@ -11,7 +11,7 @@ from bo_suite.storage.attempts import checked_step, checked_verdict
 from bo_suite.storage.protocol import Storage
 from bo_suite.storage.serialization import restored
 from bo_suite.storage.trial import Trial
-from bo_suite.study.arguments import check_scheduler
+from bo_suite.study.arguments import check_judgeable, check_scheduler
 from bo_suite.study.asking import logged
 from bo_suite.study.scheduling import CurveModel, Progress, Scheduler
 from bo_suite.values.numbers import number_of
@@ -32,7 +32,7 @@ class Judge:
 
     Raises:
         StorageError: the scheduler of the history must be given again.
-        TrialError: it is no scheduler.
+        TrialError: it is no scheduler, or does not fit the space or the goals.
     """
 
     def __init__(self, history: Storage, scheduler: Scheduler | None) -> None:
@@ -41,6 +41,7 @@ class Judge:
             scheduler = restored(history.header.scheduler, "a scheduler")
         if scheduler is not None:
             check_scheduler(scheduler)
+            check_judgeable(history.header.space, history.header.goals)
         self.scheduler = scheduler
 
     @property

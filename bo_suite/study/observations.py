@@ -112,6 +112,16 @@ class Observations:
         measured = [trial for trial in trials if trial.measured]
         return _transform(self._losses(measured), _if_any(self._rows(measured)[1]))
 
+    def observed(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials whose outcomes are the rows of `dataset`, in their order, with one objective.
+
+        These are the finished ones. If others have reported, those that count as observations are among them.
+        """
+        if (curves := self.curves(trials)) is None:
+            return [trial for trial in trials if trial.measured]
+        known = curves.observed.tolist()
+        return [trial for trial, is_known in zip(curves.trials, known, strict=True) if is_known]
+
     def curves(self, trials: Sequence[Trial]) -> LearningCurves | None:
         """The learning curves of trials; None if no unfinished one has reported, or reports are not used."""
         if self._max_step is None or not any(map(is_partial, trials)):
@@ -133,7 +143,7 @@ class Observations:
         ended = [trial for trial in trials if trial.state in ("stopped", "paused")]
         rows, outside = self._rows([*curves.trials, *failed, *ended])
         n, observed = len(curves.trials), curves.observed
-        at_rows = {trial.id for trial, known in zip(curves.trials, observed.tolist(), strict=True) if known}
+        at_rows = {trial.id for trial in self.observed(trials)}
         pending = [one.params for one in trials if one.state == "running" and one.id not in at_rows]
         taken = rows[n + len(failed) :]
         stds = torch.tensor([one.std or math.nan for one in curves.trials], **CPU_DOUBLES)

@@ -331,8 +331,8 @@ class Optimizer:
         point, or one that is predicted to be better by more than its standard deviation. Fidelities are at
         the target. With several objectives, at most ten points. `fixed` has a value of every context.
 
-        Raises a SpaceError if a fixed value is wrong or that of a context is missing, a TrialError if no
-        trial is finished, a FitError or a NumericalError if the model cannot be fitted.
+        Raises a SpaceError if a fixed value is wrong or that of a context is missing, a TrialError if nothing
+        is observed, a FitError or a NumericalError if the model cannot be fitted.
         """
         arguments.check_fixed(fixed, self.space, "recommend")
         from bo_suite.study.recommend_front import recommended

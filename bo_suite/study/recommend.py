@@ -146,10 +146,11 @@ def recommended_point(
         fixed: values of some parameters.
 
     Raises:
-        TrialError: no trial is finished.
+        TrialError: no trial is finished or, with a scheduler, has reported enough.
         FitError, NumericalError: the model cannot be fitted.
     """
-    finished_trials(trials, "nothing can be recommended")
+    if not suggester.observations.observed(trials):
+        raise TrialError(f"nothing can be recommended before a trial has finished, got {len(trials)} trials")
     values = suggester.space.check_some(fixed or {})
     row = recommend(
         suggester.observations.dataset(trials),
@@ -191,7 +192,7 @@ def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | i
     ends = torch.stack((minimum.upper, minimum.mean, minimum.lower, one_below)).cpu()
     transform = suggester.observations.transform(trials)
     upper, mean, lower, below = transform.inverse(ends).tolist()
-    trial = finished[minimum.index]
+    trial = suggester.observations.observed(trials)[minimum.index]
     return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
 
 

@@ -48,7 +48,7 @@ def worth_repeating(
     if all stated standard deviations are 0, if repeats gave equal outcomes, or if all outcomes are equal.
     Otherwise a model of enough points decides: if its noise is at least `least_noise` of the variance of the
     outcomes, a repeat is worthwhile. From points evaluated once, a model cannot distinguish a rough function
-    from a noisy one.
+    from a noisy one. Of data with curves, the outcomes at the last step decide, without their noise.
 
     Args:
         data: of one run; False for replicates.
@@ -56,7 +56,12 @@ def worth_repeating(
         fewest: number of points that the model needs.
         least_noise: noise variance from which outcomes count as noisy.
     """
-    if data.batch_shape or not data.y.numel():
+    if data.batch_shape:
+        return False
+    if (curves := data.curves) is not None:  # what unfinished trials will reach is not an outcome yet
+        ended = curves.observed[:, -1]
+        data = Dataset(curves.x[ended], curves.y[ended, -1], columns=data.columns)
+    if not data.y.numel():
         return False
     points, index = torch.unique(data.x, dim=0, return_inverse=True)
     lowest = data.y.new_zeros(len(points)).scatter_reduce(0, index, data.y, "amin", include_self=False)

@@ -29,7 +29,7 @@ class RegretBound:
     Attributes:
         value: the bound; infinite if nothing is known.
         noise: standard deviation of an observation of that point, from its trial or else from the model.
-        trial: the trial of that point.
+        trial: the trial of that point; with a scheduler it may be one that has only reported.
     """
 
     value: float
@@ -50,6 +50,8 @@ def best_trial(trials: Sequence[Trial], goals: Goals, space: Space) -> Finished:
     if not finished:
         reasons = [" ".join((trial.reason or "").split()) for trial in trials if trial.state == "failed"]
         last = f"; {len(reasons)} failed, the last with: {shortened(reasons[-1], SHORT)}" if reasons else ""
+        early = sum(trial.state in ("stopped", "paused") for trial in trials)
+        last = f"; {early} stopped or paused: see `recommend`{last}" if early else last
         raise TrialError(
             f"there is no best trial before one has finished, got {len(trials)} trials, none finished{last}"
         )

@@ -145,6 +145,32 @@ def test_ten_thousand_steps_are_compared_at_a_few():
     assert len(LearningCurves.of([one], 1.0, 20_000).steps) <= 13
 
 
+def reporting(number, steps, state="running"):
+    """A trial with the values 1 / step at some steps."""
+    reports = tuple(Report(step, 1.0 / step, float(step), 1, "continue") for step in steps)
+    params = {"rate": 0.1, "width": 5 + number}
+    return Trial(number, params, state, None, None, None, 1, True, {}, 0.0, None, reports=reports)
+
+
+def test_a_trial_with_few_reports_is_seen_wherever_they_are():
+    long = [reporting(number, range(1, 101), "stopped") for number in range(3)]
+    few = [reporting(3, (3,)), reporting(4, (6, 7)), reporting(5, (91, 92))]
+    curves = LearningCurves.of([*long, *few], 1.0, 100)
+    assert (~curves.y.isnan()).any(-1).all()
+    alone = LearningCurves.of([reporting(0, (4,))], 1.0, 100)
+    assert torch.isfinite(alone.value).all()
+
+
+def test_what_is_above_the_last_step_is_not_compared():
+    """The scheduler of a run was replaced by one with fewer steps."""
+    trials = [reporting(0, range(5, 101, 5)), reporting(1, (60, 70)), trial(2, T, "finished")]
+    curves = LearningCurves.of(trials, 1.0, 50)
+    assert [one.id for one in curves.trials] == [0, 2]
+    assert float(curves.steps[-1]) == 1.0
+    assert bool((curves.steps > 0.0).all())
+    assert LearningCurves.of(trials[1:], 1.0, 50) is None
+
+
 def test_a_dataset_has_observations_of_unfinished_trials():
     trials = [*some_trials(), trial(20, 15, "running"), trial(21, 1, "running"), trial(22, 0, "running")]
     observations = Observations(PROBLEM.space, Optimizer(PROBLEM.space).goals, torch.device("cpu"), T)

@@ -10,6 +10,8 @@ from bo_suite.storage.trial import Trial, Verdict
 from bo_suite.study.scheduling import Progress
 from bo_suite.values.numbers import require_int
 
+_UNIT = 2.0**20  # of losses, whose sum would overflow if they are as large as 1e307
+
 
 @dataclass(frozen=True)
 class MedianRule:
@@ -82,4 +84,4 @@ def _mean_loss(trial: Trial, rung: int, progress: Progress) -> float:
         losses.append(progress.sign * report.value)
         if report.step >= rung:
             break
-    return fmean(losses)
+    return _UNIT * fmean(loss / _UNIT for loss in losses)

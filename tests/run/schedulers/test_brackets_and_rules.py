@@ -191,6 +191,11 @@ def test_the_median_rule_is_as_defined(data: st.DataObject) -> None:
     assert scheduler.verdict(trials[0], progress_of(trials, sign=sign)) == expected
 
 
+def test_the_mean_of_the_largest_losses_is_finite() -> None:
+    trials = [trial(0, [1.7e308] * 3), trial(1, [1.0e308] * 3)]
+    assert MedianRule(9, min_trials=1).verdict(trials[0], progress_of(trials)) == "stop"
+
+
 def test_the_steps_of_the_median_rule() -> None:
     rungs = MedianRule(52).rungs(trial(0, ()), progress_of([]))
     assert (rungs[0], rungs[1], rungs[-1]) == (6, 7, 51)
