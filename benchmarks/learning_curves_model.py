@@ -4,10 +4,11 @@
     python benchmarks/learning_curves_model.py speed
 
 `calibration` runs random search with asynchronous halving from step 5 on, with 4 simulated workers, on the
-tasks of lcbench at even positions of the sorted ids, for 12.5 mean whole evaluations. At 12 moments of each run
-it asks the model for the probability that each unfinished trial would be better at epoch 52 than the best
-finished trial, and compares with its whole curve. `speed` times an ask of an Optimizer that has 200 trials with
-reports up to step 52, a twentieth of them finished, on one thread, and the fits of the models of curves.
+tasks of lcbench at even positions of the sorted ids, for 12.5 mean whole evaluations. At 12 moments of each
+run it asks the model for the probability that each unfinished trial would be better at epoch 52 than the
+best finished trial, and compares with its whole curve. `speed` times an ask of an Optimizer that has 200
+trials with reports up to step 52, a twentieth of them finished, on one thread, and the fits of the models
+of curves.
 """
 
 import os

@@ -28,6 +28,9 @@ _ENDS = 6
 _MOST_CURVES = 500
 """Largest number of curves, the latest ones, that the prior of all is learnt from."""
 
+_MOST_UNFINISHED = 200
+"""Largest number of unfinished trials that a surrogate is fitted to: more take seconds and change little."""
+
 _TOLERANCE = 1e-4
 """Relative growth of the log density below which the prior is not improved any more."""
 
@@ -109,10 +112,23 @@ class LearningCurves:
 
     @property
     def observed(self) -> jt.Bool[Tensor, " n"]:
-        """Which trials count as observations: all but those that run and have said little so far."""
+        """Which trials count as observations: all finished ones, and unfinished ones that say something.
+
+        These are not the running ones that have said little so far and, of very many, half are the best and
+        the others are evenly spaced over the rest.
+        """
+        finished = self.noise.isnan()
         running = torch.tensor([trial.state == "running" for trial in self.trials], device="cpu")
-        informed = self.variance > (1.0 - _INFORMATIVE) * self.noise  # 1 - v / w = v / v_0
-        return ~running | informed | self.noise.isnan()
+        vague = running & (self.variance < (1.0 - _INFORMATIVE) * self.noise)  # as 1 - v / w = v / v_0
+        unfinished = (~finished & ~vague).nonzero()[:, 0]
+        if len(unfinished) > _MOST_UNFINISHED:
+            ordered = unfinished[self.mean[unfinished].argsort(stable=True)]
+            half = _MOST_UNFINISHED // 2
+            others = torch.linspace(half, len(ordered) - 1, half, **CPU_DOUBLES).long()
+            unfinished = torch.cat((ordered[:half], ordered[others]))
+        observed = finished.clone()
+        observed[unfinished] = True
+        return observed
 
     def probability_of_improvement(self, trial: Trial) -> float:
         """Probability that a trial will be better at the last step than all finished ones; 1 if none is."""

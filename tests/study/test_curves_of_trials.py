@@ -194,6 +194,18 @@ def test_a_running_trial_that_has_reported_the_last_step_is_an_observation():
     assert bool(curves.noise[-1].isnan())
 
 
+def test_of_very_many_unfinished_trials_the_best_half_and_some_others_count():
+    trials = [trial(0, T, "finished"), *(trial(number, 3) for number in range(1, 300))]
+    curves = LearningCurves.of(trials, 1.0, T)
+    observed = curves.observed
+    assert observed[0]
+    assert int(observed.sum()) == 201
+    best = curves.mean[1:].argsort(stable=True)[:100] + 1
+    assert observed[best].all()
+    worst = int(curves.mean[1:].argsort(stable=True)[-1]) + 1
+    assert observed[worst]
+
+
 def test_known_noise_of_a_finished_trial_stays_known():
     trials = some_trials()
     noisy = Trial(
