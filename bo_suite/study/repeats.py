@@ -56,7 +56,12 @@ def worth_repeating(
         fewest: number of points that the model needs.
         least_noise: noise variance from which outcomes count as noisy.
     """
-    if data.batch_shape or not data.y.numel():
+    if data.batch_shape:
+        return False
+    if (curves := data.curves) is not None:  # what is not known of unfinished trials is no noise of outcomes
+        finished = ~curves.y[..., -1].isnan()
+        data = Dataset(curves.x[finished], curves.y[finished, -1], columns=data.columns)
+    if not data.y.numel():
         return False
     points, index = torch.unique(data.x, dim=0, return_inverse=True)
     lowest = data.y.new_zeros(len(points)).scatter_reduce(0, index, data.y, "amin", include_self=False)
