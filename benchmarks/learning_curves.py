@@ -32,6 +32,7 @@ from learning_curves_best import development_problem, development_tasks
 from learning_curves_report import print_report
 from rich.console import Console
 
+from bo_suite.acquisition import PerCost, RungImprovement
 from bo_suite.bench.peers.optuna_pruning import OptunaPruning, halving_pruner, hyperband_pruner
 from bo_suite.bench.peers.syne_tune_halving import SyneTuneHalving
 from bo_suite.bench.simulation import (
@@ -42,7 +43,15 @@ from bo_suite.bench.simulation import (
     Simulation,
     simulate,
 )
-from bo_suite.run.schedulers import ASHA, PASHA, Hyperband, MedianRule, PromotionASHA
+from bo_suite.run.schedulers import (
+    ASHA,
+    PASHA,
+    CurvePromotion,
+    CurveStopping,
+    Hyperband,
+    MedianRule,
+    PromotionASHA,
+)
 
 METHODS: dict[str, CurveMethod] = {
     method.name: method
@@ -54,6 +63,10 @@ METHODS: dict[str, CurveMethod] = {
         RandomCurves("pasha", PASHA),
         RandomCurves("median_rule", MedianRule),
         BoSuiteCurves("bo_suite_full"),
+        BoSuiteCurves("bo_suite_curves", CurveStopping),
+        BoSuiteCurves("bo_suite_curves_per_cost", CurveStopping, PerCost(exponent=0.5)),
+        BoSuiteCurves("bo_suite_curve_promotion", lambda last: CurvePromotion(last, 3)),
+        BoSuiteCurves("bo_suite_mobster", ASHA, RungImprovement()),
         BoSuiteCurves("bo_suite_asha", ASHA),
         BoSuiteCurves("bo_suite_promotion", PromotionASHA),
         BoSuiteCurves("bo_suite_hyperband", Hyperband),

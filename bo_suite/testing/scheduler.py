@@ -12,7 +12,7 @@ from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.scheduling import Progress, Scheduler
 from bo_suite.testing.require import require
 
-_TRIALS, _WORKERS, _REPORTS = 24, 3, 30
+_TRIALS, _WORKERS, _REPORTS = 16, 3, 30
 """Of a run: number of trials, of those that run at a time, and most reports of one."""
 
 _LINE = Space({"x": Float(0.0, 1.0)})
