@@ -181,8 +181,12 @@ def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | i
         )
     if contexts := list(suggester.space.contexts):
         raise TrialError(f"a regret bound is of a space without contexts, got {contexts}")
+    observed, data = suggester.observations.observed(trials), suggester.observations.dataset(trials)
+    unfinished = torch.tensor([not trial.measured for trial in observed], device=data.x.device)
+    if bool(unfinished.any()):  # the bound is not of these, as it is not of trials outside of the space
+        data = replace(data, outside=unfinished if data.outside is None else data.outside | unfinished)
     minimum = bounds(
-        suggester.observations.dataset(trials),
+        data,
         suggester.searched,
         surrogate_of(suggester.acquisition),
         Seeds.of(suggester.seed, len(trials)),
@@ -192,7 +196,7 @@ def regret_bound(suggester: Suggester, trials: Sequence[Trial], width: float | i
     ends = torch.stack((minimum.upper, minimum.mean, minimum.lower, one_below)).cpu()
     transform = suggester.observations.transform(trials)
     upper, mean, lower, below = transform.inverse(ends).tolist()
-    trial = suggester.observations.observed(trials)[minimum.index]
+    trial = observed[minimum.index]
     return RegretBound(upper - lower, mean - below if trial.std is None else trial.std, trial)
 
 

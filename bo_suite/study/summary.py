@@ -29,7 +29,7 @@ class RegretBound:
     Attributes:
         value: the bound; infinite if nothing is known.
         noise: standard deviation of an observation of that point, from its trial or else from the model.
-        trial: the trial of that point; with a scheduler it may be one that has only reported.
+        trial: the trial of that point, which is finished.
     """
 
     value: float
