@@ -28,7 +28,7 @@ class Extrapolation:
 
     Attributes:
         trial: the trial.
-        steps: ascending, from the first reported one of any trial to the last one.
+        steps: ascending, from the last reported one of the trial, if it is on the grid, to the last one.
         mean: of the curve, on the scale of the model, in the user's units.
         low: lower end of its 90 % interval.
         high: upper end.
@@ -77,4 +77,6 @@ class Extrapolation:
             ends = torch.stack((mean - reach, mean, mean + reach))
             values = goals.objectives[0].sign * curves.transform.capped_inverse(ends)
             low, middle, high = values.sort(0).values
-        return Extrapolation(trial, (curves.steps * max_step).round(), middle, low, high)
+        steps = (curves.steps * max_step).round()
+        ahead = steps >= min(trial.step, max_step)  # before, the reports say more than the capped model
+        return Extrapolation(trial, steps[ahead], middle[ahead], low[ahead], high[ahead])
