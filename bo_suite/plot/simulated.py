@@ -81,6 +81,7 @@ def plot_simulated_time(
     unit, name = next(((size, name) for over, size, name in _UNITS if last >= over), (1.0, "seconds"))
     courses = {method: _Course.of(runs, times, sign) for method, runs in results.items()}
     floor = None if best is None else _floor(list(courses.values()), sign * best)
+    lines = []
     for index, (method, course) in enumerate(courses.items()):
         style, width = _STYLES[index], 2.6 if method == highlight else 1.6
         if floor is not None and best is not None:
@@ -89,7 +90,7 @@ def plot_simulated_time(
             course = course.signed(sign)
         axes.fill_between(times / unit, course.low, course.high, color=style.color, alpha=0.14, linewidth=0)
         label = short_name(method).replace("$", r"\$")
-        axes.plot(
+        lines += axes.plot(
             times / unit,
             course.median,
             color=style.color,
@@ -111,8 +112,8 @@ def plot_simulated_time(
             plain_log_ticks(panel.xaxis)
         panel.grid(axis="y", color="0.92", linewidth=0.8)
         panel.set_axisbelow(True)
-    handles, _ = axes.get_legend_handles_labels()
-    legend = figure.legend(handles, list(results), loc="outside right center", frameon=False)
+    numbers = [str(index) for index in range(len(lines))]  # a label that begins with "_" would be left out
+    legend = figure.legend(lines, numbers, loc="outside right center", frameon=False)
     for text, method in zip(legend.get_texts(), results, strict=True):
         draw_name(text, short_name(method))
         text.set_fontweight("bold" if method == highlight else "normal")

@@ -27,11 +27,14 @@ from bo_suite.bench import run_replicates, run_suite
 from bo_suite.bench.peers.baselines import Random
 from bo_suite.bench.records import Records
 from bo_suite.bench.reporting import report
+from bo_suite.bench.simulation import CurveTask, RandomCurves, simulate
 from bo_suite.cli import app, main
 from bo_suite.errors import DataError
 from bo_suite.plot import plot_regret
 from bo_suite.plot.style import draw_name
 from bo_suite.problems import Problem
+from bo_suite.problems.curves import SlowStarters
+from bo_suite.run.schedulers import ASHA
 from bo_suite.values.describe import visible
 
 needs_plotly = pytest.mark.skipif(find_spec("plotly") is None, reason="needs plotly (bo-suite[report])")
@@ -296,11 +299,35 @@ def test_a_front_shows_outcomes_letter_by_letter(tmp_path: Path) -> None:
     assert all(any(visible(name) in text for text in drawn) for name in names)
 
 
+def test_curves_show_an_outcome_letter_by_letter(tmp_path: Path) -> None:
+    direction = {"$a$": "minimize"}
+    with closing(Optimizer(Space({"x": Float(0, 1)}), direction=direction, scheduler=ASHA(3))) as optimizer:
+        for _ in range(4):
+            trial = optimizer.ask()
+            for step in (1, 2, 3):
+                if optimizer.report(trial, step, trial.params["x"] + 1 / step) == "stop":
+                    break
+            else:
+                optimizer.tell(trial, {"$a$": trial.params["x"]})
+        for draw in (bo_suite.plot.plot_curves, bo_suite.plot.plot_rungs):
+            drawn = texts_of(draw(optimizer), tmp_path)
+            assert all(unseen(text) == [] for text in drawn)
+            assert any("$a$" in text for text in drawn)
+
+
+def test_simulated_time_shows_methods_letter_by_letter(tmp_path: Path) -> None:
+    names = ("$a$", "\x1b[31m", "_b")
+    problem = SlowStarters(3)
+    run = simulate(problem, RandomCurves().start_curves(CurveTask.of(problem, 0)), seconds=20.0)
+    drawn = texts_of(bo_suite.plot.plot_simulated_time({name: [run] for name in names}), tmp_path)
+    assert drawn >= set(map(visible, names))
+
+
 def test_every_picture_is_known_here() -> None:
     """A new one that shows names needs a test above."""
     without_names = {"plot_convergence", "plot_cross_validation"}
     of_parameters = {"plot_contour", "plot_importance", "plot_parallel", "plot_slices", "plot_ternary"}
-    others = {"plot_pareto", "plot_regret"}
+    others = {"plot_curves", "plot_pareto", "plot_regret", "plot_rungs", "plot_simulated_time"}
     assert set(bo_suite.plot.__all__) == without_names | of_parameters | others
 
 
