@@ -58,7 +58,10 @@ class PASHA:
         return promotable(progress, self._rungs, self.factor, self.top(progress))
 
     def top(self, progress: Progress) -> int:
-        """The step beyond which no trial is continued: a rung, or max_step."""
+        """The step beyond which no trial is continued: a rung, or max_step.
+
+        Later outcomes may settle a ranking again, so that it falls back before a trial has reached it.
+        """
         levels = (*self._rungs, self.max_step)
         reached = max((trial.step for trial in progress.trials if trial.state != "withdrawn"), default=0)
         index = max(1, sum(level <= reached for level in levels) - 1)
