@@ -2,7 +2,7 @@
 
 The three kinds of function are made from one: a sum of 500 random cosines, which is close to a draw of a
 Gaussian process with a squared exponential kernel. *smooth* is that function of the first few columns;
-*stepped* is constant in each of five intervals per column, as over whole numbers; *periodic* runs twice
+*stepped* is constant in each of eight intervals per column, as over whole numbers; *periodic* runs twice
 through every column. Their minima are found by brute force: over all cells where stepped, else from the best
 of 65,536 points by L-BFGS.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP
 
-STEPS, PERIODS, WAVES = 5, 2, 500
+STEPS, PERIODS, WAVES = 8, 2, 500
 
 
 def identity(x: Tensor) -> Tensor:
