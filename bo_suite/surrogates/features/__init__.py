@@ -1,0 +1,1 @@
+"""Inducing variables of sparse processes: points, and features of the whole function."""
