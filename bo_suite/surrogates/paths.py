@@ -95,7 +95,7 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
         raise DataError("paths need a process without fantasies, got one with fantasies")
     n = basis.variables.count
     functions, share = _features(basis, features, seeds.split("frequencies"))
-    amplitude = (basis.scale[..., None] * share / features).sqrt()
+    amplitude = (share / features).sqrt()
     normal = seeds.split("features").normal((2 * features, count), basis.rows)
     weights = torch.cat((amplitude, amplitude), -1)[..., None] * normal
     target = white[..., None].expand(*white.shape, count)
@@ -120,7 +120,7 @@ def _features(basis: Basis, count: int, seeds: Seeds) -> tuple[Features, Tensor]
             f"got {type(kernel).__name__}; acquisitions other than ThompsonSampling need none"
         )
     frequencies, share = kernel.frequencies(basis.theta, count, d, seeds)
-    return _Waves(frequencies), share
+    return _Waves(frequencies), share * basis.scale[..., None]
 
 
 @dataclass(frozen=True, eq=False)
