@@ -9,14 +9,13 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Columns, Dataset, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel, Zonal
 from bo_suite.kernels.base import CrossTo, Features
-from bo_suite.kernels.profiles import ArcCosine
+from bo_suite.kernels.profiles import LEAST
 from bo_suite.kernels.ridges import RidgeFunctions
 from bo_suite.kernels.sphere import funk_hecke, harmonics_count, legendre, zonal_sum
-from bo_suite.kernels.zonal import zonal_for
 from bo_suite.linalg.factors import Lower
 from bo_suite.surrogates.features.points import Points, Stacked, add_jitter
 from bo_suite.surrogates.features.spherical import require_zonal
@@ -122,9 +121,10 @@ class Activations:
         if not isinstance(self.activation, Activation):
             raise DataError(f"an activation must be a function of cosines, got {self.activation!r}")
 
-    def kernel(self, columns: Columns) -> Zonal:
+    @property
+    def kernel(self) -> Zonal:
         """The arc-cosine kernel of order 1."""
-        return zonal_for(columns, ArcCosine())
+        return Zonal()
 
     def limited(self, count: int) -> "Activations":
         """The same with at most that many units."""
@@ -295,7 +295,7 @@ class _Series:
     Attributes:
         coefficients: those of the series (*b, degree + 1).
         slopes: their derivatives by λ.
-        inverse: 1 / λ.
+        inverse: 1 / λ, 0 where λ can not be told from 0.
         pull: the map of a gradient by λ to that by theta.
         changes: whether λ depends on theta.
         dim: D.
@@ -319,7 +319,7 @@ class _Series:
         return _Series(
             shape * variances / sums,
             shape * _NEGLIGIBLE / sums.square(),
-            variances.reciprocal(),
+            torch.where(variances > 2.0 * LEAST, variances.reciprocal(), 0.0),
             pull,
             zonal.profile.has_lengthscale,
             dim,

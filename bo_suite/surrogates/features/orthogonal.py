@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 import jaxtyping as jt
 from torch import Tensor
 
-from bo_suite.data import Columns, Dataset, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
-from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.surrogates.features.points import Points, Stacked
 from bo_suite.surrogates.features.variables import InducingFeatures
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
@@ -40,9 +39,10 @@ class Orthogonal:
             ):
                 raise DataError(f"`{name} >= 1` must hold, a whole number, got {value!r}")
 
-    def kernel(self, columns: Columns) -> Kernel:
+    @property
+    def kernel(self) -> Kernel | None:
         """That of the base."""
-        return kernel_for(None, columns) if isinstance(self.base, int) else self.base.kernel(columns)
+        return None if isinstance(self.base, int) else self.base.kernel
 
     def limited(self, count: int) -> "Orthogonal":
         """Half of the variables at most are points."""

@@ -8,14 +8,12 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Columns, Dataset, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel, Zonal
 from bo_suite.kernels.base import CrossTo, Features, Pullback
-from bo_suite.kernels.profiles import ArcCosine
 from bo_suite.kernels.ridges import RidgeFunctions
 from bo_suite.kernels.sphere import harmonics_count
-from bo_suite.kernels.zonal import zonal_for
 from bo_suite.linalg.factors import Diagonal
 from bo_suite.surrogates.features.harmonics import harmonics
 from bo_suite.surrogates.features.points import Points, Stacked
@@ -55,9 +53,10 @@ class SphericalHarmonics:
         if self.count is not None and self.count > _MOST:
             raise DataError(f"at most {_MOST} spherical harmonics can be used, got count={self.count}")
 
-    def kernel(self, columns: Columns) -> Zonal:
+    @property
+    def kernel(self) -> Zonal:
         """The arc-cosine kernel of order 1."""
-        return zonal_for(columns, ArcCosine())
+        return Zonal()
 
     def limited(self, count: int) -> "SphericalHarmonics":
         """The same with at most that many harmonics; a given degree stays if its harmonics are few."""
