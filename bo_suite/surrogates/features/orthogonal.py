@@ -9,6 +9,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
 from bo_suite.surrogates.features.points import Points, Stacked
+from bo_suite.surrogates.features.spherical import SphericalHarmonics
 from bo_suite.surrogates.features.variables import InducingFeatures
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
 
@@ -28,8 +29,8 @@ class Orthogonal:
         selection: how points are chosen.
     """
 
-    base: InducingFeatures | int
-    points: int
+    base: InducingFeatures | int = field(default_factory=lambda: SphericalHarmonics(count=128))
+    points: int = 128
     selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9))
 
     def __post_init__(self) -> None:
