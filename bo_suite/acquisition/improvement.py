@@ -23,6 +23,7 @@ from bo_suite.surrogates.process import (
     WarmStart,
     sample_joint,
 )
+from bo_suite.surrogates.warm_start import MANY
 from bo_suite.surrogates.where_good import means_at
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -130,9 +131,9 @@ class ImprovementScore:
 class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
-    The incumbent is the best observed outcome or, of outcomes with a noise variance above 0.001, the smallest
-    posterior mean at an observed point: the best of very many noisy outcomes is luck, on which nothing can
-    improve. Under constraints it is the best feasible one.
+    The incumbent is the best observed outcome. With more than 500 observations, those with a noise variance
+    above 0.001 count by their posterior mean: the best of very many noisy outcomes is luck, on which nothing
+    can improve. Under constraints it is the best feasible one.
     Pending points are fantasised: the expectation is also taken over joint posterior samples of their values,
     which count as observed. If columns of the next point are fixed, the observed points are moved to these
     values, and the incumbent is their smallest posterior mean.
@@ -165,7 +166,12 @@ class LogExpectedImprovement:
 
 
 def _without_luck(process: Process, data: Dataset) -> Dataset:
-    """The data with posterior means in place of outcomes whose noise is not negligible."""
+    """The data with posterior means in place of outcomes whose noise is not negligible, if there are many.
+
+    With few observations the luck is small, and to seek more than the best mean is to explore.
+    """
+    if data.y.shape[-1] <= MANY:
+        return data
     noisy = observation_noise(process.noise, data.noise, data.y.shape[-1])[0] > NEGLIGIBLE_NOISE
     if not bool(noisy.any()):
         return data
