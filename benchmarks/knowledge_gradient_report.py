@@ -88,7 +88,7 @@ def botorch_process(model: Any, data: Dataset) -> ExactProcess:
     mean = -model.mean_module.constant.detach()
     chol = torch.linalg.cholesky(kernel.gram(theta, data.x)[0] + noise * torch.eye(len(data.y)).to(data.x))
     white = solve_lower(chol, (data.y - mean)[:, None])[:, 0]
-    basis, jitter = Basis(kernel, theta, data.x, chol), torch.zeros_like(noise)
+    basis, jitter = Basis.of_rows(kernel, theta, data.x, chol), torch.zeros_like(noise)
     process = ExactProcess(basis, white, PriorMean(mean), noise, jitter)
     with torch.no_grad():
         torch.testing.assert_close(

@@ -26,6 +26,9 @@ GREEDY_ROWS = 5000
 Predict = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Mean and variance of noisy outcomes at rows."""
 
+Clock = Callable[[], float]
+"""Seconds since some time."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -93,9 +96,13 @@ class Curve:
 
     data: Data
     predict: Predict
+    clock: Clock = time.perf_counter
     points: list[tuple[float, float, float]] = field(default_factory=list)
     seconds: float = 0.0
-    _since: float = field(default_factory=time.perf_counter)
+    _since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._since = self.clock()
 
     def tick(self, last: bool = False) -> None:
         """After a step: reads the clock, and scores where it is time to."""
@@ -106,15 +113,21 @@ class Curve:
             torch.cuda.synchronize()
         self.seconds = self.now()
         self.points.append((self.seconds, *self.data.score(self.predict)))
-        self._since = time.perf_counter()
+        self._since = self.clock()
 
     def now(self) -> float:
         """Training seconds by now."""
-        return self.seconds + time.perf_counter() - self._since
+        return self.seconds + self.clock() - self._since
 
 
 def gpytorch_svgp(
-    data: Data, inducing: int, batch: int, epochs: int, dtype: torch.dtype, seed: int
+    data: Data,
+    inducing: int,
+    batch: int,
+    epochs: int,
+    dtype: torch.dtype,
+    seed: int,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
     """The curve of GPyTorch's SVGP over a number of epochs."""
     import gpytorch
@@ -143,7 +156,7 @@ def gpytorch_svgp(
         model.train(), likelihood.train()
         return moments
 
-    curve = Curve(data, predict)
+    curve = Curve(data, predict, clock)
     model = Model(data.x[torch.randperm(n)[:inducing].to(data.x.device)]).to(data.x)
     likelihood = gpytorch.likelihoods.GaussianLikelihood().to(data.x)
     loss = gpytorch.mlls.VariationalELBO(likelihood, model, num_data=n)

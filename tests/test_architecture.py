@@ -20,7 +20,7 @@ ALLOWED = {
     "data": "errors linalg",
     "space": "data errors values",
     "optim": "data errors space",
-    "kernels": "data",
+    "kernels": "data errors",
     "surrogates": "data errors kernels linalg optim values",
     "classifiers": "data errors kernels linalg optim surrogates values",
     "acquisition": "classifiers data errors linalg optim space surrogates values",

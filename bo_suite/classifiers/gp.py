@@ -16,6 +16,7 @@ from bo_suite.linalg import solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis, inducing_basis, jitter_or_default
+from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, check_sparse, inducing_count
 from bo_suite.surrogates.noise import smallest_noise
 from bo_suite.surrogates.prior_mean import MeanFunction, PriorMean, check_mean, split_mean
@@ -256,7 +257,7 @@ class _Rows:
 
     def whitened(self, theta: Tensor, inducing: Tensor) -> "_Whitened":
         """The parts of q that do not depend on c."""
-        basis = inducing_basis(self.kernel, theta, inducing, self.jitter)
+        basis = inducing_basis(self.kernel, theta, Points(inducing), self.jitter)
         return _Whitened(self, basis, basis.whiten(self.x), self.kernel.diagonal(theta, self.x))
 
     def update_until_converged(
@@ -289,7 +290,7 @@ class _Rows:
         y, noise = self.observations(c)
         data = Dataset(self.x, y, noise, columns=self.columns)
         objective = CollapsedObjective(
-            self.kernel, data, inducing, self.constant_mean, self.jitter, 0.0, 1.0, []
+            self.kernel, data, Points(inducing), self.constant_mean, self.jitter, 0.0, 1.0, []
         )
         held = theta.new_zeros(1)  # the objective's log noise, which no observation has
         lower, upper = (torch.cat((end.to(theta), held)) for end in self.kernel.bounds(self.x.shape[-1]))

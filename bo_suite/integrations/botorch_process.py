@@ -11,7 +11,7 @@ from torch import Tensor
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.surrogates.basis import Basis
-from bo_suite.surrogates.lookahead import Cross
+from bo_suite.surrogates.lookahead import Cross, with_variables
 from bo_suite.surrogates.moments import Pathwise
 from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import Process
@@ -121,9 +121,9 @@ class ConditionedProcess:
         lead, (m, d) = x.shape[: x.ndim - 2 - len(own)], x.shape[-2:]
         count = math.prod(lead)
         rows = x.reshape(count, *own, m, d).movedim(0, -3).reshape(*own, count * m, d)
-        k = self._prior_cov(rows, basis.rows)
+        k = with_variables(rows, basis)
         mean = self.sign * ((k @ self.weights)[..., 0] + self.prior_mean(rows))
-        a = solve_lower(basis.chol, k.mT)
+        a = basis.factor.solve(k.mT)
         b = None if basis.precision_chol is None else solve_lower(basis.precision_chol, a)
 
         def split(columns: Tensor) -> Tensor:

@@ -15,9 +15,14 @@ from bo_suite.kernels.decay import Decay, StepKernel
 from bo_suite.kernels.described import Described
 from bo_suite.kernels.gpytorch_kernel import GPyTorchKernel, as_kernel, kernel_for
 from bo_suite.kernels.learning_curves import ExponentialDecay
+from bo_suite.kernels.profiles import ArcCosine, ChordalMatern52, ChordalSquaredExponential, Profile
 from bo_suite.kernels.stationary import Matern52
+from bo_suite.kernels.zonal import Zonal
 
 __all__ = [
+    "ArcCosine",
+    "ChordalMatern52",
+    "ChordalSquaredExponential",
     "Conditional",
     "Decay",
     "Described",
@@ -30,9 +35,11 @@ __all__ = [
     "KernelWithMean",
     "Matern52",
     "PreparedKernel",
+    "Profile",
     "Pullback",
     "SpectralKernel",
     "StepKernel",
+    "Zonal",
     "as_kernel",
     "kernel_for",
 ]

@@ -88,10 +88,7 @@ class FeatureKernel(Protocol):
     def features(
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
     ) -> tuple[Features, jt.Float[Tensor, "*b count"]]:
-        """Random ψ, then random χ, and weights a.
-
-        k(x, z) = √(k(x, x) k(z, z)) E[a (ψ(x) ψ(z) + χ(x) χ(z))].
-        """
+        """Random ψ, then random χ, and weights a, with k(x, z) = E[a (ψ(x) ψ(z) + χ(x) χ(z))]."""
 
 
 @runtime_checkable

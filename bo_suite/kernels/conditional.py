@@ -132,7 +132,8 @@ class Conditional:
         They are Re and Im of ψ(x) = exp(i w_0ᵀ x) Π_layers (φ(x) + √(1 - v) √a exp(i (wᵀ x + τ))), with w and
         a of the layer's columns as in `Matern52.frequencies`, v and τ those of the group that is active in x,
         and τ uniform on [0, 2π). If none is active, the factor is 1. E[ψ(x) ψ*(z)] is the product of all g:
-        without τ, products of the two terms, and of the terms of different groups, would remain.
+        without τ, products of the two terms, and of the terms of different groups, would remain. The weights
+        are those of w_0, times s².
         """
         layout = self._layout(dim, theta.device)
         parameters = layout.parameters(theta)
@@ -154,7 +155,8 @@ class Conditional:
         ]
         amplitudes = tuple(weight.sqrt() for weight in weights[1:])
         shares = parameters.odds.sigmoid().split(layout.sizes[1], -1)
-        return ConditionalFeatures(layout, shares, (always, *layers), amplitudes), weights[0]
+        scaled = weights[0] * torch.exp(theta[..., -1:])
+        return ConditionalFeatures(layout, shares, (always, *layers), amplitudes), scaled
 
     def diagonal(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]

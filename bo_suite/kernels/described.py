@@ -115,7 +115,7 @@ class Described:
             phase = self.seen(x) @ frequencies.mT
             return torch.cat((torch.cos(phase), torch.sin(phase)), -1)
 
-        return waves, weights
+        return waves, weights * torch.exp(theta[..., -1:])
 
     def diagonal(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]

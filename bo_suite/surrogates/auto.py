@@ -8,6 +8,7 @@ from bo_suite.errors import DataError
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.basis import inducing_basis, jitter_or_default
 from bo_suite.surrogates.exact import ExactGP
+from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
 from bo_suite.surrogates.prior_mean import without_function
 from bo_suite.surrogates.process import ExactProcess, WarmStart
@@ -80,7 +81,7 @@ class AutoGP:
         """The sparse process with the hyperparameters and prior mean of an exact one."""
         kernel, theta = fitted.kernel, fitted.theta
         inducing = self.selection.select(data, kernel, theta, self.inducing, seeds)
-        basis = inducing_basis(kernel, theta, inducing, jitter_or_default(None, data.x.dtype))
+        basis = inducing_basis(kernel, theta, Points(inducing), jitter_or_default(None, data.x.dtype))
         residuals = without_function(data, fitted.prior_mean.function)
         statistics = statistics_of(basis, residuals, fitted.noise, independent=True)
         collapsed = Collapsed.of(statistics, fitted.prior_mean.constant)

@@ -1,5 +1,6 @@
-"""Mean, variance and covariance of a process that is written in covariances with some rows."""
+"""Mean, variance and covariance of a process that is written in covariances with some variables."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,55 +10,80 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bo_suite.kernels import Kernel, PreparedKernel
+from bo_suite.errors import NumericalError
+from bo_suite.kernels import Kernel
 from bo_suite.kernels.base import CrossTo, Pullback
-from bo_suite.linalg import jittered_cholesky, solve_lower
+from bo_suite.linalg import solve_lower
+from bo_suite.linalg.factors import Factor, Lower
+from bo_suite.surrogates.features.points import Points
+from bo_suite.surrogates.features.variables import InducingVariables
+
+logger = logging.getLogger("bo_suite")
+
+_FIRST_JITTER, _LAST_JITTER = 1e-10, 1e-4
+"""Shares of the variances that are added to K_uu when it does not factorise."""
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """cov(x, z) = k(x, z) - a(x)ᵀ a(z) + b(x)ᵀ b(z), with a(x) = L⁻¹ k(rows, x) and b = L_B⁻¹ a.
+    """cov(x, z) = k(x, z) - a(x)ᵀ a(z) + b(x)ᵀ b(z), with a(x) = L⁻¹ k_u(x) and b = L_B⁻¹ a.
 
-    The rows of an exact process are its data, L factorises their covariance with the noise, and there is no
-    b. The rows of a sparse process are its inducing inputs, and L_B L_Bᵀ is the precision of their whitened
-    values (Titsias 2009, equation 6).
+    The variables u of an exact process are the function at its data, L factorises their covariance with the
+    noise, and there is no b. Those of a sparse process are its inducing variables, and L_B L_Bᵀ is the
+    precision of their whitened values (Titsias 2009, equation 6).
 
     Attributes:
         kernel: covariance function.
         theta: its parameters.
-        rows: inputs.
-        chol: L.
+        variables: u.
+        factor: L.
         precision_chol: L_B; None for no b.
     """
 
     kernel: Kernel
     theta: jt.Float[Tensor, "*b p"]
-    rows: jt.Float[Tensor, "*b n d"]
-    chol: jt.Float[Tensor, "*b n n"]
+    variables: InducingVariables
+    factor: Factor
     precision_chol: jt.Float[Tensor, "*b n n"] | None = None
+
+    @staticmethod
+    def of_rows(
+        kernel: Kernel,
+        theta: jt.Float[Tensor, "*b p"],
+        rows: jt.Float[Tensor, "*b n d"],
+        chol: jt.Float[Tensor, "*b n n"],
+    ) -> "Basis":
+        """That of an exact process: its rows, and the factor of their covariance with the noise."""
+        return Basis(kernel, theta, Points(rows), Lower(chol))
+
+    @property
+    def rows(self) -> jt.Float[Tensor, "*b j d"]:
+        """The inputs among the variables."""
+        return self.variables.points
 
     @property
     def scale(self) -> jt.Float[Tensor, "*b"]:
-        """k(x, x) at the first row."""
-        return self.kernel.diagonal(self.theta, self.rows[..., :1, :])[..., 0]
+        """k(x, x) at the first row, or in the middle of the unit cube if there is none."""
+        rows = self.rows[..., :1, :]
+        if not rows.shape[-2]:
+            rows = rows.new_full((*rows.shape[:-2], 1, rows.shape[-1]), 0.5)
+        return self.kernel.diagonal(self.theta, rows)[..., 0]
 
     def cross(self, x: jt.Float[Tensor, "*b m d"]) -> tuple[jt.Float[Tensor, "*b m n"], Pullback]:
-        """k(x, rows), and the map of W to d sum(W * k) / d x."""
-        return self.kernel.cross(self.theta, x, self.rows) if self._prepared is None else self._prepared(x)
+        """k_u(x)ᵀ, and the map of W to d sum(W * k_uᵀ) / d x."""
+        return self._cross_to(x)
 
     @cached_property
-    def _prepared(self) -> CrossTo | None:
-        return (
-            self.kernel.prepared(self.theta, self.rows) if isinstance(self.kernel, PreparedKernel) else None
-        )
+    def _cross_to(self) -> CrossTo:
+        return self.variables.cross_to(self.kernel, self.theta)
 
     def fantasies(self, white: jt.Float[Tensor, "*sb n"]) -> tuple[int, ...]:
         """Shape of the fantasy dimensions, in front of those of the replicates; () without fantasies."""
-        return tuple(white.shape[: white.ndim - self.rows.ndim + 1])
+        return tuple(white.shape[: white.ndim - self.theta.ndim])
 
     def whiten(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b n m"]:
-        """a(x) = L⁻¹ k(rows, x)."""
-        return solve_lower(self.chol, self.kernel.cross(self.theta, self.rows, x)[0])
+        """a(x) = L⁻¹ k_u(x)."""
+        return self.factor.solve(self.variables.cross(self.kernel, self.theta, x))
 
     def weights(self, white: jt.Float[Tensor, "*sb n"]) -> jt.Float[Tensor, "*b n s"]:
         """L⁻ᵀ white, or L⁻ᵀ L_B⁻ᵀ white, with the fantasies, flattened, as columns."""
@@ -65,20 +91,20 @@ class Basis:
         flat = (white.flatten(0, count - 1) if count else white[None]).movedim(0, -1)
         if self.precision_chol is not None:
             flat = solve_lower(self.precision_chol, flat, transposed=True)
-        return solve_lower(self.chol, flat, transposed=True)
+        return self.factor.solve(flat, transposed=True)
 
     def explained(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b n m"]:
-        """V with cov(z, x) = k(z, x) - k(z, rows) V: L⁻ᵀ (a(x) - L_B⁻ᵀ b(x))."""
+        """V with cov(z, x) = k(z, x) - k_u(z)ᵀ V: L⁻ᵀ (a(x) - L_B⁻ᵀ b(x))."""
         a = self.whiten(x)
         if self.precision_chol is not None:
             b = solve_lower(self.precision_chol, a)
             a = a - solve_lower(self.precision_chol, b, transposed=True)
-        return solve_lower(self.chol, a, transposed=True)
+        return self.factor.solve(a, transposed=True)
 
     def mean_and_var(
         self, x: jt.Float[Tensor, "*b m d"], weights: jt.Float[Tensor, "*b n s"]
     ) -> tuple[jt.Float[Tensor, "*b m s"], jt.Float[Tensor, "*b m"]]:
-        """k(x, rows) weights, and the variance, at least 0; both differentiable once by x."""
+        """k_u(x)ᵀ weights, and the variance, at least 0; both differentiable once by x."""
         mean, var = _MeanAndVar.apply(x, self, weights)  # type: ignore[no-untyped-call]
         return mean, var
 
@@ -101,21 +127,32 @@ def fantasies_first(columns: jt.Float[Tensor, "*b m s"], fantasies: tuple[int, .
 
 
 def inducing_basis(
-    kernel: Kernel, theta: jt.Float[Tensor, "*b p"], inducing: jt.Float[Tensor, "*b m d"], jitter: float
+    kernel: Kernel, theta: jt.Float[Tensor, "*b p"], variables: InducingVariables, jitter: float
 ) -> Basis:
-    """The inducing inputs as the rows of a basis without L_B: that of the prior.
+    """The inducing variables as those of a basis without L_B: that of the prior.
 
     Args:
         kernel: covariance function.
         theta: its parameters.
-        inducing: Z.
-        jitter: share of the diagonal of k(Z, Z) that is added to it.
+        variables: u.
+        jitter: share of the variances of u that is added to them.
 
     Raises:
-        NumericalError: k(Z, Z) is not positive definite, even with more jitter.
+        NumericalError: K_uu is not positive definite, even with more jitter.
     """
-    covariance = add_jitter(kernel.gram(theta, inducing)[0], jitter)
-    return Basis(kernel, theta, inducing, jittered_cholesky(covariance)[0])
+    covariance = variables.covariance(kernel, theta, jitter)
+    shares, more = theta.new_full(theta.shape[:-1], jitter), _FIRST_JITTER
+    while bool(covariance.info.any()):
+        if more > 1.5 * _LAST_JITTER:
+            raise NumericalError(
+                "the covariance of the inducing variables must be finite and positive definite, but with "
+                f"jitter {jitter + _LAST_JITTER:g} of their variances it is not. Check the kernel"
+            )
+        logger.info("the covariance of inducing variables was factorised with jitter %g", jitter + more)
+        shares = torch.where(covariance.info == 0, shares, jitter + more)
+        covariance = variables.covariance(kernel, theta, shares)
+        more *= 10.0
+    return Basis(kernel, theta, variables, covariance.factor)
 
 
 def jitter_or_default(jitter: float | None, dtype: torch.dtype) -> float:
@@ -125,18 +162,13 @@ def jitter_or_default(jitter: float | None, dtype: torch.dtype) -> float:
     return 1e-8 if dtype == torch.float64 else 1e-5
 
 
-def add_jitter(matrix: jt.Float[Tensor, "*b m m"], jitter: float) -> jt.Float[Tensor, "*b m m"]:
-    """A + jitter diag(A). The same map takes a gradient by the result to the one by A."""
-    return matrix + torch.diag_embed(jitter * matrix.diagonal(dim1=-2, dim2=-1))
-
-
 class _MeanAndVar(torch.autograd.Function):
     """`Basis.mean_and_var` with the analytic gradient by x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, basis: Basis, weights: Tensor) -> tuple[Tensor, Tensor]:
         k, pullback = basis.cross(x)
-        a = solve_lower(basis.chol, k.mT)
+        a = basis.factor.solve(k.mT)
         raw = basis.kernel.diagonal(basis.theta, x) - a.square().sum(-2)
         ctx.b = None
         if basis.precision_chol is not None:
@@ -154,7 +186,7 @@ class _MeanAndVar(torch.autograd.Function):
         if ctx.b is not None:
             by_a = by_a - solve_lower(ctx.basis.precision_chol, ctx.b, transposed=True)
         by_var = torch.where(ctx.positive, var_gradient, 0.0)[..., None, :]
-        by_k = solve_lower(ctx.basis.chol, by_a * (-2.0 * by_var), transposed=True).mT
+        by_k = ctx.basis.factor.solve(by_a * (-2.0 * by_var), transposed=True).mT
         by_x = ctx.pullback(mean_gradient @ ctx.weights.mT + by_k)
         _, by_diagonal = ctx.basis.kernel.diagonal_gradient(ctx.basis.theta, ctx.x, by_var[..., 0, :])
         return by_x + by_diagonal, None, None

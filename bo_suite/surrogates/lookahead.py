@@ -20,7 +20,7 @@ class Lookahead:
 
     An observation of variance s² at x moves the posterior mean at a point by cov(x, point) / √(var(x) + s²)
     standard normal variables (Frazier, Powell and Dayanik 2009, equation 10). Here cov(x, points) =
-    k(x, points) - k(x, rows) V, with V = L⁻ᵀ (a - L_B⁻ᵀ L_B⁻¹ a) of a = L⁻¹ k(rows, points) computed once:
+    k(x, points) - k_u(x)ᵀ V, with V = L⁻ᵀ (a - L_B⁻ᵀ L_B⁻¹ a) of a = L⁻¹ k_u(points) computed once:
     a covariance costs no more than a mean, and a batch of x one triangular solve, for its variances.
 
     Attributes:
@@ -60,7 +60,7 @@ class Lookahead:
         self, x: jt.Float[Tensor, "*b m d"]
     ) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m j"]]:
         """Means at x and covariances with the points, without a triangular solve."""
-        return self._mean_and_cov(x, _cross(self.basis, x, self.basis.rows) @ self.weights)
+        return self._mean_and_cov(x, with_variables(x, self.basis) @ self.weights)
 
     def pair_cov(
         self, x: jt.Float[Tensor, "*b m d"], z: jt.Float[Tensor, "*b m d"]
@@ -69,7 +69,7 @@ class Lookahead:
         basis, m = self.basis, x.shape[-2]
         theta = basis.theta[..., None, :].expand(*x.shape[:-1], -1)
         prior = Cross.apply(x[..., None, :], z[..., None, :], basis.kernel, theta)  # type: ignore[no-untyped-call]
-        a = solve_lower(basis.chol, _cross(basis, torch.cat((x, z), -2), basis.rows).mT)
+        a = basis.factor.solve(with_variables(torch.cat((x, z), -2), basis).mT)
         cov = prior[..., 0, 0] - (a[..., :m] * a[..., m:]).sum(-2)
         if basis.precision_chol is None:
             return cov  # type: ignore[no-any-return]
@@ -77,10 +77,11 @@ class Lookahead:
         return cov + (b[..., :m] * b[..., m:]).sum(-2)  # type: ignore[no-any-return]
 
     def _mean_and_cov(self, x: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Means, fantasies in front, and covariances, from the columns k(x, rows) weights."""
+        """Means, fantasies in front, and covariances, from the columns k_u(x)ᵀ weights."""
         count = columns.shape[-1] - self.points.shape[-2]
         mean = fantasies_first(columns[..., :count], self.fantasies) + self.prior_mean(x)
-        return mean, _cross(self.basis, x, self.points) - columns[..., count:]
+        prior = Cross.apply(x, self.points, self.basis.kernel, self.basis.theta)  # type: ignore[no-untyped-call]
+        return mean, prior - columns[..., count:]
 
 
 class Cross(torch.autograd.Function):
@@ -101,5 +102,20 @@ class Cross(torch.autograd.Function):
         return ctx.pullback(gradients[0]), None, None, None
 
 
-def _cross(basis: Basis, x: Tensor, z: Tensor) -> Tensor:
-    return Cross.apply(x, z, basis.kernel, basis.theta)  # type: ignore[no-untyped-call, no-any-return]
+class _WithVariables(torch.autograd.Function):
+    """k_u(x)ᵀ, with the analytic gradient by x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, basis: Basis) -> Tensor:
+        k, ctx.pullback = basis.cross(x)
+        return k
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.pullback(gradients[0]), None
+
+
+def with_variables(x: jt.Float[Tensor, "*b m d"], basis: Basis) -> jt.Float[Tensor, "*b m n"]:
+    """k_u(x)ᵀ, the covariances with a basis' variables, differentiable once by x."""
+    return _WithVariables.apply(x, basis)  # type: ignore[no-untyped-call, no-any-return]

@@ -20,10 +20,10 @@ from bo_suite.surrogates.process import Process
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """f_s(x) = prior_mean(x) + ψ(x) w_s + k(x, rows) c_s, for each path s.
+    """f_s(x) = prior_mean(x) + ψ(x) w_s + k_u(x)ᵀ c_s, for each path s.
 
     Attributes:
-        basis: kernel and rows.
+        basis: kernel and variables u.
         prior_mean: mean before any observation.
         functions: ψ.
         features: w.
@@ -72,8 +72,8 @@ def mean_path(process: Process) -> Paths:
 def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 1024) -> Paths:
     """Draws from the posterior by Matheron's rule (Wilson et al. 2020, equations 12 and 13).
 
-    A prior path of random Fourier features (Rahimi and Recht 2007) plus the update k(x, rows) c that carries
-    its values g at the rows, and a draw of their noise e, to the posterior: c = L⁻ᵀ (t - L⁻¹ (g + e)), where
+    A prior path of random Fourier features (Rahimi and Recht 2007) plus the update k_u(x)ᵀ c that carries its
+    variables g, and a draw of their noise e, to the posterior: c = L⁻ᵀ (t - L⁻¹ (g + e)), where
     t = L⁻¹ (y - prior_mean(x)) of an exact process, and a draw of v ~ q(v) of a sparse one.
 
     Args:
@@ -93,19 +93,19 @@ def draw_paths(process: Process, count: int, seeds: Seeds, *, features: int = 10
         raise DataError(f"count and features must be >= 1, got {count} and {features}")
     if basis.fantasies(white):
         raise DataError("paths need a process without fantasies, got one with fantasies")
-    n = basis.rows.shape[-2]
+    n = basis.variables.count
     functions, share = _features(basis, features, seeds.split("frequencies"))
-    amplitude = (basis.scale[..., None] * share / features).sqrt()
+    amplitude = (share / features).sqrt()
     normal = seeds.split("features").normal((2 * features, count), basis.rows)
     weights = torch.cat((amplitude, amplitude), -1)[..., None] * normal
     target = white[..., None].expand(*white.shape, count)
     if basis.precision_chol is not None:
         draws = seeds.split("inducing values").normal((n, count), basis.rows)
         target = solve_lower(basis.precision_chol, target + draws, transposed=True)
-    diagonal = basis.chol.square().sum(-1) - basis.kernel.diagonal(basis.theta, basis.rows)
+    diagonal = basis.factor.variances - basis.variables.variances(basis.kernel, basis.theta)
     noise = diagonal.clamp(min=0.0).sqrt()[..., None] * seeds.split("noise").normal((n, count), basis.rows)
-    values = functions(basis.rows) @ weights + noise
-    update = solve_lower(basis.chol, target - solve_lower(basis.chol, values), transposed=True)
+    values = basis.variables.values(basis.kernel, basis.theta, functions) @ weights + noise
+    update = basis.factor.solve(target - basis.factor.solve(values), transposed=True)
     return Paths(basis, process.prior_mean, functions, weights, update)
 
 
@@ -120,7 +120,7 @@ def _features(basis: Basis, count: int, seeds: Seeds) -> tuple[Features, Tensor]
             f"got {type(kernel).__name__}; acquisitions other than ThompsonSampling need none"
         )
     frequencies, share = kernel.frequencies(basis.theta, count, d, seeds)
-    return _Waves(frequencies), share
+    return _Waves(frequencies), share * basis.scale[..., None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ class _Waves:
 
 
 class _Update(torch.autograd.Function):
-    """k(x, rows) c, with the kernel's own gradient."""
+    """k_u(x)ᵀ c, with the analytic gradient by x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, basis: Basis, weights: Tensor) -> Tensor:

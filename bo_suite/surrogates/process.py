@@ -179,7 +179,7 @@ class ExactProcess:
     @property
     def chol(self) -> jt.Float[Tensor, "*b n n"]:
         """L."""
-        return self.basis.chol
+        return self.basis.factor.dense
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -255,7 +255,7 @@ class ExactProcess:
         return self._with_rows(joint, chol, solve_lower(chol, residual[..., None])[..., 0])
 
     def _with_rows(self, x: Tensor, chol: Tensor, white: Tensor) -> "ExactProcess":
-        return replace(self, basis=replace(self.basis, rows=x, chol=chol), white=white)
+        return replace(self, basis=Basis.of_rows(self.kernel, self.theta, x, chol), white=white)
 
     def _covariance(self, joint: Tensor, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """k of the earlier rows with the last rows x, and the data covariance of x."""

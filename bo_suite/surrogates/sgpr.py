@@ -9,17 +9,14 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis, inducing_basis, jitter_or_default
-from bo_suite.surrogates.inducing import (
-    GreedyVariance,
-    InducingSelection,
-    check_sparse,
-    inducing_count,
-)
+from bo_suite.surrogates.features.points import Points
+from bo_suite.surrogates.features.variables import InducingFeatures, InducingVariables
+from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, check_sparse
 from bo_suite.surrogates.noise import log_noise_bounds
+from bo_suite.surrogates.placement import kernel_with, limited, placed
 from bo_suite.surrogates.prior_mean import MeanFunction, PriorMean, check_mean, split_mean, without_function
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 from bo_suite.surrogates.sparse import FitTrace, SparseProcess
@@ -53,17 +50,19 @@ class SGPR:
 
     Attributes:
         inducing: number of inducing inputs, at most that of distinct observations; when None,
-            min(n, 512, 64 + ⌈4 √n⌉) for n observations.
-        kernel: as for `ExactGP`.
-        selection: how they are chosen, anew in each fit.
-        learn_inducing: whether they then move with the hyperparameters, to raise the bound.
+            min(n, 512, 64 + ⌈4 √n⌉) for n observations. Or inter-domain features
+            (`bo_suite.surrogates.features`).
+        kernel: as for `ExactGP`; when None, features come with their own.
+        selection: how inducing inputs are chosen, anew in each fit.
+        learn_inducing: whether the parameters of the inducing variables, such as the inputs, then move with
+            the hyperparameters, to raise the bound.
         likelihood: the prior of the noise.
         mean: prior mean of the outcomes, as for `ExactGP`.
         jitter: share of the prior variance that is added to that of the inducing values; when None, 1e-8, or
             1e-5 in float32. More makes the bound looser.
     """
 
-    inducing: int | None = None
+    inducing: int | InducingFeatures | None = None
     kernel: object | None = None
     selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9))
     learn_inducing: bool = False
@@ -75,7 +74,8 @@ class SGPR:
 
     def __post_init__(self) -> None:
         check_flags(self, "learn_inducing", error=DataError)
-        check_sparse(self.inducing, self.jitter)
+        count = None if isinstance(self.inducing, InducingFeatures) else self.inducing
+        check_sparse(count, self.jitter)
         check_mean(self.mean)
 
     @outside_inference_mode
@@ -89,50 +89,45 @@ class SGPR:
         n = data.x.shape[-2]
         if n == 0:
             raise FitError("an SGPR needs at least one observation, got none")
-        kernel = kernel_for(self.kernel, data.columns)
+        kernel = kernel_with(self.inducing, self.kernel, data.columns)
         model_start = torch.cat(
             (kernel.start(data.x.shape[-1]).to(data.x), self.likelihood.start().to(data.x))
         )
         settled = None if self.learn_inducing else settled_hyperparameters(model_start, data, start)
         if settled is not None:
-            return self.process(data, settled, self.select(data, settled, seeds))
+            return self.process(data, settled, self.place(data, settled, seeds))
         starts = search_starts(model_start, data, seeds, start, _RESTARTS)
         losses: list[Tensor] = []
         if starts.shape[0] > 1 and n > SKETCH_INDUCING:
             sketch = evenly_spaced(data, SKETCH)
-            smaller = replace(self, inducing=min(SKETCH_INDUCING, self.inducing or n))
-            inducing = smaller.select(sketch, model_start, seeds.split("sketch"))
-            starts = self._search(sketch, inducing, starts, 40, [])[None]
-        initial = inducing = self.select(data, starts[0], seeds)
+            smaller = replace(self, inducing=limited(self.inducing, SKETCH_INDUCING))
+            variables = smaller.place(sketch, model_start, seeds.split("sketch"))
+            starts = self._search(sketch, variables, starts, 40, [])[None]
+        variables = self.place(data, starts[0], seeds)
+        initial = variables.points
         some = evenly_spaced(data, _SEARCH)
         if self.learn_inducing:
-            flat = inducing.flatten(-2).expand(*starts.shape[:-1], -1)
-            best = self._search(some, inducing, torch.cat((starts, flat), -1), 100, losses)
-            eta, inducing = (
-                best[..., : len(model_start)],
-                best[..., len(model_start) :].reshape(inducing.shape),
-            )
+            parameters = variables.parameters.expand(*starts.shape[:-1], -1)
+            best = self._search(some, variables, torch.cat((starts, parameters), -1), 100, losses)
+            eta, variables = best[..., : len(model_start)], variables.moved(best[..., len(model_start) :])
         else:
-            eta = self._search(some, inducing, starts, 20, losses)
+            eta = self._search(some, variables, starts, 20, losses)
         trace = FitTrace(torch.stack([loss.amin(0) for loss in losses]), initial)
-        return self.process(data, eta, inducing, trace)
+        return self.process(data, eta, variables, trace)
 
-    def select(
-        self, data: Dataset, hyperparameters: Hyperparameters, seeds: Seeds
-    ) -> jt.Float[Tensor, "*b m d"]:
-        """Inducing inputs for the hyperparameters (kernel theta, log noise)."""
-        kernel, n = kernel_for(self.kernel, data.columns), data.x.shape[-2]
-        count = inducing_count(n) if self.inducing is None else self.inducing
-        return self.selection.select(data, kernel, hyperparameters[..., :-1], count, seeds)
+    def place(self, data: Dataset, hyperparameters: Hyperparameters, seeds: Seeds) -> InducingVariables:
+        """Inducing variables for the hyperparameters (kernel theta, log noise)."""
+        kernel, theta = kernel_with(self.inducing, self.kernel, data.columns), hyperparameters[..., :-1]
+        return placed(self.inducing, self.selection, data, kernel, theta, seeds)
 
     def process(
         self,
         data: Dataset,
         hyperparameters: Hyperparameters,
-        inducing: jt.Float[Tensor, "*b m d"],
+        inducing: jt.Float[Tensor, "*b m d"] | InducingVariables,
         trace: FitTrace | None = None,
     ) -> SparseProcess:
-        """The process at given hyperparameters (kernel theta, log noise) and inducing inputs."""
+        """The process at given hyperparameters (kernel theta, log noise) and inducing inputs or variables."""
         basis, optimum = self._collapse(data, hyperparameters, inducing)
         return SparseProcess(
             replace(basis, precision_chol=optimum.precision_chol),
@@ -144,42 +139,46 @@ class SGPR:
         )
 
     def bound(
-        self, data: Dataset, hyperparameters: Hyperparameters, inducing: jt.Float[Tensor, "*b m d"]
+        self,
+        data: Dataset,
+        hyperparameters: Hyperparameters,
+        inducing: jt.Float[Tensor, "*b m d"] | InducingVariables,
     ) -> jt.Float[Tensor, "*b"]:
         """Lower bound of the log evidence at the prior mean, without log priors."""
         return self._collapse(data, hyperparameters, inducing)[1].bound
 
-    def _collapse(self, data: Dataset, hyperparameters: Tensor, inducing: Tensor) -> tuple[Basis, Collapsed]:
-        kernel = kernel_for(self.kernel, data.columns)
+    def _collapse(
+        self, data: Dataset, hyperparameters: Tensor, inducing: Tensor | InducingVariables
+    ) -> tuple[Basis, Collapsed]:
+        kernel = kernel_with(self.inducing, self.kernel, data.columns)
         theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
-        basis = inducing_basis(kernel, theta, inducing, jitter_or_default(self.jitter, data.x.dtype))
+        variables = Points(inducing) if isinstance(inducing, Tensor) else inducing
+        basis = inducing_basis(kernel, theta, variables, jitter_or_default(self.jitter, data.x.dtype))
         constant, function = split_mean(self.mean)
         return basis, Collapsed.of(statistics_of(basis, without_function(data, function), noise), constant)
 
     def _search(
         self,
         data: Dataset,
-        inducing: jt.Float[Tensor, "*b m d"],
+        variables: InducingVariables,
         starts: jt.Float[Tensor, "r *b p"],
         evaluations: int,
         losses: list[Tensor],
     ) -> jt.Float[Tensor, "*b p"]:
         """The best point that the starts reach."""
-        kernel = kernel_for(self.kernel, data.columns)
+        kernel = kernel_with(self.inducing, self.kernel, data.columns)
         lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
         lower_noise, upper_noise = log_noise_bounds(data.x)
         lower, upper = torch.cat((lower, lower_noise)), torch.cat((upper, upper_noise))
         if starts.shape[-1] > len(lower):
-            m, lead = inducing.shape[-2], data.batch_shape
-            box = data.x.amin(-2, keepdim=True), data.x.amax(-2, keepdim=True)
-            low, high = (bound.expand(*lead, m, -1).flatten(-2) for bound in box)
+            lead, (low, high) = data.batch_shape, variables.box(data.x)
             lower = torch.cat((lower.expand(*lead, -1), low), -1)
             upper = torch.cat((upper.expand(*lead, -1), high), -1)
         constant, function = split_mean(self.mean)
         objective = CollapsedObjective(
             kernel,
             without_function(data, function),
-            inducing,
+            variables,
             constant,
             jitter_or_default(self.jitter, data.x.dtype),
             self.likelihood.noise_location,

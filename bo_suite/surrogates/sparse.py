@@ -1,4 +1,4 @@
-"""A Gaussian process that summarises its data by the values at a few inducing inputs."""
+"""A Gaussian process that summarises its data by a few inducing variables."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from bo_suite.kernels import Kernel
-from bo_suite.linalg import cholesky_append, cholesky_downdate, cholesky_update, solve_lower
+from bo_suite.linalg import cholesky_downdate, cholesky_update, solve_lower
 from bo_suite.surrogates import moments
 from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.features.variables import InducingVariables
 from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import check_observations
 
@@ -21,29 +22,30 @@ class FitTrace:
 
     Attributes:
         losses: negative evidence lower bound, priors included, at each evaluation or step.
-        initial: inducing inputs before the fit moved them.
+        initial: inducing inputs before the fit moved them; none of inter-domain features.
     """
 
     losses: jt.Float[Tensor, " t *b"]
-    initial: jt.Float[Tensor, "*b m d"]
+    initial: jt.Float[Tensor, "*b j d"]
 
 
 @dataclass(frozen=True, eq=False)
 class SparseProcess:
-    """Sparse variational Gaussian process, from a Gaussian q over whitened inducing values.
+    """Sparse variational Gaussian process, from a Gaussian q over whitened inducing variables.
 
-    With prior mean m, u = f(Z) = m(Z) + L v, L Lᵀ = k(Z, Z), q(v) = N(w, (L_B L_Bᵀ)⁻¹), a(x) = L⁻¹ k(Z, x):
+    With prior mean m, f = m + g, inducing variables u = L v of g, L Lᵀ = K_uu, q(v) = N(w, (L_B L_Bᵀ)⁻¹) and
+    a(x) = L⁻¹ k_u(x), which is L⁻¹ k(Z, x) if u = g(Z):
     mean(x) = m(x) + a(x)ᵀ w,  cov(x, z) = k(x, z) - a(x)ᵀ a(z) + (L_B⁻¹ a(x))ᵀ L_B⁻¹ a(z)
     (Hensman, Fusi and Lawrence 2013; whitened as Matthews 2017). L_B is the identity for the prior, and
     each Gaussian observation adds a(x) a(x)ᵀ / noise to L_B L_Bᵀ.
 
     Attributes:
-        basis: kernel, its parameters theta, the inducing inputs Z, L and L_B.
+        basis: kernel, its parameters theta, the inducing variables u, L and L_B.
         linear: L_B L_Bᵀ w, the linear natural parameter of q(v), with fantasy dimensions in front.
         prior_mean: m.
         noise: variance of a further observation about the latent function.
         hyperparameters: where the next fit may start.
-        independent: whether the variance of an observation that the inducing values do not explain counts
+        independent: whether the variance of an observation that the inducing variables do not explain counts
             as noise of its own (FITC, Snelson and Ghahramani 2006) or as explained (Titsias 2009).
         trace: how it was fitted; None if it was only conditioned.
     """
@@ -87,14 +89,19 @@ class SparseProcess:
         return self.basis.theta
 
     @property
-    def inducing(self) -> jt.Float[Tensor, "*b m d"]:
-        """Z."""
+    def variables(self) -> InducingVariables:
+        """u."""
+        return self.basis.variables
+
+    @property
+    def inducing(self) -> jt.Float[Tensor, "*b j d"]:
+        """The inducing inputs Z; none if all inducing variables are inter-domain features."""
         return self.basis.rows
 
     @property
     def chol(self) -> jt.Float[Tensor, "*b m m"]:
         """L."""
-        return self.basis.chol
+        return self.basis.factor.dense
 
     @property
     def precision_chol(self) -> jt.Float[Tensor, "*b m m"]:
@@ -119,8 +126,8 @@ class SparseProcess:
     ) -> "SparseProcess":
         """The process given more observations, exactly: O((m + q)² q).
 
-        The rows x become inducing inputs first, which changes nothing. The observations at them are then
-        absorbed without loss. This is online variational conditioning (Maddox, Stanton and Wilson 2021)
+        The values at x become inducing variables first, which changes nothing. The observations at them are
+        then absorbed without loss. This is online variational conditioning (Maddox, Stanton and Wilson 2021)
         without its pseudo-data. Fantasies are in front of y, as in `ExactProcess.condition`.
 
         Raises:
@@ -128,16 +135,16 @@ class SparseProcess:
             NumericalError: the joint covariance is not positive definite, jitter included.
         """
         check_observations(x, y)
-        m, q = self.inducing.shape[-2], x.shape[-2]
-        cross = self.kernel.cross(self.theta, self.inducing, x)[0]
+        m, q = self.variables.count, x.shape[-2]
+        cross = self.variables.cross(self.kernel, self.theta, x)
         corner = self.kernel.gram(self.theta, x)[0]
-        widened = self.precision_chol.new_zeros(*self.chol.shape[:-2], m + q, m + q)
+        widened = self.precision_chol.new_zeros(*self.theta.shape[:-1], m + q, m + q)
         widened[..., :m, :m] = self.precision_chol
         widened[..., m:, m:].diagonal(dim1=-2, dim2=-1).fill_(1.0)
-        rows, chol = torch.cat((self.inducing, x), -2), cholesky_append(self.chol, cross, corner)
+        factor = self.basis.factor.appended(cross, corner)
         wider = replace(
             self,
-            basis=Basis(self.kernel, self.theta, rows, chol, widened),
+            basis=Basis(self.kernel, self.theta, self.variables.with_points(x), factor, widened),
             linear=torch.nn.functional.pad(self.linear, (0, q)),
             trace=None,
         )
@@ -151,9 +158,9 @@ class SparseProcess:
     ) -> "SparseProcess":
         """The process refitted with more Gaussian observations, all else fixed: O(m² q).
 
-        The optimal q(v) at the same inducing inputs, hyperparameters and prior mean (Titsias 2009, equation
-        10): L_B L_Bᵀ gains A diag(1 / noise) Aᵀ, A = L⁻¹ k(Z, x). What the inducing values can not express
-        of the observations is lost; `condition` loses nothing, but adds inducing inputs.
+        The optimal q(v) at the same inducing variables, hyperparameters and prior mean (Titsias 2009,
+        equation 10): L_B L_Bᵀ gains A diag(1 / noise) Aᵀ, A = L⁻¹ k_u(x). What the inducing variables can not
+        express of the observations is lost; `condition` loses nothing, but adds inducing variables.
 
         Raises:
             DataError: x and y do not fit together.

@@ -8,15 +8,12 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError, FitError
-from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.basis import inducing_basis, jitter_or_default
-from bo_suite.surrogates.inducing import (
-    GreedyVariance,
-    InducingSelection,
-    check_sparse,
-    inducing_count,
-)
+from bo_suite.surrogates.features.points import Points
+from bo_suite.surrogates.features.variables import InducingFeatures, InducingVariables
+from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, check_sparse
+from bo_suite.surrogates.placement import kernel_with, limited, placed
 from bo_suite.surrogates.prior_mean import MeanFunction, check_mean
 from bo_suite.surrogates.process import Hyperparameters, WarmStart
 from bo_suite.surrogates.sgpr import SGPR, SKETCH, SKETCH_INDUCING
@@ -37,7 +34,7 @@ _NATURAL, _PASSES = 0.5, 20
 class SVGP:
     """Sparse variational Gaussian process with any likelihood (Hensman, Matthews and Ghahramani 2015).
 
-    A Gaussian q over the inducing values and the hyperparameters maximise
+    A Gaussian q over the inducing variables and the hyperparameters maximise
     Σ E_q[log p(y_i | f_i)] - KL[q(u) || p(u)], plus log priors. A fit from afresh begins with
     `NaturalLBFGS` (`SGPR`, for a Gaussian likelihood) on 1,000 observations and 128 inducing inputs; then
     `training` uses all, and natural-gradient steps on all observations bring q to its optimum at the end:
@@ -45,11 +42,10 @@ class SVGP:
     standardises outcomes, so that labels and counts can not be used in it; `Gaussian` and `StudentT` can.
 
     Attributes:
-        inducing: number of inducing inputs, at most that of distinct observations; when None,
-            min(n, 512, 64 + ⌈4 √n⌉) for n observations.
-        kernel: as for `ExactGP`.
-        selection: how they are chosen, anew in each fit.
-        learn_inducing: whether `training` then moves them.
+        inducing: number of inducing inputs, or inter-domain features, as for `SGPR`.
+        kernel: as for `SGPR`.
+        selection: how inducing inputs are chosen, anew in each fit.
+        learn_inducing: whether `training` then moves the parameters of the inducing variables.
         likelihood: of an outcome given the latent function.
         training: how the bound is raised.
         mean: prior mean of the latent function, a number or a function of encoded rows, as for `ExactGP`;
@@ -57,7 +53,7 @@ class SVGP:
         jitter: as for `SGPR`.
     """
 
-    inducing: int | None = None
+    inducing: int | InducingFeatures | None = None
     kernel: object | None = None
     selection: InducingSelection = field(default_factory=GreedyVariance)
     learn_inducing: bool = False
@@ -68,7 +64,8 @@ class SVGP:
 
     def __post_init__(self) -> None:
         check_flags(self, "learn_inducing", error=DataError)
-        check_sparse(self.inducing, self.jitter)
+        count = None if isinstance(self.inducing, InducingFeatures) else self.inducing
+        check_sparse(count, self.jitter)
         check_mean(self.mean)
 
     @outside_inference_mode
@@ -84,33 +81,33 @@ class SVGP:
         if n == 0:
             raise FitError("an SVGP needs at least one observation, got none")
         self.likelihood.check(data.y, data.noise)
-        count = inducing_count(n) if self.inducing is None else self.inducing
         problem = self._problem(data, self.learn_inducing, seeds)
         model_start = problem.model.start(data.x)
         settled = None if self.learn_inducing else settled_hyperparameters(model_start, data, start)
         if settled is not None:
-            return self.process(data, settled, self._select(problem, settled, count))
+            return self.process(data, settled, self._place(problem, settled))
         starts = search_starts(model_start, data, seeds, start, 2)
         fresh = starts.shape[0] > 1
-        eta = self._sketch(data, starts[0], count, seeds) if fresh else starts[0]
-        inducing = self._select(problem, eta, count)
+        eta = self._sketch(data, starts[0], seeds) if fresh else starts[0]
+        variables = self._place(problem, eta)
         some = self._problem(evenly_spaced(data, SKETCH), False, seeds)
-        state = some.converge(VariationalState.prior(eta, inducing), _NATURAL, _PASSES)
+        state = some.converge(VariationalState.prior(eta, variables), _NATURAL, _PASSES)
         training = self.training if fresh else self.training.shortened()
         state, losses = training.run(problem, state)
         if not bool(torch.isfinite(losses[-1]).all()):
             raise FitError("the bound did not stay finite; take smaller steps")
-        return self._finish(problem, state, FitTrace(torch.stack(losses), inducing))
+        return self._finish(problem, state, FitTrace(torch.stack(losses), variables.points))
 
-    def _sketch(self, data: Dataset, eta: Tensor, count: int, seeds: Seeds) -> Tensor:
-        """Free parameters that maximise the bound of some of the data, with fewer inducing inputs."""
-        some, seeds, count = evenly_spaced(data, SKETCH), seeds.split("sketch"), min(count, SKETCH_INDUCING)
+    def _sketch(self, data: Dataset, eta: Tensor, seeds: Seeds) -> Tensor:
+        """Free parameters that maximise the bound of some of the data, with fewer inducing variables."""
+        some, seeds = evenly_spaced(data, SKETCH), seeds.split("sketch")
+        smaller = replace(self, inducing=limited(self.inducing, SKETCH_INDUCING))
         if not self.likelihood.conjugate:
-            problem = self._problem(some, False, seeds)
-            state = VariationalState.prior(eta, self._select(problem, eta, count))
+            problem = smaller._problem(some, False, seeds)
+            state = VariationalState.prior(eta, smaller._place(problem, eta))
             return NaturalLBFGS(rounds=30).run(problem, state)[0].eta
         sketch = SGPR(
-            inducing=count,
+            inducing=smaller.inducing,
             kernel=self.kernel,
             selection=self.selection,
             likelihood=self.likelihood,  # type: ignore[arg-type]  # the only conjugate one
@@ -122,16 +119,20 @@ class SVGP:
         return torch.cat([process.hyperparameters, *constant], -1)
 
     def process(
-        self, data: Dataset, hyperparameters: Hyperparameters, inducing: jt.Float[Tensor, "*b m d"]
+        self,
+        data: Dataset,
+        hyperparameters: Hyperparameters,
+        inducing: jt.Float[Tensor, "*b m d"] | InducingVariables,
     ) -> SparseProcess:
-        """The process at given hyperparameters (theta, phi, prior mean) and inducing inputs."""
+        """The process at given hyperparameters (theta, phi, prior mean) and inducing inputs or variables."""
         problem = self._problem(data, False, Seeds((), data.batch_shape))
-        return self._finish(problem, VariationalState.prior(hyperparameters, inducing), None)
+        variables = Points(inducing) if isinstance(inducing, Tensor) else inducing
+        return self._finish(problem, VariationalState.prior(hyperparameters, variables), None)
 
     def bound(self, data: Dataset, process: SparseProcess) -> jt.Float[Tensor, "*b"]:
         """The evidence lower bound of a fitted process, without log priors."""
         precision = process.precision_chol @ process.precision_chol.mT
-        state = VariationalState(process.hyperparameters, process.inducing, process.linear, precision)
+        state = VariationalState(process.hyperparameters, process.variables, process.linear, precision)
         return self._problem(data, False, Seeds((), data.batch_shape)).bound(state)
 
     def predictive_mean(
@@ -154,24 +155,24 @@ class SVGP:
         return process.hyperparameters[..., first : first + len(self.likelihood.start())]
 
     def _problem(self, data: Dataset, learn_inducing: bool, seeds: Seeds) -> VariationalProblem:
-        kernel = kernel_for(self.kernel, data.columns)
+        kernel = kernel_with(self.inducing, self.kernel, data.columns)
         jitter = jitter_or_default(self.jitter, data.x.dtype)
         model = Model(kernel, self.likelihood, self.mean, jitter, data.x.shape[-1])
         return VariationalProblem(model, data, learn_inducing, seeds)
 
-    def _select(self, problem: VariationalProblem, eta: Tensor, count: int) -> Tensor:
-        theta = problem.model.split(eta)[0]
-        return self.selection.select(problem.data, problem.model.kernel, theta, count, problem.seeds)
+    def _place(self, problem: VariationalProblem, eta: Tensor) -> InducingVariables:
+        theta, kernel = problem.model.split(eta)[0], problem.model.kernel
+        return placed(self.inducing, self.selection, problem.data, kernel, theta, problem.seeds)
 
     def _finish(
         self, problem: VariationalProblem, state: VariationalState, trace: FitTrace | None
     ) -> SparseProcess:
-        """The process with q at its optimum, for the hyperparameters and inducing inputs of the state."""
+        """The process with q at its optimum, for the hyperparameters and inducing variables of the state."""
         state, model = problem.converge(state, _NATURAL, _PASSES), problem.model
         theta, phi, prior_mean = model.split(state.eta)
         some = evenly_spaced(problem.data, SKETCH)
-        expectation = model.expectation(state.eta, state.inducing, state.q, some, slice(None))
-        basis = inducing_basis(model.kernel, theta, state.inducing, model.jitter)
+        expectation = model.expectation(state.eta, state.variables, state.q, some, slice(None))
+        basis = inducing_basis(model.kernel, theta, state.variables, model.jitter)
         return SparseProcess(
             replace(basis, precision_chol=state.chol),
             state.linear,

@@ -19,6 +19,7 @@ from bo_suite.kernels import as_kernel
 from bo_suite.surrogates import SVGP, WarmStart
 from bo_suite.surrogates.variational.elbo import Model
 from bo_suite.surrogates.variational.likelihoods import BernoulliLogit
+from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
 
 SEEDS = Seeds.of(0, 0)
@@ -103,7 +104,7 @@ def test_weights_of_one_and_nothing_are_bernoulli_labels() -> None:
     assert_close(odds.bound, svgp.bound(plain, odds.process), rtol=1e-9, atol=1e-9)
 
     task = VariationalProblem(Model(as_kernel(None, ()), BernoulliLogit(), 0.0, 1e-8, 2), plain, False, SEEDS)
-    best = task.converge(VariationalState.prior(theta, inducing), 1.0, 500)
+    best = task.converge(VariationalState.prior(theta, Points(inducing)), 1.0, 500)
     assert_close(odds.process.linear, best.linear, rtol=1e-2, atol=1e-2)
     assert_close(odds.bound, task.bound(best), rtol=0.0, atol=1e-5)
     assert float(odds.bound) >= float(task.bound(best)) - 1e-9

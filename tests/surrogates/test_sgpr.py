@@ -19,6 +19,7 @@ from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError, NumericalError
 from bo_suite.kernels import Kernel, Matern52, as_kernel
 from bo_suite.surrogates import SGPR, AutoGP, ExactGP, SparseProcess, Surrogate, WarmStart
+from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.inducing import Given, KMeans, Subset
 from bo_suite.surrogates.noise import observation_noise
 from bo_suite.surrogates.variational import collapsed
@@ -97,7 +98,7 @@ def case(kernel: object, known: bool, *batch: int, n: int = 9) -> tuple[Kernel, 
 def test_the_gradient_agrees_with_finite_differences(kernel, mean, known: bool, monkeypatch) -> None:
     monkeypatch.setattr(collapsed, "_CACHED", 20 if known else 10_000)  # in chunks, and in one
     kernel, data, eta, inducing = case(kernel, known, 2)
-    objective = CollapsedObjective(kernel, data, inducing, mean, 1e-6, -3.0, 1.0, [])
+    objective = CollapsedObjective(kernel, data, Points(inducing), mean, 1e-6, -3.0, 1.0, [])
     point = torch.cat((eta, inducing.flatten(-2)), -1)
     free = torch.ones_like(inducing[0], dtype=torch.bool)
     free[:, list(data.unordered)] = False

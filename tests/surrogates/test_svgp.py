@@ -18,6 +18,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.surrogates import SGPR, SVGP, WarmStart
+from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.inducing import Given
 from bo_suite.surrogates.variational import likelihoods
 from bo_suite.surrogates.variational.elbo import Model
@@ -88,7 +89,7 @@ def task_of(
 
 def started(task: VariationalProblem, count: int) -> VariationalState:
     eta = task.model.start(task.data.x).expand(*task.data.batch_shape, -1)
-    return VariationalState.prior(eta, task.data.x[..., :count, :])
+    return VariationalState.prior(eta, Points(task.data.x[..., :count, :]))
 
 
 def csv(name: str, skip: int = 1) -> Tensor:
@@ -151,7 +152,7 @@ def test_gradients_of_the_bound_agree_with_finite_differences(name, kernel, whit
         white = torch.linalg.solve(chol, torch.cat((mean[..., None], scale), -1))
         mean, scale = white[..., 0], white[..., 1:].tril()
     precision = torch.cholesky_inverse(scale)
-    point = VariationalState(eta, z, (precision @ mean[..., None])[..., 0], precision)
+    point = VariationalState(eta, Points(z), (precision @ mean[..., None])[..., 0], precision)
     loss = Adam(steps=1, whitened=whitened).run(task, point)[1][0]
     slopes = (loss[1 : 1 + len(flat)] - loss[1 + len(flat) :]) / 2e-5
     by_eta, by_z, by_mean, by_scale = (part[0] for part in Recorder.found)
@@ -213,7 +214,8 @@ def test_training_raises_the_bound(training: Training, unchecked) -> None:
     assert bool((after > before + 1.0).all())
     assert losses[0].shape == (2,)
     held, _ = training.run(replace(task, learn_inducing=False), point)
-    assert [torch.equal(each.inducing, point.inducing) for each in (held, moved)] == [True, False]
+    inputs = point.variables.points
+    assert [torch.equal(each.variables.points, inputs) for each in (held, moved)] == [True, False]
 
 
 def test_batches_of_an_epoch_take_every_observation_once_and_replicates_their_own_way() -> None:
@@ -240,7 +242,7 @@ def test_the_mean_over_an_epoch_is_the_full_bound_and_gradient(name: str) -> Non
     point = task.converge(started(task, 6), 0.5, 3)
 
     def parts(batch: Dataset, weight: float) -> tuple[Tensor, ...]:
-        part = task.model.expectation(point.eta, point.inducing, point.q, batch, slice(None))
+        part = task.model.expectation(point.eta, point.variables, point.q, batch, slice(None))
         sums = (part.value, *part.by_q, *part.site_sums)
         return (*(weight * each for each in sums), *part.by_parameters(weight))
 
@@ -272,7 +274,7 @@ def test_natural_steps_reach_the_reference_optimum_of_a_classifier() -> None:
     data = Dataset(x[:, None], (label + 1) / 2, None, x[:0, None])
     model = Model(as_kernel(kernel, ()), LIKELIHOODS["probit"], 0.0, 1e-6 / 1.5, 1)
     task = VariationalProblem(model, data, False, SEEDS)
-    point = task.converge(VariationalState.prior(theta, data.x), 0.5, 20)
+    point = task.converge(VariationalState.prior(theta, Points(data.x)), 0.5, 20)
     assert_close(float(task.bound(point)), -7.8734, rtol=0.0, atol=1e-3)
     eta = torch.cat((theta, theta.new_tensor([0.09]).log()))
     data, surrogate = replace(data, y=y), SVGP(kernel=kernel, mean=0.0, jitter=1e-6 / 1.5)

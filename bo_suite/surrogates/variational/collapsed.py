@@ -12,7 +12,8 @@ from torch import Tensor
 from bo_suite.data import Dataset
 from bo_suite.kernels import Kernel
 from bo_suite.linalg import solve_lower
-from bo_suite.surrogates.basis import Basis, add_jitter
+from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.features.variables import InducingVariables
 from bo_suite.surrogates.noise import log_noise_prior, observation_noise
 
 _CACHED = 131_072
@@ -21,9 +22,9 @@ _CACHED = 131_072
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """What the bound and the optimal q(v) need of the data, at given hyperparameters and inducing inputs.
+    """What the bound and the optimal q(v) need of the data, at given hyperparameters and inducing variables.
 
-    With A = L⁻¹ k(Z, X) and b = 1 / noise: sums over the observations, so that chunks of the data add up.
+    With A = L⁻¹ k_u(X) and b = 1 / noise: sums over the observations, so that chunks of the data add up.
 
     Attributes:
         outer: A diag(b) Aᵀ.
@@ -32,7 +33,7 @@ class Statistics:
         yy: yᵀ diag(b) y.
         y1: yᵀ diag(b) 1.
         total: 1ᵀ diag(b) 1.
-        residual: tr(diag(b) (k(X, X) - AᵀA)), the variance that the inducing values leave unexplained.
+        residual: tr(diag(b) (k(X, X) - AᵀA)), the variance that the inducing variables leave unexplained.
         log_noise: log |diag(noise)| + n log 2π.
     """
 
@@ -130,14 +131,14 @@ def statistics_of(
     """The statistics of the data, in chunks whose memory does not grow with their number.
 
     Args:
-        basis: the inducing inputs; L_B is not used.
+        basis: the inducing variables; L_B is not used.
         data: all observations.
         noise: variance of those without a given one.
-        independent: whether the variance that the inducing values leave unexplained adds to the noise.
+        independent: whether the variance that the inducing variables leave unexplained adds to the noise.
     """
     variance, _ = observation_noise(noise, data.noise, data.y.shape[-1])
     sums = []
-    for rows in _chunks(data.y.shape[-1], basis.rows.shape[-2]):
+    for rows in _chunks(data.y.shape[-1], basis.variables.count):
         x = data.x[..., rows, :]
         a = basis.whiten(x)
         diagonal, level = basis.kernel.diagonal(basis.theta, x), variance[..., rows]
@@ -156,18 +157,18 @@ def _chunks(n: int, m: int) -> Iterator[slice]:
 class CollapsedObjective:
     """-(bound + log priors) of (theta, log noise) and its gradient, for `minimize_batch`.
 
-    A point may also hold the inducing inputs, flattened, behind these: they are then moved too. The gradient
-    is that of the evidence lower bound at the optimal q(v), where it is stationary in q: with S = B⁻¹,
-    m = L_B⁻ᵀ c, e = r - Aᵀm, G = (m eᵀ + (I - S) A) diag(b),
-    d bound = tr(Gᵀ L⁻¹ dk(Z, X)) - ½ tr(L⁻ᵀ (m mᵀ + B - 2I + S) L⁻¹ dk(Z, Z)) - ½ bᵀ dk(X, X)
+    A point may also hold the parameters of the inducing variables behind these: they are then moved too. The
+    gradient is that of the evidence lower bound at the optimal q(v), where it is stationary in q: with
+    S = B⁻¹, m = L_B⁻ᵀ c, e = r - Aᵀm, G = (m eᵀ + (I - S) A) diag(b),
+    d bound = tr(Gᵀ L⁻¹ dk_u(X)) - ½ tr(L⁻ᵀ (m mᵀ + B - 2I + S) L⁻¹ dK_uu) - ½ bᵀ dk(X, X)
     + Σ ½ (b² (e² + k - aᵀ(I - S)a) - b) dnoise.
 
     Attributes:
         kernel: covariance function.
         data: observations, all in memory at once.
-        inducing: Z, unless the points hold it.
+        variables: u; a point may hold other parameters of theirs.
         mean: constant prior mean; None for the most probable one.
-        jitter: share of the diagonal of k(Z, Z) that is added to it.
+        jitter: share of the variances of u that is added to them.
         noise_location: median of the log noise variance under its prior.
         noise_spread: half the distance between its quartiles.
         losses: the value of each evaluation is appended.
@@ -175,7 +176,7 @@ class CollapsedObjective:
 
     kernel: Kernel
     data: Dataset
-    inducing: jt.Float[Tensor, "*b m d"]
+    variables: InducingVariables
     mean: float | None
     jitter: float
     noise_location: float
@@ -184,17 +185,15 @@ class CollapsedObjective:
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Values and gradients (r, *b, p)."""
-        shape = self.inducing.shape
-        learned = points.shape[-1] > self._parameters
-        eta = points[..., : self._parameters]
-        lead = points.shape[:-1]
-        inducing = points[..., self._parameters :].reshape(*lead, *shape[-2:]) if learned else self.inducing
-        value, gradient, by_inducing = self._evaluate(eta, inducing.expand(*lead, *shape[-2:]), learned)
+        eta, parameters = points[..., : self._parameters], points[..., self._parameters :]
+        learned = parameters.shape[-1] > 0
+        moved = parameters if learned else self.variables.parameters.expand(*points.shape[:-1], -1)
+        value, gradient, by_variables = self._evaluate(eta, self.variables.moved(moved))
         prior, by_prior = self._log_prior(eta)
         self.losses.append(value - prior)
         gradient = gradient - by_prior
         if learned:
-            gradient = torch.cat((gradient, by_inducing.reshape(*lead, -1)), -1)
+            gradient = torch.cat((gradient, by_variables), -1)
         return value - prior, gradient
 
     @property
@@ -206,16 +205,16 @@ class CollapsedObjective:
         noise_prior, slope = log_noise_prior(eta[..., -1], self.noise_location, self.noise_spread)
         return prior + noise_prior, torch.cat((gradient, slope[..., None]), -1)
 
-    def _evaluate(self, eta: Tensor, inducing: Tensor, learned: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """-bound, and its gradients by (theta, log noise) and by Z."""
+    def _evaluate(self, eta: Tensor, variables: InducingVariables) -> tuple[Tensor, Tensor, Tensor]:
+        """-bound, and its gradients by (theta, log noise) and by the parameters of u."""
         theta, noise = eta[..., :-1], eta[..., -1].exp()
         lead, data = eta.shape[:-1], self.data
         x, y = data.x.expand(*lead, *data.x.shape[-2:]), data.y.expand(*lead, data.y.shape[-1])
-        k_zz, pull_zz = self.kernel.joint(theta, inducing, inducing)
-        chol, info = torch.linalg.cholesky_ex(add_jitter(k_zz, self.jitter))
+        covariance = variables.covariance(self.kernel, theta, self.jitter)
+        factor = covariance.factor
         variance, fitted = observation_noise(noise, data.noise, y.shape[-1])
-        chunks = list(_chunks(y.shape[-1], inducing.shape[-2]))
-        basis = Basis(self.kernel, theta, inducing, chol)
+        chunks = list(_chunks(y.shape[-1], variables.count))
+        basis = Basis(self.kernel, theta, variables, factor)
         parts = [_Chunk(basis, x[..., rows, :], y[..., rows], variance[..., rows]) for rows in chunks]
         statistics = reduce(Statistics.plus, (part.statistics for part in parts))
         optimum = Collapsed.of(statistics, self.mean)
@@ -226,32 +225,29 @@ class CollapsedObjective:
         m = solve_lower(optimum.precision_chol, optimum.white[..., None], transposed=True)
         cov = torch.cholesky_inverse(optimum.precision_chol)
         eye = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device)
-        back = solve_lower(chol, torch.cat((eye - cov, m), -1), transposed=True)
+        back = factor.solve(torch.cat((eye - cov, m), -1), transposed=True)
         inner = m @ m.mT + statistics.outer - eye + cov
-        half = solve_lower(chol, inner, transposed=True)
-        theta_zz, z_left, z_right = pull_zz(
-            add_jitter(-0.5 * solve_lower(chol, half.mT, transposed=True), self.jitter)
-        )
-        by_theta = theta_zz + self.kernel.diagonal_gradient(theta, x, -0.5 / variance)[0]
-        by_inducing = z_left + z_right
+        half = factor.solve(inner, transposed=True)
+        by_theta, by_variables = covariance.pullback(-0.5 * factor.solve(half.mT, transposed=True))
+        by_theta = by_theta + self.kernel.diagonal_gradient(theta, x, -0.5 / variance)[0]
         by_noise = torch.zeros_like(noise)
         explained = None if data.noise is None else eye - cov
         for part, rows in zip(parts, chunks, strict=True):
             gradients = part.gradients(back, m, optimum.prior_mean, fitted[..., rows], explained)
-            by_theta, by_inducing = by_theta + gradients[0], by_inducing + gradients[1]
+            by_theta, by_variables = by_theta + gradients[0], by_variables + gradients[1]
             by_noise = by_noise + gradients[2]
         if explained is None:
             by_noise = by_noise - ((eye - cov) * statistics.outer).sum((-2, -1)) / noise
         gradient = torch.cat((by_theta, (0.5 * by_noise * noise)[..., None]), -1)
-        return torch.where(info == 0, value, torch.inf), -gradient, -by_inducing
+        return torch.where(covariance.info == 0, value, torch.inf), -gradient, -by_variables
 
 
 class _Chunk:
     """Some observations, so few that what is computed of them stays in the cache."""
 
     def __init__(self, basis: Basis, x: Tensor, y: Tensor, variance: Tensor) -> None:
-        k, self._pull = basis.kernel.joint(basis.theta, basis.rows, x)
-        self._a = solve_lower(basis.chol, k)
+        k, self._pull = basis.variables.joint(basis.kernel, basis.theta, x)
+        self._a = basis.factor.solve(k)
         self._y, self._weight = y, variance.reciprocal()
         self._diagonal = basis.kernel.diagonal(basis.theta, x)
         self.statistics = Statistics.of(self._a, self._diagonal, y, variance)
@@ -259,18 +255,18 @@ class _Chunk:
     def gradients(
         self, back: Tensor, m: Tensor, prior_mean: Tensor, fitted: Tensor, explained: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of the bound by theta and Z through k(Z, X), and twice that by the noise.
+        """Gradients of the bound by theta and u through k_u(X), and twice that by the noise.
 
-        When `explained`, I - S, is None, the last one leaves out the variance explained by inducing values.
+        When `explained`, I - S, is None, the last one leaves out the variance explained by u.
         """
         error = self._y - prior_mean[..., None] - (m.mT @ self._a)[..., 0, :]
-        by_zx = torch.addcmul(back[..., :-1] @ self._a, back[..., -1:], error[..., None, :]).mul_(
+        by_k = torch.addcmul(back[..., :-1] @ self._a, back[..., -1:], error[..., None, :]).mul_(
             self._weight[..., None, :]
         )
-        by_theta, by_inducing, _ = self._pull(by_zx)
+        by_theta, by_variables = self._pull(by_k)
         square = self._weight.square() * fitted
         spread = error.square() + self._diagonal
         if explained is not None:
             spread = spread - (self._a * (explained @ self._a)).sum(-2)
         by_noise = (square * spread - self._weight * fitted).sum(-1)
-        return by_theta, by_inducing, by_noise
+        return by_theta, by_variables, by_noise

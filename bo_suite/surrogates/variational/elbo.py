@@ -11,8 +11,7 @@ from torch import Tensor
 from bo_suite.data import Dataset
 from bo_suite.errors import NumericalError
 from bo_suite.kernels import Kernel
-from bo_suite.linalg import solve_lower
-from bo_suite.surrogates.basis import add_jitter
+from bo_suite.surrogates.features.variables import InducingVariables
 from bo_suite.surrogates.prior_mean import MeanFunction, PriorMean, split_mean
 from bo_suite.surrogates.variational.likelihoods import Likelihood
 
@@ -28,7 +27,7 @@ class Model:
         kernel: covariance function.
         likelihood: of an outcome given the latent function.
         mean: prior mean, a number or a function of rows; None for a free constant, N(0, 1).
-        jitter: share of the diagonal of k(Z, Z) that is added to it.
+        jitter: share of the variances of u that is added to them.
         dim: columns of the inputs.
     """
 
@@ -85,18 +84,18 @@ class Model:
     def expectation(
         self,
         eta: jt.Float[Tensor, "*b p"],
-        inducing: jt.Float[Tensor, "*b m d"],
+        variables: InducingVariables,
         q: "Whitened",
         data: Dataset,
         rows: slice,
     ) -> "Expectation":
         """The expected log likelihood of some of the observations."""
-        return Expectation(self, eta, inducing, q, data, rows)
+        return Expectation(self, eta, variables, q, data, rows)
 
 
 @dataclass(frozen=True, eq=False)
 class Whitened:
-    """q(v) = N(mean, RᵀR) over the whitened inducing values v = L⁻¹ (u - prior mean).
+    """q(v) = N(mean, RᵀR) over the whitened inducing variables v = L⁻¹ u.
 
     Attributes:
         mean: of v.
@@ -122,7 +121,7 @@ class Whitened:
 class Expectation:
     """Σ E_q[log p(y_i | f_i)] over some observations, its gradients, and the sites.
 
-    With A = L⁻¹ k(Z, X) and prior mean m: f_i ~ N(m(x_i) + a_iᵀ mean, k_ii - |a_i|² + |R a_i|²). The
+    With A = L⁻¹ k_u(X) and prior mean m: f_i ~ N(m(x_i) + a_iᵀ mean, k_ii - |a_i|² + |R a_i|²). The
     gradients by these two moments come from the likelihood; that by A is mean gᵀ - 2 (I - S) A diag(h).
 
     Attributes:
@@ -135,17 +134,17 @@ class Expectation:
     """
 
     def __init__(
-        self, model: Model, eta: Tensor, inducing: Tensor, q: Whitened, data: Dataset, rows: slice
+        self, model: Model, eta: Tensor, variables: InducingVariables, q: Whitened, data: Dataset, rows: slice
     ) -> None:
         theta, phi, prior_mean = model.split(eta)
-        self._model, self._theta, self._inducing, self._q = model, theta, inducing, q
+        self._model, self._theta, self._q = model, theta, q
         self._x, self._y = data.x[..., rows, :], data.y[..., rows]
         self._noise = None if data.noise is None else data.noise[..., rows]
         self._prior_mean, self._phi = prior_mean(self._x), phi
-        k_zz, self._pull_zz = model.kernel.joint(theta, inducing, inducing)
-        k_zx, self._pull_zx = model.kernel.joint(theta, inducing, self._x)
-        self.chol, self.info = torch.linalg.cholesky_ex(add_jitter(k_zz, model.jitter))
-        self.a = solve_lower(self.chol, k_zx)
+        self._covariance = variables.covariance(model.kernel, theta, model.jitter)
+        self.info, self._factor = self._covariance.info, self._covariance.factor
+        k, self._pull = variables.joint(model.kernel, theta, self._x)
+        self.a = self._factor.solve(k)
         self._b = q.root @ self.a
         spread = model.kernel.diagonal(theta, self._x) - self.a.square().sum(-2) + self._b.square().sum(-2)
         self.var = spread.clamp(min=0.0)
@@ -165,11 +164,11 @@ class Expectation:
         self.by_mean, self.by_var, self._by_phi = gradients
 
     def require_definite(self) -> None:
-        """Raise NumericalError unless k(Z, Z), jitter included, is positive definite."""
+        """Raise NumericalError unless K_uu, jitter included, is positive definite."""
         if bool(self.info.any()):
             raise NumericalError(
-                "k(Z, Z) of the inducing inputs must be positive definite. Check the kernel, or raise the "
-                f"jitter, which is {self._model.jitter:g} of the diagonal"
+                "the covariance of the inducing variables must be positive definite. Check the kernel, or "
+                f"raise the jitter, which is {self._model.jitter:g} of their variances"
             )
 
     @cached_property
@@ -197,8 +196,8 @@ class Expectation:
 
     def by_parameters(
         self, weight: float, also: Tensor | None = None
-    ) -> tuple[jt.Float[Tensor, "*b p"], jt.Float[Tensor, "*b m d"]]:
-        """`weight` times the gradients by eta and by Z, q(v) held.
+    ) -> tuple[jt.Float[Tensor, "*b p"], jt.Float[Tensor, "*b k"]]:
+        """`weight` times the gradients by eta and by the parameters of u, q(v) held.
 
         Args:
             weight: of this sum in the bound.
@@ -208,18 +207,17 @@ class Expectation:
         unexplained = self.a - q.root.mT @ self._b
         by_a = q.mean[..., None] * self.by_mean[..., None, :] - 2.0 * unexplained * self.by_var[..., None, :]
         by_a = weight * by_a
-        by_zx = solve_lower(self.chol, by_a, transposed=True)
+        by_k = self._factor.solve(by_a, transposed=True)
         inner = by_a @ self.a.mT
         if also is not None:
             inner = inner + also
         lower = torch.tril(inner)
         lower = lower - 0.5 * torch.diag_embed(lower.diagonal(dim1=-2, dim2=-1))
-        half = solve_lower(self.chol, 0.5 * (lower + lower.mT), transposed=True)
-        by_zz = add_jitter(-solve_lower(self.chol, half.mT, transposed=True), model.jitter)
-        theta_zx, z_zx, _ = self._pull_zx(by_zx)
-        theta_zz, z_left, z_right = self._pull_zz(by_zz)
+        half = self._factor.solve(0.5 * (lower + lower.mT), transposed=True)
+        theta_cross, variables_cross = self._pull(by_k)
+        theta_own, variables_own = self._covariance.pullback(-self._factor.solve(half.mT, transposed=True))
         diagonal, _ = model.kernel.diagonal_gradient(self._theta, self._x, weight * self.by_var)
-        parts: list[Any] = [theta_zx + theta_zz + diagonal, weight * self._by_phi]
+        parts: list[Any] = [theta_cross + theta_own + diagonal, weight * self._by_phi]
         if model.mean is None:
             parts.append(weight * self.by_mean.sum(-1, keepdim=True))
-        return torch.cat(parts, -1), z_zx + z_left + z_right
+        return torch.cat(parts, -1), variables_cross + variables_own

@@ -10,6 +10,7 @@ from torch import Tensor
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import NumericalError
 from bo_suite.linalg import solve_lower
+from bo_suite.surrogates.features.variables import InducingVariables
 from bo_suite.surrogates.process import ROWS_AT_ONCE
 from bo_suite.surrogates.subsample import observations_at
 from bo_suite.surrogates.variational.elbo import Model, Whitened
@@ -21,26 +22,26 @@ _CONVERGED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class VariationalState:
-    """Hyperparameters, inducing inputs and q(v) at one moment of a fit.
+    """Hyperparameters, inducing variables and q(v) at one moment of a fit.
 
     Attributes:
         eta: free parameters of the prior and the likelihood (`Model`).
-        inducing: Z.
+        variables: u.
         linear: linear natural parameter of q(v), precision times mean.
         precision: of q(v).
     """
 
     eta: jt.Float[Tensor, "*b p"]
-    inducing: jt.Float[Tensor, "*b m d"]
+    variables: InducingVariables
     linear: jt.Float[Tensor, "*b m"]
     precision: jt.Float[Tensor, "*b m m"]
 
     @staticmethod
-    def prior(eta: jt.Float[Tensor, "*b p"], inducing: jt.Float[Tensor, "*b m d"]) -> "VariationalState":
+    def prior(eta: jt.Float[Tensor, "*b p"], variables: InducingVariables) -> "VariationalState":
         """The state with q(v) = N(0, I)."""
-        eye = torch.eye(inducing.shape[-2], dtype=inducing.dtype, device=inducing.device)
-        precision = eye.expand(*inducing.shape[:-1], -1).clone()
-        return VariationalState(eta, inducing, torch.zeros_like(inducing[..., 0]), precision)
+        eye = torch.eye(variables.count, dtype=eta.dtype, device=eta.device)
+        precision = eye.expand(*eta.shape[:-1], *eye.shape).clone()
+        return VariationalState(eta, variables, torch.zeros_like(precision[..., 0]), precision)
 
     @property
     def chol(self) -> jt.Float[Tensor, "*b m m"]:
@@ -70,7 +71,7 @@ class VariationalProblem:
     Attributes:
         model: prior and likelihood.
         data: observations.
-        learn_inducing: whether Z moves.
+        learn_inducing: whether the parameters of u move.
         seeds: of the order of the observations in an epoch.
     """
 
@@ -86,7 +87,7 @@ class VariationalProblem:
         linear, precision = torch.zeros_like(state.linear), torch.zeros_like(state.precision)
         for first in range(0, self.data.y.shape[-1], ROWS_AT_ONCE):
             rows = slice(first, first + ROWS_AT_ONCE)
-            expectation = self.model.expectation(state.eta, state.inducing, q, self.data, rows)
+            expectation = self.model.expectation(state.eta, state.variables, q, self.data, rows)
             expectation.require_definite()
             value = value + expectation.value
             linear, precision = linear + expectation.site_sums[0], precision + expectation.site_sums[1]

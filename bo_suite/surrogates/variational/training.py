@@ -12,6 +12,7 @@ from bo_suite.errors import DataError
 from bo_suite.linalg import solve_lower
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import inducing_basis
+from bo_suite.surrogates.features.variables import InducingVariables
 from bo_suite.surrogates.variational.elbo import Expectation, Whitened
 from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
 from bo_suite.values.scalars import check_flags
@@ -75,7 +76,7 @@ class NaturalAdam:
             losses.append(adam.step(expectation, q, weight, ()))
             linear, precision = expectation.site_sums
             state = problem.natural_step(state, weight * linear, weight * precision, share)
-        return replace(state, eta=adam.eta, inducing=adam.inducing), losses
+        return replace(state, eta=adam.eta, variables=adam.variables), losses
 
     def shortened(self) -> "NaturalAdam":
         """A sixth of the steps."""
@@ -128,7 +129,7 @@ class Adam:
         steps: number of steps.
         rate: largest step of a parameter.
         batch: observations a step; None for all.
-        whitened: whether q is over v, or over u = prior mean + L v, which stays as it is while the
+        whitened: whether q is over v, or over u = L v, which stays as it is while the
             hyperparameters move. (Natural-gradient steps of q are the same for both.)
     """
 
@@ -169,7 +170,7 @@ class Adam:
         q, _ = self._whitened(problem, adam)
         precision = torch.cholesky_inverse(q.root.mT)
         linear = (precision @ q.mean[..., None])[..., 0]
-        return VariationalState(adam.eta, adam.inducing, linear, precision), losses
+        return VariationalState(adam.eta, adam.variables, linear, precision), losses
 
     def shortened(self) -> "Adam":
         """A sixth of the steps."""
@@ -196,12 +197,18 @@ class _AdamState:
         rate: float,
         steps: int,
     ) -> None:
-        self.problem, self.eta, self.inducing = problem, state.eta.clone(), state.inducing.clone()
+        self.problem, self.eta = problem, state.eta.clone()
+        self._placed, self._parameters = state.variables, state.variables.parameters.clone()
         self.others = tuple(other.clone() for other in others)
-        moved = [self.eta, *([self.inducing] if problem.learn_inducing else []), *self.others]
+        moved = [self.eta, *([self._parameters] if problem.learn_inducing else []), *self.others]
         self._adam = torch.optim.Adam(moved, lr=rate, betas=_BETAS)
         self._rate, self._steps, self._done = rate, steps, 0
-        self._box = problem.data.x.amin(-2, keepdim=True), problem.data.x.amax(-2, keepdim=True)
+        self._box = state.variables.box(problem.data.x)
+
+    @property
+    def variables(self) -> InducingVariables:
+        """The inducing variables at the current parameters."""
+        return self._placed.moved(self._parameters)
 
     @property
     def decay(self) -> float:
@@ -210,7 +217,7 @@ class _AdamState:
 
     def expectation(self, q: Whitened, data: Dataset) -> Expectation:
         """The expected log likelihood at the current parameters."""
-        expectation = self.problem.model.expectation(self.eta, self.inducing, q, data, slice(None))
+        expectation = self.problem.model.expectation(self.eta, self.variables, q, data, slice(None))
         expectation.require_definite()
         return expectation
 
@@ -225,8 +232,8 @@ class _AdamState:
         """Take one step, and return the negative bound before it."""
         problem = self.problem
         prior, by_prior = problem.model.log_prior(self.eta)
-        by_eta, by_inducing = expectation.by_parameters(weight, also)
-        self.eta.grad, self.inducing.grad = -(by_eta + by_prior), -by_inducing
+        by_eta, by_variables = expectation.by_parameters(weight, also)
+        self.eta.grad, self._parameters.grad = -(by_eta + by_prior), -by_variables
         for other, gradient in zip(self.others, gradients, strict=True):
             other.grad = -gradient
         for group in self._adam.param_groups:
@@ -235,7 +242,7 @@ class _AdamState:
         lower, upper = problem.model.bounds(self.eta)
         self.eta.clamp_(lower, upper)
         if problem.learn_inducing:
-            self.inducing.clamp_(*self._box)
+            self._parameters.clamp_(*self._box)
         self._done += 1
         return q.divergence - weight * expectation.value - prior
 
@@ -243,41 +250,40 @@ class _AdamState:
 def _prior_chol(problem: VariationalProblem, state: "VariationalState | _AdamState") -> Tensor:
     """L."""
     model, theta = problem.model, problem.model.split(state.eta)[0]
-    return inducing_basis(model.kernel, theta, state.inducing, model.jitter).chol
+    return inducing_basis(model.kernel, theta, state.variables, model.jitter).factor.dense
 
 
 def _ascend(
     problem: VariationalProblem, state: VariationalState, evaluations: int
 ) -> tuple[VariationalState, Tensor]:
-    """The state after L-BFGS on eta, and on Z if it is learned, with q(v) held; and the negative bound."""
-    q, shape, size = state.q, state.inducing.shape, state.eta.shape[-1]
+    """The state after L-BFGS on eta, and on u if it is learned, with q(v) held; and the negative bound."""
+    q, size = state.q, state.eta.shape[-1]
     lower, upper = problem.model.bounds(state.eta)
     start = state.eta
     if problem.learn_inducing:
-        start = torch.cat((start, state.inducing.flatten(-2)), -1)
-        box = [end[..., None, :].expand(shape).flatten(-2) for end in problem.data.x.aminmax(dim=-2)]
-        lead = state.eta.shape[:-1]
+        start = torch.cat((start, state.variables.parameters), -1)
+        box, lead = state.variables.box(problem.data.x), state.eta.shape[:-1]
         lower = torch.cat((lower.expand(*lead, -1), box[0]), -1)
         upper = torch.cat((upper.expand(*lead, -1), box[1]), -1)
 
-    def split(flat: Tensor) -> tuple[Tensor, Tensor]:
-        inducing = flat[..., size:].reshape(shape) if problem.learn_inducing else state.inducing
-        return flat[..., :size], inducing
+    def split(flat: Tensor) -> tuple[Tensor, InducingVariables]:
+        moved = state.variables.moved(flat[..., size:]) if problem.learn_inducing else state.variables
+        return flat[..., :size], moved
 
     def negative(flat: Tensor) -> tuple[Tensor, Tensor]:
-        eta, inducing = split(flat)
-        expectation = problem.model.expectation(eta, inducing, q, problem.data, slice(None))
+        eta, variables = split(flat)
+        expectation = problem.model.expectation(eta, variables, q, problem.data, slice(None))
         prior, by_prior = problem.model.log_prior(eta)
-        by_eta, by_inducing = expectation.by_parameters(1.0)
+        by_eta, by_variables = expectation.by_parameters(1.0)
         gradient = by_eta + by_prior
         if problem.learn_inducing:
-            gradient = torch.cat((gradient, by_inducing.flatten(-2)), -1)
+            gradient = torch.cat((gradient, by_variables), -1)
         value = q.divergence - expectation.value - prior
         return torch.where(expectation.info == 0, value, torch.inf), -gradient
 
     result = minimize_batch(negative, start, bounds=(lower, upper), max_evaluations=evaluations)
-    eta, inducing = split(result.x)
-    return replace(state, eta=eta, inducing=inducing), result.value
+    eta, variables = split(result.x)
+    return replace(state, eta=eta, variables=variables), result.value
 
 
 def _check(steps: int, rate: float, batch: int | None) -> None:
