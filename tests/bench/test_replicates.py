@@ -125,6 +125,7 @@ def test_replicates_are_the_runs_of_their_seeds(
     assert_solo(found, acquisition, budget)
 
 
+@pytest.mark.slow
 def test_replicates_with_a_network_are_the_runs_of_their_seeds_to_the_last_bit() -> None:
     found = run_replicates(get_problem("branin"), Bore(), (0, 1), 10)
     assert_solo(found, Bore(), 10, tolerance=0.0)
