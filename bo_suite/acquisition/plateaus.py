@@ -30,19 +30,23 @@ _SMALLEST_CORRELATION = 1e-30
 
 
 class _Correlation(torch.autograd.Function):
-    """k(x, z) / s², differentiable once by x."""
+    """k(x, z) / √(k(x, x) k(z, z)), differentiable once by x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, basis: Basis, rows: Tensor) -> Tensor:
-        k, ctx.pullback = basis.kernel.cross(basis.theta, x, rows)
-        ctx.scale = basis.scale[..., None, None]
-        correlation: Tensor = k / ctx.scale
-        return correlation
+        kernel, theta = basis.kernel, basis.theta
+        k, ctx.pullback = kernel.cross(theta, x, rows)
+        ctx.basis, ctx.x, ctx.own = basis, x.detach(), kernel.diagonal(theta, x)
+        ctx.scale = (ctx.own[..., None] * kernel.diagonal(theta, rows)[..., None, :]).sqrt()
+        ctx.correlation = k / ctx.scale
+        return ctx.correlation  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.pullback(gradients[0] / ctx.scale), None, None
+        by_own = -0.5 * (gradients[0] * ctx.correlation).sum(-1) / ctx.own
+        _, by_x = ctx.basis.kernel.diagonal_gradient(ctx.basis.theta, ctx.x, by_own)
+        return ctx.pullback(gradients[0] / ctx.scale) + by_x, None, None
 
 
 class Repetition(NamedTuple):
@@ -88,7 +92,9 @@ class Plateaus:
         found = ties.any(-1)
         if not bool(found.any()):
             return None
-        correlation = basis.kernel.gram(basis.theta, data.x)[0] / basis.scale[..., None, None]
+        variances = basis.kernel.diagonal(basis.theta, data.x)
+        scale = (variances[..., :, None] * variances[..., None, :]).sqrt()
+        correlation = basis.kernel.gram(basis.theta, data.x)[0] / scale
         itself = torch.eye(data.x.shape[-2], dtype=torch.bool, device=data.x.device)
         nearest, index = correlation.masked_fill(itself, -torch.inf).max(-1)
         repeats = ties & (data.y == data.y.gather(-1, index))

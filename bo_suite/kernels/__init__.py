@@ -17,7 +17,7 @@ from bo_suite.kernels.gpytorch_kernel import GPyTorchKernel, as_kernel, kernel_f
 from bo_suite.kernels.learning_curves import ExponentialDecay
 from bo_suite.kernels.profiles import ArcCosine, ChordalMatern52, ChordalSquaredExponential, Profile
 from bo_suite.kernels.stationary import Matern52
-from bo_suite.kernels.zonal import Zonal, zonal_for
+from bo_suite.kernels.zonal import Zonal
 
 __all__ = [
     "ArcCosine",
@@ -42,5 +42,4 @@ __all__ = [
     "Zonal",
     "as_kernel",
     "kernel_for",
-    "zonal_for",
 ]

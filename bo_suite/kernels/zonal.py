@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jaxtyping as jt
 import torch
@@ -66,6 +66,17 @@ class Zonal:
                 "categories must be pairs of a column, each column once, and its number of levels, "
                 f"got {self.categories}"
             )
+
+    def over(self, columns: Columns) -> "Zonal":
+        """The kernel for data with these columns, unless it has categories already.
+
+        Categories are unordered whether they have descriptors or not, fidelities are columns as others are,
+        and inactive columns are at 0.
+        """
+        if self.categories:
+            return self
+        levels = tuple((column, columns.levels[column] or 1) for column in columns.unordered)
+        return replace(self, categories=levels)
 
     def sphere_dim(self, dim: int) -> int:
         """D, for rows with a number of columns."""
@@ -246,16 +257,3 @@ class Zonal:
         """Write the derivative by log ρ."""
         if self.profile.has_lengthscale:
             by_theta[..., -2] = torch.linalg.vecdot(pull.flatten(-2), square.flatten(-2))
-
-
-def zonal_for(columns: Columns, profile: Profile) -> Zonal:
-    """The zonal kernel for data with these columns.
-
-    Categories are unordered whether they have descriptors or not, fidelities are columns as others are, and
-    inactive columns are at 0.
-
-    Args:
-        columns: of the data, with the levels of all unordered ones.
-        profile: κ.
-    """
-    return Zonal(profile, tuple((column, columns.levels[column] or 1) for column in columns.unordered))

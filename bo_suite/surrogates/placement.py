@@ -14,7 +14,7 @@ from bo_suite.surrogates.inducing import InducingSelection, inducing_count
 def kernel_with(inducing: int | InducingFeatures | None, kernel: object | None, columns: Columns) -> Kernel:
     """The given kernel; when None, that of the features, or `Matern52` for inducing inputs."""
     if kernel is None and isinstance(inducing, InducingFeatures):
-        return inducing.kernel(columns)
+        kernel = inducing.kernel
     return kernel_for(kernel, columns)
 
 

@@ -125,7 +125,7 @@ def test_at_the_candidate_of_the_guide_the_score_is_the_dense_value_within_one_p
 
 
 @pytest.mark.parametrize("parameters", [None, LONG, SHORT])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_over_the_space_the_score_is_nearly_the_dense_value_and_never_above_it(
     seed: int, parameters: tuple[float, ...] | None
 ) -> None:
@@ -181,8 +181,16 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize(("dim", "dtype"), [(1, F32), (3, F64)])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "dim", "dtype"),
+    [
+        *((case, 1, F32) for case in CASES),
+        *(
+            pytest.param(case, 3, F64, marks=[] if case in ("constant", "huge") else [pytest.mark.slow])
+            for case in CASES
+        ),
+    ],
+)
 def test_awkward_data_give_finite_scores_and_gradients(case: str, dim: int, dtype: torch.dtype) -> None:
     data = awkward(case, dim)
     data = Dataset(data.x.to(dtype), data.y.to(dtype), None, data.pending.to(dtype))
@@ -220,7 +228,7 @@ def test_single_precision_agrees_with_double() -> None:
     assert_close(scores[1].double().exp(), double, rtol=0.0, atol=0.01 * float(double.max()))
 
 
-@pytest.mark.parametrize("places", [[0.3], [0.2, 0.45, 0.47]])
+@pytest.mark.parametrize("places", [pytest.param([0.3], marks=pytest.mark.slow), [0.2, 0.45, 0.47]])
 def test_pending_points_are_averaged_over_as_a_simulation_says(places: list[float]) -> None:
     process = process_of(2, LONG)
     pending = torch.tensor(places, dtype=F64)[:, None]
@@ -300,7 +308,7 @@ def part_of(together: KnowledgeGradientScore, alone: KnowledgeGradientScore, k: 
     }
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_sparse_process_whose_inducing_inputs_are_the_data_scores_as_the_exact_one(seed: int) -> None:
     data, theta = guide(seed), logs(LONG)
     exact, sparse = ExactGP().process(data, theta), SGPR().process(data, theta, data.x)
@@ -343,7 +351,7 @@ def test_with_fidelities_what_counts_is_whether_the_target_is_feasible() -> None
     assert_close(replace(score, penalty=penalty)(x), score(x), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", [0, 3, 4])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (3, 4))])
 def test_with_fidelities_the_gain_is_that_at_the_target(seed: int) -> None:
     process = At((0.25, 0.8, 1.0, 0.02)).fit(levels(14, seed=seed), SEEDS)
     acquisition = KnowledgeGradient(surrogate=Given(process), cost=AffineCost(1.0, 0.0))

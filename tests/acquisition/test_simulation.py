@@ -53,7 +53,7 @@ def quadrature(process: ExactProcess, candidate: Tensor) -> float:
     return float(torch.trapezoid(change * density, z))
 
 
-@pytest.mark.parametrize("x", [0.1, -0.6])
+@pytest.mark.parametrize("x", [0.1, pytest.param(-0.6, marks=pytest.mark.slow)])
 def test_the_estimate_agrees_with_quadrature_and_with_the_closed_form(x: float) -> None:
     candidate = torch.tensor([(x + 1.0) / 3.0], dtype=F64)
     process = ExactGP().fit(data(), Seeds.of(0, 0))

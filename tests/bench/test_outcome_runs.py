@@ -163,6 +163,10 @@ def test_a_method_in_a_process_of_its_own_makes_the_same_points() -> None:
     there = run_unit(CORNER, SubprocessMethod("random"), 0, 4, None)
     assert [one.params for one in there.evaluations] == [one.params for one in here.evaluations]
     assert [one.outcomes for one in there.evaluations] == [one.outcomes for one in here.evaluations]
+
+
+@pytest.mark.slow
+def test_a_method_in_a_process_of_its_own_refuses_goals_that_it_does_not_accept() -> None:
     refused = run_unit(CORNER, SubprocessMethod("botorch_hypervolume"), 0, 4, None)
     assert refused.state == "crashed"
     assert "must accept the goals" in str(refused.reason)

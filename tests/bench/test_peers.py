@@ -267,6 +267,7 @@ def test_what_a_library_prints_does_not_come_between_answers(tmp_path: Path) -> 
         run.tell({"x": 0.25}, 2.0)
 
 
+@pytest.mark.slow
 def test_a_library_that_is_missing_there_is_told_at_the_start() -> None:
     missing = next((name for name in ("hebo", "smac", "nevergrad") if not available(name)), None)
     if missing is None:

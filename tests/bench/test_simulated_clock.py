@@ -337,10 +337,10 @@ def test_an_optimizer_without_a_scheduler_is_told_whole_evaluations() -> None:
 def test_an_optimizer_and_plain_lists_decide_alike(make: type) -> None:
     problem = SlowStarters(10)
     optimizer = Optimizer(problem.space, scheduler=make(10), initial=1000)  # Sobol points alone
-    stored = simulate(problem, OptimizerTuner(optimizer), workers=3, seconds=70.0)
+    stored = simulate(problem, OptimizerTuner(optimizer), workers=3, seconds=40.0)
     points = iter([dict(trial.params) for trial in sorted(stored.trials, key=lambda trial: trial.id)])
     task = CurveTask.of(problem, 0)
-    listed = simulate(problem, DrawnTrials(task, lambda: next(points), make(10)), workers=3, seconds=70.0)
+    listed = simulate(problem, DrawnTrials(task, lambda: next(points), make(10)), workers=3, seconds=40.0)
     assert stored == listed
     trials = {trial.id: trial for trial in optimizer.trials}
     fates = {"finished": "finished", "stopped": "stopped", "paused": "stopped", "running": "running"}

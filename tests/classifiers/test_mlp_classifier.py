@@ -182,8 +182,8 @@ def test_replicates_are_their_solo_fits(n: int, steps: int) -> None:
         assert_close(together(x)[i, j], solo(x[i, j]), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("columns", [1, 2, 6])
-@pytest.mark.parametrize("n", [4, 15, 16, 17, 33, 61])
+@pytest.mark.parametrize("columns", [1, pytest.param(2, marks=pytest.mark.slow), 6])
+@pytest.mark.parametrize("n", [4, 15, 16, 17, pytest.param(33, marks=pytest.mark.slow), 61])
 def test_replicates_are_their_solo_fits_to_the_last_bit(n: int, columns: int) -> None:
     """As shipped, so that whole runs of several hundred gradient steps a suggestion are equal too."""
     data = labelled(rows(3, n, columns, seed=n))
@@ -253,11 +253,12 @@ def test_a_start_of_another_length_or_that_is_not_finite_is_not_used() -> None:
     assert bool(mended.theta.isfinite().all())
 
 
-def test_a_hundred_warm_starts_on_growing_data_leave_a_network_that_still_learns() -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_many_warm_starts_on_growing_data_leave_a_network_that_still_learns(step: int) -> None:
     x = rows(110, 2)
     classifier = MLPClassifier(hidden=(16, 16), warm_steps=125)
     start = None
-    for n in range(10, 111):
+    for n in range(10, 111, step):
         found = classifier.fit(labelled(x[:n]), SEEDS, start)
         start = WarmStart(found.theta, n)
     fresh = classifier.fit(labelled(x), SEEDS)

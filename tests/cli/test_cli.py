@@ -515,7 +515,10 @@ class TestHelp:
 
     @pytest.mark.parametrize(
         "name",
-        [pytest.param(name, marks=[pytest.mark.slow] if name == "bench" else []) for name in ["", *COMMANDS]],
+        [
+            pytest.param(name, marks=[pytest.mark.slow] * (name in ("bench", "minimize")))
+            for name in ["", *COMMANDS]
+        ],
     )
     def test_the_examples_run(self, name, run_db, monkeypatch, request):
         if name == "dashboard":  # a server that has ended

@@ -30,7 +30,7 @@ SLOPED = gpytorch.kernels.ScaleKernel(gpytorch.kernels.LinearKernel()).double() 
         ExactGP(),
         ExactGP(restarts=4),
         ExactGP(kernel=KERNEL),
-        ExactGP(kernel=SLOPED),
+        pytest.param(ExactGP(kernel=SLOPED), marks=pytest.mark.slow),
         pytest.param(SGPR(inducing=5, kernel=SLOPED), marks=pytest.mark.slow),
     ],
     ids=str,
@@ -53,7 +53,7 @@ def test_surrogates(surrogate: Surrogate) -> None:
             KnowledgeGradient(surrogate=ExactGP(kernel=SLOPED), fantasies=4),
             marks=pytest.mark.slow,
         ),
-        KnowledgeGradient(surrogate=SGPR(inducing=5)),
+        pytest.param(KnowledgeGradient(surrogate=SGPR(inducing=5)), marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -58,6 +58,7 @@ def test_bad_trainings_end_early_and_their_curves_are_drawn(tmp_path: Path) -> N
     assert (folder / "rungs.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_chemists_month_ends_near_the_best_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     said = run("lab.py", "--out", str(folder))

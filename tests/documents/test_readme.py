@@ -24,11 +24,14 @@ WRITTEN = re.compile(r"""[\w/-]+\.(?:db|png|toml|html|csv)\b|(?<=--out )[\w/-]+|
 """Names of files and folders in a code block."""
 
 RUN_HERE = [page for page in PAGES if {block.language for block in code_blocks(page)} & {"python", "bash"}]
+LONG = {"acquisitions", "benchmarks-of-your-own", "insight", "integrations", "outcomes"}
+"""Pages whose blocks take ten seconds of one core or more."""
 
 
 def test_blocks_are_of_languages_that_are_run() -> None:
     assert {block.language for block in code_blocks(*PAGES)} == {"python", "bash", "console"}
     assert len(RUN_HERE) > 9
+    assert {page.stem for page in RUN_HERE} > LONG
 
 
 def test_no_page_writes_the_files_of_another() -> None:
@@ -42,7 +45,11 @@ def test_no_page_writes_the_files_of_another() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:A not p.d.")  # BoTorch, of two of its candidates that are close
-@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.stem in LONG)) for page in RUN_HERE],
+    ids=lambda page: page.stem,
+)
 def test_the_blocks_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

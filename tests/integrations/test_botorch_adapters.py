@@ -665,7 +665,13 @@ FACTORIES = {
 FIXED = BoTorchSurrogate(plain, fit_model=False)
 
 
-@pytest.mark.parametrize("name", ["LogEI", "UCB", "qLogNEI", "MES", "GIBBON"])
+QUICK = ("LogEI", "qLogNEI", "GIBBON")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ("UCB", "MES"))],
+)
 def test_a_botorch_acquisition_is_an_acquisition(name: str) -> None:
     check_acquisition(BoTorchAcquisition(FACTORIES[name]))
 
@@ -770,7 +776,9 @@ def shifted(params: dict[str, Any]) -> float:
 @pytest.mark.parametrize(
     "recipe",
     [
-        acquisition.LogExpectedImprovement(surrogate=BoTorchSurrogate(plain)),
+        pytest.param(
+            acquisition.LogExpectedImprovement(surrogate=BoTorchSurrogate(plain)), marks=pytest.mark.slow
+        ),
         BoTorchAcquisition(FACTORIES["LogEI"]),
         pytest.param(BoTorchAcquisition(FACTORIES["qLogNEI"]), marks=pytest.mark.slow),
     ],

@@ -67,8 +67,8 @@ def ended(state: TrialState, curve: dict[int, float], value: float | None = None
     [
         (ASHA(LAST), "minimize", 0),
         (Hyperband(LAST, factor=2), "maximize", 1),
-        (MedianRule(LAST, min_step=2, min_trials=2), "minimize", 5),
-        (CurveStopping(LAST, finished=3, threshold=0.3), "maximize", 0),
+        pytest.param(MedianRule(LAST, min_step=2, min_trials=2), "minimize", 5, marks=pytest.mark.slow),
+        pytest.param(CurveStopping(LAST, finished=3, threshold=0.3), "maximize", 0, marks=pytest.mark.slow),
     ],
 )
 def test_points_and_decisions_are_those_of_our_own_loop(scheduler: Any, direction: str, first: int) -> None:

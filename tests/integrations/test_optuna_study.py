@@ -66,7 +66,7 @@ def learnt(study: Any) -> list[tuple[str, float | None]]:
     return [(trial.state, trial.value) for trial in trials]
 
 
-@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("direction", [pytest.param("minimize", marks=pytest.mark.slow), "maximize"])
 def test_trials_are_those_of_our_own_loop(direction: str) -> None:
     opt = Optimizer(MIXED, seed=3, direction=direction)
     study = optuna.create_study(direction=direction, sampler=BoSuiteSampler(search_space=MIXED, seed=3))

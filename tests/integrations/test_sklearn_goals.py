@@ -73,7 +73,7 @@ def front(*columns: Any) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("refit", ["recall", "precision", False])
+@pytest.mark.parametrize("refit", ["recall", pytest.param("precision", marks=pytest.mark.slow), False])
 def test_several_metrics_are_objectives_and_refit_chooses_the_best(refit: Any) -> None:
     search = searched(refit=refit, objectives=BOTH)
     results = search.cv_results_

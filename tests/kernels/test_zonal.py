@@ -18,7 +18,6 @@ from bo_suite.kernels import (
     Kernel,
     Profile,
     Zonal,
-    zonal_for,
 )
 from bo_suite.kernels.sphere import harmonics_count, zonal_sum
 from bo_suite.surrogates import SGPR, ExactGP
@@ -298,7 +297,7 @@ def test_the_log_prior_has_its_gradient_and_its_mode_at_the_start() -> None:
 
 
 def test_categories_are_alike_or_not_whatever_their_codes() -> None:
-    kernel = zonal_for(Columns(unordered=(1,), levels=(None, 3, None)), ArcCosine())
+    kernel = Zonal().over(Columns(unordered=(1,), levels=(None, 3, None)))
     assert kernel == Zonal(ArcCosine(), ((1, 3),))
     x = torch.tensor([[0.3, code, 0.8] for code in (0.0, 0.5, 1.0, 1.5, 2.0)], dtype=torch.float64)
     k = kernel.gram(kernel.start(3), x)[0]

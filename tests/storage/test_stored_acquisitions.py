@@ -30,6 +30,7 @@ from bo_suite.storage.field_types import is_of_type
 from bo_suite.storage.serialization import from_json, restored, to_json
 from bo_suite.storage.stored_names import CLASSES, GIVEN_AGAIN
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, FreezeThaw
+from bo_suite.surrogates.features import Activations
 
 ROOT = Path(bo_suite.__file__).parent
 LINE = Space({"x": Float(0.0, 1.0)})
@@ -64,6 +65,7 @@ NO_RECIPES = {
             "Collapsed",
             "CollapsedObjective",
         ),
+        *("InducingCovariance", "Points", "Stacked", "Harmonics", "Units"),
         *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),
@@ -147,6 +149,10 @@ def test_a_default_one_of_every_class_is_restored_as_a_part(name: str) -> None:
         "inducing": lambda one: LogExpectedImprovement(SGPR(selection=one)),
         "likelihoods": lambda one: LogExpectedImprovement(SVGP(likelihood=one)),
         "training": lambda one: LogExpectedImprovement(SVGP(training=one)),
+        "Activations": lambda one: LogExpectedImprovement(SGPR(inducing=one)),
+        "activations": lambda one: LogExpectedImprovement(SGPR(inducing=Activations(8, one))),
+        "orthogonal": lambda one: LogExpectedImprovement(SGPR(inducing=one)),
+        "spherical": lambda one: LogExpectedImprovement(SGPR(inducing=one)),
         "Search": lambda one: LogExpectedImprovement(search=one),
         "AffineCost": lambda one: KnowledgeGradient(cost=one),
         "RootGamma": lambda one: Bore(MLPClassifier(), one),

@@ -46,9 +46,7 @@ class Points:
         """Other points."""
         return Points(parameters.reshape(*parameters.shape[:-1], *self.x.shape[-2:]))
 
-    def box(
-        self, x: jt.Float[Tensor, "*b n d"]
-    ) -> tuple[jt.Float[Tensor, "*b k"], jt.Float[Tensor, "*b k"]]:
+    def box(self, x: jt.Float[Tensor, "*b n d"]) -> tuple[jt.Float[Tensor, "*b k"], jt.Float[Tensor, "*b k"]]:
         """The smallest box that holds the rows of the data, for each point."""
         lower, upper = x.aminmax(dim=-2)
         shape = self.x.shape

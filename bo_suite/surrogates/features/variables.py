@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import jaxtyping as jt
 from torch import Tensor
 
-from bo_suite.data import Columns, Dataset, Seeds
+from bo_suite.data import Dataset, Seeds
 from bo_suite.kernels import Kernel
 from bo_suite.kernels.base import CrossTo, Features
 from bo_suite.linalg.factors import Factor
@@ -99,8 +99,9 @@ class InducingVariables(Protocol):
 class InducingFeatures(Protocol):
     """A recipe for inducing variables: the `inducing` of an `SGPR` or `SVGP`."""
 
-    def kernel(self, columns: Columns) -> Kernel:
-        """The covariance function if the surrogate is given none."""
+    @property
+    def kernel(self) -> Kernel | None:
+        """The covariance function if the surrogate is given none; None for that of `ExactGP`."""
 
     def limited(self, count: int) -> "InducingFeatures":
         """The same with at most that many variables, for a fit to a part of the data."""

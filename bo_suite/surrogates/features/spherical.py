@@ -1,0 +1,245 @@
+"""Spherical harmonics as inducing variables, whose covariance is diagonal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count as counting
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import DataError
+from bo_suite.kernels import Kernel, Zonal
+from bo_suite.kernels.base import CrossTo, Features, Pullback
+from bo_suite.kernels.ridges import RidgeFunctions
+from bo_suite.kernels.sphere import harmonics_count
+from bo_suite.linalg.factors import Diagonal
+from bo_suite.surrogates.features.harmonics import harmonics
+from bo_suite.surrogates.features.points import Points, Stacked
+from bo_suite.surrogates.features.variables import InducingCovariance, VariablesPullback
+
+_MOST = 4096
+"""Largest number of harmonics: the precision of q has the square of it as entries."""
+
+_DEFAULT = 512
+"""Number of harmonics when neither it nor the degree is given; at most one for each observation."""
+
+
+@dataclass(frozen=True)
+class SphericalHarmonics:
+    """The projections of the function on the spherical harmonics of lowest degree (VISH).
+
+    Rows are projected to a sphere, as `Zonal` kernels see them: u_lm is the coefficient of Y_lm in the
+    function over its amplitude. K_uu is diagonal, and is never factorised (Dutordoir, Durrande and Hensman
+    2020). The kernel must be `Zonal`; the default is the arc-cosine kernel of order 1. There are many
+    harmonics of a degree in many dimensions: beyond about 10 columns, 512 of them reach degree 2 only.
+
+    Attributes:
+        degree: largest degree l, all of whose harmonics are used. Degrees that the kernel lacks are left out.
+        count: number of harmonics, if the degree is not given; part of those of the largest degree may be
+            used. When both are None, 512, or the number of observations if it is smaller.
+    """
+
+    degree: int | None = None
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.degree is not None and self.count is not None:
+            raise DataError("give the degree of spherical harmonics or their count, not both")
+        for name, value, least in (("degree", self.degree, 0), ("count", self.count, 1)):
+            if value is not None and not (isinstance(value, int) and value >= least):
+                raise DataError(f"`{name} >= {least}` must hold, a whole number, got {value!r}")
+        if self.count is not None and self.count > _MOST:
+            raise DataError(f"at most {_MOST} spherical harmonics can be used, got count={self.count}")
+
+    @property
+    def kernel(self) -> Zonal:
+        """The arc-cosine kernel of order 1."""
+        return Zonal()
+
+    def limited(self, count: int) -> "SphericalHarmonics":
+        """The same with at most that many harmonics; a given degree stays if its harmonics are few."""
+        if self.degree is not None:
+            return self
+        return SphericalHarmonics(count=min(count, self.count or _DEFAULT))
+
+    def place(
+        self, data: Dataset, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], seeds: Seeds
+    ) -> "Harmonics":
+        """The harmonics on the sphere of the data; nothing of them depends on theta or the seeds.
+
+        Raises:
+            DataError: the kernel is not `Zonal`, or the harmonics are more than 4,096.
+        """
+        zonal = require_zonal(kernel)
+        n, d = data.x.shape[-2:]
+        degrees, count = self._degrees(zonal, zonal.sphere_dim(d), n)
+        nothing = data.x.new_zeros(*data.batch_shape, 0)
+        return Harmonics(nothing, degrees, count, d, zonal.sphere_dim(d))
+
+    def _degrees(self, kernel: Zonal, dim: int, n: int) -> tuple[tuple[int, ...], int]:
+        """Degrees, and the number of their harmonics that are used."""
+        degrees: list[int] = []
+        total, most = 0, min(n, _DEFAULT) if self.count is None else self.count
+        for degree in counting():
+            if total >= most if self.degree is None else degree > self.degree:
+                break
+            if kernel.profile.vanishes(degree):
+                continue
+            degrees.append(degree)
+            total += harmonics_count(dim, degree)
+            if self.degree is not None and total > _MOST:
+                raise DataError(
+                    f"the spherical harmonics of degree 0 to {self.degree} in {dim} dimensions are more than "
+                    f"{_MOST}: take degree <= {degree - 1}, or give their count"
+                )
+        return tuple(degrees), total if self.degree is not None else most
+
+
+@dataclass(frozen=True, eq=False)
+class Harmonics:
+    """u_lm = the coefficient of Y_lm: K_uu = diag(λ_l), k_u(x) = λ_l a(x) Y_lm(x̂), a the amplitude.
+
+    Attributes:
+        parameters: none; an empty tensor with the batch shape, dtype and device of the data.
+        degrees: l, ascending.
+        count: number of harmonics, the first of these degrees.
+        columns: number of columns of the rows.
+        dim: D, the dimension of the directions.
+    """
+
+    parameters: jt.Float[Tensor, "*b q"]
+    degrees: tuple[int, ...]
+    count: int
+    columns: int
+    dim: int
+
+    @property
+    def points(self) -> jt.Float[Tensor, "*b j d"]:
+        """None."""
+        return self.parameters.new_zeros(*self.parameters.shape[:-1], 0, self.columns)
+
+    def moved(self, parameters: jt.Float[Tensor, "*b q"]) -> "Harmonics":
+        """The same, with the batch shape of the parameters."""
+        return replace(self, parameters=parameters)
+
+    def box(self, x: jt.Float[Tensor, "*b n d"]) -> tuple[jt.Float[Tensor, "*b q"], jt.Float[Tensor, "*b q"]]:
+        """No parameters, no box."""
+        return self.parameters, self.parameters
+
+    def covariance(
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], jitter: Tensor | float
+    ) -> InducingCovariance:
+        """diag(λ), without jitter."""
+        variances, pull = self._variances(kernel, theta)
+
+        def pullback(weights: Tensor) -> tuple[Tensor, Tensor]:
+            return pull(weights.diagonal(dim1=-2, dim2=-1)), self._nothing(weights)
+
+        info = torch.zeros(variances.shape[:-1], dtype=torch.int32, device=variances.device)
+        return InducingCovariance(Diagonal(variances.sqrt()), info, pullback)
+
+    def cross(
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+    ) -> jt.Float[Tensor, "*b m n"]:
+        """λ_l a(x) Y_lm(x̂)."""
+        directions, amplitude, _ = require_zonal(kernel).project(theta, x)
+        return (
+            self._at(directions).mT * self._variances(kernel, theta)[0][..., None] * amplitude[..., None, :]
+        )
+
+    def joint(
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+    ) -> tuple[jt.Float[Tensor, "*b m n"], VariablesPullback]:
+        """k_u(x), and the map of W to its gradients."""
+        k, pull = self._with_pullback(kernel, theta, x)
+
+        def pullback(weights: Tensor) -> tuple[Tensor, Tensor]:
+            return pull(weights.mT)[0], self._nothing(weights)
+
+        return k.mT, pullback
+
+    def cross_to(self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"]) -> CrossTo:
+        """k_uᵀ as a function of x."""
+
+        def cross(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            k, pull = self._with_pullback(kernel, theta, x)
+            return k, lambda weights: pull(weights)[1]
+
+        return cross
+
+    def variances(self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"]) -> jt.Float[Tensor, "*b m"]:
+        """λ, one for each harmonic."""
+        return self._variances(kernel, theta)[0]
+
+    def values(
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], functions: Features
+    ) -> jt.Float[Tensor, "*b m g"]:
+        """c_sl Y_lm(w_s) of ridge functions g_s(w_sᵀ x̂) = sum_l c_sl Z_l(w_sᵀ x̂) (Funk and Hecke)."""
+        assert isinstance(functions, RidgeFunctions), "a zonal kernel has ridge functions"
+        coefficients = functions.coefficients(self.degrees[-1])[..., self._levels()]
+        return (self._at(functions.directions) * coefficients).mT
+
+    def with_points(self, x: jt.Float[Tensor, "*b j d"]) -> Stacked:
+        """These, then the values at points."""
+        return Stacked(self, Points(x))
+
+    def _at(self, directions: Tensor) -> Tensor:
+        """Y_lm of directions (*b n m)."""
+        return harmonics(directions, self.degrees)[..., : self.count]
+
+    def _levels(self) -> list[int]:
+        """The degree of each harmonic."""
+        each = [degree for degree in self.degrees for _ in range(harmonics_count(self.dim, degree))]
+        return each[: self.count]
+
+    def _variances(self, kernel: Kernel, theta: Tensor) -> tuple[Tensor, Pullback]:
+        """λ of each harmonic (*b, m), and the map of a gradient by them to that by theta."""
+        coefficients, pull = require_zonal(kernel).coefficients(theta, self.dim, self.degrees[-1])
+        levels = self._levels()
+
+        def pullback(weights: Tensor) -> Tensor:
+            index = torch.tensor(levels, device=weights.device)
+            by_coefficients = weights.new_zeros(*weights.shape[:-1], coefficients.shape[-1])
+            return pull(by_coefficients.index_add(-1, index, weights))
+
+        return coefficients[..., levels], pullback
+
+    def _with_pullback(
+        self, kernel: Kernel, theta: Tensor, x: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+        """k_uᵀ (*b, n, m), and the map of W to d sum(W * k_uᵀ) by theta and by x."""
+        directions, amplitude, pull_rows = require_zonal(kernel).project(theta, x)
+        variances, pull_variances = self._variances(kernel, theta)
+        leaf = directions.detach().requires_grad_()
+        with torch.enable_grad():
+            shape = self._at(leaf)
+        basis = shape.detach()
+
+        def pullback(weights: Tensor) -> tuple[Tensor, Tensor]:
+            weighted = weights * basis
+            by_basis = weights * variances[..., None, :] * amplitude[..., None]
+            (by_directions,) = torch.autograd.grad(shape, leaf, by_basis, retain_graph=True)
+            by_theta, by_x = pull_rows(by_directions, (weighted * variances[..., None, :]).sum(-1))
+            return by_theta + pull_variances((weighted * amplitude[..., None]).sum(-2)), by_x
+
+        return basis * variances[..., None, :] * amplitude[..., None], pullback
+
+    def _nothing(self, weights: Tensor) -> Tensor:
+        """The gradient by no parameters."""
+        return weights.new_zeros(*weights.shape[:-2], 0)
+
+
+def require_zonal(kernel: Kernel) -> Zonal:
+    """The kernel.
+
+    Raises:
+        DataError: it is not zonal.
+    """
+    if not isinstance(kernel, Zonal):
+        raise DataError(
+            "features on the sphere need a kernel of the angle between rows, `kernels.Zonal` (the default "
+            f"when no kernel is given), got {type(kernel).__name__}"
+        )
+    return kernel
