@@ -62,7 +62,7 @@ SIZES = ((100, 2), (1000, 5), (1000, 20), (10_000, 5), (10_000, 50), (100_000, 5
 PAST = (100, 2000)
 GUIDE_METHODS = (
     "AutoGP",
-    "SGPR points",
+    "SGPR",
     "SGPR harmonics",
     "SGPR activations",
     "SGPR harmonics + points",
@@ -106,7 +106,7 @@ def sets(options: argparse.Namespace) -> Iterator[Task]:
         for seed in range(case.seeds):
             data = case.data(seed)
             for method in options.methods or [*METHODS, GPYTORCH]:
-                if method == "AutoGP" or (method == "ExactGP" and len(data.y) > MOST_EXACT):
+                if method in ("AutoGP", "SGPR") or (method == "ExactGP" and len(data.y) > MOST_EXACT):
                     continue
                 key = {"set": name, "n": len(data.y), "d": data.x.shape[-1], "m": case.inducing, "seed": seed}
                 yield (
@@ -136,7 +136,7 @@ def bounds(options: argparse.Namespace) -> Iterator[Task]:
 def speed(options: argparse.Namespace) -> Iterator[Task]:
     """Training at full size, and the costs of a step."""
     for method in options.methods or METHODS:
-        if method.startswith(("SGPR", "SVGP")):
+        if method.startswith(("SGPR ", "SVGP ")):
             yield (
                 {"part": "speed", "method": method, "n": 100_000, "d": 8, "m": 512, "threads": 2},
                 lambda m=method: train_large(METHODS[m](512), CASES["smooth"].data(0)),

@@ -169,6 +169,7 @@ METHODS: dict[str, Callable[[int], Any]] = {
     "SVGP harmonics + points": lambda m: SVGP(
         inducing=Orthogonal(SphericalHarmonics(count=m // 2), m - m // 2)
     ),
+    "SGPR": lambda m: SGPR(),
     "AutoGP": lambda m: AutoGP(),
     "ExactGP": lambda m: ExactGP(),
 }
