@@ -150,7 +150,9 @@ def observed(problem: Problem, seeds: tuple[int, ...], count: int) -> tuple[Tens
     ("acquisition", "problem"),
     [
         pytest.param(
-            acquisition, problem, marks=[pytest.mark.slow] * ((place in (1, 5)) != (problem is MIXED))
+            acquisition,
+            problem,
+            marks=[pytest.mark.slow] * (place == 3 or (place in (1, 5)) != (problem is MIXED)),
         )
         for place, acquisition in enumerate(KINDS)
         for problem in (get_problem("hartmann3"), MIXED)
