@@ -37,6 +37,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from features_bounds import KERNELS, VARIABLES, best_bound, best_evidence, fixture
+from features_costs import COSTS, costs, train_large
 from features_report import report
 from features_sets import (
     CASES,
@@ -55,19 +56,17 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError
 from bo_suite.surrogates.inducing import inducing_count
 
-SIZES = (
-    (100, 2),
-    (100, 10),
-    (1000, 2),
-    (1000, 5),
-    (1000, 20),
-    (10_000, 5),
-    (10_000, 20),
-    (10_000, 50),
-    (100_000, 5),
-)
+SIZES = ((100, 2), (1000, 5), (1000, 20), (10_000, 5), (10_000, 50), (100_000, 5))
+"""Numbers of observations and of columns of guide."""
+
 PAST = (100, 2000)
-GUIDE_METHODS = ("AutoGP", "SGPR points")
+GUIDE_METHODS = (
+    "AutoGP",
+    "SGPR",
+    "SGPR harmonics",
+    "SGPR activations",
+    "SGPR harmonics + points",
+)
 """Those of guide and loop; up to 1,200 observations, AutoGP is ExactGP."""
 
 CLOCK = time.process_time
@@ -107,7 +106,7 @@ def sets(options: argparse.Namespace) -> Iterator[Task]:
         for seed in range(case.seeds):
             data = case.data(seed)
             for method in options.methods or [*METHODS, GPYTORCH]:
-                if method == "AutoGP" or (method == "ExactGP" and len(data.y) > MOST_EXACT):
+                if method in ("AutoGP", "SGPR") or (method == "ExactGP" and len(data.y) > MOST_EXACT):
                     continue
                 key = {"set": name, "n": len(data.y), "d": data.x.shape[-1], "m": case.inducing, "seed": seed}
                 yield (
@@ -135,53 +134,25 @@ def bounds(options: argparse.Namespace) -> Iterator[Task]:
 
 
 def speed(options: argparse.Namespace) -> Iterator[Task]:
-    """Training seconds at full size, and then those of absorbing and predicting."""
+    """Training at full size, and the costs of a step."""
     for method in options.methods or METHODS:
-        if method.startswith(("SGPR", "SVGP")):
+        if method.startswith(("SGPR ", "SVGP ")):
             yield (
-                {"part": "speed", "method": method, "n": 100_000, "d": 8, "m": 512, "threads": 2, "seed": 0},
-                lambda m=method: train_large(m),
+                {"part": "speed", "method": method, "n": 100_000, "d": 8, "m": 512, "threads": 2},
+                lambda m=method: train_large(METHODS[m](512), CASES["smooth"].data(0)),
             )
-
-
-def train_large(method: str) -> Record:
-    """One fit on two threads; medians of seconds to absorb a row, and to predict 1,000, on one."""
-    data = CASES["smooth"].data(0)
-    torch.set_num_threads(2)
-    try:
-        surrogate = METHODS[method](512)
-        start, cpu = time.perf_counter(), CLOCK()
-        process = surrogate.fit(dataset(data), Seeds.of(0, 0))
-        seconds, cpu = time.perf_counter() - start, CLOCK() - cpu
-    finally:
-        torch.set_num_threads(1)
-    row, rows = slice(0, 1), data.test_x[:1000]
-    absorb = [clock(lambda: process.absorb(data.test_x[row], data.test_y[row])) for _ in range(15)]
-    predict = [clock(lambda: process.mean_and_var(rows)) for _ in range(5)]
-    mean, variance = process.mean_and_var(data.test_x)
-    nlpd, rmse = data.score(lambda x: (mean, variance + process.noise))
-    return {
-        "seconds": seconds,
-        "cpu": cpu,
-        "nlpd": nlpd,
-        "rmse": rmse,
-        "absorb": statistics.median(absorb),
-        "predict": statistics.median(predict),
-    }
-
-
-def clock(call: Callable[[], Any]) -> float:
-    """CPU seconds of a call."""
-    start = CLOCK()
-    call()
-    return CLOCK() - start
+    for variables in COSTS:
+        yield (
+            {"part": "speed", "variables": variables, "n": 5000, "d": 8, "m": 512, "threads": 1},
+            lambda v=variables: costs(v, CASES["smooth"].data(0).head(5000)),
+        )
 
 
 def guide(options: argparse.Namespace) -> Iterator[Task]:
     """Scores and seconds by size, dimension and kind of function."""
     for n, dim in SIZES:
         for kind in GUIDE:
-            for seed in range(3 if n <= 1000 else 1):
+            for seed in range(3 if n <= 100 else 1):
                 for method in options.methods or GUIDE_METHODS:
                     yield (
                         {"part": "guide", "kind": kind, "n": n, "d": dim, "method": method, "seed": seed},
@@ -198,8 +169,8 @@ def guide_scores(kind: str, n: int, dim: int, method: str, seed: int) -> Record:
 def loop(options: argparse.Namespace) -> Iterator[Task]:
     """Regret of asks by surrogate, after observations at random points."""
     for past in PAST:
-        for kind in GUIDE:
-            for seed in range(options.seeds):
+        for seed in range(options.seeds):
+            for kind in GUIDE:
                 for method in options.methods or GUIDE_METHODS:
                     key = {"kind": kind, "n": past, "d": 5, "method": method, "seed": seed, "asks": 20}
                     yield (

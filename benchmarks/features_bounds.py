@@ -3,6 +3,7 @@
 Prior mean zero and no log priors, so that the largest evidence of the squared exponential kernel is 188.829.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,34 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.errors import NumericalError
+from bo_suite.kernels import ArcCosine, ChordalMatern52, ChordalSquaredExponential, Zonal
 from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.surrogates import SGPR, ExactGP
+from bo_suite.surrogates.features import Activations, Orthogonal, SphericalHarmonics
 from bo_suite.surrogates.variational.likelihoods import Gaussian
 
 FIXTURE = Path(__file__).parents[1] / "tests" / "surrogates" / "fixtures" / "pyrox_svgp_xy.csv"
+LENGTHSCALES = (0.1, 0.3)
 FLAT = Gaussian(noise_location=-4.0, noise_spread=1e6)
 
 KERNELS: dict[str, Any] = {
     "squared exponential": gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()).double(),
     "Matern-5/2": None,
+    "zonal, arc-cosine 1": Zonal(),
+    "zonal, arc-cosine 2": Zonal(ArcCosine(2)),
+    "zonal, Matern-5/2": Zonal(ChordalMatern52()),
+    "zonal, squared exponential": Zonal(ChordalSquaredExponential()),
 }
 
-VARIABLES: dict[str, Any] = {"points": 20}
-"""Inducing variables, twenty of them."""
+VARIABLES: dict[str, Any] = {
+    "points": 20,
+    "harmonics": SphericalHarmonics(count=20),
+    "activations": Activations(20),
+    "harmonics + points": Orthogonal(SphericalHarmonics(count=10), 10),
+    "activations + points": Orthogonal(Activations(10), 10),
+}
+"""Twenty inducing variables of each kind."""
 
 
 def fixture() -> Dataset:
@@ -51,21 +66,30 @@ def best_evidence(kernel: Any, data: Dataset) -> float:
 
 
 def best_bound(kernel: Any, inducing: Any, data: Dataset) -> dict[str, float]:
-    """The largest bound found with a fit's inducing variables, and the evidence at its hyperparameters."""
-    learned = isinstance(inducing, int)
-    surrogate = SGPR(
-        inducing=inducing, kernel=kernel, learn_inducing=learned, likelihood=FLAT, mean=0.0, jitter=1e-8
-    )
+    """The largest bound found with a fit's inducing variables, and the evidence at its hyperparameters.
+
+    It climbs from the fit, and from there with other lengthscales.
+    """
+    surrogate = SGPR(inducing=inducing, kernel=kernel, learn_inducing=True, likelihood=FLAT, mean=0.0)
     process = surrogate.fit(data, Seeds.of(0, 0))
-    value, eta = climb(
-        lambda eta: float(surrogate.bound(data, eta, process.inducing)), process.hyperparameters
-    )
+    starts = [process.hyperparameters]
+    for lengthscale in LENGTHSCALES:
+        starts.append(process.hyperparameters.clone())
+        starts[-1][0] = math.log(lengthscale)
+    bounds = [climb(lambda eta: float(surrogate.bound(data, eta, process.variables)), eta) for eta in starts]
+    value, eta = max(bounds, key=lambda pair: pair[0])
     return {"value": value, "evidence": log_evidence(kernel, data, eta)}
 
 
 def climb(function: Callable[[Tensor], float], start: Tensor) -> tuple[float, Tensor]:
     """The largest value that L-BFGS reaches with central differences, and where."""
-    found = minimize(
-        lambda point: -function(torch.from_numpy(point)), start.numpy(), jac="3-point", method="L-BFGS-B"
-    )
+
+    def loss(point: np.ndarray) -> float:
+        try:
+            return -function(torch.from_numpy(point))
+        except NumericalError:
+            return 1e6
+
+    box = [(math.log(0.01), math.log(1e3))] * (len(start) - 1) + [(math.log(1e-6), math.log(1e2))]
+    found = minimize(loss, start.numpy(), jac="3-point", method="L-BFGS-B", bounds=box)
     return -float(found.fun), torch.from_numpy(found.x)

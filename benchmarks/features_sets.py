@@ -20,7 +20,9 @@ from sklearn.datasets import load_diabetes
 from sparse_peers import Data, friedman, make_data
 from torch import Tensor
 
+from bo_suite.kernels import Zonal
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP
+from bo_suite.surrogates.features import Activations, Orthogonal, SphericalHarmonics
 
 STEPS, PERIODS, WAVES = 8, 2, 500
 
@@ -154,11 +156,24 @@ CASES = {
 
 METHODS: dict[str, Callable[[int], Any]] = {
     "SGPR points": lambda m: SGPR(inducing=m),
+    "SGPR points, zonal": lambda m: SGPR(inducing=m, kernel=Zonal()),
+    "SGPR harmonics": lambda m: SGPR(inducing=SphericalHarmonics(count=m)),
+    "SGPR activations": lambda m: SGPR(inducing=Activations(m)),
+    "SGPR harmonics + points": lambda m: SGPR(
+        inducing=Orthogonal(SphericalHarmonics(count=m // 2), m - m // 2)
+    ),
+    "SGPR activations + points": lambda m: SGPR(inducing=Orthogonal(Activations(m // 2), m - m // 2)),
     "SVGP points": lambda m: SVGP(inducing=m),
+    "SVGP harmonics": lambda m: SVGP(inducing=SphericalHarmonics(count=m)),
+    "SVGP activations": lambda m: SVGP(inducing=Activations(m)),
+    "SVGP harmonics + points": lambda m: SVGP(
+        inducing=Orthogonal(SphericalHarmonics(count=m // 2), m - m // 2)
+    ),
+    "SGPR": lambda m: SGPR(),
     "AutoGP": lambda m: AutoGP(),
     "ExactGP": lambda m: ExactGP(),
 }
-"""Surrogates by the number of their inducing variables."""
+"""Surrogates by the number of their inducing variables; `+ points` are half orthogonal points."""
 
 GPYTORCH = "GPyTorch SVGP"
 

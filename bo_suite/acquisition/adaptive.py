@@ -11,6 +11,7 @@ from torch import Tensor
 from bo_suite.acquisition.confidence_bound import confidence_bound
 from bo_suite.acquisition.forecast import Forecast, forecast_of
 from bo_suite.acquisition.improvement import (
+    NEGLIGIBLE_NOISE,
     at_least_one,
     improvement_on,
     incumbents,
@@ -25,10 +26,6 @@ from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
 
 _SMALLEST_VAR = 1e-20
 """Sums of variances are clamped here before they divide; outcomes have variance about 1."""
-
-_NEGLIGIBLE = 1e-3
-"""Noise variance that counts as none: the fit to a smooth function has some, and a search that took it for
-real would stop short of the minimum."""
 
 _BETA = 2.0
 """Standard deviations of the confidence bound of an escape."""
@@ -95,7 +92,7 @@ class AdaptiveScore:
 
     def _log_news(self, var: Tensor) -> Tensor:
         """log(1 - τ / √(σ² + τ²)): 0 without noise, and low where the noise exceeds what is unknown."""
-        noise = (self.process.noise - _NEGLIGIBLE).clamp(min=0.0)[..., None]
+        noise = (self.process.noise - NEGLIGIBLE_NOISE).clamp(min=0.0)[..., None]
         inverse = (var + noise).clamp(min=_SMALLEST_VAR).rsqrt()
         share = noise.sqrt() * inverse  # the root of the quotient would have no gradient at 0
         return torch.log1p(-share.clamp(max=LARGEST_CHANCE[var.dtype]))

@@ -1,7 +1,7 @@
 """Expected improvement in log space, noiseless and noisy, averaged over fantasies of unknown values."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import jaxtyping as jt
@@ -14,6 +14,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
+from bo_suite.surrogates.noise import observation_noise
 from bo_suite.surrogates.process import (
     ROWS_AT_ONCE,
     Hyperparameters,
@@ -22,6 +23,8 @@ from bo_suite.surrogates.process import (
     WarmStart,
     sample_joint,
 )
+from bo_suite.surrogates.warm_start import MANY
+from bo_suite.surrogates.where_good import means_at
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _SMALLEST_VAR = 1e-20
@@ -31,6 +34,9 @@ SAMPLE_NOISE = {torch.float64: 1e-10, torch.float32: 1e-5}
 enough for a Cholesky factorisation in this dtype."""
 _IGNORED_NOISE = 1e20
 """Multiple of that variance which switches off a padded sample."""
+NEGLIGIBLE_NOISE = 1e-3
+"""Noise variance that counts as none: the fit to a smooth function has some, and a search that took it for
+real would stop short of the minimum."""
 _PROMISING_WIDTH = 2.0
 """Standard deviations of optimism by which observed rows are shortlisted as possibly best."""
 _PROMISING_SAMPLES = 128
@@ -125,7 +131,9 @@ class ImprovementScore:
 class LogExpectedImprovement:
     """log E[(y* - f(x))₊], y* the best observed outcome (Jones et al. 1998; in log space Ament et al. 2023).
 
-    The incumbent is the best observed outcome, noise included; under constraints the best feasible one.
+    The incumbent is the best observed outcome. With more than 500 observations, those with a noise variance
+    above 0.001 count by their posterior mean: the best of very many noisy outcomes is luck, on which nothing
+    can improve. Under constraints it is the best feasible one.
     Pending points are fantasised: the expectation is also taken over joint posterior samples of their values,
     which count as observed. If columns of the next point are fixed, the observed points are moved to these
     values, and the incumbent is their smallest posterior mean.
@@ -153,8 +161,21 @@ class LogExpectedImprovement:
     def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> ImprovementScore:
         """The score given the data."""
         process = self.surrogate.fit(data, seeds, start)
-        best = incumbents(process, data).amin(-1, keepdim=True)
+        best = incumbents(process, _without_luck(process, data)).amin(-1, keepdim=True)
         return improvement_on(best, process, data, seeds, self.fantasies)
+
+
+def _without_luck(process: Process, data: Dataset) -> Dataset:
+    """The data with posterior means in place of outcomes whose noise is not negligible, if there are many.
+
+    With few observations the luck is small, and to seek more than the best mean is to explore.
+    """
+    if data.y.shape[-1] <= MANY:
+        return data
+    noisy = observation_noise(process.noise, data.noise, data.y.shape[-1])[0] > NEGLIGIBLE_NOISE
+    if not bool(noisy.any()):
+        return data
+    return replace(data, y=torch.where(noisy, means_at(process, data.x), data.y))
 
 
 def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
@@ -165,9 +186,7 @@ def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
     """
     outcomes = data.y
     if data.columns.fixed or (data.outside is not None and bool(data.outside.all(-1).any())):
-        with torch.no_grad():
-            moved = data.within_space(data.x).split(ROWS_AT_ONCE, -2)
-            outcomes = torch.cat([process.mean(rows) for rows in moved], -1)
+        outcomes = means_at(process, data.within_space(data.x))
     elif data.outside is not None:
         outcomes = torch.where(data.outside, torch.inf, data.y)
     return outcomes if data.violation is None else torch.where(data.violation > 0.0, torch.inf, outcomes)

@@ -35,8 +35,7 @@ class AutoGP:
     process passes through good outcomes without noise, which the variational one does not. The measurements
     behind this are in benchmarks/README.md (Sparse surrogates). Beyond 20,000 observations, the 10,000 best
     and as many of the others enter, evenly spaced over these. The best of very many noisy observations are
-    the lucky ones, whose spread says little about the noise: with much noise, and more than 10,000
-    observations, `SGPR` is safer.
+    the lucky ones, whose spread says little about the noise: with much noise, `SGPR()` is better.
 
     Attributes:
         exact: the model, fitted as it is up to the handover.

@@ -23,7 +23,7 @@ from bo_suite.surrogates.variational.elbo import Model
 from bo_suite.surrogates.variational.likelihoods import Gaussian, Likelihood
 from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
 from bo_suite.surrogates.variational.training import NaturalAdam, NaturalLBFGS, Training
-from bo_suite.surrogates.warm_start import search_starts, settled_hyperparameters
+from bo_suite.surrogates.warm_start import search_starts, settled_hyperparameters, trusted
 from bo_suite.values.scalars import check_flags
 
 _NATURAL, _PASSES = 0.5, 20
@@ -38,7 +38,8 @@ class SVGP:
     Σ E_q[log p(y_i | f_i)] - KL[q(u) || p(u)], plus log priors. A fit from afresh begins with
     `NaturalLBFGS` (`SGPR`, for a Gaussian likelihood) on 1,000 observations and 128 inducing inputs; then
     `training` uses all, and natural-gradient steps on all observations bring q to its optimum at the end:
-    exactly, for a Gaussian likelihood. A warm start goes straight to a shortened `training`. An `Optimizer`
+    exactly, for a Gaussian likelihood. A warm start goes straight to a shortened `training`; with more than
+    500 observations it is used as it is until their number passes a power of 1.02. An `Optimizer`
     standardises outcomes, so that labels and counts can not be used in it; `Gaussian` and `StudentT` can.
 
     Attributes:
@@ -83,7 +84,8 @@ class SVGP:
         self.likelihood.check(data.y, data.noise)
         problem = self._problem(data, self.learn_inducing, seeds)
         model_start = problem.model.start(data.x)
-        settled = None if self.learn_inducing else settled_hyperparameters(model_start, data, start)
+        known = None if self.learn_inducing else trusted(start, data)
+        settled = settled_hyperparameters(model_start, data, known)
         if settled is not None:
             return self.process(data, settled, self._place(problem, settled))
         starts = search_starts(model_start, data, seeds, start, 2)

@@ -7,7 +7,10 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch.testing import assert_close
 
-from bo_suite.acquisition.improvement import log_expected_improvement, log_h
+from bo_suite.acquisition import improvement
+from bo_suite.acquisition.improvement import LogExpectedImprovement, log_expected_improvement, log_h
+from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates import ExactGP
 
 
 def exact_log_h(u: float) -> float:
@@ -59,3 +62,25 @@ def test_expected_improvement_agrees_with_quadrature(mean: float, std: float, be
     )
     tensors = [torch.tensor([v], dtype=torch.float64) for v in (mean, std**2, best)]
     assert_close(float(log_expected_improvement(*tensors)), math.log(integral), rtol=1e-7, atol=1e-7)
+
+
+def test_luck_of_many_observations_is_no_incumbent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of noisy outcomes the smallest posterior mean is improved on, of those known without noise the best."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(60, 2, generator=generator, dtype=torch.float64)
+    y = x[:, 0] + torch.randn(60, generator=generator, dtype=torch.float64)
+    known = torch.full_like(y, torch.nan)
+    known[y.argsort()[5]] = 1e-6
+    acquisition = LogExpectedImprovement(surrogate=ExactGP())
+    few = acquisition.build(Dataset(x, y), Seeds.of(0, 0))
+    assert_close(few.best, y.min()[None])
+    monkeypatch.setattr(improvement, "MANY", 50)
+    for noise in (None, known):
+        score = acquisition.build(Dataset(x, y, noise), Seeds.of(0, 0))
+        least = score.process.mean(x)
+        if noise is not None:
+            least = torch.where(noise.isnan(), least, y)
+        assert_close(score.best, least.min()[None])
+        assert float(score.best) > float(y.min())
+    exact = acquisition.build(Dataset(x, y, torch.full_like(y, 1e-6)), Seeds.of(0, 0))
+    assert_close(exact.best, y.min()[None])
