@@ -199,7 +199,7 @@ class _Rows:
 
     def _products(self) -> Iterator[list[tuple[int, int, int, int]]]:
         dim, below = len(self.coordinates), tuple(range(self._raised))
-        yield from (_products(k, below, self.orders) for k in range(3, dim))
+        yield from (_products(k, below, len(below)) for k in range(3, dim))
         if dim > 2:
             yield _products(dim, self.degrees, self.orders)
 
