@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates import SGPR, SVGP, AutoGP
+from bo_suite.surrogates.features import Activations, Orthogonal, SphericalHarmonics
 from bo_suite.surrogates.paths import draw_paths
 from bo_suite.surrogates.variational.likelihoods import BernoulliLogit, Poisson
 from bo_suite.testing.data import dataset, rows
@@ -41,6 +42,26 @@ def test_a_process_its_streaming_and_its_paths_agree_with_the_cpu(surrogate) -> 
     paths = draw_paths(there, 5, seeds)(test.cuda())
     assert paths.is_cuda
     assert_close(paths.cpu(), draw_paths(here, 5, seeds)(test), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [SphericalHarmonics(count=12), Activations(8), Orthogonal(SphericalHarmonics(degree=1), 5)],
+    ids=str,
+)
+def test_features_agree_with_the_cpu(features) -> None:
+    data, test, seeds = dataset(40, 3), rows(6, 3, seed=3), Seeds((1, 2, 3), (3,))
+    surrogate = SGPR(inducing=features)
+    here = surrogate.fit(data, seeds)
+    eta, device = here.hyperparameters.cuda(), to_cuda(data)
+    variables = surrogate.place(device, eta, seeds)
+    variables = variables.moved(here.variables.parameters.cuda())
+    there = surrogate.process(device, eta, variables)
+    assert_close(there.mean(test.cuda()).cpu(), here.mean(test), **CLOSE)
+    assert_close(there.cov(test.cuda(), test.cuda()).cpu(), here.cov(test, test), **CLOSE)
+    paths = draw_paths(there, 5, seeds)(test.cuda())
+    assert_close(paths.cpu(), draw_paths(here, 5, seeds)(test), rtol=1e-4, atol=1e-4)
+    assert surrogate.fit(device, seeds).mean(test.cuda()).is_cuda
 
 
 @pytest.mark.parametrize("likelihood", [BernoulliLogit(), Poisson()], ids=str)
