@@ -382,6 +382,14 @@ def test_mistakes_are_told_in_one_sentence() -> None:
         (lambda: Erf(0.0), "`0 < steepness < inf` must hold, got 0.0"),
         (lambda: Orthogonal(0, 3), "`base >= 1` must hold"),
         (lambda: Orthogonal(3, 0), "`points >= 1` must hold"),
+        (lambda: Orthogonal(SphericalHarmonics), "`base >= 1` must hold"),  # type: ignore[arg-type]
+        (lambda: Orthogonal(3, True), "`points >= 1` must hold, a whole number, got True"),
+        (lambda: SphericalHarmonics(degree=True), "`degree >= 0` must hold, a whole number, got True"),
+        (lambda: Activations(True), "`count >= 1` must hold, a whole number, got True"),
+        (lambda: Activations(4, Softplus), "an activation must be a function of cosines"),  # type: ignore[arg-type]
+        (lambda: SGPR(inducing=True), "`inducing >= 1` must hold, a whole number, got True"),
+        (lambda: SGPR(inducing=SphericalHarmonics), "`inducing >= 1` must hold"),  # type: ignore[arg-type]
+        (lambda: SVGP(inducing=Activations), "`inducing >= 1` must hold"),  # type: ignore[arg-type]
     ):
         with pytest.raises(DataError, match=message):
             make()
