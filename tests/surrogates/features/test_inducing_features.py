@@ -393,3 +393,13 @@ def test_mistakes_are_told_in_one_sentence() -> None:
     ):
         with pytest.raises(DataError, match=message):
             make()
+
+
+@pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
+def test_a_process_predicts_in_inference_mode(features: InducingFeatures) -> None:
+    data = data_of(9)
+    process = SGPR(inducing=features).fit(data, SEEDS)
+    with torch.inference_mode():
+        mean, var = process.mean_and_var(data.x)
+    assert_close(mean, process.mean(data.x))
+    assert_close(var, process.var(data.x))
