@@ -40,7 +40,7 @@ def harmonics(
         directions: unit vectors.
         degrees: the largest degree, or the degrees themselves, in the order of the result.
         orders: if given, of the largest degree only the harmonics with j up to this one: those that hardly
-            vanish near the pole. For D = 2 there are no orders, and it is ignored.
+            vanish near the pole. For D = 2, order 0 is the one that is even about the pole, 1 the other.
 
     Raises:
         DataError: D < 2, no degrees, or a negative one.
@@ -51,18 +51,21 @@ def harmonics(
         raise DataError(f"harmonics need D >= 2 and degrees >= 0, got D={dim} and degrees {degrees}")
     largest = _orders(dim, chosen, orders)
     values: Tensor = _Harmonics.apply(directions, chosen, largest)  # type: ignore[no-untyped-call]
-    return values
+    even = _even(dim, chosen, orders)
+    return values if even is None else values[..., even]
 
 
 def harmonics_up_to(dim: int, degree: int, orders: int) -> int:
-    """Number of the harmonics of one degree with j up to `orders`; all of them for D = 2.
+    """Number of the harmonics of one degree with j up to `orders`.
 
     Args:
         dim: D.
         degree: l.
         orders: largest j.
     """
-    if dim == 2 or orders >= degree:
+    if dim == 2:
+        return min(orders + 1, harmonics_count(dim, degree))
+    if orders >= degree:
         return harmonics_count(dim, degree)
     return sum(harmonics_count(dim - 1, order) for order in range(orders + 1))
 
@@ -96,7 +99,11 @@ def harmonics_gradient(
     orders: int,
 ) -> jt.Float[Tensor, "*b n D"]:
     """d sum(weights * `harmonics`) / d directions; its part along a direction has no meaning."""
-    rows = directions.reshape(-1, directions.shape[-1])
+    rows, even = directions.reshape(-1, directions.shape[-1]), _even(directions.shape[-1], degrees, orders)
+    if even is not None:
+        every = weights.new_zeros(*weights.shape[:-1], len(even) + 1)
+        every[..., even] = weights
+        weights = every
     orders = _orders(rows.shape[-1], degrees, orders)
     scales = [each.to(rows)[:, None] for each in _scales(rows.shape[-1], degrees, orders)]
     by_values = weights.movedim(-1, 0).reshape(-1, len(rows))
@@ -106,6 +113,16 @@ def harmonics_gradient(
         scaled = [part * scale for part, scale in zip(parts, scales, strict=True)]
         by_rows[block] = _Rows.of(rows[block], degrees, orders).pull(scaled).mT
     return by_rows.view(directions.shape)
+
+
+def _even(dim: int, degrees: tuple[int, ...], orders: int | None) -> list[int] | None:
+    """Columns without the harmonic of the largest degree that is odd about the pole; None for all."""
+    largest = max(degrees)
+    if dim > 2 or orders != 0 or largest == 0:
+        return None
+    sizes = [harmonics_count(dim, degree) for degree in degrees]
+    odd = sum(sizes[: degrees.index(largest)]) + 1 - largest % 2
+    return [column for column in range(sum(sizes)) if column != odd]
 
 
 def _orders(dim: int, degrees: tuple[int, ...], orders: int | None) -> int:

@@ -162,6 +162,7 @@ def test_degrees_that_a_kernel_lacks_are_left_out() -> None:
         9,
         9,
     ]
+    assert placed(SphericalHarmonics(count=20), ArcCosine(), data_of(5, 1))[0].count == 20
 
 
 def test_part_of_a_degree_is_the_same_in_all_directions() -> None:
