@@ -123,7 +123,7 @@ def bounds(options: argparse.Namespace) -> Iterator[Task]:
     for kernel in KERNELS:
         yield (
             {"part": "fixture", "kernel": kernel, "variables": "exact", "m": len(data.y)},
-            lambda k=kernel: {"value": best_evidence(KERNELS[k], data)},
+            lambda k=kernel: {"value": best_evidence(KERNELS[k], data)[0]},
         )
         for variables in VARIABLES:
             if kernel.startswith("zonal") or variables == "points":
