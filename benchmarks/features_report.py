@@ -146,7 +146,7 @@ def wide(
     for (n, d, kind), rows in grouped_rows(records, "n", "d", "kind").items():
         by_method = grouped(common(rows), "method")
         cells = [cell(by_method[method,]) if (method,) in by_method else "" for method in methods]
-        seeds = min(len(of) for of in by_method.values())
+        seeds = min((len(of) for of in by_method.values()), default=0)
         lines.append([f"{n:,}", str(d), kind, str(seeds), *cells])
     return lines
 
