@@ -95,6 +95,31 @@ def zonal_sum(
     return values, slopes
 
 
+def zonal_products(
+    weights: jt.Float[Tensor, "*b m n"], t: jt.Float[Tensor, "*b m n"], dim: int, degree: int
+) -> jt.Float[Tensor, "*b degrees"]:
+    """sum_ij W_ij Z_l(t_ij) for l = 0 ... degree: the gradient of sum(W * `zonal_sum`) by its coefficients.
+
+    Args:
+        weights: W.
+        t: cosines in [-1, 1].
+        dim: D.
+        degree: largest l.
+
+    Raises:
+        DataError: D < 2 or degree < 0.
+    """
+    _check(dim, degree)
+    flat, cosines = weights.detach().flatten(-2), t.detach().flatten(-2)
+    before, now, sums = torch.zeros_like(cosines), torch.ones_like(cosines), []
+    for lower in range(degree + 1):
+        sums.append(torch.linalg.vecdot(flat, now) * harmonics_count(dim, lower))
+        forth, back = _recurrence(dim, lower)
+        before.mul_(-back).addcmul_(cosines, now, value=forth)
+        before, now = now, before
+    return torch.stack(sums, -1)
+
+
 def funk_hecke(
     shape: Callable[[Tensor], Tensor], dim: int, degree: int, device: torch.device | None = None
 ) -> jt.Float[Tensor, "*b degrees"]:

@@ -223,6 +223,7 @@ def test_a_batch_that_is_none_is_refused_before_anything_is_asked() -> None:
     assert optimizer.trials == []
 
 
+@pytest.mark.slow
 def test_more_particles_than_points_to_draw_from_are_as_many_as_these() -> None:
     space = Space({"a": Float(0, 1), "b": Float(0, 1)})
     x = torch.rand(5, 2, dtype=F64, generator=torch.Generator().manual_seed(0))

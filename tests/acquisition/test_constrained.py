@@ -198,7 +198,13 @@ def test_an_acquisition_that_would_ignore_constraints_refuses_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "acquisition", [NoisyExpectedImprovement(), UpperConfidenceBound(), KnowledgeGradient(), *IMPROVEMENTS]
+    "acquisition",
+    [
+        NoisyExpectedImprovement(),
+        UpperConfidenceBound(),
+        pytest.param(KnowledgeGradient(), marks=pytest.mark.slow),
+        *IMPROVEMENTS,
+    ],
 )
 def test_every_acquisition_that_supports_constraints_meets_them(acquisition: Any) -> None:
     (step,) = next_steps(limited(20), SQUARE, acquisition, SEEDS, [None])

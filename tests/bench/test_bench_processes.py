@@ -85,6 +85,7 @@ def test_a_runner_that_is_killed_leaves_its_units_to_the_others(tmp_path: Path, 
     assert list(Records.read(tmp_path / "out").units["state"]) == ["finished"] * 12
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_runner_that_is_killed(tmp_path: Path, runner) -> None:
     process = runner(2)
     wait_for(lambda: len({pid for _, pid in starts(tmp_path)}) == 2)

@@ -1,15 +1,15 @@
 """The units of a suite on both engines: claims, what is stored as a whole, what cannot be read."""
 
 import json
+import multiprocessing
 import os
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from histories import HEADER
@@ -24,6 +24,9 @@ from bo_suite.storage import database
 from bo_suite.storage.addresses import Lease, parsed
 from bo_suite.storage.history import History
 from bo_suite.storage.runs import runs
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["bo_suite.study.suggest", "bo_suite.acquisition", "pandas"])
 
 ELSEWHERE = "elsewhere:1::x"
 UNITS = [("p", "m", 0), ("p", "m", 1), ("p", "n", 0)]
@@ -76,23 +79,21 @@ def test_a_unit_is_claimed_once_and_not_again_when_it_has_ended(store: Store, ou
     assert store.claim(UNITS) == UNITS[2:], "what a runner had claimed and not ended is free when it closes"
 
 
+def claim_and_wait(folder: Path, claimed: Any) -> None:
+    Store(folder).claim(UNITS)
+    claimed.set()
+    time.sleep(600)
+
+
 def test_the_claims_of_a_process_that_died_are_free(tmp_path: Path) -> None:
-    code = f"""
-import os, signal
-from bo_suite.bench.store import Store
-store = Store({str(tmp_path)!r})
-store.claim({UNITS!r})
-print("claimed", flush=True)
-input()
-"""
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
-    )
-    assert child.stdout.readline() == "claimed\n"
+    claimed = processes.Event()
+    child = processes.Process(target=claim_and_wait, args=(tmp_path, claimed))
+    child.start()
+    assert claimed.wait(60.0)
     store = Store(tmp_path)
     assert store.claim(UNITS) == []
     child.kill()
-    child.communicate()
+    child.join()
     assert store.claim(UNITS) == UNITS
     store.close()
 

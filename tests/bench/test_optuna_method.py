@@ -37,10 +37,12 @@ def test_a_sampler_that_is_not_there_is_named() -> None:
         OptunaStudy("none", "optuna.samplers:NoSampler").start(Task(SPACE, 5, 12, noisy=False))
 
 
+@pytest.mark.slow
 def test_our_sampler_in_a_study_keeps_the_contract_of_methods() -> None:
     check_method(DOOR)
 
 
+@pytest.mark.slow
 def test_our_sampler_in_a_study_models_what_it_was_told() -> None:
     target = points(OptunaStudy("random", "RandomSampler").start(Task(SPACE, 1, 1, noisy=False)), 1)
 

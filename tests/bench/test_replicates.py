@@ -125,6 +125,7 @@ def test_replicates_are_the_runs_of_their_seeds(
     assert_solo(found, acquisition, budget)
 
 
+@pytest.mark.slow
 def test_replicates_with_a_network_are_the_runs_of_their_seeds_to_the_last_bit() -> None:
     found = run_replicates(get_problem("branin"), Bore(), (0, 1), 10)
     assert_solo(found, Bore(), 10, tolerance=0.0)
@@ -149,7 +150,9 @@ def observed(problem: Problem, seeds: tuple[int, ...], count: int) -> tuple[Tens
     ("acquisition", "problem"),
     [
         pytest.param(
-            acquisition, problem, marks=[pytest.mark.slow] * ((place in (1, 5)) != (problem is MIXED))
+            acquisition,
+            problem,
+            marks=[pytest.mark.slow] * (place == 3 or (place in (1, 5)) != (problem is MIXED)),
         )
         for place, acquisition in enumerate(KINDS)
         for problem in (get_problem("hartmann3"), MIXED)

@@ -48,7 +48,7 @@ def test_classifiers(classifier: Classifier) -> None:
     check_classifier(classifier)
 
 
-@pytest.mark.parametrize("weighting", ["improvement", "probability"])
+@pytest.mark.parametrize("weighting", ["improvement", pytest.param("probability", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("classifier", CLASSIFIERS[:5:2], ids=str)
 def test_their_odds_are_acquisitions(classifier: Classifier, weighting: str) -> None:
     check_acquisition(Bore(classifier=classifier, weighting=weighting))

@@ -17,9 +17,9 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import BoSuiteError, DataError, FitError
 from bo_suite.kernels import as_kernel
 from bo_suite.surrogates import SVGP, WarmStart
+from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.variational.elbo import Model
 from bo_suite.surrogates.variational.likelihoods import BernoulliLogit
-from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.variational.problem import VariationalProblem, VariationalState
 
 SEEDS = Seeds.of(0, 0)

@@ -376,7 +376,12 @@ def test_categories_are_only_equal_or_different() -> None:
     ("estimator", "dim"),
     [
         pytest.param(GaussianNB(), 1, id="naive Bayes of one column six times"),
-        pytest.param(GradientBoostingClassifier(n_estimators=200, max_depth=5), 2, id="overfitted boosting"),
+        pytest.param(
+            GradientBoostingClassifier(n_estimators=200, max_depth=5),
+            2,
+            id="overfitted boosting",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(RandomForestClassifier(50), 2, id="forest of pure leaves"),
     ],
 )

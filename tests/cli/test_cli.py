@@ -576,6 +576,7 @@ class TestProcesses:
         assert done.stdout == "[0,-0.5]\n"
         assert done.stderr == ""
 
+    @pytest.mark.slow
     def test_workers_and_clean_json(self, folder):
         with process("minimize", "tune:objective", "--budget", "4", "--workers", "2", "--json") as running:
             stdout, stderr = running.communicate(timeout=300)
@@ -583,6 +584,7 @@ class TestProcesses:
         assert len(json.loads(stdout)["trials"]) == 4
         assert "chatter on stdout" in stderr
 
+    @pytest.mark.slow
     def test_ctrl_c_keeps_what_finished(self, folder):
         with process("minimize", "tune:slow", "--budget", "500", "--storage", "run.db", "--json") as running:
             deadline = time.monotonic() + 120

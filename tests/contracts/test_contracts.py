@@ -47,7 +47,7 @@ def test_surrogates(surrogate: Surrogate) -> None:
         NoisyExpectedImprovement(),
         UpperConfidenceBound(),
         UpperConfidenceBound(beta=0.5),
-        LogExpectedImprovement(surrogate=ExactGP(kernel=KERNEL)),
+        pytest.param(LogExpectedImprovement(surrogate=ExactGP(kernel=KERNEL)), marks=pytest.mark.slow),
         KnowledgeGradient(),
         pytest.param(
             KnowledgeGradient(surrogate=ExactGP(kernel=SLOPED), fantasies=4),

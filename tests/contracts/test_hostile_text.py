@@ -262,7 +262,13 @@ def test_a_name_is_no_tex_where_the_user_sets_all_in_tex() -> None:
     assert (text.get_text(), text.get_usetex(), text.get_parse_math()) == ("50%_$a$", False, False)
 
 
-@pytest.mark.parametrize("names", [MARKUP[:8], tuple(UNSEEN)], ids=["markup", "unseen"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(MARKUP[:8], id="markup"),
+        pytest.param(tuple(UNSEEN), id="unseen", marks=pytest.mark.slow),
+    ],
+)
 def test_pictures_of_a_model_show_parameters_letter_by_letter(names: tuple[str, ...], tmp_path: Path) -> None:
     space = Space({name: Float(0, 1) for name in names} | {"kind": Choice(["$a$", "\x1b[31m", "<b>"])})
     with closing(Optimizer(space)) as optimizer:

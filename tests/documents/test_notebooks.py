@@ -66,12 +66,6 @@ assert NOTEBOOKS
 
 over_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
-runs_of_notebooks = pytest.mark.parametrize(
-    "path",
-    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS[1:])],
-    ids=lambda path: path.stem,
-)
-
 
 def run_cell(source: str, names: dict[str, object]) -> object:
     """Runs a cell as a notebook does: the value of its last line, if that is an expression, is its output."""
@@ -107,7 +101,8 @@ def torch_as_it_was():
     torch.set_num_threads(threads)
 
 
-@runs_of_notebooks
+@pytest.mark.slow
+@over_notebooks
 @pytest.mark.usefixtures("torch_as_it_was")
 def test_the_script_runs_and_its_figures_are_legible(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(path.parent)

@@ -796,7 +796,9 @@ def test_an_optimizer_finds_the_minimum_with_parts_of_botorch(recipe: Any) -> No
     assert batch[0].params != batch[1].params
 
 
-@pytest.mark.parametrize("surrogate", [ExactGP(), BoTorchSurrogate(plain)])
+@pytest.mark.parametrize(
+    "surrogate", [ExactGP(), pytest.param(BoTorchSurrogate(plain), marks=pytest.mark.slow)]
+)
 def test_points_of_which_a_part_is_given_are_chosen_by_parts_of_botorch(surrogate: Any) -> None:
     recipe = BoTorchAcquisition(lambda model, seen: LogExpectedImprovement(model, seen.best_f), surrogate)
     opt = Optimizer(Space({"x": Float(0, 1), "y": Float(0, 1), "kind": Choice(["a", "b"])}), recipe)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from bo_suite.errors import DataError
-from bo_suite.kernels.sphere import funk_hecke, harmonics_count, legendre, zonal_sum
+from bo_suite.kernels.sphere import funk_hecke, harmonics_count, legendre, zonal_products, zonal_sum
 
 DOUBLES = {"dtype": torch.float64}
 COSINES = torch.linspace(-1.0, 1.0, 41, **DOUBLES)
@@ -69,6 +69,15 @@ def test_a_series_and_its_slope_are_those_of_its_terms(dim: int) -> None:
     assert_close(slopes, by_t, rtol=1e-11, atol=1e-11)
     alone, _ = zonal_sum(t[1], coefficients[1], dim)
     assert torch.equal(alone, values[1])
+
+
+@pytest.mark.parametrize("dim", [2, 3, 9])
+def test_products_are_the_gradient_of_a_series(dim: int) -> None:
+    t = COSINES[:40].reshape(2, 4, 5)
+    weights = torch.cos(torch.arange(40.0, **DOUBLES)).reshape(2, 4, 5)
+    terms = legendre(t, dim, 7) * counts(dim, 7)
+    assert_close(zonal_products(weights, t, dim, 7), torch.einsum("bmn,bmnl->bl", weights, terms))
+    assert_close(zonal_products(weights, t, dim, 0), weights.sum((-2, -1))[..., None])
 
 
 @pytest.mark.parametrize("degree", [0, 1])

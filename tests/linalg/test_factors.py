@@ -29,7 +29,8 @@ def test_a_factor_solves_as_its_matrix(batch: tuple[int, ...]) -> None:
     right = normal(*batch, 5, 4, seed=3)
     for factor in factors(*batch):
         matrix = factor.dense
-        assert factor.count == 5 and matrix.shape == (*batch, 5, 5)
+        assert factor.count == 5
+        assert matrix.shape == (*batch, 5, 5)
         assert torch.equal(matrix, torch.tril(matrix))
         assert_close(matrix @ factor.solve(right), right)
         assert_close(matrix.mT @ factor.solve(right, transposed=True), right)

@@ -12,11 +12,13 @@ from bo_suite import Optimizer
 from bo_suite.acquisition import Bore, LogExpectedImprovement, discrete_knowledge_gradient
 from bo_suite.classifiers import GPClassifier
 from bo_suite.data import Dataset, Seeds
+from bo_suite.kernels import Zonal
 from bo_suite.problems import get_problem
 from bo_suite.storage.trial import Trial
 from bo_suite.surrogates import SGPR, ExactGP
 from figures import plot_bore, plot_fit, plot_lines, plot_search, plot_simulation
 from simulation import simulate_knowledge_gradient
+from spheres import TILT, plot_circle, plot_harmonics
 
 FORRESTER = get_problem("forrester")
 X = torch.linspace(0.05, 0.95, 8, dtype=torch.float64)[:, None]
@@ -114,6 +116,22 @@ def test_minima_of_the_means_given_simulated_outcomes_are_marked() -> None:
     assert sorted(line.get_ydata()[0] for line in stars) == levels
     value, error = float(simulation.value), float(simulation.standard_error)
     assert minima.get_title(loc="left") == f"knowledge gradient {value:.3g} ± {error:.2g}"
+
+
+def test_directions_are_on_the_rays_of_their_rows_and_a_square_is_seen_from_above() -> None:
+    theta = torch.tensor([0.4, 1.0], dtype=torch.float64).log()
+    left, right = plot_circle(Zonal(), theta, X, (1, 4)).axes
+    drawn = {name: np.stack(line.get_data(), -1) for name, line in lines_of(left).items()}
+    rows, directions = drawn["row"], drawn["its direction"]
+    np.testing.assert_allclose(rows[:, 0], (X[:, 0] - 0.5) / 0.4)
+    np.testing.assert_allclose(directions, rows / np.linalg.norm(rows, axis=-1, keepdims=True))
+    height = lines_of(right)["degree 1"].get_data()[1]
+    np.testing.assert_allclose(height.max(), np.sqrt(2.0))
+    panel = plot_harmonics(Zonal(), theta[[0, 0, 1]], ((2, 0),)).axes[0]
+    border = np.stack(lines_of(panel)["border of [0, 1]²"].get_data(), -1)
+    corner = np.array([1.25, 1.25, 1.0]) / np.sqrt(1.25**2 * 2 + 1.0)
+    seen = [corner[0], np.sin(TILT) * corner[1] + np.cos(TILT) * corner[2]]
+    assert np.abs(border - seen).sum(-1).min() < 1e-9
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def labels(figure: Figure) -> set[str]:
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
-@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("direction", [pytest.param("minimize", marks=pytest.mark.slow), "maximize"])
 def test_every_figure_of_a_result_can_be_saved(figure, direction: str, tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
     figure(run(direction)).savefig(path, dpi=30)

@@ -104,13 +104,15 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("interactive", [False, True])
+@pytest.mark.parametrize(
+    ("interactive", "count"), [(False, 2), pytest.param(False, 7, marks=pytest.mark.slow), (True, 2)]
+)
 def test_functions_of_scripts_without_a_guard_and_of_sessions_without_a_file(
-    tmp_path: Path, interactive: bool
+    tmp_path: Path, interactive: bool, count: int
 ) -> None:
     code, script = textwrap.dedent(SCRIPT), tmp_path / "script.py"
     script.write_text(code)
-    command = [sys.executable, *(["-", "2"] if interactive else [script, "7"])]
+    command = [sys.executable, "-" if interactive else script, str(count)]
     done = subprocess.run(
         command, input=code if interactive else "", capture_output=True, text=True, timeout=240, cwd=tmp_path
     )

@@ -20,6 +20,9 @@ from bo_suite.storage.addresses import Lease
 from bo_suite.storage.history import History
 from bo_suite.system import owners
 
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["bo_suite.study.suggest", "bo_suite.acquisition", "pandas"])
+
 Opener = Callable[[float], History]
 """Opens the same run again, with leases of so many seconds."""
 
@@ -240,7 +243,6 @@ def _evaluate(place: Any, ready: Any, resume: Any) -> None:
 def test_a_process_that_is_stopped_for_longer_than_its_lease_loses_its_trial(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    processes = multiprocessing.get_context("spawn")
     ready, resume = processes.Event(), processes.Event()
     place: Any = tmp_path / "run.db"
     if kind == "postgresql":

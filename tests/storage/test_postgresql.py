@@ -31,6 +31,9 @@ from bo_suite.storage.postgresql_errors import Lost
 from bo_suite.storage.runs import has_run, remove_run, runs
 from bo_suite.storage.trial import Observation
 
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["bo_suite.study.suggest", "bo_suite.acquisition", "pandas"])
+
 TABLES = "bo_suite_run_{}"
 
 
@@ -285,7 +288,6 @@ def _stop_in_a_transaction(url: str, ready: Any) -> None:
 def test_a_client_that_was_stopped_in_a_transaction_or_a_turn_does_not_hold_up_others(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    processes = multiprocessing.get_context("spawn")
     ready = processes.Event()
     monkeypatch.setattr(server_turns, "PATIENCE_S", 0.2)
     with closing(History.open(postgres_url, HEADER)) as history:

@@ -60,7 +60,12 @@ def test_the_minimum_on_a_face_is_found() -> None:
 
 @pytest.mark.parametrize(
     "acquisition",
-    [None, KnowledgeGradient(candidates=2, quantiles=3), ThompsonSampling(), Bore()],
+    [
+        None,
+        pytest.param(KnowledgeGradient(candidates=2, quantiles=3), marks=pytest.mark.slow),
+        ThompsonSampling(),
+        Bore(),
+    ],
     ids=lambda one: type(one).__name__,
 )
 def test_every_acquisition_asks_for_allowed_points_alone(acquisition: Any) -> None:

@@ -64,12 +64,13 @@ NARROWED = {
     "acquisition",
     [
         None,
-        LogExpectedImprovement(),
-        NoisyExpectedImprovement(),
         KnowledgeGradient(candidates=2, quantiles=3),
-        UpperConfidenceBound(),
         ThompsonSampling(),
         Bore(),
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in (LogExpectedImprovement(), NoisyExpectedImprovement(), UpperConfidenceBound())
+        ),
     ],
     ids=lambda acquisition: "default" if acquisition is None else type(acquisition).__name__,
 )

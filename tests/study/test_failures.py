@@ -353,7 +353,9 @@ def numbered(optimizer: Optimizer) -> list[dict[str, Any]]:
     return [trial.params for trial in optimizer.trials]
 
 
-@pytest.mark.parametrize(("how", "space"), [("transient", MIXED), ("withdrawn", PLANE)])
+@pytest.mark.parametrize(
+    ("how", "space"), [("transient", MIXED), pytest.param("withdrawn", PLANE, marks=pytest.mark.slow)]
+)
 def test_a_trial_without_information_teaches_nothing(how: str, space: Space) -> None:
     taught, told = Optimizer(space), Optimizer(space)
     first = next(iter(space.parameters))

@@ -207,7 +207,9 @@ def play(seed: int, folder: Path, most: int = 14) -> tuple[str, list[Trial]]:
     return words, trials
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 5)) for seed in range(12)]
+)
 def test_a_random_run(seed: int, tmp_path: Path) -> None:
     play(seed, tmp_path, most=8)
 

@@ -78,7 +78,7 @@ def test_a_batch_takes_one_search_for_hyperparameters_and_so_do_single_asks(sear
         NoisyExpectedImprovement(),
         UpperConfidenceBound(),
         ThompsonSampling(),
-        KnowledgeGradient(candidates=2, quantiles=3),
+        pytest.param(KnowledgeGradient(candidates=2, quantiles=3), marks=pytest.mark.slow),
     ],
     ids=lambda one: type(one).__name__,
 )
@@ -187,7 +187,14 @@ def data(count: int) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    "surrogate", [ExactGP(), AutoGP(handover=20, inducing=8), SGPR(inducing=8), SVGP(inducing=8)], ids=str
+    "surrogate",
+    [
+        ExactGP(),
+        AutoGP(handover=20, inducing=8),
+        SGPR(inducing=8),
+        pytest.param(SVGP(inducing=8), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_a_surrogate_takes_a_settled_start_as_it_is(surrogate: Any, searches: list[int]) -> None:
     theta = surrogate.fit(data(30), SEEDS).hyperparameters + 0.1

@@ -29,6 +29,7 @@ def test_exact_up_to_the_handover_and_sparse_beyond() -> None:
     assert isinstance(SMALL.fit(data, seeds), SparseProcess)
 
 
+@pytest.mark.slow
 def test_the_contracts_hold_on_both_sides() -> None:
     check_surrogate(AutoGP(handover=9))  # fits 8, 12 and 20 observations
     check_acquisition(LogExpectedImprovement(surrogate=AutoGP(handover=9)))

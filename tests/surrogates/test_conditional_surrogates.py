@@ -61,7 +61,11 @@ def data(count: int, *batch: int, seed: int = 0) -> Dataset:
     return Dataset(x, (y - y.mean(-1, keepdim=True)) / y.std(-1, keepdim=True), columns=COLUMNS)
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
+@pytest.mark.parametrize(
+    "surrogate",
+    [*SURROGATES[:3], *(pytest.param(one, marks=pytest.mark.slow) for one in SURROGATES[3:])],
+    ids=str,
+)
 def test_surrogates_ignore_what_is_inactive_and_predict(surrogate: Surrogate) -> None:
     observed, test = data(40), rows(100, seed=1)
     process = surrogate.fit(observed, Seeds.of(0, 0))

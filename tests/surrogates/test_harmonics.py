@@ -1,6 +1,7 @@
 """Spherical harmonics against the addition theorem, quadrature, SciPy and fundamental systems of points."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.testing import assert_close
 from bo_suite.errors import DataError
 from bo_suite.kernels.sphere import harmonics_count, zonal_sum
 from bo_suite.surrogates.features import harmonics as module
-from bo_suite.surrogates.features.harmonics import harmonics
+from bo_suite.surrogates.features.harmonics import harmonics, harmonics_up_to
 
 DOUBLES = {"dtype": torch.float64}
 LARGEST = {2: 20, 3: 20, 4: 12, 5: 8, 6: 6, 7: 5, 8: 4, 9: 4, 12: 3, 16: 2, 20: 3}
@@ -128,6 +129,32 @@ def test_some_degrees_are_columns_of_all(dim: int) -> None:
     every = by_degree(harmonics(x, 6), dim, range(7))
     assert_close(harmonics(x, (0, 1, 2, 4, 6)), torch.cat([every[degree] for degree in (0, 1, 2, 4, 6)], -1))
     assert_close(harmonics(x, (5, 3)), torch.cat((every[5], every[3]), -1))
+
+
+@pytest.fixture
+def empty_memory_is_nan() -> Iterator[None]:
+    """What is not computed is not by chance what an earlier call has left there."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("empty_memory_is_nan")
+@pytest.mark.parametrize("dim", [2, 3, 6])
+def test_some_orders_are_the_last_columns_of_a_degree(dim: int) -> None:
+    x = directions(9, dim=dim)
+    everything = harmonics(x, (0, 2, 4, 5))
+    for orders in range(6):
+        count = harmonics_up_to(dim, 5, orders)
+        leaf = x.clone().requires_grad_()
+        some = harmonics(leaf, (0, 2, 4, 5), orders)
+        before = everything.shape[-1] - harmonics_count(dim, 5)
+        assert_close(some[:, :before].detach(), everything[:, :before])
+        assert_close(some[:, before:].detach(), everything[:, -count:])
+        (gradient,) = torch.autograd.grad(some[:, before:].sum(), leaf)
+        whole = x.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(harmonics(whole, (0, 2, 4, 5))[:, -count:].sum(), whole)
+        assert_close(gradient, expected)
 
 
 def test_a_batch_and_blocks_of_rows_give_what_each_row_gives(monkeypatch: pytest.MonkeyPatch) -> None:

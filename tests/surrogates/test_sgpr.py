@@ -206,6 +206,7 @@ def assert_same(process: SparseProcess, reference: SparseProcess) -> None:
     assert_close(process.precision_chol, reference.precision_chol, **TIGHT)
 
 
+@pytest.mark.slow
 def test_a_stream_of_thousands_of_observations_equals_the_batch_fit(monkeypatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as slow as ten streams
     monkeypatch.setattr(jaxtyping, "jaxtyped", lambda **options: lambda function: function)

@@ -20,7 +20,7 @@ _BLOCK = 2**20
 
 
 def harmonics(
-    directions: jt.Float[Tensor, "*b n D"], degrees: int | tuple[int, ...]
+    directions: jt.Float[Tensor, "*b n D"], degrees: int | tuple[int, ...], orders: int | None = None
 ) -> jt.Float[Tensor, "*b n M"]:
     """Real harmonics Y_lm of directions, degree by degree, orthonormal under the uniform probability measure.
 
@@ -39,6 +39,8 @@ def harmonics(
     Args:
         directions: unit vectors.
         degrees: the largest degree, or the degrees themselves, in the order of the result.
+        orders: if given, of the largest degree only the harmonics with j up to this one: those that hardly
+            vanish near the pole. For D = 2 there are no orders, and it is ignored.
 
     Raises:
         DataError: D < 2, no degrees, or a negative one.
@@ -47,38 +49,53 @@ def harmonics(
     dim = directions.shape[-1]
     if dim < 2 or not chosen or min(chosen) < 0:
         raise DataError(f"harmonics need D >= 2 and degrees >= 0, got D={dim} and degrees {degrees}")
-    values: Tensor = _Harmonics.apply(directions, chosen)  # type: ignore[no-untyped-call]
+    largest = max(chosen)
+    orders = largest if orders is None or dim == 2 else min(orders, largest)
+    values: Tensor = _Harmonics.apply(directions, chosen, orders)  # type: ignore[no-untyped-call]
     return values
+
+
+def harmonics_up_to(dim: int, degree: int, orders: int) -> int:
+    """Number of the harmonics of one degree with j up to `orders`; all of them for D = 2.
+
+    Args:
+        dim: D.
+        degree: l.
+        orders: largest j.
+    """
+    if dim == 2 or orders >= degree:
+        return harmonics_count(dim, degree)
+    return sum(harmonics_count(dim - 1, order) for order in range(orders + 1))
 
 
 class _Harmonics(torch.autograd.Function):
     """`harmonics`, some rows at a time; a gradient computes them again."""
 
     @staticmethod
-    def forward(ctx: Any, directions: Tensor, degrees: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, directions: Tensor, degrees: tuple[int, ...], orders: int) -> Tensor:
         ctx.save_for_backward(directions)
-        ctx.degrees = degrees
+        ctx.degrees, ctx.orders = degrees, orders
         rows = directions.reshape(-1, directions.shape[-1])
-        scales = torch.cat(_scales(rows.shape[-1], degrees)).to(rows)[:, None]
+        scales = torch.cat(_scales(rows.shape[-1], degrees, orders)).to(rows)[:, None]
         values = rows.new_empty(len(scales), len(rows))
         for block in _blocks(rows, len(scales)):
-            made = _Rows.of(rows[block], degrees)
+            made = _Rows.of(rows[block], degrees, orders)
             torch.mul(torch.cat([made.values[degree] for degree in degrees]), scales, out=values[:, block])
         return values.view(len(scales), *directions.shape[:-1]).movedim(0, -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (directions,) = ctx.saved_tensors
         rows = directions.reshape(-1, directions.shape[-1])
-        scales = [each.to(rows)[:, None] for each in _scales(rows.shape[-1], ctx.degrees)]
+        scales = [each.to(rows)[:, None] for each in _scales(rows.shape[-1], ctx.degrees, ctx.orders)]
         by_values = gradients[0].movedim(-1, 0).reshape(-1, len(rows))
         by_rows = torch.empty_like(rows)
         for block in _blocks(rows, len(by_values)):
             parts = by_values[:, block].split([len(each) for each in scales])
             scaled = [part * scale for part, scale in zip(parts, scales, strict=True)]
-            by_rows[block] = _Rows.of(rows[block], ctx.degrees).pull(scaled).mT
-        return by_rows.view(directions.shape), None
+            by_rows[block] = _Rows.of(rows[block], ctx.degrees, ctx.orders).pull(scaled).mT
+        return by_rows.view(directions.shape), None, None
 
 
 def _blocks(rows: Tensor, count: int) -> Iterator[slice]:
@@ -95,6 +112,7 @@ class _Rows:
     Attributes:
         coordinates: x, (D, n).
         degrees: those that are returned.
+        orders: largest j of the largest degree L.
         squares: ρ² of k = 3 ... D, which is 1 for D.
         polynomials: ρ^q p_q(x_k / ρ) of k = 3 ... D, each a list over q of (j, n) for j = 0 ... L - q.
         values: of degrees 0 ... L, (harmonics, n).
@@ -102,12 +120,13 @@ class _Rows:
 
     coordinates: Tensor
     degrees: tuple[int, ...]
+    orders: int
     squares: list[Tensor]
     polynomials: list[list[Tensor]]
     values: list[Tensor]
 
     @staticmethod
-    def of(rows: Tensor, degrees: tuple[int, ...]) -> "_Rows":
+    def of(rows: Tensor, degrees: tuple[int, ...], orders: int) -> "_Rows":
         coordinates = rows.mT.contiguous()
         dim, largest = len(coordinates), max(degrees)
         sums = coordinates.square().cumsum(0)
@@ -116,16 +135,24 @@ class _Rows:
             _polynomials(coordinates[k - 1], square, k, largest) for k, square in enumerate(squares, 3)
         ]
         of = [dim if degree in degrees else max(dim - 1, 2) for degree in range(largest + 1)]
-        values = [rows.new_empty(harmonics_count(k, degree), len(rows)) for degree, k in enumerate(of)]
-        made = _Rows(coordinates, degrees, squares, polynomials, values)
+        counts = [harmonics_count(k, degree) for degree, k in enumerate(of)]
+        counts[largest] = harmonics_up_to(dim, largest, orders)
+        values = [rows.new_empty(count, len(rows)) for count in counts]
+        made = _Rows(coordinates, degrees, orders, squares, polynomials, values)
         made._fill()
         return made
+
+    @property
+    def _raised(self) -> int:
+        """Number of degrees whose harmonics of R² and on are needed: L itself is not, if j stays below it."""
+        largest = len(self.values) - 1
+        return largest + (self.orders >= largest)
 
     def _fill(self) -> None:
         first, second = self.coordinates[:2]
         real, imaginary = torch.ones_like(first), torch.zeros_like(first)
         self.values[0][0] = 1.0
-        for block in self.values[1:]:
+        for block in self.values[1 : self._raised]:
             real, imaginary = first * real - second * imaginary, first * imaginary + second * real
             block[0], block[1] = real, imaginary
         for polynomials, products in zip(self.polynomials, self._products(), strict=True):
@@ -159,7 +186,7 @@ class _Rows:
 
     def _pull_circle(self, by_coordinates: Tensor, by_values: list[Tensor], by_square: Tensor) -> Tensor:
         by_coordinates[:2] = 2.0 * self.coordinates[:2] * by_square
-        for degree in range(1, len(self.values)):
+        for degree in range(1, self._raised):
             by_real, by_imaginary = degree * by_values[degree][:2]
             real = self.values[degree - 1][0]
             by_coordinates[0] += by_real * real
@@ -171,18 +198,19 @@ class _Rows:
         return by_coordinates
 
     def _products(self) -> Iterator[list[tuple[int, int, int, int]]]:
-        return (
-            _products(k, self.degrees if k == len(self.coordinates) else tuple(range(len(self.values))))
-            for k in range(3, len(self.coordinates) + 1)
-        )
+        dim, below = len(self.coordinates), tuple(range(self._raised))
+        yield from (_products(k, below, len(below)) for k in range(3, dim))
+        if dim > 2:
+            yield _products(dim, self.degrees, self.orders)
 
 
-def _products(dim: int, degrees: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+def _products(dim: int, degrees: tuple[int, ...], orders: int) -> list[tuple[int, int, int, int]]:
     """For harmonics of R^k that are not those of R^(k-1): l, j < l, the first of them, and their number."""
-    products = []
+    products, largest = [], max(degrees)
     for upper in dict.fromkeys(degrees):
-        begin = harmonics_count(dim - 1, upper)
-        for lower in range(upper - 1, -1, -1):
+        cut = upper == largest and orders < upper
+        begin = 0 if cut else harmonics_count(dim - 1, upper)
+        for lower in range(orders if cut else upper - 1, -1, -1):
             count = harmonics_count(dim - 1, lower)
             products.append((upper, lower, begin, count))
             begin += count
@@ -231,8 +259,8 @@ def _betas(dim: int, largest: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _scales(dim: int, degrees: tuple[int, ...]) -> list[Tensor]:
-    """The constants of all harmonics of each degree."""
+def _scales(dim: int, degrees: tuple[int, ...], orders: int) -> list[Tensor]:
+    """The constants of the harmonics of each degree."""
     root = math.sqrt(2.0)
     scales = [[1.0] if degree == 0 else [root, root] for degree in range(max(degrees) + 1)]
     for k in range(3, dim + 1):
@@ -252,4 +280,6 @@ def _scales(dim: int, degrees: tuple[int, ...]) -> list[Tensor]:
         scales = [
             [each for lower in range(upper, -1, -1) for each in scaled[lower]] for upper in range(len(scales))
         ]
+    largest = max(degrees)
+    scales[largest] = scales[largest][-harmonics_up_to(dim, largest, orders) :]
     return [torch.tensor(scales[degree], **CPU_DOUBLES) for degree in degrees]

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 from itertools import count as counting
 
 import jaxtyping as jt
@@ -15,7 +17,7 @@ from bo_suite.kernels.base import CrossTo, Features, Pullback
 from bo_suite.kernels.ridges import RidgeFunctions
 from bo_suite.kernels.sphere import harmonics_count
 from bo_suite.linalg.factors import Diagonal
-from bo_suite.surrogates.features.harmonics import harmonics
+from bo_suite.surrogates.features.harmonics import harmonics, harmonics_up_to
 from bo_suite.surrogates.features.points import Points, Stacked
 from bo_suite.surrogates.features.variables import InducingCovariance, VariablesPullback
 
@@ -37,8 +39,9 @@ class SphericalHarmonics:
 
     Attributes:
         degree: largest degree l, all of whose harmonics are used. Degrees that the kernel lacks are left out.
-        count: number of harmonics, if the degree is not given; part of those of the largest degree may be
-            used. When both are None, 512, or the number of observations if it is smaller.
+        count: largest number of harmonics, if the degree is not given. Of the last degree those of the lowest
+            orders are used, which are of most use near the pole, where rows are; whole orders, so that no
+            direction is preferred. When both are None, 512, or the number of observations if it is smaller.
     """
 
     degree: int | None = None
@@ -72,29 +75,40 @@ class SphericalHarmonics:
         Raises:
             DataError: the kernel is not `Zonal`, or the harmonics are more than 4,096.
         """
-        zonal = require_zonal(kernel)
-        n, d = data.x.shape[-2:]
-        degrees, count = self._degrees(zonal, zonal.sphere_dim(d), n)
-        nothing = data.x.new_zeros(*data.batch_shape, 0)
-        return Harmonics(nothing, degrees, count, d, zonal.sphere_dim(d))
+        zonal, (n, d) = require_zonal(kernel), data.x.shape[-2:]
+        dim, nothing = zonal.sphere_dim(d), data.x.new_zeros(*data.batch_shape, 0)
+        most = min(n, _DEFAULT) if self.count is None else self.count
+        degrees = _few_enough(zonal, dim, most) if self.degree is None else self._given(zonal, dim)
+        harmonics = Harmonics(nothing, degrees, degrees[-1], d, dim)
+        while self.degree is None and harmonics.orders > 0 and harmonics.count > most:
+            harmonics = replace(harmonics, orders=harmonics.orders - 1)
+        return harmonics
 
-    def _degrees(self, kernel: Zonal, dim: int, n: int) -> tuple[tuple[int, ...], int]:
-        """Degrees, and the number of their harmonics that are used."""
-        degrees: list[int] = []
-        total, most = 0, min(n, _DEFAULT) if self.count is None else self.count
-        for degree in counting():
-            if total >= most if self.degree is None else degree > self.degree:
-                break
-            if kernel.profile.vanishes(degree):
-                continue
-            degrees.append(degree)
-            total += harmonics_count(dim, degree)
-            if self.degree is not None and total > _MOST:
-                raise DataError(
-                    f"the spherical harmonics of degree 0 to {self.degree} in {dim} dimensions are more than "
-                    f"{_MOST}: take degree <= {degree - 1}, or give their count"
-                )
-        return tuple(degrees), total if self.degree is not None else most
+    def _given(self, kernel: Zonal, dim: int) -> tuple[int, ...]:
+        """The degrees up to the given one that the kernel has."""
+        assert self.degree is not None
+        degrees = tuple(each for each in range(self.degree + 1) if not kernel.profile.vanishes(each))
+        totals = list(accumulate(harmonics_count(dim, each) for each in degrees))
+        if totals[-1] > _MOST:
+            fitting = sum(total <= _MOST for total in totals)
+            raise DataError(
+                f"the spherical harmonics of degree 0 to {self.degree} in {dim} dimensions are {totals[-1]}, "
+                f"more than {_MOST}: take degree <= {degrees[fitting] - 1}, or give their count"
+            )
+        return degrees
+
+
+def _few_enough(kernel: Zonal, dim: int, most: int) -> tuple[int, ...]:
+    """The lowest degrees that the kernel has, of whose last at least the lowest order is among `most`."""
+    degrees, total = [0], 1
+    for degree in counting(1):
+        if kernel.profile.vanishes(degree):
+            continue
+        if total + harmonics_up_to(dim, degree, 0) > most:
+            return tuple(degrees)
+        degrees.append(degree)
+        total += harmonics_count(dim, degree)
+    raise AssertionError("every count is exceeded")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +118,21 @@ class Harmonics:
     Attributes:
         parameters: none; an empty tensor with the batch shape, dtype and device of the data.
         degrees: l, ascending.
-        count: number of harmonics, the first of these degrees.
+        orders: largest order of the last degree.
         columns: number of columns of the rows.
         dim: D, the dimension of the directions.
     """
 
     parameters: jt.Float[Tensor, "*b q"]
     degrees: tuple[int, ...]
-    count: int
+    orders: int
     columns: int
     dim: int
+
+    @property
+    def count(self) -> int:
+        """m."""
+        return len(self._levels)
 
     @property
     def points(self) -> jt.Float[Tensor, "*b j d"]:
@@ -178,7 +197,7 @@ class Harmonics:
     ) -> jt.Float[Tensor, "*b m g"]:
         """c_sl Y_lm(w_s) of ridge functions g_s(w_sᵀ x̂) = sum_l c_sl Z_l(w_sᵀ x̂) (Funk and Hecke)."""
         assert isinstance(functions, RidgeFunctions), "a zonal kernel has ridge functions"
-        coefficients = functions.coefficients(self.degrees[-1])[..., self._levels()]
+        coefficients = functions.coefficients(self.degrees[-1])[..., self._levels]
         return (self._at(functions.directions) * coefficients).mT
 
     def with_points(self, x: jt.Float[Tensor, "*b j d"]) -> Stacked:
@@ -187,17 +206,19 @@ class Harmonics:
 
     def _at(self, directions: Tensor) -> Tensor:
         """Y_lm of directions (*b n m)."""
-        return harmonics(directions, self.degrees)[..., : self.count]
+        return harmonics(directions, self.degrees, self.orders)
 
+    @cached_property
     def _levels(self) -> list[int]:
         """The degree of each harmonic."""
-        each = [degree for degree in self.degrees for _ in range(harmonics_count(self.dim, degree))]
-        return each[: self.count]
+        counts = [harmonics_count(self.dim, degree) for degree in self.degrees[:-1]]
+        counts.append(harmonics_up_to(self.dim, self.degrees[-1], self.orders))
+        return [degree for degree, count in zip(self.degrees, counts, strict=True) for _ in range(count)]
 
     def _variances(self, kernel: Kernel, theta: Tensor) -> tuple[Tensor, Pullback]:
         """λ of each harmonic (*b, m), and the map of a gradient by them to that by theta."""
         coefficients, pull = require_zonal(kernel).coefficients(theta, self.dim, self.degrees[-1])
-        levels = self._levels()
+        levels = self._levels
 
         def pullback(weights: Tensor) -> Tensor:
             index = torch.tensor(levels, device=weights.device)

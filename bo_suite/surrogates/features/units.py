@@ -11,7 +11,7 @@ from bo_suite.kernels import Kernel
 from bo_suite.kernels.base import CrossTo, Features
 from bo_suite.kernels.profiles import LEAST
 from bo_suite.kernels.ridges import RidgeFunctions
-from bo_suite.kernels.sphere import harmonics_count, legendre, zonal_sum
+from bo_suite.kernels.sphere import harmonics_count, legendre, zonal_products, zonal_sum
 from bo_suite.linalg.factors import Lower
 from bo_suite.surrogates.features.points import Points, Stacked, add_jitter
 from bo_suite.surrogates.features.spherical import require_zonal
@@ -203,8 +203,7 @@ class _Smoothed:
             by_cosines = weights * slope
             by_variances = torch.zeros_like(self.variances)
             if self.changes:
-                polynomials = legendre(cosines, self.dim, len(self.counts) - 1)
-                sums = torch.einsum("...mn,...mnl->...l", weights, polynomials) * self.counts
+                sums = zonal_products(weights, cosines, self.dim, len(self.counts) - 1)
                 (by_variances,) = torch.autograd.grad(coefficients, self.variances, sums, retain_graph=True)
             return self.pull(by_variances), by_cosines @ right, by_cosines.mT @ left
 

@@ -143,7 +143,12 @@ def test_arguments_that_make_no_rungs_are_refused(kind: Any) -> None:
 
 @pytest.mark.parametrize(
     "scheduler",
-    [ASHA(52), ASHA(9, 2, 2), PromotionASHA(52), Hyperband(27), PASHA(52), MedianRule(52)],
+    [
+        ASHA(9, 2, 2),
+        PromotionASHA(52),
+        Hyperband(27),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (ASHA(52), PASHA(52), MedianRule(52))),
+    ],
     ids=repr,
 )
 def test_ours_keep_the_contract(scheduler: Scheduler) -> None:

@@ -152,9 +152,30 @@ def test_degrees_that_a_kernel_lacks_are_left_out() -> None:
     arc, *_ = placed(SphericalHarmonics(degree=6), ArcCosine(), data)
     assert arc.degrees == (0, 1, 2, 4, 6)  # type: ignore[attr-defined]
     assert arc.count == 1 + 4 + 9 + 25 + 49
+    # of the last degree the lowest orders, whole: 1 + 4 + 9 + (1 + 3)
     some, *_ = placed(SphericalHarmonics(count=20), ArcCosine(), data)
-    assert some.count == 20
+    assert some.count == 18
     assert some.degrees == (0, 1, 2, 4)  # type: ignore[attr-defined]
+    for count in range(1, 90):
+        assert placed(SphericalHarmonics(count=count), ArcCosine(), data)[0].count <= count
+    assert [placed(SphericalHarmonics(count=9), ArcCosine(), data_of(5, d))[0].count for d in (1, 2)] == [
+        9,
+        9,
+    ]
+
+
+def test_part_of_a_degree_is_the_same_in_all_directions() -> None:
+    """What harmonics explain does not change if the columns are turned about the centre."""
+    data, angle = data_of(15, 3), torch.tensor(0.7, dtype=torch.float64)
+    turn = torch.eye(3, dtype=torch.float64)
+    turn[:2, :2] = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos())).reshape(2, 2)
+    turned = (data.x - 0.5) @ turn + 0.5
+    variables, kernel, theta = placed(SphericalHarmonics(count=20), ArcCosine(), data)
+    whole = placed(SphericalHarmonics(degree=4), ArcCosine(), data)[0]
+    part = explained(variables, kernel, theta, data.x)
+    assert_close(explained(variables, kernel, theta, turned), part)
+    rest = explained(whole, kernel, theta, data.x) - part
+    assert float(torch.linalg.eigvalsh(rest).min()) > -1e-12
 
 
 def test_units_span_harmonics() -> None:
