@@ -91,7 +91,7 @@ class ArcCosine:
     order: int = 1
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2):
+        if isinstance(self.order, bool) or self.order not in (1, 2):
             raise DataError(f"the order of ArcCosine must be 1 or 2, got {self.order}")
 
     @property

@@ -60,6 +60,10 @@ class Zonal:
     outputscale_spread: float = 1.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.profile, type) or not isinstance(self.profile, Profile):
+            raise DataError(
+                f"the profile must be one of `kernels`, such as ArcCosine(), got {self.profile!r}"
+            )
         columns = [column for column, _ in self.categories]
         if len({*columns}) < len(columns) or any(c < 0 or levels < 1 for c, levels in self.categories):
             raise DataError(

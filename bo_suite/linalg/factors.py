@@ -151,8 +151,11 @@ class Bordered:
 
     def appended(self, cross: jt.Float[Tensor, "*b n q"], corner: jt.Float[Tensor, "*b q q"]) -> "Bordered":
         """The factor of [[K, cross], [crossᵀ, corner]], n = m + q."""
-        m = self.first.count
+        m, q = self.first.count, cross.shape[-1]
         top = self.first.solve(cross[..., :m, :])
-        below = cross[..., m:, :] - self.cross.mT @ top
-        wider = cholesky_append(self.corner, below, corner - top.mT @ top)
+        below = solve_lower(self.corner, cross[..., m:, :] - self.cross.mT @ top)
+        scale = corner.diagonal(dim1=-2, dim2=-1).mean(-1)
+        last = jittered_cholesky(corner - top.mT @ top - below.mT @ below, scale)[0]
+        right = torch.nn.functional.pad(self.corner, (0, q))
+        wider = torch.cat((right, torch.cat((below.mT, last), -1)), -2)
         return Bordered(self.first, torch.cat((self.cross, top), -1), wider)

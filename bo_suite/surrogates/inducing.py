@@ -48,12 +48,18 @@ def inducing_count(n: int) -> int:
     return min(n, 512, 64 + math.ceil(4.0 * math.sqrt(n)))
 
 
-def check_sparse(inducing: int | None, jitter: float | None) -> None:
+def check_sparse(inducing: object, jitter: float | None) -> None:
     """Raise DataError unless the number of inducing inputs and the jitter are None or in range."""
-    if inducing is not None and not (isinstance(inducing, int) and inducing >= 1):
-        raise DataError(f"`inducing >= 1` must hold, a whole number, got {inducing!r}")
+    if inducing is not None:
+        check_whole("inducing", inducing, 1)
     if jitter is not None and not 0 <= jitter < math.inf:
         raise DataError(f"`0 <= jitter < inf` must hold, got {jitter}")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise DataError unless the value is a whole number of at least `least`; True and False are none."""
+    if isinstance(value, bool) or not (isinstance(value, int) and value >= least):
+        raise DataError(f"`{name} >= {least}` must hold, a whole number, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis, inducing_basis, jitter_or_default
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.features.points import Points
-from bo_suite.surrogates.features.variables import InducingFeatures, InducingVariables
+from bo_suite.surrogates.features.variables import InducingFeatures, InducingVariables, are_features
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, check_sparse
 from bo_suite.surrogates.noise import log_noise_bounds
 from bo_suite.surrogates.placement import kernel_with, limited, placed
@@ -90,8 +90,7 @@ class SGPR:
 
     def __post_init__(self) -> None:
         check_flags(self, "learn_inducing", error=DataError)
-        count = None if isinstance(self.inducing, InducingFeatures) else self.inducing
-        check_sparse(count, self.jitter)
+        check_sparse(None if are_features(self.inducing) else self.inducing, self.jitter)
         check_mean(self.mean)
 
     @outside_inference_mode

@@ -11,7 +11,7 @@ from bo_suite.errors import DataError, FitError
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.basis import inducing_basis, jitter_or_default
 from bo_suite.surrogates.features.points import Points
-from bo_suite.surrogates.features.variables import InducingFeatures, InducingVariables
+from bo_suite.surrogates.features.variables import InducingFeatures, InducingVariables, are_features
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, check_sparse
 from bo_suite.surrogates.placement import kernel_with, limited, placed
 from bo_suite.surrogates.prior_mean import MeanFunction, check_mean
@@ -65,8 +65,7 @@ class SVGP:
 
     def __post_init__(self) -> None:
         check_flags(self, "learn_inducing", error=DataError)
-        count = None if isinstance(self.inducing, InducingFeatures) else self.inducing
-        check_sparse(count, self.jitter)
+        check_sparse(None if are_features(self.inducing) else self.inducing, self.jitter)
         check_mean(self.mean)
 
     @outside_inference_mode

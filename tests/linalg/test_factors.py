@@ -56,3 +56,16 @@ def test_what_is_not_positive_definite_is_not_appended() -> None:
     for factor in factors():
         with pytest.raises(NumericalError, match="must be positive definite"):
             factor.appended(normal(5, 1), torch.full((1, 1), -1.0, dtype=torch.float64))
+
+
+def test_jitter_is_relative_to_variables_that_the_others_explain() -> None:
+    root = normal(4).abs() + 0.5
+    rows = normal(4, 3, seed=1)
+    cross, corner = root[:, None] * rows, rows.mT @ rows
+    once = Diagonal(root).appended(cross, corner)
+    twice = once.appended(torch.cat((cross, corner)), corner)
+
+    covariance = twice.dense @ twice.dense.mT
+    expected = torch.cat((torch.diag(root.square()), cross, cross), -1)
+    assert_close(covariance[:4], expected, rtol=0.0, atol=1e-12)
+    assert_close(covariance[4:, 4:], corner.repeat(2, 2), rtol=0.0, atol=1e-3 * float(corner.max()))

@@ -157,6 +157,14 @@ def test_some_orders_are_the_last_columns_of_a_degree(dim: int) -> None:
         assert_close(gradient, expected)
 
 
+def test_degrees_that_are_not_needed_are_not_computed() -> None:
+    """Of degree 9 in 40 dimensions, and of those below it, there are more than the memory can hold."""
+    x = directions(3, dim=40).requires_grad_()
+    values = harmonics(x, (0, 1, 9), 1)
+    assert values.shape == (3, 1 + 40 + 1 + 39)
+    assert bool(torch.autograd.grad(values.sum(), x)[0].isfinite().all())
+
+
 def test_a_batch_and_blocks_of_rows_give_what_each_row_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     x = directions(7, 3, 2, dim=4).requires_grad_()
     w = torch.randn(3, 2, 7, 14, generator=torch.Generator().manual_seed(1), **DOUBLES)

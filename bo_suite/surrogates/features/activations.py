@@ -14,6 +14,7 @@ from bo_suite.kernels import Kernel, Zonal
 from bo_suite.kernels.sphere import funk_hecke, harmonics_count
 from bo_suite.surrogates.features.spherical import require_zonal
 from bo_suite.surrogates.features.units import Units
+from bo_suite.surrogates.inducing import check_whole
 from bo_suite.surrogates.subsample import rows_at
 
 _LEAST_DEGREE, _MOST_DEGREE = 8, 30
@@ -107,11 +108,10 @@ class Activations:
     def __post_init__(self) -> None:
         if not 0 < self.smoothing < math.inf:
             raise DataError(f"`0 < smoothing < inf` must hold, got {self.smoothing!r}")
-        if not (isinstance(self.count, int) and self.count >= 1):
-            raise DataError(f"`count >= 1` must hold, a whole number, got {self.count!r}")
-        if self.degree is not None and not (isinstance(self.degree, int) and self.degree >= 1):
-            raise DataError(f"`degree >= 1` must hold, a whole number, got {self.degree!r}")
-        if not isinstance(self.activation, Activation):
+        check_whole("count", self.count, 1)
+        if self.degree is not None:
+            check_whole("degree", self.degree, 1)
+        if isinstance(self.activation, type) or not isinstance(self.activation, Activation):
             raise DataError(f"an activation must be a function of cosines, got {self.activation!r}")
 
     @property

@@ -49,9 +49,8 @@ def harmonics(
     dim = directions.shape[-1]
     if dim < 2 or not chosen or min(chosen) < 0:
         raise DataError(f"harmonics need D >= 2 and degrees >= 0, got D={dim} and degrees {degrees}")
-    largest = max(chosen)
-    orders = largest if orders is None or dim == 2 else min(orders, largest)
-    values: Tensor = _Harmonics.apply(directions, chosen, orders)  # type: ignore[no-untyped-call]
+    largest = _orders(dim, chosen, orders)
+    values: Tensor = _Harmonics.apply(directions, chosen, largest)  # type: ignore[no-untyped-call]
     return values
 
 
@@ -87,15 +86,37 @@ class _Harmonics(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (directions,) = ctx.saved_tensors
-        rows = directions.reshape(-1, directions.shape[-1])
-        scales = [each.to(rows)[:, None] for each in _scales(rows.shape[-1], ctx.degrees, ctx.orders)]
-        by_values = gradients[0].movedim(-1, 0).reshape(-1, len(rows))
-        by_rows = torch.empty_like(rows)
-        for block in _blocks(rows, len(by_values)):
-            parts = by_values[:, block].split([len(each) for each in scales])
-            scaled = [part * scale for part, scale in zip(parts, scales, strict=True)]
-            by_rows[block] = _Rows.of(rows[block], ctx.degrees, ctx.orders).pull(scaled).mT
-        return by_rows.view(directions.shape), None, None
+        return harmonics_gradient(directions, gradients[0], ctx.degrees, ctx.orders), None, None
+
+
+def harmonics_gradient(
+    directions: jt.Float[Tensor, "*b n D"],
+    weights: jt.Float[Tensor, "*b n M"],
+    degrees: tuple[int, ...],
+    orders: int,
+) -> jt.Float[Tensor, "*b n D"]:
+    """d sum(weights * `harmonics`) / d directions; its part along a direction has no meaning."""
+    rows = directions.reshape(-1, directions.shape[-1])
+    orders = _orders(rows.shape[-1], degrees, orders)
+    scales = [each.to(rows)[:, None] for each in _scales(rows.shape[-1], degrees, orders)]
+    by_values = weights.movedim(-1, 0).reshape(-1, len(rows))
+    by_rows = torch.empty_like(rows)
+    for block in _blocks(rows, len(by_values)):
+        parts = by_values[:, block].split([len(each) for each in scales])
+        scaled = [part * scale for part, scale in zip(parts, scales, strict=True)]
+        by_rows[block] = _Rows.of(rows[block], degrees, orders).pull(scaled).mT
+    return by_rows.view(directions.shape)
+
+
+def _orders(dim: int, degrees: tuple[int, ...], orders: int | None) -> int:
+    """The largest j of the largest degree."""
+    largest = max(degrees)
+    return largest if orders is None or dim == 2 else min(orders, largest)
+
+
+def _raised(degrees: tuple[int, ...], orders: int) -> int:
+    """Number of degrees whose harmonics of R² and on are needed: those below L, and those of its orders."""
+    return max(orders, *(degree for degree in degrees if degree < max(degrees)), 0) + 1
 
 
 def _blocks(rows: Tensor, count: int) -> Iterator[slice]:
@@ -134,25 +155,20 @@ class _Rows:
         polynomials = [
             _polynomials(coordinates[k - 1], square, k, largest) for k, square in enumerate(squares, 3)
         ]
-        of = [dim if degree in degrees else max(dim - 1, 2) for degree in range(largest + 1)]
-        counts = [harmonics_count(k, degree) for degree, k in enumerate(of)]
-        counts[largest] = harmonics_up_to(dim, largest, orders)
+        counts = [harmonics_count(max(dim - 1, 2), degree) for degree in range(_raised(degrees, orders))]
+        counts += [0] * (largest + 1 - len(counts))
+        for degree in degrees:
+            counts[degree] = harmonics_up_to(dim, degree, orders if degree == largest else degree)
         values = [rows.new_empty(count, len(rows)) for count in counts]
         made = _Rows(coordinates, degrees, orders, squares, polynomials, values)
         made._fill()
         return made
 
-    @property
-    def _raised(self) -> int:
-        """Number of degrees whose harmonics of R² and on are needed: L itself is not, if j stays below it."""
-        largest = len(self.values) - 1
-        return largest + (self.orders >= largest)
-
     def _fill(self) -> None:
         first, second = self.coordinates[:2]
         real, imaginary = torch.ones_like(first), torch.zeros_like(first)
         self.values[0][0] = 1.0
-        for block in self.values[1 : self._raised]:
+        for block in self.values[1 : _raised(self.degrees, self.orders)]:
             real, imaginary = first * real - second * imaginary, first * imaginary + second * real
             block[0], block[1] = real, imaginary
         for polynomials, products in zip(self.polynomials, self._products(), strict=True):
@@ -186,7 +202,7 @@ class _Rows:
 
     def _pull_circle(self, by_coordinates: Tensor, by_values: list[Tensor], by_square: Tensor) -> Tensor:
         by_coordinates[:2] = 2.0 * self.coordinates[:2] * by_square
-        for degree in range(1, self._raised):
+        for degree in range(1, _raised(self.degrees, self.orders)):
             by_real, by_imaginary = degree * by_values[degree][:2]
             real = self.values[degree - 1][0]
             by_coordinates[0] += by_real * real
@@ -198,7 +214,7 @@ class _Rows:
         return by_coordinates
 
     def _products(self) -> Iterator[list[tuple[int, int, int, int]]]:
-        dim, below = len(self.coordinates), tuple(range(self._raised))
+        dim, below = len(self.coordinates), tuple(range(_raised(self.degrees, self.orders)))
         yield from (_products(k, below, len(below)) for k in range(3, dim))
         if dim > 2:
             yield _products(dim, self.degrees, self.orders)
@@ -277,9 +293,7 @@ def _scales(dim: int, degrees: tuple[int, ...], orders: int) -> list[Tensor]:
             for j in range(len(scales))
         ]
         scaled = [[c * each for each in block] for c, block in zip(constants, scales, strict=True)]
-        scales = [
-            [each for lower in range(upper, -1, -1) for each in scaled[lower]] for upper in range(len(scales))
-        ]
-    largest = max(degrees)
-    scales[largest] = scales[largest][-harmonics_up_to(dim, largest, orders) :]
+        for upper in range(_raised(degrees, orders)) if k < dim else degrees:
+            most = min(orders, upper) if k == dim and upper == max(degrees) else upper
+            scales[upper] = [each for lower in range(most, -1, -1) for each in scaled[lower]]
     return [torch.tensor(scales[degree], **CPU_DOUBLES) for degree in degrees]

@@ -6,12 +6,11 @@ import jaxtyping as jt
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.errors import DataError
 from bo_suite.kernels import Kernel
 from bo_suite.surrogates.features.points import Points, Stacked
 from bo_suite.surrogates.features.spherical import SphericalHarmonics
-from bo_suite.surrogates.features.variables import InducingFeatures
-from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
+from bo_suite.surrogates.features.variables import InducingFeatures, are_features
+from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection, check_whole
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,9 @@ class Orthogonal:
     selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9))
 
     def __post_init__(self) -> None:
-        for name, value in (("points", self.points), ("base", self.base)):
-            if not (isinstance(value, int) and value >= 1) and not (
-                name == "base" and isinstance(value, InducingFeatures)
-            ):
-                raise DataError(f"`{name} >= 1` must hold, a whole number, got {value!r}")
+        check_whole("points", self.points, 1)
+        if not are_features(self.base):
+            check_whole("base", self.base, 1)
 
     @property
     def kernel(self) -> Kernel | None:

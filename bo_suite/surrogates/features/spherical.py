@@ -17,9 +17,10 @@ from bo_suite.kernels.base import CrossTo, Features, Pullback
 from bo_suite.kernels.ridges import RidgeFunctions
 from bo_suite.kernels.sphere import harmonics_count
 from bo_suite.linalg.factors import Diagonal
-from bo_suite.surrogates.features.harmonics import harmonics, harmonics_up_to
+from bo_suite.surrogates.features.harmonics import harmonics, harmonics_gradient, harmonics_up_to
 from bo_suite.surrogates.features.points import Points, Stacked
 from bo_suite.surrogates.features.variables import InducingCovariance, VariablesPullback
+from bo_suite.surrogates.inducing import check_whole
 
 _MOST = 4096
 """Largest number of harmonics: the precision of q has the square of it as entries."""
@@ -51,8 +52,8 @@ class SphericalHarmonics:
         if self.degree is not None and self.count is not None:
             raise DataError("give the degree of spherical harmonics or their count, not both")
         for name, value, least in (("degree", self.degree, 0), ("count", self.count, 1)):
-            if value is not None and not (isinstance(value, int) and value >= least):
-                raise DataError(f"`{name} >= {least}` must hold, a whole number, got {value!r}")
+            if value is not None:
+                check_whole(name, value, least)
         if self.count is not None and self.count > _MOST:
             raise DataError(f"at most {_MOST} spherical harmonics can be used, got count={self.count}")
 
@@ -62,7 +63,7 @@ class SphericalHarmonics:
         return Zonal()
 
     def limited(self, count: int) -> "SphericalHarmonics":
-        """The same with at most that many harmonics; a given degree stays if its harmonics are few."""
+        """The same with at most that many harmonics; unchanged if the degree is given."""
         if self.degree is not None:
             return self
         return SphericalHarmonics(count=min(count, self.count or _DEFAULT))
@@ -233,15 +234,12 @@ class Harmonics:
         """k_uᵀ (*b, n, m), and the map of W to d sum(W * k_uᵀ) by theta and by x."""
         directions, amplitude, pull_rows = require_zonal(kernel).project(theta, x)
         variances, pull_variances = self._variances(kernel, theta)
-        leaf = directions.detach().requires_grad_()
-        with torch.enable_grad():
-            shape = self._at(leaf)
-        basis = shape.detach()
+        basis = self._at(directions)
 
         def pullback(weights: Tensor) -> tuple[Tensor, Tensor]:
             weighted = weights * basis
             by_basis = weights * variances[..., None, :] * amplitude[..., None]
-            (by_directions,) = torch.autograd.grad(shape, leaf, by_basis, retain_graph=True)
+            by_directions = harmonics_gradient(directions, by_basis, self.degrees, self.orders)
             by_theta, by_x = pull_rows(by_directions, (weighted * variances[..., None, :]).sum(-1))
             return by_theta + pull_variances((weighted * amplitude[..., None]).sum(-2)), by_x
 

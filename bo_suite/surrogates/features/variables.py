@@ -95,6 +95,11 @@ class InducingVariables(Protocol):
         """These, followed by the values of f at x."""
 
 
+def are_features(value: object) -> bool:
+    """Whether a value is a recipe for inducing variables; a class of them is none."""
+    return isinstance(value, InducingFeatures) and not isinstance(value, type)
+
+
 @runtime_checkable
 class InducingFeatures(Protocol):
     """A recipe for inducing variables: the `inducing` of an `SGPR` or `SVGP`."""

@@ -382,6 +382,24 @@ def test_mistakes_are_told_in_one_sentence() -> None:
         (lambda: Erf(0.0), "`0 < steepness < inf` must hold, got 0.0"),
         (lambda: Orthogonal(0, 3), "`base >= 1` must hold"),
         (lambda: Orthogonal(3, 0), "`points >= 1` must hold"),
+        (lambda: Orthogonal(SphericalHarmonics), "`base >= 1` must hold"),  # type: ignore[arg-type]
+        (lambda: Orthogonal(3, True), "`points >= 1` must hold, a whole number, got True"),
+        (lambda: SphericalHarmonics(degree=True), "`degree >= 0` must hold, a whole number, got True"),
+        (lambda: Activations(True), "`count >= 1` must hold, a whole number, got True"),
+        (lambda: Activations(4, Softplus), "an activation must be a function of cosines"),  # type: ignore[arg-type]
+        (lambda: SGPR(inducing=True), "`inducing >= 1` must hold, a whole number, got True"),
+        (lambda: SGPR(inducing=SphericalHarmonics), "`inducing >= 1` must hold"),  # type: ignore[arg-type]
+        (lambda: SVGP(inducing=Activations), "`inducing >= 1` must hold"),  # type: ignore[arg-type]
     ):
         with pytest.raises(DataError, match=message):
             make()
+
+
+@pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
+def test_a_process_predicts_in_inference_mode(features: InducingFeatures) -> None:
+    data = data_of(9)
+    process = SGPR(inducing=features).fit(data, SEEDS)
+    with torch.inference_mode():
+        mean, var = process.mean_and_var(data.x)
+    assert_close(mean, process.mean(data.x))
+    assert_close(var, process.var(data.x))
