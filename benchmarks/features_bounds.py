@@ -23,7 +23,6 @@ from bo_suite.surrogates.features import Activations, Orthogonal, SphericalHarmo
 from bo_suite.surrogates.variational.likelihoods import Gaussian
 
 FIXTURE = Path(__file__).parents[1] / "tests" / "surrogates" / "fixtures" / "pyrox_svgp_xy.csv"
-LENGTHSCALES = (0.1, 0.3)
 FLAT = Gaussian(noise_location=-4.0, noise_spread=1e6)
 
 KERNELS: dict[str, Any] = {
@@ -59,24 +58,26 @@ def log_evidence(kernel: Any, data: Dataset, eta: Tensor) -> float:
     return float(normal.log_prob(data.y))
 
 
-def best_evidence(kernel: Any, data: Dataset) -> float:
-    """The largest evidence found, from the fit of an exact process on."""
+def best_evidence(kernel: Any, data: Dataset) -> tuple[float, Tensor]:
+    """The largest evidence found, from the fit of an exact process on, and where."""
     process = ExactGP(kernel=kernel, mean=0.0, restarts=4).fit(data, Seeds.of(0, 0))
-    return climb(lambda eta: log_evidence(kernel, data, eta), process.hyperparameters)[0]
+    return climb(lambda eta: log_evidence(kernel, data, eta), process.hyperparameters)
 
 
 def best_bound(kernel: Any, inducing: Any, data: Dataset) -> dict[str, float]:
-    """The largest bound found with a fit's inducing variables, and the evidence at its hyperparameters.
+    """The largest bound found, and the evidence at its hyperparameters.
 
-    It climbs from the fit, and from there with other lengthscales.
+    It climbs from a fit, which has moved the inducing variables, and from where the evidence is largest.
     """
     surrogate = SGPR(inducing=inducing, kernel=kernel, learn_inducing=True, likelihood=FLAT, mean=0.0)
     process = surrogate.fit(data, Seeds.of(0, 0))
-    starts = [process.hyperparameters]
-    for lengthscale in LENGTHSCALES:
-        starts.append(process.hyperparameters.clone())
-        starts[-1][0] = math.log(lengthscale)
-    bounds = [climb(lambda eta: float(surrogate.bound(data, eta, process.variables)), eta) for eta in starts]
+    best = best_evidence(kernel, data)[1]
+    starts = [
+        (process.variables, process.hyperparameters),
+        (process.variables, best),
+        (surrogate.place(data, best, Seeds.of(0, 0)), best),
+    ]
+    bounds = [climb(lambda eta, u=u: float(surrogate.bound(data, eta, u)), eta) for u, eta in starts]
     value, eta = max(bounds, key=lambda pair: pair[0])
     return {"value": value, "evidence": log_evidence(kernel, data, eta)}
 

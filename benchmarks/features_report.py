@@ -42,9 +42,12 @@ def mean(records: Sequence[Record], key: str, digits: int = 3) -> str:
 
 
 def seconds(records: Sequence[Record], key: str = "seconds") -> str:
-    """Median seconds, to two digits."""
+    """Median seconds, to two digits, or whole."""
     values = [record[key] for record in records if key in record]
-    return f"{statistics.median(values):.2g}" if values else "-"
+    if not values:
+        return "-"
+    median = statistics.median(values)
+    return f"{median:.0f}" if median >= 10 else f"{median:.2g}"
 
 
 def grouped(records: Sequence[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
@@ -121,7 +124,18 @@ def guide(records: Sequence[Record]) -> None:
     methods = list(dict.fromkeys(record["method"] for record in records))
     for key, show in (("nlpd", mean), ("seconds", seconds)):
         print(f"\n{key}")
-        table(("n", "d", "kind", *methods), wide(records, methods, lambda of, k=key, s=show: s(of, k)))
+        table(
+            ("n", "d", "kind", "seeds", *methods), wide(records, methods, lambda of, k=key, s=show: s(of, k))
+        )
+
+
+def common(records: Sequence[Record]) -> list[Record]:
+    """The records of seeds that every method has, so that means are of the same data."""
+    seeds: dict[str, set[int]] = {record["method"]: set() for record in records}
+    for record in records:
+        seeds[record["method"]].add(record["seed"])
+    shared = set.intersection(*seeds.values())
+    return [record for record in records if record["seed"] in shared]
 
 
 def wide(
@@ -130,28 +144,30 @@ def wide(
     """A row for each n, d and kind, with a cell a method."""
     lines = []
     for (n, d, kind), rows in grouped_rows(records, "n", "d", "kind").items():
-        by_method = grouped(rows, "method")
+        by_method = grouped(common(rows), "method")
         cells = [cell(by_method[method,]) if (method,) in by_method else "" for method in methods]
-        lines.append([f"{n:,}", str(d), kind, *cells])
+        seeds = min((len(of) for of in by_method.values()), default=0)
+        lines.append([f"{n:,}", str(d), kind, str(seeds), *cells])
     return lines
 
 
 def loop(records: Sequence[Record]) -> None:
     """Regret and seconds of asks: a row for each number of past observations and kind."""
     methods = list(dict.fromkeys(record["method"] for record in records))
-    print(f"\nsearches: {max(record['seed'] for record in records) + 1}, asks: {records[0]['asks']}")
     for key, title in (
         ("regret", "regret of the best ask"),
         ("recommended", "regret of what is recommended"),
     ):
         print(f"\n{title}")
         lines = wide(records, methods, lambda of, k=key: mean(of, k))
-        known = [mean(rows, "past_regret") for rows in grouped_rows(records, "n", "d", "kind").values()]
-        lines = [[*line[:3], best, *line[3:]] for line, best in zip(lines, known, strict=True)]
-        table(("n", "d", "kind", "best of the past", *methods), lines)
+        known = [
+            mean(common(rows), "past_regret") for rows in grouped_rows(records, "n", "d", "kind").values()
+        ]
+        lines = [[*line[:4], best, *line[4:]] for line, best in zip(lines, known, strict=True)]
+        table(("n", "d", "kind", "seeds", "best of the past", *methods), lines)
     for key, title in (("first", "seconds of the first ask"), ("seconds", "seconds of a later ask")):
         print(f"\n{title}")
-        table(("n", "d", "kind", *methods), wide(records, methods, lambda of, k=key: seconds(of, k)))
+        table(("n", "d", "kind", "seeds", *methods), wide(records, methods, lambda of, k=key: seconds(of, k)))
 
 
 TABLES: dict[str, Callable[[Sequence[Record]], None]] = {

@@ -156,6 +156,7 @@ CASES = {
 
 METHODS: dict[str, Callable[[int], Any]] = {
     "SGPR points": lambda m: SGPR(inducing=m),
+    "SGPR points, learned": lambda m: SGPR(inducing=m, learn_inducing=True),
     "SGPR points, zonal": lambda m: SGPR(inducing=m, kernel=Zonal()),
     "SGPR harmonics": lambda m: SGPR(inducing=SphericalHarmonics(count=m)),
     "SGPR activations": lambda m: SGPR(inducing=Activations(m)),
