@@ -63,10 +63,13 @@ class SphericalHarmonics:
         return Zonal()
 
     def limited(self, count: int) -> "SphericalHarmonics":
-        """The same with at most that many harmonics; unchanged if the degree is given."""
+        """The same with at most twice as many harmonics; unchanged if the degree is given.
+
+        128 harmonics of 20 columns would have no complete degree above 1, and no interactions of columns.
+        """
         if self.degree is not None:
             return self
-        return SphericalHarmonics(count=min(count, self.count or _DEFAULT))
+        return SphericalHarmonics(count=min(2 * count, self.count or _DEFAULT))
 
     def place(
         self, data: Dataset, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], seeds: Seeds
