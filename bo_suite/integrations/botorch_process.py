@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from bo_suite.errors import DataError
 from bo_suite.linalg import jittered_cholesky, solve_lower
+from bo_suite.linalg.factors import Factor
 from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.features import InducingVariables
 from bo_suite.surrogates.lookahead import Cross, with_variables
 from bo_suite.surrogates.moments import Pathwise
 from bo_suite.surrogates.prior_mean import PriorMean
@@ -94,9 +96,12 @@ class ConditionedProcess:
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> "ConditionedProcess":
         """The process with a function applied to every tensor, but not to a mean function or a kernel."""
-        basis = replace(self.basis, **_applied(self.basis, fn))
+        basis = _applied(self.basis, fn)
         prior_mean = replace(self.prior_mean, constant=fn(self.prior_mean.constant))
-        return replace(self, basis=basis, prior_mean=prior_mean, **_applied(self, fn))
+        tensors: dict[str, Any] = {
+            name: fn(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, basis=basis, prior_mean=prior_mean, **tensors)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Joint mean (..., q) and covariance (..., q, q) at x (..., q, d), in the broadcast batch shape."""
@@ -143,9 +148,16 @@ class ConditionedProcess:
         return Cross.apply(x, z, self.basis.kernel, theta)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def _applied(holder: object, fn: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-    """The tensors among the fields of a dataclass, with a function applied to each."""
-    return {name: fn(value) for name, value in vars(holder).items() if isinstance(value, Tensor)}
+def _applied(holder: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+    """A basis, or variables or a factor of it, with a function applied to every tensor."""
+    changed = {}
+    for field in fields(holder):
+        value = getattr(holder, field.name)
+        if isinstance(value, Tensor):
+            changed[field.name] = fn(value)
+        elif isinstance(value, InducingVariables | Factor):
+            changed[field.name] = _applied(value, fn)
+    return replace(holder, **changed)
 
 
 def _solve(chol: Tensor, right: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Mean, variance and covariance of a process that is written in covariances with some variables."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -76,6 +76,10 @@ class Basis:
     @cached_property
     def _cross_to(self) -> CrossTo:
         return self.variables.cross_to(self.kernel, self.theta)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what is computed of them is a function, which no pickle holds."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def fantasies(self, white: jt.Float[Tensor, "*sb n"]) -> tuple[int, ...]:
         """Shape of the fantasy dimensions, in front of those of the replicates; () without fantasies."""

@@ -49,6 +49,7 @@ from bo_suite.integrations.botorch import (
     ProcessModel,
 )
 from bo_suite.surrogates import SGPR, ExactGP, ExactProcess, WarmStart
+from bo_suite.surrogates.features import Activations, Orthogonal
 from bo_suite.surrogates.process import Process
 from bo_suite.testing import check_acquisition, check_surrogate
 
@@ -309,6 +310,14 @@ def test_models_survive_pickle_deepcopy_and_moves(foreign: bool) -> None:
     assert single.mean.dtype == torch.float32
     close(single.mean.double() / 30.0, wanted.mean / 30.0, 1e-3)
     close(model.posterior(rows).mean, wanted.mean, 1e-15)
+
+
+def test_a_model_of_features_is_moved() -> None:
+    surrogate = SGPR(inducing=Orthogonal(Activations(5), 4))
+    model, rows = ProcessModel(surrogate.fit(scaled_data(), SEEDS)), draw(4, 3, seed=3)
+    single = copy.deepcopy(model).to(torch.float32).posterior(rows.float())
+    assert single.mean.dtype == torch.float32
+    close(single.mean.double() / 30.0, model.posterior(rows).mean / 30.0, 1e-3)
 
 
 @pytest.mark.cuda

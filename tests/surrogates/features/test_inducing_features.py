@@ -1,5 +1,7 @@
 """Inducing variables of every kind: their covariances, gradients, bounds and processes."""
 
+import copy
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -307,6 +309,17 @@ def test_a_process_streams_and_is_conditioned(features: InducingFeatures) -> Non
         assert_close(one.cov(test, test), other.cov(test, test), **EXACT)
     _is_conditioned_exactly(whole, test)
     _is_conditioned_exactly(whole.condition(test[:1], test[:1, 0]), test)
+
+
+@pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
+def test_a_process_that_was_used_is_pickled(features: InducingFeatures) -> None:
+    data, test = data_of(20), data_of(4, seed=3).x
+    variables, kernel, theta = placed(features, ChordalMatern52(), data)
+    eta = torch.cat((theta, theta.new_tensor([-2.0])))
+    process = SGPR(inducing=features, kernel=kernel, mean=0.0).process(data, eta, variables)
+    mean = process.mean(test)
+    assert torch.equal(pickle.loads(pickle.dumps(process)).mean(test), mean)
+    assert torch.equal(copy.deepcopy(process).mean(test), mean)
 
 
 def _is_conditioned_exactly(process: SparseProcess, test: Tensor) -> None:
