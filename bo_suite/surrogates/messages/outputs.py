@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from bo_suite.errors import ArgumentError, DataError
-from bo_suite.kernels import DifferentiableKernel, Functionals
+from bo_suite.kernels import Functionals
 from bo_suite.surrogates.basis import Basis
-from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.messages.expectations import expectations
 from bo_suite.surrogates.messages.sums import OperatorSums, SeparableSums, Sums
 from bo_suite.surrogates.normal_rule import normal_nodes
+from bo_suite.surrogates.observed import differentiable
 from bo_suite.surrogates.prior_mean import PriorMean
 
 Operator = Callable[[Tensor], Functionals]
@@ -187,7 +187,7 @@ class OperatorOutputs:
             raise DataError(f"the operator has {count} functionals a row, but y has {y.shape[-1]} outputs")
         constant = functionals.gathered(functionals.weight, -1).unflatten(-1, sizes)
         residuals = y - self.mean * (weights[:, None] * constant).sum(-2)
-        white = basis.factor.solve(_covariance(basis, functionals))
+        white = basis.whiten(functionals)
         a = white.unflatten(-1, sizes)
         shares = a * weights[:, None]
         left, right = (each.flatten(-3, -2).movedim(-1, -3) for each in (shares, a))
@@ -237,25 +237,8 @@ def _separable(basis: Basis, x: Tensor, y: Tensor, x_std: Tensor | None, root: T
     return Message(sums, expected.vectors)
 
 
-def _covariance(basis: Basis, functionals: Functionals) -> Tensor:
-    """cov(u, functionals), of values u at points."""
-    if not isinstance(basis.variables, Points):
-        raise DataError("outputs of an operator need inducing variables that are values at points")
-    values = Functionals.values(basis.rows)
-    return _differentiable(basis).functionals_cross(basis.theta, values, functionals)[0]
-
-
 def _own_covariances(basis: Basis, operator: Operator, x: Tensor) -> Tensor:
     """Prior covariances of the functionals of each row (*b, n, k, d): shape (*b, n, k, P, P)."""
     functionals = operator(x[..., None, :])
     theta = basis.theta[..., None, None, :].expand(*x.shape[:-1], -1)
-    return _differentiable(basis).functionals_cross(theta, functionals, functionals)[0]
-
-
-def _differentiable(basis: Basis) -> DifferentiableKernel:
-    if not isinstance(basis.kernel, DifferentiableKernel):
-        raise DataError(
-            "observing derivatives or integrals needs a kernel that is twice differentiable, such as "
-            f"Matern52 or SquaredExponential, got {type(basis.kernel).__name__}"
-        )
-    return basis.kernel
+    return differentiable(basis.kernel).functionals_cross(theta, functionals, functionals)[0]

@@ -1,4 +1,4 @@
-"""Expectations of covariances over uncertain inputs, and the rule behind them."""
+"""Expectations of covariances over uncertain inputs."""
 
 import math
 
@@ -14,7 +14,6 @@ from bo_suite.surrogates.messages.expectations import (
     expectations,
     quadrature_expectations,
 )
-from bo_suite.surrogates.normal_rule import normal_nodes, normal_rule
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:
@@ -24,33 +23,6 @@ def draws(*shape: int, seed: int = 0) -> Tensor:
 def basis_of(kernel: Matern52 | SquaredExponential, d: int, lead: tuple[int, ...] = (), m: int = 6) -> Basis:
     theta = 0.4 * draws(*lead, d + 1, seed=1) - 0.9
     return inducing_basis(kernel, theta, Points(draws(*lead, m, d, seed=2)), 1e-8)
-
-
-def test_the_rule_is_exact_for_polynomials_and_has_positive_weights() -> None:
-    for dim in (0, 1, 2, 3, 8, 20):
-        z, w = normal_rule(dim)
-        assert z.shape == (len(w), dim)
-        assert bool((w > 0).all())
-        assert float(w.sum()) == pytest.approx(1.0, abs=1e-12)
-        eye = torch.eye(dim, dtype=z.dtype)
-        torch.testing.assert_close((w[:, None] * z).mT @ z, eye, atol=1e-9, rtol=0.0)
-        assert float((w @ z.pow(3)).abs().sum()) < 1e-10
-    z, w = normal_rule(2)
-    assert float(w @ (z[:, 0] ** 6 * z[:, 1] ** 4)) == pytest.approx(45.0, rel=1e-10)
-
-
-def test_nodes_leave_exact_columns_alone() -> None:
-    x, std = draws(3, 4), torch.zeros(3, 4, dtype=torch.float64)
-    std[1, 2] = 0.1
-    nodes, weights = normal_nodes(x, std)
-    assert nodes.shape == (3, len(weights), 4)
-    others = [0, 1, 3]
-    assert torch.equal(nodes[..., others], x[:, None, others].expand(-1, len(weights), -1))
-    assert torch.equal(nodes[0], x[0].expand(len(weights), -1))
-    mean = (weights[:, None] * nodes[1]).sum(0)[2]
-    spread = (weights * (nodes[1, :, 2] - mean) ** 2).sum().sqrt()
-    assert float(mean - x[1, 2]) == pytest.approx(0.0, abs=1e-12)
-    assert float(spread) == pytest.approx(0.1, abs=1e-12)
 
 
 @pytest.mark.parametrize("columns", [(0,), (0, 2)])

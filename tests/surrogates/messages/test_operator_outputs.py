@@ -1,6 +1,7 @@
 """Outputs that are linear functionals: values, gradients and both, beside a joint process by autograd."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch.distributions import MultivariateNormal
 
 from bo_suite.errors import DataError
 from bo_suite.kernels import Functionals, Matern52, SquaredExponential, Zonal
+from bo_suite.surrogates.basis import inducing_basis
+from bo_suite.surrogates.features.observables import Observables
 from bo_suite.surrogates.messages import (
     FixedPrecision,
     GammaPrecision,
@@ -183,6 +186,28 @@ def test_order_and_batches_do_not_matter() -> None:
         torch.testing.assert_close(one.precision_chol, other.precision_chol, atol=1e-8, rtol=1e-8)
         torch.testing.assert_close(one.bound, other.bound, atol=1e-8, rtol=1e-8)
         torch.testing.assert_close(one.process.linear, other.process.linear, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_with_the_observed_functionals_as_inducing_variables_it_is_the_joint_process(stacked: bool) -> None:
+    """Then nothing is lost: the evidence and the predictions of a joint process by autograd, to 1e-8."""
+    x = draws(5, 2)
+    y, noise = observations(x, stacked), NOISE if stacked else NOISE[1:, 1:]
+    operator: Operator = values_and_gradients if stacked else gradients
+    weight, kernel = torch.linalg.inv(noise), SquaredExponential()
+    gp = StreamingGP.start(
+        kernel, THETA, Observables(operator(x)), OperatorOutputs(operator), FixedPrecision(weight)
+    )
+    gp = replace(gp, basis=inducing_basis(kernel, THETA, Observables(operator(x)), 0.0))  # without jitter
+    gp = gp.observed(x[:2], y[:2]).observed(x[2:], y[2:])
+    both, cross = dense(x, stacked)
+    cov = both + torch.kron(torch.eye(5, dtype=x.dtype), noise.contiguous())
+    exact = MultivariateNormal(torch.zeros_like(y.flatten()), cov).log_prob(y.flatten())
+    torch.testing.assert_close(gp.bound, exact, atol=1e-8, rtol=1e-8)
+    solved = torch.linalg.solve(cov, cross.mT)
+    torch.testing.assert_close(gp.process.mean(x), solved.mT @ y.flatten(), atol=1e-8, rtol=1e-8)
+    prior = kernel.gram(THETA, x)[0]
+    torch.testing.assert_close(gp.process.cov(x, x), prior - cross @ solved, atol=1e-8, rtol=1e-8)
 
 
 def test_differences_of_inducing_values_lose_nothing() -> None:
