@@ -3,17 +3,19 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from bo_suite.errors import TrialError
+from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Space
 from bo_suite.storage.changes import Change
 from bo_suite.storage.goals import Goals
+from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import STATES, Finished, Trial
 from bo_suite.study.extension import differences
 from bo_suite.values.describe import SHORT, shortened, visible
-from bo_suite.values.display import html_table, shown_value
+from bo_suite.values.display import html_table, shown_text, shown_value
 
 _BEST = 5
 """Rows of the table of the best trials."""
@@ -229,6 +231,21 @@ def html_of_best(trials: Sequence[Trial], goals: Goals, space: Space) -> str:
     ]
     caption = f"{overview(trials, goals)}; the best"
     return html_table(caption, ("id", *goals.names, *space.parameters), rows)
+
+
+def text_of_run(history: Storage, acquisition: str) -> str:
+    """What a history holds, for the repr of an Optimizer; why it cannot be read if it was closed."""
+    try:
+        return shown_text(f"Optimizer({overview(history.trials(), history.header.goals)}, {acquisition})")
+    except StorageError as error:
+        return shown_text(f"Optimizer({error})")
+
+
+def html_of_run(history: Storage) -> str | None:
+    """The best trials of a history as an HTML table; None if it cannot be read."""
+    with suppress(StorageError):
+        return html_of_best(history.trials(), history.header.goals, history.header.space)
+    return None
 
 
 def change_lines(change: Change) -> list[str]:

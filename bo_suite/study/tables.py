@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bo_suite.storage.changes import Change
 from bo_suite.storage.csv_outcomes import outcome_heading
 from bo_suite.storage.goals import Goals
+from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Trial
 from bo_suite.values.describe import plain_text
 
@@ -65,6 +66,14 @@ def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
     for name in goals.names:
         columns[_escaped(outcome_heading("value", name))] = _numbers([one.get(name) for one in outcomes])
     return columns
+
+
+def frame_of(history: Storage, changes: bool, reports: bool) -> "pd.DataFrame":
+    """The trials of a history, or its changes, or what its trials have reported."""
+    if changes:
+        return frame_of_changes(history.changes())
+    trials = history.trials()
+    return frame_of_reports(trials) if reports else to_frame(trials, history.header.goals)
 
 
 def frame_of_reports(trials: Sequence[Trial]) -> "pd.DataFrame":
