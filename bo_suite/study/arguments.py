@@ -45,8 +45,7 @@ def header_of(
     Raises:
         SpaceError, TrialError: an argument breaks a rule.
     """
-    if not isinstance(space, Space):
-        raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
+    check_space(space)
     check_searchable(space.varying.dim)  # before a file is created
     budget, initial, repeats = settings.budget, settings.initial, settings.repeats
     scheduler = settings.scheduler
@@ -65,6 +64,12 @@ def header_of(
         constraints=goals.limits,
         scheduler=None if scheduler is None else scheduler_form(scheduler, space, goals),
     )
+
+
+def check_space(space: object) -> None:
+    """Raises a SpaceError unless the object is a Space."""
+    if not isinstance(space, Space):
+        raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
 
 
 def trial_id(trial: Trial | int, run: str) -> tuple[int, int | None]:

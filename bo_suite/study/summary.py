@@ -263,10 +263,23 @@ def change_lines(change: Change) -> list[str]:
 def _outcome(outcome: Mapping[str, Any]) -> str:
     """An outcome of a change as text: its value and noise, or the state and why there is no value."""
     if outcome.get("outcomes") is not None:
-        return ", ".join(f"{name} {value}" for name, value in json.loads(outcome["outcomes"]).items())
+        numbers = json.loads(outcome["outcomes"])
+        listed = ", ".join(f"{name} {value}" for name, value in numbers.items())
+        return f"{listed}{_by_parameter(outcome)}"
     if outcome.get("value") is None:
         return f"{outcome['state']} ({outcome['reason']})" if outcome.get("reason") else str(outcome["state"])
-    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome.get("std") else "")
+    noise = f" ± {outcome['std']:.2g}" if outcome.get("std") else ""
+    return f"{outcome['value']:.6g}{noise}{_by_parameter(outcome)}"
+
+
+def _by_parameter(outcome: Mapping[str, Any]) -> str:
+    """The gradient and the deviations of what was set, of an outcome of a change, as text."""
+    texts = {"gradient": outcome.get("gradient"), "params_std": outcome.get("params_std")}
+    forms = {what: json.loads(text) for what, text in texts.items() if text is not None}
+    return "".join(
+        f", {what} " + " ".join(f"{name}={one:.4g}" for name, one in numbers.items())
+        for what, numbers in forms.items()
+    )
 
 
 def ended_text(trial: Trial, best: float | None) -> str:
