@@ -76,29 +76,25 @@ class _Pairs:
         """Gradients by theta and the nodes of both sides, of one by the covariances of all pairs."""
         scaled = weights * self._c
         by_rho = scaled * self._of_derivatives(1)
-        u, v, g, h = self._u, self._v, self._g, self._h
+        u, v, g, h, p, q = self._u, self._v, self._g, self._h, self._p, self._q
         by_u = 2.0 * (by_rho.sum(-1)[..., None] * u - by_rho @ v)
         by_v = 2.0 * (by_rho.sum(-2)[..., None] * v - by_rho.mT @ u)
         along = torch.zeros_like(u[..., 0, :])
-        one = None if g is None and h is None else scaled * self._radial(self._rho, 1) * 2.0
-        both = None if g is None or h is None else scaled * self._radial(self._rho, 2) * -4.0
-        if g is not None and one is not None:
-            by_p = one * self._beta if both is None else (one * self._beta).addcmul_(both, self._q)
+        if p is not None or q is not None:
+            one = scaled * self._radial(self._rho, 1) * 2.0
+        if p is not None and q is not None:
+            two = scaled * self._radial(self._rho, 2) * -4.0
+        if g is not None and p is not None:
+            by_p = one * self._beta if q is None else (one * self._beta).addcmul_(two, q)
             rows = by_p.sum(-1)[..., None]
-            by_g = rows * u - by_p @ v
-            if h is not None:
-                by_g = by_g - one @ h
-            by_u = by_u + rows * g
-            by_v = by_v - by_p.mT @ g
+            by_g = rows * u - by_p @ v if h is None else rows * u - by_p @ v - one @ h
+            by_u, by_v = by_u + rows * g, by_v - by_p.mT @ g
             along = along + (by_g * g).sum(-2)
-        if h is not None and one is not None:
-            by_q = one * -self._alpha if both is None else (one * -self._alpha).addcmul_(both, self._p)
+        if h is not None and q is not None:
+            by_q = one * -self._alpha if p is None else (one * -self._alpha).addcmul_(two, p)
             columns = by_q.sum(-2)[..., None]
-            by_h = by_q.mT @ u - columns * v
-            if g is not None:
-                by_h = by_h - one.mT @ g
-            by_u = by_u + by_q @ h
-            by_v = by_v - columns * h
+            by_h = by_q.mT @ u - columns * v if g is None else by_q.mT @ u - columns * v - one.mT @ g
+            by_u, by_v = by_u + by_q @ h, by_v - columns * h
             along = along + (by_h * h).sum(-2)
         by_lengthscale = -((by_u * u).sum(-2) + (by_v * v).sum(-2) + along)
         weighted = weights * self._cov

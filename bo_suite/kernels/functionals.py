@@ -137,6 +137,29 @@ class Functionals:
         direction = None if self.direction is None else self.direction.expand_as(x)
         return replace(self, x=x, weight=self.weight.expand(x.shape[:-1]), direction=direction)
 
+    @property
+    def alone(self) -> "Functionals":
+        """Each functional as a replicate of its own (*b, q), with nodes of weight 0 up to the most nodes."""
+        if self.single:
+            most, index = 1, self.owner[:, None]
+        else:
+            nodes = torch.bincount(self.owner, minlength=self.count)
+            most = int(nodes.max())
+            within = torch.arange(most, device=nodes.device)
+            index = (nodes.cumsum(0) - nodes)[:, None] + torch.minimum(within, nodes[:, None] - 1)
+        flat = index.flatten()
+        shape = (self.count, most)
+        weight = self.weight.index_select(-1, flat).unflatten(-1, shape)
+        x = self.x.index_select(-2, flat).unflatten(-2, shape)
+        direction = self.direction
+        if direction is not None:
+            direction = direction.index_select(-2, flat).unflatten(-2, shape)
+        if not self.single:
+            padded = within >= nodes[:, None]
+            weight = weight.masked_fill(padded, 0.0)
+            direction = None if direction is None else direction.masked_fill(padded[..., None], 0.0)
+        return Functionals(x, weight, direction, torch.zeros_like(self.owner[:most]), 1)
+
     def gathered(self, of_nodes: Tensor, dim: int) -> Tensor:
         """The sum of what its nodes have, for each functional, along a dimension."""
         if self.single:
@@ -161,15 +184,6 @@ class Functionals:
             values = function(x)
             slopes = _along(values, x, self.direction)
         return self.gathered(self.weight[..., None] * values.detach() + slopes, -2)
-
-
-Observed = Tensor | Functionals
-"""Rows (*b, q, d), whose values are observed, or functionals."""
-
-
-def as_functionals(observed: Observed) -> Functionals:
-    """Rows as the values of f there."""
-    return observed if isinstance(observed, Functionals) else Functionals.values(observed)
 
 
 def _one_node_each(x: Tensor, weight: Tensor, direction: Tensor | None) -> Functionals:
