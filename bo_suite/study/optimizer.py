@@ -324,7 +324,7 @@ class Optimizer:
         """Keeps the running trials for those who evaluate them, also when this process has ended."""
         self._history.hold()
 
-    def recommend(self, fixed: Params | None = None) -> Any:
+    def recommend(self, fixed: Params | None = None, robust: Mapping[str, float] | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
         Under noise it is better than `best`, whose value may be luck. Without noise it is the best trial's
@@ -337,7 +337,7 @@ class Optimizer:
         arguments.check_fixed(fixed, self.space, "recommend")
         from bo_suite.study.recommend_front import recommended
 
-        return recommended(self._suggester, self.trials, fixed)
+        return recommended(self._suggester, self.trials, fixed, robust)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.

@@ -29,12 +29,24 @@ _ROWS = 1024
 
 
 def recommended(
-    suggester: Suggester, trials: Sequence[Trial], fixed: Mapping[str, Value] | None
+    suggester: Suggester,
+    trials: Sequence[Trial],
+    fixed: Mapping[str, Value] | None,
+    robust: Mapping[str, float] | None = None,
 ) -> Params | list[Params]:
-    """The best point according to the model, or with several objectives the `recommended_front`."""
-    if suggester.goals.several:
-        return recommended_front(suggester, trials, fixed)
-    return recommended_point(suggester, trials, fixed)
+    """The best point according to the model, or with several objectives the `recommended_front`.
+
+    Raises:
+        SpaceError: a standard deviation of `robust` breaks a rule.
+        TrialError: no trial is finished, or there are several objectives and `robust`.
+        FitError, NumericalError: a model cannot be fitted.
+    """
+    if not suggester.goals.several:
+        return recommended_point(suggester, trials, fixed, robust)
+    if robust is not None:
+        names = [objective.name for objective in suggester.goals.objectives]
+        raise TrialError(f"a robust recommendation is of a run with one objective, got {names}")
+    return recommended_front(suggester, trials, fixed)
 
 
 def recommended_front(
