@@ -138,7 +138,7 @@ class OutcomeTransform:
         return torch.minimum(self.inverse(z), bound).clamp(-largest, largest)
 
     def average(self, z: jt.Float[Tensor, "m k"], weights: jt.Float[Tensor, " k"]) -> jt.Float[Tensor, " m"]:
-        """self(Σ_k weights_k inverse(z_k)): on the surrogate's scale, the mean of outcomes in the user's units.
+        """self(Σ_k weights_k inverse(z_k)): the mean of the user's outcomes on the surrogate's scale.
 
         Values above the cap count as equal to it, as in `capped_inverse`. Differentiable by z.
         """

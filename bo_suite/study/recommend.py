@@ -44,8 +44,9 @@ def recommend(
 ) -> jt.Float[Tensor, " d"]:
     """The row of smallest posterior mean + standard deviation, with fidelities at the target.
 
-    They are those of the function or, with `robustness`, of its mean over what may be set. If trials have failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)). Rows
-    that meet the constraints with a probability below 0.9 are worse by -log(P / 0.9).
+    They are those of the function or, with `robustness`, of its mean over what may be set. If trials have
+    failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)). Rows that meet the
+    constraints with a probability below 0.9 are worse by -log(P / 0.9).
 
     Args:
         data: observations.
@@ -157,10 +158,9 @@ def recommended_point(
         suggester: of the study.
         trials: all trials.
         fixed: values of some parameters.
-        robust: standard deviations of what is set, by name of a parameter.
+        robust: standard deviations of what is set, by name of a Float or an Int; None for none.
 
     Raises:
-        SpaceError: a standard deviation breaks a rule.
         TrialError: no trial is finished or, with a scheduler, has reported enough.
         FitError, NumericalError: the model cannot be fitted.
     """

@@ -17,7 +17,7 @@ from bo_suite.study.outcomes import OutcomeTransform
 from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates.averaged import AveragedProcess
 from bo_suite.surrogates.normal_rule import normal_rule
-from bo_suite.surrogates.process import Process
+from bo_suite.surrogates.process import Hyperparameters, Process
 from bo_suite.values.describe import described
 from bo_suite.values.numbers import is_mapping, number_of
 
@@ -84,14 +84,16 @@ class Settings:
 
 
 def _moved(unit: Tensor, noise: Tensor, parameter: Float | Int) -> Tensor:
-    """The positions of values plus noise, given the positions of the values; at most the ends of the range."""
+    """The positions of values plus noise, given those of the values, and at most the ends of the range."""
     low, high = parameter.low, parameter.high
     if not parameter.log:
         return (unit + noise / (high - low)).clamp(0.0, 1.0)
     width = math.log(high) - math.log(low)
     by_value = (noise.abs().log() - math.log(low) - unit * width).clamp(max=_LARGEST_LOG).exp() * noise.sign()
     beyond = by_value <= torch.expm1(-unit * width)  # below the range, where the logarithm may not exist
-    return torch.where(beyond, 0.0, unit + torch.log1p(torch.where(beyond, 0.0, by_value)) / width).clamp(max=1.0)
+    return torch.where(beyond, 0.0, unit + torch.log1p(torch.where(beyond, 0.0, by_value)) / width).clamp(
+        max=1.0
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +101,8 @@ class RobustScore:
     """Minus the mean outcome over what may be set, minus the standard deviation of this mean.
 
     -T(Σ_k w_k T⁻¹(mean(z_k))) - √var(Σ_k w_k f(z_k)), on the surrogate's scale, with T the transform of the
-    outcomes: the mean is that of outcomes in the user's units, of which a transform that shortens a tail would
-    change the order. Outcomes above the cap of T count as equal to the cap.
+    outcomes: the mean is that of outcomes in the user's units. A mean on the surrogate's scale, on which the
+    tail of bad outcomes is shorter, stays too near to cliffs. Outcomes above the cap of T count as the cap.
 
     Attributes:
         process: averaged over what may be set.
@@ -110,6 +112,11 @@ class RobustScore:
     process: AveragedProcess
     transform: OutcomeTransform
     differentiable: bool = field(default=True, init=False)
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Those of the process."""
+        return self.process.hyperparameters
 
     def __call__(self, x: jt.Float[Tensor, "m d"]) -> jt.Float[Tensor, " m"]:
         """The score of each row."""
@@ -130,26 +137,22 @@ class Robustness:
     transform: OutcomeTransform
 
     @staticmethod
-    def of(robust: object, suggester: Suggester, trials: Sequence[Trial]) -> "Robustness | None":
+    def of(std: Mapping[str, float], suggester: Suggester, trials: Sequence[Trial]) -> "Robustness | None":
         """That of a run; None if no parameter that varies has noise.
 
         Args:
-            robust: standard deviations by name of a parameter, in the user's units.
+            std: `checked_deviations` of the space.
             suggester: of the run.
             trials: all trials, some of them with a value.
-
-        Raises:
-            SpaceError: a name is not that of a Float or an Int, or a deviation is below 0 or not finite.
         """
-        std = checked_deviations(robust, suggester.space)
         settings = Settings.of(std, suggester.searched)
-        if not settings.noisy:
-            return None
-        return Robustness(settings, suggester.observations.transform(trials))
+        return Robustness(settings, suggester.observations.transform(trials)) if settings.noisy else None
 
     def score(self, process: Process, like: Tensor) -> RobustScore:
         """The score by a fitted process, on the device of the data."""
-        transform = OutcomeTransform(*(getattr(self.transform, one.name).to(like) for one in fields(self.transform)))
+        transform = OutcomeTransform(
+            *(getattr(self.transform, one.name).to(like) for one in fields(self.transform))
+        )
         averaged = AveragedProcess(process, self.settings.nodes, self.settings.weights.to(like))
         return RobustScore(averaged, transform)
 
@@ -175,6 +178,8 @@ def checked_deviations(robust: object, space: Space) -> dict[str, float]:
             raise SpaceError(f"{law}, got one of {name!r}, which is a fidelity, and always at its target")
         number = number_of(value)
         if number is None or not 0.0 <= number < math.inf:
-            raise SpaceError(f"the standard deviation of {name!r} must be finite and >= 0, got {described(value)}")
+            raise SpaceError(
+                f"the standard deviation of {name!r} must be finite and >= 0, got {described(value)}"
+            )
         deviations[name] = number
     return deviations

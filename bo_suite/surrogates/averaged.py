@@ -21,8 +21,8 @@ Nodes = Callable[[Tensor], Tensor]
 class AveragedProcess:
     """F(x) = Σ_k w_k f(z_k(x)) of a process f, such as E f(x + e) for normal noise e of what is set.
 
-    mean(x) = Σ_k w_k mean_f(z_k(x)), cov(x, x') = Σ_kl w_k w_l cov_f(z_k(x), z_l(x')): F of a Gaussian process
-    is a Gaussian process, too.
+    mean(x) = Σ_k w_k mean_f(z_k(x)), cov(x, x') = Σ_kl w_k w_l cov_f(z_k(x), z_l(x')). If f is a Gaussian
+    process, F is one, too.
 
     Attributes:
         process: of f.
@@ -73,12 +73,16 @@ class AveragedProcess:
         as of a `Basis`. That of a process without one is by its `cov`, and differentiable if this is.
         """
         size = max(ROWS_AT_ONCE // len(self.weights), 1)
-        moments = _by_basis if isinstance(self.process, Pathwise) else _by_cov
-        parts = [moments(self.process, self.nodes(rows), self.weights) for rows in x.split(size, -2)]
+        parts = [self._at_nodes(rows) for rows in x.split(size, -2)]
         means, var = (
             torch.cat(part, dim) for part, dim in zip(zip(*parts, strict=True), (-2, -1), strict=True)
         )
         return means, var.clamp(min=0.0)
+
+    def _at_nodes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(self.process, Pathwise):
+            return _by_basis(self.process, self.nodes(x), self.weights)
+        return _by_cov(self.process, self.nodes(x), self.weights)
 
     def cov(
         self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
