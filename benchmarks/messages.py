@@ -250,7 +250,8 @@ def report(records: list[Record]) -> None:
             bounds = f"{one['bound']:.0f}, {one['bound_converged']:.0f}"
             print(
                 f"| {name} | {one['batch']} | {one['update_ms']:.2f} | {rank} | {one['refactor_ms']:.2f} "
-                f"| {bounds} | {one['ascent_s']:.2f} | {one['state_mb']:.2f} | {one['grown_mb']:.1f} | {off} |"
+                f"| {bounds} | {one['ascent_s']:.2f} | {one['state_mb']:.2f} | {one['grown_mb']:.1f} "
+                f"| {off} |"
             )
     heading(
         *("seed", "free energy, first and last", "least with exact evidence", "SMSE", "SMSE, exact"),
