@@ -19,7 +19,12 @@ from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.leave_one_out import density_of_each, leave_one_out
 from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior
-from bo_suite.surrogates.observations import Observations, known_derivatives
+from bo_suite.surrogates.observations import (
+    Observations,
+    known_derivatives,
+    numbers,
+    with_best_derivatives,
+)
 from bo_suite.surrogates.prior_mean import (
     MeanFunction,
     PriorMean,
@@ -70,8 +75,8 @@ class ExactGP:
         noise_spread: half the distance between its quartiles.
         restarts: starting points of a search from afresh: the warm start if there is one, the kernel's own,
             then random ones. A warm start is the only one until the data have grown by a fifth. Beyond 500
-            observations it is used without a search until they have grown by a fiftieth, and restarts search
-            on 500 of them; the best result is then refined on all.
+            observations it is used without a search until they have grown by a fiftieth (by a fifth, with
+            derivatives), and restarts search on 500 of them; the best result is then refined on all.
         mean: prior mean of the outcomes: a number, or a function of encoded rows (*b, m, d) to (*b, m) that
             autograd can differentiate. When None, the most probable constant under N(0, 1).
 
@@ -116,8 +121,8 @@ class ExactGP:
             doubting = starts[:1].clone()
             doubting[..., -1] = _DOUBT
             starts = torch.cat((starts, doubting))
-        if data.x.shape[-2] > MANY and starts.shape[0] > 1:
-            starts = self._search(evenly_spaced(data, MANY), starts)[1]
+        if numbers(data) > MANY and starts.shape[0] > 1:
+            starts = self._search(_few(data), starts)[1]
         value, hyperparameters = self._search(data, starts)
         if not bool(torch.isfinite(value).all()):
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
@@ -194,13 +199,20 @@ class ExactGP:
             objective,
             starts,
             bounds=self.bounds(objective.kernel, data),
-            max_evaluations=80 if data.x.shape[-2] <= MANY else 15,
+            max_evaluations=80 if numbers(data) <= MANY else 15,
             gradient_tolerance=GRADIENT_TOLERANCE,
             value_tolerance=1e-4,
             narrow=lambda index: objective.of_replicates(index % data.batch_shape.numel()),
         )
         value, best = result.value.min(0)
         return value, result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))
+
+
+def _few(data: Dataset) -> Dataset:
+    """500 outcomes and derivatives of the data, for the first search."""
+    if not known_derivatives(data):
+        return evenly_spaced(data, MANY)
+    return with_best_derivatives(evenly_spaced(data, MANY // 2), MANY)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Outcomes and their known derivatives as the observations of one Gaussian process."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
@@ -119,3 +119,24 @@ def known_derivatives(data: Dataset) -> int:
     if counts.numel() and int(counts.min()) != most:
         raise DataError("replicates must have equally many known derivatives")
     return most
+
+
+def numbers(data: Dataset) -> int:
+    """Number of outcomes and known derivatives, for each replicate: what a fit takes time for."""
+    return data.x.shape[-2] + known_derivatives(data)
+
+
+def with_best_derivatives(data: Dataset, most: int) -> Dataset:
+    """The data with the derivatives at the best outcomes alone, so that `numbers` is at most `most`.
+
+    All derivatives are left out if the outcomes are as many.
+    """
+    if data.gradient is None or numbers(data) <= most:
+        return data
+    shape, d = data.gradient.shape, data.x.shape[-1]
+    order = data.y.argsort(dim=-1, stable=True)
+    entries = (order[..., None] * d + torch.arange(d, device=order.device)).flatten(-2)
+    known = ~data.gradient.isnan().flatten(-2)
+    so_far = known.gather(-1, entries).cumsum(-1)
+    kept = torch.zeros_like(known).scatter(-1, entries, so_far <= most - data.x.shape[-2])
+    return replace(data, gradient=data.gradient.masked_fill(~kept.reshape(shape), torch.nan))
