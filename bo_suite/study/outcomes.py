@@ -11,6 +11,9 @@ from bo_suite.data import CPU_DOUBLES
 _WORST_STD = 1e3
 """Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
 
+_STEEPEST = 1e6
+"""Largest derivative of an outcome by a column, both on the surrogate's scale, that a surrogate gets."""
+
 WHISKER = 2.0
 """Distance of the cap above the upper quartile, in distances from the best outcome to that quartile."""
 
@@ -142,6 +145,22 @@ class OutcomeTransform:
 
         (std dz/dy)²; outcomes above the cap have the slope at the cap.
         """
+        return self._scaled(y, std).clamp(max=_WORST_STD).square()
+
+    def gradient(
+        self, y: jt.Float[Tensor, "*b n"], gradient: jt.Float[Tensor, "*b n d"]
+    ) -> jt.Float[Tensor, "*b n d"]:
+        """Gradients on the surrogate's scale, of outcomes with gradients in the user's units.
+
+        gradient dz/dy. NaN, which stands for unknown, where it is so in `gradient`, where the outcome is
+        above the cap, and where a derivative is beyond 10^6: so steep a surrogate is not.
+        """
+        scaled = gradient * self._scaled(y, torch.ones_like(y))[..., None]
+        known = (y / self.unit <= self.cap)[..., None] & (scaled.abs() <= _STEEPEST)
+        return torch.where(known, scaled, torch.nan)
+
+    def _scaled(self, y: Tensor, change: Tensor) -> Tensor:
+        """Small changes of outcomes, on the surrogate's scale: change dz/dy."""
         z = self.linear(y)
         slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))
-        return (std / self.unit / self.scale * slope / self.spread).clamp(max=_WORST_STD).square()
+        return change / self.unit / self.scale * slope / self.spread
