@@ -56,9 +56,7 @@ class Observations:
         entries = known.flatten(-2).to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[..., :count]
         row, column = entries // d, entries % d
         derivative = data.gradient.flatten(-2).gather(-1, entries)
-        x = data.x.gather(-2, row[..., None].expand(*row.shape, d))
-        direction = torch.nn.functional.one_hot(column, d).to(x)
-        functionals = Functionals.values(data.x).joined(Functionals.directional(x, direction))
+        functionals = _functionals(data.x, row, column, known)
         squares = torch.where(known, data.gradient, 0.0).square().sum(-2) / known.sum(-2).clamp(min=1)
         largest = squares.amax(-1, keepdim=True)
         unit = torch.maximum(squares, _SMALLEST_UNIT * torch.where(largest > 0.0, largest, 1.0))
@@ -106,6 +104,21 @@ class Observations:
         return both, pullback
 
 
+def _functionals(x: Tensor, row: Tensor, column: Tensor, known: Tensor) -> Functionals:
+    """The values at x and the derivatives of the given rows and columns (*b, e)."""
+    d, rows = x.shape[-1], row.reshape(-1, row.shape[-1])
+    direction = torch.nn.functional.one_hot(column, d).to(x)
+    if bool((rows != rows[0]).any()):
+        at = x.gather(-2, row[..., None].expand(*row.shape, d))
+        return Functionals.values(x).joined(Functionals.directional(at, direction))
+    of_one = known.reshape(-1, *known.shape[-2:])
+    whole = of_one[0].any(-1).nonzero()[:, 0]
+    columns = tuple(of_one[0].any(0).nonzero()[:, 0].tolist())
+    if len(whole) * len(columns) == row.shape[-1] and bool((of_one == of_one[0]).all()):
+        return Functionals.values_and_gradients(x, whole, columns)
+    return Functionals.values_and_derivatives(x, rows[0], direction)
+
+
 def known_derivatives(data: Dataset) -> int:
     """Number of derivatives that the data hold, for each replicate.
 
@@ -129,14 +142,13 @@ def numbers(data: Dataset) -> int:
 def with_best_derivatives(data: Dataset, most: int) -> Dataset:
     """The data with the derivatives at the best outcomes alone, so that `numbers` is at most `most`.
 
-    All derivatives are left out if the outcomes are as many.
+    Those at the best one stay in any case.
     """
     if data.gradient is None or numbers(data) <= most:
         return data
-    shape, d = data.gradient.shape, data.x.shape[-1]
     order = data.y.argsort(dim=-1, stable=True)
-    entries = (order[..., None] * d + torch.arange(d, device=order.device)).flatten(-2)
-    known = ~data.gradient.isnan().flatten(-2)
-    so_far = known.gather(-1, entries).cumsum(-1)
-    kept = torch.zeros_like(known).scatter(-1, entries, so_far <= most - data.x.shape[-2])
-    return replace(data, gradient=data.gradient.masked_fill(~kept.reshape(shape), torch.nan))
+    known = (~data.gradient.isnan()).sum(-1)
+    so_far = known.gather(-1, order).cumsum(-1)
+    few = torch.zeros_like(known, dtype=torch.bool).scatter(-1, order, so_far <= most - data.x.shape[-2])
+    few.scatter_(-1, order[..., :1], True)  # the best one's in any case
+    return replace(data, gradient=data.gradient.masked_fill(~few[..., None], torch.nan))
