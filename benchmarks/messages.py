@@ -7,8 +7,8 @@ update of the factor L_B and of a refactoring in its place, the evidence lower b
 coordinate ascent between q(v) and q(W) and its seconds, memory of the state and what the program has grown
 by, and how far the stream is from all rows at once. sinc: 50 noisy observations of sin(πx) / (πx), 20
 inducing inputs, hyperparameters by the bound, beside an exact process whose hyperparameters have the largest
-evidence, by seed. inputs: an outcome of inputs that were not set exactly. Times are of the processor, on one thread. Records are added to messages.jsonl in the
-folder; the report takes the latest of each kind.
+evidence, by seed. inputs: outcomes of inputs that were not set exactly. Times are of the processor, on one
+thread. Records are added to messages.jsonl in the folder; the report takes the latest of each kind.
 """
 
 import os
