@@ -59,11 +59,11 @@ class Suggesters:
         suggester = self.of(snapshot.header)
         return suggester.suggest(snapshot.trials, count, batch, fixed=fixed, queue=snapshot.queue)
 
-    def recommended(self, fixed: Params | None) -> Any:
+    def recommended(self, fixed: Params | None, robust: object) -> Any:
         """`Optimizer.recommend`."""
         from bo_suite.study.recommend_front import recommended
 
-        return recommended(self.latest, self._history.trials(), fixed)
+        return recommended(self.latest, self._history.trials(), fixed, robust)
 
     def regret_bound(self, width: float | None) -> RegretBound:
         """`Optimizer.regret_bound`."""

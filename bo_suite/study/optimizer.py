@@ -342,18 +342,18 @@ class Optimizer:
         """Keeps the running trials for those who evaluate them, also when this process has ended."""
         self._history.hold()
 
-    def recommend(self, fixed: Params | None = None) -> Any:
+    def recommend(self, fixed: Params | None = None, robust: Mapping[str, float] | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
         Under noise it is better than `best`, whose value may be luck. Without noise it is the best trial's
         point, or one that is predicted to be better by more than its standard deviation. Fidelities are at
         the target. With several objectives, at most ten points. `fixed` has a value of every context.
-
-        Raises a SpaceError if a fixed value is wrong or that of a context is missing, a TrialError if nothing
-        is observed, a FitError or a NumericalError if the model cannot be fitted.
+        `robust` has standard deviations of what is really set, by name: then it is the mean over that noise
+        which is best. Raises a SpaceError if a value in these is wrong or that of a context is missing, a
+        TrialError if nothing is observed, a FitError or a NumericalError if the model cannot be fitted.
         """
         arguments.check_fixed(fixed, self.space, "recommend")
-        return self._suggesters.recommended(fixed)
+        return self._suggesters.recommended(fixed, robust)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.

@@ -140,6 +140,16 @@ class OutcomeTransform:
         largest = torch.finfo(z.dtype).max
         return torch.minimum(self.inverse(z), bound).clamp(-largest, largest)
 
+    def average(self, z: jt.Float[Tensor, "m k"], weights: jt.Float[Tensor, " k"]) -> jt.Float[Tensor, " m"]:
+        """self(Σ_k weights_k inverse(z_k)): the mean of the user's outcomes on the surrogate's scale.
+
+        Values above the cap count as equal to it, as in `capped_inverse`. Differentiable by z.
+        """
+        bound = torch.maximum(self.cap, self.location + self.scale)
+        largest = (_yeo_johnson((bound - self.location) / self.scale, self.power) - self.shift) / self.spread
+        outcomes = _yeo_johnson_inverse(torch.minimum(z, largest) * self.spread + self.shift, self.power)
+        return (_yeo_johnson(outcomes @ weights, self.power) - self.shift) / self.spread
+
     def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """Variances on the surrogate's scale, of outcomes with standard deviations std.
 

@@ -1,5 +1,6 @@
 """Sparse processes whose data arrive as messages, also about the precision of the noise."""
 
+from bo_suite.surrogates.messages.learning import fit_hyperparameters
 from bo_suite.surrogates.messages.outputs import (
     OperatorOutputs,
     Outputs,
@@ -26,6 +27,7 @@ __all__ = [
     "StreamingGP",
     "VectorOutputs",
     "WishartPrecision",
+    "fit_hyperparameters",
     "gradients",
     "values_and_gradients",
 ]

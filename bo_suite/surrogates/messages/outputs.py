@@ -9,6 +9,7 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
+from bo_suite.data import CPU_DOUBLES
 from bo_suite.errors import ArgumentError, DataError
 from bo_suite.kernels import Functionals
 from bo_suite.surrogates.basis import Basis
@@ -75,9 +76,18 @@ class ScalarOutputs:
 
     mean: float = 0.0
 
+    @property
+    def root(self) -> jt.Float64[Tensor, "1 1"]:
+        """One process, as it is."""
+        return torch.ones(1, 1, **CPU_DOUBLES)
+
     def stacked(self, y: Tensor) -> Tensor:
         """(*b, n) as (*b, n, 1)."""
         return y[..., None]
+
+    def residuals(self, y: jt.Float[Tensor, "*b n p"]) -> jt.Float[Tensor, "*b n p"]:
+        """Outputs less their prior mean."""
+        return y - self.mean
 
     def prior_mean(self, like: jt.Float[Tensor, "*b"]) -> PriorMean:
         """The constant."""
@@ -91,7 +101,7 @@ class ScalarOutputs:
         x_std: jt.Float[Tensor, "*b n d"] | None,
     ) -> Message:
         """What data add."""
-        return _separable(basis, x, y - self.mean, x_std, y.new_ones(1, 1))
+        return _separable(basis, x, self.residuals(y), x_std, self.root)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +140,10 @@ class VectorOutputs:
         """The same."""
         return y
 
+    def residuals(self, y: jt.Float[Tensor, "*b n p"]) -> jt.Float[Tensor, "*b n p"]:
+        """Outputs less their prior means."""
+        return y if self.mean is None else y - self.mean.to(y)
+
     def prior_mean(self, like: jt.Float[Tensor, "*b"]) -> PriorMean:
         """Zero: means are those of outputs."""
         return PriorMean(torch.zeros_like(like))
@@ -142,8 +156,7 @@ class VectorOutputs:
         x_std: jt.Float[Tensor, "*b n d"] | None,
     ) -> Message:
         """What data add. Every output is observed at every input."""
-        residuals = y if self.mean is None else y - self.mean
-        return _separable(basis, x, residuals, x_std, self.root)
+        return _separable(basis, x, self.residuals(y), x_std, self.root)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +240,7 @@ def _separable(basis: Basis, x: Tensor, y: Tensor, x_std: Tensor | None, root: T
     expected = expectations(basis, x, x_std)
     unexplained = expected.prior - expected.second.diagonal(dim1=-2, dim2=-1).sum(-1)
     sums = SeparableSums(
-        root=root.expand(*x.shape[:-2], *root.shape),
+        root=root.to(x).expand(*x.shape[:-2], *root.shape),
         outer=expected.second,
         cross=y.mT @ expected.first.mT,
         squares=y.mT @ y,
