@@ -75,7 +75,7 @@ NO_RECIPES = {
             "Collapsed",
             "CollapsedObjective",
         ),
-        *("InducingCovariance", "Points", "Observables", "Stacked", "Harmonics", "Units"),
+        *("InducingCovariance", "Points", "Observables", "Observations", "Stacked", "Harmonics", "Units"),
         *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
         *("StreamingGP", "ScalarOutputs", "VectorOutputs", "OperatorOutputs", "Message", "Optimum"),
         *("FixedPrecision", "GammaPrecision", "WishartPrecision", "SeparableSums", "OperatorSums"),
