@@ -79,7 +79,7 @@ NO_RECIPES = {
         *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
         *("StreamingGP", "ScalarOutputs", "VectorOutputs", "OperatorOutputs", "Message", "Optimum"),
         *("FixedPrecision", "GammaPrecision", "WishartPrecision", "SeparableSums", "OperatorSums"),
-        *("Expectations", "BoundObjective"),
+        *("Expectations", "BoundObjective", "LocatedInputs"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),
     "integrations": (

@@ -1,5 +1,6 @@
 """Sparse processes whose data arrive as messages, also about the precision of the noise."""
 
+from bo_suite.surrogates.messages.inputs import LocatedInputs, locate_inputs
 from bo_suite.surrogates.messages.learning import fit_hyperparameters
 from bo_suite.surrogates.messages.outputs import (
     OperatorOutputs,
@@ -20,6 +21,7 @@ from bo_suite.surrogates.messages.streaming import StreamingGP
 __all__ = [
     "FixedPrecision",
     "GammaPrecision",
+    "LocatedInputs",
     "NoisePrecision",
     "OperatorOutputs",
     "Outputs",
@@ -29,5 +31,6 @@ __all__ = [
     "WishartPrecision",
     "fit_hyperparameters",
     "gradients",
+    "locate_inputs",
     "values_and_gradients",
 ]

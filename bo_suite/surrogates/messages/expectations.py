@@ -68,18 +68,25 @@ def quadrature_expectations(
 ) -> Expectations:
     """The expectations of any kernel by `normal_rule`."""
     nodes, weights = normal_nodes(x, std)
-    n, count = nodes.shape[-3:-1]
+    return weighted_expectations(basis, nodes, weights.expand(nodes.shape[:-1]))
+
+
+def weighted_expectations(
+    basis: Basis, nodes: jt.Float[Tensor, "*b n k d"], weights: jt.Float[Tensor, "*b n k"]
+) -> Expectations:
+    """The expectations over inputs that are at the nodes with these probabilities."""
+    n, count = weights.shape[-2:]
     m = basis.variables.count
-    prior, second = x.new_zeros(x.shape[:-2]), x.new_zeros(*x.shape[:-2], m, m)
+    prior, second = nodes.new_zeros(nodes.shape[:-3]), nodes.new_zeros(*nodes.shape[:-3], m, m)
     first = []
     for rows in _chunks(n, count * m):
-        some = nodes[..., rows, :, :]
-        flat = some.flatten(-3, -2)
+        flat = nodes[..., rows, :, :].flatten(-3, -2)
+        shares = weights[..., rows, :].flatten(-2)
         a = basis.whiten(flat)
-        shares = weights.repeat(some.shape[-3])
+        weighted = a * shares[..., None, :]
         prior = prior + (basis.kernel.diagonal(basis.theta, flat) * shares).sum(-1)
-        first.append((a * shares).unflatten(-1, (-1, count)).sum(-1))
-        second = second + (a * shares) @ a.mT
+        first.append(weighted.unflatten(-1, (-1, count)).sum(-1))
+        second = second + weighted @ a.mT
     return Expectations(prior, torch.cat(first, -1), second, None)
 
 

@@ -13,7 +13,7 @@ from bo_suite.data import CPU_DOUBLES
 from bo_suite.errors import ArgumentError, DataError
 from bo_suite.kernels import Functionals
 from bo_suite.surrogates.basis import Basis
-from bo_suite.surrogates.messages.expectations import expectations
+from bo_suite.surrogates.messages.expectations import Expectations, expectations
 from bo_suite.surrogates.messages.sums import OperatorSums, SeparableSums, Sums
 from bo_suite.surrogates.normal_rule import normal_nodes
 from bo_suite.surrogates.observed import differentiable
@@ -101,7 +101,8 @@ class ScalarOutputs:
         x_std: jt.Float[Tensor, "*b n d"] | None,
     ) -> Message:
         """What data add."""
-        return _separable(basis, x, self.residuals(y), x_std, self.root)
+        expected = expectations(basis, x, x_std)
+        return Message(separable_sums(expected, self.residuals(y), self.root), expected.vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,8 @@ class VectorOutputs:
         x_std: jt.Float[Tensor, "*b n d"] | None,
     ) -> Message:
         """What data add. Every output is observed at every input."""
-        return _separable(basis, x, self.residuals(y), x_std, self.root)
+        expected = expectations(basis, x, x_std)
+        return Message(separable_sums(expected, self.residuals(y), self.root), expected.vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,18 +238,20 @@ def values_and_gradients(x: jt.Float[Tensor, "*b n d"]) -> Functionals:
     )
 
 
-def _separable(basis: Basis, x: Tensor, y: Tensor, x_std: Tensor | None, root: Tensor) -> Message:
-    expected = expectations(basis, x, x_std)
+def separable_sums(
+    expected: Expectations, residuals: jt.Float[Tensor, "*b n p"], root: jt.Float[Tensor, "p r"]
+) -> SeparableSums:
+    """The sums over data with these expectations, outputs less their means, and root of C."""
     unexplained = expected.prior - expected.second.diagonal(dim1=-2, dim2=-1).sum(-1)
-    sums = SeparableSums(
-        root=root.to(x).expand(*x.shape[:-2], *root.shape),
+    return SeparableSums(
+        root=root.to(residuals).expand(*residuals.shape[:-2], *root.shape),
         outer=expected.second,
-        cross=y.mT @ expected.first.mT,
-        squares=y.mT @ y,
+        cross=residuals.mT @ expected.first.mT,
+        squares=residuals.mT @ residuals,
         residual=unexplained.clamp(min=0.0),
-        count=x.shape[-2],
+        divergence=torch.zeros_like(unexplained),
+        count=residuals.shape[-2],
     )
-    return Message(sums, expected.vectors)
 
 
 def _own_covariances(basis: Basis, operator: Operator, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from bo_suite.linalg import cholesky_update
 from bo_suite.surrogates.basis import Basis, inducing_basis, jitter_or_default
 from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.features.variables import InducingVariables
-from bo_suite.surrogates.messages.outputs import Outputs, VectorOutputs
+from bo_suite.surrogates.messages.outputs import Outputs, ScalarOutputs, VectorOutputs
 from bo_suite.surrogates.messages.precision import NoisePrecision
 from bo_suite.surrogates.messages.sums import Optimum, SeparableSums, Sums
 from bo_suite.surrogates.sparse import SparseProcess
@@ -85,7 +85,9 @@ class StreamingGP:
         """The process with the messages of more data to v, q(W) as it is: O(m² n P).
 
         The order of the data and how they are cut into batches do not matter. Messages of uncertain inputs
-        have full rank, so that L_B is factorised anew.
+        have full rank, so that L_B is factorised anew. They take q(x) = p(x), which outputs do not change, so
+        that f becomes smoother than it is if the deviations are as large as its features; `locate_inputs`
+        does better.
 
         Args:
             x: inputs, or their means.
@@ -96,7 +98,7 @@ class StreamingGP:
             DataError: shapes that do not fit, numbers that are not finite, or negative deviations.
         """
         outputs = self.outputs.stacked(y)
-        _check(x, outputs, self.prior.outputs, x_std)
+        check_data(x, outputs, self.prior.outputs, x_std)
         message = self.outputs.message(self.basis, x, outputs, x_std)
         sums, precision = self.sums.plus(message.sums), self.noise.mean
         if message.vectors is None:
@@ -110,7 +112,8 @@ class StreamingGP:
         """Evidence lower bound, the negative variational free energy.
 
         ½ n (E[log |W|] - P log 2π) - ½ tr(E[W] G) - KL(q(v) ‖ p(v)) - KL(q(W) ‖ p(W)), with G the expectation
-        of the sum of squared residuals, the variance that u leaves unexplained included.
+        of the sum of squared residuals, the variance that u leaves unexplained included; less the divergence
+        of located inputs from their priors.
         """
         return self._bound(self.noise, self.sums.optimum(self.noise.mean))
 
@@ -167,13 +170,17 @@ class StreamingGP:
     def predict(
         self, x: jt.Float[Tensor, "*b q d"]
     ) -> tuple[jt.Float[Tensor, "*b q p"], jt.Float[Tensor, "*b q p p"]]:
-        """Mean and covariance of the outputs of `VectorOutputs` at each row, without noise."""
-        process, mixing = self.process, self.mixing
+        """Mean and covariance of `ScalarOutputs` or `VectorOutputs` at each row, without noise."""
+        process = self.process
+        if isinstance(self.outputs, ScalarOutputs):
+            mean, var = process.mean_and_var(x)
+            return mean[..., None], var[..., None, None]
+        mixing = self.mixing
         assert isinstance(self.outputs, VectorOutputs), "mixing has checked it"
         mean, var = process.mean_and_var(x.expand(mixing.shape[-1], *x.shape))
         outputs = mean.movedim(0, -1) @ mixing.mT
         if self.outputs.mean is not None:
-            outputs = outputs + self.outputs.mean
+            outputs = outputs + self.outputs.mean.to(outputs)
         wide = mixing[..., None, :, :]
         return outputs, (wide * var.movedim(0, -1)[..., None, :]) @ wide.mT
 
@@ -186,7 +193,8 @@ class StreamingGP:
     def _bound(self, noise: NoisePrecision, optimum: Optimum) -> Tensor:
         constant = 0.5 * self.sums.count * (noise.log_determinant - noise.outputs * math.log(2.0 * math.pi))
         fit = 0.5 * (noise.mean * optimum.scatter).sum((-2, -1))
-        return constant - fit - optimum.divergence - noise.divergence(self.prior)
+        divergence = optimum.divergence + noise.divergence(self.prior) + self.sums.divergence
+        return constant - fit - divergence
 
     def _noise_given(self, optimum: Optimum) -> NoisePrecision:
         return self.prior.updated(self.sums.count, optimum.scatter)
@@ -195,7 +203,7 @@ class StreamingGP:
         return replace(self, noise=noise, precision_chol=self.sums.precision_chol(noise.mean))
 
 
-def _check(x: Tensor, y: Tensor, outputs: int, x_std: Tensor | None) -> None:
+def check_data(x: Tensor, y: Tensor, outputs: int, x_std: Tensor | None) -> None:
     """Raise DataError unless y is (*b, n, outputs) and x_std like x, and all numbers are finite."""
     if y.shape != (*x.shape[:-1], outputs):
         raise DataError(

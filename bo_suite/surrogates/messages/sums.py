@@ -40,6 +40,10 @@ class Sums(Protocol):
     def count(self) -> int:
         """n."""
 
+    @property
+    def divergence(self) -> jt.Float[Tensor, "*b"]:
+        """Kullback-Leibler divergence of the q of uncertain inputs from their prior, summed."""
+
     def plus(self, other: "Sums") -> "Sums":
         """Sums over both."""
 
@@ -72,6 +76,7 @@ class SeparableSums:
         cross: Σ_n y_n E[a(x_n)]ᵀ.
         squares: Σ_n y_n y_nᵀ.
         residual: Σ_n E[k(x_n, x_n) - a(x_n)ᵀ a(x_n)], at least 0.
+        divergence: Σ_n KL(q(x_n) ‖ p(x_n)), 0 unless `locate_inputs` has found where inputs are.
         count: n.
     """
 
@@ -80,6 +85,7 @@ class SeparableSums:
     cross: jt.Float[Tensor, "*b p m"]
     squares: jt.Float[Tensor, "*b p p"]
     residual: jt.Float[Tensor, "*b"]
+    divergence: jt.Float[Tensor, "*b"]
     count: int
 
     def plus(self, other: Sums) -> "SeparableSums":
@@ -91,14 +97,14 @@ class SeparableSums:
             cross=self.cross + other.cross,
             squares=self.squares + other.squares,
             residual=self.residual + other.residual,
+            divergence=self.divergence + other.divergence,
             count=self.count + other.count,
         )
 
     def optimum(self, precision: jt.Float[Tensor, "*b p p"]) -> Optimum:
         """The optimal q at a precision, summarised: O(r m) once S is decomposed."""
         gains, mixing = self.rotation(precision)
-        eigenvalues, vectors = self._spectrum
-        cross = self.cross @ vectors
+        eigenvalues, cross = self._spectrum
         var = (1.0 + gains[..., :, None] * eigenvalues[..., None, :]).reciprocal()
         mean = mixing.mT @ precision @ cross * var
         explained = cross @ mean.mT @ mixing.mT
@@ -138,9 +144,9 @@ class SeparableSums:
 
     @cached_property
     def _spectrum(self) -> tuple[Tensor, Tensor]:
-        """λ, at least 0, and U."""
+        """λ, at least 0, and Σ_n y_n E[a(x_n)]ᵀ U."""
         eigenvalues, vectors = torch.linalg.eigh(self.outer)
-        return eigenvalues.clamp(min=0.0), vectors
+        return eigenvalues.clamp(min=0.0), self.cross @ vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +169,11 @@ class OperatorSums:
     squares: jt.Float[Tensor, "*b p p"]
     residual: jt.Float[Tensor, "*b p p"]
     count: int
+
+    @property
+    def divergence(self) -> jt.Float[Tensor, "*b"]:
+        """Zero: the q of inputs are their priors."""
+        return self.squares.new_zeros(self.squares.shape[:-2])
 
     def plus(self, other: Sums) -> "OperatorSums":
         """Sums over both."""

@@ -353,4 +353,4 @@ def test_bad_data_get_one_clear_sentence() -> None:
     with pytest.raises(ArgumentError, match="symmetric and positive semidefinite"):
         VectorOutputs(-EYE)
     with pytest.raises(ArgumentError, match="only VectorOutputs are mixed"):
-        gp.predict(x)
+        _ = gp.mixing
