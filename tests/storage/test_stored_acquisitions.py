@@ -38,7 +38,7 @@ LINE = Space({"x": Float(0.0, 1.0)})
 NO_RECIPES = {
     "acquisition": (
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore", "RungScore", "PerCostScore"),
-        *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
+        *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore", "DescentScore"),
         *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
         *("Plateaus", "Forecast", "Feasibility", "Penalty", "Boxes", "Chebyshev", "ObservedFront"),
         *(
