@@ -11,9 +11,7 @@ from torch.nn.functional import pad
 
 from bo_suite.data import CPU_DOUBLES, Columns, Condition, Seeds
 from bo_suite.kernels.base import CrossTo, Features, JointPullback, Pullback
-from bo_suite.errors import DataError
 from bo_suite.kernels.conditional import Conditional
-from bo_suite.kernels.functionals import Functionals
 from bo_suite.kernels.functionals import Functionals
 from bo_suite.kernels.stationary import Matern52
 
@@ -118,29 +116,6 @@ class Described:
 
         return cov, by_columns
 
-    def functionals_cross(
-        self, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
-    ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
-        """cov(u, v) of linear functionals, and the map of W to d sum(W * cov) by theta and both points.
-
-        Raises:
-            DataError: k is over columns that not all rows have.
-        """
-        if isinstance(self.kernel, Conditional):
-            raise DataError("derivatives need columns that are always active, got conditional ones")
-        seen = (self._seen_functionals(each) for each in (left, right))
-        cov, pullback = self.kernel.functionals_cross(theta, *seen)
-
-        def by_columns(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            by_theta, by_left, by_right = pullback(weights)
-            return (
-                by_theta,
-                self._by_columns(by_left, left.points),
-                self._by_columns(by_right, right.points),
-            )
-
-        return cov, by_columns
-
     def features(
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
     ) -> tuple[Features, jt.Float[Tensor, "*b count"]]:
@@ -188,26 +163,16 @@ class Described:
 
     def _seen_by(self, side: Functionals) -> Functionals:
         """The same functionals of functions of s(x); the derivative by a code is zero."""
-        direction = side.direction
+        direction, jets, dim = side.direction, side.jets, side.points.shape[-1]
+        columns = self._undescribed(dim)
         if direction is not None:
-            columns = self._undescribed(direction.shape[-1])
-            more = self._seen_dim(direction.shape[-1]) - len(columns)
-            direction = pad(direction[..., columns], (0, more))
-        return replace(side, points=self.seen(side.points), direction=direction, jets=None)
+            direction = pad(direction[..., columns], (0, self._seen_dim(dim) - len(columns)))
+        if jets is not None:
+            jets = tuple(columns.index(column) for column in jets)
+        return replace(side, points=self.seen(side.points), direction=direction, jets=jets)
 
     def _seen_dim(self, dim: int) -> int:
         return dim - len(self.descriptors) + sum(len(numbers[0]) for _, _, numbers in self.descriptors)
-
-    def _seen_functionals(self, functionals: Functionals) -> Functionals:
-        """The functionals as those of functions of s(x): derivatives by columns without descriptors alone."""
-        columns, direction = self._undescribed(functionals.points.shape[-1]), functionals.direction
-        points, jets = self.seen(functionals.points), functionals.jets
-        if direction is not None:
-            extra = points.shape[-1] - len(columns)
-            direction = torch.nn.functional.pad(direction[..., columns], (0, extra))
-        if jets is not None:
-            jets = tuple(columns.index(column) for column in jets)
-        return replace(functionals, points=points, direction=direction, jets=jets)
 
     def _by_columns(self, gradient: Tensor, x: Tensor) -> Tensor:
         """The gradient by x of one by s(x)."""

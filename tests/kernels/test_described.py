@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 from bo_suite.classifiers.features import features_of
 from bo_suite.data import Columns, Condition, Dataset, Seeds
-from bo_suite.errors import DataError
 from bo_suite.kernels import Conditional, Described, Functionals, Matern52, kernel_for
 from bo_suite.surrogates import ExactGP
 
@@ -96,13 +95,6 @@ def test_derivatives_by_columns_without_descriptors_are_those_of_the_inner_kerne
     by_theta, by_x, _ = pullback(torch.ones_like(cov))
     assert by_theta.shape == theta.shape
     assert float(by_x[:, [1, 2, 3]].abs().max()) == 0.0
-
-
-def test_derivatives_in_conditional_columns_are_refused() -> None:
-    kernel = Described.of(Matern52((1, 2, 3)), COLUMNS["conditional"])
-    jets = Functionals.values_and_gradients(rows(3), torch.arange(3), (0,))
-    with pytest.raises(DataError, match="always active"):
-        kernel.functionals_cross(kernel.start(DIM), jets, jets)
 
 
 def test_random_features_average_to_the_kernel(columns: Columns) -> None:
