@@ -34,12 +34,12 @@ def functionals_cross(
 ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
     """cov(u, v), and the map of W to d sum(W * cov) by theta and by the points of both.
 
-    Sums of values have covariances under any kernel.
+    Sums of values have covariances under any kernel, and that is quicker.
 
     Raises:
         DataError: derivatives, and a kernel that is not smooth enough.
     """
-    if isinstance(kernel, DifferentiableKernel) or not (left.are_values and right.are_values):
+    if not (left.are_values and right.are_values):
         return differentiable(kernel).functionals_cross(theta, left, right)
     k, by_nodes = kernel.joint(theta, left.x, right.x)
     weights = left.weight[..., :, None] * right.weight[..., None, :]
