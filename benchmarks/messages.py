@@ -7,8 +7,8 @@ update of the factor L_B and of a refactoring in its place, the evidence lower b
 coordinate ascent between q(v) and q(W) and its seconds, memory of the state and what the program has grown
 by, and how far the stream is from all rows at once. sinc: 50 noisy observations of sin(πx) / (πx), 20
 inducing inputs, hyperparameters by the bound, beside an exact process whose hyperparameters have the largest
-evidence, by seed. Times are of the processor, on one thread. Records are added to messages.jsonl in the
-folder; the report takes the latest of each kind.
+evidence, by seed. inputs: outcomes of inputs that were not set exactly. Times are of the processor, on one
+thread. Records are added to messages.jsonl in the folder; the report takes the latest of each kind.
 """
 
 import os
@@ -18,6 +18,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse
 import json
+import math
 import platform
 import resource
 import statistics
@@ -34,7 +35,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from bo_suite.data import CPU_DOUBLES
-from bo_suite.kernels import Kernel, Matern52, SquaredExponential
+from bo_suite.kernels import Functionals, Kernel, Matern52, SquaredExponential
 from bo_suite.linalg import cholesky_update
 from bo_suite.surrogates import StreamingGP
 from bo_suite.surrogates.messages import (
@@ -47,8 +48,10 @@ from bo_suite.surrogates.messages import (
     WishartPrecision,
     fit_hyperparameters,
     gradients,
+    locate_inputs,
     values_and_gradients,
 )
+from bo_suite.surrogates.normal_rule import normal_rule
 
 DIM, NOISE = 2, 0.1
 Record = dict[str, Any]
@@ -221,17 +224,51 @@ def sinc(seed: int) -> Record:
     }
 
 
+def inputs(seed: int) -> Record:
+    """150 outcomes of sin(9x), x set with a standard deviation of 0.1: error of the mean, noise, bound."""
+    generator = torch.Generator().manual_seed(seed)
+    intended = torch.rand(150, 1, generator=generator, dtype=torch.float64)
+    x = intended + 0.1 * torch.randn(150, 1, generator=generator, dtype=torch.float64)
+    y = torch.sin(9.0 * x[:, 0]) + 0.05 * torch.randn(150, generator=generator, dtype=torch.float64)
+    std, at = torch.full_like(x, 0.1), torch.linspace(0.05, 0.95, 100, **CPU_DOUBLES)[:, None]
+    inducing = torch.linspace(-0.2, 1.2, 25, **CPU_DOUBLES)[:, None]
+    kernel, theta = SquaredExponential(), torch.tensor([math.log(0.25), 0.0], **CPU_DOUBLES)
+    prior = GammaPrecision(torch.tensor(1.0, **CPU_DOUBLES), torch.tensor(0.1, **CPU_DOUBLES))
+    start = StreamingGP.start(kernel, theta, inducing, ScalarOutputs(), prior)
+    nodes, weights = normal_rule(1)
+
+    def average(rows: Tensor) -> Functionals:
+        return Functionals.averages(rows, 0.1 * nodes, weights)
+
+    averaging = StreamingGP.start(kernel, theta, inducing, OperatorOutputs(average), prior)
+    began = time.process_time()
+    located = locate_inputs(start, intended, y, std).process
+    record: Record = {"inputs": seed, "seconds": time.process_time() - began}
+    for name, process in {
+        "taken as exact": start.observed(intended, y).converged(),
+        "averaged kernel": start.observed(intended, y, std).converged(),
+        "averaged function": averaging.observed(intended, y[:, None]).converged(),
+        "located": located,
+        "known": start.observed(x, y).converged(),
+    }.items():
+        error = (process.process.mean(at) - torch.sin(9.0 * at[:, 0])).square().mean()
+        record[name] = [float(error), 1.0 / float(process.noise.mean), float(process.bound)]
+    return record
+
+
 def measure(options: argparse.Namespace) -> Iterator[Record]:
     """Every record that the options ask for."""
     for name in NODES if "stream" in options.parts else ():
         yield {"part": "stream", **stream(name, options)}
     for seed in range(options.seeds) if "sinc" in options.parts else ():
         yield {"part": "sinc", **sinc(seed)}
+    for seed in range(options.seeds) if "inputs" in options.parts else ():
+        yield {"part": "inputs", **inputs(seed)}
 
 
 def report(records: list[Record]) -> None:
     """Both tables."""
-    latest = {record.get("node", record.get("seed")): record for record in records}
+    latest = {record.get("node", record.get("seed")): record for record in records if "inputs" not in record}
     heading(
         *(
             "messages",
@@ -264,6 +301,17 @@ def report(records: list[Record]) -> None:
             f"| {one['lengthscale']:.3f} | {one['variance']:.3f} | {one['precision']:.0f} |"
         )
 
+    found = {record["inputs"]: record for record in records if "inputs" in record}
+    heading("inputs", "mean squared error", "largest", "variance of the noise", "bound")
+    for name in (
+        ("taken as exact", "averaged kernel", "averaged function", "located", "known") if found else ()
+    ):
+        error, noise, bound = zip(*(record[name] for record in found.values()), strict=True)
+        print(
+            f"| {name} | {statistics.median(error):.4f} | {max(error):.4f} | {statistics.median(noise):.4f} "
+            f"| {statistics.median(bound):.1f} |"
+        )
+
 
 def heading(*names: str) -> None:
     """The first two lines of a table."""
@@ -275,7 +323,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of messages.jsonl")
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["stream", "sinc"])
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["stream", "sinc", "inputs"])
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--inducing", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the streams")
