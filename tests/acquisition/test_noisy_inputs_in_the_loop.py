@@ -35,6 +35,11 @@ def test_the_average_is_improved_beyond_its_smallest_mean() -> None:
     assert bool((waiting.process.var(0.9 * of.x[:2]) < score.process.var(0.9 * of.x[:2])).all())
 
 
+def test_derivatives_at_noisy_inputs_lead_to_no_descent() -> None:
+    of = replace(data(0.1), gradient=torch.ones(12, 2, dtype=F64))
+    assert isinstance(AdaptiveImprovement().build(of, SEEDS).process, AveragedProcess)
+
+
 def test_exact_inputs_are_as_if_nothing_was_said_of_noise() -> None:
     x = torch.rand(6, 2, dtype=F64, generator=torch.Generator("cpu").manual_seed(1))
     told, untold = (
