@@ -64,11 +64,13 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
     would leave it. A later observation that is no better bounds the next step in its direction.
 
     Args:
-        data: of one run, with derivatives.
+        data: of one run, with derivatives; none is due where inputs have noise.
         last: the last fit; no step is due where outcomes were noisy, or where derivatives contradict them.
     """
     gradient = data.gradient
     if gradient is None or data.batch_shape or data.violation is not None or _is_noisy(last):
+        return None
+    if data.x_std is not None:  # the best outcome is one of another row
         return None
     if int(evaluations_since_best(data)) % 2:
         return None

@@ -87,7 +87,8 @@ class OutcomeScale:
         log_slope = self.log_slope(data.y)
         noise = None if data.noise is None else data.noise * (2.0 * log_slope).exp()
         gradient = None if data.gradient is None else data.gradient * log_slope.exp()[..., None]
-        return Dataset(x, y, noise, columns=data.columns, gradient=gradient)
+        x_std = None if data.x_std is None else data.x_std.expand_as(x)
+        return Dataset(x, y, noise, columns=data.columns, gradient=gradient, x_std=x_std)
 
     def chosen(self, index: jt.Int64[Tensor, "*b"]) -> "OutcomeScale":
         """One of the candidates for each replicate."""

@@ -12,7 +12,8 @@ from bo_suite.kernels.functionals import Functionals
 from bo_suite.kernels.groups import Layout, Part
 
 _Dual = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
-"""A factor for all pairs of nodes, and its derivatives along directions on the left, the right and both."""
+"""A factor for all pairs of nodes, and its derivatives along the directions on the left, on the right and on
+both sides; None for zero."""
 
 
 def conditional_cross(
@@ -47,7 +48,11 @@ def conditional_cross(
         *by_matrices, by_odds = torch.autograd.grad(total, [*leaves, odds])
         pulled = [pull(each) for (_, pull), each in zip(evaluated, by_matrices, strict=True)]
         by_theta, by_x, by_z = zip(*pulled, strict=True)
-        return layout.by_theta(by_theta, by_odds), one.to_points(by_x), other.to_points(by_z)
+        return (
+            layout.by_theta(by_theta, by_odds),
+            layout.by_columns(by_x, one.parts),
+            layout.by_columns(by_z, other.parts),
+        )
 
     return cov, pullback
 
@@ -59,59 +64,68 @@ class _Nodes:
     Attributes:
         layout: of the columns.
         side: the functionals.
-        parts: the nodes.
-        directions: of the nodes in each part; None if no functional has derivatives.
+        parts: their points.
+        moving: for each part, the nodes that have a derivative there, and their directions.
     """
 
     layout: Layout
     side: Functionals
     parts: list[Part]
-    directions: list[Tensor] | None
+    moving: list[tuple[Tensor, Tensor] | None]
 
     @staticmethod
     def of(layout: Layout, side: Functionals) -> "_Nodes":
         """The nodes of functionals; the derivative by a column that is inactive at a node is zero."""
-        parts, directions = layout.rows(side.x), None
-        if side.direction is not None:
-            ordered = side.direction.index_select(-1, layout.order[: side.direction.shape[-1]])
-            pairs = zip(ordered.split(layout.sizes[0], -1), parts, strict=True)
-            directions = [direction * part.mask for direction, part in pairs]
-        return _Nodes(layout, side, parts, directions)
+        parts = layout.rows(side.points)
+        if side.direction is None:
+            return _Nodes(layout, side, parts, [None] * len(parts))
+        ordered = side.direction.index_select(-1, layout.order[: side.direction.shape[-1]])
+        moving: list[tuple[Tensor, Tensor] | None] = []
+        for along, part in zip(ordered.split(layout.sizes[0], -1), parts, strict=True):
+            direction = along * _at_nodes(side, part.mask, -2)
+            index = direction.any(-1).flatten(0, -2).any(0) if direction.ndim > 2 else direction.any(-1)
+            nodes = index.nonzero()[:, 0]
+            moving.append((nodes, direction.index_select(-2, nodes)) if len(nodes) else None)
+        return _Nodes(layout, side, parts, moving)
 
     def functionals(self, part: int) -> Functionals:
-        """The values of the kernel of a part at all nodes, then its derivatives along their directions."""
-        positions = self.parts[part].positions
-        if self.directions is None:
+        """The values of the kernel of a part at all points, then its derivatives at nodes that have one."""
+        positions, moving = self.parts[part].positions, self.moving[part]
+        if moving is None:
             return Functionals.values(positions)
-        all_nodes = torch.arange(positions.shape[-2], device=positions.device)
-        return Functionals.values_and_derivatives(positions, all_nodes, self.directions[part])
+        nodes, directions = moving
+        return Functionals.values_and_derivatives(positions, self.side.places[nodes], directions)
 
-    def split(self, matrix: Tensor, dim: int) -> tuple[Tensor, Tensor | None]:
-        """What belongs to the values along a dimension, and what to the derivatives."""
-        if self.directions is None:
-            return matrix, None
-        values, derivatives = matrix.split(matrix.shape[dim] // 2, dim)
-        return values, derivatives
+    def split(self, matrix: Tensor, part: int, dim: int) -> tuple[Tensor, Tensor | None]:
+        """The values at all nodes along a dimension, and the derivatives; None if all of these are zero."""
+        count, moving = self.parts[part].positions.shape[-2], self.moving[part]
+        values = _at_nodes(self.side, matrix.narrow(dim, 0, count), dim)
+        if moving is None:
+            return values, None
+        derivatives = matrix.narrow(dim, count, len(moving[0]))
+        return values, torch.zeros_like(values).index_copy(dim, moving[0], derivatives)
+
+    def active(self, part: int) -> Tensor:
+        """Which groups of a layer are active at each node."""
+        return _at_nodes(self.side, self.parts[part].active, -2)
 
     def constant(self, odds: Tensor) -> Tensor:
         """Φ of each node: √v for each group that is active."""
         active = torch.cat([part.active for part in self.parts[1:]], -1)
-        return torch.exp((active @ (0.5 * logsigmoid(odds))[..., None])[..., 0])
+        return _at_nodes(self.side, torch.exp((active @ (0.5 * logsigmoid(odds))[..., None])[..., 0]), -1)
 
-    def to_points(self, of_parts: Sequence[Tensor]) -> Tensor:
-        """Gradients by the positions of nodes in parts, as one by the points of the functionals."""
-        by_nodes = self.layout.by_columns(of_parts, self.parts)
-        if self.side.at is None:
-            return by_nodes
-        return torch.zeros_like(self.side.points).index_add_(-2, self.side.at, by_nodes)
+
+def _at_nodes(side: Functionals, of_points: Tensor, dim: int) -> Tensor:
+    """What its point has, for each node."""
+    return of_points if side.at is None else of_points.index_select(dim, side.at)
 
 
 def _product(layout: Layout, matrices: Sequence[Tensor], odds: Tensor, left: _Nodes, right: _Nodes) -> Tensor:
     """Covariances of all pairs of nodes, given the matrices of the parts and log odds of shares."""
-    total, *layers = (_dual(matrix, left, right) for matrix in matrices)
+    total, *layers = (_dual(matrix, part, left, right) for part, matrix in enumerate(matrices))
     ratios = torch.exp(-odds)[..., None, :].split(layout.sizes[1], -1)
-    for layer, one, other, ratio in zip(layers, left.parts[1:], right.parts[1:], ratios, strict=True):
-        within = one.active @ (other.active * ratio).mT
+    for part, (layer, ratio) in enumerate(zip(layers, ratios, strict=True), 1):
+        within = left.active(part) @ (right.active(part) * ratio).mT
         of_left, of_right, of_both = (None if each is None else within * each for each in layer[1:])
         total = _times(total, (1.0 + within * layer[0], of_left, of_right, of_both))
     k, by_left, by_right, by_both = total
@@ -123,26 +137,30 @@ def _product(layout: Layout, matrices: Sequence[Tensor], odds: Tensor, left: _No
     return left.constant(odds)[..., :, None] * right.constant(odds)[..., None, :] * cov
 
 
-def _dual(matrix: Tensor, left: _Nodes, right: _Nodes) -> _Dual:
+def _dual(matrix: Tensor, part: int, left: _Nodes, right: _Nodes) -> _Dual:
     """The blocks of the matrix of a part."""
-    values, along_left = left.split(matrix, -2)
-    k, along_right = right.split(values, -1)
-    if along_left is None:
-        return k, None, along_right, None
-    by_left, by_both = right.split(along_left, -1)
-    return k, by_left, along_right, by_both
+    values, along_left = left.split(matrix, part, -2)
+    k, by_right = right.split(values, part, -1)
+    by_left, by_both = (None, None) if along_left is None else right.split(along_left, part, -1)
+    return k, by_left, by_right, by_both
 
 
 def _times(one: _Dual, other: _Dual) -> _Dual:
-    """The product of two factors."""
+    """The product of two factors; a derivative that is None is zero."""
     (k, by_left, by_right, by_both), (m, of_left, of_right, of_both) = one, other
-    left = None if by_left is None or of_left is None else k * of_left + by_left * m
-    right = None if by_right is None or of_right is None else k * of_right + by_right * m
-    both = None
-    if by_both is not None and of_both is not None:
-        assert by_left is not None
-        assert of_left is not None
-        assert by_right is not None
-        assert of_right is not None
-        both = k * of_both + by_both * m + by_left * of_right + by_right * of_left
+    left = _sum(_pair(k, of_left), _pair(m, by_left))
+    right = _sum(_pair(k, of_right), _pair(m, by_right))
+    both = _sum(_pair(k, of_both), _pair(m, by_both), _pair(by_left, of_right), _pair(by_right, of_left))
     return k * m, left, right, both
+
+
+def _pair(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return None if one is None or other is None else one * other
+
+
+def _sum(*terms: Tensor | None) -> Tensor | None:
+    total = None
+    for term in terms:
+        if term is not None:
+            total = term if total is None else total + term
+    return total

@@ -76,7 +76,7 @@ NO_RECIPES = {
             "CollapsedObjective",
         ),
         *("InducingCovariance", "Points", "Observables", "Observations", "Stacked", "Harmonics", "Units"),
-        *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
+        *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction", "AveragedProcess"),
         *("StreamingGP", "ScalarOutputs", "VectorOutputs", "OperatorOutputs", "Message", "Optimum"),
         *("FixedPrecision", "GammaPrecision", "WishartPrecision", "SeparableSums", "OperatorSums"),
         *("Expectations", "BoundObjective", "LocatedInputs"),
