@@ -34,6 +34,8 @@ class Dataset:
         outside: which observations lie outside of the space, which was larger before; None if none does.
         curves: outcomes after earlier steps of these and other configurations; None if none was reported.
         stopped: other rows whose evaluation was stopped or paused; None if none was.
+        gradient: derivatives of y by the columns of x, NaN where unknown; None when all are unknown.
+        x_std: standard deviations, about x, of what was really evaluated; 0 where exact, None when all are.
 
     Raises:
         DataError: the shapes do not fit together, or a value is not finite.
@@ -50,13 +52,15 @@ class Dataset:
     outside: jt.Bool[Tensor, "*b n"] | None = None
     curves: Curves | None = None
     stopped: jt.Float[Tensor, "*b s d"] | None = None
+    gradient: jt.Float[Tensor, "*b n d"] | None = None
+    x_std: jt.Float[Tensor, "*b n d"] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, Columns):
             raise DataError(f"columns must be a Columns, got {self.columns!r:.100}")
         if self.pending is _NO_ROWS:
             object.__setattr__(self, "pending", self.x[..., :0, :])
-        for name in ("x", "y", "noise", "pending"):
+        for name in ("x", "y", "noise", "pending", "gradient", "x_std"):
             if (tensor := getattr(self, name)) is not None:
                 object.__setattr__(self, name, differentiable(tensor))
         if self.x.shape[:-1] != self.y.shape or self.pending.shape[-1] != self.x.shape[-1]:
@@ -69,6 +73,13 @@ class Dataset:
                 raise DataError(f"{name} must have the shape of y, got {tuple(tensor.shape)}")
         if self.noise is not None and not bool((self.noise < torch.inf).logical_or(self.noise.isnan()).all()):
             raise DataError("noise variances must be finite, or NaN where unknown")
+        for name in ("gradient", "x_std"):
+            if (tensor := getattr(self, name)) is not None and tensor.shape != self.x.shape:
+                raise DataError(f"{name} must have the shape of x, got {tuple(tensor.shape)}")
+        if self.gradient is not None and bool(self.gradient.isinf().any()):
+            raise DataError("derivatives must be finite, or NaN where unknown")
+        if self.x_std is not None and not bool(((self.x_std >= 0.0) & (self.x_std < torch.inf)).all()):
+            raise DataError("standard deviations of x must be at least 0 and finite")
         for name in ("failures", "stopped"):
             if (tensor := getattr(self, name)) is not None and tensor.shape[-1] != self.x.shape[-1]:
                 raise DataError(f"{name} must be (*b, {name[0]}, d), got {tuple(tensor.shape)}")

@@ -264,7 +264,7 @@ class BoTorchSurrogate:
 
         theta, x, chol = (stacked(value) for value in (lambda p: p.theta, lambda p: p.x, lambda p: p.chol))
         return ExactProcess(
-            Basis.of_rows(kernel, theta, x, chol),
+            Basis.of_observed(kernel, theta, x, chol),
             stacked(lambda p: p.white),
             PriorMean(stacked(lambda p: p.prior_mean.constant)),
             stacked(lambda p: p.noise),
@@ -348,7 +348,7 @@ def _translated(model: Any, index: int) -> tuple[ExactProcess, float]:
         residual = factor * (model.train_targets - prior.mean)
         white = solve_lower(chol, residual[:, None])[:, 0]
         theta[0] = float(index)
-        basis, mean = Basis.of_rows(kernel, theta, rows, chol), PriorMean(shift + factor * probe[0])
+        basis, mean = Basis.of_observed(kernel, theta, rows, chol), PriorMean(shift + factor * probe[0])
         return ExactProcess(basis, white, mean, variance.mean(), jitter), factor
 
 

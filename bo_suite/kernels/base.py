@@ -12,6 +12,7 @@ import jaxtyping as jt
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.kernels.functionals import Functionals
 
 Pullback = Callable[[Tensor], Tensor]
 JointPullback = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -107,3 +108,13 @@ class KernelWithMean(Protocol):
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
     ) -> tuple[jt.Float[Tensor, "*b m"], Pullback]:
         """Prior mean of rows, differentiable by autograd; the map of w (*b m) to d (w · mean) / d theta."""
+
+
+@runtime_checkable
+class DifferentiableKernel(Protocol):
+    """A kernel that is twice differentiable, so that derivatives of f are Gaussian processes too."""
+
+    def functionals_cross(
+        self, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
+    ) -> tuple[jt.Float[Tensor, "*b q r"], JointPullback]:
+        """cov(u, v), and the map of W to d sum(W * cov) by theta, left.x and right.x."""

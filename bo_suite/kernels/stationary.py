@@ -1,7 +1,6 @@
 """Matern-5/2 times Hamming, with analytic derivatives."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jaxtyping as jt
@@ -9,29 +8,15 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Seeds
+from bo_suite.kernels.ard import Ard
 from bo_suite.kernels.base import JointPullback, Pullback
+from bo_suite.kernels.derivatives import functionals_cross
+from bo_suite.kernels.functionals import Functionals
 
 _SQRT5 = math.sqrt(5.0)
 
-_UNLIKE = 0.2
-"""Distance between two categories. At the mode of the common prior, l = 0.2 √d, they correlate by
-exp(-1 / √d), about as two typical points of a real column do, so that untried categories are tried. With a
-distance of one, categories hardly correlated, and the search stayed with the first."""
-
-_FIDELITY = 3.0
-"""Mode of the prior of a fidelity's lengthscale."""
-
-_STEP = 0.1
-"""Rate of the prior of 1 / l² if the function is constant in steps."""
-
-_MANY = 100
-"""Number of unordered columns beyond which many are compared at a time."""
-
-_PAIRS = 2**20
-"""Number of pairs of codes that are then compared at once."""
-
-_WIDE = 1e5
-"""Largest frequency of an unordered column: codes 1 / 100 apart then correlate by less than 1e-3."""
+_SMALLEST_DISTANCE = 1e-9
+"""Distances that divide are clamped here."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +42,11 @@ class Matern52:
     fidelities: tuple[int, ...] = ()
     outputscale_spread: float = 1.0
 
+    @property
+    def ard(self) -> Ard:
+        """The lengthscales, the outputscale and the factor of the categories."""
+        return Ard(self.unordered, self.fidelities, self.outputscale_spread)
+
     def start(self, dim: int, together: int | None = None) -> jt.Float[Tensor, " p"]:
         """Lengthscales √d / 2, those of fidelities 3, and outputscale one.
 
@@ -64,16 +54,11 @@ class Matern52:
             dim: number of columns.
             together: the d of the formula, if rows can not have all columns.
         """
-        theta = torch.tensor(
-            [math.log(0.5 * math.sqrt(together or dim))] * dim + [0.0], dtype=torch.float64, device="cpu"
-        )
-        theta[list(self.fidelities)] = math.log(_FIDELITY)
-        return theta
+        return self.ard.start(dim, together)
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Lengthscales in [0.01, 1000], outputscale in [0.01, 1000]."""
-        lower = torch.tensor([math.log(0.01)] * dim + [math.log(0.01)], dtype=torch.float64, device="cpu")
-        return lower, torch.full_like(lower, math.log(1e3))
+        return self.ard.bounds(dim)
 
     def log_prior(
         self,
@@ -90,25 +75,15 @@ class Matern52:
             stepped: whether the function is known to be constant in steps; None if it is not.
             together: the d of the formula, if rows can not have all columns.
         """
-        location = theta.new_tensor([math.sqrt(2.0) + 0.5 * math.log(together or dim)] * dim + [0.0])
-        spread = theta.new_tensor([math.sqrt(3.0)] * dim + [self.outputscale_spread])
-        location[list(self.fidelities)] = math.log(_FIDELITY) + 1.0
-        spread[list(self.fidelities)] = 1.0
-        standard = (theta - location) / spread
-        value, gradient = -(0.5 * standard.square() + theta).sum(-1), -(standard / spread + 1.0)
-        if stepped is None:
-            return value, gradient
-        step = _STEP * torch.exp(-2.0 * theta) * stepped[..., None]
-        step[..., [*self.unordered, *self.fidelities, dim]] = 0.0
-        return value - step.sum(-1), gradient + 2.0 * step
+        return self.ard.log_prior(theta, dim, stepped, together)
 
     def gram(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
     ) -> tuple[jt.Float[Tensor, "*b n n"], Pullback]:
         """k(x, x), and the map of a symmetric matrix W to d sum(W * k) / d theta, in O(n² d)."""
-        inverse = self._inverse_lengthscales(theta)
+        inverse = self.ard.inverse_lengthscales(theta)
         scaled = (x - 0.5) * inverse[..., None, :]
-        decay = self._amplitude(theta, x, x)
+        decay = self.ard.amplitude(theta, x, x)
         r, bell = _distance_and_decay(scaled, scaled)
         bell *= decay
         slope = (r * _SQRT5).add_(1.0).mul_(bell)
@@ -121,7 +96,7 @@ class Matern52:
             spread = (pull.sum(-1, keepdim=True) * scaled - pull @ scaled) * scaled
             by_lengthscale = 2.0 * spread.sum(-2)
             weighted = weights * k
-            self._by_categories(by_lengthscale, theta, x, x, weighted)
+            self.ard.add_categories(by_lengthscale, theta, x, x, weighted)
             return torch.cat((by_lengthscale, weighted.sum((-2, -1))[..., None]), -1)
 
         return k, pullback
@@ -149,7 +124,7 @@ class Matern52:
             rows, columns = pull.sum(-1)[..., None], pull.sum(-2)[..., None]
             forth, back = pull @ right, pull.mT @ left
             by_lengthscale = (left * (rows * left - 2.0 * forth)).sum(-2) + (columns * right.square()).sum(-2)
-            self._by_categories(by_lengthscale, theta, x, z, weights * k)
+            self.ard.add_categories(by_lengthscale, theta, x, z, weights * k)
             by_scale = torch.linalg.vecdot(weights.flatten(-2), k.flatten(-2))
             by_theta = torch.cat((by_lengthscale, by_scale[..., None]), -1)
             return by_theta, (forth - rows * left) * inverse, (back - columns * right) * inverse
@@ -178,18 +153,14 @@ class Matern52:
         share = count // 2 / count
         weights = 1.0 / (1.0 - share + share * torch.exp(log_ratio))
         frequencies = frequencies * torch.exp(-theta[..., :-1])[..., None, :]
-        for column in self.unordered:
-            uniform = seeds.split(f"code {column}").uniform((count, 2), theta)
-            constant = torch.exp(-_UNLIKE * torch.exp(-theta[..., column, None]))
-            wide = (2.0 * uniform[..., 1] - 1.0) * _WIDE
-            frequencies[..., column] = torch.where(uniform[..., 0] < constant, 0.0, wide)
+        self.ard.add_frequencies(frequencies, theta, seeds)
         return frequencies, weights
 
     def diagonal(
         self, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b m d"]
     ) -> jt.Float[Tensor, "*b m"]:
         """The outputscale."""
-        return torch.exp(theta[..., -1:]).expand(x.shape[:-1])
+        return self.ard.diagonal(theta, x)
 
     def diagonal_gradient(
         self,
@@ -198,60 +169,25 @@ class Matern52:
         weights: jt.Float[Tensor, "*b m"],
     ) -> tuple[jt.Float[Tensor, "*b p"], jt.Float[Tensor, "*b m d"]]:
         """Gradients of sum_i weights_i k(x_i, x_i): by the outputscale; 0 by other theta, and by x."""
-        gradient = torch.zeros_like(theta)
-        gradient[..., -1] = torch.exp(theta[..., -1]) * weights.sum(-1)
-        return gradient, torch.zeros_like(x)
+        return self.ard.diagonal_gradient(theta, x, weights)
+
+    def functionals_cross(
+        self, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
+    ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
+        """cov(u, v) of linear functionals, and the map of W to d sum(W * cov) by theta and both nodes."""
+        return functionals_cross(_radial, self.ard, theta, left, right)
 
     def _stationary(
         self, theta: Tensor, x: Tensor, z: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Both sets scaled, 1 / l, k and its slope -2 dk / d(r²)."""
-        inverse = self._inverse_lengthscales(theta)[..., None, :]
+        inverse = self.ard.inverse_lengthscales(theta)[..., None, :]
         left, right = (x - 0.5) * inverse, (z - 0.5) * inverse
         r, decay = _distance_and_decay(left, right)
-        decay *= self._amplitude(theta, x, z)
+        decay *= self.ard.amplitude(theta, x, z)
         slope = torch.addcmul(decay, decay, r, value=_SQRT5)
         k = torch.addcmul(slope, decay, r.square_(), value=5.0 / 3.0)
         return left, right, inverse, k, slope.mul_(5.0 / 3.0)
-
-    def _inverse_lengthscales(self, theta: Tensor) -> Tensor:
-        """1 / l, zero for unordered columns, which are not part of r."""
-        inverse = torch.exp(-theta[..., :-1])
-        if self.unordered:
-            inverse[..., list(self.unordered)] = 0.0
-        return inverse
-
-    def _amplitude(self, theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
-        """s² times the Hamming factor."""
-        logarithm = theta[..., -1, None, None]
-        if len(self.unordered) > _MANY:
-            for columns, differs in self._differences(x, z):
-                penalty = _UNLIKE * torch.exp(-theta[..., columns])
-                logarithm = logarithm - (differs @ penalty[..., None, :, None])[..., 0]
-            return torch.exp(logarithm)
-        for column in self.unordered:
-            unlike = x[..., :, None, column] != z[..., None, :, column]
-            logarithm = logarithm - unlike * (_UNLIKE * torch.exp(-theta[..., column, None, None]))
-        return torch.exp(logarithm)
-
-    def _by_categories(self, gradient: Tensor, theta: Tensor, x: Tensor, z: Tensor, weighted: Tensor) -> None:
-        """Write the derivatives by log lengthscales of unordered columns, given a matrix times k."""
-        if len(self.unordered) > _MANY:
-            for columns, differs in self._differences(x, z):
-                mass = (weighted.flatten(-2)[..., None, :] @ differs.flatten(-3, -2))[..., 0, :]
-                gradient[..., columns] = mass * _UNLIKE * torch.exp(-theta[..., columns])
-            return
-        for column in self.unordered:
-            unlike = x[..., :, None, column] != z[..., None, :, column]
-            mass = (weighted * unlike).sum((-2, -1))
-            gradient[..., column] = mass * _UNLIKE * torch.exp(-theta[..., column])
-
-    def _differences(self, x: Tensor, z: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-        """1 where codes differ, else 0, for some unordered columns at a time: shape (*b, m, n, columns)."""
-        size = max(_PAIRS // (x.shape[:-1].numel() * max(z.shape[-2], 1)), 1)
-        for begin in range(0, len(self.unordered), size):
-            columns = list(self.unordered[begin : begin + size])
-            yield columns, (x[..., :, None, columns] != z[..., None, :, columns]).to(x)
 
 
 def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,6 +199,22 @@ def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         r = (torch.addmm if norms.ndim == 2 else torch.baddbmm)(norms, left, right.mT, alpha=-2.0)
     r = r.clamp_(min=0.0).sqrt_()
     return r, (r * -_SQRT5).exp_()
+
+
+def _radial(rho: Tensor, order: int) -> Tensor:
+    """A derivative of (1 + √5 r + 5ρ/3) exp(-√5 r), ρ = r², by ρ: φ, -5/6 (1 + √5 r) e, 25/12 e, and so on.
+
+    The third, -25√5 / (24 r) e, grows without bound at 0, where what it is multiplied by falls as r².
+    """
+    r = rho.sqrt()
+    decay = (r * -_SQRT5).exp_()
+    if order == 0:
+        return torch.addcmul(decay, decay, r * _SQRT5 + rho * (5.0 / 3.0))
+    if order == 1:
+        return torch.addcmul(decay, decay, r, value=_SQRT5).mul_(-5.0 / 6.0)
+    if order == 2:
+        return decay.mul_(25.0 / 12.0)
+    return decay.div_(r.clamp_(min=_SMALLEST_DISTANCE)).mul_(-25.0 * _SQRT5 / 24.0)
 
 
 def _log_t(square: Tensor, d: int, freedom: float) -> Tensor:

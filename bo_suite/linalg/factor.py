@@ -58,3 +58,14 @@ def solve_lower(chol: Tensor, right: Tensor, *, transposed: bool = False) -> Ten
     factor = chol.mT if transposed else chol
     solved: Tensor = torch.linalg.solve_triangular(factor, right, upper=transposed)
     return solved
+
+
+def add_jitter(matrix: jt.Float[Tensor, "*b m m"], jitter: Tensor | float) -> jt.Float[Tensor, "*b m m"]:
+    """A + jitter diag(A). The same map takes a gradient by the result to the one by A.
+
+    Args:
+        matrix: A.
+        jitter: one number for all, or one a replicate.
+    """
+    share = jitter[..., None] if isinstance(jitter, Tensor) else jitter
+    return matrix + torch.diag_embed(share * matrix.diagonal(dim1=-2, dim2=-1))

@@ -19,6 +19,7 @@ _STORED = {
     "kernels.decay": "Decay",
     "kernels.learning_curves": "ExponentialDecay",
     "kernels.profiles": "ArcCosine ChordalMatern52 ChordalSquaredExponential",
+    "kernels.squared_exponential": "SquaredExponential",
     "kernels.stationary": "Matern52",
     "kernels.zonal": "Zonal",
     "optim.maximize": "Search",

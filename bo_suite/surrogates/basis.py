@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bo_suite.errors import NumericalError
-from bo_suite.kernels import Kernel
+from bo_suite.kernels import Functionals, Kernel
 from bo_suite.kernels.base import CrossTo, Pullback
 from bo_suite.linalg import solve_lower
 from bo_suite.linalg.factors import Factor, Lower
+from bo_suite.surrogates.features.observables import Observables
 from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.features.variables import InducingVariables
+from bo_suite.surrogates.observed import Observed, covariance, variances
 
 logger = logging.getLogger("bo_suite")
 
@@ -47,14 +49,15 @@ class Basis:
     precision_chol: jt.Float[Tensor, "*b n n"] | None = None
 
     @staticmethod
-    def of_rows(
+    def of_observed(
         kernel: Kernel,
         theta: jt.Float[Tensor, "*b p"],
-        rows: jt.Float[Tensor, "*b n d"],
+        observed: Observed,
         chol: jt.Float[Tensor, "*b n n"],
     ) -> "Basis":
-        """That of an exact process: its rows, and the factor of their covariance with the noise."""
-        return Basis(kernel, theta, Points(rows), Lower(chol))
+        """That of an exact process: what it observes, and the factor of its covariance with the noise."""
+        variables = Points(observed) if isinstance(observed, Tensor) else Observables(observed)
+        return Basis(kernel, theta, variables, Lower(chol))
 
     @property
     def rows(self) -> jt.Float[Tensor, "*b j d"]:
@@ -85,8 +88,8 @@ class Basis:
         """Shape of the fantasy dimensions, in front of those of the replicates; () without fantasies."""
         return tuple(white.shape[: white.ndim - self.theta.ndim])
 
-    def whiten(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b n m"]:
-        """a(x) = L⁻¹ k_u(x)."""
+    def whiten(self, x: Observed) -> jt.Float[Tensor, "*b n m"]:
+        """a(x) = L⁻¹ k_u(x), or L⁻¹ cov(u, functionals)."""
         return self.factor.solve(self.variables.cross(self.kernel, self.theta, x))
 
     def weights(self, white: jt.Float[Tensor, "*sb n"]) -> jt.Float[Tensor, "*b n s"]:
@@ -112,13 +115,22 @@ class Basis:
         mean, var = _MeanAndVar.apply(x, self, weights)  # type: ignore[no-untyped-call]
         return mean, var
 
-    def cov(
-        self, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
-    ) -> jt.Float[Tensor, "*b m k"]:
+    def moments(
+        self, functionals: Functionals, weights: jt.Float[Tensor, "*b n s"]
+    ) -> tuple[jt.Float[Tensor, "*b m s"], jt.Float[Tensor, "*b m"]]:
+        """The covariances with u times the weights, and the variances, at least 0, of functionals."""
+        k = self.variables.cross(self.kernel, self.theta, functionals)
+        a = self.factor.solve(k)
+        var = variances(self.kernel, self.theta, functionals) - a.square().sum(-2)
+        if self.precision_chol is not None:
+            var = var + solve_lower(self.precision_chol, a).square().sum(-2)
+        return k.mT @ weights, var.clamp(min=0.0)
+
+    def cov(self, x1: Observed, x2: Observed) -> jt.Float[Tensor, "*b m k"]:
         """Posterior covariance."""
         left = self.whiten(x1)
         right = left if x2 is x1 else self.whiten(x2)
-        cov = self.kernel.cross(self.theta, x1, x2)[0] - left.mT @ right
+        cov = covariance(self.kernel, self.theta, x1, x2) - left.mT @ right
         if self.precision_chol is None:
             return cov
         left = solve_lower(self.precision_chol, left)

@@ -114,7 +114,7 @@ class ExactGP:
         constant, function = split_mean(self.mean)
         function = with_mean_of(kernel, theta, function)
         fitted, white = constant_and_white(chol, without_function(data, function).y, constant)
-        basis = Basis.of_rows(kernel, theta, data.x, chol)
+        basis = Basis.of_observed(kernel, theta, data.x, chol)
         return ExactProcess(basis, white, PriorMean(fitted, function), noise, jitter)
 
     def log_posterior(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bo_suite.surrogates.basis import Basis, fantasies_first
 from bo_suite.surrogates.lookahead import Lookahead
+from bo_suite.surrogates.observed import Observed, prior_means
 from bo_suite.surrogates.prior_mean import PriorMean
 
 
@@ -38,28 +39,32 @@ class _InBasis(Pathwise, Protocol):
         """`Basis.weights` of the whitened residuals."""
 
 
-def mean(self: _InBasis, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*sb m"]:
-    """Posterior mean of the latent function."""
+def mean(self: _InBasis, x: Observed) -> jt.Float[Tensor, "*sb m"]:
+    """Posterior mean of the latent function, or of linear functionals of it."""
     return mean_and_var(self, x)[0]
 
 
-def var(self: _InBasis, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
-    """Posterior variance of the latent function, at least 0."""
+def var(self: _InBasis, x: Observed) -> jt.Float[Tensor, "*b m"]:
+    """Posterior variance of the latent function, or of linear functionals of it, at least 0."""
     return mean_and_var(self, x)[1]
 
 
-def mean_and_var(
-    self: _InBasis, x: jt.Float[Tensor, "*b m d"]
-) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
-    """Posterior mean and variance of the latent function, differentiable once by x."""
-    columns, variance = self.basis.mean_and_var(x, self.weights)
-    return fantasies_first(columns, self.basis.fantasies(self.white)) + self.prior_mean(x), variance
+def mean_and_var(self: _InBasis, x: Observed) -> tuple[jt.Float[Tensor, "*sb m"], jt.Float[Tensor, "*b m"]]:
+    """Posterior mean and variance of the latent function at rows, differentiable once by these.
+
+    Or of linear functionals of it, without derivatives.
+    """
+    basis = self.basis
+    if isinstance(x, Tensor):
+        columns, variance = basis.mean_and_var(x, self.weights)
+    else:
+        columns, variance = basis.moments(x, self.weights)
+    prior = prior_means(self.prior_mean, x)
+    return fantasies_first(columns, basis.fantasies(self.white)) + prior, variance
 
 
-def cov(
-    self: _InBasis, x1: jt.Float[Tensor, "*b m d"], x2: jt.Float[Tensor, "*b k d"]
-) -> jt.Float[Tensor, "*b m k"]:
-    """Posterior covariance of the latent function."""
+def cov(self: _InBasis, x1: Observed, x2: Observed) -> jt.Float[Tensor, "*b m k"]:
+    """Posterior covariance of the latent function, or of linear functionals of it."""
     return self.basis.cov(x1, x2)
 
 

@@ -73,8 +73,15 @@ def with_mean_of(kernel: Kernel, theta: Tensor, function: MeanFunction | None) -
 
 
 def without_function(data: Dataset, function: MeanFunction | None) -> Dataset:
-    """The data with the outcomes less the function's values."""
+    """The data with the outcomes, and their gradients, less those of the function."""
     if function is None:
         return data
-    with torch.no_grad():
-        return replace(data, y=data.y - PriorMean(data.y.new_zeros(data.batch_shape), function)(data.x))
+    mean, gradient = PriorMean(data.y.new_zeros(data.batch_shape), function), data.gradient
+    if gradient is None:
+        with torch.no_grad():
+            return replace(data, y=data.y - mean(data.x))
+    with torch.enable_grad():
+        x = data.x.detach().requires_grad_()
+        values = mean(x)
+        (slopes,) = torch.autograd.grad(values.sum(), x) if values.requires_grad else (torch.zeros_like(x),)
+    return replace(data, y=data.y - values.detach(), gradient=gradient - slopes)

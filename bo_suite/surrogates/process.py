@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
-from bo_suite.kernels import Kernel
+from bo_suite.kernels import Functionals, Kernel
 from bo_suite.linalg import (
     cholesky_append,
     cholesky_delete,
@@ -22,7 +22,16 @@ from bo_suite.linalg.cholesky import rows_named
 from bo_suite.linalg.environment import differentiable
 from bo_suite.surrogates import moments
 from bo_suite.surrogates.basis import Basis
+from bo_suite.surrogates.features.observables import Observables
 from bo_suite.surrogates.lookahead import Lookahead
+from bo_suite.surrogates.observed import (
+    Observed,
+    chosen,
+    covariance,
+    joined,
+    number_of,
+    prior_means,
+)
 from bo_suite.surrogates.prior_mean import PriorMean
 
 Hyperparameters = jt.Float[Tensor, "*b p"]
@@ -123,6 +132,7 @@ class Surrogate(Protocol):
 class ExactProcess:
     """Exact Gaussian process regression, from the factor of the data covariance.
 
+    Observations are of values at rows, or of linear functionals: X stands for both.
     mean(A) = m(A) + k(A, X) L⁻ᵀ white,  cov(A, B) = k(A, B) - (L⁻¹ k(X, A))ᵀ L⁻¹ k(X, B), with
     L Lᵀ = k(X, X) + diag(noise), prior mean m and white = L⁻¹ (y - m(X)) (Rasmussen and Williams 2006,
     algorithm 2.1).
@@ -173,8 +183,14 @@ class ExactProcess:
 
     @property
     def x(self) -> jt.Float[Tensor, "*b n d"]:
-        """Data rows."""
+        """Data rows; of functionals, their nodes."""
         return self.basis.rows
+
+    @property
+    def observed(self) -> Observed:
+        """What is observed: values at rows, or functionals."""
+        variables = self.basis.variables
+        return variables.functionals if isinstance(variables, Observables) else variables.points
 
     @property
     def chol(self) -> jt.Float[Tensor, "*b n n"]:
@@ -188,7 +204,7 @@ class ExactProcess:
 
     def condition(
         self,
-        x: jt.Float[Tensor, "*b q d"],
+        x: Observed,
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "ExactProcess":
@@ -197,18 +213,22 @@ class ExactProcess:
         A leading dimension of y holds fantasies, which share the covariance. A process that has fantasies
         already is conditioned on outcomes with the same fantasy dimensions.
 
+        Args:
+            x: rows whose values are observed, or functionals of the function, such as its derivatives.
+            y: the observations.
+            noise: their variances; None for that of this process, for values alone.
+
         Raises:
-            DataError: x and y do not fit together.
+            DataError: x and y do not fit together, or functionals without noise or a smooth kernel.
             NumericalError: the joint covariance is not positive definite, jitter included.
         """
-        joint = torch.cat((self.x, x), -2)
+        joint, n = joined(self.observed, x), number_of(self.observed)
         chol = cholesky_append(self.chol, *self._covariance(joint, x, y, noise))
-        n = self.x.shape[-2]
         explained = (chol[..., n:, :n] @ self.white[..., None])[..., 0]
-        residual = y - self.prior_mean(x) - explained
+        residual = y - prior_means(self.prior_mean, x) - explained
         added = solve_lower(chol[..., n:, n:], residual[..., None])[..., 0]
         white = torch.cat((self.white.expand(*added.shape[:-1], n), added), -1)
-        return self._with_rows(joint, chol, white)
+        return self._with_observed(joint, chol, white)
 
     def delete(self, index: int | slice | Tensor) -> "ExactProcess":
         """The process without some observations, by deleting rows of the factor: O(n² q).
@@ -219,7 +239,7 @@ class ExactProcess:
         Raises:
             DataError: no such observation, or none would be left.
         """
-        mask = torch.ones(self.x.shape[-2], dtype=torch.bool, device=self.x.device)
+        mask = torch.ones(number_of(self.observed), dtype=torch.bool, device=self.x.device)
         mask[rows_named(index, len(mask))] = False
         if not bool(mask.any()):
             raise DataError("at least one observation must be left, but all were to be deleted")
@@ -227,11 +247,11 @@ class ExactProcess:
         chol = cholesky_delete(self.chol, ~mask)
         residual = (self.chol @ self.white[..., None]).index_select(-2, remaining)
         white = solve_lower(chol, residual)[..., 0]
-        return self._with_rows(self.x.index_select(-2, remaining), chol, white)
+        return self._with_observed(chosen(self.observed, remaining), chol, white)
 
     def slide(
         self,
-        x: jt.Float[Tensor, "*b q d"],
+        x: Observed,
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "ExactProcess":
@@ -243,33 +263,42 @@ class ExactProcess:
             DataError: x and y do not fit together, or are more than the window.
             NumericalError: the joint covariance is not positive definite, jitter included.
         """
-        q, n = x.shape[-2], self.x.shape[-2]
+        q, n = number_of(x), number_of(self.observed)
         if q > n:
             raise DataError(f"a window of {n} observations can not slide by {q}")
-        joint = torch.cat((self.x[..., q:, :], x), -2)
+        joint = joined(chosen(self.observed, torch.arange(q, n, device=self.x.device)), x)
         chol = cholesky_slide(self.chol, *self._covariance(joint, x, y, noise))
-        added = y - self.prior_mean(x)
+        added = y - prior_means(self.prior_mean, x)
         residual = (self.chol[..., q:, :] @ self.white[..., None])[..., 0]
         lead = max(added.shape[:-1], residual.shape[:-1], key=len)
         residual = torch.cat((residual.expand(*lead, n - q), added.expand(*lead, q)), -1)
-        return self._with_rows(joint, chol, solve_lower(chol, residual[..., None])[..., 0])
+        return self._with_observed(joint, chol, solve_lower(chol, residual[..., None])[..., 0])
 
-    def _with_rows(self, x: Tensor, chol: Tensor, white: Tensor) -> "ExactProcess":
-        return replace(self, basis=Basis.of_rows(self.kernel, self.theta, x, chol), white=white)
+    def _with_observed(self, observed: Observed, chol: Tensor, white: Tensor) -> "ExactProcess":
+        return replace(self, basis=Basis.of_observed(self.kernel, self.theta, observed, chol), white=white)
 
-    def _covariance(self, joint: Tensor, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """k of the earlier rows with the last rows x, and the data covariance of x."""
-        check_observations(x, y)
-        k, _ = self.kernel.cross(self.theta, joint, x)
-        variance = self.noise[..., None].expand(x.shape[:-1]) if noise is None else noise
-        n = joint.shape[-2] - x.shape[-2]
+    def _covariance(
+        self, joint: Observed, x: Observed, y: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """k of the earlier observations with the last ones x, and the data covariance of x."""
+        check_observations(x, y, noise)
+        k = covariance(self.kernel, self.theta, joint, x)
+        lead = (*self.theta.shape[:-1], number_of(x))
+        variance = self.noise[..., None].expand(lead) if noise is None else noise
+        n = k.shape[-2] - k.shape[-1]
         return k[..., :n, :], k[..., n:, :] + torch.diag_embed(variance)
 
 
-def check_observations(x: Tensor, y: Tensor) -> None:
-    """Raise DataError unless y is (*s, *b, q), with fantasies *s, for rows x (*b, q, d)."""
-    if x.shape[:-1] != y.shape[y.ndim - x.ndim + 1 :]:
-        raise DataError(f"y must be (*s, *b, q) for x (*b, q, d), got {tuple(y.shape)}, {tuple(x.shape)}")
+def check_observations(x: Observed, y: Tensor, noise: Tensor | None) -> None:
+    """Raise DataError unless y is (*s, *b, q), with fantasies *s, for q observations; the noise likewise."""
+    if isinstance(x, Functionals):
+        shape = (*x.x.shape[:-2], x.count)
+        if noise is None:
+            raise DataError("the noise of observed functionals must be given: that of values is not theirs")
+    else:
+        shape = tuple(x.shape[:-1])
+    if shape != tuple(y.shape[y.ndim - len(shape) :]):
+        raise DataError(f"y must be (*s, *b, q), with (*b, q) = {shape} of x, got {tuple(y.shape)}")
 
 
 def sample_joint(

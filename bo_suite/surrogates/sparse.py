@@ -12,6 +12,13 @@ from bo_suite.linalg import cholesky_downdate, cholesky_update, solve_lower
 from bo_suite.surrogates import moments
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.features.variables import InducingVariables
+from bo_suite.surrogates.observed import (
+    Observed,
+    covariance,
+    number_of,
+    prior_means,
+    variances,
+)
 from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import check_observations
 
@@ -120,7 +127,7 @@ class SparseProcess:
 
     def condition(
         self,
-        x: jt.Float[Tensor, "*b q d"],
+        x: Observed,
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "SparseProcess":
@@ -134,10 +141,10 @@ class SparseProcess:
             DataError: x and y do not fit together.
             NumericalError: the joint covariance is not positive definite, jitter included.
         """
-        check_observations(x, y)
-        m, q = self.variables.count, x.shape[-2]
+        check_observations(x, y, noise)
+        m, q = self.variables.count, number_of(x)
         cross = self.variables.cross(self.kernel, self.theta, x)
-        corner = self.kernel.gram(self.theta, x)[0]
+        corner = covariance(self.kernel, self.theta, x, x)
         widened = self.precision_chol.new_zeros(*self.theta.shape[:-1], m + q, m + q)
         widened[..., :m, :m] = self.precision_chol
         widened[..., m:, m:].diagonal(dim1=-2, dim2=-1).fill_(1.0)
@@ -152,7 +159,7 @@ class SparseProcess:
 
     def absorb(
         self,
-        x: jt.Float[Tensor, "*b q d"],
+        x: Observed,
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "SparseProcess":
@@ -171,7 +178,7 @@ class SparseProcess:
 
     def release(
         self,
-        x: jt.Float[Tensor, "*b q d"],
+        x: Observed,
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "SparseProcess":
@@ -190,18 +197,18 @@ class SparseProcess:
         basis = replace(self.basis, precision_chol=precision_chol)
         return replace(self, basis=basis, linear=linear, trace=None)
 
-    def _observe(self, x: Tensor, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _observe(self, x: Observed, y: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """A / √noise (*b, m, q), and A (y - prior_mean(x)) / noise (*sb, m)."""
-        check_observations(x, y)
+        check_observations(x, y, noise)
         a = self.basis.whiten(x)
         variance = self.noise[..., None]
         if noise is not None:
             least = torch.finfo(noise.dtype).eps * self.scale[..., None]
             variance = torch.where(torch.isnan(noise), variance, torch.maximum(noise, least))
         if self.independent:
-            diagonal = self.kernel.diagonal(self.theta, x)
+            diagonal = variances(self.kernel, self.theta, x)
             variance = variance + (diagonal - a.square().sum(-2)).clamp(min=0.0)
         deviation = variance.sqrt()
         vectors = a / deviation[..., None, :]
-        residual = (y - self.prior_mean(x)) / deviation
+        residual = (y - prior_means(self.prior_mean, x)) / deviation
         return vectors, (vectors @ residual[..., None])[..., 0]

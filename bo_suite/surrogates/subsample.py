@@ -12,7 +12,7 @@ from bo_suite.data import Dataset
 
 def observations_at(data: Dataset, index: jt.Int64[Tensor, "*b k"]) -> Dataset:
     """The observations of some indices, different ones in each replicate."""
-    return _chosen(data, rows_at(data.x, index), lambda numbers: numbers.gather(-1, index))
+    return _chosen(data, lambda rows: rows_at(rows, index), lambda numbers: numbers.gather(-1, index))
 
 
 def rows_at(x: jt.Float[Tensor, "*b n d"], index: jt.Int64[Tensor, "*b k"]) -> jt.Float[Tensor, "*b k d"]:
@@ -25,7 +25,7 @@ def evenly_spaced(data: Dataset, count: int) -> Dataset:
     index = spaced_indices(data.x.shape[-2], count, data.x.device)
     if index is None:
         return data
-    return _chosen(data, data.x[..., index, :], lambda numbers: numbers[..., index])
+    return _chosen(data, lambda rows: rows[..., index, :], lambda numbers: numbers[..., index])
 
 
 def spaced_indices(n: int, count: int, device: torch.device) -> jt.Int64[Tensor, " k"] | None:
@@ -50,9 +50,22 @@ def best_and_evenly_spaced(data: Dataset, count: int) -> Dataset:
     return observations_at(data, torch.cat((order[..., :half], order[..., spaced]), -1).sort(-1).values)
 
 
-def _chosen(data: Dataset, x: Tensor, choice: Callable[[Tensor], Tensor]) -> Dataset:
-    """The data with the rows x, and with the numbers of each observation that `choice` returns."""
+def _chosen(
+    data: Dataset, rows_of: Callable[[Tensor], Tensor], numbers_of: Callable[[Tensor], Tensor]
+) -> Dataset:
+    """The data with the chosen ones of the rows and of the numbers of each observation."""
     noise, violation, outside = (
-        None if numbers is None else choice(numbers) for numbers in (data.noise, data.violation, data.outside)
+        None if numbers is None else numbers_of(numbers)
+        for numbers in (data.noise, data.violation, data.outside)
     )
-    return replace(data, x=x, y=choice(data.y), noise=noise, violation=violation, outside=outside)
+    gradient, x_std = (None if rows is None else rows_of(rows) for rows in (data.gradient, data.x_std))
+    return replace(
+        data,
+        x=rows_of(data.x),
+        y=numbers_of(data.y),
+        noise=noise,
+        violation=violation,
+        outside=outside,
+        gradient=gradient,
+        x_std=x_std,
+    )

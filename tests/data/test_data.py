@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from bo_suite.data import Columns, Condition, Dataset, Seeds
+from bo_suite.errors import DataError
 
 
 def test_seeds_depend_on_seed_trial_and_purpose_alone() -> None:
@@ -55,6 +58,39 @@ def test_replicates_of_data_are_picked_by_their_places(noisy: bool, pending: int
     assert torch.equal(data.replicates(4).replicates(0).x, x[1, 1])
     with pytest.raises(IndexError):
         data.replicates(6)
+
+
+def test_gradients_and_deviations_of_rows_go_with_their_rows() -> None:
+    x = torch.rand(2, 3, 5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    gradient, x_std = x + 1.0, x + 2.0
+    gradient[0, 1, 2, 0] = torch.nan
+    data = Dataset(x, x.sum(-1), gradient=gradient, x_std=x_std)
+    part = data.replicates(1).to(torch.device("cpu"))
+    assert part.gradient is not None
+    assert part.x_std is not None
+    assert_close(part.gradient, gradient[0, 1], equal_nan=True)
+    assert torch.equal(part.x_std, x_std[0, 1])
+    with_pending = data.with_pending([x[..., 0, :]])
+    assert with_pending.gradient is data.gradient
+    assert with_pending.x_std is data.x_std
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "gradient",
+            torch.full((4, 2), torch.inf, dtype=torch.float64),
+            "derivatives must be finite, or NaN",
+        ),
+        ("x_std", torch.full((4, 2), -1e-9, dtype=torch.float64), "at least 0 and finite"),
+        ("x_std", torch.full((4, 2), torch.nan, dtype=torch.float64), "at least 0 and finite"),
+    ],
+)
+def test_gradients_and_deviations_that_are_refused(field: str, value: torch.Tensor, message: str) -> None:
+    x = torch.rand(4, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    with pytest.raises(DataError, match=message):
+        replace(Dataset(x, x[:, 0]), **{field: value})
 
 
 def test_a_column_is_active_if_its_parents_are_and_have_such_positions() -> None:

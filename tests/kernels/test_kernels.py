@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from bo_suite.data import Seeds
-from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52, as_kernel
+from bo_suite.kernels import GPyTorchKernel, Kernel, Matern52, SquaredExponential, as_kernel
 from bo_suite.testing.data import rows
 
 RBF = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel(ard_num_dims=3)).double()
@@ -16,6 +16,8 @@ KERNELS = [
     Matern52(),
     Matern52(unordered=(2,)),
     Matern52(fidelities=(1,)),
+    SquaredExponential(),
+    SquaredExponential(unordered=(2,)),
     GPyTorchKernel(RBF),
     GPyTorchKernel(POLYNOMIAL),
 ]
@@ -62,7 +64,7 @@ def test_the_diagonal_is_that_of_the_gram_matrix_and_so_is_its_gradient(kernel: 
     assert_close(by_x, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("kernel", KERNELS[:4], ids=lambda kernel: type(kernel).__name__)
+@pytest.mark.parametrize("kernel", KERNELS[:6], ids=lambda kernel: type(kernel).__name__)
 def test_pullbacks_of_a_batch_are_those_of_its_elements(kernel: Kernel) -> None:
     x, z, w = rows(5, 2, seed=1), rows(4, 2, seed=2), weights(2, 5, 4)
     theta = kernel.start(3).expand(2, -1) + 0.1 * weights(2, len(kernel.start(3)))
@@ -75,7 +77,9 @@ def test_pullbacks_of_a_batch_are_those_of_its_elements(kernel: Kernel) -> None:
     assert_close(diagonal[1], kernel.diagonal_gradient(theta[1], x[1], w[1, :, 0])[0])
 
 
-@pytest.mark.parametrize("kernel", [Matern52(), Matern52(unordered=(2,))], ids=str)
+@pytest.mark.parametrize(
+    "kernel", [Matern52(), Matern52(unordered=(2,)), SquaredExponential(unordered=(2,))], ids=str
+)
 def test_cosines_of_random_frequencies_average_to_the_kernel(kernel: Matern52) -> None:
     x, theta = rows(8, seed=4), torch.tensor([-1.0, -0.3, -1.5, 0.7], dtype=torch.float64)
     frequencies, amplitudes = kernel.frequencies(theta, 200_000, 3, Seeds.of(0, 0))

@@ -52,7 +52,17 @@ NO_RECIPES = {
     ),
     "classifiers": (*("WeightedExamples", "GPLogOdds", "SklearnLogOdds"), *("MLPLogOdds", "DensityRatio")),
     "kernels": (
-        *("Conditional", "ConditionalFeatures", "Described", "Layout", "Mixture", "Part", "Parameters"),
+        *(
+            "Ard",
+            "Functionals",
+            "Conditional",
+            "ConditionalFeatures",
+            "Described",
+            "Layout",
+            "Mixture",
+            "Part",
+            "Parameters",
+        ),
         *("Projection", "Rectified", "RidgeFunctions", "Waves"),
     ),
     "surrogates": (
@@ -65,7 +75,7 @@ NO_RECIPES = {
             "Collapsed",
             "CollapsedObjective",
         ),
-        *("InducingCovariance", "Points", "Stacked", "Harmonics", "Units"),
+        *("InducingCovariance", "Points", "Observables", "Stacked", "Harmonics", "Units"),
         *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),

@@ -1,6 +1,7 @@
 """A prior mean that is a function of x: everything is GP regression on the residuals, plus the function."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from bo_suite.integrations.botorch import ProcessModel
 from bo_suite.surrogates import SGPR, SVGP, AutoGP, ExactGP, ExactProcess, PriorMean, Process, WarmStart
 from bo_suite.surrogates.inducing import Given
 from bo_suite.surrogates.paths import draw_paths
-from bo_suite.surrogates.prior_mean import check_mean
+from bo_suite.surrogates.prior_mean import check_mean, without_function
 from bo_suite.surrogates.variational.training import NaturalLBFGS
 from bo_suite.testing.data import dataset, rows
 
@@ -213,3 +214,22 @@ def test_the_knowledge_gradient_says_what_a_process_lacks() -> None:
         DataError, match=r"needs a surrogate whose process has a method `lookahead`.*Posterior"
     ):
         KnowledgeGradient(Plain()).build(data()[0], Seeds.of(0, 0))
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_the_gradient_of_the_function_is_taken_off_known_derivatives(batch: tuple[int, ...]) -> None:
+    whole, residuals = data(*batch)
+    known = torch.ones_like(whole.x)
+    known[..., 3, 1] = math.nan
+    less = without_function(replace(whole, gradient=known), slope)
+    assert_close(less.y, residuals.y)
+    x = whole.x
+    expected = known - torch.stack(
+        (6.0 * torch.cos(2.0 * x[..., 0]), -2.0 * x[..., 1], torch.zeros_like(x[..., 2])), -1
+    )
+    assert less.gradient is not None
+    assert_close(less.gradient, expected, equal_nan=True)
+    assert not less.gradient.requires_grad
+    constant = without_function(replace(whole, gradient=known), lambda rows: rows.new_ones(rows.shape[:-1]))
+    assert constant.gradient is not None
+    assert_close(constant.gradient, known, equal_nan=True)

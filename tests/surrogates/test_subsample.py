@@ -27,7 +27,16 @@ PARTS: dict[str, Callable[[Dataset], Dataset]] = {
 def test_every_observation_keeps_its_numbers(part: str) -> None:
     number = torch.arange(N, **CPU_DOUBLES)
     y, outside = (number * 5.0) % N, number % 3 == 0
-    data = Dataset(number[:, None] / N, y, number + 1.0, violation=number + 2.0, outside=outside)
+    rows = number[:, None]
+    data = Dataset(
+        rows / N,
+        y,
+        number + 1.0,
+        violation=number + 2.0,
+        outside=outside,
+        gradient=rows + 3.0,
+        x_std=rows + 4.0,
+    )
     chosen = PARTS[part](data)
     index = (chosen.x[:, 0] * N).round().long()
     assert len(set(index.tolist())) == 4
@@ -38,5 +47,10 @@ def test_every_observation_keeps_its_numbers(part: str) -> None:
     assert torch.equal(chosen.violation, index + 2.0)
     assert chosen.outside is not None
     assert torch.equal(chosen.outside, outside[index])
+    assert chosen.gradient is not None
+    assert torch.equal(chosen.gradient[:, 0], index + 3.0)
+    assert chosen.x_std is not None
+    assert torch.equal(chosen.x_std[:, 0], index + 4.0)
     alone = PARTS[part](Dataset(data.x, y))
     assert (alone.noise, alone.violation, alone.outside) == (None, None, None)
+    assert (alone.gradient, alone.x_std) == (None, None)

@@ -96,7 +96,7 @@ class FreezeThaw:
         )
         constant, white = constant_and_white(chol, value, problem.constant)
         target = ExactProcess(
-            Basis.of_rows(problem.kernel, theta, curves.x, chol),
+            Basis.of_observed(problem.kernel, theta, curves.x, chol),
             white,
             PriorMean(constant + mean[..., -1], problem.function),
             covariance[..., -1, -1] + noise,

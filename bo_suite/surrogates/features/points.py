@@ -9,12 +9,15 @@ from torch import Tensor
 
 from bo_suite.kernels import Kernel, PreparedKernel
 from bo_suite.kernels.base import CrossTo, Features
+from bo_suite.linalg.factor import add_jitter
 from bo_suite.linalg.factors import Bordered, Lower
+from bo_suite.surrogates.features.observables import Observables
 from bo_suite.surrogates.features.variables import (
     InducingCovariance,
     InducingVariables,
     VariablesPullback,
 )
+from bo_suite.surrogates.observed import Observed, covariance, joined, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +69,10 @@ class Points:
         return InducingCovariance(Lower(chol), info, pullback)
 
     def cross(
-        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: Observed
     ) -> jt.Float[Tensor, "*b m n"]:
-        """k(Z, x)."""
-        return kernel.cross(theta, self.x, x)[0]
+        """k(Z, x), or the covariance with functionals."""
+        return covariance(kernel, theta, self.x, x)
 
     def joint(
         self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
@@ -99,9 +102,10 @@ class Points:
         """The functions at Z."""
         return functions(self.x)
 
-    def with_points(self, x: jt.Float[Tensor, "*b j d"]) -> "Points":
-        """More points."""
-        return Points(torch.cat((self.x, x), -2))
+    def with_points(self, x: Observed) -> "Points | Observables":
+        """More points, or functionals after them."""
+        more = joined(self.x, x)
+        return Points(more) if isinstance(more, Tensor) else Observables(more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,9 +172,9 @@ class Stacked:
         )
 
     def cross(
-        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: Observed
     ) -> jt.Float[Tensor, "*b m n"]:
-        """Covariances of both with f(x)."""
+        """Covariances of both with f(x), or with functionals."""
         return torch.cat((self.first.cross(kernel, theta, x), self.orthogonal.cross(kernel, theta, x)), -2)
 
     def joint(
@@ -211,21 +215,10 @@ class Stacked:
         first = self.first.values(kernel, theta, functions)
         return torch.cat((first, self.orthogonal.values(kernel, theta, functions)), -2)
 
-    def with_points(self, x: jt.Float[Tensor, "*b j d"]) -> "Stacked":
+    def with_points(self, x: Observed) -> "Stacked":
         """The same with more points."""
-        return Stacked(self.first, self.orthogonal.with_points(x))
+        return Stacked(self.first, Points(torch.cat((self.orthogonal.x, rows_of(x)), -2)))
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         size = self.first.parameters.shape[-1]
         return parameters[..., :size], parameters[..., size:]
-
-
-def add_jitter(matrix: jt.Float[Tensor, "*b m m"], jitter: Tensor | float) -> jt.Float[Tensor, "*b m m"]:
-    """A + jitter diag(A). The same map takes a gradient by the result to the one by A.
-
-    Args:
-        matrix: A.
-        jitter: one number for all, or one a replicate.
-    """
-    share = jitter[..., None] if isinstance(jitter, Tensor) else jitter
-    return matrix + torch.diag_embed(share * matrix.diagonal(dim1=-2, dim2=-1))

@@ -21,6 +21,7 @@ from bo_suite.surrogates.features.harmonics import harmonics, harmonics_gradient
 from bo_suite.surrogates.features.points import Points, Stacked
 from bo_suite.surrogates.features.variables import InducingCovariance, VariablesPullback
 from bo_suite.surrogates.inducing import check_whole
+from bo_suite.surrogates.observed import Observed, rows_of
 
 _MOST = 4096
 """Largest number of harmonics: the precision of q has the square of it as entries."""
@@ -164,10 +165,10 @@ class Harmonics:
         return InducingCovariance(Diagonal(variances.sqrt()), info, pullback)
 
     def cross(
-        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: Observed
     ) -> jt.Float[Tensor, "*b m n"]:
         """λ_l a(x) Y_lm(x̂)."""
-        directions, amplitude, _ = require_zonal(kernel).project(theta, x)
+        directions, amplitude, _ = require_zonal(kernel).project(theta, rows_of(x))
         return (
             self._at(directions).mT * self._variances(kernel, theta)[0][..., None] * amplitude[..., None, :]
         )
@@ -204,9 +205,9 @@ class Harmonics:
         coefficients = functions.coefficients(self.degrees[-1])[..., self._levels]
         return (self._at(functions.directions) * coefficients).mT
 
-    def with_points(self, x: jt.Float[Tensor, "*b j d"]) -> Stacked:
+    def with_points(self, x: Observed) -> Stacked:
         """These, then the values at points."""
-        return Stacked(self, Points(x))
+        return Stacked(self, Points(rows_of(x)))
 
     def _at(self, directions: Tensor) -> Tensor:
         """Y_lm of directions (*b n m)."""

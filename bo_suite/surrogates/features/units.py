@@ -12,10 +12,12 @@ from bo_suite.kernels.base import CrossTo, Features
 from bo_suite.kernels.profiles import LEAST
 from bo_suite.kernels.ridges import RidgeFunctions
 from bo_suite.kernels.sphere import harmonics_count, legendre, zonal_products, zonal_sum
+from bo_suite.linalg.factor import add_jitter
 from bo_suite.linalg.factors import Lower
-from bo_suite.surrogates.features.points import Points, Stacked, add_jitter
+from bo_suite.surrogates.features.points import Points, Stacked
 from bo_suite.surrogates.features.spherical import require_zonal
 from bo_suite.surrogates.features.variables import InducingCovariance, VariablesPullback
+from bo_suite.surrogates.observed import Observed, rows_of
 
 _BOX = 10.0
 """Largest entry of the direction of a unit, of which only the direction matters."""
@@ -82,10 +84,10 @@ class Units:
         return InducingCovariance(Lower(chol), info, pullback)
 
     def cross(
-        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: Observed
     ) -> jt.Float[Tensor, "*b m n"]:
         """a(x) σ(zᵀ x̂)."""
-        rows, amplitude, _ = require_zonal(kernel).project(theta, x)
+        rows, amplitude, _ = require_zonal(kernel).project(theta, rows_of(x))
         return self._smoothed(kernel, theta).cross(self._units()[0], rows)[0] * amplitude[..., None, :]
 
     def joint(
@@ -128,9 +130,9 @@ class Units:
         polynomials = legendre(cosines, smoothed.dim, len(self.activation) - 1)
         return (polynomials * weights[..., None, :, :]).sum(-1)
 
-    def with_points(self, x: jt.Float[Tensor, "*b j d"]) -> Stacked:
+    def with_points(self, x: Observed) -> Stacked:
         """These, then the values at points."""
-        return Stacked(self, Points(x))
+        return Stacked(self, Points(rows_of(x)))
 
     def _units(self) -> tuple[Tensor, Tensor]:
         """Unit vectors, and the lengths of z."""

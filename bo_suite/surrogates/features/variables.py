@@ -13,7 +13,7 @@ import jaxtyping as jt
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
-from bo_suite.kernels import Kernel
+from bo_suite.kernels import Functionals, Kernel
 from bo_suite.kernels.base import CrossTo, Features
 from bo_suite.linalg.factors import Factor
 
@@ -71,9 +71,9 @@ class InducingVariables(Protocol):
         """
 
     def cross(
-        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
+        self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"] | Functionals
     ) -> jt.Float[Tensor, "*b m n"]:
-        """k_u(x)."""
+        """k_u(x); if they hold values of f alone, also their covariance with functionals of f."""
 
     def joint(
         self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"], x: jt.Float[Tensor, "*b n d"]
@@ -91,8 +91,8 @@ class InducingVariables(Protocol):
     ) -> jt.Float[Tensor, "*b m g"]:
         """The variables' values if f is each of the g functions, which the kernel has returned."""
 
-    def with_points(self, x: jt.Float[Tensor, "*b j d"]) -> "InducingVariables":
-        """These, followed by the values of f at x."""
+    def with_points(self, x: jt.Float[Tensor, "*b j d"] | Functionals) -> "InducingVariables":
+        """These, followed by the values of f at x, or by functionals of f."""
 
 
 def are_features(value: object) -> bool:
