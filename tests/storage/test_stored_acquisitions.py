@@ -77,6 +77,9 @@ NO_RECIPES = {
         ),
         *("InducingCovariance", "Points", "Observables", "Stacked", "Harmonics", "Units"),
         *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
+        *("StreamingGP", "ScalarOutputs", "VectorOutputs", "OperatorOutputs", "Message", "Optimum"),
+        *("FixedPrecision", "GammaPrecision", "WishartPrecision", "SeparableSums", "OperatorSums"),
+        *("Expectations", "BoundObjective", "LocatedInputs"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),
     "integrations": (
