@@ -26,6 +26,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -103,14 +104,23 @@ def read(path: Path) -> list[Record]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def add(path: Path, record: Record) -> None:
-    """Appends a record with where it was measured."""
+@cache
+def measured_with() -> Record:
+    """The commit when this was first called, versions and device."""
     here = Path(__file__).parent
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=here)
     names = ("torch", "scipy", "botorch", "gpytorch")
-    where = {"commit": commit.stdout.strip(), "versions": {name: version(name) for name in names}}
+    return {
+        "commit": commit.stdout.strip(),
+        "versions": {name: version(name) for name in names},
+        "device": platform.processor() or platform.machine(),
+    }
+
+
+def add(path: Path, record: Record) -> None:
+    """Appends a record with where it was measured."""
     with path.open("a") as file:
-        file.write(json.dumps(record | where | {"device": platform.processor() or platform.machine()}) + "\n")
+        file.write(json.dumps(record | measured_with()) + "\n")
 
 
 def work(tasks: Sequence[tuple[str, str, int, int]], jobs: int) -> Iterator[Record]:
@@ -189,6 +199,7 @@ def main() -> None:
         report(read(options.out), options.methods)
         return
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    measured_with()  # before anybody commits something else
     {"run": run, "seconds": seconds}[options.command](options)
 
 
