@@ -122,13 +122,14 @@ with torch.no_grad():
         without = surrogate.fit(Dataset(at, wave(at[:, 0])), seeds).mean(GRID)
         apart = float((process.mean(GRID) - without).square().mean().sqrt())
         deviation = math.exp(0.5 * float(process.hyperparameters[-1]))
-        print(f"{count} values: noise of the slopes {deviation:.2f}, {apart:.3f} from the mean without them")
+        print(f"{count} values: noise of the slopes {deviation:.2f} of their size,", end=" ")
+        print(f"the mean is {apart:.3f} from that without them")
 assert apart < 0.02
 
 # %% [markdown]
 # Six values cannot contradict six slopes: a function with more wiggles has both, and the model
-# believes in it. Twelve can. The noise of the slopes becomes about as large as the slopes are, and
-# the mean is that of the values alone. So a wrong adjoint misleads a search at first, and is found
+# believes in it. Twelve can. The noise of the slopes becomes larger than the slopes are, and the
+# mean is that of the values alone. So a wrong adjoint misleads a search at first, and is found
 # out as values come in.
 #
 # ## Other things that one may know
