@@ -2,12 +2,13 @@
 
     python benchmarks/messages.py --out /tmp/messages
 
-stream: rows that arrive one by one, for each kind of output: milliseconds an update (median, and those of a
-refactoring in its place), the evidence lower bound before and after coordinate ascent between q(v) and q(W)
-and its seconds, memory of the state and what the process has grown by, and how far the stream is from all
-rows at once. sinc: 50 noisy observations of sin(πx) / (πx), 20 inducing inputs, hyperparameters by the bound,
-beside an exact process whose hyperparameters have the largest evidence, by seed. One thread. Records are
-added to messages.jsonl in the folder; the report takes the latest of each kind.
+stream: rows that arrive one by one, for each kind of output: milliseconds an update (median), those of its
+update of the factor L_B and of a refactoring in its place, the evidence lower bound before and after
+coordinate ascent between q(v) and q(W) and its seconds, memory of the state and what the program has grown
+by, and how far the stream is from all rows at once. sinc: 50 noisy observations of sin(πx) / (πx), 20
+inducing inputs, hyperparameters by the bound, beside an exact process whose hyperparameters have the largest
+evidence, by seed. inputs: outcomes of inputs that were not set exactly. Times are of the processor, on one
+thread. Records are added to messages.jsonl in the folder; the report takes the latest of each kind.
 """
 
 import os
@@ -17,6 +18,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse
 import json
+import math
 import platform
 import resource
 import statistics
@@ -33,7 +35,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from bo_suite.data import CPU_DOUBLES
-from bo_suite.kernels import Kernel, Matern52, SquaredExponential
+from bo_suite.kernels import Functionals, Kernel, Matern52, SquaredExponential
+from bo_suite.linalg import cholesky_update
 from bo_suite.surrogates import StreamingGP
 from bo_suite.surrogates.messages import (
     GammaPrecision,
@@ -45,8 +48,10 @@ from bo_suite.surrogates.messages import (
     WishartPrecision,
     fit_hyperparameters,
     gradients,
+    locate_inputs,
     values_and_gradients,
 )
+from bo_suite.surrogates.normal_rule import normal_rule
 
 DIM, NOISE = 2, 0.1
 Record = dict[str, Any]
@@ -120,27 +125,32 @@ def stream(name: str, options: argparse.Namespace) -> Record:
     theta = torch.tensor([-1.2, -0.9, 0.0], **CPU_DOUBLES)
     start = StreamingGP.start(node.kernel, theta, inducing, node.outputs, noise_prior(node.width))
     start.observed(x[:1], y[:1]).converged()  # what is loaded and compiled is not counted
-    process, seconds, factor = start, [], []
+    process, seconds, factor, rank = start, [], [], []
+    terms = 0.1 * torch.randn(*start.precision_chol.shape[:2], rank_of(node), generator=generator).double()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for first in range(0, options.rows, node.batch):
         rows = slice(first, first + node.batch)
-        began = time.perf_counter()
+        began = time.process_time()
         process = process.observed(x[rows], y[rows], std[rows] if node.std else None)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
         if first % (100 * node.batch) == 0:
-            began = time.perf_counter()
+            began = time.process_time()
             process.sums.precision_chol(process.noise.mean)
-            factor.append(time.perf_counter() - began)
+            factor.append(time.process_time() - began)
+            began = time.process_time()
+            cholesky_update(process.precision_chol, terms)
+            rank.append(time.process_time() - began)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    began = time.perf_counter()
+    began = time.process_time()
     settled = process.converged()
-    ascent = time.perf_counter() - began
+    ascent = time.process_time() - began
     record: Record = {
         "node": name,
         "rows": options.rows,
         "batch": node.batch,
         "inducing": options.inducing,
         "update_ms": 1e3 * statistics.median(seconds),
+        "rank_ms": None if node.std else 1e3 * statistics.median(rank),
         "refactor_ms": 1e3 * statistics.median(factor),
         "bound": float(process.bound),
         "bound_converged": float(settled.bound),
@@ -154,6 +164,11 @@ def stream(name: str, options: argparse.Namespace) -> Record:
         difference = (process.precision_chol - at_once.precision_chol).abs().max()
         record["difference"] = float(difference / at_once.precision_chol.abs().max())
     return record
+
+
+def rank_of(node: Node) -> int:
+    """Rank of what a row adds to the precision of a part of the inducing values."""
+    return node.width if isinstance(node.outputs, OperatorOutputs) else 1
 
 
 def size(sums: object) -> int:
@@ -174,9 +189,9 @@ def sinc(seed: int) -> Record:
     noise = GammaPrecision(torch.tensor(0.01, **CPU_DOUBLES), torch.tensor(0.01, **CPU_DOUBLES))
     start = StreamingGP.start(kernel, theta, inducing, ScalarOutputs(), noise)
     first = start.observed(x, y).converged()
-    began = time.perf_counter()
+    began = time.process_time()
     best = fit_hyperparameters(start, x, y)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
 
     def evidence(eta: Tensor) -> tuple[Tensor, Tensor]:
         cov = kernel.gram(eta[:2], x)[0] + eta[2].exp() * torch.eye(50, **CPU_DOUBLES)
@@ -209,28 +224,71 @@ def sinc(seed: int) -> Record:
     }
 
 
+def inputs(seed: int) -> Record:
+    """150 outcomes of sin(9x), x set with a standard deviation of 0.1: error of the mean, noise, bound."""
+    generator = torch.Generator().manual_seed(seed)
+    intended = torch.rand(150, 1, generator=generator, dtype=torch.float64)
+    x = intended + 0.1 * torch.randn(150, 1, generator=generator, dtype=torch.float64)
+    y = torch.sin(9.0 * x[:, 0]) + 0.05 * torch.randn(150, generator=generator, dtype=torch.float64)
+    std, at = torch.full_like(x, 0.1), torch.linspace(0.05, 0.95, 100, **CPU_DOUBLES)[:, None]
+    inducing = torch.linspace(-0.2, 1.2, 25, **CPU_DOUBLES)[:, None]
+    kernel, theta = SquaredExponential(), torch.tensor([math.log(0.25), 0.0], **CPU_DOUBLES)
+    prior = GammaPrecision(torch.tensor(1.0, **CPU_DOUBLES), torch.tensor(0.1, **CPU_DOUBLES))
+    start = StreamingGP.start(kernel, theta, inducing, ScalarOutputs(), prior)
+    nodes, weights = normal_rule(1)
+
+    def average(rows: Tensor) -> Functionals:
+        return Functionals.averages(rows, 0.1 * nodes, weights)
+
+    averaging = StreamingGP.start(kernel, theta, inducing, OperatorOutputs(average), prior)
+    began = time.process_time()
+    located = locate_inputs(start, intended, y, std).process
+    record: Record = {"inputs": seed, "seconds": time.process_time() - began}
+    for name, process in {
+        "taken as exact": start.observed(intended, y).converged(),
+        "averaged kernel": start.observed(intended, y, std).converged(),
+        "averaged function": averaging.observed(intended, y[:, None]).converged(),
+        "located": located,
+        "known": start.observed(x, y).converged(),
+    }.items():
+        error = (process.process.mean(at) - torch.sin(9.0 * at[:, 0])).square().mean()
+        record[name] = [float(error), 1.0 / float(process.noise.mean), float(process.bound)]
+    return record
+
+
 def measure(options: argparse.Namespace) -> Iterator[Record]:
     """Every record that the options ask for."""
     for name in NODES if "stream" in options.parts else ():
         yield {"part": "stream", **stream(name, options)}
     for seed in range(options.seeds) if "sinc" in options.parts else ():
         yield {"part": "sinc", **sinc(seed)}
+    for seed in range(options.seeds) if "inputs" in options.parts else ():
+        yield {"part": "inputs", **inputs(seed)}
 
 
 def report(records: list[Record]) -> None:
     """Both tables."""
-    latest = {record.get("node", record.get("seed")): record for record in records}
+    latest = {record.get("node", record.get("seed")): record for record in records if "inputs" not in record}
     heading(
-        *("messages", "rows at once", "ms an update", "ms a refactoring", "bound, then converged"),
+        *(
+            "messages",
+            "rows at once",
+            "ms an update",
+            "of it: L_B",
+            "refactoring it",
+            "bound, then converged",
+        ),
         *("seconds of it", "state, MB", "grown, MB", "off by"),
     )
     for name in NODES:
         if one := latest.get(name):
             off = f"{one['difference']:.0e}" if "difference" in one else ""
+            rank = f"{one['rank_ms']:.2f}" if one["rank_ms"] else ""
             bounds = f"{one['bound']:.0f}, {one['bound_converged']:.0f}"
             print(
-                f"| {name} | {one['batch']} | {one['update_ms']:.2f} | {one['refactor_ms']:.2f} | {bounds} "
-                f"| {one['ascent_s']:.2f} | {one['state_mb']:.2f} | {one['grown_mb']:.1f} | {off} |"
+                f"| {name} | {one['batch']} | {one['update_ms']:.2f} | {rank} | {one['refactor_ms']:.2f} "
+                f"| {bounds} | {one['ascent_s']:.2f} | {one['state_mb']:.2f} | {one['grown_mb']:.1f} "
+                f"| {off} |"
             )
     heading(
         *("seed", "free energy, first and last", "least with exact evidence", "SMSE", "SMSE, exact"),
@@ -241,6 +299,17 @@ def report(records: list[Record]) -> None:
             f"| {one['seed']} | {one['free_energy_first']:.2f}, {one['free_energy']:.2f} "
             f"| {one['least_possible']:.2f} | {one['smse']:.4f} | {one['smse_exact']:.4f} "
             f"| {one['lengthscale']:.3f} | {one['variance']:.3f} | {one['precision']:.0f} |"
+        )
+
+    found = {record["inputs"]: record for record in records if "inputs" in record}
+    heading("inputs", "mean squared error", "largest", "variance of the noise", "bound")
+    for name in (
+        ("taken as exact", "averaged kernel", "averaged function", "located", "known") if found else ()
+    ):
+        error, noise, bound = zip(*(record[name] for record in found.values()), strict=True)
+        print(
+            f"| {name} | {statistics.median(error):.4f} | {max(error):.4f} | {statistics.median(noise):.4f} "
+            f"| {statistics.median(bound):.1f} |"
         )
 
 
@@ -254,7 +323,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of messages.jsonl")
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["stream", "sinc"])
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["stream", "sinc", "inputs"])
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--inducing", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the streams")

@@ -10,8 +10,13 @@ from bo_suite.errors import ArgumentError
 from bo_suite.surrogates.messages.expectations import weighted_expectations
 from bo_suite.surrogates.messages.outputs import ScalarOutputs, VectorOutputs, separable_sums
 from bo_suite.surrogates.messages.streaming import StreamingGP, check_data
-from bo_suite.surrogates.messages.sums import SeparableSums
 from bo_suite.surrogates.normal_rule import normal_nodes
+
+_ROUNDS = 500
+"""Most rounds; about 50 are usual."""
+
+_SMALLEST = 1e-30
+"""Probabilities below count as zero in the divergence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +65,16 @@ def locate_inputs(
     stacked = outputs.stacked(y)
     check_data(x, stacked, process.prior.outputs, x_std)
     nodes, prior = normal_nodes(x, x_std)
-    flat, log_prior = nodes.flatten(-3, -2), prior.log()
-    weights = prior.expand(nodes.shape[:-1])
-    going = torch.ones(x.shape[:-2], dtype=torch.bool, device=x.device)
+    log_prior, weights = prior.log(), prior.expand(nodes.shape[:-1])
     process = process.observed(x, y, x_std).converged()
-    bound = process.bound
+    bound, going = process.bound, torch.ones(x.shape[:-2], dtype=torch.bool, device=x.device)
     for _ in range(_ROUNDS):
-        mean, cov = process.predict(flat)
-        residuals = (stacked[..., :, None, :] - mean.unflatten(-2, nodes.shape[-3:-1])).flatten(-3, -2)
-        weight = process.noise.mean
-        misfit = ((residuals @ weight) * residuals).sum(-1) + (weight[..., None, :, :] * cov).sum((-2, -1))
-        logits = log_prior - 0.5 * misfit.unflatten(-1, nodes.shape[-3:-1])
-        weights = torch.where(going[..., None, None], torch.softmax(logits, -1), weights)
-        divergence = (weights * (weights.clamp(min=_SMALLEST).log() - log_prior)).sum((-2, -1))
+        found = torch.softmax(log_prior - 0.5 * _misfits(process, nodes, stacked), -1)
+        weights = torch.where(going[..., None, None], found, weights)
         expected = weighted_expectations(basis, nodes, weights)
         located = separable_sums(expected, outputs.residuals(stacked), outputs.root)
+        divergence = (weights * (weights.clamp(min=_SMALLEST).log() - log_prior)).sum((-2, -1))
         sums = before.plus(replace(located, divergence=divergence))
-        assert isinstance(sums, SeparableSums), "of outputs that are mixed from processes"
         noise = process.prior.updated(sums.count, sums.optimum(process.noise.mean).scatter)
         noise = noise.where(going, process.noise)
         process = replace(process, sums=sums, noise=noise, precision_chol=sums.precision_chol(noise.mean))
@@ -90,8 +88,11 @@ def locate_inputs(
     return LocatedInputs(process, mean, spread.sqrt())
 
 
-_ROUNDS = 500
-"""Most rounds; about 50 are usual."""
-
-_SMALLEST = 1e-30
-"""Probabilities below count as zero in the divergence."""
+def _misfits(process: StreamingGP, nodes: Tensor, y: Tensor) -> Tensor:
+    """E[(y_n - f̃(z))ᵀ W (y_n - f̃(z))] at each node z of each datum: (*b, n, k)."""
+    mean, cov = process.predict(nodes.flatten(-3, -2))
+    weight = process.noise.mean
+    residuals = (y[..., :, None, :] - mean.unflatten(-2, nodes.shape[-3:-1])).flatten(-3, -2)
+    squares = ((residuals @ weight) * residuals).sum(-1) + (weight[..., None, :, :] * cov).sum((-2, -1))
+    misfits: Tensor = squares.unflatten(-1, nodes.shape[-3:-1])
+    return misfits

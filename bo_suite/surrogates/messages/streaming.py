@@ -180,7 +180,7 @@ class StreamingGP:
         mean, var = process.mean_and_var(x.expand(mixing.shape[-1], *x.shape))
         outputs = mean.movedim(0, -1) @ mixing.mT
         if self.outputs.mean is not None:
-            outputs = outputs + self.outputs.mean
+            outputs = outputs + self.outputs.mean.to(outputs)
         wide = mixing[..., None, :, :]
         return outputs, (wide * var.movedim(0, -1)[..., None, :]) @ wide.mT
 
