@@ -1,19 +1,22 @@
 """Hyperparameters that maximise the bound of a `StreamingGP`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.errors import ArgumentError
+from bo_suite.kernels import Functionals
 from bo_suite.linalg import solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
-from bo_suite.surrogates.basis import jitter_or_default
-from bo_suite.surrogates.messages.outputs import ScalarOutputs, VectorOutputs
+from bo_suite.surrogates.basis import Basis, jitter_or_default
+from bo_suite.surrogates.features.observables import Observables
+from bo_suite.surrogates.messages.outputs import OperatorOutputs, ScalarOutputs, VectorOutputs
 from bo_suite.surrogates.messages.streaming import StreamingGP
 from bo_suite.surrogates.messages.sums import SeparableSums
+from bo_suite.surrogates.observed import differentiable
 
 
 @outside_inference_mode
@@ -35,7 +38,6 @@ def fit_hyperparameters(
         evaluations: of the bound at most.
 
     Raises:
-        ArgumentError: `OperatorOutputs`, for which no gradient is there.
         DataError: as `StreamingGP.observed`.
     """
     objective = BoundObjective(process, x, y)
@@ -48,10 +50,11 @@ def fit_hyperparameters(
 class BoundObjective:
     """-bound at the optimal q(v) q(W), and its gradient by theta, for `minimize_batch`.
 
-    Both q are stationary there, so only the sums are differentiated. With A = a(X), E_j the second moment of
-    part j of v, m_j its mean, gains δ_j and mixing M as in `SeparableSums`, and t = tr(W C):
-    G = ∂ bound / ∂ A = (t I - Σ_j δ_j E_j) A + Σ_j m_j (M_jᵀ W Yᵀ), and
-    d bound = tr(Gᵀ L⁻¹ dk_u(X)) - ½ tr(L⁻ᵀ G Aᵀ L⁻¹ dK_uu) - ½ t Σ_n dk(x_n, x_n).
+    Both q are stationary there, so only the sums are differentiated. With A = L⁻¹ k_u(X), G = ∂ bound / ∂ A
+    and prior covariances K_n of the outputs of a datum:
+    d bound = tr(Gᵀ L⁻¹ dk_u(X)) - ½ tr(L⁻ᵀ G Aᵀ L⁻¹ dK_uu) - ½ Σ_n tr(W dK_n).
+    With E the second moment of a part of v, m its mean, gains δ and mixing M as in `SeparableSums`, G is
+    (tr(W C) I - Σ_j δ_j E_j) A + Σ_j m_j (M_jᵀ W Yᵀ), or ((I - E) A + m Yᵀ) W for operators.
 
     Attributes:
         process: what is the same for every theta.
@@ -74,27 +77,82 @@ class BoundObjective:
     ) -> tuple[jt.Float[Tensor, "*b"], jt.Float[Tensor, "*b p"]]:
         """-bound and its gradient."""
         process = self.at(theta)
-        outputs, sums, basis = process.outputs, process.sums, process.basis
-        if not isinstance(sums, SeparableSums) or not isinstance(outputs, ScalarOutputs | VectorOutputs):
-            raise ArgumentError("hyperparameters of OperatorOutputs must be given: nothing learns them")
-        weight = process.noise.mean
-        gains, mixing = sums.rotation(weight)
-        gains = gains.movedim(-1, 0)[..., None, None]
-        white = solve_lower(process.precision_chol, sums.linear(weight)[..., None])
-        mean = solve_lower(process.precision_chol, white, transposed=True)
-        cov = torch.cholesky_inverse(process.precision_chol)
-        second = (gains * (cov + mean @ mean.mT)).sum(0)
-        total = (weight * (sums.root @ sums.root.mT)).sum((-2, -1))[..., None]
-
-        k, pull = basis.variables.joint(basis.kernel, theta, self.x)
-        a, residuals = basis.factor.solve(k), outputs.residuals(outputs.stacked(self.y))
-        fit = mean[..., 0].movedim(0, -1) @ mixing.mT @ weight @ residuals.mT
-        by_a = total[..., None] * a - second @ a + fit
-        by_theta = pull(basis.factor.solve(by_a, transposed=True))[0]
-        half = basis.factor.solve(by_a @ a.mT, transposed=True)
+        basis = process.basis
+        if isinstance(process.outputs, OperatorOutputs):
+            part = _operator_part(process, process.outputs, self.x, self.y)
+        else:
+            part = _separable_part(process, self.x, self.y)
+        by_theta = part.by_prior + part.pull(basis.factor.solve(part.by_a, transposed=True))
+        half = basis.factor.solve(part.by_a @ part.a.mT, transposed=True)
         by_inducing = basis.factor.solve(half.mT, transposed=True)
         covariance = basis.variables.covariance(basis.kernel, theta, jitter_or_default(None, theta.dtype))
         by_theta = by_theta - 0.5 * covariance.pullback(0.5 * (by_inducing + by_inducing.mT))[0]
-        share = (-0.5 * total).expand(self.x.shape[:-1])
-        by_theta = by_theta + basis.kernel.diagonal_gradient(theta, self.x, share)[0]
         return -process.bound, -by_theta
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one kind of outputs has of the gradient.
+
+    Attributes:
+        a: A.
+        by_a: G.
+        pull: the map of a gradient by k_u(X) to that by theta.
+        by_prior: gradient by theta through the prior covariances of outputs.
+    """
+
+    a: Tensor
+    by_a: Tensor
+    pull: Callable[[Tensor], Tensor]
+    by_prior: Tensor
+
+
+def _separable_part(process: StreamingGP, x: Tensor, y: Tensor) -> _Part:
+    """G = (t I - Σ_j δ_j E_j) A + Σ_j m_j (M_jᵀ W Yᵀ), with t = tr(W C)."""
+    outputs, sums, basis = process.outputs, process.sums, process.basis
+    assert isinstance(sums, SeparableSums), "of outputs that are mixed from processes"
+    assert isinstance(outputs, ScalarOutputs | VectorOutputs), "outputs that are mixed from processes"
+    weight = process.noise.mean
+    gains, mixing = sums.rotation(weight)
+    mean, second = _moments(process)
+    explained = (gains.movedim(-1, 0)[..., None, None] * second).sum(0)
+    total = (weight * (sums.root @ sums.root.mT)).sum((-2, -1))[..., None]
+    k, pull = basis.variables.joint(basis.kernel, basis.theta, x)
+    a, residuals = basis.factor.solve(k), outputs.residuals(outputs.stacked(y))
+    fit = mean.movedim(0, -1) @ mixing.mT @ weight @ residuals.mT
+    by_a = total[..., None] * a - explained @ a + fit
+    share = (-0.5 * total).expand(x.shape[:-1])
+    by_prior, _ = basis.kernel.diagonal_gradient(basis.theta, x, share)
+    return _Part(a, by_a, lambda weights: pull(weights)[0], by_prior)
+
+
+def _operator_part(process: StreamingGP, outputs: OperatorOutputs, x: Tensor, y: Tensor) -> _Part:
+    """G = ((I - E) A + m Yᵀ) W, of the P columns of each datum."""
+    basis, weight = process.basis, process.noise.mean
+    kernel, functionals = differentiable(basis.kernel), outputs.operator(x)
+    mean, second = (each[0] for each in _moments(process))
+    k, pull = kernel.functionals_cross(basis.theta, _functionals_of(basis), functionals)
+    a, sizes = basis.factor.solve(k), y.shape[-2:]
+    constant = functionals.gathered(functionals.weight, -1).unflatten(-1, sizes)
+    fit = mean[..., None, None] * (y - outputs.mean * constant)[..., None, :, :]
+    by_a = ((a - second @ a).unflatten(-1, sizes) + fit) @ weight[..., None, :, :]
+    own = outputs.operator(x[..., None, :])
+    theta = basis.theta[..., None, :].expand(*x.shape[:-1], -1)
+    pull_own = kernel.functionals_cross(theta, own, own)[1]
+    shares = (-0.5 * weight)[..., None, :, :].expand(*x.shape[:-1], *weight.shape[-2:])
+    by_prior = pull_own(shares)[0].sum(-2)
+    return _Part(a, by_a.flatten(-2), lambda weights: pull(weights)[0], by_prior)
+
+
+def _moments(process: StreamingGP) -> tuple[Tensor, Tensor]:
+    """Means (r, *b, m) and second moments (r, *b, m, m) of the parts of v."""
+    chol = process.precision_chol
+    white = solve_lower(chol, process.sums.linear(process.noise.mean)[..., None])
+    mean = solve_lower(chol, white, transposed=True)
+    return mean[..., 0], torch.cholesky_inverse(chol) + mean @ mean.mT
+
+
+def _functionals_of(basis: Basis) -> Functionals:
+    """The inducing variables, values at points or functionals."""
+    variables = basis.variables
+    return variables.functionals if isinstance(variables, Observables) else Functionals.values(basis.rows)

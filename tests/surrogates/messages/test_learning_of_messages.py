@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from bo_suite.errors import ArgumentError
 from bo_suite.kernels import Matern52, SquaredExponential
+from bo_suite.surrogates.features.observables import Observables
 from bo_suite.surrogates.messages import (
     GammaPrecision,
     OperatorOutputs,
@@ -16,6 +16,7 @@ from bo_suite.surrogates.messages import (
     WishartPrecision,
     fit_hyperparameters,
     gradients,
+    values_and_gradients,
 )
 from bo_suite.surrogates.messages.learning import BoundObjective
 
@@ -81,10 +82,33 @@ def test_sinc(seed: int) -> None:
     assert float(best.bound) < float(evidence)
 
 
-def test_hyperparameters_of_operators_are_given() -> None:
-    x = draws(5, 2)
-    noise = GammaPrecision(number(1.0), number(0.1), 2)
-    theta = torch.zeros(3, dtype=torch.float64)
-    start = StreamingGP.start(SquaredExponential(), theta, x, OperatorOutputs(gradients), noise)
-    with pytest.raises(ArgumentError, match="must be given"):
-        fit_hyperparameters(start, x, x)
+@pytest.mark.parametrize("functionals", [False, True])
+def test_the_gradient_of_operators_is_that_of_finite_differences(functionals: bool) -> None:
+    x, theta = draws(2, 8, 2), 0.4 * draws(2, 3, seed=1) - 1.0
+    y = torch.cat((torch.sin(5.0 * x).sum(-1, keepdim=True), 5.0 * torch.cos(5.0 * x)), -1)
+    noise = WishartPrecision(number(4.0), torch.eye(3, dtype=torch.float64))
+    z = draws(2, 5, 2, seed=2)
+    inducing = Observables(values_and_gradients(z)) if functionals else z
+    outputs = OperatorOutputs(values_and_gradients, mean=0.3)
+    start = StreamingGP.start(SquaredExponential(), theta, inducing, outputs, noise)
+    objective = BoundObjective(start, x, y)
+    gradient = objective(theta)[1]
+    for i in range(3):
+        step = torch.zeros(3, dtype=torch.float64)
+        step[i] = 1e-5
+        difference = (objective(theta + step)[0] - objective(theta - step)[0]) / 2e-5
+        torch.testing.assert_close(gradient[:, i], difference, atol=1e-3, rtol=1e-3)
+
+
+def test_hyperparameters_are_learnt_from_gradients() -> None:
+    x = draws(25, 2)
+    y = torch.stack((4.0 * torch.cos(4.0 * x[:, 0]), 0.2 * torch.ones(25, dtype=torch.float64)), -1)
+    noise = GammaPrecision(number(1.0), number(0.01), 2)
+    theta = torch.full((3,), -0.5, dtype=torch.float64)
+    start = StreamingGP.start(
+        SquaredExponential(), theta, draws(20, 2, seed=1), OperatorOutputs(gradients), noise
+    )
+    best = fit_hyperparameters(start, x, y, 40)
+    assert float(best.bound) > float(start.observed(x, y).converged().bound) + 5.0
+    # f is linear in the second column
+    assert float(best.basis.theta[1]) > float(best.basis.theta[0]) + 1.0
