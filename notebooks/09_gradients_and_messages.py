@@ -178,7 +178,8 @@ print(f"in truth {float(known['the integral from 0.5 to 1'][1]):+.3f}")
 # %% [markdown]
 # The integral is a number about the whole right half, and after the second panel it is known
 # exactly, although no point there is. The difference ties two points to each other and leaves
-# open how high both are. The slope says least about the integral: it lives at one point.
+# open how high both are: the integral is as uncertain as before. The slope helps a little, near
+# its point.
 #
 # ## A search that is told gradients
 #
