@@ -16,6 +16,7 @@ _STORED = {
     "acquisition.thompson": "ThompsonSampling",
     "classifiers.gp": "GPClassifier",
     "classifiers.mlp": "MLPClassifier",
+    "kernels.coregional": "Coregional",
     "kernels.decay": "Decay",
     "kernels.learning_curves": "ExponentialDecay",
     "kernels.profiles": "ArcCosine ChordalMatern52 ChordalSquaredExponential",
