@@ -91,7 +91,7 @@ class Coregional:
 
     def start(self, dim: int) -> jt.Float[Tensor, " p"]:
         """Lengthscales of k_q, ever shorter ones, half of the variance shared and half of it own."""
-        inner, size = self._inner.start(dim - 1)[:-1], math.sqrt(2.0 * _SHARED / (self.rank * self.terms))
+        inner, size = self.inner.start(dim - 1)[:-1], math.sqrt(2.0 * _SHARED / (self.rank * self.terms))
         level, factor = (torch.arange(count).to(inner) for count in (self.levels, self.rank))
         weights = size * torch.cos(math.pi * factor * (level[:, None] + 0.5) / self.levels)
         weights = torch.where(factor == 0.0, weights * math.sqrt(0.5), weights)  # an orthogonal basis
@@ -101,7 +101,7 @@ class Coregional:
 
     def bounds(self, dim: int) -> tuple[jt.Float[Tensor, " p"], jt.Float[Tensor, " p"]]:
         """Those of k_q, weights in [-10, 10], and κ in [1e-4, 100]."""
-        lower, upper = (bound[:-1] for bound in self._inner.bounds(dim - 1))
+        lower, upper = (bound[:-1] for bound in self.inner.bounds(dim - 1))
         weights, own = lower.new_full((self.levels * self.rank,), _MOST_WEIGHT), (self.levels,)
         lowest = torch.cat((lower, -weights, lower.new_full(own, _LEAST_OWN)))
         highest = torch.cat((upper, weights, upper.new_full(own, _MOST_OWN)))
@@ -114,7 +114,7 @@ class Coregional:
         total, gradients = torch.zeros_like(theta[..., 0]), []
         precision = self.rank * self.terms / _SHARED
         for inner, weights, log_own in self.split(theta):
-            value, by_inner = self._inner.log_prior(inner, dim - 1, stepped)
+            value, by_inner = self.inner.log_prior(inner, dim - 1, stepped)
             deviation = log_own - math.log(_SHARED / self.terms)
             total = total + value - 0.5 * precision * weights.square().sum((-2, -1))
             total = total - 0.5 * deviation.square().sum(-1)
@@ -127,7 +127,7 @@ class Coregional:
         """k(x, x), and the map of a symmetric matrix W to d sum(W * k) / d theta."""
         rows, code = self._rows(x), self._codes(x)
         terms = [_Term.of(*part) for part in self.split(theta)]
-        evaluated = [self._inner.gram(term.inner, rows) for term in terms]
+        evaluated = [self.inner.gram(term.inner, rows) for term in terms]
         factors = [code @ term.between @ code.mT for term in terms]
         k = _sum(one * factor for (one, _), factor in zip(evaluated, factors, strict=True))
 
@@ -146,7 +146,7 @@ class Coregional:
         """k(x, z), and the map of W to d sum(W * k) / d x (zero for the codes)."""
         left, right, of_left, of_right = self._rows(x), self._rows(z), self._codes(x), self._codes(z)
         terms = [_Term.of(*part) for part in self.split(theta)]
-        evaluated = [self._inner.cross(term.inner, left, right) for term in terms]
+        evaluated = [self.inner.cross(term.inner, left, right) for term in terms]
         factors = [of_left @ term.between @ of_right.mT for term in terms]
         k = _sum(one * factor for (one, _), factor in zip(evaluated, factors, strict=True))
 
@@ -162,7 +162,7 @@ class Coregional:
         """k(x, z), and the map of W to d sum(W * k) by theta, x and z (zero for the codes)."""
         left, right, of_left, of_right = self._rows(x), self._rows(z), self._codes(x), self._codes(z)
         terms = [_Term.of(*part) for part in self.split(theta)]
-        evaluated = [self._inner.joint(term.inner, left, right) for term in terms]
+        evaluated = [self.inner.joint(term.inner, left, right) for term in terms]
         factors = [of_left @ term.between @ of_right.mT for term in terms]
         k = _sum(one * factor for (one, _), factor in zip(evaluated, factors, strict=True))
 
@@ -187,7 +187,7 @@ class Coregional:
         Raises:
             DataError: k_q is not a `Matern52` or `SquaredExponential`.
         """
-        inner = self._inner
+        inner = self.inner
         if isinstance(inner, Conditional | Described):
             raise DataError("paths need a Coregional kernel whose columns have no conditions or descriptors")
         drawn, amplitudes, of_levels = [], [], []
@@ -228,10 +228,13 @@ class Coregional:
             gradients += [torch.zeros_like(term.inner[..., :-1]), *term.pullback(by_between)]
         return torch.cat(gradients, -1), torch.zeros_like(x)
 
+    def between(self, theta: jt.Float[Tensor, "*b p"]) -> list[jt.Float[Tensor, "*b l l"]]:
+        """B of each term."""
+        return [_Term.of(*part).between for part in self.split(theta)]
+
     def variances(self, theta: jt.Float[Tensor, "*b p"]) -> jt.Float[Tensor, "*b l"]:
         """The prior variance of each function."""
-        between = _sum(_Term.of(*part).between for part in self.split(theta))
-        return between.diagonal(dim1=-2, dim2=-1)
+        return _sum(self.between(theta)).diagonal(dim1=-2, dim2=-1)
 
     def split(self, theta: jt.Float[Tensor, "*b p"]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Theta of k_q, with variance 1, W and log κ of each term."""
@@ -245,7 +248,8 @@ class Coregional:
         return parts
 
     @property
-    def _inner(self) -> Inner:
+    def inner(self) -> Inner:
+        """k_q."""
         return Matern52() if self.kernel is None else self.kernel
 
     def _other(self, column: int) -> int:

@@ -40,6 +40,7 @@ _STORED = {
     "surrogates.features.spherical": "SphericalHarmonics",
     "surrogates.inducing": "GreedyVariance KMeans Subset",
     "surrogates.likelihoods": "BernoulliLogit BernoulliProbit Gaussian Poisson StudentT",
+    "surrogates.outputs.coregionalised": "CoregionalisedGP",
     "surrogates.sgpr": "SGPR",
     "surrogates.svgp": "SVGP",
     "surrogates.training": "Adam NaturalAdam NaturalLBFGS",

@@ -77,6 +77,8 @@ NO_RECIPES = {
         ),
         *("InducingCovariance", "Points", "Observables", "Stacked", "Harmonics", "Units"),
         *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
+        *("OutputData", "Entries", "Rotation", "KroneckerEvidence", "EntriesEvidence", "OutputMeans"),
+        *("StackedProcess", "IntrinsicProcess", "EitherProcess", "OutputsChoice"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),
     "integrations": (
