@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from bo_suite.acquisition.confidence_bound import confidence_bound
+from bo_suite.acquisition.descent import DescentScore, descent
 from bo_suite.acquisition.forecast import Forecast, forecast_of
 from bo_suite.acquisition.improvement import (
     NEGLIGIBLE_NOISE,
     at_least_one,
+    evaluations_since_best,
     improvement_on,
     incumbents,
     log_expected_improvement,
@@ -134,6 +136,9 @@ class AdaptiveImprovement:
        With constraints it is log E[(y* - g)₊], g ~ N(mean(x) - 2 σ(x), σ²(x)), as the log probability that
        they are met is added.
 
+    5. Descent. If derivatives are known, every second step, and each one after an improvement, is one of a
+       quasi-Newton method from the best observation, until that has converged: see `descent`.
+
     A step depends on the observations in their order, the pending points, and the seeds alone.
 
     Attributes:
@@ -158,13 +163,17 @@ class AdaptiveImprovement:
         at_least_one("fantasies", self.fantasies)
         at_least_one("patience", self.patience)
 
-    def build(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> AdaptiveScore:
+    def build(
+        self, data: Dataset, seeds: Seeds, start: WarmStart | None = None
+    ) -> AdaptiveScore | DescentScore:
         """The score given the data.
 
         Raises:
             FitError, NumericalError: a model cannot be fitted.
         """
         of_candidates, of_last = _parts(start)
+        if (step := descent(data, of_last)) is not None:
+            return step
         choice = ScaleChoice.of(self.surrogate.exact, data, seeds, of_candidates)
         waited = evaluations_since_best(data) - self.patience
         escapes = (waited >= 0) & (waited % 2 == 0) & (choice.index == 0)
@@ -181,11 +190,6 @@ class AdaptiveImprovement:
         return AdaptiveScore(
             improvement.process, choice.scale, plateaus, improvement.best, escapes, limited, theta, notes
         )
-
-
-def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
-    """Number of evaluations, pending ones included, after the first with the best feasible outcome."""
-    return data.x.shape[-2] + data.pending.shape[-2] - 1 - data.merit.argmin(-1)
 
 
 def _parts(start: WarmStart | None) -> tuple[WarmStart | None, WarmStart | None]:

@@ -192,6 +192,11 @@ def incumbents(process: Process, data: Dataset) -> jt.Float[Tensor, "*b n"]:
     return outcomes if data.violation is None else torch.where(data.violation > 0.0, torch.inf, outcomes)
 
 
+def evaluations_since_best(data: Dataset) -> jt.Int64[Tensor, "*b"]:
+    """Number of evaluations, pending ones included, after the first with the best feasible outcome."""
+    return data.x.shape[-2] + data.pending.shape[-2] - 1 - data.merit.argmin(-1)
+
+
 def improvement_on(
     best: jt.Float[Tensor, "*b 1"], process: Process, data: Dataset, seeds: Seeds, fantasies: int
 ) -> ImprovementScore:

@@ -11,6 +11,7 @@ from bo_suite.data import Dataset, Seeds
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.leave_one_out import leave_one_out
+from bo_suite.surrogates.observations import numbers, with_best_derivatives
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, WarmStart
 from bo_suite.surrogates.sparse import SparseProcess
 from bo_suite.surrogates.subsample import best_and_evenly_spaced, observations_at
@@ -31,7 +32,7 @@ _STRONG = 3.0
 With less of it, as under noise, log scales measured worse."""
 
 MOST = 200
-"""Most observations that scales are compared on: each has a fit of its own."""
+"""Most observations that scales are compared on: each has a fit of its own. Derivatives are observations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +84,10 @@ class OutcomeScale:
         """The observations on the scale, without pending points; candidates add a leading dimension."""
         y = self(data.y)
         x = data.x.expand(*y.shape, data.x.shape[-1])
-        noise = None if data.noise is None else data.noise * (2.0 * self.log_slope(data.y)).exp()
-        return Dataset(x, y, noise, columns=data.columns)
+        log_slope = self.log_slope(data.y)
+        noise = None if data.noise is None else data.noise * (2.0 * log_slope).exp()
+        gradient = None if data.gradient is None else data.gradient * log_slope.exp()[..., None]
+        return Dataset(x, y, noise, columns=data.columns, gradient=gradient)
 
     def chosen(self, index: jt.Int64[Tensor, "*b"]) -> "OutcomeScale":
         """One of the candidates for each replicate."""
@@ -130,6 +133,7 @@ class ScaleChoice:
             FitError, NumericalError: a fit fails.
         """
         compared = best_and_evenly_spaced(_prefix(data), MOST)
+        compared = with_best_derivatives(compared, max(MOST, 2 * compared.x.shape[-2]))
         scales = OutcomeScale.candidates(compared.y, data.y.amin(-1, keepdim=True))
         fitted = surrogate.fit(scales.of_data(compared), seeds, start)
         evidence = _evidence(fitted, scales, compared)
@@ -181,8 +185,8 @@ def fit_chosen(
 ) -> ExactProcess | SparseProcess:
     """The process of all observations on a chosen scale.
 
-    If all of them were compared, the hyperparameters are those of the comparison. A search from afresh starts
-    there.
+    If all of them were compared, with all derivatives, the hyperparameters are those of the comparison. A
+    search from afresh starts there.
 
     Args:
         surrogate: whose exact part scales were compared by.
@@ -195,7 +199,7 @@ def fit_chosen(
         FitError, NumericalError: the fit fails.
     """
     n = data.x.shape[-2]
-    if chosen.observations == n:
+    if chosen.observations == n and numbers(data) <= MOST:
         return surrogate.fit(data, seeds, replace(chosen, settled=True))
     one_search = replace(surrogate, exact=replace(surrogate.exact, restarts=1))
     grown = start is None or has_grown(start.observations, n)

@@ -149,7 +149,11 @@ app.command(epilog=_examples("bo-suite export run.db", "bo-suite export run.db -
     tables.export
 )
 app.command(
-    epilog=_examples("bo-suite recommend run.db", "bo-suite recommend run.db --fixed depth=3 --json")
+    epilog=_examples(
+        "bo-suite recommend run.db",
+        "bo-suite recommend run.db --fixed depth=3 --json",
+        "bo-suite recommend run.db --robust lr=0.001",
+    )
 )(insight.recommend)
 app.command(
     epilog=_examples(

@@ -86,6 +86,24 @@ def confirmed(question: str) -> bool:
         return False
 
 
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """The JSON object that is the text of an option; exits if it is none."""
+    law = f"{option} must be a JSON object such as '{{\"lr\": 0.1}}'"
+    try:
+        form = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        stop(f"{law}, got {text!r:.200}: {error}", USAGE)
+    if not isinstance(form, dict):
+        stop(f"{law}, got {text!r:.200}", USAGE)
+    return form
+
+
+def json_objects(gradient: str | None, params_std: str | None) -> tuple[dict[str, Any] | None, ...]:
+    """The JSON objects of --gradient and --params-std, which hold numbers by name of a parameter."""
+    texts = {"--gradient": gradient, "--params-std": params_std}
+    return tuple(None if text is None else json_object(option, text) for option, text in texts.items())
+
+
 def print_json(value: Any, stream: TextIO | None = None) -> None:
     """Prints a value on a stream; None for stdout."""
     typer.echo(json.dumps(value, allow_nan=False), stream)

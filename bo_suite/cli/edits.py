@@ -1,6 +1,5 @@
 """Commands that change what is stored: `enqueue`, `amend`, `forget`, `space`; and `history`, the changes."""
 
-import json
 import shlex
 import time
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ from bo_suite.cli.console import (
     FAILURE,
     USAGE,
     confirmed,
+    json_object,
+    json_objects,
     print_json,
     print_lines,
     print_points,
@@ -25,7 +26,9 @@ from bo_suite.cli.console import (
 from bo_suite.cli.goals import (
     ConstraintOption,
     DirectionOption,
+    GradientOption,
     OutcomeArgument,
+    ParamsStdOption,
     StdOption,
     chosen_goals,
     noise_of,
@@ -87,7 +90,10 @@ def enqueue(
 
         header = stored_header(storage)
         searched = searched_space(space, header, storage)
-        points = [*([values_in(searched, values)] if values else []), *map(_point_in, params or [])]
+        points = [
+            *([values_in(searched, values)] if values else []),
+            *(json_object("--params", text) for text in params or []),
+        ]
         for point in points:
             searched.check_some(point)  # before a file is created
         goals = chosen_goals(direction, constraint, header)
@@ -103,32 +109,25 @@ def enqueue(
         print_points(("removed" if clear else "queued",), rows, [point.params for point in queued], searched)
 
 
-def _point_in(text: str) -> "Params":
-    """The point of a JSON text."""
-    try:
-        point = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        stop(f"--params must be a JSON object such as '{{\"lr\": 0.1}}', got {text!r:.200}: {error}", USAGE)
-    if not isinstance(point, dict):
-        stop(f"--params must be a JSON object such as '{{\"lr\": 0.1}}', got {text!r:.200}", USAGE)
-    return point
-
-
 @sentences()
 def amend(
     storage: StorageArgument,
     trial: IdArgument,
     outcome: OutcomeArgument,
     std: StdOption = None,
+    gradient: GradientOption = None,
+    params_std: ParamsStdOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Correct the outcome of a trial in any state; `bo-suite history` shows what was there.
 
-    Outcomes by name that are left out stay as they are, and so does their noise.
+    Outcomes by name that are left out stay as they are, and so do their noise and --params-std. A gradient
+    is gone with the value that it belonged to, unless it is given again.
     """
     with existing(storage) as history:
         goals = history.header.goals
-        amended = history.amend(trial, outcome_of(goals, outcome), noise_of(goals, std))
+        told = outcome_of(goals, outcome), noise_of(goals, std)
+        amended = history.amend(trial, *told, *json_objects(gradient, params_std))
         print_trial(amended, history.header, as_json=as_json)
 
 

@@ -47,6 +47,23 @@ StdOption = Annotated[
     ),
 ]
 
+GradientOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gradient",
+        metavar="JSON",
+        help="Derivatives of the objective by real parameters, as a JSON object such as '{\"lr\": -2.0}'.",
+    ),
+]
+ParamsStdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--params-std",
+        metavar="JSON",
+        help="Standard deviations of what was really set, by name of a number, as a JSON object.",
+    ),
+]
+
 Value = TypeVar("Value")
 
 _WORDS = {"true": 1.0, "false": 0.0}

@@ -12,7 +12,9 @@ from bo_suite.cli.options import (
     ColumnOption,
     FixedOption,
     JsonOption,
+    RobustOption,
     StorageArgument,
+    deviations_in,
     fixed_values,
     headings_in,
 )
@@ -29,19 +31,21 @@ IntervalOption = Annotated[float, typer.Option(help="Probability of the interval
 def recommend(
     storage: StorageArgument,
     fixed: FixedOption = None,
+    robust: RobustOption = None,
     interval: IntervalOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Show the point that the model recommends, evaluated or not, and what it predicts there.
 
     Under noise it is a better choice than `best`, whose value may be luck. With several objectives these are
-    at most ten points that no other is predicted to dominate, and the JSON is a list.
+    at most ten points that no other is predicted to dominate, and the JSON is a list. With `--robust` it is
+    the point with the best mean over what may be set about it; the prediction is of the point itself.
     """
     from bo_suite.study.optimizer import Optimizer
 
     with closing(Optimizer.resume(storage)) as optimizer:
         space = optimizer.space
-        point = optimizer.recommend(fixed_values(space, fixed))
+        point = optimizer.recommend(fixed_values(space, fixed), deviations_in(space, robust))
         points = point if isinstance(point, list) else [point]
         predictions = _rows(optimizer.predict(points, interval))
     if as_json:

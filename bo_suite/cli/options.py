@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,6 +88,14 @@ FixedOption = Annotated[
         "--fixed",
         metavar="NAME=VALUE",
         help="A parameter that has this value, such as a context; may be repeated.",
+    ),
+]
+RobustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--robust",
+        metavar="NAME=STD",
+        help="The standard deviation of what is set of a parameter; may be repeated.",
     ),
 ]
 ColumnOption = Annotated[
@@ -216,6 +224,27 @@ def fixed_values(space: "Space", texts: list[str] | None) -> "Params":
         given = shlex.quote(f"{missing[0]}=...")
         raise SpaceError(f"every context must be given, as in --fixed {given}, missing {missing}")
     return values
+
+
+def deviations_in(space: "Space", texts: list[str] | None) -> dict[str, Any] | None:
+    """The numbers of texts NAME=STD by name, not checked otherwise; None without any.
+
+    Raises:
+        SpaceError: a text is wrong, or a name occurs twice.
+    """
+    from bo_suite.space.text import name_in
+
+    deviations: dict[str, Any] = {}
+    for text in texts or []:
+        name = name_in(space, text)
+        if name in deviations:
+            raise SpaceError(f"a standard deviation must be given once, got two of {name!r}")
+        number = text[len(name) + 1 :]
+        try:
+            deviations[name] = float(number)
+        except ValueError:
+            deviations[name] = number
+    return deviations or None
 
 
 def headings_in(space: "Space", columns: list[str] | None) -> dict[str, str]:

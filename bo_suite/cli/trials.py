@@ -9,6 +9,7 @@ import typer
 from bo_suite.cli.console import (
     FAILURE,
     USAGE,
+    json_objects,
     print_failures,
     print_json,
     print_lines,
@@ -20,7 +21,9 @@ from bo_suite.cli.console import (
 from bo_suite.cli.goals import (
     ConstraintOption,
     DirectionOption,
+    GradientOption,
     OutcomeArgument,
+    ParamsStdOption,
     StdOption,
     chosen_goals,
     noise_of,
@@ -107,6 +110,8 @@ def tell(
     trial: IdArgument,
     outcome: OutcomeArgument,
     std: StdOption = None,
+    gradient: GradientOption = None,
+    params_std: ParamsStdOption = None,
     attempt: AttemptOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -116,8 +121,9 @@ def tell(
     """
     with existing(storage) as history:
         goals = history.header.goals
-        told = history.tell(trial, outcome_of(goals, outcome), noise_of(goals, std), attempt)
-        print_trial(told, history.header, as_json=as_json)
+        told = outcome_of(goals, outcome), noise_of(goals, std), attempt
+        stored = history.tell(trial, *told, *json_objects(gradient, params_std))
+        print_trial(stored, history.header, as_json=as_json)
 
 
 @sentences()

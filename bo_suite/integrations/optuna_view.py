@@ -158,6 +158,8 @@ class HistoryStorage(optuna.storages.BaseStorage):
     def _frozen(self, trial: Trial, distributions: dict[str, Any]) -> "optuna.trial.FrozenTrial":
         attributes = {
             "std": trial.std,
+            "gradient": trial.gradient,
+            "params_std": trial.params_std,
             "reason": trial.reason,
             "attempt": trial.attempt,
             "source": trial.provenance.get("source", "added"),

@@ -11,6 +11,8 @@ from torch.nn.functional import logsigmoid
 
 from bo_suite.data import Condition, Seeds
 from bo_suite.kernels.base import CrossTo, Features, JointPullback, Pullback
+from bo_suite.kernels.conditional_functionals import conditional_cross
+from bo_suite.kernels.functionals import Functionals
 from bo_suite.kernels.groups import Layout, Parameters, Part, groups_of, layout_of
 from bo_suite.kernels.stationary import Matern52
 
@@ -123,6 +125,12 @@ class Conditional:
             )
 
         return product.k, pullback
+
+    def functionals_cross(
+        self, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
+    ) -> tuple[jt.Float[Tensor, "*b q r"], JointPullback]:
+        """cov(u, v), and the map of W to d sum(W * cov) by theta, left.points and right.points."""
+        return conditional_cross(self._layout(left.points.shape[-1], theta.device), theta, left, right)
 
     def features(
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds

@@ -7,10 +7,12 @@ from functools import cached_property
 import jaxtyping as jt
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from bo_suite.data import CPU_DOUBLES, Columns, Condition, Seeds
 from bo_suite.kernels.base import CrossTo, Features, JointPullback, Pullback
 from bo_suite.kernels.conditional import Conditional
+from bo_suite.kernels.functionals import Functionals
 from bo_suite.kernels.stationary import Matern52
 
 
@@ -102,6 +104,18 @@ class Described:
 
         return k, by_columns
 
+    def functionals_cross(
+        self, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
+    ) -> tuple[jt.Float[Tensor, "*b q r"], JointPullback]:
+        """cov(u, v), and the map of W to d sum(W * cov) by theta, left.points and right.points."""
+        cov, pullback = self.kernel.functionals_cross(theta, self._seen_by(left), self._seen_by(right))
+
+        def by_columns(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            by_theta, by_x, by_z = pullback(weights)
+            return by_theta, self._by_columns(by_x, left.points), self._by_columns(by_z, right.points)
+
+        return cov, by_columns
+
     def features(
         self, theta: jt.Float[Tensor, "*b p"], count: int, dim: int, seeds: Seeds
     ) -> tuple[Features, jt.Float[Tensor, "*b count"]]:
@@ -146,6 +160,15 @@ class Described:
     def _undescribed(self, dim: int) -> list[int]:
         described = {column for column, _, _ in self.descriptors}
         return [column for column in range(dim) if column not in described]
+
+    def _seen_by(self, side: Functionals) -> Functionals:
+        """The same functionals of functions of s(x); the derivative by a code is zero."""
+        direction = side.direction
+        if direction is not None:
+            columns = self._undescribed(direction.shape[-1])
+            more = self._seen_dim(direction.shape[-1]) - len(columns)
+            direction = pad(direction[..., columns], (0, more))
+        return replace(side, points=self.seen(side.points), direction=direction, jets=None)
 
     def _seen_dim(self, dim: int) -> int:
         return dim - len(self.descriptors) + sum(len(numbers[0]) for _, _, numbers in self.descriptors)

@@ -19,37 +19,45 @@ class Functionals:
     quadrature rule. If f is a Gaussian process, all are jointly Gaussian with it.
 
     Attributes:
-        x: nodes, in the order of the functionals.
+        points: inputs of the nodes.
         weight: of the value of f at each node.
         direction: of the gradient of f at each node; None if no functional has derivatives.
         owner: index of the functional that each node belongs to, the same for all replicates.
         count: q.
+        at: index of the point of each node, since all derivatives at a point share it; None if each node has
+            its own.
+        jets: columns by which functionals are derivatives, if they are the values at all points, and then
+            whole gradients by these columns at some points; () if they are values alone; None for any other.
 
     Raises:
         DataError: the shapes do not fit together.
     """
 
-    x: jt.Float[Tensor, "*b k d"]
+    points: jt.Float[Tensor, "*b p d"]
     weight: jt.Float[Tensor, "*b k"]
     direction: jt.Float[Tensor, "*b k d"] | None
     owner: jt.Int64[Tensor, " k"]
     count: int
+    at: jt.Int64[Tensor, " k"] | None = None
+    jets: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        nodes = self.x.shape[:-1]
-        fits = self.weight.shape == nodes and self.owner.shape == nodes[-1:]
-        if not fits or not (self.direction is None or self.direction.shape == self.x.shape):
-            shapes = [tuple(each.shape) for each in (self.weight, self.owner)]
+        points, k = self.points.shape, self.owner.shape[-1]
+        wanted = (*points[:-2], k, points[-1])
+        fits = self.weight.shape == wanted[:-1] and (
+            k == points[-2] if self.at is None else len(self.at) == k
+        )
+        if not fits or not (self.direction is None or self.direction.shape == wanted):
+            direction = None if self.direction is None else tuple(self.direction.shape)
             raise DataError(
-                f"weight must be (*b, k), direction that of x and owner (k,) for x {tuple(self.x.shape)}, "
-                f"got {shapes[0]}, {None if self.direction is None else tuple(self.direction.shape)} and "
-                f"{shapes[1]}"
+                f"weight must be (*b, k) and direction (*b, k, d) for points (*b, p, d) = {tuple(points)} "
+                f"and k = {k} nodes, got {tuple(self.weight.shape)} and {direction}"
             )
 
     @staticmethod
     def values(x: jt.Float[Tensor, "*b q d"]) -> "Functionals":
         """f at rows."""
-        return _one_node_each(x, x.new_ones(x.shape[:-1]), None)
+        return replace(_one_node_each(x, x.new_ones(x.shape[:-1]), None), jets=())
 
     @staticmethod
     def partials(x: jt.Float[Tensor, "*b q d"], column: int) -> "Functionals":
@@ -95,10 +103,44 @@ class Functionals:
         """
         return _of_nodes(x[..., None, :] + offsets, weights)
 
+    @staticmethod
+    def values_and_derivatives(
+        x: jt.Float[Tensor, "*b n d"], at: jt.Int64[Tensor, " e"], direction: jt.Float[Tensor, "*b e d"]
+    ) -> "Functionals":
+        """f at all rows, then directionᵀ ∇f at some, which are given by index and may repeat."""
+        n, e = x.shape[-2], len(at)
+        of_values = torch.arange(n, device=x.device)
+        weight = torch.cat((x.new_ones(x.shape[:-1]), x.new_zeros(*x.shape[:-2], e)), -1)
+        both = torch.cat((torch.zeros_like(x), direction), -2)
+        owner = torch.arange(n + e, device=x.device)
+        return Functionals(x, weight, both, owner, n + e, torch.cat((of_values, at)))
+
+    @staticmethod
+    def values_and_gradients(
+        x: jt.Float[Tensor, "*b n d"], rows: jt.Int64[Tensor, " m"], columns: tuple[int, ...]
+    ) -> "Functionals":
+        """f at all rows x, then the derivatives by some columns at some rows, row by row."""
+        direction = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)[list(columns)]
+        direction = direction.repeat(len(rows), 1).expand(*x.shape[:-2], -1, -1)
+        at = rows.repeat_interleave(len(columns))
+        return replace(Functionals.values_and_derivatives(x, at, direction), jets=columns)
+
+    @property
+    def rows_with_gradients(self) -> jt.Int64[Tensor, " m"] | None:
+        """Index of the points with gradients, if there are `jets`; None if they have no columns."""
+        if not self.jets or self.at is None:
+            return None
+        return self.at[self.points.shape[-2] :: len(self.jets)]
+
+    @property
+    def x(self) -> jt.Float[Tensor, "*b k d"]:
+        """The nodes."""
+        return self.points if self.at is None else self.points.index_select(-2, self.at)
+
     @property
     def single(self) -> bool:
         """Whether each functional has one node."""
-        return self.count == self.x.shape[-2]
+        return self.count == len(self.owner)
 
     @property
     def are_values(self) -> bool:
@@ -110,13 +152,22 @@ class Functionals:
         direction = None
         if self.direction is not None or other.direction is not None:
             direction = torch.cat([_dense(each) for each in (self, other)], -2)
+        at = None
+        if self.at is not None or other.at is not None:
+            at = torch.cat((self.places, other.places + self.points.shape[-2]))
         return Functionals(
-            torch.cat((self.x, other.x), -2),
+            torch.cat((self.points, other.points), -2),
             torch.cat((self.weight, other.weight), -1),
             direction,
             torch.cat((self.owner, other.owner + self.count)),
             self.count + other.count,
+            at,
         )
+
+    @property
+    def places(self) -> jt.Int64[Tensor, " k"]:
+        """Index of the point of each node."""
+        return torch.arange(len(self.owner), device=self.owner.device) if self.at is None else self.at
 
     def selected(self, index: jt.Int64[Tensor, " s"]) -> "Functionals":
         """Some functionals, by increasing index."""
@@ -133,9 +184,11 @@ class Functionals:
 
     def expanded(self, lead: tuple[int, ...]) -> "Functionals":
         """The same for more replicates."""
-        x = self.x.expand(*lead, *self.x.shape[-2:])
-        direction = None if self.direction is None else self.direction.expand_as(x)
-        return replace(self, x=x, weight=self.weight.expand(x.shape[:-1]), direction=direction)
+        points, weight = self.points.expand(*lead, *self.points.shape[-2:]), self.weight
+        direction = self.direction
+        if direction is not None:
+            direction = direction.expand(*lead, *direction.shape[-2:])
+        return replace(self, points=points, weight=weight.expand(*lead, -1), direction=direction)
 
     @property
     def alone(self) -> "Functionals":

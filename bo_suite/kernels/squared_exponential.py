@@ -11,6 +11,7 @@ from bo_suite.kernels.ard import Ard
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.kernels.derivatives import functionals_cross
 from bo_suite.kernels.functionals import Functionals
+from bo_suite.kernels.radial import squared_exponential
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,4 @@ class SquaredExponential:
         self, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
     ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
         """cov(u, v) of linear functionals, and the map of W to d sum(W * cov) by theta and both nodes."""
-        return functionals_cross(_radial, self.ard, theta, left, right)
-
-
-def _radial(rho: Tensor, order: int) -> Tensor:
-    """A derivative of exp(-ρ/2) by ρ."""
-    return torch.exp(-0.5 * rho).mul_((-0.5) ** order)
+        return functionals_cross(squared_exponential, self.ard, theta, left, right)

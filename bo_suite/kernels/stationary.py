@@ -12,11 +12,9 @@ from bo_suite.kernels.ard import Ard
 from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.kernels.derivatives import functionals_cross
 from bo_suite.kernels.functionals import Functionals
+from bo_suite.kernels.radial import matern52
 
 _SQRT5 = math.sqrt(5.0)
-
-_SMALLEST_DISTANCE = 1e-9
-"""Distances that divide are clamped here."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ class Matern52:
         self, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
     ) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
         """cov(u, v) of linear functionals, and the map of W to d sum(W * cov) by theta and both nodes."""
-        return functionals_cross(_radial, self.ard, theta, left, right)
+        return functionals_cross(matern52, self.ard, theta, left, right)
 
     def _stationary(
         self, theta: Tensor, x: Tensor, z: Tensor
@@ -199,22 +197,6 @@ def _distance_and_decay(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         r = (torch.addmm if norms.ndim == 2 else torch.baddbmm)(norms, left, right.mT, alpha=-2.0)
     r = r.clamp_(min=0.0).sqrt_()
     return r, (r * -_SQRT5).exp_()
-
-
-def _radial(rho: Tensor, order: int) -> Tensor:
-    """A derivative of (1 + √5 r + 5ρ/3) exp(-√5 r), ρ = r², by ρ: φ, -5/6 (1 + √5 r) e, 25/12 e, and so on.
-
-    The third, -25√5 / (24 r) e, grows without bound at 0, where what it is multiplied by falls as r².
-    """
-    r = rho.sqrt()
-    decay = (r * -_SQRT5).exp_()
-    if order == 0:
-        return torch.addcmul(decay, decay, r * _SQRT5 + rho * (5.0 / 3.0))
-    if order == 1:
-        return torch.addcmul(decay, decay, r, value=_SQRT5).mul_(-5.0 / 6.0)
-    if order == 2:
-        return decay.mul_(25.0 / 12.0)
-    return decay.div_(r.clamp_(min=_SMALLEST_DISTANCE)).mul_(-25.0 * _SQRT5 / 24.0)
 
 
 def _log_t(square: Tensor, d: int, freedom: float) -> Tensor:

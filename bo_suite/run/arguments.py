@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bo_suite.errors import SpaceError, TrialError
+from bo_suite.run.evaluate import Returned
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.goals import Told
 from bo_suite.storage.paths import local_path
 from bo_suite.study.arguments import listed_points
 from bo_suite.values.describe import described
@@ -17,9 +17,10 @@ from bo_suite.values.scalars import python_scalar
 if TYPE_CHECKING:
     from bo_suite.run.reporting import Reporter
 
-Function = Callable[[Params], Told] | Callable[[Params, "Reporter"], Told | None]
+Function = Callable[[Params], Returned] | Callable[[Params, "Reporter"], Returned | None]
 """Takes a dict of parameters and, with a scheduler, what it reports with. Returns a number, or numbers by
-name, NaN if there is none; with a scheduler None stands for the last reported value."""
+name, NaN if there is none, or a pair of these and a gradient; with a scheduler None stands for the last
+reported value."""
 
 
 def check_function(f: object, *, reports: bool) -> None:

@@ -4,17 +4,22 @@ import copy
 import math
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeGuard
 
 from bo_suite.errors import BoSuiteError, TrialError
 from bo_suite.run.raised import Raised, is_out_of_memory, kinds_of, traceback_text
+from bo_suite.storage.by_parameter import ByName, Kinds, checked_gradient
 from bo_suite.storage.goals import Goals, Told
 from bo_suite.values.describe import LONGEST, SHORT, described, error_text
 from bo_suite.values.numbers import is_mapping, number_of, refusal
 
 _REASON = LONGEST - 100
 """Maximum number of characters of a reason, to which the number of tries is appended."""
+
+
+Returned = Told | tuple[Told, ByName]
+"""What a function may return: an outcome, or an outcome and its gradient."""
 
 
 class TaskNotReadable(BoSuiteError):
@@ -67,6 +72,8 @@ class Outcome:
         raised: the exception, if it may end the run.
         ended: whether a report has ended the trial before, so that there is nothing to store; the reason is
             then what the function raised after that, or None.
+        gradient: derivatives of the value by name of a parameter, NaN where one is not finite; None if the
+            function returned none.
     """
 
     value: float | dict[str, float] | None
@@ -75,11 +82,25 @@ class Outcome:
     kinds: tuple[str, ...] = field(default=(), repr=False)
     raised: Raised | None = field(default=None, repr=False, compare=False)
     ended: bool = False
+    gradient: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a function may return.
+
+    Attributes:
+        goals: which outcomes.
+        kinds: of the parameters by which derivatives may be.
+    """
+
+    goals: Goals
+    kinds: Kinds = field(default_factory=dict)
 
 
 def evaluate(
-    function: Callable[..., Told | None],
-    goals: Goals,
+    function: Callable[..., Returned | None],
+    expected: Expected,
     params: dict[str, Any],
     with_raised: bool,
     report: Reporting | None = None,
@@ -91,7 +112,7 @@ def evaluate(
 
     Args:
         function: the function to call.
-        goals: which outcomes it may return.
+        expected: what it may return: an outcome, or a pair of an outcome and a gradient.
         params: its argument.
         with_raised: whether to return an exception, or a TrialError about a value of a wrong type, in
             `raised`, since it may be a bug of the program. A value that is not finite is not a bug, nor is a
@@ -121,6 +142,20 @@ def evaluate(
             report.close()
     if report is not None and report.ended:
         return Outcome(None, None, ended=True)
+    told, gradient = raw if _is_pair(raw) else (raw, None)
+    outcome = _outcome(told, expected.goals, with_raised)
+    if gradient is None or outcome.value is None:
+        return outcome
+    return _with_gradient(outcome, gradient, expected, params, with_raised)
+
+
+def _is_pair(raw: object) -> TypeGuard[tuple[Any, Any]]:
+    """Whether a function has returned an outcome and, as it seems, a gradient: two numbers are no pair."""
+    return type(raw) is tuple and len(raw) == 2 and number_of(raw[1]) is None
+
+
+def _outcome(raw: Any, goals: Goals, with_raised: bool) -> Outcome:
+    """The outcome of a function that returned a value, or values by name."""
     if is_mapping(raw):
         return _named_outcome(raw, goals, with_raised)
     value = None if goals.several else number_of(raw)
@@ -131,6 +166,27 @@ def evaluate(
     if not math.isfinite(value):
         return Outcome(None, f"the function returned {value}")
     return Outcome(value, None)
+
+
+def _with_gradient(
+    outcome: Outcome, told: Any, expected: Expected, params: dict[str, Any], with_raised: bool
+) -> Outcome:
+    """The outcome with the gradient that the function returned too, if the objective has a value."""
+    failed = {}
+    if is_mapping(told):
+        numbers = {name: number_of(one) for name, one in told.items()}
+        failed = {name: 0.0 for name, one in numbers.items() if one is not None and not math.isfinite(one)}
+        told = {**told, **failed}
+    try:
+        gradient = checked_gradient(told, expected.goals, expected.kinds, params)
+    except TrialError as error:
+        return _wrong_type(f"the function returned a wrong gradient: {error}", with_raised)
+    value = outcome.value
+    if isinstance(value, dict) and not math.isfinite(value.get(expected.goals.objectives[0].name, math.nan)):
+        return outcome
+    return replace(
+        outcome, gradient={name: math.nan if name in failed else one for name, one in gradient.items()}
+    )
 
 
 def _named_outcome(raw: Mapping[Any, Any], goals: Goals, with_raised: bool) -> Outcome:

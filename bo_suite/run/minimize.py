@@ -8,6 +8,9 @@ trial was stored (as `transient`: nothing is learnt about its point) and after t
 other workers were stored; evaluations that still run are left to the next run. An infinite value, NaN and a
 MemoryError are never bugs, since points differ in the memory that they need.
 
+**Gradients.** f may return a pair (value, gradient), with derivatives of the only objective by some of the
+Floats, as `Optimizer.tell` takes them. A derivative that is not finite is left out, and the value counts.
+
 **Ctrl-C** ends the run and returns what has finished. Run again with the same storage, it continues: points
 that were being evaluated come first.
 
@@ -62,7 +65,7 @@ from bo_suite.run.arguments import (
     starting_points,
     timeout_seconds,
 )
-from bo_suite.run.evaluate import evaluate
+from bo_suite.run.evaluate import Expected, evaluate
 from bo_suite.run.failures import Caught, Failures, Retries, names_of
 from bo_suite.run.report_server import ReportServer
 from bo_suite.run.running import Evaluations, Run, Watch, Workers
@@ -71,8 +74,10 @@ from bo_suite.run.task_runner import TaskRunner
 from bo_suite.run.workers import Executor, ExecutorPool
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Location
+from bo_suite.storage.by_parameter import kinds_of
 from bo_suite.storage.goals import Constraints, Direction, Goals
 from bo_suite.storage.trial import Finished, State, Trial
+from bo_suite.study.arguments import check_space
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.study.summary import (
     best_text,
@@ -233,7 +238,8 @@ def minimize(
 
     Args:
         f: takes a dict of parameters, which it may change, and returns a number (also of NumPy, torch, ...),
-            or a dict of these by name of an outcome, NaN where there is none.
+            or a dict of these by name of an outcome, NaN where there is none; or a pair of these and a
+            gradient.
         space: where to search.
         budget: number of trials of the history, apart from withdrawn ones.
         seed: the same seed gives the same run (with several workers, in the same order of completion).
@@ -271,7 +277,9 @@ def minimize(
     caught = names_of(catch)
     goals = Goals.of(direction, constraints)
     check_rules(callbacks, goals)
-    pool = ExecutorPool(workers, executor, partial(evaluate, f, goals), timeout=timeout_seconds(timeout))
+    check_space(space)
+    expected = Expected(goals, kinds_of(space))
+    pool = ExecutorPool(workers, executor, partial(evaluate, f, expected), timeout=timeout_seconds(timeout))
     first = starting_points(start, space)
     with closing(
         Optimizer(

@@ -287,7 +287,7 @@ def store_outcome(optimizer: "Optimizer", trial: Trial, outcome: Outcome, bug: b
         return None
     try:
         if outcome.value is not None:
-            return optimizer.tell(trial, outcome.value)
+            return optimizer.tell(trial, outcome.value, gradient=_finite(outcome, trial))
         if outcome.ended:
             return optimizer.fail(trial, _UNHEARD, transient=True)
         return optimizer.fail(trial, outcome.reason or "no reason given", bug, outcome.traceback)
@@ -297,3 +297,13 @@ def store_outcome(optimizer: "Optimizer", trial: Trial, outcome: Outcome, bug: b
     except StorageError as error:
         error.add_note(f"the outcome that was not stored: trial {trial.id}, {described(outcome, LONGEST)}")
         raise
+
+
+def _finite(outcome: Outcome, trial: Trial) -> dict[str, float] | None:
+    """The finite derivatives of an outcome; those that are not are logged."""
+    if outcome.gradient is None:
+        return None
+    gradient = {name: one for name, one in outcome.gradient.items() if math.isfinite(one)}
+    if left_out := [name for name in outcome.gradient if name not in gradient]:
+        logger.warning("trial %d: derivatives that are not finite are left out, by %s", trial.id, left_out)
+    return gradient

@@ -46,7 +46,7 @@ from bo_suite.run.arguments import (
     checked_folder,
     timeout_seconds,
 )
-from bo_suite.run.evaluate import Outcome, evaluate
+from bo_suite.run.evaluate import Expected, Outcome, evaluate
 from bo_suite.run.failures import BugFound, Caught, Failures, Retries, is_current, names_of
 from bo_suite.run.minimize import Result
 from bo_suite.run.report_server import ReportServer
@@ -54,6 +54,7 @@ from bo_suite.run.running import Evaluations, Watch, outcome_in, refusal_of, set
 from bo_suite.run.stopping import Callback, check_callbacks, check_rules
 from bo_suite.run.workers import ExecutorPool
 from bo_suite.storage.addresses import Address, Lease
+from bo_suite.storage.by_parameter import kinds_of
 from bo_suite.storage.trial import Trial
 from bo_suite.study.optimizer import Optimizer
 from bo_suite.system.interrupt import TimeOver
@@ -123,7 +124,8 @@ def work(
     require_int("retries", retries, at_least=0)
     failures = Failures(optimizer, names_of(catch))
     seconds = timeout_seconds(timeout) or math.inf  # with a timeout even one worker is a process
-    pool = ExecutorPool(1, None, partial(evaluate, f, optimizer.goals), timeout=seconds)
+    expected = Expected(optimizer.goals, kinds_of(optimizer.space))
+    pool = ExecutorPool(1, None, partial(evaluate, f, expected), timeout=seconds)
     watch = Watch(callbacks, optimizer, lambda: None)
     end = _End(watch, _grace_seconds(grace))
     with ReportServer(optimizer, folder) as reports, pool, _sigterm_handled_by(end.terminate):

@@ -199,6 +199,10 @@ class Float:
             unit = (value - self.low) / (self.high - self.low)
         return min(max(unit, 0.0), 1.0) if self.low <= value <= self.high else unit
 
+    def slope(self, value: float) -> float:
+        """Derivative of the value by its position: high - low, or value log(high / low) on a log scale."""
+        return value * self._log_range if self.log else self.high - self.low
+
     def decode(self, unit: float) -> float:
         """The value at a position, on a decimal grid for which `encode` and `decode` round-trip exactly."""
         if unit <= 0.0 or self.levels == 1:
@@ -340,6 +344,10 @@ class Int:
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
+
+    def slope(self, value: int) -> float:
+        """Derivative of the value by its position: high - low, or value log(high / low) on a log scale."""
+        return value * math.log(self.high / self.low) if self.log else float(self.high - self.low)
 
     def decode(self, unit: float) -> int:
         """The value whose position is nearest."""

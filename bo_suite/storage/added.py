@@ -1,14 +1,23 @@
-"""Rows of trials that a history gets: suggested points, and observations from elsewhere."""
+"""What a history gets: rows of suggested points and of observations from elsewhere, and queued points."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bo_suite.space.space import Params
+from bo_suite.storage.by_parameter import ByParameter
 from bo_suite.storage.holding import Holding
+from bo_suite.storage.queue import read_queue, write_queued
 from bo_suite.storage.rows import Row
 from bo_suite.storage.table import TrialTable
-from bo_suite.storage.trial import Header, Observation
+from bo_suite.storage.trial import Header, Observation, Queued
 from bo_suite.values.describe import plain_text
+
+
+def asked_row(point: Params, provenance: str, header: Header) -> Row:
+    """The row of a suggested point, without its id; raises a SpaceError unless it is a point of the space."""
+    params = json.dumps(header.space.check(point), allow_nan=False)
+    return Row(params=params, asked=1, provenance=provenance)
 
 
 def observed_row(observation: Observation, header: Header, now: float) -> Row:
@@ -23,7 +32,10 @@ def observed_row(observation: Observation, header: Header, now: float) -> Row:
     if observation.reason is not None:
         return Row(params=point, state="failed", reason=plain_text(observation.reason), ended=now)
     told: Any = observation.value  # the check refuses None
-    return Row(params=point, state="finished", ended=now, **header.goals.stored(told, observation.std))
+    outcome = header.goals.stored(told, observation.std)
+    known = ByParameter(observation.gradient, observation.params_std)
+    outcome |= known.stored(space, header.goals, point, outcome["value"])
+    return Row(params=point, state="finished", ended=now, **outcome)
 
 
 def append(table: TrialTable, holding: Holding, rows: Iterable[Row]) -> list[Row]:
@@ -38,3 +50,13 @@ def append(table: TrialTable, holding: Holding, rows: Iterable[Row]) -> list[Row
     if any(row.state == "running" for row in written):
         holding.begin()
     return written
+
+
+def queued_points(table: TrialTable, points: Sequence[Params], *, repeats: bool) -> list[Queued]:
+    """Queues points, within a transaction; arguments and errors as `History.enqueue`."""
+    checked = [table.header.space.check_some(point) for point in points]
+    if not repeats:
+        present = [json.loads(row.params) for row in table.rows("ORDER BY id")]
+        present += [queued.params for queued in read_queue(table.database)]
+        checked = [p for p in checked if not any(p.items() <= other.items() for other in present)]
+    return write_queued(table.database, checked)

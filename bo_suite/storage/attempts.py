@@ -3,6 +3,7 @@
 import json
 import math
 import operator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import takewhile
@@ -38,9 +39,20 @@ class Attempts:
         self._table, self._holding = table, holding
 
     def end(
-        self, trial: int, attempt: int | None, state: str, requeue: bool = False, **outcome: Any
+        self,
+        trial: int,
+        attempt: int | None,
+        ending: Callable[[Row], dict[str, Any]],
+        requeue: bool = False,
     ) -> Trial:
-        """Ends a running trial, whose point may be queued; a late outcome is kept as a change."""
+        """Ends a running trial, whose point may be queued; a late outcome is kept as a change.
+
+        Args:
+            trial: its id.
+            attempt: as in `History.tell`.
+            ending: the state and the outcome that the row of the trial gets.
+            requeue: whether to queue its point.
+        """
         table, number = self._table, operator.index(trial)
         attempt = self._attempt(number, attempt)
 
@@ -49,14 +61,14 @@ class Attempts:
             try:
                 check_is_current("a trial ends once", row, attempt, self._holding.owner)
             except SupersededError as error:
-                late = {"attempt": attempt, "state": state, **outcome}
+                late = {"attempt": attempt, **ending(row)}
                 write_change(table.database, "late", number, outcome_of(row), late)
                 return error
             if requeue:
                 with suppress(SpaceError):
                     point = table.header.space.check_some(json.loads(row.params))
                     write_queued(table.database, [point])
-            return self._ended(row, state, outcome)
+            return self._ended(row, ending(row))
 
         result = table.stored(ended)
         if isinstance(result, SupersededError):
@@ -142,14 +154,12 @@ class Attempts:
         """The trial of a row after the verdict of its last report, within a transaction."""
         if (state := _AFTER.get(report.verdict or "continue")) is None:
             return self._table.trial_of(row)
-        return self._ended(row, state, self._table.header.goals.stored(report.value))
+        return self._ended(row, {"state": state, **self._table.header.goals.stored(report.value)})
 
-    def _ended(self, row: Row, state: str, outcome: dict[str, Any]) -> Trial:
+    def _ended(self, row: Row, outcome: dict[str, Any]) -> Trial:
         """The trial of a row that ends, within a transaction."""
         now, revision = self._table.database.now(), self._table.next_revision()
-        return self._table.trial_of(
-            self._table.put(row, state=state, ended=now, revision=revision, **outcome)
-        )
+        return self._table.trial_of(self._table.put(row, ended=now, revision=revision, **outcome))
 
     def _released(self, trial: Trial) -> Trial:
         """The trial, which is not held any more if it does not run."""

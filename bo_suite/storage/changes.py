@@ -17,7 +17,10 @@ from bo_suite.values.copies import Copied
 
 Action = Literal["amend", "forget", "extend", "late"]
 
-_OUTCOME = ("state", "value", "std", "outcomes", "stds", "reason", "transient")
+_RARE = ("gradient", "params_std")
+"""Fields that a change keeps only where there are any."""
+
+_OUTCOME = ("state", "value", "std", "outcomes", "stds", "reason", "transient", *_RARE)
 """Fields of a row that a change keeps."""
 
 
@@ -57,7 +60,8 @@ def write_change(
 ) -> None:
     """Adds a change, within a transaction."""
     number = database.number("SELECT coalesce(max(id), 0) FROM changes") + 1
-    forms = (json.dumps(dict(form), allow_nan=False) for form in (before, after))
+    slim = ({k: v for k, v in form.items() if v is not None or k not in _RARE} for form in (before, after))
+    forms = (json.dumps(form, allow_nan=False) for form in slim)
     content = (number, trial, action, author(), database.now(), *forms)
     database.write("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*content, _seal(content)))
 
@@ -90,10 +94,12 @@ def _is_whole(change: Change, forms: Sequence[Any]) -> bool:
 
 
 def _is_outcome(form: Mapping[str, Any]) -> bool:
-    values = {} if form.get("outcomes") is None else parsed("outcomes of a change", form["outcomes"])
-    if not isinstance(values, dict):
-        return False
-    numbers = [form.get("value"), form.get("std"), *values.values()]
+    numbers = [form.get("value"), form.get("std")]
+    for name in ("outcomes", *_RARE):
+        values = {} if form.get(name) is None else parsed(f"{name} of a change", form[name])
+        if not isinstance(values, dict):
+            return False
+        numbers += values.values()
     return (
         form.get("state") in STATES
         and isinstance(form.get("reason"), str | None)

@@ -17,8 +17,8 @@ from uuid import uuid4
 from bo_suite.errors import ArgumentError, StorageError, TableError
 from bo_suite.space.space import Params, Space
 from bo_suite.space.text import ParameterText
-from bo_suite.storage.csv_outcomes import outcome_cells, outcome_heading
-from bo_suite.storage.csv_table import OTHERS, PREFIX, CsvRow, Forms, Wanted, csv_table
+from bo_suite.storage.csv_outcomes import outcome_cells, outcome_heading, parameter_heading
+from bo_suite.storage.csv_table import BY_PARAMETER, OTHERS, PREFIX, CsvRow, Forms, Wanted, csv_table
 from bo_suite.storage.goals import MINIMIZE, Goals
 from bo_suite.storage.trial import Observation, Trial
 from bo_suite.values.cells import inert
@@ -52,8 +52,9 @@ def read_csv(
 
     The column of a parameter is headed by its name, or `param_NAME`; that of the outcome by `value`, those of
     outcomes by name by `value_NAME` or NAME. A blank cell of an outcome by name says that it was not
-    measured, "nan" that its measurement failed. The columns `std` (or `std_NAME`), `state` and `reason`, and
-    those of constraints, may be missing: a row with a reason alone has failed, as one in the state "failed".
+    measured, "nan" that its measurement failed. The columns `std` (or `std_NAME`), `state` and `reason`,
+    those of constraints, and `gradient_NAME` and `params_std_NAME` of parameters may be missing: a row with a
+    reason alone has failed, as one in the state "failed".
     Rows in the states "running", "withdrawn", "stopped" and "paused" are left out. Rows may repeat points,
     but no `id`.
 
@@ -117,7 +118,8 @@ def csv_text(trials: Sequence[Trial], space: Space, goals: Goals = MINIMIZE) -> 
     It refuses rows of trials that were left outside when the space was narrowed.
 
     Columns: `id`, the parameters (blank: inactive), `value`, `std`, `state`, `reason`, and `transient`
-    if a trial failed by chance. Outcomes by name have columns `value_NAME` and `std_NAME`: blank where one
+    if a trial failed by chance; after `std` a `gradient_NAME` and a `params_std_NAME` of each parameter for
+    which there is one. Outcomes by name have columns `value_NAME` and `std_NAME`: blank where one
     was not measured, "nan" where its measurement failed. Parameters are headed by their names, or all by
     `param_NAME` if a name could be misread. A text that a spreadsheet would compute has an apostrophe before
     it, which `read_csv` removes.
@@ -135,15 +137,24 @@ def csv_text(trials: Sequence[Trial], space: Space, goals: Goals = MINIMIZE) -> 
     forms = {name: ParameterText(parameter) for name, parameter in space}
     by_chance = any(trial.transient for trial in trials)
     outcomes = [outcome_heading(kind, name) for kind in ("value", "std") for name in goals.names]
+    told = {kind: [getattr(trial, kind) or {} for trial in trials] for kind in BY_PARAMETER}
+    known = [
+        (kind, name)
+        for kind in BY_PARAMETER
+        for name in space.names
+        if any(name in one for one in told[kind])
+    ]
+    outcomes += [parameter_heading(*pair) for pair in known]
     prefix = PREFIX if any(_misleading(name, outcomes) for name in space.names) else ""
     headings = [f"{prefix}{name}" for name in space.names]
     text = io.StringIO(newline="")
     writer = csv.writer(text)  # its lines end with \r\n, so that cells with either letter are quoted
     writer.writerow(["id", *headings, *outcomes, "state", "reason", *(["transient"] * by_chance)])
-    for trial in trials:
+    for row, trial in enumerate(trials):
         point = trial.params
         cells: list[object] = [trial.id, *(_cell(forms[name], point, name) for name in space.names)]
         cells += _numbers(trial, goals)
+        cells += [told[kind][row].get(name) for kind, name in known]
         cells += [trial.state, None if trial.reason is None else inert(trial.reason)]
         writer.writerow([*cells, *([trial.transient or None] if by_chance else [])])
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""Outcomes as columns of a table: their headings, and what their cells say."""
+"""Outcomes, and what is known by parameter, as columns of a table: their headings, and what cells say."""
 
 import math
 from collections.abc import Mapping
@@ -16,15 +16,25 @@ _WORDS = {"nan": math.nan, "true": 1.0, "false": 0.0}
 
 @dataclass(frozen=True)
 class OutcomeColumns:
-    """Which column, counted from 0, holds the values and which the noise, by name of an outcome."""
+    """Which column, counted from 0, holds what.
+
+    Attributes:
+        values: by name of an outcome.
+        stds: of their noise.
+        gradient: derivatives by name of a parameter.
+        params_std: standard deviations of what was really set, by name of a parameter.
+    """
 
     values: Mapping[str, int] = field(default_factory=dict)
     stds: Mapping[str, int] = field(default_factory=dict)
+    gradient: Mapping[str, int] = field(default_factory=dict)
+    params_std: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def used(self) -> list[int]:
         """All columns that are read."""
-        return [*self.values.values(), *self.stds.values()]
+        named = (self.values, self.stds, self.gradient, self.params_std)
+        return [at for columns in named for at in columns.values()]
 
 
 def outcome_heading(kind: str, name: str) -> str:
@@ -35,6 +45,11 @@ def outcome_heading(kind: str, name: str) -> str:
         name: of the outcome.
     """
     return kind if name == VALUE else f"{kind}_{name}"
+
+
+def parameter_heading(kind: str, name: str) -> str:
+    """The heading of what is known by parameter: `kind_NAME`, the kind "gradient" or "params_std"."""
+    return f"{kind}_{name}"
 
 
 def value_headings(goals: Goals, headings: str | Mapping[str, str] | None) -> dict[str, str]:

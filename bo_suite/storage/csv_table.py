@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from typing import Any
 from bo_suite.errors import DataError, SpaceError, TrialError
 from bo_suite.space.space import Params, Space
 from bo_suite.space.text import ParameterText
+from bo_suite.storage.by_parameter import ByParameter
 from bo_suite.storage.csv_outcomes import (
     OutcomeColumns,
     number_of_cell,
     outcome_heading,
+    parameter_heading,
     told_in,
     value_headings,
 )
@@ -28,6 +31,9 @@ PREFIX = "param_"
 
 OTHERS = ("id", "state", "reason", "transient")
 """Columns beside the parameters and the outcomes, each of which may be missing."""
+
+BY_PARAMETER = ("gradient", "params_std")
+"""Kinds of columns that parameters may have beside their values."""
 
 _DELIMITERS = (",", ";", "\t")
 
@@ -101,7 +107,9 @@ class Wanted:
         """All headings that have a use."""
         parameters = {heading for name in self.space.names for heading in self.of_parameter(name)}
         values = {heading for name in self.outcomes for heading in self.of_outcome(name)}
-        return parameters | values | {outcome_heading("std", name) for name in self.outcomes} | {*OTHERS}
+        stds = {outcome_heading("std", name) for name in self.outcomes}
+        known = {parameter_heading(kind, name) for kind in BY_PARAMETER for name in self.space.names}
+        return parameters | values | stds | known | {*OTHERS}
 
 
 @dataclass(frozen=True)
@@ -139,11 +147,15 @@ class CsvTable:
             )
         stds = {name: self._place(outcome_heading("std", name)) for name in columns.outcomes.values}
         others = {name: self._place(name) for name in OTHERS}
-        free_stds, free = (
+        known = [
+            {name: self._place(parameter_heading(kind, name)) for name in space.names}
+            for kind in BY_PARAMETER
+        ]
+        free, *rest_of_outcomes = (
             {name: at for name, at in found.items() if at is not None and at not in columns.used}
-            for found in (stds, others)
+            for found in (others, stds, *known)
         )
-        return Columns(parameters, OutcomeColumns(columns.outcomes.values, free_stds), free)
+        return Columns(parameters, OutcomeColumns(columns.outcomes.values, *rest_of_outcomes), free)
 
     def _values(self, wanted: Wanted, goals: Goals, rest: str) -> dict[str, int]:
         """The columns of outcomes; that of a constraint alone may be missing, unless the user named it."""
@@ -237,6 +249,7 @@ class CsvRow:
         point = self.point(forms, within=True)
         columns = self._columns.outcomes
         value, std = self._told(goals, columns.values), self._told(goals, columns.stds)
+        known = ByParameter(self._by_parameter(columns.gradient), self._by_parameter(columns.params_std))
         reason, state = self.text(self._columns.others.get("reason")) or None, self.other("state").lower()
         failed = state == "failed" or (state == "" and value is None and reason is not None)
         observation = None
@@ -250,11 +263,19 @@ class CsvRow:
             self.faults.append("it has no value (a row that failed needs a reason, or the state 'failed')")
         else:
             try:
-                goals.stored(value, std)
+                outcome = goals.stored(value, std)
+                if not self.faults and known != ByParameter():
+                    known.stored(forms.space, goals, json.dumps(point), outcome["value"])
             except TrialError as error:
                 self.faults.append(str(error))
-            observation = Observation(point, value, std)
+            gradient, params_std = known.gradient, known.params_std
+            observation = Observation(point, value, std, gradient=gradient, params_std=params_std)
         return None if self.faults else observation
+
+    def _by_parameter(self, columns: Mapping[str, int]) -> Any:
+        """What the cells of some columns tell of parameters; None if all are blank."""
+        cells = {name: number_of_cell(self.text(at), self._decimal, False) for name, at in columns.items()}
+        return {name: number for name, number in cells.items() if number is not None} or None
 
     def _told(self, goals: Goals, columns: Mapping[str, int]) -> Any:
         """What the cells of some columns tell, as `told_in`."""

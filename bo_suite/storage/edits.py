@@ -7,12 +7,13 @@ from typing import Any
 
 from bo_suite.errors import SpaceError, StorageError
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.by_parameter import ByParameter
 from bo_suite.storage.changes import Action, outcome_of, write_change
-from bo_suite.storage.goals import Goals, Noise, Told
+from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.queue import read_queue
 from bo_suite.storage.rows import Row
 from bo_suite.storage.table import TrialTable
-from bo_suite.storage.trial import Trial
+from bo_suite.storage.trial import Header, Trial
 
 
 def change(
@@ -32,13 +33,26 @@ def change(
     return table.trial_of(row)
 
 
-def corrected(row: Row, goals: Goals, value: Told, std: Noise) -> dict[str, Any]:
+def corrected(row: Row, header: Header, value: Told, std: Noise, known: ByParameter) -> dict[str, Any]:
     """The fields of a row whose outcome is corrected; arguments and errors as `History.amend`."""
+    goals = header.goals
     outcomes, stds = (json.loads(text or "{}") for text in (row.outcomes, row.stds))
     outcome = goals.amended(value, std, outcomes, stds)
     if std is None and row.outcomes is None:
         outcome["std"] = row.std
+    by_parameter = known.stored(header.space, goals, row.params, outcome["value"])
+    if known.gradient is None and outcome["value"] == row.value:
+        by_parameter["gradient"] = row.gradient
+    if known.params_std is None:
+        by_parameter["params_std"] = row.params_std
+    outcome |= by_parameter
     return outcome | {"state": "finished", "reason": None, "transient": 0, "traceback": None}
+
+
+def forgotten(reason: str) -> dict[str, Any]:
+    """The fields of a row that is withdrawn, whatever its state, and loses its outcome."""
+    lost = ("value", "std", "outcomes", "stds", "gradient", "params_std", "traceback")
+    return {**dict.fromkeys(lost), "state": "withdrawn", "reason": reason, "transient": 0}
 
 
 def replace_space(table: TrialTable, before: Space, space: Space, values: Params) -> None:

@@ -6,7 +6,6 @@ transaction, so any number of processes may share a history; no lock is held whi
 file on a local disk.
 """
 
-import json
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,17 +13,18 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from bo_suite.space.space import Params, Space
-from bo_suite.storage.added import append, observed_row
+from bo_suite.storage.added import append, asked_row, observed_row, queued_points
 from bo_suite.storage.addresses import Address, Lease, Location
 from bo_suite.storage.attempts import Attempts, checked_report, checked_step, checked_verdict
+from bo_suite.storage.by_parameter import ByName, ByParameter
 from bo_suite.storage.changes import Change, read_changes
 from bo_suite.storage.database import BUSY_TIMEOUT_S
-from bo_suite.storage.edits import change, corrected, replace_space
+from bo_suite.storage.edits import change, corrected, forgotten, replace_space
 from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.holding import Holding
 from bo_suite.storage.leases import ATTEMPTS, Holder
 from bo_suite.storage.paths import check_path, storage_place
-from bo_suite.storage.queue import read_queue, remove_queued, write_queued
+from bo_suite.storage.queue import read_queue, remove_all_queued, remove_queued
 from bo_suite.storage.rows import Row
 from bo_suite.storage.schema import WITH_QUEUE
 from bo_suite.storage.table import TrialTable
@@ -148,16 +148,11 @@ class History:
         table, sources = self._table, list(map(provenance_json, provenance))
 
         def inserted() -> list[Row] | None:
-            first = table.largest("id") + 1
-            if space not in (None, table.header.space) or expected not in (None, first):
+            header, first = table.header, table.largest("id") + 1
+            if space not in (None, header.space) or expected not in (None, first):
                 return None
-            rows = [
-                Row(params=self._point(point), asked=1, provenance=source)
-                for point, source in zip(params, sources, strict=True)
-            ]
-            if not remove_queued(table.database, queued):
-                return None
-            return append(table, self._holding, rows)
+            rows = [asked_row(*pair, header) for pair in zip(params, sources, strict=True)]
+            return append(table, self._holding, rows) if remove_queued(table.database, queued) else None
 
         rows = table.stored(inserted)
         trials = None if rows is None else list(map(table.trial_of, rows))
@@ -191,27 +186,22 @@ class History:
             SpaceError: a parameter is unknown, or does not have the value.
         """
 
-        def written() -> list[Queued]:
-            checked = [self._table.header.space.check_some(point) for point in points]
-            if not repeats:
-                present = [json.loads(row.params) for row in self._table.rows("ORDER BY id")]
-                present += [queued.params for queued in read_queue(self._table.database)]
-                checked = [p for p in checked if not any(p.items() <= other.items() for other in present)]
-            return write_queued(self._table.database, checked)
-
-        return self._table.stored(written)
+        return self._table.stored(lambda: queued_points(self._table, points, repeats=repeats))
 
     def dequeue(self) -> list[Queued]:
         """Removes all queued points, and returns them."""
 
-        def removed() -> list[Queued]:
-            queued = read_queue(self._table.database)
-            remove_queued(self._table.database, [point.id for point in queued])
-            return queued
+        return self._table.stored(lambda: remove_all_queued(self._table.database))
 
-        return self._table.stored(removed)
-
-    def tell(self, trial: int, value: Told, std: Noise = None, attempt: int | None = None) -> Trial:
+    def tell(
+        self,
+        trial: int,
+        value: Told,
+        std: Noise = None,
+        attempt: int | None = None,
+        gradient: ByName = None,
+        params_std: ByName = None,
+    ) -> Trial:
         """Finishes a running trial; on return the value is on the disk.
 
         Args:
@@ -219,12 +209,22 @@ class History:
             value: the outcome, or outcomes by name.
             std: standard deviation of its noise, or these by name.
             attempt: the attempt that was evaluated; None if there was one alone, or for that of this history.
+            gradient: derivatives of the value of the only objective by some parameters.
+            params_std: standard deviations of what was really set, of some parameters.
 
         Raises:
-            TrialError: the outcome breaks a rule of `Goals.stored`, or the trial is unknown, has ended or was
-                handed out again; its state does not change.
+            TrialError: the outcome breaks a rule of `Goals.stored` or `ByParameter.stored`, or the trial is
+                unknown, has ended or was handed out again; its state does not change.
         """
-        return self._attempts.end(trial, attempt, "finished", **self._table.header.goals.stored(value, std))
+        table, known = self._table, ByParameter(gradient, params_std)
+        outcome = table.header.goals.stored(value, std)
+
+        def ending(row: Row) -> dict[str, Any]:
+            header = table.header
+            by_parameter = known.stored(header.space, header.goals, row.params, outcome["value"])
+            return {"state": "finished", **outcome, **by_parameter}
+
+        return self._attempts.end(trial, attempt, ending)
 
     def report(
         self,
@@ -299,11 +299,12 @@ class History:
         """
         text = require_traceback(traceback)
         outcome: dict[str, Any] = {
+            "state": "failed",
             "reason": plain_text(reason),
             "transient": int(bool(transient)),
             "traceback": text,
         }
-        return self._attempts.end(trial, attempt, "failed", **outcome)
+        return self._attempts.end(trial, attempt, lambda _: outcome)
 
     def withdraw(
         self, trial: int, reason: str = "withdrawn", attempt: int | None = None, *, requeue: bool = False
@@ -312,9 +313,12 @@ class History:
 
         With `requeue` its point is queued in the same transaction, unless it is outside of a narrowed space.
         """
-        return self._attempts.end(trial, attempt, "withdrawn", requeue, reason=plain_text(reason))
+        outcome = {"state": "withdrawn", "reason": plain_text(reason)}
+        return self._attempts.end(trial, attempt, lambda _: outcome, requeue)
 
-    def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
+    def amend(
+        self, trial: int, value: Told, std: Noise = None, gradient: ByName = None, params_std: ByName = None
+    ) -> Trial:
         """Sets the outcome of a trial in any state, which is finished then; `changes` has what was there.
 
         Args:
@@ -322,14 +326,16 @@ class History:
             value: the outcome.
             std: standard deviation of its noise; None for the stored one. Of outcomes by name, those that are
                 not given stay.
+            gradient: of the value; None for none, or for the stored one if the value stays as it is.
+            params_std: as in `tell`; None for the stored ones.
 
         Raises:
-            TrialError: the value or the std is not finite, or the trial is unknown.
+            TrialError: the value or the std is not finite, or the trial is unknown, or as in `tell`.
         """
-        table, number = self._table, operator.index(trial)
+        table, number, known = self._table, operator.index(trial), ByParameter(gradient, params_std)
 
         def amended(row: Row) -> dict[str, Any]:
-            return corrected(row, table.header.goals, value, std)
+            return corrected(row, table.header, value, std, known)
 
         return table.stored(lambda: change(table, "amend", number, amended))
 
@@ -339,9 +345,7 @@ class History:
         Raises:
             TrialError: the trial is unknown.
         """
-        outcome: dict[str, Any] = dict.fromkeys(("value", "std", "outcomes", "stds", "traceback"))
-        outcome |= {"state": "withdrawn", "reason": plain_text(reason), "transient": 0}
-        number = operator.index(trial)
+        number, outcome = operator.index(trial), forgotten(plain_text(reason))
         return self._table.stored(lambda: change(self._table, "forget", number, lambda _: outcome))
 
     def extend(self, before: Space, space: Space, values: Params) -> None:
@@ -388,9 +392,6 @@ class History:
         self._holding.close()
         self._table.database.close()
         self._turns.forget()
-
-    def _point(self, params: Params) -> str:
-        return json.dumps(self._table.header.space.check(params), allow_nan=False)
 
     def _seen(self) -> Snapshot:
         table, trials = self._table, self._table.trials()

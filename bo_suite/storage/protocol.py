@@ -7,6 +7,7 @@ from typing import Any, Protocol, SupportsFloat
 
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Address
+from bo_suite.storage.by_parameter import ByName
 from bo_suite.storage.changes import Change
 from bo_suite.storage.goals import Noise, Told
 from bo_suite.storage.leases import ATTEMPTS, Holder
@@ -64,7 +65,15 @@ class Storage(Protocol):
     def queue(self) -> list[Queued]:
         """The points that are asked next, in order."""
 
-    def tell(self, trial: int, value: Told, std: Noise = None, attempt: int | None = None) -> Trial:
+    def tell(
+        self,
+        trial: int,
+        value: Told,
+        std: Noise = None,
+        attempt: int | None = None,
+        gradient: ByName = None,
+        params_std: ByName = None,
+    ) -> Trial:
         """Finishes a running trial."""
 
     def report(
@@ -100,7 +109,9 @@ class Storage(Protocol):
     ) -> Trial:
         """Ends a running trial that will not be evaluated; with `requeue` its point is queued as well."""
 
-    def amend(self, trial: int, value: Told, std: Noise = None) -> Trial:
+    def amend(
+        self, trial: int, value: Told, std: Noise = None, gradient: ByName = None, params_std: ByName = None
+    ) -> Trial:
         """Corrects the outcome of a trial in any state."""
 
     def forget(self, trial: int, reason: str) -> Trial:

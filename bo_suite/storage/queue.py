@@ -53,5 +53,12 @@ def remove_queued(database: Database, numbers: Sequence[int]) -> bool:
     return True
 
 
+def remove_all_queued(database: Database) -> list[Queued]:
+    """Removes all points, within a transaction, and returns them."""
+    queued = read_queue(database)
+    remove_queued(database, [point.id for point in queued])
+    return queued
+
+
 def _seal(text: object) -> str:
     return f"{crc32(repr(text).encode()):08x}"

@@ -34,6 +34,8 @@ class Row(NamedTuple):
     outcomes: str | None = None
     stds: str | None = None
     spent: float = 0.0  # seconds that earlier attempts took
+    gradient: str | None = None
+    params_std: str | None = None
 
 
 Canonical = Callable[[object], Params]
@@ -43,7 +45,7 @@ StoredRow = tuple[Any, ...]
 
 _FIRST = Row._fields.index("transient")
 """Number of columns in version 1, which had no seals; version 2 added `transient`, version 3 `traceback`,
-version 5 `outcomes` and `stds`, and version 6 `spent`."""
+version 5 `outcomes` and `stds`, version 6 `spent`, and version 7 `gradient` and `params_std`."""
 
 _MEASURED = ("finished", "stopped", "paused")
 """States of trials that have an outcome."""
@@ -211,4 +213,18 @@ _REQUIREMENTS: dict[str, _Check] = {
         ),
     ),
     "spent": _needs("a number of seconds >= 0", lambda value, row: is_number(value) and value >= 0),
+    "gradient": _needs(
+        "finite numbers by name, of the value of a finished trial, or null",
+        lambda value, row: (
+            value is None
+            or (row.state == "finished" and row.value is not None and _numbers_by_name(value, is_number))
+        ),
+    ),
+    "params_std": _needs(
+        "finite numbers >= 0 by name, of a finished trial, or null",
+        lambda value, row: (
+            value is None
+            or (row.state == "finished" and _numbers_by_name(value, lambda one: is_number(one) and one >= 0))
+        ),
+    ),
 }

@@ -5,11 +5,11 @@ from bo_suite.storage.rows import Row
 APPLICATION = 0x626F7331
 """SQLite's application_id, which marks a file as a history: "bos1" in ASCII."""
 
-VERSION = 6
-"""Version 5 had no table `reports`, no column `spent`, and no stopped or paused trials. Version 4 also had
-no columns `outcomes` and `stds`. Version 3 also had no tables `queue` and `changes`. Version 2 also had no
-column `traceback`. Version 1, of bo_suite 0.8 and before, also had no columns `transient` and `seal`, and no
-withdrawn trials."""
+VERSION = 7
+"""Version 6 had no columns `gradient` and `params_std`. Version 5 also had no table `reports`, no column
+`spent`, and no stopped or paused trials. Version 4 also had no columns `outcomes` and `stds`. Version 3 also
+had no tables `queue` and `changes`. Version 2 also had no column `traceback`. Version 1, of bo_suite 0.8 and
+before, also had no columns `transient` and `seal`, and no withdrawn trials."""
 
 WITH_QUEUE = 4
 """First version with the tables `queue` and `changes`."""
@@ -27,7 +27,9 @@ _TRIALS = """CREATE TABLE {name} (
         started {{real}} NOT NULL, ended {{real}}, owner TEXT NOT NULL, revision {{integer}} NOT NULL,
         transient {{integer}} NOT NULL,
         traceback TEXT CHECK (traceback IS NULL OR state = 'failed'), outcomes TEXT, stds TEXT,
-        spent {{real}} NOT NULL, seal TEXT NOT NULL,
+        spent {{real}} NOT NULL,
+        gradient TEXT CHECK (gradient IS NULL OR (state = 'finished' AND value IS NOT NULL)),
+        params_std TEXT CHECK (params_std IS NULL OR state = 'finished'), seal TEXT NOT NULL,
         CHECK ((value IS NOT NULL OR outcomes IS NOT NULL) = (state IN ('finished', 'stopped', 'paused'))))"""
 _INDEX = "CREATE INDEX trials_revision ON trials (revision)"
 

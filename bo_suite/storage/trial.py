@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from bo_suite.space.space import Params, Space
+from bo_suite.storage.by_parameter import ByName
 from bo_suite.storage.goals import Constraints, Direction, Goals, Noise, Told
 from bo_suite.values.copies import Copied
 from bo_suite.values.describe import SHORT, shortened
@@ -18,6 +19,9 @@ STATES: tuple[State, ...] = ("running", "finished", "failed", "withdrawn", "stop
 Verdict = Literal["continue", "stop", "pause"]
 
 VERDICTS: tuple[Verdict, ...] = ("continue", "stop", "pause")
+
+_RARE = ("gradient", "params_std", "reports")
+"""Fields that most trials lack."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Trial:
     traceback: str | None = field(default=None, repr=False)  # of the exception that it failed with
     outcomes: Mapping[str, float | None] | None = None  # by name; NaN as None; None if `value` is all
     stds: Mapping[str, float] | None = None  # standard deviations of their noise, of those that are known
+    gradient: Mapping[str, float] | None = (
+        None  # derivatives of `value` by parameters, of those that are known
+    )
+    params_std: Mapping[str, float] | None = None  # standard deviations of what was really set, by parameter
     reports: tuple[Report, ...] = ()  # intermediate outcomes by ascending step, of each the latest attempt's
     run: str = field(default="", repr=False, compare=False)  # name of the history that it belongs to
 
@@ -94,6 +102,7 @@ class Trial:
 
 Trial.params, Trial.provenance = Copied("params"), Copied("provenance")  # type: ignore[assignment]
 Trial.outcomes, Trial.stds = Copied("outcomes"), Copied("stds")  # type: ignore[assignment]
+Trial.gradient, Trial.params_std = Copied("gradient"), Copied("params_std")  # type: ignore[assignment]
 
 if TYPE_CHECKING:
 
@@ -152,12 +161,16 @@ class Observation:
         value: its outcome, or outcomes by name; None if its evaluation failed.
         std: standard deviation of the noise of the value, or these by name, if known.
         reason: why it failed; None if it has a value.
+        gradient: derivatives of the value by parameters, if known, as `Optimizer.tell` takes them.
+        params_std: standard deviations of what was really set, by parameter, if known.
     """
 
     params: Params
     value: Told | None
     std: Noise = None
     reason: str | None = None
+    gradient: ByName = None
+    params_std: ByName = None
 
 
 @dataclass(frozen=True)
@@ -175,10 +188,11 @@ def next_id(trials: Sequence[Trial]) -> int:
 
 
 def record(trial: Trial) -> dict[str, Any]:
-    """The fields of a trial in JSON values; its reports only if there are any."""
-    names = (column.name for column in fields(trial) if column.name not in ("run", "reports"))
-    reports = {"reports": [asdict(report) for report in trial.reports]} if trial.reports else {}
-    return {name: getattr(trial, name) for name in names} | reports
+    """The fields of a trial in JSON values; `gradient`, `params_std` and `reports` only if there are any."""
+    form = {column.name: getattr(trial, column.name) for column in fields(trial) if column.name != "run"}
+    if trial.reports:
+        form["reports"] = [asdict(report) for report in trial.reports]
+    return {name: value for name, value in form.items() if value or name not in _RARE}
 
 
 def round_hyperparameters(hyperparameters: Sequence[float]) -> list[float]:

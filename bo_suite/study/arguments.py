@@ -8,6 +8,7 @@ from bo_suite.errors import SpaceError, TrialError
 from bo_suite.space.checks import check_searchable
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.goals import Goals
+from bo_suite.storage.protocol import Storage
 from bo_suite.storage.serialization import to_json
 from bo_suite.storage.trial import Header, Trial
 from bo_suite.study.scheduling import Scheduler
@@ -44,8 +45,7 @@ def header_of(
     Raises:
         SpaceError, TrialError: an argument breaks a rule.
     """
-    if not isinstance(space, Space):
-        raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
+    check_space(space)
     check_searchable(space.varying.dim)  # before a file is created
     budget, initial, repeats = settings.budget, settings.initial, settings.repeats
     scheduler = settings.scheduler
@@ -66,6 +66,12 @@ def header_of(
     )
 
 
+def check_space(space: object) -> None:
+    """Raises a SpaceError unless the object is a Space."""
+    if not isinstance(space, Space):
+        raise SpaceError(f"an Optimizer needs a Space, got {described(space)}")
+
+
 def trial_id(trial: Trial | int, run: str) -> tuple[int, int | None]:
     """The id and, if the argument is a Trial, its attempt.
 
@@ -81,6 +87,13 @@ def trial_id(trial: Trial | int, run: str) -> tuple[int, int | None]:
     if trial.run and run and trial.run != run:
         raise TrialError(f"trial {trial.id} must be one of this history, got one of another history")
     return trial.id, trial.attempt
+
+
+def found(history: Storage, number: object) -> Trial:
+    """The trial of a history with an id; raises a TrialError if there is none."""
+    if (trial := history.trial(require_int("a trial's id", number))) is None:
+        raise TrialError(f"a trial must be one of this history, got unknown id {number}")
+    return trial
 
 
 def json_of(acquisition: "Acquisition", space: Space, goals: Goals) -> Any:

@@ -49,18 +49,23 @@ def belief_about(suggester: Suggester, trials: Sequence[Trial], outcome: str | N
     if not goals.named:
         return belief_of(suggester, trials)
     alone = Goals((Objective(VALUE, direction_of(goals, name)),), named=False)
-    return belief_of(replace(suggester, goals=alone), with_outcome_alone(trials, name))
+    return belief_of(replace(suggester, goals=alone), with_outcome_alone(trials, name, goals))
 
 
-def with_outcome_alone(trials: Sequence[Trial], name: str) -> list[Trial]:
-    """The trials, with one outcome by name as their value; without finished trials that lack it."""
+def with_outcome_alone(trials: Sequence[Trial], name: str, goals: Goals) -> list[Trial]:
+    """The trials, with one outcome by name as their value; without finished trials that lack it.
+
+    A gradient is that of the objective.
+    """
     alone = []
     for trial in trials:
         outcomes, stds = trial.outcomes or {}, trial.stds or {}
         if trial.state != "finished":
             alone.append(trial)
         elif (value := outcomes.get(name)) is not None:
-            alone.append(replace(trial, value=value, std=stds.get(name), outcomes=None, stds=None))
+            gradient = trial.gradient if name == goals.objectives[0].name else None
+            one = replace(trial, value=value, std=stds.get(name), outcomes=None, stds=None, gradient=gradient)
+            alone.append(one)
     return alone
 
 

@@ -17,6 +17,7 @@ from bo_suite.space.candidates import sample
 from bo_suite.space.space import Space
 from bo_suite.storage.trial import Finished
 from bo_suite.study.belief import Belief
+from bo_suite.study.encoded import EncodedTrials
 from bo_suite.surrogates.paths import draw_paths, has_paths, mean_path
 from bo_suite.surrogates.process import Process
 
@@ -225,6 +226,11 @@ def _outcomes_in_units(belief: Belief) -> Dataset:
         noise = (torch.tensor(std, **CPU_DOUBLES) / unit / scale).clamp(max=_LARGEST_STD).square()
     data, rows = belief.data, belief.rows
     y = (capped - capped.mean()) / scale
+    gradient = EncodedTrials.of(belief.searched, belief.trials).known_gradient
+    if gradient is not None:
+        gradient = torch.where(
+            (relative <= capped)[:, None], belief.sign * gradient / unit / scale, torch.nan
+        )
     return replace(
         data,
         x=data.x[rows],
@@ -232,6 +238,8 @@ def _outcomes_in_units(belief: Belief) -> Dataset:
         noise=None if noise is None else noise.to(data.y),
         outside=None if data.outside is None else data.outside[rows],
         curves=None,
+        gradient=None if gradient is None else gradient.to(data.y),
+        x_std=None if data.x_std is None else data.x_std[rows],
     )
 
 

@@ -1,4 +1,7 @@
-"""The Suggester of a history, made again when the space or the past has changed; torch is imported then."""
+"""The Suggester of a history, made again when the space or the past has changed, and what its model says.
+
+torch is imported when one of these is asked for.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,9 +9,13 @@ from bo_suite.space.space import Params, Space
 from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Header, Snapshot
 from bo_suite.study.arguments import json_of
+from bo_suite.study.summary import RegretBound
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bo_suite.acquisition import Acquisition, SteinBatch
+    from bo_suite.study.belief import Belief, Points
     from bo_suite.study.suggest import Suggester, Suggestion
 
 
@@ -51,6 +58,36 @@ class Suggesters:
         """`Suggester.suggest` of what a history holds."""
         suggester = self.of(snapshot.header)
         return suggester.suggest(snapshot.trials, count, batch, fixed=fixed, queue=snapshot.queue)
+
+    def recommended(self, fixed: Params | None, robust: object) -> Any:
+        """`Optimizer.recommend`."""
+        from bo_suite.study.recommend_front import recommended
+
+        return recommended(self.latest, self._history.trials(), fixed, robust)
+
+    def regret_bound(self, width: float | None) -> RegretBound:
+        """`Optimizer.regret_bound`."""
+        from bo_suite.study.recommend import regret_bound
+
+        return regret_bound(self.latest, self._history.trials(), width)
+
+    def belief(self, outcome: str | None) -> "Belief":
+        """`Optimizer.belief`."""
+        from bo_suite.study.beliefs import belief_about
+
+        return belief_about(self.latest, self._history.trials(), outcome)
+
+    def predict(self, points: "Points", interval: float) -> "pd.DataFrame":
+        """`Optimizer.predict`."""
+        from bo_suite.study.beliefs import predictions
+
+        return predictions(self.latest, self._history.trials(), points, interval)
+
+    def importance(self) -> "pd.DataFrame":
+        """`Optimizer.importance`."""
+        from bo_suite.study.beliefs import importances
+
+        return importances(self.latest, self._history.trials())
 
     def of(self, header: Header) -> "Suggester":
         """The Suggester of a header."""

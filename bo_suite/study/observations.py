@@ -13,6 +13,7 @@ from bo_suite.space.space import Space
 from bo_suite.storage.goals import Goals
 from bo_suite.storage.trial import Trial
 from bo_suite.study.curves import LearningCurves, is_measured, is_partial, seconds_per_step
+from bo_suite.study.encoded import EncodedTrials
 from bo_suite.study.named import NamedOutcomes
 from bo_suite.study.outcomes import OutcomeTransform
 
@@ -65,18 +66,15 @@ class Observations:
     def __init__(self, space: Space, goals: Goals, device: torch.device, max_step: int | None = None) -> None:
         self._space, self._goals, self._device, self._max_step = space, goals, device, max_step
         self._latest: tuple[tuple[Trial, ...], LearningCurves | None] = ((), None)
-        self._encoded: tuple[dict[int, tuple[Trial, int]], Tensor, Tensor] = (
-            {},
-            space.encode([]),
-            torch.zeros(0, dtype=torch.bool, device="cpu"),
-        )
+        self._encoded: tuple[dict[int, tuple[Trial, int]], EncodedTrials] = {}, EncodedTrials.of(space, ())
 
     def dataset(self, trials: Sequence[Trial]) -> Dataset:
         """The trials in order: finished trials are observations, failed ones failures, running ones pending.
 
         A finished trial in which the measurement of an outcome failed is a failure too. What unfinished
         trials have reported is an observation with noise, as `LearningCurves` says; the points of stopped and
-        paused ones are taken. The curves themselves are `Dataset.curves`.
+        paused ones are taken. The curves themselves are `Dataset.curves`. Gradients and `x_std` are those of
+        finished trials.
         """
         if (curves := self.curves(trials)) is not None:
             return self._with_curves(trials, curves).to(self._device)
@@ -84,24 +82,22 @@ class Observations:
         failed = [trial for trial in trials if trial.state == "failed" and trial.informative]
         running = [trial for trial in trials if trial.state == "running"]
         stopped = [trial for trial in trials if trial.state in ("stopped", "paused")]
-        rows, outside = self._rows([*finished, *failed, *stopped])
+        rows = self._rows([*finished, *failed, *stopped])
         n, ended = len(finished), len(finished) + len(failed)
-        failures = rows[n:ended]
+        observed, failures = rows.at(slice(n)), rows.x[n:ended]
         if self._goals.named:
             named = NamedOutcomes.of(self._goals, finished)
-            data = self._named(named, rows[:n], outside[:n])
-            failures = torch.cat((failures, rows[:n][named.broken]))
+            data = self._named(named, observed)
+            failures = torch.cat((failures, observed.x[named.broken]))
         else:
             std = [math.nan if trial.std is None else trial.std for trial in finished]
-            data = self._single(
-                rows[:n], self._losses(finished), torch.tensor(std, **CPU_DOUBLES), outside[:n]
-            )
+            data = self._single(observed, self._losses(finished), torch.tensor(std, **CPU_DOUBLES))
         data = replace(
             data,
-            columns=replace(self._space.columns, narrowed=bool(outside.any())),
+            columns=replace(self._space.columns, narrowed=bool(rows.outside.any())),
             pending=self._space.encode([trial.params for trial in running]),
             failures=failures if len(failures) else None,
-            stopped=rows[ended:] if stopped else None,
+            stopped=rows.x[ended:] if stopped else None,
         )
         return data.to(self._device)
 
@@ -110,7 +106,7 @@ class Observations:
         if (curves := self.curves(trials)) is not None:
             return curves.transform
         measured = [trial for trial in trials if trial.measured]
-        return _transform(self._losses(measured), _if_any(self._rows(measured)[1]))
+        return _transform(self._losses(measured), _if_any(self._rows(measured).outside))
 
     def observed(self, trials: Sequence[Trial]) -> list[Trial]:
         """The trials whose outcomes are the rows of `dataset`, in their order, with one objective.
@@ -128,8 +124,8 @@ class Observations:
             return None
         key = tuple(trials)
         if self._latest[0] != key:
-            sign = self._goals.objectives[0].sign
-            self._latest = key, LearningCurves.of(key, sign, self._max_step)  # in one assignment
+            curves = LearningCurves.of(key, self._sign, self._max_step)
+            self._latest = key, curves  # in one assignment
         return self._latest[1]
 
     def _with_curves(self, trials: Sequence[Trial], curves: LearningCurves) -> Dataset:
@@ -141,70 +137,82 @@ class Observations:
             or (trial.state == "finished" and not is_measured(trial))
         ]
         ended = [trial for trial in trials if trial.state in ("stopped", "paused")]
-        rows, outside = self._rows([*curves.trials, *failed, *ended])
+        rows = self._rows([*curves.trials, *failed, *ended])
         n, observed = len(curves.trials), curves.observed
+        at = rows.at(slice(n)).at(observed)
         at_rows = {trial.id for trial in self.observed(trials)}
         pending = [one.params for one in trials if one.state == "running" and one.id not in at_rows]
-        taken = rows[n + len(failed) :]
+        taken = rows.x[n + len(failed) :]
         stds = torch.tensor([one.std or math.nan for one in curves.trials], **CPU_DOUBLES)
         seconds = torch.tensor([seconds_per_step(one) for one in curves.trials], **CPU_DOUBLES)
         losses = curves.transform.inverse(curves.value)  # for the slope of the transform there
         noise = torch.where(stds.isnan(), curves.noise, curves.transform.noise(losses, stds))[observed]
         return Dataset(
-            rows[:n][observed],
+            at.x,
             curves.value[observed],
             None if bool(noise.isnan().all()) else noise,
             self._space.encode(pending),
-            replace(self._space.columns, narrowed=bool(outside.any())),
-            failures=rows[n : n + len(failed)] if failed else None,
-            outside=_if_any(outside[:n][observed]),
-            curves=Curves(rows[:n], curves.steps, curves.y, seconds),
+            replace(self._space.columns, narrowed=bool(rows.outside.any())),
+            failures=rows.x[n : n + len(failed)] if failed else None,
+            outside=_if_any(at.outside),
+            curves=Curves(rows.x[:n], curves.steps, curves.y, seconds),
             stopped=taken if len(taken) else None,
+            gradient=self._gradient(at, self._losses(curves.trials)[observed], curves.transform),
+            x_std=at.known_x_std,
         )
 
     def _losses(self, trials: Sequence[Trial]) -> Tensor:
-        """Values of the only objective, smaller is better."""
-        return self._goals.objectives[0].sign * torch.tensor([trial.value for trial in trials], **CPU_DOUBLES)
+        """Values of the only objective, smaller is better; NaN where there is none."""
+        values = [math.nan if trial.value is None else trial.value for trial in trials]
+        return self._sign * torch.tensor(values, **CPU_DOUBLES)
 
-    def _single(self, rows: Tensor, losses: Tensor, stds: Tensor, outside: Tensor) -> Dataset:
+    @property
+    def _sign(self) -> float:
+        """1 if smaller values of the only objective are better, or else -1."""
+        return self._goals.objectives[0].sign
+
+    def _single(self, rows: EncodedTrials, losses: Tensor, stds: Tensor) -> Dataset:
         """Observations of one objective."""
-        known = None if bool(stds.isnan().all()) else stds
-        return dataset_of(self._space, rows, losses, known, _if_any(outside))
+        known, outside = None if bool(stds.isnan().all()) else stds, _if_any(rows.outside)
+        data = dataset_of(self._space, rows.x, losses, known, outside)
+        gradient = None
+        if rows.known_gradient is not None:
+            gradient = self._gradient(rows, losses, _transform(losses, outside))
+        return replace(data, gradient=gradient, x_std=rows.known_x_std)
 
-    def _named(self, named: NamedOutcomes, rows: Tensor, outside: Tensor) -> Dataset:
+    def _gradient(self, rows: EncodedTrials, losses: Tensor, transform: OutcomeTransform) -> Tensor | None:
+        """Gradients of losses on the surrogate's scale; None if all are unknown, or beyond the cap."""
+        if rows.known_gradient is None:
+            return None
+        gradient = transform.gradient(losses, self._sign * rows.gradient)
+        return None if bool(gradient.isnan().all()) else gradient
+
+    def _named(self, named: NamedOutcomes, rows: EncodedTrials) -> Dataset:
         """Observations of outcomes by name; those of the objectives are rows of the Dataset itself."""
         measured = (~named.losses.isnan()).any(0)
-        outcomes = named.encoded(rows) if len(rows) else None
+        outcomes, at = named.encoded(rows.x) if len(rows.x) else None, rows.at(measured)
         if self._goals.several:
-            rank = named.rank[measured] if len(rows) else rows[:, 0]
-            data = Dataset(
-                rows[measured], rank, columns=self._space.columns, outside=_if_any(outside[measured])
-            )
+            rank = named.rank[measured] if len(rows.x) else rows.x[:, 0]
+            outside = _if_any(at.outside)
+            data = Dataset(at.x, rank, columns=self._space.columns, outside=outside, x_std=at.known_x_std)
         else:
-            data = self._single(
-                rows[measured], named.losses[0, measured], named.stds[0, measured], outside[measured]
-            )
+            data = self._single(at, named.losses[0, measured], named.stds[0, measured])
         violation = None if outcomes is None else outcomes.violation
         return replace(data, outcomes=outcomes, violation=None if violation is None else violation[measured])
 
-    def _rows(self, trials: Sequence[Trial]) -> tuple[Tensor, Tensor]:
-        """The rows of trials, stored by object since lists of trials may share ids, and which are outside."""
-        index, rows, outside = self._encoded
+    def _rows(self, trials: Sequence[Trial]) -> EncodedTrials:
+        """The rows of trials, stored by object since lists of trials may share ids."""
+        index, rows = self._encoded
         if len(index) > _MOST_FORGOTTEN + 2 * len(trials):
-            index, rows, outside = {}, rows[:0], outside[:0]
+            index, rows = {}, rows.at(slice(0))
         new = [trial for trial in trials if index.get(id(trial), (None, 0))[0] is not trial]
         if new:
-            index = index | {id(trial): (trial, len(rows) + count) for count, trial in enumerate(new)}
-            points = [
-                {name: params[name] for name in self._space.names if name in params}
-                for params in (trial.params for trial in new)
-            ]
-            rows = torch.cat((rows, self._space.encode(points)))
-            left = [not self._space.contains(point) for point in points]
-            outside = torch.cat((outside, torch.tensor(left, dtype=torch.bool, device="cpu")))
-            self._encoded = index, rows, outside  # in one assignment, as other threads read all
-        indices = torch.tensor([index[id(trial)][1] for trial in trials], dtype=torch.long, device="cpu")
-        return rows[indices], outside[indices]
+            index = index | {id(trial): (trial, len(rows.x) + count) for count, trial in enumerate(new)}
+            rows = rows.joined(EncodedTrials.of(self._space, new))
+            self._encoded = index, rows  # in one assignment, as other threads read both
+        return rows.at(
+            torch.tensor([index[id(trial)][1] for trial in trials], dtype=torch.long, device="cpu")
+        )
 
 
 def _if_any(outside: Tensor) -> Tensor | None:

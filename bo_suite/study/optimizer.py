@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat, overload
 
-from bo_suite.errors import StorageError, TrialError
+from bo_suite.errors import TrialError
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.addresses import Address, Location
+from bo_suite.storage.by_parameter import ByName
 from bo_suite.storage.goals import Constraints, Direction, Goals, Noise, Told
 from bo_suite.storage.history import History
 from bo_suite.storage.trial import Finished, Observation, Trial
@@ -19,10 +19,8 @@ from bo_suite.study.extension import extend
 from bo_suite.study.judging import Answer, Judge
 from bo_suite.study.model import Suggesters
 from bo_suite.study.scheduling import Scheduler
-from bo_suite.study.summary import RegretBound, best_trial, html_of_best, overview, pareto_trials
-from bo_suite.study.tables import frame_of_changes, frame_of_reports, to_frame
-from bo_suite.values.display import shown_text
-from bo_suite.values.numbers import require_int
+from bo_suite.study.summary import RegretBound, best_trial, html_of_run, pareto_trials, text_of_run
+from bo_suite.study.tables import frame_of
 from bo_suite.values.scalars import flag
 
 if TYPE_CHECKING:  # torch and pandas are imported by the first suggestion or table
@@ -78,8 +76,7 @@ class Optimizer:
     ) -> None:
         settings = arguments.Settings(budget, initial, repeats, scheduler)
         header = arguments.header_of(space, acquisition, seed, Goals.of(direction, constraints), settings)
-        self._device = arguments.usable(device)
-        self._begin(History.open(storage, header), acquisition, scheduler)
+        self._begin(arguments.usable(device), History.open(storage, header), acquisition, scheduler)
 
     @staticmethod
     def resume(
@@ -98,28 +95,27 @@ class Optimizer:
 
         Raises a StorageError if it is no history or needs an argument, and a TrialError without the device.
         """
-        optimizer = object.__new__(Optimizer)
-        optimizer._device = arguments.usable(device)
-        optimizer._begin(History.open(path, None, functions), acquisition, scheduler)
-        return optimizer
+        resumed = object.__new__(Optimizer)
+        resumed._begin(arguments.usable(device), History.open(path, None, functions), acquisition, scheduler)
+        return resumed
+
+    @property
+    def _suggester(self) -> "Suggester":
+        return self._suggesters.latest
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles and copies as the place of the storage, which the copy resumes; TypeError if in memory."""
         if (place := self._history.place) is None:
             raise TypeError("an Optimizer must have a `storage` to be pickled or copied, got one in memory")
         device, functions = str(self._device), self.space.constraints.functions
-        acquisition, scheduler = self._suggester.acquisition, self._judge.scheduler
-        return Optimizer.resume, (place, acquisition, device, functions, scheduler)
+        acquisition = self._suggester.acquisition
+        return Optimizer.resume, (place, acquisition, device, functions, self.scheduler)
 
-    def _begin(self, history: History, acquisition: Any, scheduler: Scheduler | None) -> None:
+    def _begin(self, device: Any, history: History, acquisition: Any, scheduler: Scheduler | None) -> None:
         self.opened = time.monotonic()
-        self._history = history
+        self._device, self._history = device, history
         self._judge = Judge(history, scheduler)
         self._suggesters = Suggesters(history, acquisition, self._device, self._judge.max_step)
-
-    @property
-    def _suggester(self) -> "Suggester":
-        return self._suggesters.latest
 
     @property
     def space(self) -> Space:
@@ -158,9 +154,7 @@ class Optimizer:
 
     def trial(self, number: int) -> Trial:
         """The trial with an id, in its present state; raises a TrialError if there is none."""
-        if (trial := self._history.trial(require_int("a trial's id", number))) is None:
-            raise TrialError(f"a trial must be one of this history, got unknown id {number}")
-        return trial
+        return arguments.found(self._history, number)
 
     @property
     def best(self) -> Finished:
@@ -225,19 +219,29 @@ class Optimizer:
         """Removes all queued points, and returns them."""
         return [point.params for point in self._history.dequeue()]
 
-    def tell(self, trial: Trial | int, value: Told, std: Noise = None) -> Trial:
+    def tell(
+        self,
+        trial: Trial | int,
+        value: Told,
+        std: Noise = None,
+        gradient: ByName = None,
+        params_std: ByName = None,
+    ) -> Trial:
         """Stores the outcome of a running trial; on return it survives a crash of the process or the machine.
 
         Args:
             value: the outcome, in the user's units and direction, or outcomes by name. One that is left out
                 was not measured; NaN says that its measurement failed.
             std: standard deviation of its noise, if known, or these by name.
+            gradient: derivatives of the value by some Floats, in the user's units; of the only objective.
+            params_std: standard deviations of what was really set, of some Floats and Ints, in their units.
 
         Raises:
-            TrialError: a value is not finite, or a name or the trial is unknown, ended or handed out again.
+            TrialError: a number is not finite, a std is below 0, a name is unknown, inactive or of another
+                kind, or the trial is unknown, ended or handed out again.
         """
         number, attempt = self._id(trial)
-        return logged(self._history.tell(number, value, std, attempt), self._history)
+        return logged(self._history.tell(number, value, std, attempt, gradient, params_std), self._history)
 
     def report(
         self, trial: Trial | int, step: int, value: SupportsFloat, seconds: SupportsFloat | None = None
@@ -280,9 +284,16 @@ class Optimizer:
         reason = "handed back" if again else "withdrawn"
         return logged(self._history.withdraw(number, reason, attempt, requeue=again), self._history)
 
-    def add(self, params: Params, value: Told, std: Noise = None) -> Trial:
+    def add(
+        self,
+        params: Params,
+        value: Told,
+        std: Noise = None,
+        gradient: ByName = None,
+        params_std: ByName = None,
+    ) -> Trial:
         """Stores an observation from elsewhere as a finished trial; raises a SpaceError, or as `tell`."""
-        return self._history.add_all([Observation(params, value, std)])[0]
+        return self._history.add_all([Observation(params, value, std, None, gradient, params_std)])[0]
 
     def add_failed(self, params: Params, reason: str) -> Trial:
         """Stores a failure from elsewhere as a failed trial; raises SpaceError as `add` does."""
@@ -292,13 +303,20 @@ class Optimizer:
         """Stores observations from elsewhere, such as those of `read_csv`: all of them, or none. As `add`."""
         return self._history.add_all(observations)
 
-    def amend(self, trial: Trial | int, value: Told, std: Noise = None) -> Trial:
+    def amend(
+        self,
+        trial: Trial | int,
+        value: Told,
+        std: Noise = None,
+        gradient: ByName = None,
+        params_std: ByName = None,
+    ) -> Trial:
         """Corrects the outcome of a trial in any state, which is finished then; see `to_frame(history=True)`.
 
-        Of outcomes by name, those that are left out stay, and so does a std of None. Raises a TrialError if
-        the value is not finite, or the trial is unknown.
+        Of outcomes by name, those that are left out stay, and so do a std and a params_std of None. The
+        gradient belongs to the value: if that changes, it is gone unless it is given again. Raises as `tell`.
         """
-        return self._history.amend(self._id(trial)[0], value, std)
+        return self._history.amend(self._id(trial)[0], value, std, gradient, params_std)
 
     def forget(self, trial: Trial | int, reason: str = "forgotten") -> Trial:
         """Withdraws a trial in any state and removes its outcome: nothing is learnt from it any more.
@@ -324,62 +342,45 @@ class Optimizer:
         """Keeps the running trials for those who evaluate them, also when this process has ended."""
         self._history.hold()
 
-    def recommend(self, fixed: Params | None = None) -> Any:
+    def recommend(self, fixed: Params | None = None, robust: Mapping[str, float] | None = None) -> Any:
         """The point of smallest posterior mean plus one standard deviation, evaluated or not.
 
         Under noise it is better than `best`, whose value may be luck. Without noise it is the best trial's
         point, or one that is predicted to be better by more than its standard deviation. Fidelities are at
         the target. With several objectives, at most ten points. `fixed` has a value of every context.
-
-        Raises a SpaceError if a fixed value is wrong or that of a context is missing, a TrialError if nothing
-        is observed, a FitError or a NumericalError if the model cannot be fitted.
+        `robust` has standard deviations of what is really set, by name: then it is the mean over that noise
+        which is best. Raises a SpaceError if a value in these is wrong or that of a context is missing, a
+        TrialError if nothing is observed, a FitError or a NumericalError if the model cannot be fitted.
         """
         arguments.check_fixed(fixed, self.space, "recommend")
-        from bo_suite.study.recommend_front import recommended
-
-        return recommended(self._suggester, self.trials, fixed)
+        return self._suggesters.recommended(fixed, robust)
 
     def regret_bound(self, width: float | None = None) -> RegretBound:
         """An upper bound of f(x) - min f, f without noise, for the evaluated point x of smallest upper bound.
 
         min over evaluated points of mean + w σ, minus min over the space of mean - w σ (Makarova et al. 2022,
-        equation 3), with w = `width` or, if that is None, w² = 2 log(d n² π² / (6 · 0.1)), 4 to 6 (Srinivas
-        et al. 2010, lemma 5.1). docs/loop.md says how often it has held. Raises a TrialError if no trial is
-        finished, the width is not above 0 or there are constraints, and errors as `recommend`.
+        equation 3), with w = `width` or `recommend.default_width`. docs/loop.md says how often it has held.
+        Raises a TrialError if no trial is finished or there are constraints, and errors as `recommend`.
         """
-        from bo_suite.study.recommend import regret_bound
-
-        return regret_bound(self._suggester, self.trials, width)
+        return self._suggesters.regret_bound(width)
 
     def belief(self, outcome: str | None = None) -> "Belief":
         """The fitted model of the only objective, or of an outcome by name; a TrialError before a value."""
-        from bo_suite.study.beliefs import belief_about
-
-        return belief_about(self._suggester, self.trials, outcome)
+        return self._suggesters.belief(outcome)
 
     def predict(self, points: "Points", interval: float = 0.9) -> "pd.DataFrame":
         """`Belief.predict`, in the user's units; of several outcomes with columns (outcome, statistic)."""
-        from bo_suite.study.beliefs import predictions
-
-        return predictions(self._suggester, self.trials, points, interval)
+        return self._suggesters.predict(points, interval)
 
     def importance(self) -> "pd.DataFrame":
         """`Belief.importance`: what share of the variation each parameter explains; columns as `predict`."""
-        from bo_suite.study.beliefs import importances
-
-        return importances(self._suggester, self.trials)
+        return self._suggesters.importance()
 
     def __repr__(self) -> str:
-        acquisition = type(self._suggester.acquisition).__name__
-        try:
-            return shown_text(f"Optimizer({overview(self.trials, self.goals)}, {acquisition})")
-        except StorageError as error:  # for example: it was closed
-            return shown_text(f"Optimizer({error})")
+        return text_of_run(self._history, type(self._suggester.acquisition).__name__)
 
     def _repr_html_(self) -> str | None:
-        with suppress(StorageError):
-            return html_of_best(self.trials, self.goals, self.space)
-        return None
+        return html_of_run(self._history)
 
     def to_frame(self, history: bool = False, reports: bool = False) -> "pd.DataFrame":
         """One row per trial: `id`, its parameters as `param_NAME`, `state`, `value` and its other fields.
@@ -387,9 +388,7 @@ class Optimizer:
         With `history` one row per change: amended, forgotten, extended, or told too late, by whom and when.
         With `reports` one row per report: `id`, `step`, `value`, `seconds`, `attempt` and `verdict`.
         """
-        if history:
-            return frame_of_changes(self._history.changes())
-        return frame_of_reports(self.trials) if reports else to_frame(self.trials, self.goals)
+        return frame_of(self._history, history, reports)
 
     def close(self) -> None:
         """Closes the storage."""

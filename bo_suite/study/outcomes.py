@@ -11,6 +11,9 @@ from bo_suite.data import CPU_DOUBLES
 _WORST_STD = 1e3
 """Standard deviations of the noise are clipped here; outcomes have standard deviation 1."""
 
+_STEEPEST = 1e6
+"""Largest derivative of an outcome by a column, both on the surrogate's scale, that a surrogate gets."""
+
 WHISKER = 2.0
 """Distance of the cap above the upper quartile, in distances from the best outcome to that quartile."""
 
@@ -137,11 +140,37 @@ class OutcomeTransform:
         largest = torch.finfo(z.dtype).max
         return torch.minimum(self.inverse(z), bound).clamp(-largest, largest)
 
+    def average(self, z: jt.Float[Tensor, "m k"], weights: jt.Float[Tensor, " k"]) -> jt.Float[Tensor, " m"]:
+        """self(Σ_k weights_k inverse(z_k)): the mean of the user's outcomes on the surrogate's scale.
+
+        Values above the cap count as equal to it, as in `capped_inverse`. Differentiable by z.
+        """
+        bound = torch.maximum(self.cap, self.location + self.scale)
+        largest = (_yeo_johnson((bound - self.location) / self.scale, self.power) - self.shift) / self.spread
+        outcomes = _yeo_johnson_inverse(torch.minimum(z, largest) * self.spread + self.shift, self.power)
+        return (_yeo_johnson(outcomes @ weights, self.power) - self.shift) / self.spread
+
     def noise(self, y: jt.Float[Tensor, "*b n"], std: jt.Float[Tensor, "*b n"]) -> jt.Float[Tensor, "*b n"]:
         """Variances on the surrogate's scale, of outcomes with standard deviations std.
 
         (std dz/dy)²; outcomes above the cap have the slope at the cap.
         """
+        return self._scaled(y, std).clamp(max=_WORST_STD).square()
+
+    def gradient(
+        self, y: jt.Float[Tensor, "*b n"], gradient: jt.Float[Tensor, "*b n d"]
+    ) -> jt.Float[Tensor, "*b n d"]:
+        """Gradients on the surrogate's scale, of outcomes with gradients in the user's units.
+
+        gradient dz/dy. NaN, which stands for unknown, where it is so in `gradient`, where the outcome is
+        above the cap, and where a derivative is beyond 10^6: so steep a surrogate is not.
+        """
+        scaled = gradient * self._scaled(y, torch.ones_like(y))[..., None]
+        known = (y / self.unit <= self.cap)[..., None] & (scaled.abs() <= _STEEPEST)
+        return torch.where(known, scaled, torch.nan)
+
+    def _scaled(self, y: Tensor, change: Tensor) -> Tensor:
+        """Small changes of outcomes, on the surrogate's scale: change dz/dy."""
         z = self.linear(y)
         slope = torch.exp(torch.where(z >= 0, 1.0, -1.0) * (self.power - 1.0) * torch.log1p(z.abs()))
-        return (std / self.unit / self.scale * slope / self.spread).clamp(max=_WORST_STD).square()
+        return change / self.unit / self.scale * slope / self.spread

@@ -19,7 +19,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def fingerprint(acquisition: Acquisition, trials: Sequence[Trial], *, reports: bool = False) -> str:
-    """A hash of what a fit depends on: the acquisition, outcomes and failures, but not pending trials.
+    """A hash of what a fit depends on: the acquisition, outcomes with what is known beside these, and
+    failures, but not pending trials.
 
     Args:
         acquisition: whose fit it is.
@@ -31,7 +32,9 @@ def fingerprint(acquisition: Acquisition, trials: Sequence[Trial], *, reports: b
         if trial.state != "running":
             outcomes = trial.outcomes
             named = () if outcomes is None else (outcomes, trial.stds)
-            digest.update(repr((trial.id, trial.value, trial.std, *named)).encode())
+            known = {"gradient": trial.gradient, "params_std": trial.params_std}
+            more = (known,) if any(known.values()) else ()
+            digest.update(repr((trial.id, trial.value, trial.std, *named, *more)).encode())
         if reports and trial.reports:
             digest.update(repr((trial.id, trial.reports[-1])).encode())
     return digest.hexdigest()

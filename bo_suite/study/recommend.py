@@ -23,6 +23,7 @@ from bo_suite.space.candidates import within_region
 from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Finished, Trial
+from bo_suite.study.robust import Robustness
 from bo_suite.study.suggest import Suggester
 from bo_suite.study.summary import RegretBound
 from bo_suite.surrogates import AutoGP
@@ -38,27 +39,37 @@ def surrogate_of(acquisition: Acquisition) -> Surrogate:
     return surrogate if isinstance(surrogate, Surrogate) else AutoGP()
 
 
-def recommend(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds) -> jt.Float[Tensor, " d"]:
+def recommend(
+    data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds, robustness: Robustness | None = None
+) -> jt.Float[Tensor, " d"]:
     """The row of smallest posterior mean + standard deviation, with fidelities at the target.
 
-    If trials have failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)). Rows
-    that meet the constraints with a probability below 0.9 are worse by -log(P / 0.9).
+    They are those of the function or, with `robustness`, of its mean over what may be set. If trials have
+    failed, rows that fail with probability above 1/2 are worse by -log(2 P(success)). Rows that meet the
+    constraints with a probability below 0.9 are worse by -log(P / 0.9).
 
     Args:
         data: observations.
         space: searched beside the rows of the data.
         surrogate: fitted to the data.
         seeds: of the fit and of the search.
+        robustness: what may be set about a row; None for the row itself.
     """
     data = replace(data, columns=space.restricted(data.columns))
     with numerical_environment(), torch.no_grad():
-        return recommended_row(surrogate.fit(data, seeds), data, space, seeds)
+        return recommended_row(surrogate.fit(data, seeds), data, space, seeds, robustness)
 
 
-def recommended_row(process: Process, data: Dataset, space: Space, seeds: Seeds) -> jt.Float[Tensor, " d"]:
+def recommended_row(
+    process: Process, data: Dataset, space: Space, seeds: Seeds, robustness: Robustness | None = None
+) -> jt.Float[Tensor, " d"]:
     """The row of `recommend`, by a process that was fitted to the data."""
     with numerical_environment(), torch.no_grad():
-        score = _at_target(ConfidenceBoundScore(process, -1.0, process.hyperparameters), data, seeds)
+        if robustness is None:
+            bound: Score = ConfidenceBoundScore(process, -1.0, process.hyperparameters)
+        else:
+            bound = robustness.score(process, data.x)
+        score = _at_target(bound, data, seeds)
         rows = within_region(space, data.within_space(data.x), seeds)
         with suppress(SpaceExhausted):
             rows = torch.cat((rows, maximize(score, space, data, seeds.split("recommend"))[None]))
@@ -136,7 +147,10 @@ def bounds(data: Dataset, space: Space, surrogate: Surrogate, seeds: Seeds, widt
 
 
 def recommended_point(
-    suggester: Suggester, trials: Sequence[Trial], fixed: Mapping[str, Value] | None = None
+    suggester: Suggester,
+    trials: Sequence[Trial],
+    fixed: Mapping[str, Value] | None = None,
+    robust: Mapping[str, float] | None = None,
 ) -> Params:
     """The point of `recommend` for a study, by the acquisition's surrogate.
 
@@ -144,6 +158,7 @@ def recommended_point(
         suggester: of the study.
         trials: all trials.
         fixed: values of some parameters.
+        robust: standard deviations of what is set, by name of a Float or an Int; None for none.
 
     Raises:
         TrialError: no trial is finished or, with a scheduler, has reported enough.
@@ -152,11 +167,13 @@ def recommended_point(
     if not suggester.observations.observed(trials):
         raise TrialError(f"nothing can be recommended before a trial has finished, got {len(trials)} trials")
     values = suggester.space.check_some(fixed or {})
+    robustness = None if robust is None else Robustness.of(robust, suggester, trials)
     row = recommend(
         suggester.observations.dataset(trials),
         suggester.searched_with(values),
         surrogate_of(suggester.acquisition),
         Seeds.of(suggester.seed, len(trials)),
+        robustness,
     )
     return suggester.point(row) | values
 

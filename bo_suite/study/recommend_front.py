@@ -18,6 +18,7 @@ from bo_suite.space.parameters import Value
 from bo_suite.space.space import Params, Space
 from bo_suite.storage.trial import Trial
 from bo_suite.study.recommend import LIKELY, recommended_point, surrogate_of
+from bo_suite.study.robust import checked_deviations
 from bo_suite.study.suggest import Suggester
 from bo_suite.surrogates.process import Surrogate
 
@@ -29,12 +30,25 @@ _ROWS = 1024
 
 
 def recommended(
-    suggester: Suggester, trials: Sequence[Trial], fixed: Mapping[str, Value] | None
+    suggester: Suggester,
+    trials: Sequence[Trial],
+    fixed: Mapping[str, Value] | None,
+    robust: object = None,
 ) -> Params | list[Params]:
-    """The best point according to the model, or with several objectives the `recommended_front`."""
-    if suggester.goals.several:
-        return recommended_front(suggester, trials, fixed)
-    return recommended_point(suggester, trials, fixed)
+    """The best point according to the model, or with several objectives the `recommended_front`.
+
+    Raises:
+        SpaceError: a standard deviation of `robust` breaks a rule.
+        TrialError: no trial is finished, or there are several objectives and `robust`.
+        FitError, NumericalError: a model cannot be fitted.
+    """
+    std = None if robust is None else checked_deviations(robust, suggester.space)
+    if not suggester.goals.several:
+        return recommended_point(suggester, trials, fixed, std)
+    if std is not None:
+        names = [objective.name for objective in suggester.goals.objectives]
+        raise TrialError(f"a robust recommendation is of a run with one objective, got {names}")
+    return recommended_front(suggester, trials, fixed)
 
 
 def recommended_front(

@@ -3,17 +3,19 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from bo_suite.errors import TrialError
+from bo_suite.errors import StorageError, TrialError
 from bo_suite.space.space import Space
 from bo_suite.storage.changes import Change
 from bo_suite.storage.goals import Goals
+from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import STATES, Finished, Trial
 from bo_suite.study.extension import differences
 from bo_suite.values.describe import SHORT, shortened, visible
-from bo_suite.values.display import html_table, shown_value
+from bo_suite.values.display import html_table, shown_text, shown_value
 
 _BEST = 5
 """Rows of the table of the best trials."""
@@ -231,6 +233,21 @@ def html_of_best(trials: Sequence[Trial], goals: Goals, space: Space) -> str:
     return html_table(caption, ("id", *goals.names, *space.parameters), rows)
 
 
+def text_of_run(history: Storage, acquisition: str) -> str:
+    """What a history holds, for the repr of an Optimizer; why it cannot be read if it was closed."""
+    try:
+        return shown_text(f"Optimizer({overview(history.trials(), history.header.goals)}, {acquisition})")
+    except StorageError as error:
+        return shown_text(f"Optimizer({error})")
+
+
+def html_of_run(history: Storage) -> str | None:
+    """The best trials of a history as an HTML table; None if it cannot be read."""
+    with suppress(StorageError):
+        return html_of_best(history.trials(), history.header.goals, history.header.space)
+    return None
+
+
 def change_lines(change: Change) -> list[str]:
     """What a change has changed, as text: a line for each parameter, or one for the outcome of a trial."""
     if change.trial is None:
@@ -246,10 +263,23 @@ def change_lines(change: Change) -> list[str]:
 def _outcome(outcome: Mapping[str, Any]) -> str:
     """An outcome of a change as text: its value and noise, or the state and why there is no value."""
     if outcome.get("outcomes") is not None:
-        return ", ".join(f"{name} {value}" for name, value in json.loads(outcome["outcomes"]).items())
+        numbers = json.loads(outcome["outcomes"])
+        listed = ", ".join(f"{name} {value}" for name, value in numbers.items())
+        return f"{listed}{_by_parameter(outcome)}"
     if outcome.get("value") is None:
         return f"{outcome['state']} ({outcome['reason']})" if outcome.get("reason") else str(outcome["state"])
-    return f"{outcome['value']:.6g}" + (f" ± {outcome['std']:.2g}" if outcome.get("std") else "")
+    noise = f" ± {outcome['std']:.2g}" if outcome.get("std") else ""
+    return f"{outcome['value']:.6g}{noise}{_by_parameter(outcome)}"
+
+
+def _by_parameter(outcome: Mapping[str, Any]) -> str:
+    """The gradient and the deviations of what was set, of an outcome of a change, as text."""
+    texts = {"gradient": outcome.get("gradient"), "params_std": outcome.get("params_std")}
+    forms = {what: json.loads(text) for what, text in texts.items() if text is not None}
+    return "".join(
+        f", {what} " + " ".join(f"{name}={one:.4g}" for name, one in numbers.items())
+        for what, numbers in forms.items()
+    )
 
 
 def ended_text(trial: Trial, best: float | None) -> str:

@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bo_suite.storage.changes import Change
 from bo_suite.storage.csv_outcomes import outcome_heading
 from bo_suite.storage.goals import Goals
+from bo_suite.storage.protocol import Storage
 from bo_suite.storage.trial import Trial
 from bo_suite.values.describe import plain_text
 
@@ -20,7 +21,8 @@ def to_frame(trials: Sequence[Trial], goals: Goals) -> "pd.DataFrame":
 
     Between them are the noise, the reason, the source of the point, and the times: `started` and `ended` in
     UTC, and the `seconds` between. Outcomes by name have a column `value_NAME` each, in place of `value`, and
-    `std_NAME` if a noise is known; `feasible` says whether a trial meets all constraints. Trials that have
+    `std_NAME` if a noise is known. What is known by parameter has columns `gradient_NAME` and
+    `params_std_NAME`. `feasible` says whether a trial meets all constraints. Trials that have
     reported have a `step`: the value of a stopped or paused one is that of its last step.
     """
     import pandas as pd
@@ -33,6 +35,8 @@ def to_frame(trials: Sequence[Trial], goals: Goals) -> "pd.DataFrame":
         **{f"param_{_escaped(name)}": [_escaped(point.get(name)) for point in points] for name in names},
         **({} if goals.named else {"std": _numbers([trial.std for trial in trials])}),
         **(_stds(trials, goals) if goals.named else {}),
+        **_by_parameter("gradient", [trial.gradient or {} for trial in trials]),
+        **_by_parameter("params_std", [trial.params_std or {} for trial in trials]),
         "reason": [trial.reason for trial in trials],
         "attempt": [trial.attempt for trial in trials],
         **({"step": [trial.step for trial in trials]} if any(trial.reports for trial in trials) else {}),
@@ -65,6 +69,14 @@ def _named(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
     for name in goals.names:
         columns[_escaped(outcome_heading("value", name))] = _numbers([one.get(name) for one in outcomes])
     return columns
+
+
+def frame_of(history: Storage, changes: bool, reports: bool) -> "pd.DataFrame":
+    """The trials of a history, or its changes, or what its trials have reported."""
+    if changes:
+        return frame_of_changes(history.changes())
+    trials = history.trials()
+    return frame_of_reports(trials) if reports else to_frame(trials, history.header.goals)
 
 
 def frame_of_reports(trials: Sequence[Trial]) -> "pd.DataFrame":
@@ -107,11 +119,23 @@ def frame_of_changes(changes: Sequence[Change]) -> "pd.DataFrame":
         columns[f"{side}_std"] = _numbers([outcome.get("std") for outcome in outcomes])
         if any(outcome.get("outcomes") for outcome in outcomes):
             columns[f"{side}_outcomes"] = [json.loads(one.get("outcomes") or "null") for one in outcomes]
+        for kind in ("gradient", "params_std"):
+            texts = [outcome.get(kind) or "null" for outcome in outcomes]
+            if any(text != "null" for text in texts):
+                columns[f"{side}_{kind}"] = list(map(json.loads, texts))
         columns[f"{side}_reason"] = [_escaped(outcome.get("reason")) for outcome in outcomes]
         columns[f"{side}_space"] = [
             form if change.trial is None else None for change, form in zip(changes, forms, strict=True)
         ]
     return pd.DataFrame(columns)
+
+
+def _by_parameter(kind: str, by_name: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Columns kind_NAME of the parameters that have numbers."""
+    names = dict.fromkeys(name for numbers in by_name for name in numbers)
+    return {
+        _escaped(f"{kind}_{name}"): _numbers([numbers.get(name) for numbers in by_name]) for name in names
+    }
 
 
 def _numbers(values: Sequence[float | None]) -> "pd.Series[float]":

@@ -1,12 +1,14 @@
 """Surrogates: frozen configurations whose `fit` returns an immutable Gaussian process.
 
-Their parts are in `curves` (models of learning curves), `inducing` (selections of inducing inputs), `paths`
-(draws that are functions) and `variational` (likelihoods, natural gradients and ways to train an `SVGP`).
+Their parts are in `curves` (models of learning curves), `inducing` (selections of inducing inputs),
+`messages` (what a `StreamingGP` observes, and its noise), `paths` (draws that are functions) and
+`variational` (likelihoods, natural gradients and ways to train an `SVGP`).
 """
 
 from bo_suite.surrogates.auto import AutoGP
 from bo_suite.surrogates.curves import CurvesProcess, DecayGP, EmpiricalPrior, FreezeThaw
 from bo_suite.surrogates.exact import ExactGP
+from bo_suite.surrogates.messages import StreamingGP
 from bo_suite.surrogates.prior_mean import PriorMean
 from bo_suite.surrogates.process import (
     ExactProcess,
@@ -34,6 +36,7 @@ __all__ = [
     "PriorMean",
     "Process",
     "SparseProcess",
+    "StreamingGP",
     "SupportsLookahead",
     "Surrogate",
     "WarmStart",

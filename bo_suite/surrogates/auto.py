@@ -3,13 +3,17 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import torch
+
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
+from bo_suite.kernels import Functionals
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.surrogates.basis import inducing_basis, jitter_or_default
 from bo_suite.surrogates.exact import ExactGP
 from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.inducing import GreedyVariance, InducingSelection
+from bo_suite.surrogates.observations import Observations, with_best_derivatives
 from bo_suite.surrogates.prior_mean import without_function
 from bo_suite.surrogates.process import ExactProcess, WarmStart
 from bo_suite.surrogates.sparse import SparseProcess
@@ -36,6 +40,9 @@ class AutoGP:
     behind this are in benchmarks/README.md (Sparse surrogates). Beyond 20,000 observations, the 10,000 best
     and as many of the others enter, evenly spaced over these. The best of very many noisy observations are
     the lucky ones, whose spread says little about the noise: with much noise, `SGPR()` is better.
+
+    Derivatives count as observations up to the handover: beyond it, those at the best outcomes alone are
+    used. After the handover, so many that they are at most as many as the 500 best outcomes.
 
     Attributes:
         exact: the model, fitted as it is up to the handover.
@@ -68,13 +75,14 @@ class AutoGP:
             NumericalError: the best covariance does not factorise, jitter included.
         """
         if data.x.shape[-2] <= self.handover:
-            return self.exact.fit(data, seeds, start)
-        best = best_observations(data, _MOST_FITTED)
+            return self.exact.fit(with_best_derivatives(data, self.handover), seeds, start)
+        best = with_best_derivatives(best_observations(data, _MOST_FITTED), 2 * _MOST_FITTED)
         start = trusted(start, data)
         if start is not None:  # no new search: so many data determine the hyperparameters
             start = replace(start, observations=best.x.shape[-2])
         fitted = self.exact.fit(best, seeds, start)
-        return self._sparse(best_and_evenly_spaced(data, _MOST_IN_POSTERIOR), fitted, seeds)
+        process = self._sparse(best_and_evenly_spaced(data, _MOST_IN_POSTERIOR), fitted, seeds)
+        return process if fitted.derivative_noise is None else _with_derivatives(process, fitted, best)
 
     def _sparse(self, data: Dataset, fitted: ExactProcess, seeds: Seeds) -> SparseProcess:
         """The sparse process with the hyperparameters and prior mean of an exact one."""
@@ -92,3 +100,14 @@ class AutoGP:
             fitted.hyperparameters,
             independent=True,
         )
+
+
+def _with_derivatives(process: SparseProcess, fitted: ExactProcess, best: Dataset) -> SparseProcess:
+    """The sparse process given the derivatives of the best observations, with the noise of their fit."""
+    observations, n = Observations.of(best), best.x.shape[-2]
+    functionals, unit, level = observations.observed, observations.unit, fitted.derivative_noise
+    assert isinstance(functionals, Functionals), "derivatives are functionals"
+    assert unit is not None, "derivatives have noise"
+    assert level is not None, "derivatives were fitted"
+    index = torch.arange(n, functionals.count, device=best.x.device)
+    return process.absorb(functionals.selected(index), observations.y[..., n:], unit * level[..., None])

@@ -17,7 +17,14 @@ from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis
-from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior, observation_noise
+from bo_suite.surrogates.leave_one_out import density_of_each, leave_one_out
+from bo_suite.surrogates.noise import log_noise_bounds, log_noise_prior
+from bo_suite.surrogates.observations import (
+    Observations,
+    known_derivatives,
+    numbers,
+    with_best_derivatives,
+)
 from bo_suite.surrogates.prior_mean import (
     MeanFunction,
     PriorMean,
@@ -37,6 +44,16 @@ from bo_suite.surrogates.warm_start import (
     trusted,
 )
 
+_DOUBT = 0.0
+"""Log of the noise level of derivatives at which one more search starts: their noise is as large as they are.
+With wrong derivatives the density has a second, lower maximum, at which the function is rough."""
+
+_NOISY = 0.05
+"""Noise variance of outcomes, whose variance is 1, from which derivatives may contradict them."""
+
+_IGNORED = 10.0
+"""Noise level of derivatives that hardly count."""
+
 
 @dataclass(frozen=True)
 class ExactGP:
@@ -47,6 +64,10 @@ class ExactGP:
     a noise of next to nothing. The prior mean m is a constant ~ N(0, 1), maximised in closed form, or `mean`,
     plus that of a `KernelWithMean`.
 
+    Derivatives in the data are observations of those of f, with a noise under the same prior (see
+    `Observations`): if they contradict the outcomes, it grows, and they lose their weight. The kernel must be
+    twice differentiable then.
+
     Attributes:
         kernel: `Matern52` over the data's columns when None; else one of `bo_suite.kernels` or any
             `gpytorch.kernels.Kernel`, which then sees encoded rows.
@@ -54,8 +75,8 @@ class ExactGP:
         noise_spread: half the distance between its quartiles.
         restarts: starting points of a search from afresh: the warm start if there is one, the kernel's own,
             then random ones. A warm start is the only one until the data have grown by a fifth. Beyond 500
-            observations it is used without a search until they have grown by a fiftieth, and restarts search
-            on 500 of them; the best result is then refined on all.
+            observations it is used without a search until they have grown by a fiftieth (by a fifth, with
+            derivatives), and restarts search on 500 of them; the best result is then refined on all.
         mean: prior mean of the outcomes: a number, or a function of encoded rows (*b, m, d) to (*b, m) that
             autograd can differentiate. When None, the most probable constant under N(0, 1).
 
@@ -96,26 +117,34 @@ class ExactGP:
         if settled is not None:
             return self.process(data, settled)
         starts = search_starts(model_start, data, seeds, start, self.restarts)
-        if data.x.shape[-2] > MANY and starts.shape[0] > 1:
-            starts = self._search(evenly_spaced(data, MANY), starts)[1]
+        if known_derivatives(data) and starts.shape[0] > 1:
+            doubting = starts[:1].clone()
+            doubting[..., -1] = _DOUBT
+            starts = torch.cat((starts, doubting))
+        if numbers(data) > MANY and starts.shape[0] > 1:
+            starts = self._search(_few(data), starts)[1]
         value, hyperparameters = self._search(data, starts)
         if not bool(torch.isfinite(value).all()):
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
-        return self.process(data, hyperparameters[0])
+        found = hyperparameters[0]
+        if known_derivatives(data):
+            found = self._without_contradictions(data, seeds, found)
+        return self.process(data, found)
 
     def process(self, data: Dataset, hyperparameters: Hyperparameters) -> ExactProcess:
         """The posterior process at given hyperparameters (kernel theta, log noise)."""
         kernel = kernel_for(self.kernel, data.columns)
-        theta, noise = hyperparameters[..., :-1], hyperparameters[..., -1].exp()
-        k, _ = kernel.gram(theta, data.x)
-        chol, jitter = jittered_cholesky(
-            k + torch.diag_embed(observation_noise(noise, data.noise, data.y.shape[-1])[0])
-        )
+        count = self._noises(data)
+        theta, levels = hyperparameters[..., :-count], hyperparameters[..., -count:].exp()
         constant, function = split_mean(self.mean)
         function = with_mean_of(kernel, theta, function)
-        fitted, white = constant_and_white(chol, without_function(data, function).y, constant)
-        basis = Basis.of_observed(kernel, theta, data.x, chol)
-        return ExactProcess(basis, white, PriorMean(fitted, function), noise, jitter)
+        observations = Observations.of(without_function(data, function))
+        k, _ = observations.covariance(kernel, theta)
+        chol, jitter = jittered_cholesky(k + torch.diag_embed(observations.noise(levels)[0]))
+        fitted, white = constant_and_white(chol, observations.y, constant, observations.one)
+        basis = Basis.of_observed(kernel, theta, observations.observed, chol)
+        mean, derivative_noise = PriorMean(fitted, function), levels[..., 1] if count > 1 else None
+        return ExactProcess(basis, white, mean, levels[..., 0], jitter, derivative_noise)
 
     def log_posterior(
         self, data: Dataset, hyperparameters: Hyperparameters
@@ -125,15 +154,36 @@ class ExactGP:
         return -value, -gradient
 
     def start(self, data: Dataset) -> jt.Float[Tensor, " p"]:
-        """Where a search starts: the kernel's own theta, and the median of the noise under its prior."""
+        """Where a search starts: the kernel's own theta, and the median of each noise under its prior."""
         theta = kernel_for(self.kernel, data.columns).start(data.x.shape[-1]).to(data.x)
-        return torch.cat((theta, theta.new_tensor([self.noise_location])))
+        return torch.cat((theta, theta.new_tensor([self.noise_location] * self._noises(data))))
 
     def bounds(self, kernel: Kernel, data: Dataset) -> tuple[Tensor, Tensor]:
-        """The box of (kernel theta, log noise)."""
+        """The box of (kernel theta, log noises)."""
         lower, upper = (bound.to(data.x) for bound in kernel.bounds(data.x.shape[-1]))
-        lower_noise, upper_noise = log_noise_bounds(data.x)
+        lower_noise, upper_noise = (bound.repeat(self._noises(data)) for bound in log_noise_bounds(data.x))
         return torch.cat((lower, lower_noise)), torch.cat((upper, upper_noise))
+
+    @staticmethod
+    def _noises(data: Dataset) -> int:
+        """Number of fitted noise levels: that of outcomes and, if any are known, that of derivatives."""
+        return 2 if known_derivatives(data) else 1
+
+    def _without_contradictions(self, data: Dataset, seeds: Seeds, found: Tensor) -> Tensor:
+        """The hyperparameters, or those of the outcomes alone, with derivatives that hardly count.
+
+        Wrong derivatives may agree among each other, as with a wrong sign, and then outweigh the outcomes,
+        which count as noise. Where outcomes seem noisy, those of the two are taken that predict each outcome
+        from the others better.
+        """
+        noisy = found[..., -2].exp() > _NOISY
+        if not bool(noisy.any()):
+            return found
+        alone = self.fit(replace(data, gradient=None), seeds).hyperparameters
+        doubting = torch.cat((alone, torch.full_like(alone[..., :1], math.log(_IGNORED))), -1)
+        both = [self.process(data, each) for each in (found, doubting)]
+        believed, doubted = (density_of_each(*leave_one_out(one, data.y), data.y).sum(-1) for one in both)
+        return torch.where((noisy & (doubted > believed))[..., None], doubting, found)
 
     def _objective(self, data: Dataset) -> "_Objective":
         constant, function = split_mean(self.mean)
@@ -149,13 +199,20 @@ class ExactGP:
             objective,
             starts,
             bounds=self.bounds(objective.kernel, data),
-            max_evaluations=80 if data.x.shape[-2] <= MANY else 15,
+            max_evaluations=80 if numbers(data) <= MANY else 15,
             gradient_tolerance=GRADIENT_TOLERANCE,
             value_tolerance=1e-4,
             narrow=lambda index: objective.of_replicates(index % data.batch_shape.numel()),
         )
         value, best = result.value.min(0)
         return value, result.x.gather(0, best[None, ..., None].expand(1, *result.x.shape[1:]))
+
+
+def _few(data: Dataset) -> Dataset:
+    """500 outcomes and derivatives of the data, for the first search."""
+    if not known_derivatives(data):
+        return evenly_spaced(data, MANY)
+    return with_best_derivatives(evenly_spaced(data, MANY // 2), MANY)
 
 
 @dataclass(frozen=True)
@@ -175,6 +232,11 @@ class _Objective:
     constant: float | None
 
     @cached_property
+    def observations(self) -> Observations:
+        """Outcomes and derivatives."""
+        return Observations.of(self.data)
+
+    @cached_property
     def stepped(self) -> jt.Bool[Tensor, "*b"] | None:
         """Replicates whose function is constant in steps; None without any."""
         stepped = tied(self.data).any(-1)
@@ -185,17 +247,18 @@ class _Objective:
         return replace(self, data=self.data.replicates(index))
 
     def __call__(self, hyperparameters: Tensor) -> tuple[Tensor, Tensor]:
-        data, n = self.data, self.data.x.shape[-2]
-        theta, log_noise = hyperparameters[..., :-1], hyperparameters[..., -1]
-        x = data.x.expand(*hyperparameters.shape[:-1], *data.x.shape[-2:])
-        k, pullback = self.kernel.gram(theta, x)
-        diagonal, fitted = observation_noise(log_noise.exp(), data.noise, n)
+        data, observations = self.data, self.observations
+        count, n = observations.noises, observations.y.shape[-1]
+        theta, log_noise = hyperparameters[..., :-count], hyperparameters[..., -count:]
+        k, pullback = observations.covariance(self.kernel, theta)
+        levels = log_noise.exp()
+        diagonal, by_levels = observations.noise(levels)
         chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(diagonal))
-        y, mean = data.y.expand(*hyperparameters.shape[:-1], n), None
+        y, mean = observations.y.expand(*hyperparameters.shape[:-1], n), None
         if isinstance(self.kernel, KernelWithMean):
-            mean = self.kernel.prior_mean(theta, x)
+            mean = self.kernel.prior_mean(theta, data.x.expand(*theta.shape[:-1], *data.x.shape[-2:]))
             y = y - mean[0]
-        constant, white = constant_and_white(chol, y, self.constant)
+        constant, white = constant_and_white(chol, y, self.constant, observations.one)
         alpha = solve_lower(chol, white[..., None], transposed=True)
         squares = white.square().sum(-1)
         if self.constant is None:
@@ -203,27 +266,35 @@ class _Objective:
         value = 0.5 * (squares + n * math.log(2.0 * math.pi))
         value = value + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha @ alpha.mT)
-        by_noise = (by_k.diagonal(dim1=-2, dim2=-1) * fitted).sum(-1) * log_noise.exp()
+        by_noise = by_levels(by_k.diagonal(dim1=-2, dim2=-1)) * levels
 
         stepped = None if self.stepped is None else self.stepped.expand(theta.shape[:-1])
-        prior, by_prior = self.kernel.log_prior(theta, x.shape[-1], stepped)
+        prior, by_prior = self.kernel.log_prior(theta, data.x.shape[-1], stepped)
         noise_prior, by_noise_prior = log_noise_prior(
             log_noise, self.surrogate.noise_location, self.surrogate.noise_spread
         )
-        value = value - prior - noise_prior
+        value = value - prior - noise_prior.sum(-1)
         by_theta = pullback(by_k) - by_prior
         if mean is not None:
             by_theta = by_theta - mean[1](alpha[..., 0])
-        gradient = torch.cat((by_theta, (by_noise - by_noise_prior)[..., None]), -1)
+        gradient = torch.cat((by_theta, by_noise - by_noise_prior), -1)
         return torch.where(info == 0, value, torch.inf), gradient
 
 
-def constant_and_white(chol: Tensor, y: Tensor, constant: float | None) -> tuple[Tensor, Tensor]:
+def constant_and_white(
+    chol: Tensor, y: Tensor, constant: float | None, ones: Tensor
+) -> tuple[Tensor, Tensor]:
     """The constant prior mean m of each replicate, and L⁻¹ (y - m 1).
 
     When None, m = argmax N(y | m 1, L Lᵀ) N(m | 0, 1) = 1ᵀ K⁻¹ y / (1ᵀ K⁻¹ 1 + 1).
+
+    Args:
+        chol: L.
+        y: observations.
+        constant: m; None for the most probable one.
+        ones: 1, what the observations would be of the function 1.
     """
-    white = solve_lower(chol, torch.stack((y, torch.ones_like(y)), -1))
+    white = solve_lower(chol, torch.stack((y, ones.expand_as(y)), -1))
     outcome, one = white[..., 0], white[..., 1]
     if constant is None:
         mean = (outcome * one).sum(-1) / (one.square().sum(-1) + 1.0)

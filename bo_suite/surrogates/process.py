@@ -151,6 +151,7 @@ class ExactProcess:
         prior_mean: m.
         noise: variance of a further observation.
         jitter: what was added to the diagonal of the data covariance so that it factorises.
+        derivative_noise: level of the noise of derivatives, as in `Observations`; None if none were fitted.
     """
 
     basis: Basis
@@ -158,6 +159,7 @@ class ExactProcess:
     prior_mean: PriorMean
     noise: jt.Float[Tensor, "*b"]
     jitter: jt.Float[Tensor, "*b"]
+    derivative_noise: jt.Float[Tensor, "*b"] | None = None
 
     @property
     def weights(self) -> jt.Float[Tensor, "*b n s"]:
@@ -207,8 +209,9 @@ class ExactProcess:
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """(theta, log noise)."""
-        return torch.cat((self.theta, self.noise.log()[..., None]), -1)
+        """(theta, log noise), and the log of the noise of derivatives if it was fitted."""
+        levels = [self.noise] if self.derivative_noise is None else [self.noise, self.derivative_noise]
+        return torch.cat((self.theta, torch.stack(levels, -1).log()), -1)
 
     def condition(
         self,

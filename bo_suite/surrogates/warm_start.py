@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset, Seeds
+from bo_suite.surrogates.observations import known_derivatives
 from bo_suite.surrogates.process import WarmStart
 
 MANY = 500
@@ -51,9 +52,13 @@ def settled_hyperparameters(
 
 
 def trusted(start: WarmStart | None, data: Dataset) -> WarmStart | None:
-    """The start, settled also if there are many observations, their number in the same power of 1.02."""
-    n = data.x.shape[-2]
-    if start is None or n <= MANY or has_grown(start.observations, n, 1.02):
+    """The start, settled also if there are many observations, their number in the same power of 1.02.
+
+    If derivatives are among them, in the same power of 1.2: one evaluation more is a small share.
+    """
+    n, derivatives = data.x.shape[-2], known_derivatives(data)
+    factor = 1.2 if derivatives else 1.02
+    if start is None or n + derivatives <= MANY or has_grown(start.observations, n, factor):
         return start
     return replace(start, settled=True)
 

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from bo_suite import Float, Optimizer, Space
 from bo_suite.acquisition import AdaptiveImprovement
-from bo_suite.acquisition.adaptive import evaluations_since_best
 from bo_suite.acquisition.default import default_acquisition
-from bo_suite.acquisition.improvement import log_expected_improvement
+from bo_suite.acquisition.improvement import evaluations_since_best, log_expected_improvement
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.study.observations import dataset_of

@@ -358,6 +358,10 @@ class TestInsight:
         assert recommended["params"] == optimizer.recommend({"act": 3})
         assert recommended["mean"] == optimizer.predict(recommended["params"])["mean"].item()
         assert recommended["low"] <= recommended["mean"] <= recommended["high"]
+        robust = as_json("recommend run.db --robust lr=0.02 --robust depth=1")["params"]
+        assert robust == optimizer.recommend(robust={"lr": 0.02, "depth": 1.0})
+        for wrong, law in (("lr=much", "got 'much'"), ("act=1", "which is a Choice"), ("lr", "NAME=VALUE")):
+            assert law in refused(f"recommend run.db --robust {wrong}", 1)[0]
         importances = {row["parameter"]: row["total"] for row in as_json("importance run.db")}
         assert importances == optimizer.importance()["total"].to_dict()
         points = [{"lr": 0.5, "depth": 3, "act": 3}, {"lr": 0.01, "depth": 3, "act": "relu"}]

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -110,6 +111,7 @@ def test_pullbacks_are_those_of_finite_differences(
             direction = z - 0.4
             direction[..., 0] = 0.0 if kernel.unordered else direction[..., 0]
             one = one.joined(Functionals.directional(x, direction))
+            one = one.joined(Functionals.values_and_derivatives(z, torch.tensor([2, 0, 2]), direction))
         sides.append(one)
     left, right = sides
     theta = theta_of(lead=lead)
@@ -117,13 +119,10 @@ def test_pullbacks_are_those_of_finite_differences(
     weights = torch.randn(cov.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
     def total(theta: Tensor, x: Tensor, z: Tensor) -> Tensor:
-        moved = [
-            Functionals(nodes, one.weight, one.direction, one.owner, one.count)
-            for nodes, one in ((x, left), (z, right))
-        ]
+        moved = [replace(one, points=points) for points, one in ((x, left), (z, right))]
         return (weights * kernel.functionals_cross(theta, *moved)[0]).sum()
 
-    points = [theta, left.x, right.x]
+    points = [theta, left.points, right.points]
     for index, gradient in enumerate(pullback(weights)):
         flat = points[index].flatten()
         for entry in range(flat.numel()):
@@ -173,6 +172,48 @@ def test_some_functionals_are_selected_with_their_nodes() -> None:
     assert part.count == 5
     of_part = Matern52().functionals_cross(theta_of(), part, part)[0]
     torch.testing.assert_close(of_part, cov[index][:, index])
+
+
+def test_derivatives_at_shared_points_are_those_at_points_of_their_own() -> None:
+    x, at = rows(4), torch.tensor([0, 0, 0, 2, 3])
+    direction = rows(5, seed=2)
+    shared = Functionals.values_and_derivatives(x, at, direction)
+    alone = Functionals.values(x).joined(Functionals.directional(x[at], direction))
+    for one, other in ((shared, shared), (shared, alone), (alone, shared)):
+        for kernel in (Matern52(), SquaredExponential()):
+            expected = kernel.functionals_cross(theta_of(), alone, alone)
+            cov, pullback = kernel.functionals_cross(theta_of(), one, other)
+            torch.testing.assert_close(cov, expected[0])
+            weights = torch.randn(9, 9, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+            torch.testing.assert_close(pullback(weights)[0], expected[1](weights)[0])
+    part = shared.selected(torch.tensor([1, 4, 6, 8]))
+    torch.testing.assert_close(part.x, alone.selected(torch.tensor([1, 4, 6, 8])).x)
+    both = shared.joined(shared)
+    torch.testing.assert_close(both.x, torch.cat((shared.x, shared.x)))
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+@pytest.mark.parametrize("kernel", [Matern52(unordered=(1,)), SquaredExponential(), Matern52()])
+def test_whole_gradients_are_the_same_block_by_block(
+    kernel: Matern52 | SquaredExponential, lead: tuple[int, ...]
+) -> None:
+    columns = (0, 2)
+    sides = []
+    for seed, at in ((0, [0, 1, 3]), (1, [4, 0])):
+        x = rows(5, seed=seed, lead=lead)
+        x[..., 1] = (2.0 * x[..., 1]).round()
+        jets = Functionals.values_and_gradients(x, torch.tensor(at), columns)
+        sides.append((jets, replace(jets, jets=None), Functionals.values(x)))
+    theta = theta_of(lead=lead)
+    for left, right in itertools.product(range(3), repeat=2):
+        one, other = sides[0][left], sides[1][right]
+        general = [replace(each, jets=None) for each in (one, other)]
+        expected, pull = kernel.functionals_cross(theta, *general)
+        cov, pullback = kernel.functionals_cross(theta, one, other)
+        torch.testing.assert_close(cov, expected)
+        weights = torch.randn(cov.shape, generator=torch.Generator().manual_seed(1), dtype=cov.dtype)
+        for gradient, wanted in zip(pullback(weights), pull(weights), strict=True):
+            torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_more_replicates_have_the_same_functionals() -> None:

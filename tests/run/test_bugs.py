@@ -18,7 +18,7 @@ from paired import InPairs
 
 from bo_suite import Float, Optimizer, Space, minimize
 from bo_suite.errors import TrialError
-from bo_suite.run.evaluate import evaluate
+from bo_suite.run.evaluate import Expected, evaluate
 from bo_suite.run.raised import RemoteTraceback
 from bo_suite.storage.goals import MINIMIZE
 
@@ -240,7 +240,7 @@ def raises(error: BaseException) -> Callable[[dict], float]:
 
 def sent(error: BaseException) -> BaseException:
     """What is raised here of an exception in another process."""
-    outcome = pickle.loads(pickle.dumps(evaluate(raises(error), MINIMIZE, {}, True)))
+    outcome = pickle.loads(pickle.dumps(evaluate(raises(error), Expected(MINIMIZE), {}, True)))
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         outcome.raised.again("a note")
     return caught.value
@@ -369,7 +369,7 @@ def test_frames_without_end_are_cut() -> None:
     def other(number: int) -> float:
         return endless(number)
 
-    outcome = evaluate(endless, MINIMIZE, {}, False)
+    outcome = evaluate(endless, Expected(MINIMIZE), {}, False)
     assert outcome.kinds[0] == "builtins.RecursionError"
     assert 9_900 < len(outcome.traceback) <= 10_000
     assert outcome.traceback.startswith("Traceback (most recent call last)")

@@ -160,7 +160,7 @@ def test_a_trial_that_somebody_else_ended_does_not_stop_the_run(tmp_path: Path) 
 
 
 def test_an_outcome_that_cannot_be_stored_is_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **keywords: object) -> None:
         raise StorageError("the disk must have room")
 
     monkeypatch.setattr(Optimizer, "tell", full)

@@ -53,6 +53,14 @@ failed, 5 failed by chance, 7 was withdrawn, 11 runs, and 1 was amended; a parti
 FIFTH_CONTENTS = json.loads((DATA / "history_schema_5.json").read_text())
 """Its trials, queue and changes, and the trials that were asked next."""
 
+SIXTH = "history_schema_6.db"
+"""Twelve trials of when files had schema 6, without gradients, in a run with ASHA(9) that maximises: 0 is
+added, 3 has failed, 4 to 6 and 8 to 10 were stopped, 7 was withdrawn, 11 runs and has reported, 1 was
+amended; a partial point is queued."""
+
+SIXTH_CONTENTS = json.loads((DATA / "history_schema_6.json").read_text())
+"""Its trials, queue and changes, and the trials that were asked next."""
+
 CONTENTS = json.loads((DATA / "history_0_8_0.json").read_text())
 """By file: its trials, and the trial that 0.8.0 asks next."""
 

@@ -144,7 +144,7 @@ def test_the_first_write_migrates_it(path: Path, write: Any) -> None:
             assert one.trials[trial.id] == trial
         assert version(path) == VERSION
         names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
-        newer = ["transient", "traceback", "outcomes", "stds", "spent", "seal"]
+        newer = ["transient", "traceback", "outcomes", "stds", "spent", "gradient", "params_std", "seal"]
         assert names == [*OLD_FIELDS, "owner", "revision", *newer]
         assert select(path, "SELECT name FROM sqlite_master WHERE name LIKE '%_new'") == []
         assert other.add(POINT, 0.25).id == len(optimizer.trials) - 1, "who had it open before goes on"

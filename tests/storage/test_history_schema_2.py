@@ -46,7 +46,8 @@ def test_the_first_write_migrates_it_for_all_who_have_it_open(path: Path) -> Non
         failed = optimizer.fail(11, "why", traceback="line 1")
         assert version(path) == VERSION
         names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
-        assert names[-6:] == ["transient", "traceback", "outcomes", "stds", "spent", "seal"]
+        newer = ["transient", "traceback", "outcomes", "stds", "spent", "gradient", "params_std", "seal"]
+        assert names[-8:] == newer
         for one in (optimizer, other):
             assert seen(one.trials[:11]) == SECOND_CONTENTS["trials"][:11]
             assert one.trials[11] == failed

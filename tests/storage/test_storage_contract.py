@@ -642,3 +642,25 @@ def test_any_sequence_of_reports_agrees_with_plain_dicts(steps: list[tuple[str, 
     assert [{r.step: (r.value, r.attempt, r.verdict) for r in one.reports} for one in found] == reports
     assert all(list(own) == sorted(own) for own in ([r.step for r in one.reports] for one in found))
     storage.close()
+
+
+def test_what_is_known_by_parameter_goes_with_its_attempt(storage: Storage) -> None:
+    """A trial that is handed out again has none; what a late attempt tells is a change."""
+    first = ask(storage)
+    told = storage.tell(first.id, 1.0, 0.1, first.attempt, {"lr": 2.0}, {"depth": 1})
+    assert (told.gradient, told.params_std) == ({"lr": 2.0}, {"depth": 1.0})
+    assert storage.trial(first.id) == told
+    (added,) = storage.add_all([Observation(POINT, 2.0, gradient={"lr": 1.0}, params_std={"lr": 0.5})])
+    assert (added.gradient, added.params_std) == ({"lr": 1.0}, {"lr": 0.5})
+    amended = storage.amend(first.id, 3.0, gradient={"lr": 4.0}, params_std={"lr": 0.25})
+    assert (amended.gradient, amended.params_std) == ({"lr": 4.0}, {"lr": 0.25})
+    running = storage.report(ask(storage).id, 1, 0.5, verdict="pause")
+    assert running.state == "paused"
+    again = storage.promote(running.id, running.attempt)
+    assert again is not None
+    assert (again.gradient, again.params_std) == (None, None)
+    with pytest.raises(SupersededError):
+        storage.tell(running.id, 1.0, None, running.attempt, {"lr": 2.0})
+    late = storage.changes()[-1]
+    assert (late.action, late.after["gradient"]) == ("late", '{"lr": 2.0}')
+    assert storage.trial(running.id) == again

@@ -38,7 +38,7 @@ LINE = Space({"x": Float(0.0, 1.0)})
 NO_RECIPES = {
     "acquisition": (
         *("ImprovementScore", "KnowledgeGradientScore", "ConfidenceBoundScore", "RungScore", "PerCostScore"),
-        *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore"),
+        *("StartingPoints", "OneStepMeans", "PathScore", "BoreScore", "DescentScore"),
         *("SuccessProbability", "LikelyScore", "AdaptiveScore", "OutcomeScale", "ScaleChoice"),
         *("Plateaus", "Forecast", "Feasibility", "Penalty", "Boxes", "Chebyshev", "ObservedFront"),
         *(
@@ -75,8 +75,11 @@ NO_RECIPES = {
             "Collapsed",
             "CollapsedObjective",
         ),
-        *("InducingCovariance", "Points", "Observables", "Stacked", "Harmonics", "Units"),
-        *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction"),
+        *("InducingCovariance", "Points", "Observables", "Observations", "Stacked", "Harmonics", "Units"),
+        *("Basis", "PriorMean", "AtStep", "CurvesProcess", "Group", "Reduction", "AveragedProcess"),
+        *("StreamingGP", "ScalarOutputs", "VectorOutputs", "OperatorOutputs", "Message", "Optimum"),
+        *("FixedPrecision", "GammaPrecision", "WishartPrecision", "SeparableSums", "OperatorSums"),
+        *("Expectations", "BoundObjective", "LocatedInputs"),
         *("OutputData", "Entries", "Rotation", "KroneckerEvidence", "EntriesEvidence", "OutputMeans"),
         *("StackedProcess", "IntrinsicProcess", "EitherProcess", "OutputsChoice"),
     ),

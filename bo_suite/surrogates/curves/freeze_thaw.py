@@ -94,7 +94,7 @@ class FreezeThaw:
         chol, jitter = jittered_cholesky(
             k + torch.diag_embed(variance), k.diagonal(dim1=-2, dim2=-1).mean(-1)
         )
-        constant, white = constant_and_white(chol, value, problem.constant)
+        constant, white = constant_and_white(chol, value, problem.constant, torch.ones_like(value))
         target = ExactProcess(
             Basis.of_observed(problem.kernel, theta, curves.x, chol),
             white,
@@ -210,7 +210,7 @@ class _Objective:
         x = curves.x.expand(*hyperparameters.shape[:-1], *curves.x.shape[-2:])
         k, pullback = self.kernel.gram(theta, x)
         chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(variance))
-        constant, white = constant_and_white(chol, level, self.constant)
+        constant, white = constant_and_white(chol, level, self.constant, torch.ones_like(level))
         alpha = solve_lower(chol, white[..., None], transposed=True)[..., 0]
         squares = white.square().sum(-1)
         if self.constant is None:

@@ -106,6 +106,18 @@ def sometimes(params: dict[str, Any]) -> float:
     return math.nan if params["x"] > 1 else float(params["x"])
 
 
+def with_gradient(params: dict[str, Any]) -> tuple[float, dict[str, float]]:
+    return params["x"] ** 2, {"x": 2.0 * params["x"]}
+
+
+def with_numpy_gradient(params: dict[str, Any]) -> tuple[np.float64, dict[str, np.float64]]:
+    return np.float64(params["x"]), {"x": np.float64(1.0)}
+
+
+def with_a_list(params: dict[str, Any]) -> tuple[float, list[float]]:
+    return params["x"] ** 2, [2.0 * params["x"]]
+
+
 def text(params: dict[str, Any]) -> str:
     return "a word"
 
@@ -137,9 +149,13 @@ minimize(sometimes, one)
 minimize(lambda p: (p["x"] - 0.3) ** 2, one)
 minimize(lambda p: p["x"] if p["kernel"] == "rbf" else 2 * p["x"], one)
 minimize(partial(scaled, 2.0), one)
+minimize(with_gradient, one)
+minimize(with_numpy_gradient, one)
+minimize(lambda p: (p["x"] ** 2, {"x": 2 * p["x"]}), one)
 minimize(Tuned(np.zeros(3)), one)
 
 minimize(text, one)  # type: ignore[arg-type]
+minimize(with_a_list, one)  # type: ignore[arg-type]
 
 
 def trains(params: dict[str, Any], report: Reporter) -> None:
@@ -244,6 +260,9 @@ for _ in range(8):
     optimizer.tell(t.id, -t.params["x"], std=0.02)
     optimizer.tell(t, np.float32(1.0))
     optimizer.tell(t, torch.tensor(1.0), std=np.float64(0.1))
+    optimizer.tell(t, 0.3, gradient={"lr": -2.0, "x": np.float64(1.0)}, params_std={"depth": 1})
+    optimizer.tell(t, 0.3, gradient=[-2.0])  # type: ignore[arg-type]
+    slopes: Mapping[str, float] | None = t.gradient
     optimizer.tell(t, "0.3")  # type: ignore[arg-type]
     answer: Literal["continue", "stop"] = optimizer.report(t, 3, np.float32(0.5), seconds=1.5)
     optimizer.report(t.id, step=4, value=0.25)

@@ -1,0 +1,121 @@
+"""A quasi-Newton step from the best observation, if derivatives are known."""
+
+import math
+from dataclasses import dataclass, field
+
+import jaxtyping as jt
+import torch
+from torch import Tensor
+
+from bo_suite.acquisition.improvement import evaluations_since_best
+from bo_suite.data import Dataset
+from bo_suite.surrogates.process import Hyperparameters, WarmStart
+
+_FIRST = 0.2
+"""Longest step by √d, in ranges of the parameters; the whole step if no curvature is known."""
+
+_SHORTER = 0.7
+"""A step is at most this share of the distance to a later observation that is no better, in its direction."""
+
+_PAIRS = 2
+"""Most pairs of observations by number of columns: the nearest ones say what the curvature is here."""
+
+_CURVATURE = 1e-8
+"""Smallest cosine between a step and the change of the gradient: the curvature must be positive."""
+
+_SMALLEST_DECREASE = 1e-10
+"""Smallest decrease that a step must promise, of outcomes of variance 1: less is convergence."""
+
+_NOISY, _DOUBTFUL = 1e-2, 0.1
+"""Fitted noise of outcomes, and level of that of derivatives, from which steps would follow the noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class DescentScore:
+    """Closeness to the end of a step: -|x - target|².
+
+    Attributes:
+        target: the end of the step.
+        notes: that it is one, in JSON values.
+    """
+
+    target: jt.Float[Tensor, " d"]
+    notes: tuple[dict[str, str], ...] = ({"rule": "descent"},)
+    hyperparameters: Hyperparameters | None = None
+    differentiable: bool = field(default=True, init=False)
+
+    def __call__(self, x: jt.Float[Tensor, "*b m d"]) -> jt.Float[Tensor, "*b m"]:
+        """The score of each row."""
+        return -(x - self.target).square().sum(-1)
+
+
+def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
+    """The next step of BFGS from the best observation; None if another rule is due.
+
+    Global models of few observations show where a minimum is, not where exactly, and a long valley is all but
+    level to them. There a quasi-Newton method gains from each derivative (Nocedal and Wright 2006, section
+    6.1). It takes the next step after each improvement, and every second one otherwise, until it has
+    converged. The inverse Hessian is updated by the pairs of the best observation with each of the nearest
+    others, from far to near; so it depends on the observations alone, not on how they were chosen. Columns
+    whose derivative at the best observation is unknown stay, and so do those at an end of their range that
+    would leave it. A later observation that is no better bounds the next step in its direction.
+
+    Args:
+        data: of one run, with derivatives.
+        last: the last fit; none is due where it found noise.
+    """
+    gradient = data.gradient
+    if gradient is None or data.batch_shape or data.violation is not None or not _is_sharp(last):
+        return None
+    if int(evaluations_since_best(data)) % 2:
+        return None
+    best = int(data.merit.argmin())
+    x, slope = data.x[best], gradient[best]
+    free = ~slope.isnan() & ~((x <= 0.0) & (slope > 0.0)) & ~((x >= 1.0) & (slope < 0.0))
+    slope = torch.where(free, slope, 0.0)
+    if not bool(slope.any()):
+        return None
+    steps, changes = torch.where(free, data.x - x, 0.0), torch.where(free, gradient - gradient[best], 0.0)
+    step = _quasi_newton_step(slope, steps, changes)
+    step = step * min(_longest(step, steps[best + 1 :]) / float(step.norm()), 1.0)
+    target = data.within_space((x + step).clamp(0.0, 1.0)[None])[0]
+    moved = target - x
+    if not float(-(slope * moved).sum()) > 2.0 * _SMALLEST_DECREASE:
+        return None
+    if data.pending.numel() and float((data.pending - target).norm(dim=-1).min()) < float(moved.norm()):
+        return None
+    return DescentScore(target)
+
+
+def _is_sharp(last: WarmStart | None) -> bool:
+    """Whether the last fit found next to no noise of outcomes and derivatives; True without a fit."""
+    if last is None:
+        return True
+    noise, level = last.hyperparameters[..., -2:].exp().tolist()
+    return bool(noise < _NOISY and level < _DOUBTFUL)
+
+
+def _quasi_newton_step(slope: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
+    """-H slope, H the inverse Hessian of BFGS updates by steps with their changes of the gradient."""
+    lengths = steps.norm(dim=-1)
+    curved = (steps * changes).sum(-1) > _CURVATURE * lengths * changes.norm(dim=-1)  # False if one is NaN
+    nearest = torch.where(curved, lengths, torch.inf).argsort()[: min(int(curved.sum()), _PAIRS * len(slope))]
+    if not len(nearest):
+        return -slope * (_FIRST / float(slope.norm()))
+    s, y = steps[nearest[0]], changes[nearest[0]]
+    inverse = torch.eye(len(slope), dtype=s.dtype, device=s.device) * (s @ y / (y @ y))
+    for index in nearest.flip(0).tolist():
+        s, y = steps[index], changes[index]
+        rate = 1.0 / (s @ y)
+        across = inverse @ y
+        inverse = inverse - rate * (torch.outer(s, across) + torch.outer(across, s))
+        inverse = inverse + rate * (1.0 + rate * (y @ across)) * torch.outer(s, s)
+    return torch.where(slope == 0.0, 0.0, -(inverse @ slope))
+
+
+def _longest(step: Tensor, later: Tensor) -> float:
+    """Length of the longest step, given the later observations, which are no better, relative to the best."""
+    lengths = later.norm(dim=-1)
+    ahead = (later @ step > 0.5 * lengths * step.norm()) & (lengths > 0.0)
+    bounds: list[float] = (_SHORTER * lengths[ahead]).tolist()
+    return min([_FIRST * math.sqrt(len(step)), *bounds])
