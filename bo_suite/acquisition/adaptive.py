@@ -23,8 +23,10 @@ from bo_suite.acquisition.outcome_scales import CANDIDATES, OutcomeScale, ScaleC
 from bo_suite.acquisition.plateaus import LARGEST_CHANCE, Plateaus, Repetition
 from bo_suite.data import Dataset, Seeds
 from bo_suite.optim.maximize import Search
-from bo_suite.surrogates import AutoGP
+from bo_suite.surrogates import AutoGP, ExactProcess, SparseProcess
+from bo_suite.surrogates.averaged import averaged_over
 from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.where_good import means_at
 
 _SMALLEST_VAR = 1e-20
 """Sums of variances are clamped here before they divide; outcomes have variance about 1."""
@@ -139,6 +141,9 @@ class AdaptiveImprovement:
     5. Descent. If derivatives are known, every second step, and each one after an improvement, is one of a
        quasi-Newton method from the best observation, until that has converged: see `descent`.
 
+    If the noise of inputs is known (`Dataset.x_std`), the function is improved on average over it: by the
+    posterior of this average, beyond its smallest mean, with the noise of inputs in τ².
+
     A step depends on the observations in their order, the pending points, and the seeds alone.
 
     Attributes:
@@ -181,8 +186,9 @@ class AdaptiveImprovement:
         scaled = replace(scaled, pending=data.pending, outside=data.outside, violation=data.violation)
         chosen = WarmStart(choice.chosen, choice.observations)
         process = fit_chosen(self.surrogate, scaled, seeds, chosen, of_last)
-        best = incumbents(process, scaled).amin(-1, keepdim=True)
-        improvement = improvement_on(best, process, scaled, seeds, self.fantasies)
+        improved, targets = _over_noise_of_inputs(process, scaled)
+        best = incumbents(improved, targets).amin(-1, keepdim=True)
+        improvement = improvement_on(best, improved, targets, seeds, self.fantasies)
         plateaus = Plateaus.of(process.basis, scaled)
         theta = torch.cat((*choice.hyperparameters, process.hyperparameters), -1)
         notes = _notes(choice, escapes, plateaus)
@@ -190,6 +196,21 @@ class AdaptiveImprovement:
         return AdaptiveScore(
             improvement.process, choice.scale, plateaus, improvement.best, escapes, limited, theta, notes
         )
+
+
+def _over_noise_of_inputs(process: ExactProcess | SparseProcess, data: Dataset) -> tuple[Process, Dataset]:
+    """What is to be improved, and the data with the outcomes to improve on; as given with exact inputs.
+
+    Otherwise the function averaged over the median noise of each column, and its means at the rows: outcomes
+    are of other rows, and the best is one that was lucky.
+    """
+    if data.x_std is None:
+        return process, data
+    std = data.x_std.median(-2).values
+    if not bool((std > 0.0).any()):
+        return process, data
+    averaged = averaged_over(process, std)
+    return averaged, replace(data, y=means_at(averaged, data.x))
 
 
 def _parts(start: WarmStart | None) -> tuple[WarmStart | None, WarmStart | None]:

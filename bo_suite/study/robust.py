@@ -153,7 +153,9 @@ class Robustness:
         transform = OutcomeTransform(
             *(getattr(self.transform, one.name).to(like) for one in fields(self.transform))
         )
-        averaged = AveragedProcess(process, self.settings.nodes, self.settings.weights.to(like))
+        averaged = AveragedProcess(
+            process, self.settings.nodes, self.settings.weights.to(like), process.noise
+        )
         return RobustScore(averaged, transform)
 
 

@@ -1,17 +1,24 @@
 """A process averaged over what is really set about each row."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
+from bo_suite.errors import DataError
+from bo_suite.kernels import Functionals
 from bo_suite.linalg import solve_lower
 from bo_suite.surrogates.basis import fantasies_first
 from bo_suite.surrogates.lookahead import Cross, with_variables
 from bo_suite.surrogates.moments import Pathwise
-from bo_suite.surrogates.process import ROWS_AT_ONCE, Hyperparameters, Process
+from bo_suite.surrogates.normal_rule import normal_nodes
+from bo_suite.surrogates.process import ROWS_AT_ONCE, ExactProcess, Hyperparameters, Process
+from bo_suite.surrogates.sparse import SparseProcess
+
+_NODES = 16
+"""Most nodes of an average in the search for the next row, whose gradients are many."""
 
 Nodes = Callable[[Tensor], Tensor]
 """Rows (*b, m, d) to the rows (*b, m, k, d) that are averaged over, differentiable by autograd."""
@@ -28,16 +35,13 @@ class AveragedProcess:
         process: of f.
         nodes: z.
         weights: w, positive, of sum one.
+        noise: variance of an observation about F.
     """
 
     process: Process
     nodes: Nodes
     weights: jt.Float[Tensor, " k"]
-
-    @property
-    def noise(self) -> jt.Float[Tensor, "*b"]:
-        """Variance of an observation about f at what was set."""
-        return self.process.noise
+    noise: jt.Float[Tensor, "*b"]
 
     @property
     def scale(self) -> jt.Float[Tensor, "*b"]:
@@ -99,8 +103,39 @@ class AveragedProcess:
         y: jt.Float[Tensor, "*sb q"],
         noise: jt.Float[Tensor, "*b q"] | None = None,
     ) -> "AveragedProcess":
-        """The same average of f given more observations of f itself at x."""
-        return AveragedProcess(self.process.condition(x, y, noise), self.nodes, self.weights)
+        """The process given more observations of F.
+
+        Raises:
+            DataError: the process of f takes no linear functionals, or x and y do not fit together.
+            NumericalError: the joint covariance is not positive definite, jitter included.
+        """
+        if not isinstance(self.process, ExactProcess | SparseProcess):
+            kind = type(self.process).__name__
+            raise DataError(f"averages are observed by an ExactProcess or a SparseProcess, got a {kind}")
+        averages = Functionals.averages(x, self.nodes(x) - x[..., None, :], self.weights)
+        variance = self.noise[..., None].expand(x.shape[:-1]) if noise is None else noise
+        return replace(self, process=self.process.condition(averages, y, variance))
+
+
+def averaged_over(process: ExactProcess | SparseProcess, std: jt.Float[Tensor, "*b d"]) -> AveragedProcess:
+    """E f(x + e), e ~ N(0, diag(std²)), of which an observation at a noisy input has more noise.
+
+    That is noise + k(x, x) - var(F), as a fit to inputs with noise has it (see `Observations`).
+
+    Args:
+        process: of f.
+        std: the same for all rows.
+    """
+
+    def nodes(x: Tensor) -> Tensor:
+        return normal_nodes(x, std[..., None, :].expand_as(x), _NODES)[0]
+
+    middle = torch.full_like(std, 0.5)[..., None, :]
+    weights, kernel, theta = normal_nodes(middle, std[..., None, :], _NODES)[1], process.kernel, process.theta
+    about = nodes(middle)[..., 0, :, :]
+    within = (kernel.gram(theta, about)[0] @ weights) @ weights
+    more = (kernel.diagonal(theta, middle)[..., 0] - within).clamp(min=0.0)
+    return AveragedProcess(process, nodes, weights, process.noise + more)
 
 
 def _by_basis(process: Pathwise, nodes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,13 @@ from bo_suite.errors import DataError
 from bo_suite.kernels import Functionals, Kernel
 from bo_suite.kernels.base import Pullback
 from bo_suite.surrogates.noise import observation_noise
-from bo_suite.surrogates.observed import Observed, differentiable
+from bo_suite.surrogates.noisy_inputs import averaged
+from bo_suite.surrogates.observed import (
+    Observed,
+    as_functionals,
+    functionals_cross,
+    variances_and_pullback,
+)
 
 _SMALLEST_UNIT = 1e-6
 """Smallest mean square of derivatives by a column, relative to the largest: so that zeros have noise too."""
@@ -31,6 +37,9 @@ class Observations:
         one: what they would be of the function 1: ones, then zeros.
         given: noise variances of the outcomes, NaN where unknown; None when all are unknown.
         unit: of each derivative's noise; None without derivatives.
+        exact: what would be observed at exact inputs; None if all are exact. Where inputs have noise, what
+            is observed is averaged over it. An observation has the variance that it has at its own input,
+            wherever that is, and covariances with all else that are averaged over the noise of both.
     """
 
     observed: Observed
@@ -38,10 +47,27 @@ class Observations:
     one: jt.Float[Tensor, "*b q"]
     given: jt.Float[Tensor, "*b n"] | None = None
     unit: jt.Float[Tensor, "*b e"] | None = None
+    exact: Observed | None = None
 
     @staticmethod
     def of(data: Dataset) -> "Observations":
-        """Those of the data.
+        """Those of the data, averaged over the noise of inputs.
+
+        Raises:
+            DataError: replicates with different numbers of known derivatives or, if inputs have noise, with
+                different ones.
+        """
+        at_exact = Observations._at_exact_inputs(data)
+        std, observed = data.x_std, as_functionals(at_exact.observed)
+        if std is None or not bool((std > 0.0).any()):
+            return at_exact
+        if observed.points.shape != data.x.shape:
+            raise DataError("replicates with noisy inputs must know the same derivatives, got different ones")
+        return replace(at_exact, observed=averaged(observed, std), exact=at_exact.observed)
+
+    @staticmethod
+    def _at_exact_inputs(data: Dataset) -> "Observations":
+        """Those of the data as if inputs were exact.
 
         Raises:
             DataError: replicates with different numbers of known derivatives.
@@ -80,11 +106,19 @@ class Observations:
             DataError: derivatives, and a kernel that is not smooth enough.
         """
         if isinstance(self.observed, Tensor):
-            x = self.observed.expand(*theta.shape[:-1], *self.observed.shape[-2:])
-            return kernel.gram(theta, x)
+            return kernel.gram(theta, self.observed.expand(*theta.shape[:-1], *self.observed.shape[-2:]))
         functionals = self.observed.expanded(theta.shape[:-1])
-        k, pullback = differentiable(kernel).functionals_cross(theta, functionals, functionals)
-        return k, lambda weights: pullback(weights)[0]
+        k, pullback = functionals_cross(kernel, theta, functionals, functionals)
+        if self.exact is None:
+            return k, lambda weights: pullback(weights)[0]
+        exact = _expanded(self.exact, theta.shape[:-1])
+        own, by_own = variances_and_pullback(kernel, theta, exact)
+
+        def by_theta(weights: Tensor) -> Tensor:
+            diagonal = weights.diagonal(dim1=-2, dim2=-1)
+            return pullback(weights - torch.diag_embed(diagonal))[0] + by_own(diagonal)
+
+        return k + torch.diag_embed(own - k.diagonal(dim1=-2, dim2=-1)), by_theta
 
     def noise(
         self, levels: jt.Float[Tensor, "*rb k"]
@@ -102,6 +136,13 @@ class Observations:
             return torch.stack((of_values, (weights[..., n:] * unit).sum(-1)), -1)
 
         return both, pullback
+
+
+def _expanded(observed: Tensor | Functionals, lead: tuple[int, ...]) -> Tensor | Functionals:
+    """The same for more replicates."""
+    if isinstance(observed, Functionals):
+        return observed.expanded(lead)
+    return observed.expand(*lead, *observed.shape[-2:])
 
 
 def _functionals(x: Tensor, row: Tensor, column: Tensor, known: Tensor) -> Functionals:

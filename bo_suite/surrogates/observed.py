@@ -1,11 +1,14 @@
 """Observations of a function: its values at rows, or linear functionals of it."""
 
+from functools import partial
+
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
 from bo_suite.errors import DataError
 from bo_suite.kernels import DifferentiableKernel, Functionals, Kernel
+from bo_suite.kernels.base import JointPullback, Pullback
 from bo_suite.surrogates.prior_mean import PriorMean
 
 Observed = jt.Float[Tensor, "*b _ d"] | Functionals
@@ -26,6 +29,27 @@ def differentiable(kernel: Kernel) -> DifferentiableKernel:
     return kernel
 
 
+def functionals_cross(
+    kernel: Kernel, theta: jt.Float[Tensor, "*b p"], left: Functionals, right: Functionals
+) -> tuple[jt.Float[Tensor, "*b m n"], JointPullback]:
+    """cov(u, v), and the map of W to d sum(W * cov) by theta and by the points of both.
+
+    Sums of values have covariances under any kernel, and that is quicker.
+
+    Raises:
+        DataError: derivatives, and a kernel that is not smooth enough.
+    """
+    if not (left.are_values and right.are_values):
+        return differentiable(kernel).functionals_cross(theta, left, right)
+    k, by_nodes = kernel.joint(theta, left.x, right.x)
+    weights = left.weight[..., :, None] * right.weight[..., None, :]
+
+    def pullback(of_functionals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return by_nodes(right.spread(left.spread(of_functionals, -2), -1) * weights)
+
+    return right.gathered(left.gathered(k * weights, -2), -1), pullback
+
+
 def covariance(
     kernel: Kernel, theta: jt.Float[Tensor, "*b p"], left: Observed, right: Observed
 ) -> jt.Float[Tensor, "*b m n"]:
@@ -36,19 +60,27 @@ def covariance(
     """
     if isinstance(left, Tensor) and isinstance(right, Tensor):
         return kernel.cross(theta, left, right)[0]
-    return differentiable(kernel).functionals_cross(theta, as_functionals(left), as_functionals(right))[0]
+    return functionals_cross(kernel, theta, as_functionals(left), as_functionals(right))[0]
 
 
 def variances(
     kernel: Kernel, theta: jt.Float[Tensor, "*b p"], observed: Observed
 ) -> jt.Float[Tensor, "*b n"]:
     """The prior variances of observations, without noise."""
+    return variances_and_pullback(kernel, theta, observed)[0]
+
+
+def variances_and_pullback(
+    kernel: Kernel, theta: jt.Float[Tensor, "*b p"], observed: Observed
+) -> tuple[jt.Float[Tensor, "*b n"], Pullback]:
+    """The prior variances of observations, and the map of w (*b, n) to d (w · variances) / d theta."""
     if isinstance(observed, Tensor):
-        return kernel.diagonal(theta, observed)
+        by_theta = partial(kernel.diagonal_gradient, theta, observed)
+        return kernel.diagonal(theta, observed), lambda weights: by_theta(weights)[0]
     alone = observed.alone
-    smooth = differentiable(kernel)
     each = theta[..., None, :].expand(*theta.shape[:-1], observed.count, theta.shape[-1])
-    return smooth.functionals_cross(each, alone, alone)[0][..., 0, 0]
+    k, pullback = functionals_cross(kernel, each, alone, alone)
+    return k[..., 0, 0], lambda weights: pullback(weights[..., None, None])[0].sum(-2)
 
 
 def prior_means(mean: PriorMean, observed: Observed) -> jt.Float[Tensor, "*b n"]:

@@ -1,6 +1,7 @@
 """Averages of a process over what is really set: beside joint draws, closed forms and finite differences."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from bo_suite.data import Dataset
+from bo_suite.errors import DataError
 from bo_suite.kernels import SquaredExponential
 from bo_suite.surrogates import SGPR, ExactGP, Process
-from bo_suite.surrogates.averaged import AveragedProcess
+from bo_suite.surrogates.averaged import AveragedProcess, averaged_over
 from bo_suite.surrogates.normal_rule import normal_nodes, normal_rule
 from bo_suite.surrogates.process import ROWS_AT_ONCE, Hyperparameters
 
@@ -39,7 +41,7 @@ def nodes(x: Tensor) -> Tensor:
 
 
 def averaged(process: Process) -> AveragedProcess:
-    return AveragedProcess(process, nodes, normal_rule(2, 16)[1])
+    return AveragedProcess(process, nodes, normal_rule(2, 16)[1], process.noise)
 
 
 class Plain:
@@ -124,7 +126,10 @@ def test_the_prior_of_an_averaged_squared_exponential_has_its_closed_form() -> N
     process = ExactGP(kernel, mean=0.0).process(far, torch.tensor([-0.7, 0.0, -1.0, 0.3, -3.0], dtype=F64))
     x = rows(5, seed=3)
     of = AveragedProcess(
-        process, lambda x: normal_nodes(x, x.new_tensor(STD).expand_as(x))[0], normal_rule(2)[1]
+        process,
+        lambda x: normal_nodes(x, x.new_tensor(STD).expand_as(x))[0],
+        normal_rule(2)[1],
+        process.noise,
     )
     square = torch.tensor([-0.7, 0.0, -1.0], dtype=F64).exp().square()
     spread = square + 2.0 * torch.tensor(STD, dtype=F64).square()
@@ -138,14 +143,32 @@ def test_the_prior_of_an_averaged_squared_exponential_has_its_closed_form() -> N
     assert_close(of.var(x), closed.diagonal(), rtol=1e-7, atol=1e-8)
 
 
-def test_conditioning_is_on_values_of_the_function_itself() -> None:
-    process, x = exact(), rows(2, seed=7)
-    y = torch.tensor([0.5, -1.0], dtype=F64)
-    given, alone = averaged(process).condition(x, y), averaged(process.condition(x, y))
-    assert_close(given.mean(rows(3)), alone.mean(rows(3)), **TIGHT)
-    assert given.noise == process.noise
-    assert given.scale == process.scale
-    assert_close(given.hyperparameters, process.hyperparameters)
+@pytest.mark.parametrize("make", [exact, sparse])
+def test_conditioning_is_on_averages(make: Callable[[], Process]) -> None:
+    """Beside the formulas of a joint normal distribution."""
+    of, x, at = averaged(make()), rows(2, seed=7), rows(3)
+    y, noise = torch.tensor([0.5, -1.0], dtype=F64), torch.tensor([0.01, 0.2], dtype=F64)
+    given = of.condition(x, y, noise)
+    joint, cross = of.cov(x, x) + torch.diag(noise), of.cov(at, x)
+    assert_close(given.mean(at), of.mean(at) + cross @ torch.linalg.solve(joint, y - of.mean(x)), **TIGHT)
+    assert_close(given.cov(at, at), of.cov(at, at) - cross @ torch.linalg.solve(joint, cross.mT), **TIGHT)
+    usual = of.condition(x, y).mean(at)
+    assert_close(usual, of.condition(x, y, of.noise.expand(2)).mean(at), **TIGHT)
+    assert given.scale == of.scale
+    assert_close(given.hyperparameters, of.hyperparameters)
+    with pytest.raises(DataError, match="by an ExactProcess or a SparseProcess, got a Plain"):
+        averaged(plain()).condition(x, y)
+
+
+def test_an_observation_at_a_noisy_input_has_the_noise_of_the_fit_to_such_inputs() -> None:
+    known, std = data(12), torch.tensor([0.0, 0.1, 0.0], dtype=F64)
+    surrogate, told = ExactGP(), replace(known, x_std=std.expand(12, 3))
+    of = averaged_over(surrogate.process(told, theta()), std)
+    first = replace(told, x=told.x[:8], y=told.y[:8], x_std=std.expand(8, 3))
+    some = averaged_over(surrogate.process(first, theta()), std)
+    both = some.condition(told.x[8:], told.y[8:])
+    assert_close(both.var(rows(4)), of.var(rows(4)), rtol=2e-2, atol=1e-3)
+    assert float(of.noise) > float(of.process.noise)
 
 
 def test_more_rows_than_are_in_memory_at_once_change_nothing() -> None:

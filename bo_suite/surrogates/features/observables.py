@@ -11,7 +11,7 @@ from bo_suite.kernels.base import CrossTo, Features, Pullback
 from bo_suite.linalg.factor import add_jitter
 from bo_suite.linalg.factors import Lower
 from bo_suite.surrogates.features.variables import InducingCovariance, VariablesPullback
-from bo_suite.surrogates.observed import Observed, as_functionals, covariance, differentiable, variances
+from bo_suite.surrogates.observed import Observed, as_functionals, covariance, functionals_cross, variances
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Observables:
     ) -> InducingCovariance:
         """The covariance of the functionals, its diagonal times 1 + jitter."""
         own = self.functionals.expanded(theta.shape[:-1])
-        k, pull = differentiable(kernel).functionals_cross(theta, own, own)
+        k, pull = functionals_cross(kernel, theta, own, own)
         chol, info = torch.linalg.cholesky_ex(add_jitter(k, jitter))
 
         def pullback(weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,15 +71,14 @@ class Observables:
     ) -> tuple[jt.Float[Tensor, "*b m n"], VariablesPullback]:
         """`cross`, and the map of W to d sum(W * cov) by theta."""
         own = self.functionals.expanded(theta.shape[:-1])
-        k, pull = differentiable(kernel).functionals_cross(theta, own, as_functionals(x))
+        k, pull = functionals_cross(kernel, theta, own, as_functionals(x))
         return k, lambda weights: (pull(weights)[0], self.parameters)
 
     def cross_to(self, kernel: Kernel, theta: jt.Float[Tensor, "*b p"]) -> CrossTo:
         """The map of x to cov(f(x), u) and to the map of W to d sum(W * cov) / d x."""
-        smooth = differentiable(kernel)
 
         def cross(x: Tensor) -> tuple[Tensor, Pullback]:
-            k, pull = smooth.functionals_cross(theta, Functionals.values(x), self.functionals)
+            k, pull = functionals_cross(kernel, theta, Functionals.values(x), self.functionals)
             return k, lambda weights: pull(weights)[1]
 
         return cross
