@@ -141,14 +141,17 @@ def failures_of(runs: Sequence[Record]) -> None:
 
 
 def seconds_of(asks: Sequence[Record]) -> None:
-    """Median seconds of the first and of later asks."""
-    print("\nSeconds of an ask: medians")
+    """Median seconds of the first and of later asks, by the clock and of the CPU."""
+    print("\nSeconds of an ask: medians, in brackets of the CPU")
     lines = []
     for method in dict.fromkeys(record["method"] for record in asks):
         own = [record for record in asks if record["method"] == method]
-        cold = [record["cold"] for record in own]
-        warm = [seconds for record in own for seconds in record["warm"]]
+        cold, warm = [record["cold"] for record in own], [pair for record in own for pair in record["warm"]]
         sizes = f"n = {own[0]['n']}, d = {own[0]['dim']}"
-        cells = [f"{statistics.median(cold):.3f}", f"{statistics.median(warm):.3f}" if warm else "-"]
-        lines.append([method, sizes, str(len(cold)), *cells])
+        lines.append([method, sizes, str(len(cold)), medians(cold), medians(warm) if warm else "-"])
     table(("method", "data", "data sets", "cold, s", "warm, s"), lines)
+
+
+def medians(pairs: Sequence[Sequence[float]]) -> str:
+    """Medians of seconds by the clock and of the CPU."""
+    return "{:.3f} ({:.3f})".format(*(statistics.median(column) for column in zip(*pairs, strict=True)))

@@ -80,8 +80,18 @@ def test_what_the_file_has_is_not_run_again(
     for count in (1, 2):
         gradients.run(Namespace(**vars(options), seeds=range(count), jobs=1))
     assert calls == [(OURS, 0), ("other", 0), (OURS, 1), ("other", 1)]
+    ask = {
+        "part": "seconds",
+        "method": OURS,
+        "n": 50,
+        "dim": 10,
+        "cold": (0.4, 0.3),
+        "warm": [(0.2, 0.1)] * 2,
+    }
+    gradients.add(options.out, ask)
     capsys.readouterr()
     report(gradients.read(options.out))
     shown = capsys.readouterr().out
     assert "| f | 2 | 2 | 0.5 (0.25 to 0.75) | 1 (1 to 1) |" in shown
+    assert f"| {OURS} | n = 50, d = 10 | 1 | 0.400 (0.300) | 0.200 (0.100) |" in shown
     assert "other: 2 suggestions failed in 2 runs (f n = 2, f n = 2)" in shown
