@@ -146,12 +146,18 @@ def seconds_of(asks: Sequence[Record]) -> None:
     lines = []
     for method in dict.fromkeys(record["method"] for record in asks):
         own = [record for record in asks if record["method"] == method]
-        cold, warm = [record["cold"] for record in own], [pair for record in own for pair in record["warm"]]
         sizes = f"n = {own[0]['n']}, d = {own[0]['dim']}"
-        lines.append([method, sizes, str(len(cold)), medians(cold), medians(warm) if warm else "-"])
-    table(("method", "data", "data sets", "cold, s", "warm, s"), lines)
+        cells = [medians([pair for record in own for pair in record[kind]]) for kind in ASKS]
+        lines.append([method, sizes, str(len(own)), *cells])
+    table(("method", "data", "data sets", *(f"{kind}, s" for kind in ASKS)), lines)
+
+
+ASKS = ("cold", "warm", "steps")
+"""Kinds of asks."""
 
 
 def medians(pairs: Sequence[Sequence[float]]) -> str:
-    """Medians of seconds by the clock and of the CPU."""
+    """Medians of seconds by the clock and of the CPU; a dash without any."""
+    if not pairs:
+        return "-"
     return "{:.3f} ({:.3f})".format(*(statistics.median(column) for column in zip(*pairs, strict=True)))

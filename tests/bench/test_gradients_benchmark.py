@@ -93,5 +93,5 @@ def test_what_the_file_has_is_not_run_again(
     report(gradients.read(options.out))
     shown = capsys.readouterr().out
     assert "| f | 2 | 2 | 0.5 (0.25 to 0.75) | 1 (1 to 1) |" in shown
-    assert f"| {OURS} | n = 50, d = 10 | 1 | 0.400 (0.300) | 0.200 (0.100) |" in shown
+    assert f"| {OURS} | n = 50, d = 10 | 1 | 0.400 (0.300) | 0.200 (0.100) | - |" in shown
     assert "other: 2 suggestions failed in 2 runs (f n = 2, f n = 2)" in shown
