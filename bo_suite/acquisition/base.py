@@ -61,3 +61,9 @@ def require_support(acquisition: object, aspects: Set[str]) -> None:
     supported: Set[str] = getattr(acquisition, "supports", frozenset())
     for aspect in sorted(aspects - supported):
         raise DataError(f"{type(acquisition).__name__} does not support {aspect}: {ASPECTS[aspect]}")
+
+
+def learns_from_derivatives(acquisition: object) -> bool:
+    """Whether the surrogate of an acquisition, or of one within it, learns from derivatives."""
+    within = getattr(acquisition, "acquisition", acquisition)
+    return bool(getattr(getattr(within, "surrogate", None), "learns_from_derivatives", False))

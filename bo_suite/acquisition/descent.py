@@ -14,7 +14,7 @@ from bo_suite.surrogates.process import Hyperparameters, WarmStart
 _FIRST = 0.2
 """Longest step by √d, in ranges of the parameters; the whole step if no curvature is known."""
 
-_SHORTER = 0.7
+_SHORTER = 0.4
 """A step is at most this share of the distance to a later observation that is no better, in its direction."""
 
 _PAIRS = 2
@@ -26,8 +26,11 @@ _CURVATURE = 1e-8
 _SMALLEST_DECREASE = 1e-10
 """Smallest decrease that a step must promise, of outcomes of variance 1: less is convergence."""
 
-_NOISY, _DOUBTFUL = 1e-2, 0.1
-"""Fitted noise of outcomes, and level of that of derivatives, from which steps would follow the noise."""
+_NOISY = 0.1
+"""Fitted noise variance of outcomes from which steps would follow the noise."""
+
+_AGREEMENT = 0.5
+"""Smallest share of pairs of observations in which derivatives agree with the sign of the difference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +65,10 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
 
     Args:
         data: of one run, with derivatives; none is due where inputs have noise.
-        last: the last fit; none is due where it found noise.
+        last: the last fit; no step is due where outcomes were noisy, or where derivatives contradict them.
     """
     gradient = data.gradient
-    if gradient is None or data.batch_shape or data.violation is not None or not _is_sharp(last):
+    if gradient is None or data.batch_shape or data.violation is not None or _is_noisy(last):
         return None
     if data.x_std is not None:  # the best outcome is one of another row
         return None
@@ -78,7 +81,12 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
     if not bool(slope.any()):
         return None
     steps, changes = torch.where(free, data.x - x, 0.0), torch.where(free, gradient - gradient[best], 0.0)
-    step = _quasi_newton_step(slope, steps, changes)
+    near = _nearest(steps, changes)
+    rises = (steps[near] * (slope + 0.5 * changes[near])).sum(-1)  # by the trapezoidal rule
+    agree = (rises > 0.0) == (data.y[near] > data.y[best])
+    if len(near) and float(agree.double().mean()) < _AGREEMENT:
+        return None
+    step = _quasi_newton_step(slope, steps, changes, near)
     step = step * min(_longest(step, steps[best + 1 :]) / float(step.norm()), 1.0)
     target = data.within_space((x + step).clamp(0.0, 1.0)[None])[0]
     moved = target - x
@@ -89,19 +97,21 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
     return DescentScore(target)
 
 
-def _is_sharp(last: WarmStart | None) -> bool:
-    """Whether the last fit found next to no noise of outcomes and derivatives; True without a fit."""
-    if last is None:
-        return True
-    noise, level = last.hyperparameters[..., -2:].exp().tolist()
-    return bool(noise < _NOISY and level < _DOUBTFUL)
+def _is_noisy(last: WarmStart | None) -> bool:
+    """Whether the last fit found noise of outcomes; False without a fit."""
+    return last is not None and float(last.hyperparameters[..., -2].exp()) > _NOISY
 
 
-def _quasi_newton_step(slope: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
-    """-H slope, H the inverse Hessian of BFGS updates by steps with their changes of the gradient."""
+def _nearest(steps: Tensor, changes: Tensor) -> Tensor:
+    """Indices of the nearest observations to which the curvature is positive, the nearest first."""
     lengths = steps.norm(dim=-1)
     curved = (steps * changes).sum(-1) > _CURVATURE * lengths * changes.norm(dim=-1)  # False if one is NaN
-    nearest = torch.where(curved, lengths, torch.inf).argsort()[: min(int(curved.sum()), _PAIRS * len(slope))]
+    count = min(int(curved.sum()), _PAIRS * steps.shape[-1])
+    return torch.where(curved, lengths, torch.inf).argsort()[:count]
+
+
+def _quasi_newton_step(slope: Tensor, steps: Tensor, changes: Tensor, nearest: Tensor) -> Tensor:
+    """-H slope, H the inverse Hessian of BFGS updates by steps with their changes of the gradient."""
     if not len(nearest):
         return -slope * (_FIRST / float(slope.norm()))
     s, y = steps[nearest[0]], changes[nearest[0]]

@@ -32,7 +32,7 @@ _STRONG = 3.0
 With less of it, as under noise, log scales measured worse."""
 
 MOST = 200
-"""Most observations that scales are compared on: each has a fit of its own. Derivatives are observations."""
+"""Most observations that scales are compared on: each has a fit of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class ScaleChoice:
             FitError, NumericalError: a fit fails.
         """
         compared = best_and_evenly_spaced(_prefix(data), MOST)
-        compared = with_best_derivatives(compared, max(MOST, 2 * compared.x.shape[-2]))
+        compared = with_best_derivatives(compared, _most_numbers(compared))
         scales = OutcomeScale.candidates(compared.y, data.y.amin(-1, keepdim=True))
         fitted = surrogate.fit(scales.of_data(compared), seeds, start)
         evidence = _evidence(fitted, scales, compared)
@@ -165,6 +165,11 @@ def _evidence(fitted: ExactProcess, scales: OutcomeScale, data: Dataset) -> Tens
     standard, limit = (scales(y) - mean) / std, (scales(median) - mean) / std
     density = -0.5 * standard.square() - std.log() + scales.log_slope(y) - torch.special.log_ndtr(limit)
     return torch.where((y <= median) & ~tied(data), density, 0.0).sum(-1)
+
+
+def _most_numbers(data: Dataset) -> int:
+    """Most outcomes and derivatives that scales are compared on: as many derivatives as outcomes, or more."""
+    return max(MOST // 2, 2 * data.x.shape[-2])
 
 
 def _prefix(data: Dataset) -> Dataset:
@@ -200,7 +205,7 @@ def fit_chosen(
         FitError, NumericalError: the fit fails.
     """
     n = data.x.shape[-2]
-    if chosen.observations == n and numbers(data) <= MOST:
+    if chosen.observations == n and numbers(data) <= max(_most_numbers(data), n):
         return surrogate.fit(data, seeds, replace(chosen, settled=True))
     one_search = replace(surrogate, exact=replace(surrogate.exact, restarts=1))
     grown = start is None or has_grown(start.observations, n)

@@ -163,12 +163,13 @@ class Described:
 
     def _seen_by(self, side: Functionals) -> Functionals:
         """The same functionals of functions of s(x); the derivative by a code is zero."""
-        direction = side.direction
+        direction, jets, dim = side.direction, side.jets, side.points.shape[-1]
+        columns = self._undescribed(dim)
         if direction is not None:
-            columns = self._undescribed(direction.shape[-1])
-            more = self._seen_dim(direction.shape[-1]) - len(columns)
-            direction = pad(direction[..., columns], (0, more))
-        return replace(side, points=self.seen(side.points), direction=direction, jets=None)
+            direction = pad(direction[..., columns], (0, self._seen_dim(dim) - len(columns)))
+        if jets is not None:
+            jets = tuple(columns.index(column) for column in jets)
+        return replace(side, points=self.seen(side.points), direction=direction, jets=jets)
 
     def _seen_dim(self, dim: int) -> int:
         return dim - len(self.descriptors) + sum(len(numbers[0]) for _, _, numbers in self.descriptors)

@@ -1,14 +1,16 @@
 """The next points given trials, for an Optimizer or for another library that stores the trials."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bo_suite.acquisition import Acquisition, SteinBatch
-from bo_suite.acquisition.base import require_support
+from bo_suite.acquisition.base import learns_from_derivatives, require_support
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceExhausted, TrialError
 from bo_suite.linalg.environment import one_thread, thread_environment
@@ -29,8 +31,7 @@ from bo_suite.study.step import Step, batch_steps, next_steps
 from bo_suite.surrogates import WarmStart
 from bo_suite.values.describe import described
 
-if TYPE_CHECKING:  # which needs this module
-    pass
+logger = logging.getLogger("bo_suite")
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ class Suggester:
         with thread_environment(), one_thread():
             data = self.observations.dataset(informative)
             transform = self.observations.transform(informative) if self._explains(data) else None
+            if data.gradient is not None and not learns_from_derivatives(self.acquisition):
+                _say_ignored(type(self.acquisition).__name__)
             for request in requests:
                 try:
                     steps = self._steps(data, request, start)
@@ -279,6 +282,16 @@ class Suggester:
     def point(self, row: Tensor) -> Params:
         """The point of a row of `searched`."""
         return self.space.decode(self.space.widened(row[None]))[0]
+
+
+@cache
+def _say_ignored(name: str) -> None:
+    """Logs once for each acquisition that derivatives are not used."""
+    logger.warning(
+        "the derivatives of trials are stored but not used, since %s does not learn from them: "
+        "acquisitions with an AutoGP or an ExactGP do",
+        name,
+    )
 
 
 def check_acquisition(acquisition: object) -> None:

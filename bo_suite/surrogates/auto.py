@@ -57,6 +57,7 @@ class AutoGP:
     selection: InducingSelection = field(default_factory=lambda: GreedyVariance(quality=0.9, best=0.75))
 
     batched: ClassVar[bool] = True
+    learns_from_derivatives: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.handover < 1 or self.inducing < 1:

@@ -94,6 +94,7 @@ class ExactGP:
     mean: float | MeanFunction | None = None
 
     batched: ClassVar[bool] = True
+    learns_from_derivatives: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.noise_spread < math.inf or not math.isfinite(self.noise_location):

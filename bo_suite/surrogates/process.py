@@ -122,7 +122,11 @@ class SupportsLookahead(Process, Protocol):
 
 @runtime_checkable
 class Surrogate(Protocol):
-    """A frozen configuration that fits to data."""
+    """A frozen configuration that fits to data.
+
+    Two attributes are optional. `batched` is True if it fits several replicates at once, and
+    `learns_from_derivatives` is True if it learns from `Dataset.gradient`, which others ignore.
+    """
 
     def fit(self, data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> Process:
         """The process given the data; a search for hyperparameters starts at `start`, if given."""

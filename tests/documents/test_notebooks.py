@@ -59,6 +59,7 @@ SMALL: dict[str, dict[str, object]] = {
         "TOURNAMENTS": 300,
     },
     "08_tuning_loops": {"BUDGET": 10, "CUT": 5, "RAY_TRIALS": 4, "STOP_BUDGET": 12},
+    "09_gradients_and_messages": {"BUDGET": 8, "SEEDS": 1},
 }
 """What the cell tagged `parameters` of a notebook sets, smaller."""
 

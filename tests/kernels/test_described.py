@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from bo_suite.classifiers.features import features_of
 from bo_suite.data import Columns, Condition, Dataset, Seeds
-from bo_suite.kernels import Conditional, Described, Matern52, kernel_for
+from bo_suite.kernels import Conditional, Described, Functionals, Matern52, kernel_for
 from bo_suite.surrogates import ExactGP
 
 FIRST = ((0.0, 0.3), (1.0, 0.2), (0.4, 1.0))
@@ -76,6 +76,25 @@ def test_gradients_by_rows_are_those_of_finite_differences(columns: Columns) -> 
         up, down = (kernel.cross(theta, x + sign * step, z)[0] for sign in (1.0, -1.0))
         slope = (weights * (up - down)).sum() / 2e-6
         assert_close(pulled[row, column], slope, atol=1e-7, rtol=1e-6)
+
+
+def test_derivatives_by_columns_without_descriptors_are_those_of_the_inner_kernel() -> None:
+    kernel = Described.of(Matern52((1, 2, 3)), PLAIN)
+    x, z = rows(4), rows(3, seed=1)
+    theta = 0.3 * torch.randn(
+        len(kernel.start(DIM)), generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+    at = torch.arange(4)
+    jets = Functionals.values_and_gradients(x, at, (0, 4))
+    apart = jets.joined(Functionals.partials(z, 4)).joined(Functionals.differences(z, z.flip(0)))
+    other = Functionals.values_and_gradients(seen(x), at, (0, 2))
+    expected = kernel.kernel.functionals_cross(theta, other, other)[0]
+    assert_close(kernel.functionals_cross(theta, jets, jets)[0], expected)
+    cov, pullback = kernel.functionals_cross(theta, apart, jets)
+    assert_close(cov[: jets.count], expected)
+    by_theta, by_x, _ = pullback(torch.ones_like(cov))
+    assert by_theta.shape == theta.shape
+    assert float(by_x[:, [1, 2, 3]].abs().max()) == 0.0
 
 
 def test_random_features_average_to_the_kernel(columns: Columns) -> None:
