@@ -53,7 +53,7 @@ _CERTAINTY = 3.0
 
 @dataclass(frozen=True, eq=False)
 class _Intervals:
-    """Numeric outcomes as independent processes, and the finite ends of their intervals on the same scale."""
+    """Numeric outcomes, the first dimension of a process, and the finite ends of their intervals."""
 
     process: Process
     low: jt.Float[Tensor, "c *b 1"]
@@ -69,25 +69,27 @@ class _Intervals:
 class Feasibility:
     """The probability that all constraints are met.
 
-    Numeric outcomes are independent Gaussian processes, fitted as one batch, each on the scale that suits it
-    (see `FittedLimits`). Each is in its interval with probability Φ((high - μ) / σ) - Φ((low - μ) / σ)
-    (Gardner et al. 2014, equation 7). Pending points count as observed at their posterior mean. Labels are
-    classified by Gaussian processes with a logistic likelihood (`GPClassifier`): a row has a label for
-    certain, not by chance, so the probability is that of positive log odds, Φ(μ / σ), and a label counts as
-    three. While all labels of a constraint are equal, they count as numbers that must exceed one half, which
-    leads away from rows that do not meet it.
+    Numeric outcomes are Gaussian processes, fitted as one batch, each on the scale that suits it, and one
+    process where that predicts them better (see `FittedLimits`). Each is in its interval with probability
+    Φ((high - μ) / σ) - Φ((low - μ) / σ) (Gardner et al. 2014, equation 7), as if independent of the others.
+    Pending points count as observed at their posterior mean. Labels are classified by Gaussian processes with
+    a logistic likelihood (`GPClassifier`): a row has a label for certain, not by chance, so the probability
+    is that of positive log odds, Φ(μ / σ), and a label counts as three. While all labels of a constraint are
+    equal, they count as numbers that must exceed one half, which leads away from rows that do not meet it.
 
     Attributes:
         intervals: of numeric outcomes; None if there are none.
         log_odds: processes of the log odds of labels.
         hyperparameters: of the fits to the numeric outcomes, then of those to labels.
         rows: number of rows that were fitted.
+        together: in which runs all numeric outcomes are one process; None if in none.
     """
 
     intervals: _Intervals | None
     log_odds: tuple[Process, ...]
     hyperparameters: Hyperparameters
     rows: int
+    together: jt.Bool[Tensor, "*b"] | None = None
 
     @staticmethod
     def fit(data: Dataset, seeds: Seeds, start: WarmStart | None = None) -> "Feasibility":
@@ -104,15 +106,18 @@ class Feasibility:
         numeric = [index for index in range(first, last) if index not in labels]
         of_numbers, of_labels = _split_start(data, start, len(numeric), len(labels))
         intervals, hyperparameters = None, data.x.new_zeros(*data.batch_shape, 0)
+        together = None
         if numeric:
-            intervals, hyperparameters = _intervals(data, numeric, seeds, of_numbers)
+            fitted = _fitted(data, numeric, seeds, of_numbers)
+            hyperparameters, together = fitted.hyperparameters, fitted.together
+            intervals = _intervals(data, fitted)
         log_odds = [
             _log_odds(data, index, seeds.split(f"label {index}"), one)
             for index, one in zip(labels, of_labels, strict=True)
         ]
         hyperparameters = torch.cat((hyperparameters, *(one.hyperparameters for one in log_odds)), -1)
         processes = tuple(one.process for one in log_odds)
-        return Feasibility(intervals, processes, hyperparameters, outcomes.x.shape[-2])
+        return Feasibility(intervals, processes, hyperparameters, outcomes.x.shape[-2], together)
 
     @property
     def warm_start(self) -> WarmStart:
@@ -128,23 +133,25 @@ class Feasibility:
         return total
 
 
-def _intervals(
-    data: Dataset, numeric: list[int], seeds: Seeds, start: WarmStart | None
-) -> tuple[_Intervals, Hyperparameters]:
-    """Some constrained outcomes as numbers in intervals, and the hyperparameters of their fits."""
+def _fitted(data: Dataset, numeric: list[int], seeds: Seeds, start: WarmStart | None) -> FittedLimits:
+    """Some constrained outcomes as numbers."""
     outcomes = data.outcomes
     assert outcomes is not None, "data without outcomes have no constraints"
     noise = None if outcomes.noise is None else outcomes.noise[..., numeric, :]
     low, high = outcomes.low[..., numeric], outcomes.high[..., numeric]
     limits = Outcomes(outcomes.x, outcomes.y[..., numeric, :], 0, low, high, noise)
-    fitted = FittedLimits.of(data, limits, seeds, start)
+    return FittedLimits.of(data, limits, seeds, start)
+
+
+def _intervals(data: Dataset, fitted: FittedLimits) -> _Intervals:
+    """Fitted outcomes in their intervals, given pending points."""
     process = fitted.process
     if data.pending.shape[-2]:
         with torch.no_grad():
-            pending = data.pending.expand(len(numeric), *data.pending.shape)
+            pending = data.pending.expand(len(fitted.low), *data.pending.shape)
             process = process.condition(pending, process.mean(pending))
     low, high = (torch.where(end.isinf(), end.sign() * _OPEN, end) for end in (fitted.low, fitted.high))
-    return _Intervals(process, low, high), fitted.hyperparameters
+    return _Intervals(process, low, high)
 
 
 def _split_start(
@@ -152,9 +159,11 @@ def _split_start(
 ) -> tuple[WarmStart | None, list[WarmStart | None]]:
     """The start of the fit to numeric outcomes, and of that to each label; none if the sizes differ."""
     size = AutoGP().exact.start(data).shape[-1]
-    sizes = [numbers * FITS * size, *[size - 1] * labels]  # a label has no noise
-    if start is None or start.hyperparameters.shape[-1] != sum(sizes):
+    of_all_labels = labels * (size - 1)  # a label has no noise
+    first = 0 if start is None else start.hyperparameters.shape[-1] - of_all_labels
+    if start is None or first < numbers * FITS * size or (first and not numbers):
         return None, [None] * labels
+    sizes = [first, *[size - 1] * labels]
     of_numbers, *of_labels = start.hyperparameters.split(sizes, -1)
     rest: list[WarmStart | None] = [replace(start, hyperparameters=one) for one in of_labels]
     return (replace(start, hyperparameters=of_numbers) if numbers else None), rest

@@ -13,8 +13,7 @@ from bo_suite.acquisition.fronts import ObservedFront, several_objectives
 from bo_suite.acquisition.hypervolume import Boxes, inferred_reference, non_dominated, non_dominated_boxes
 from bo_suite.acquisition.improvement import SAMPLE_NOISE, at_least_one
 from bo_suite.acquisition.objective_scales import FittedObjectives
-from bo_suite.acquisition.several import MISSING
-from bo_suite.data import Dataset, Outcomes, Seeds
+from bo_suite.data import MISSING, Dataset, Outcomes, Seeds
 from bo_suite.errors import DataError
 from bo_suite.optim.maximize import Search
 from bo_suite.surrogates import AutoGP
@@ -147,6 +146,7 @@ class LogExpectedHypervolumeImprovement:
             "reference": [float(f"{value:.7g}") for value in reference.tolist()],
             "front": int(observed.front.sum()),
             "linear": list(fitted.linear),
+            **({"outputs": "together"} if fitted.together else {}),
         }
         return HypervolumeScore(process, boxes, fitted.hyperparameters, (notes,))
 

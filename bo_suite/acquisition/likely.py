@@ -50,10 +50,16 @@ class LikelyScore:
     @property
     def notes(self) -> Sequence[Mapping[str, Any]]:
         """What the acquisition chose, a mapping for each replicate."""
+        notes: Sequence[Mapping[str, Any]] = ({},) * self._runs
         if self.score is None:
-            return ({"rule": "search for a feasible point"},)
-        empty: Sequence[Mapping[str, Any]] = ({},) * self._runs
-        return getattr(self.score, "notes", empty)
+            notes = ({"rule": "search for a feasible point"},)
+        else:
+            notes = getattr(self.score, "notes", notes)
+        together = None if self.feasibility is None else self.feasibility.together
+        if together is None or not bool(together.any()):
+            return notes
+        pairs = zip(notes, together.flatten().tolist(), strict=False)
+        return tuple({**note, "constraints": "together"} if one else note for note, one in pairs)
 
     @property
     def weighs_success(self) -> bool:

@@ -11,7 +11,8 @@ from bo_suite.acquisition.several import joined, outcome_dataset
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.leave_one_out import leave_one_out
-from bo_suite.surrogates.process import Hyperparameters, Process, WarmStart
+from bo_suite.surrogates.outputs import OutputsChoice
+from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, WarmStart
 from bo_suite.surrogates.subsample import spaced_indices
 
 FITS = 5
@@ -36,19 +37,22 @@ class FittedLimits:
         low: lower ends of the intervals.
         high: upper ends.
         hyperparameters: of all fits, one vector a run.
+        together: in which runs all outcomes are one process; None if in none.
     """
 
     process: Process
     low: jt.Float[Tensor, "c *b 1"]
     high: jt.Float[Tensor, "c *b 1"]
     hyperparameters: Hyperparameters
+    together: jt.Bool[Tensor, "*b"] | None = None
 
     @staticmethod
     def of(data: Dataset, limits: Outcomes, seeds: Seeds, start: WarmStart | None) -> "FittedLimits":
         """Each outcome on the scale with the highest evidence.
 
         All scales are fitted as one batch. The evidence is the sum of the log densities of outcomes given all
-        others, as densities on the linear scale. Beyond 200 observations, a part of them is compared.
+        others, as densities on the linear scale. Beyond 200 observations, a part of them is compared. On the
+        chosen scales, the outcomes are one process if that predicts them better (see `OutputsChoice`).
 
         Args:
             data: whose columns the rows have.
@@ -67,7 +71,7 @@ class FittedLimits:
         if part is not None:
             compared, slopes = _rows(candidates, part), slopes[..., part]
         observed = outcome_dataset(replace(data, outcomes=compared), 0, compared.y.shape[-2])
-        of_scales, of_last = _parts(start, count)
+        of_scales, of_last, of_all = _parts(start, count, surrogate.exact.start(data).shape[-1])
         fitted = surrogate.exact.fit(observed, seeds, of_scales)
         mean, var = leave_one_out(fitted, observed.y)
         density = slopes.movedim(-2, 0) - 0.5 * ((observed.y - mean).square() / var + var.log())
@@ -78,8 +82,14 @@ class FittedLimits:
         vectors = every.gather(0, index[..., None].expand(*index.shape, every.shape[-1]))
         best = outcome_dataset(replace(data, outcomes=chosen), 0, count)
         process = fit_chosen(surrogate, best, seeds, WarmStart(vectors, observed.x.shape[-2]), of_last)
+        hyperparameters = joined(torch.cat((every, process.hyperparameters)))
         low, high = (end.movedim(-1, 0)[..., None] for end in (chosen.low, chosen.high))
-        return FittedLimits(process, low, high, joined(torch.cat((every, process.hyperparameters))))
+        if not isinstance(process, ExactProcess):
+            return FittedLimits(process, low, high, hyperparameters)
+        choice = OutputsChoice.of(surrogate.exact, best, process, seeds, of_all)
+        if choice.hyperparameters is not None:
+            hyperparameters = torch.cat((hyperparameters, joined(choice.hyperparameters)), -1)
+        return FittedLimits(choice.process, low, high, hyperparameters, choice.together)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +151,29 @@ class LimitScales:
         return y - self.middle, y - self.least + _OFFSET, self.most - y + _OFFSET
 
 
-def _parts(start: WarmStart | None, count: int) -> tuple[WarmStart | None, WarmStart | None]:
-    """The start of the fits on all scales, and of the last; None if the stored vector has another length."""
-    if start is None or start.hyperparameters.shape[-1] % (FITS * count):
-        return None, None
-    vectors = start.hyperparameters.unflatten(-1, (FITS * count, -1)).movedim(-2, 0)
-    return replace(start, hyperparameters=vectors[:-count]), replace(start, hyperparameters=vectors[-count:])
+def _parts(
+    start: WarmStart | None, count: int, size: int
+) -> tuple[WarmStart | None, WarmStart | None, WarmStart | None]:
+    """The start of the fits on all scales, of the last, and of all outcomes together.
+
+    None for what the stored vector does not have.
+
+    Args:
+        start: of an earlier fit.
+        count: number of outcomes.
+        size: number of hyperparameters of one outcome.
+    """
+    last = FITS * count * size
+    if start is None or start.hyperparameters.shape[-1] < last or start.hyperparameters.shape[-1] % count:
+        return None, None, None
+    of_fits, of_all = start.hyperparameters[..., :last], start.hyperparameters[..., last:]
+    vectors = of_fits.unflatten(-1, (FITS * count, -1)).movedim(-2, 0)
+    together = of_all.unflatten(-1, (count, -1)).movedim(-2, 0) if of_all.shape[-1] else None
+    return (
+        replace(start, hyperparameters=vectors[:-count]),
+        replace(start, hyperparameters=vectors[-count:]),
+        None if together is None else replace(start, hyperparameters=together),
+    )
 
 
 def _rows(outcomes: Outcomes, index: Tensor) -> Outcomes:

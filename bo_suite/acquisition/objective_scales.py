@@ -10,6 +10,7 @@ from bo_suite.acquisition.several import joined, outcome_dataset, split_start
 from bo_suite.data import Dataset, Outcomes, Seeds
 from bo_suite.surrogates import AutoGP
 from bo_suite.surrogates.leave_one_out import leave_one_out
+from bo_suite.surrogates.outputs import OutputsChoice
 from bo_suite.surrogates.process import ExactProcess, Hyperparameters, Process, Surrogate, WarmStart
 
 _MOST = 200
@@ -26,6 +27,7 @@ class FittedObjectives:
         process: fitted to the batch.
         hyperparameters: of all fits, one vector a run.
         linear: which objectives are on the linear scale.
+        together: whether all objectives are one process.
     """
 
     data: Dataset
@@ -33,6 +35,7 @@ class FittedObjectives:
     process: Process
     hyperparameters: Hyperparameters
     linear: tuple[bool, ...]
+    together: bool = False
 
     @staticmethod
     def of(surrogate: Surrogate, data: Dataset, seeds: Seeds, start: WarmStart | None) -> "FittedObjectives":
@@ -41,7 +44,8 @@ class FittedObjectives:
         Both scales are fitted as one batch. The evidence is the sum of the log densities of observations
         given all others, over the better half of the rows, as densities on the linear scale. Observations at
         the cap do not count, since their number is not known. Beyond 200 observations, and with a surrogate
-        other than AutoGP, the given scale is taken.
+        other than AutoGP, the given scale is taken. On the chosen scales, the objectives are one process if
+        that predicts them better (see `OutputsChoice`).
 
         Args:
             surrogate: of the objectives.
@@ -57,11 +61,17 @@ class FittedObjectives:
         k, given = outcomes.objectives, outcome_dataset(data, 0, outcomes.objectives)
         comparable = isinstance(surrogate, AutoGP) and outcomes.x.shape[-2] <= min(_MOST, surrogate.handover)
         if outcomes.linear is None or not isinstance(surrogate, AutoGP) or not comparable:
-            process = surrogate.fit(given, seeds, split_start(start, data, k))
-            return FittedObjectives(data, given, process, joined(process.hyperparameters), (False,) * k)
+            of_scales, of_all = _parts(start, data, surrogate, k)
+            process = surrogate.fit(given, seeds, split_start(of_scales, data, k))
+            every, flags = joined(process.hyperparameters), (False,) * k
+            if not comparable or not isinstance(surrogate, AutoGP) or not isinstance(process, ExactProcess):
+                return FittedObjectives(data, given, process, every, flags)
+            choice = OutputsChoice.of(surrogate.exact, given, process, seeds, split_start(of_all, data, k))
+            return FittedObjectives._chosen(data, given, choice, every, flags)
         linear = _on_linear_scale(data, outcomes)
         both = _stacked(given, outcome_dataset(linear, 0, k))
-        earlier = split_start(start, data, 2 * k)
+        of_scales, of_all = _parts(start, data, surrogate, 2 * k)
+        earlier = split_start(of_scales, data, 2 * k)
         if earlier is not None:
             vectors = earlier.hyperparameters.unflatten(0, (2, k))
             earlier = replace(earlier, hyperparameters=vectors)
@@ -73,7 +83,28 @@ class FittedObjectives:
         batch = Dataset(given.x, both.y[chosen, index], noise, columns=given.columns)
         process = surrogate.exact.process(batch, fitted.hyperparameters[chosen, index])
         flags = tuple(bool(one) for one in chosen)
-        return FittedObjectives(_with_scales(data, linear, flags), batch, process, every, flags)
+        choice = OutputsChoice.of(surrogate.exact, batch, process, seeds, split_start(of_all, data, k))
+        return FittedObjectives._chosen(_with_scales(data, linear, flags), batch, choice, every, flags)
+
+    @staticmethod
+    def _chosen(
+        data: Dataset, batch: Dataset, choice: OutputsChoice, every: Tensor, flags: tuple[bool, ...]
+    ) -> "FittedObjectives":
+        if choice.hyperparameters is not None:
+            every = torch.cat((every, joined(choice.hyperparameters)), -1)
+        return FittedObjectives(data, batch, choice.process, every, flags, bool(choice.together))
+
+
+def _parts(
+    start: WarmStart | None, data: Dataset, surrogate: Surrogate, count: int
+) -> tuple[WarmStart | None, WarmStart | None]:
+    """The start of `count` separate fits, and that of all objectives together; None if there is none."""
+    if start is None or not isinstance(surrogate, AutoGP):
+        return start, None
+    size = count * surrogate.exact.start(data).shape[-1]
+    of_fits, of_all = start.hyperparameters[..., :size], start.hyperparameters[..., size:]
+    rest = replace(start, hyperparameters=of_all) if of_all.shape[-1] else None
+    return replace(start, hyperparameters=of_fits), rest
 
 
 def _on_linear_scale(data: Dataset, outcomes: Outcomes) -> Dataset:

@@ -6,11 +6,8 @@ import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Dataset
+from bo_suite.data import MISSING, Dataset
 from bo_suite.surrogates.process import WarmStart
-
-MISSING = 1e6
-"""Noise variance of values that were not measured, which outcomes of variance 1 do not notice."""
 
 _APART = 1e-6
 """Distance between the numbers that stand for missing values: equal ones would count as ties."""

@@ -8,11 +8,12 @@ from bo_suite.data.columns import Columns, Condition, Parent
 from bo_suite.data.curves import Curves
 from bo_suite.data.dataset import Dataset
 from bo_suite.data.doubles import CPU_DOUBLES
-from bo_suite.data.outcomes import LinearObjectives, Outcomes
+from bo_suite.data.outcomes import MISSING, LinearObjectives, Outcomes
 from bo_suite.data.seeds import Seeds
 
 __all__ = [
     "CPU_DOUBLES",
+    "MISSING",
     "Columns",
     "Condition",
     "Curves",

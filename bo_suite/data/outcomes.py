@@ -8,6 +8,9 @@ from torch import Tensor
 
 from bo_suite.errors import DataError
 
+MISSING = 1e6
+"""Noise variance of values that were not measured, which outcomes of variance 1 do not notice."""
+
 
 @dataclass(frozen=True)
 class LinearObjectives:

@@ -12,6 +12,7 @@ from bo_suite.kernels.base import (
     SpectralKernel,
 )
 from bo_suite.kernels.conditional import Conditional
+from bo_suite.kernels.coregional import Coregional
 from bo_suite.kernels.decay import Decay, StepKernel
 from bo_suite.kernels.described import Described
 from bo_suite.kernels.functionals import Functionals
@@ -27,6 +28,7 @@ __all__ = [
     "ChordalMatern52",
     "ChordalSquaredExponential",
     "Conditional",
+    "Coregional",
     "Decay",
     "Described",
     "DifferentiableKernel",

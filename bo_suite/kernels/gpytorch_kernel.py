@@ -12,6 +12,7 @@ from torch import Tensor
 from bo_suite.data import Columns
 from bo_suite.kernels.base import JointPullback, Kernel, Pullback
 from bo_suite.kernels.conditional import Conditional
+from bo_suite.kernels.coregional import Coregional
 from bo_suite.kernels.described import Described
 from bo_suite.kernels.stationary import Matern52
 from bo_suite.kernels.zonal import Zonal
@@ -197,11 +198,11 @@ def kernel_for(kernel: object | None, columns: Columns) -> Kernel:
     """The kernel of a surrogate for data with these columns.
 
     A `Matern52` becomes `Described` if some categories have descriptors, or `Conditional` if some columns are
-    conditional; a `Zonal` gets the categories. Other kernels see rows as they are, with codes of categories
-    and 0 in inactive columns.
+    conditional; a `Zonal` gets the categories, and a `Coregional` a kernel over the columns beside its codes.
+    Other kernels see rows as they are, with codes of categories and 0 in inactive columns.
     """
     own = as_kernel(kernel, columns.unordered, columns.fidelities)
-    if isinstance(own, Zonal):
+    if isinstance(own, Zonal | Coregional):
         return own.over(columns)
     if not isinstance(own, Matern52):
         return own

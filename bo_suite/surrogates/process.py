@@ -121,6 +121,14 @@ class SupportsLookahead(Process, Protocol):
 
 
 @runtime_checkable
+class CoupledOutputs(Process, Protocol):
+    """A process of several outputs, its first dimension, whose values depend on each other."""
+
+    def joint_samples(self, x: jt.Float[Tensor, "*b q d"], base: jt.Float[Tensor, "*b s q"]) -> Tensor:
+        """Joint draws of all outputs at the same rows from standard normal numbers: (s, *b, q)."""
+
+
+@runtime_checkable
 class Surrogate(Protocol):
     """A frozen configuration that fits to data.
 
@@ -316,8 +324,11 @@ def sample_joint(
 ) -> Tensor:
     """Joint draws of the latent function at x, mean + chol(cov) base: shape (s, *b, q).
 
-    Rows that are not `counted` are drawn independently, so that they do not influence the others.
+    Rows that are not `counted` are drawn independently, so that they do not influence the others. `counted`
+    is for processes of one output alone.
     """
+    if isinstance(process, CoupledOutputs) and counted is None:
+        return process.joint_samples(x, base)
     cov = process.cov(x, x)
     if counted is not None:
         both = counted[..., :, None] & counted[..., None, :]

@@ -86,7 +86,8 @@ def test_a_constant_outcome_is_on_the_linear_scale() -> None:
 
 
 def test_missing_outcomes_do_not_count() -> None:
-    y = torch.stack((waves(), waves()))
+    x = rows(30)
+    y = torch.stack((waves(), torch.cos(9.0 * x[:, 0]) + x[:, 1]))
     some = y.clone()
     some[1, 20:] = torch.nan
     found, alone = fitted(limits(some)), fitted(limits(y[:1]))

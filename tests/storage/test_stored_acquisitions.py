@@ -80,6 +80,8 @@ NO_RECIPES = {
         *("StreamingGP", "ScalarOutputs", "VectorOutputs", "OperatorOutputs", "Message", "Optimum"),
         *("FixedPrecision", "GammaPrecision", "WishartPrecision", "SeparableSums", "OperatorSums"),
         *("Expectations", "BoundObjective", "LocatedInputs"),
+        *("OutputData", "Entries", "Rotation", "KroneckerEvidence", "EntriesEvidence", "OutputMeans"),
+        *("StackedProcess", "IntrinsicProcess", "EitherProcess", "OutputsChoice"),
     ),
     "optim": ("Sweep", "BatchResult", "Limits"),
     "integrations": (
