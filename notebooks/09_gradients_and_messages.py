@@ -81,6 +81,7 @@ for axes, (title, process) in zip(panels, models.items(), strict=True):
 for point in zip(x[:, 0].tolist(), y.tolist(), slopes.tolist(), strict=True):
     draw_arrow(panels[1], *point)
 panels[0].set_ylabel("y")
+panels[1].tick_params(labelleft=False)
 legend_below(figure, 3)
 figure
 
@@ -112,6 +113,7 @@ for axes, count in zip(panels, (6, 12), strict=True):
     axes.set(xlabel="x", ylim=(-1.4, 2.4), title=f"{count} values, slopes of the wrong sign")
     wrong[count] = process
 panels[0].set_ylabel("y")
+panels[1].tick_params(labelleft=False)
 legend_below(figure, 3)
 figure
 
@@ -178,7 +180,8 @@ print(f"in truth {float(known['the integral from 0.5 to 1'][1]):+.3f}")
 # %% [markdown]
 # The integral is a number about the whole right half, and after the second panel it is known
 # exactly, although no point there is. The difference ties two points to each other and leaves
-# open how high both are. The slope says least about the integral: it lives at one point.
+# open how high both are: the integral is as uncertain as before. The slope helps a little, near
+# its point.
 #
 # ## A search that is told gradients
 #
@@ -359,6 +362,7 @@ for axes, (title, process) in zip(panels, fits.items(), strict=True):
     )
     axes.set(xlabel="x", ylim=(-0.4, 1.6), title=title)
 panels[0].set_ylabel("outcome")
+panels[1].tick_params(labelleft=False)
 legend_below(figure, 3)
 figure
 
