@@ -103,8 +103,9 @@ def test_no_step_is_due_where_another_rule_is() -> None:
     x, y, gradient = rows()
     due = dataset(x, y, gradient)
     assert isinstance(descent(due, None), DescentScore)
-    later = dataset(x[[0, 2, 1]], y[[0, 2, 1]], gradient[[0, 2, 1]])
-    assert descent(later, None) is None  # one evaluation has not improved
+    once, twice = [0, 2, 1], [2, 0, 1]  # so many evaluations have not improved
+    assert isinstance(descent(dataset(x[once], y[once], gradient[once]), None), DescentScore)
+    assert descent(dataset(x[twice], y[twice], gradient[twice]), None) is None
     assert descent(Dataset(x, y), None) is None
     assert descent(dataset(x, y, torch.full_like(x, torch.nan)), None) is None
     assert descent(dataset(x, y, torch.where(y[:, None] == y.min(), 0.0, gradient)), None) is None
@@ -117,7 +118,15 @@ def test_no_step_is_due_where_another_rule_is() -> None:
     assert isinstance(descent(due, sharp), DescentScore)
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2], [0, 2, 1]])
+def test_small_improvements_leave_every_second_turn_to_others() -> None:
+    x = torch.tensor([[0.9], [0.8], [0.62], [0.61], [0.6]], dtype=F64)
+    y, gradient = bowl(x, torch.tensor([0.59], dtype=F64), torch.eye(1, dtype=F64))
+    assert descent(dataset(x, y, gradient), None) is None
+    even = dataset(x[1:], y[1:], gradient[1:])
+    assert isinstance(descent(even, None), DescentScore)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
 def test_the_default_takes_steps_in_turns(order: list[int]) -> None:
     x, y, gradient = (each[order] for each in rows())
     score = AdaptiveImprovement().build(dataset(x, y, gradient), Seeds.of(0, 3))
