@@ -44,11 +44,9 @@ def test_steps_converge_to_the_minimum_of_a_bowl() -> None:
         found = y.argmin()  # the best one is asked of, whatever came after it
         data = dataset(torch.cat((x[y > y[found]], x[found][None])), *_ordered(y, gradient, found))
         score = descent(data, None)
-        if score is None:
-            break
-        x = torch.cat((x, score.target[None]))
+        elsewhere = torch.rand(d, generator=generator, dtype=F64)  # it is the turn of another rule
+        x = torch.cat((x, (elsewhere if score is None else score.target)[None]))
     assert float(bowl(x, middle, hessian)[0].min()) < 1e-9
-    assert len(x) < 40
 
 
 def _ordered(y: Tensor, gradient: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,10 +81,9 @@ def test_a_column_at_its_end_stays_if_the_function_falls_beyond_it() -> None:
 def test_a_later_observation_that_is_worse_bounds_the_next_step() -> None:
     x, y, gradient = rows()
     ahead = x[-1] - 0.1 * gradient[-1]
-    worse = torch.stack((ahead, torch.tensor([0.9, 0.1, 0.1], dtype=F64)))
-    more = torch.full((2,), 5.0, dtype=F64)
-    unknown = torch.full((2, 3), torch.nan, dtype=F64)
-    data = dataset(torch.cat((x, worse)), torch.cat((y, more)), torch.cat((gradient, unknown)))
+    unknown = torch.full((1, 3), torch.nan, dtype=F64)
+    worse = torch.tensor([5.0], dtype=F64)
+    data = dataset(torch.cat((x, ahead[None])), torch.cat((y, worse)), torch.cat((gradient, unknown)))
     score = descent(data, None)
     assert score is not None
     torch.testing.assert_close((score.target - x[-1]).norm(), 0.4 * (ahead - x[-1]).norm())
