@@ -90,8 +90,8 @@ class TwoMinima:
 
 
 FUNCTIONS = {
-    "one parameter": TwoMinima((0.25,), 0.05, (0.7,), 0.15, 0.8, 0.06, (30, 60)),
-    "two parameters": TwoMinima((0.3, 0.3), 0.1, (0.65, 0.65), 0.25, 0.7, 0.1, (60, 100)),
+    "one parameter": TwoMinima((0.25,), 0.05, (0.7,), 0.15, 0.8, 0.06, (30, 40)),
+    "two parameters": TwoMinima((0.3, 0.3), 0.1, (0.65, 0.65), 0.25, 0.7, 0.15, (60, 100)),
 }
 
 
@@ -119,6 +119,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", default="0:10", help="range of seeds, first:last")
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of runs")
+    parser.add_argument("--functions", default=",".join(FUNCTIONS), help="names of the functions")
     parser.add_argument("--out", type=Path, required=True, help="file of the runs, JSON lines")
     args = parser.parse_args()
     args.out.touch()
@@ -131,7 +132,8 @@ def main() -> None:
         "seconds a run",
     ]
     print(command(), "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", sep="\n")
-    for kind, (name, function) in itertools.product(args.kinds.split(","), FUNCTIONS.items()):
+    for kind, name in itertools.product(args.kinds.split(","), args.functions.split(",")):
+        function = FUNCTIONS[name]
         own = []
         for seed in range(*map(int, args.seeds.split(":"))):
             if (name, kind, seed) not in runs:

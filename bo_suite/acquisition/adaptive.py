@@ -138,7 +138,7 @@ class AdaptiveImprovement:
        With constraints it is log E[(y* - g)₊], g ~ N(mean(x) - 2 σ(x), σ²(x)), as the log probability that
        they are met is added.
 
-    5. Descent. If derivatives are known, every second step, and each one after an improvement, is one of a
+    5. Descent. If derivatives are known, steps after improvements, and a few of the others, are those of a
        quasi-Newton method from the best observation, until that has converged: see `descent`.
 
     If the noise of inputs is known (`Dataset.x_std`), the function is improved on average over it: by the

@@ -26,6 +26,9 @@ _CURVATURE = 1e-8
 _SMALLEST_DECREASE = 1e-10
 """Smallest decrease that a step must promise, of outcomes of variance 1: less is convergence."""
 
+_FEW, _LARGE = 5, 0.03
+"""An improvement is large if it is this share of the range of the few best outcomes."""
+
 _NOISY = 0.1
 """Fitted noise variance of outcomes from which steps would follow the noise."""
 
@@ -57,8 +60,7 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
 
     Global models of few observations show where a minimum is, not where exactly, and a long valley is all but
     level to them. There a quasi-Newton method gains from each derivative (Nocedal and Wright 2006, section
-    6.1). It takes the next step after each improvement, and every second one otherwise, until it has
-    converged. The inverse Hessian is updated by the pairs of the best observation with each of the nearest
+    6.1). The inverse Hessian is updated by the pairs of the best observation with each of the nearest
     others, from far to near; so it depends on the observations alone, not on how they were chosen. Columns
     whose derivative at the best observation is unknown stay, and so do those at an end of their range that
     would leave it. A later observation that is no better bounds the next step in its direction.
@@ -72,7 +74,7 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
         return None
     if data.x_std is not None:  # the best outcome is one of another row
         return None
-    if int(evaluations_since_best(data)) % 2:
+    if not _is_due(data):
         return None
     best = int(data.merit.argmin())
     x, slope = data.x[best], gradient[best]
@@ -95,6 +97,21 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
     if data.pending.numel() and float((data.pending - target).norm(dim=-1).min()) < float(moved.norm()):
         return None
     return DescentScore(target)
+
+
+def _is_due(data: Dataset) -> bool:
+    """Whether it is the turn of a step.
+
+    After an improvement that is large in view of the best outcomes it is; after a small one, as of a method
+    that converges, every second time. If 1, 3, 7, 15 ... evaluations have not improved, it is, too: the first
+    of these says how long a step from the best observation may be.
+    """
+    waited = int(evaluations_since_best(data))
+    if waited:
+        return waited & (waited + 1) == 0
+    best = data.merit.sort().values[:_FEW]
+    large = len(best) < 2 or bool(best[1] - best[0] >= _LARGE * (best[-1] - best[0]))
+    return large or data.x.shape[-2] % 2 == 0
 
 
 def _is_noisy(last: WarmStart | None) -> bool:

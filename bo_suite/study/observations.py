@@ -91,7 +91,7 @@ class Observations:
             failures = torch.cat((failures, observed.x[named.broken]))
         else:
             std = [math.nan if trial.std is None else trial.std for trial in finished]
-            data = self._single(observed, self._losses(finished), torch.tensor(std, **CPU_DOUBLES))
+            data = self._single(observed, self.losses(finished), torch.tensor(std, **CPU_DOUBLES))
         data = replace(
             data,
             columns=replace(self._space.columns, narrowed=bool(rows.outside.any())),
@@ -106,7 +106,7 @@ class Observations:
         if (curves := self.curves(trials)) is not None:
             return curves.transform
         measured = [trial for trial in trials if trial.measured]
-        return _transform(self._losses(measured), _if_any(self._rows(measured).outside))
+        return _transform(self.losses(measured), _if_any(self._rows(measured).outside))
 
     def observed(self, trials: Sequence[Trial]) -> list[Trial]:
         """The trials whose outcomes are the rows of `dataset`, in their order, with one objective.
@@ -157,11 +157,11 @@ class Observations:
             outside=_if_any(at.outside),
             curves=Curves(rows.x[:n], curves.steps, curves.y, seconds),
             stopped=taken if len(taken) else None,
-            gradient=self._gradient(at, self._losses(curves.trials)[observed], curves.transform),
+            gradient=self._gradient(at, self.losses(curves.trials)[observed], curves.transform),
             x_std=at.known_x_std,
         )
 
-    def _losses(self, trials: Sequence[Trial]) -> Tensor:
+    def losses(self, trials: Sequence[Trial]) -> Tensor:
         """Values of the only objective, smaller is better; NaN where there is none."""
         values = [math.nan if trial.value is None else trial.value for trial in trials]
         return self._sign * torch.tensor(values, **CPU_DOUBLES)

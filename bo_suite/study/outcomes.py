@@ -77,7 +77,9 @@ class OutcomeTransform:
 
     @staticmethod
     def fit(
-        y: jt.Float[Tensor, "*b n"], reachable: jt.Bool[Tensor, " n"] | None = None
+        y: jt.Float[Tensor, "*b n"],
+        reachable: jt.Bool[Tensor, " n"] | None = None,
+        early: int | None = None,
     ) -> "OutcomeTransform":
         """The transform fitted to outcomes.
 
@@ -85,6 +87,8 @@ class OutcomeTransform:
             y: finite outcomes (n >= 1) in the user's units, smaller is better.
             reachable: which of these, of one run, are of points in the space; None for all. The cap is not
                 below that of these alone, so that good outcomes outside do not make all others equal.
+            early: number of first outcomes, below whose own cap that of all is not; None for no such bound.
+                A search that has converged has most outcomes near the best, and all others above their cap.
         """
         largest = y.abs().amax(-1, keepdim=True)
         unit = torch.where(largest > 0, largest, 1.0)
@@ -92,6 +96,8 @@ class OutcomeTransform:
         cap = _cap(relative)
         if reachable is not None:
             cap = torch.maximum(cap, _cap(relative[reachable]))
+        if early is not None:
+            cap = torch.maximum(cap, _cap(relative[..., :early]))
         location, scale = _location_scale(torch.minimum(relative, cap))
         z = ((torch.minimum(relative, cap) - location) / scale)[..., None, :]
         powers = _LAMBDAS.to(y)[:, None]

@@ -168,8 +168,9 @@ def recommended_point(
         raise TrialError(f"nothing can be recommended before a trial has finished, got {len(trials)} trials")
     values = suggester.space.check_some(fixed or {})
     robustness = None if robust is None else Robustness.of(robust, suggester, trials)
+    data = suggester.observations.dataset(trials)
     row = recommend(
-        suggester.observations.dataset(trials),
+        data if robustness is None else robustness.data(data),
         suggester.searched_with(values),
         surrogate_of(suggester.acquisition),
         Seeds.of(suggester.seed, len(trials)),

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import jaxtyping as jt
 import torch
 from torch import Tensor
 
-from bo_suite.data import Columns
+from bo_suite.data import Columns, Dataset
 from bo_suite.errors import SpaceError
 from bo_suite.space.parameters import Choice, Float, Int
 from bo_suite.space.space import Space
@@ -23,6 +23,9 @@ from bo_suite.values.numbers import is_mapping, number_of
 
 _NODES = 64
 """Most nodes of an average: up to three noisy parameters its error is that of the model, and far below."""
+
+_EARLY = 6
+"""Number of early outcomes, at least: the usual number of points that are spread over the space."""
 
 _LARGEST_LOG = 600.0
 """Largest log of a deviation relative to the value: what is set is then at an end of the range anyway."""
@@ -130,11 +133,16 @@ class Robustness:
 
     Attributes:
         settings: what may be set.
-        transform: of the outcomes of the run.
+        transform: of the outcomes of the run. Its cap is not below that of the early ones: what lies about a
+            point that a search has converged to must be known, too.
+        usual: the transform of the data that other models of the run see; None if it is the same.
+        losses: the outcomes in the user's units, smaller is better; None with the usual transform.
     """
 
     settings: Settings
     transform: OutcomeTransform
+    usual: OutcomeTransform | None = None
+    losses: jt.Float64[Tensor, " n"] | None = None
 
     @staticmethod
     def of(std: Mapping[str, float], suggester: Suggester, trials: Sequence[Trial]) -> "Robustness | None":
@@ -145,8 +153,26 @@ class Robustness:
             suggester: of the run.
             trials: all trials, some of them with a value.
         """
-        settings = Settings.of(std, suggester.searched)
-        return Robustness(settings, suggester.observations.transform(trials)) if settings.noisy else None
+        settings, of = Settings.of(std, suggester.searched), suggester.observations
+        if not settings.noisy:
+            return None
+        usual = of.transform(trials)
+        if of.curves(trials) is not None:
+            return Robustness(settings, usual)
+        losses = of.losses([trial for trial in trials if trial.measured])
+        early = max(_EARLY, len(losses) // 4)
+        return Robustness(settings, OutcomeTransform.fit(losses, early=early), usual, losses)
+
+    def data(self, data: Dataset) -> Dataset:
+        """The data on the scale of the transform, which has other bad outcomes below its cap."""
+        if self.usual is None or self.losses is None or len(self.losses) != data.y.shape[-1]:
+            return data
+        losses, wide, usual = self.losses, self.transform, self.usual
+        ratio = (wide.log_slope(losses) - usual.log_slope(losses)).exp() * usual.scale / wide.scale
+        y, ratio = wide(losses).to(data.y), ratio.to(data.y)
+        noise = None if data.noise is None else data.noise * ratio.square()
+        gradient = None if data.gradient is None else data.gradient * ratio[..., None]
+        return replace(data, y=y, noise=noise, gradient=gradient)
 
     def score(self, process: Process, like: Tensor) -> RobustScore:
         """The score by a fitted process, on the device of the data."""

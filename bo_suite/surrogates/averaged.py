@@ -17,7 +17,7 @@ from bo_suite.surrogates.normal_rule import normal_nodes
 from bo_suite.surrogates.process import ROWS_AT_ONCE, ExactProcess, Hyperparameters, Process
 from bo_suite.surrogates.sparse import SparseProcess
 
-_NODES = 16
+_NODES = 9
 """Most nodes of an average in the search for the next row, whose gradients are many."""
 
 Nodes = Callable[[Tensor], Tensor]

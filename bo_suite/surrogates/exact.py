@@ -68,6 +68,9 @@ class ExactGP:
     `Observations`): if they contradict the outcomes, it grows, and they lose their weight. The kernel must be
     twice differentiable then.
 
+    Where inputs have noise (`Dataset.x_std`), an observation is an average of f over it, plus what is left of
+    its variance as noise of its own (see `Observations`), so the fitted noise is that of outcomes alone.
+
     Attributes:
         kernel: `Matern52` over the data's columns when None; else one of `bo_suite.kernels` or any
             `gpytorch.kernels.Kernel`, which then sees encoded rows.

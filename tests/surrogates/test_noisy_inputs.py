@@ -13,10 +13,13 @@ from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import Functionals, Matern52, SquaredExponential
 from bo_suite.kernels.base import Kernel
-from bo_suite.surrogates import AutoGP, ExactGP
+from bo_suite.surrogates import AutoGP, ExactGP, SparseProcess
+from bo_suite.surrogates.basis import inducing_basis
+from bo_suite.surrogates.features.points import Points
 from bo_suite.surrogates.noisy_inputs import averaged
 from bo_suite.surrogates.observations import Observations
 from bo_suite.surrogates.observed import functionals_cross
+from bo_suite.surrogates.variational.collapsed import Collapsed, statistics_of
 
 F64 = torch.float64
 
@@ -171,3 +174,21 @@ def test_the_default_surrogate_and_conditions_take_noisy_inputs() -> None:
     unordered = replace(of, x=of.x.clone(), columns=Columns((2,), (None, None, 3)))
     unordered.x[:, 2] = (unordered.x[:, 2] * 3.0).floor() / 2.0
     assert bool(AutoGP().fit(unordered, Seeds.of(0, 0)).mean(unordered.x).isfinite().all())
+
+
+def test_a_sparse_process_at_its_data_is_the_exact_one() -> None:
+    """With an inducing input at each node, nothing is left to noise but what the noise of inputs leaves."""
+    of = data(6)
+    exact = ExactGP().process(of, torch.cat((theta(), torch.tensor([-3.0], dtype=F64))))
+    functionals = exact.observed
+    assert isinstance(functionals, Functionals)
+    basis = inducing_basis(exact.kernel, exact.theta, Points(functionals.x.unique(dim=0)), 1e-10)
+    statistics = statistics_of(basis, of, exact.noise, independent=True)
+    collapsed = Collapsed.of(statistics, float(exact.prior_mean.constant))
+    basis = replace(basis, precision_chol=collapsed.precision_chol)
+    sparse = SparseProcess(
+        basis, collapsed.linear, exact.prior_mean, exact.noise, exact.hyperparameters, independent=True
+    )
+    x = torch.rand(5, 3, generator=generator(9), dtype=F64)
+    assert_close(sparse.mean(x), exact.mean(x), rtol=1e-3, atol=1e-4)
+    assert_close(sparse.var(x), exact.var(x), rtol=1e-3, atol=1e-4)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from bo_suite.data import Dataset
-from bo_suite.kernels import Kernel
+from bo_suite.kernels import Functionals, Kernel
 from bo_suite.linalg import solve_lower
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.features.variables import InducingVariables
 from bo_suite.surrogates.noise import log_noise_prior, observation_noise
+from bo_suite.surrogates.noisy_inputs import averaged
+from bo_suite.surrogates.observed import Observed
 
 _CACHED = 131_072
 """Number of covariances with observations in a chunk: so few that they stay in the cache."""
@@ -134,18 +136,27 @@ def statistics_of(
         basis: the inducing variables; L_B is not used.
         data: all observations.
         noise: variance of those without a given one.
-        independent: whether the variance that the inducing variables leave unexplained adds to the noise.
+        independent: whether the variance that the inducing variables leave unexplained adds to the noise. So
+            does what the noise of inputs leaves, over which covariances are averaged; otherwise inputs count
+            as exact.
     """
     variance, _ = observation_noise(noise, data.noise, data.y.shape[-1])
     sums = []
     for rows in _chunks(data.y.shape[-1], basis.variables.count):
         x = data.x[..., rows, :]
-        a = basis.whiten(x)
+        a = basis.whiten(_at_noisy_inputs(x, data.x_std, rows) if independent else x)
         diagonal, level = basis.kernel.diagonal(basis.theta, x), variance[..., rows]
         if independent:
             level = level + (diagonal - a.square().sum(-2)).clamp(min=0.0)
         sums.append(Statistics.of(a, diagonal, data.y[..., rows], level))
     return reduce(Statistics.plus, sums)
+
+
+def _at_noisy_inputs(x: Tensor, std: Tensor | None, rows: slice) -> Observed:
+    """What is observed at some rows whose inputs have noise: averages of the function over it."""
+    if std is None or not bool((std[..., rows, :] > 0.0).any()):
+        return x
+    return averaged(Functionals.values(x), std[..., rows, :])
 
 
 def _chunks(n: int, m: int) -> Iterator[slice]:
