@@ -80,14 +80,8 @@ def test_what_the_file_has_is_not_run_again(
     for count in (1, 2):
         gradients.run(Namespace(**vars(options), seeds=range(count), jobs=1))
     assert calls == [(OURS, 0), ("other", 0), (OURS, 1), ("other", 1)]
-    ask = {
-        "part": "seconds",
-        "method": OURS,
-        "n": 50,
-        "dim": 10,
-        "cold": (0.4, 0.3),
-        "warm": [(0.2, 0.1)] * 2,
-    }
+    ask = {"part": "seconds", "method": OURS, "n": 50, "dim": 10}
+    ask |= {"cold": [(0.4, 0.3)], "warm": [(0.2, 0.1)] * 2, "steps": []}
     gradients.add(options.out, ask)
     capsys.readouterr()
     report(gradients.read(options.out))
