@@ -30,7 +30,7 @@ _FEW, _LARGE = 5, 0.03
 """An improvement is large if it is this share of the range of the few best outcomes."""
 
 _NOISY = 0.1
-"""Fitted noise variance of outcomes from which steps would follow the noise."""
+"""Fitted noise variance of outcomes, and level of that of derivatives, from which steps follow the noise."""
 
 _AGREEMENT = 0.5
 """Smallest share of pairs of observations in which derivatives agree with the sign of the difference."""
@@ -67,7 +67,7 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
 
     Args:
         data: of one run, with derivatives; none is due where inputs have noise.
-        last: the last fit; no step is due where outcomes were noisy, or where derivatives contradict them.
+        last: the last fit; no step is due where it found noise, or where derivatives contradict outcomes.
     """
     gradient = data.gradient
     if gradient is None or data.batch_shape or data.violation is not None or _is_noisy(last):
@@ -115,8 +115,8 @@ def _is_due(data: Dataset) -> bool:
 
 
 def _is_noisy(last: WarmStart | None) -> bool:
-    """Whether the last fit found noise of outcomes; False without a fit."""
-    return last is not None and float(last.hyperparameters[..., -2].exp()) > _NOISY
+    """Whether the last fit found noise, of outcomes or of derivatives; False without a fit."""
+    return last is not None and float(last.hyperparameters[..., -2:].exp().max()) > _NOISY
 
 
 def _nearest(steps: Tensor, changes: Tensor) -> Tensor:

@@ -111,7 +111,9 @@ def test_no_step_is_due_where_another_rule_is() -> None:
     assert descent(at_target, None) is None
     noisy = WarmStart(torch.tensor([0.0, 0.0, 0.0, 0.0, -1.0, -8.0], dtype=F64), 3)
     sharp = WarmStart(torch.tensor([0.0, 0.0, 0.0, 0.0, -8.0, -8.0], dtype=F64), 3)
+    rough = WarmStart(torch.tensor([0.0, 0.0, 0.0, 0.0, -8.0, 0.0], dtype=F64), 3)
     assert descent(due, noisy) is None
+    assert descent(due, rough) is None
     assert isinstance(descent(due, sharp), DescentScore)
 
 
