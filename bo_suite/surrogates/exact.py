@@ -129,6 +129,8 @@ class ExactGP:
             starts = self._search(_few(data), starts)[1]
         value, hyperparameters = self._search(data, starts)
         if not bool(torch.isfinite(value).all()):
+            if start is not None:  # whose noise may be too small for more rows that are almost equal
+                return self.fit(data, seeds)
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
         found = hyperparameters[0]
         if known_derivatives(data):

@@ -7,7 +7,7 @@ from torch import Tensor
 from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import ArcCosine, Matern52, SquaredExponential, Zonal
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import ExactGP, WarmStart
 from bo_suite.surrogates.exact import ExactProcess
 
 SEEDS = Seeds.of(0, 0)
@@ -204,3 +204,13 @@ def test_categories_have_no_derivatives_and_do_not_disturb_those_of_other_column
     without = ExactGP().fit(Dataset(x, function(x), columns=data.columns), SEEDS)
     errors = [(one.mean(at) - function(at)).square().mean().sqrt() for one in (process, without)]
     assert float(errors[0]) < 0.6 * float(errors[1])
+
+
+def test_a_start_at_which_the_covariance_does_not_factorise_is_left() -> None:
+    x = torch.cat((rows(4), rows(1) + 1e-9 * rows(12, seed=2)))
+    surrogate = ExactGP()
+    start = surrogate.start(data_of(x)).clone()
+    start[-2:] = -16.1
+    start[:3] = 3.0
+    process = surrogate.fit(data_of(x), SEEDS, WarmStart(start, len(x)))
+    assert float((process.mean(x) - function(x)).abs().max()) < 0.1
