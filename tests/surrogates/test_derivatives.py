@@ -206,11 +206,14 @@ def test_categories_have_no_derivatives_and_do_not_disturb_those_of_other_column
     assert float(errors[0]) < 0.6 * float(errors[1])
 
 
-def test_a_start_at_which_the_covariance_does_not_factorise_is_left() -> None:
-    x = torch.cat((rows(4), rows(1) + 1e-9 * rows(12, seed=2)))
+def test_hyperparameters_without_a_factor_have_an_infinite_density_and_are_left() -> None:
+    x = rows(1).expand(8, 3).contiguous()  # equal rows: Schur complements that are exactly zero
+    data = Dataset(x, torch.zeros(8, dtype=x.dtype), gradient=torch.zeros_like(x))
     surrogate = ExactGP()
-    start = surrogate.start(data_of(x)).clone()
-    start[-2:] = -16.1
-    start[:3] = 3.0
-    process = surrogate.fit(data_of(x), SEEDS, WarmStart(start, len(x)))
-    assert float((process.mean(x) - function(x)).abs().max()) < 0.1
+    start = surrogate.start(data).clone()
+    start[-2:] = -80.0
+    value, gradient = surrogate.log_posterior(data, start)
+    assert float(value) == -torch.inf
+    assert bool(gradient.isfinite().all())
+    process = surrogate.fit(data, SEEDS, WarmStart(torch.where(start < -50.0, -700.0, start), 8))
+    assert bool(process.mean(rows(3)).isfinite().all())
