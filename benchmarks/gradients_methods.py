@@ -43,6 +43,8 @@ def bo_suite(problem: Differentiable, seed: int, budget: int, gradients: bool) -
         began = time.perf_counter()
         trial = optimizer.ask()
         run.seconds.append(time.perf_counter() - began)
+        if trial.provenance["source"] == "fallback":
+            run.failures.append((trial.id, str(trial.provenance["fallback"])[:120]))
         value, gradient = problem.evaluate(trial.params)
         tell(optimizer, trial, value, gradient if gradients else None)
         run.values.append(value)
