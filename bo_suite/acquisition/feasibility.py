@@ -158,7 +158,7 @@ def _split_start(
     data: Dataset, start: WarmStart | None, numbers: int, labels: int
 ) -> tuple[WarmStart | None, list[WarmStart | None]]:
     """The start of the fit to numeric outcomes, and of that to each label; none if the sizes differ."""
-    size = AutoGP().exact.start(data).shape[-1]
+    size = AutoGP().exact.start(replace(data, gradient=None)).shape[-1]  # derivatives are of the objective
     of_all_labels = labels * (size - 1)  # a label has no noise
     first = 0 if start is None else start.hyperparameters.shape[-1] - of_all_labels
     if start is None or first < numbers * FITS * size or (first and not numbers):

@@ -71,7 +71,7 @@ class FittedLimits:
         if part is not None:
             compared, slopes = _rows(candidates, part), slopes[..., part]
         observed = outcome_dataset(replace(data, outcomes=compared), 0, compared.y.shape[-2])
-        of_scales, of_last, of_all = _parts(start, count, surrogate.exact.start(data).shape[-1])
+        of_scales, of_last, of_all = _parts(start, count, surrogate.exact.start(observed).shape[-1])
         fitted = surrogate.exact.fit(observed, seeds, of_scales)
         mean, var = leave_one_out(fitted, observed.y)
         density = slopes.movedim(-2, 0) - 0.5 * ((observed.y - mean).square() / var + var.log())

@@ -62,9 +62,7 @@ class Trial:
     traceback: str | None = field(default=None, repr=False)  # of the exception that it failed with
     outcomes: Mapping[str, float | None] | None = None  # by name; NaN as None; None if `value` is all
     stds: Mapping[str, float] | None = None  # standard deviations of their noise, of those that are known
-    gradient: Mapping[str, float] | None = (
-        None  # derivatives of `value` by parameters, of those that are known
-    )
+    gradient: Mapping[str, float] | None = None  # known derivatives of `value`, by parameter
     params_std: Mapping[str, float] | None = None  # standard deviations of what was really set, by parameter
     reports: tuple[Report, ...] = ()  # intermediate outcomes by ascending step, of each the latest attempt's
     run: str = field(default="", repr=False, compare=False)  # name of the history that it belongs to

@@ -45,10 +45,10 @@ def dataset_of(
     return Dataset(x, y, noise, columns=space.columns, outside=outside)
 
 
-def _transform(values: Tensor, outside: Tensor | None) -> OutcomeTransform:
+def _transform(values: Tensor, outside: Tensor | None, early: int | None = None) -> OutcomeTransform:
     """The transform of outcomes; if all rows are outside, as if all were inside."""
     reachable = None if outside is None or bool(outside.all()) else ~outside
-    return OutcomeTransform.fit(values, reachable)
+    return OutcomeTransform.fit(values, reachable, early)
 
 
 class Observations:
@@ -101,12 +101,15 @@ class Observations:
         )
         return data.to(self._device)
 
-    def transform(self, trials: Sequence[Trial]) -> OutcomeTransform:
-        """The map from outcomes (smaller is better) to the surrogate's scale; needs one of the objective."""
+    def transform(self, trials: Sequence[Trial], early: int | None = None) -> OutcomeTransform:
+        """The map from outcomes (smaller is better) to the surrogate's scale; needs one of the objective.
+
+        With `early`, which curves ignore, its cap is not below that of so many first outcomes.
+        """
         if (curves := self.curves(trials)) is not None:
             return curves.transform
         measured = [trial for trial in trials if trial.measured]
-        return _transform(self.losses(measured), _if_any(self._rows(measured).outside))
+        return _transform(self.losses(measured), _if_any(self._rows(measured).outside), early)
 
     def observed(self, trials: Sequence[Trial]) -> list[Trial]:
         """The trials whose outcomes are the rows of `dataset`, in their order, with one objective.

@@ -161,7 +161,7 @@ class Robustness:
             return Robustness(settings, usual)
         losses = of.losses([trial for trial in trials if trial.measured])
         early = max(_EARLY, len(losses) // 4)
-        return Robustness(settings, OutcomeTransform.fit(losses, early=early), usual, losses)
+        return Robustness(settings, of.transform(trials, early), usual, losses)
 
     def data(self, data: Dataset) -> Dataset:
         """The data on the scale of the transform, which has other bad outcomes below its cap."""

@@ -23,6 +23,9 @@ from bo_suite.surrogates.observed import (
 _SMALLEST_UNIT = 1e-6
 """Smallest mean square of derivatives by a column, relative to the largest: so that zeros have noise too."""
 
+_MOST_NODES = 2000
+"""Most nodes of averages over the noise of inputs: a fit takes the square of their number in memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Observations:
@@ -53,6 +56,9 @@ class Observations:
     def of(data: Dataset) -> "Observations":
         """Those of the data, averaged over the noise of inputs.
 
+        If the averages have more than 2,000 nodes, all inputs count as exact, and what varies with them is
+        noise of outcomes.
+
         Raises:
             DataError: replicates with different numbers of known derivatives or, if inputs have noise, with
                 different ones.
@@ -63,7 +69,10 @@ class Observations:
             return at_exact
         if observed.points.shape != data.x.shape:
             raise DataError("replicates with noisy inputs must know the same derivatives, got different ones")
-        return replace(at_exact, observed=averaged(observed, std), exact=at_exact.observed)
+        over_noise = averaged(observed, std)
+        if len(over_noise.owner) > _MOST_NODES:
+            return at_exact
+        return replace(at_exact, observed=over_noise, exact=at_exact.observed)
 
     @staticmethod
     def _at_exact_inputs(data: Dataset) -> "Observations":

@@ -174,6 +174,15 @@ def test_a_warm_start_is_taken_and_one_of_another_size_is_ignored() -> None:
     assert_close(Feasibility.fit(data, SEEDS, other).log(x), first.log(x), rtol=1e-5, atol=1e-5)
 
 
+def test_gradients_of_the_objective_do_not_lose_the_start() -> None:
+    data = limited(two_outcomes(), ENDS_OF_TWO)
+    first = Feasibility.fit(data, SEEDS).warm_start
+    start = WarmStart(first.hyperparameters + 0.1, first.observations, settled=True)
+    told = replace(data, gradient=torch.ones_like(data.x))
+    taken, expected = (Feasibility.fit(one, SEEDS, start).hyperparameters for one in (told, data))
+    assert_close(taken, expected)
+
+
 def test_replicates_are_each_as_alone() -> None:
     y = torch.stack((two_outcomes(), two_outcomes().flip(-1)))
     x = rows(14, "x")

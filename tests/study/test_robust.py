@@ -45,6 +45,15 @@ def test_the_broad_minimum_is_the_robust_one_and_the_sharp_one_the_best(directio
     assert optimizer.recommend(fixed={"x": 3.0}, robust={"x": 0.6}) == {"x": 3.0}
 
 
+def test_good_outcomes_outside_of_a_narrowed_space_do_not_make_those_inside_equal() -> None:
+    points = [{"x": 2.5 + 1e-3 * step} for step in range(40)] + [
+        {"x": 5.0 + 0.5 * step} for step in range(11)
+    ]
+    optimizer = told(LINE, lambda point: two_minima(point["x"]), points)
+    optimizer.extend({"x": Float(5, 10)})
+    assert optimizer.recommend(robust={"x": 0.3})["x"] == pytest.approx(7.0, abs=0.2)
+
+
 def test_no_noise_is_the_usual_recommendation() -> None:
     space = Space({"x": Float(0, 10), "same": Float(2, 2)})
     optimizer = told(

@@ -192,3 +192,9 @@ def test_a_sparse_process_at_its_data_is_the_exact_one() -> None:
     x = torch.rand(5, 3, generator=generator(9), dtype=F64)
     assert_close(sparse.mean(x), exact.mean(x), rtol=1e-3, atol=1e-4)
     assert_close(sparse.var(x), exact.var(x), rtol=1e-3, atol=1e-4)
+
+
+def test_beyond_2000_nodes_inputs_count_as_exact() -> None:
+    few, many = data(n=400, columns=1), data(n=600, columns=1)
+    assert isinstance(Observations.of(few).observed, Functionals)
+    assert_close(Observations.of(many).observed, many.x, rtol=0.0, atol=0.0)
