@@ -53,6 +53,21 @@ def jittered_cholesky(
     )
 
 
+def cholesky_or_identity(
+    matrix: jt.Float[Tensor, "*b n n"],
+) -> tuple[jt.Float[Tensor, "*b n n"], jt.Bool[Tensor, "*b"]]:
+    """Lower factors, the identity in place of those that do not exist; and which exist.
+
+    What torch leaves of a failed factor may have zeros on its diagonal, of which no inverse exists.
+    """
+    chol, info = torch.linalg.cholesky_ex(matrix)
+    exists = info == 0
+    if not bool(exists.all()):
+        identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+        chol = torch.where(exists[..., None, None], chol, identity)
+    return chol, exists
+
+
 def solve_lower(chol: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
     """L⁻¹ B, or L⁻ᵀ B, of a lower factor L (*b, n, n) and B (*b, n, q)."""
     factor = chol.mT if transposed else chol

@@ -15,6 +15,7 @@ from bo_suite.kernels import Kernel, KernelWithMean
 from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
+from bo_suite.linalg.factor import cholesky_or_identity
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.leave_one_out import density_of_each, leave_one_out
@@ -129,6 +130,8 @@ class ExactGP:
             starts = self._search(_few(data), starts)[1]
         value, hyperparameters = self._search(data, starts)
         if not bool(torch.isfinite(value).all()):
+            if start is not None:  # whose noise may be too small for more rows that are almost equal
+                return self.fit(data, seeds)
             raise FitError("no restart reached a finite posterior density; are the outcomes finite?")
         found = hyperparameters[0]
         if known_derivatives(data):
@@ -257,7 +260,7 @@ class _Objective:
         k, pullback = observations.covariance(self.kernel, theta)
         levels = log_noise.exp()
         diagonal, by_levels = observations.noise(levels)
-        chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(diagonal))
+        chol, exists = cholesky_or_identity(k + torch.diag_embed(diagonal))
         y, mean = observations.y.expand(*hyperparameters.shape[:-1], n), None
         if isinstance(self.kernel, KernelWithMean):
             mean = self.kernel.prior_mean(theta, data.x.expand(*theta.shape[:-1], *data.x.shape[-2:]))
@@ -282,7 +285,7 @@ class _Objective:
         if mean is not None:
             by_theta = by_theta - mean[1](alpha[..., 0])
         gradient = torch.cat((by_theta, by_noise - by_noise_prior), -1)
-        return torch.where(info == 0, value, torch.inf), gradient
+        return torch.where(exists, value, torch.inf), gradient
 
 
 def constant_and_white(

@@ -7,7 +7,7 @@ from torch import Tensor
 from bo_suite.data import Columns, Dataset, Seeds
 from bo_suite.errors import DataError
 from bo_suite.kernels import ArcCosine, Matern52, SquaredExponential, Zonal
-from bo_suite.surrogates import ExactGP
+from bo_suite.surrogates import ExactGP, WarmStart
 from bo_suite.surrogates.exact import ExactProcess
 
 SEEDS = Seeds.of(0, 0)
@@ -204,3 +204,16 @@ def test_categories_have_no_derivatives_and_do_not_disturb_those_of_other_column
     without = ExactGP().fit(Dataset(x, function(x), columns=data.columns), SEEDS)
     errors = [(one.mean(at) - function(at)).square().mean().sqrt() for one in (process, without)]
     assert float(errors[0]) < 0.6 * float(errors[1])
+
+
+def test_hyperparameters_without_a_factor_have_an_infinite_density_and_are_left() -> None:
+    x = rows(1).expand(8, 3).contiguous()  # equal rows: Schur complements that are exactly zero
+    data = Dataset(x, torch.zeros(8, dtype=x.dtype), gradient=torch.zeros_like(x))
+    surrogate = ExactGP()
+    start = surrogate.start(data).clone()
+    start[-2:] = -80.0
+    value, gradient = surrogate.log_posterior(data, start)
+    assert float(value) == -torch.inf
+    assert bool(gradient.isfinite().all())
+    process = surrogate.fit(data, SEEDS, WarmStart(torch.where(start < -50.0, -700.0, start), 8))
+    assert bool(process.mean(rows(3)).isfinite().all())

@@ -15,6 +15,7 @@ from bo_suite.kernels import Decay, Kernel, StepKernel
 from bo_suite.kernels.gpytorch_kernel import kernel_for
 from bo_suite.linalg import jittered_cholesky, solve_lower
 from bo_suite.linalg.environment import outside_inference_mode
+from bo_suite.linalg.factor import cholesky_or_identity
 from bo_suite.optim.lbfgs import minimize_batch
 from bo_suite.surrogates.basis import Basis
 from bo_suite.surrogates.curves.groups import Group, curves_of, groups_of
@@ -209,7 +210,7 @@ class _Objective:
 
         x = curves.x.expand(*hyperparameters.shape[:-1], *curves.x.shape[-2:])
         k, pullback = self.kernel.gram(theta, x)
-        chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(variance))
+        chol, exists = cholesky_or_identity(k + torch.diag_embed(variance))
         constant, white = constant_and_white(chol, level, self.constant, torch.ones_like(level))
         alpha = solve_lower(chol, white[..., None], transposed=True)[..., 0]
         squares = white.square().sum(-1)
@@ -232,4 +233,4 @@ class _Objective:
         by_theta = pullback(by_k) - by_prior
         by_steps = pullback_steps(by_covariance) + pullback_mean(by_mean) - by_steps_prior
         gradient = torch.cat((by_theta, by_steps, (by_noise - by_noise_prior)[..., None]), -1)
-        return torch.where((info == 0) & ~reduction.failed, value, torch.inf), gradient
+        return torch.where(exists & ~reduction.failed, value, torch.inf), gradient

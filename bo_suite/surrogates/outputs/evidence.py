@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bo_suite.kernels import Coregional
 from bo_suite.linalg import solve_lower
+from bo_suite.linalg.factor import cholesky_or_identity
 from bo_suite.surrogates.noise import observation_noise
 from bo_suite.surrogates.outputs.observations import Entries, OutputData
 
@@ -107,14 +108,14 @@ class EntriesEvidence:
         entries, lead, e = self.entries, theta.shape[:-1], len(self.entries.row)
         k, pullback = self.kernel.gram(theta, entries.x.expand(*lead, *entries.x.shape[-2:]))
         variance, fitted = entry_noise(entries, log_noise.exp())
-        chol, info = torch.linalg.cholesky_ex(k + torch.diag_embed(variance))
+        chol, exists = cholesky_or_identity(k + torch.diag_embed(variance))
         mean, white = means_and_white(chol, entries)
         alpha = solve_lower(chol, white[..., None], transposed=True)
         value = 0.5 * (white.square().sum(-1) + mean.square().sum(-1) + e * _LOG_2PI)
         value = value + chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         by_k = 0.5 * (torch.cholesky_inverse(chol) - alpha @ alpha.mT)
         by_variance = by_k.diagonal(dim1=-2, dim2=-1) * fitted * variance
-        return torch.where(info == 0, value, torch.inf), pullback(by_k), by_variance @ entries.of_output
+        return torch.where(exists, value, torch.inf), pullback(by_k), by_variance @ entries.of_output
 
 
 def entry_noise(entries: Entries, noise: jt.Float[Tensor, "*b p"]) -> tuple[Tensor, Tensor]:
