@@ -91,7 +91,7 @@ class Expected:
 
     Attributes:
         goals: which outcomes.
-        kinds: of the parameters by which derivatives may be.
+        kinds: of the parameters, as they were when the run began.
     """
 
     goals: Goals
@@ -177,8 +177,9 @@ def _with_gradient(
         numbers = {name: number_of(one) for name, one in told.items()}
         failed = {name: 0.0 for name, one in numbers.items() if one is not None and not math.isfinite(one)}
         told = {**told, **failed}
+    kinds = dict.fromkeys(params, "Float") | dict(expected.kinds)  # the space may have got parameters since
     try:
-        gradient = checked_gradient(told, expected.goals, expected.kinds, params)
+        gradient = checked_gradient(told, expected.goals, kinds, params)
     except TrialError as error:
         return _wrong_type(f"the function returned a wrong gradient: {error}", with_raised)
     value = outcome.value

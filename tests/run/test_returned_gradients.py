@@ -10,8 +10,10 @@ import pytest
 
 from bo_suite import Choice, Float, Int, Optimizer, Space, minimize
 from bo_suite.errors import TrialError
+from bo_suite.run.evaluate import Expected, evaluate
 from bo_suite.run.schedulers import ASHA
 from bo_suite.run.worker import work
+from bo_suite.storage.goals import Goals
 
 SPACE = Space(
     {"x": Float(-1.0, 2.0), "k": Choice(["a", "b"]), "n": Int(1, 3), "y": Float(0.0, 1.0, when={"k": "b"})}
@@ -111,3 +113,9 @@ def test_several_objectives_have_none_and_inactive_parameters_have_none() -> Non
     point = {"x": 0.5, "k": "a", "n": 1}
     with pytest.raises(TrialError, match="active at the point, got 'y'"):
         minimize(lambda p: (1.0, {"y": 1.0}), SPACE, 1, progress=False, start=[point])
+
+
+def test_a_parameter_that_the_space_got_during_the_run_may_have_a_derivative() -> None:
+    expected = Expected(Goals.of("minimize", None), {"x": "Float"})
+    outcome = evaluate(lambda _: (1.0, {"x": 2.0, "late": 3.0}), expected, {"x": 0.5, "late": 0.1}, True)
+    assert outcome.gradient == {"x": 2.0, "late": 3.0}
