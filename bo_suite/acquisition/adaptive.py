@@ -139,7 +139,8 @@ class AdaptiveImprovement:
        they are met is added.
 
     5. Descent. If derivatives are known, steps after improvements, and a few of the others, are those of a
-       quasi-Newton method from the best observation, until that has converged: see `descent`.
+       quasi-Newton method from the best observation, until that has converged: see `descent`. Not so with
+       constraints, fixed columns or noise of inputs, nor for several replicates at once.
 
     If the noise of inputs is known (`Dataset.x_std`), the function is improved on average over it: by the
     posterior of this average, beyond its smallest mean, with the noise of inputs in τ².

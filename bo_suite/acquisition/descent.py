@@ -66,13 +66,14 @@ def descent(data: Dataset, last: WarmStart | None) -> DescentScore | None:
     would leave it. A later observation that is no better bounds the next step in its direction.
 
     Args:
-        data: of one run, with derivatives; none is due where inputs have noise.
+        data: with derivatives. No step is due with constraints, which a step does not know, with columns that
+            are fixed, where inputs have noise, and for several replicates at once.
         last: the last fit; no step is due where it found noise, or where derivatives contradict outcomes.
     """
     gradient = data.gradient
     if gradient is None or data.batch_shape or data.violation is not None or _is_noisy(last):
         return None
-    if data.x_std is not None:  # the best outcome is one of another row
+    if data.x_std is not None or data.columns.fixed:  # the best outcome is one of another row
         return None
     if not _is_due(data):
         return None

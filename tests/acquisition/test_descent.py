@@ -104,6 +104,7 @@ def test_no_step_is_due_where_another_rule_is() -> None:
     assert isinstance(descent(dataset(x[once], y[once], gradient[once]), None), DescentScore)
     assert descent(dataset(x[twice], y[twice], gradient[twice]), None) is None
     assert descent(Dataset(x, y), None) is None
+    assert descent(dataset(x, y, gradient, columns=Columns(fixed=((0, 0.5),))), None) is None
     assert descent(dataset(x, y, torch.full_like(x, torch.nan)), None) is None
     assert descent(dataset(x, y, torch.where(y[:, None] == y.min(), 0.0, gradient)), None) is None
     assert descent(dataset(x, y, gradient, violation=torch.zeros_like(y)), None) is None
