@@ -81,10 +81,10 @@ def serve(place: str, folder: str, plan: Plan) -> None:
     )
     tell = optimizer.tell
 
-    def noted(trial: Trial, value: float, std: float | None = None) -> Trial:
+    def noted(trial: Trial, value: float, std: float | None = None, **more: None) -> Trial:
         line = json.dumps([trial.id, trial.attempt, value]).encode() + b"\n"
         try:
-            stored = tell(trial, value, std)
+            stored = tell(trial, value, std, **more)
         except SupersededError:
             os.write(refused, line)
             raise

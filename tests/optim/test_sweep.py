@@ -9,7 +9,7 @@ from bo_suite.acquisition import Acquisition, KnowledgeGradient, LogExpectedImpr
 from bo_suite.acquisition.alternatives import distinct
 from bo_suite.data import Dataset, Seeds
 from bo_suite.errors import SpaceError
-from bo_suite.kernels import Matern52, stationary
+from bo_suite.kernels import Matern52, ard
 from bo_suite.optim.maximize import maximize
 from bo_suite.optim.sweep import Sweep
 from bo_suite.space.checks import MOST_PARAMETERS, check_searchable
@@ -179,8 +179,8 @@ def test_many_categories_compared_together_give_the_kernel_of_one_after_another(
     square = square + square.mT
     found = []
     for many, pairs in ((1000, 1), (100, 2**20), (100, 500)):
-        monkeypatch.setattr(stationary, "_MANY", many)
-        monkeypatch.setattr(stationary, "_PAIRS", pairs)
+        monkeypatch.setattr(ard, "_MANY", many)
+        monkeypatch.setattr(ard, "_PAIRS", pairs)
         k, pullback = kernel.joint(theta, x, z)
         gram, by_theta = kernel.gram(theta, x)
         found.append((k, *pullback(weights), gram, by_theta(square)))

@@ -110,7 +110,8 @@ def test_any_write_migrates_it_and_loses_nothing(path: Path, write: str) -> None
     assert sum(same) >= 11, "one trial at most has changed"
     assert found["changes"][:3] == STORED["changes"]
     names = [name for (_, name, *_) in select(path, "PRAGMA table_info(trials)")]
-    assert names[-5:] == ["traceback", "outcomes", "stds", "spent", "seal"]
+    newer = ["traceback", "outcomes", "stds", "spent", "gradient", "params_std", "seal"]
+    assert names[-7:] == newer
 
 
 @pytest.mark.parametrize(("column", "value"), [("value", 0.5), ("std", 9.0), ("ended", 5.0), ("seal", "")])
