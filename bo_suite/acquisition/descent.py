@@ -116,7 +116,10 @@ def _is_due(data: Dataset) -> bool:
 
 
 def _is_noisy(last: WarmStart | None) -> bool:
-    """Whether the last fit found noise, of outcomes or of derivatives; False without a fit."""
+    """Whether the last fit found noise, of outcomes or of derivatives; False without a fit.
+
+    One without derivatives counts as noisy: its last entries but one are the outputscale, not a noise.
+    """
     return last is not None and float(last.hyperparameters[..., -2:].exp().max()) > _NOISY
 
 

@@ -94,7 +94,7 @@ class _Nodes:
         if moving is None:
             return Functionals.values(positions)
         nodes, directions = moving
-        return Functionals.values_and_derivatives(positions, self.side.places[nodes], directions)
+        return Functionals.values_and_derivatives(positions, self.side.point_index[nodes], directions)
 
     def split(self, matrix: Tensor, part: int, dim: int) -> tuple[Tensor, Tensor | None]:
         """The values at all nodes along a dimension, and the derivatives; None if all of these are zero."""

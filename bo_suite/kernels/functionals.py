@@ -154,7 +154,7 @@ class Functionals:
             direction = torch.cat([_dense(each) for each in (self, other)], -2)
         at = None
         if self.at is not None or other.at is not None:
-            at = torch.cat((self.places, other.places + self.points.shape[-2]))
+            at = torch.cat((self.point_index, other.point_index + self.points.shape[-2]))
         return Functionals(
             torch.cat((self.points, other.points), -2),
             torch.cat((self.weight, other.weight), -1),
@@ -165,7 +165,7 @@ class Functionals:
         )
 
     @property
-    def places(self) -> jt.Int64[Tensor, " k"]:
+    def point_index(self) -> jt.Int64[Tensor, " k"]:
         """Index of the point of each node."""
         return torch.arange(len(self.owner), device=self.owner.device) if self.at is None else self.at
 

@@ -33,10 +33,10 @@ def averaged(functionals: Functionals, std: jt.Float[Tensor, "*b p d"]) -> Funct
     which = torch.arange(len(point), device=std.device) - first[point]
     points = functionals.points.index_select(-2, point) + std.index_select(-2, point) * offset[which]
 
-    places = functionals.places
-    node = torch.arange(len(places), device=std.device).repeat_interleave(count[places])
-    of_point = places[node]
-    within = torch.arange(len(node), device=std.device) - (count[places].cumsum(0) - count[places])[node]
+    index = functionals.point_index
+    node = torch.arange(len(index), device=std.device).repeat_interleave(count[index])
+    of_point = index[node]
+    within = torch.arange(len(node), device=std.device) - (count[index].cumsum(0) - count[index])[node]
     share = torch.where(count[of_point] > 1, weights.to(std)[within], 1.0)
     direction = functionals.direction
     if direction is not None:
